@@ -1,0 +1,341 @@
+//! One service's conversation with the catalogue: when to check, register, renew and leave.
+//!
+//! The catalogue is reconciled, not scripted: a passing check is answered by a renewal if we believe to be
+//! registered and by a registration if not, and whatever the catalogue says corrects that belief. There is
+//! one question on its way at a time, so nothing of ours can land after a withdrawal.
+//!
+//! Never reports "critical" by itself: without a passing check there is no heartbeat, and the TTL does it
+//! (behaviour-v2.md 4.3).
+
+use crate::time::{Cadence, Duration, Instant};
+
+/// The conversation of one service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Heartbeat {
+    cadence: Cadence,
+    stance: Stance,
+    talk: Talk,
+    checking: bool,
+    presence: Presence,
+}
+
+/// What the service's room is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Run the health check.
+    Check,
+    /// Register, passing.
+    Register,
+    /// Tell the catalogue that the service is healthy.
+    Renew,
+    /// Leave the catalogue.
+    Withdraw,
+}
+
+/// What became of the question on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reply {
+    /// It was done.
+    Done,
+    /// There is nothing to renew.
+    Unknown,
+    /// Nobody knows.
+    Failed,
+}
+
+/// Whether the service is to be in the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stance {
+    /// Yes, while it is healthy.
+    In,
+    /// No: maintenance, a reload or the end.
+    Out,
+}
+
+/// The question on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Talk {
+    Silent,
+    Registering,
+    Renewing,
+    Withdrawing,
+}
+
+/// What we believe to stand in the catalogue under our ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Presence {
+    /// An earlier life's entry perhaps, or a question of ours whose answer was lost.
+    Unsure,
+    /// Our registration.
+    Ours,
+    /// Nothing.
+    Nothing,
+}
+
+impl Heartbeat {
+    /// A service that is first checked one `poll` after `now` (LC-15).
+    pub fn new(now: Instant, poll: Duration, stance: Stance) -> Self {
+        Self {
+            cadence: Cadence::new(now, poll),
+            stance,
+            talk: Talk::Silent,
+            checking: false,
+            presence: Presence::Unsure,
+        }
+    }
+
+    /// When [`Self::on_time`] has something to say, unless something else happens first.
+    pub fn deadline(&self) -> Option<Instant> {
+        let idle = self.stance == Stance::In && self.talk == Talk::Silent && !self.checking;
+        idle.then(|| self.cadence.next())
+    }
+
+    /// Whether it is out of the catalogue as far as it can know, with no question on its way.
+    pub fn has_left(&self) -> bool {
+        self.stance == Stance::Out && self.talk == Talk::Silent
+    }
+
+    /// Whether a question is on its way.
+    pub fn is_asking(&self) -> bool {
+        self.talk != Talk::Silent
+    }
+
+    /// Time passed.
+    pub fn on_time(&mut self, now: Instant) -> Option<Action> {
+        self.deadline().filter(|deadline| *deadline <= now)?;
+        self.cadence.take(now);
+        self.checking = true;
+        Some(Action::Check)
+    }
+
+    /// The health check ended. One that ends after the service left counts for nothing (SD-9).
+    pub fn on_checked(&mut self, now: Instant, passed: bool) -> Option<Action> {
+        self.checking = false;
+        match (self.stance, self.talk, passed) {
+            (Stance::In, Talk::Silent, true) => Some(self.say_healthy()),
+            _ => self.on_time(now),
+        }
+    }
+
+    /// The catalogue answered the question on its way.
+    pub fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Action> {
+        let asked = core::mem::replace(&mut self.talk, Talk::Silent);
+        self.presence = self.presence_after(asked, reply);
+        match (self.stance, asked, reply) {
+            (Stance::Out, Talk::Registering | Talk::Renewing, _) => self.withdraw(),
+            (Stance::In, Talk::Renewing, Reply::Unknown) => Some(self.say_healthy()),
+            _ => self.on_time(now),
+        }
+    }
+
+    /// Leave the catalogue: at once, or after the answer on its way.
+    pub fn leave(&mut self) -> Option<Action> {
+        self.stance = Stance::Out;
+        self.withdraw()
+    }
+
+    /// Be in the catalogue again, from the next tick on (LC-12).
+    pub fn enter(&mut self, now: Instant) {
+        self.stance = Stance::In;
+        self.cadence.take(now);
+    }
+
+    fn withdraw(&mut self) -> Option<Action> {
+        if self.talk != Talk::Silent || self.presence == Presence::Nothing {
+            return None;
+        }
+        self.talk = Talk::Withdrawing;
+        Some(Action::Withdraw)
+    }
+
+    fn say_healthy(&mut self) -> Action {
+        let (talk, action) = match self.presence {
+            Presence::Ours => (Talk::Renewing, Action::Renew),
+            Presence::Unsure | Presence::Nothing => (Talk::Registering, Action::Register),
+        };
+        self.talk = talk;
+        action
+    }
+
+    fn presence_after(&self, asked: Talk, reply: Reply) -> Presence {
+        match (asked, reply) {
+            (Talk::Silent, _) | (Talk::Renewing, Reply::Failed) => self.presence,
+            (Talk::Registering | Talk::Renewing, Reply::Done) => Presence::Ours,
+            (Talk::Withdrawing, Reply::Done | Reply::Unknown) => Presence::Nothing,
+            (_, Reply::Failed | Reply::Unknown) => Presence::Unsure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Instant {
+        Instant::after_start(Duration::from_secs(seconds))
+    }
+
+    fn fresh() -> Heartbeat {
+        Heartbeat::new(at(0), Duration::from_secs(10), Stance::In)
+    }
+
+    /// A heartbeat that is registered, at second 10.
+    fn registered() -> Heartbeat {
+        let mut heartbeat = fresh();
+        heartbeat.on_time(at(10));
+        heartbeat.on_checked(at(10), true);
+        heartbeat.on_reply(at(10), Reply::Done);
+        heartbeat
+    }
+
+    #[test]
+    fn the_first_check_comes_after_one_poll_and_registers_when_it_passes() {
+        let mut heartbeat = fresh();
+        assert_eq!(heartbeat.on_time(at(9)), None);
+        assert_eq!(heartbeat.on_time(at(10)), Some(Action::Check));
+        assert_eq!(heartbeat.on_checked(at(11), true), Some(Action::Register));
+        assert_eq!(heartbeat.on_reply(at(11), Reply::Done), None);
+    }
+
+    #[test]
+    fn after_the_registration_a_passing_check_renews() {
+        let mut heartbeat = registered();
+        assert_eq!(heartbeat.on_time(at(20)), Some(Action::Check));
+        assert_eq!(heartbeat.on_checked(at(20), true), Some(Action::Renew));
+    }
+
+    #[test]
+    fn a_failing_check_says_nothing() {
+        let mut heartbeat = registered();
+        heartbeat.on_time(at(20));
+        assert_eq!(heartbeat.on_checked(at(20), false), None);
+        assert_eq!(heartbeat.on_time(at(30)), Some(Action::Check));
+    }
+
+    #[test]
+    fn a_service_that_never_passed_is_never_registered() {
+        let mut heartbeat = fresh();
+        for tick in 1..10 {
+            assert_eq!(heartbeat.on_time(at(tick * 10)), Some(Action::Check));
+            assert_eq!(heartbeat.on_checked(at(tick * 10), false), None);
+        }
+    }
+
+    #[test]
+    fn a_forgotten_registration_is_made_again_in_the_same_slot() {
+        let mut heartbeat = registered();
+        heartbeat.on_time(at(20));
+        heartbeat.on_checked(at(20), true);
+        assert_eq!(heartbeat.on_reply(at(20), Reply::Unknown), Some(Action::Register));
+        assert_eq!(heartbeat.on_reply(at(20), Reply::Done), None);
+    }
+
+    #[test]
+    fn a_failed_registration_is_tried_again_at_the_next_passing_check() {
+        let mut heartbeat = fresh();
+        heartbeat.on_time(at(10));
+        heartbeat.on_checked(at(10), true);
+        assert_eq!(heartbeat.on_reply(at(12), Reply::Failed), None);
+        heartbeat.on_time(at(20));
+        assert_eq!(heartbeat.on_checked(at(20), true), Some(Action::Register));
+    }
+
+    #[test]
+    fn a_failed_renewal_is_followed_by_a_renewal() {
+        let mut heartbeat = registered();
+        heartbeat.on_time(at(20));
+        heartbeat.on_checked(at(20), true);
+        assert_eq!(heartbeat.on_reply(at(22), Reply::Failed), None);
+        heartbeat.on_time(at(30));
+        assert_eq!(heartbeat.on_checked(at(30), true), Some(Action::Renew));
+    }
+
+    #[test]
+    fn a_check_that_overruns_is_followed_by_one_tick_only() {
+        let mut heartbeat = fresh();
+        heartbeat.on_time(at(10));
+        assert_eq!(heartbeat.on_time(at(45)), None, "one check at a time");
+        assert_eq!(heartbeat.on_checked(at(45), false), Some(Action::Check));
+        assert_eq!(heartbeat.on_checked(at(46), false), None);
+        assert_eq!(heartbeat.deadline(), Some(at(50)));
+    }
+
+    #[test]
+    fn while_a_question_is_on_its_way_there_is_no_deadline() {
+        let mut heartbeat = fresh();
+        heartbeat.on_time(at(10));
+        assert_eq!(heartbeat.deadline(), None);
+        heartbeat.on_checked(at(10), true);
+        assert_eq!(heartbeat.deadline(), None);
+        assert_eq!(
+            heartbeat.on_reply(at(25), Reply::Done),
+            Some(Action::Check),
+            "a tick waited"
+        );
+    }
+
+    #[test]
+    fn a_withdrawal_waits_for_the_answer_on_its_way() {
+        let mut heartbeat = fresh();
+        heartbeat.on_time(at(10));
+        heartbeat.on_checked(at(10), true);
+        assert_eq!(heartbeat.leave(), None);
+        assert!(!heartbeat.has_left());
+        assert_eq!(
+            heartbeat.on_reply(at(12), Reply::Failed),
+            Some(Action::Withdraw),
+            "it may have landed"
+        );
+        assert!(!heartbeat.has_left());
+        assert_eq!(heartbeat.on_reply(at(13), Reply::Done), None);
+        assert!(heartbeat.has_left());
+    }
+
+    #[test]
+    fn a_service_that_left_is_not_withdrawn_twice_unless_that_failed() {
+        let mut heartbeat = registered();
+        assert_eq!(heartbeat.leave(), Some(Action::Withdraw));
+        heartbeat.on_reply(at(11), Reply::Failed);
+        assert_eq!(heartbeat.leave(), Some(Action::Withdraw));
+        heartbeat.on_reply(at(11), Reply::Done);
+        assert_eq!(heartbeat.leave(), None);
+        assert!(heartbeat.has_left());
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_life_is_withdrawn_too() {
+        assert_eq!(fresh().leave(), Some(Action::Withdraw));
+    }
+
+    #[test]
+    fn a_check_that_ends_after_the_service_left_is_no_heartbeat() {
+        let mut heartbeat = registered();
+        heartbeat.on_time(at(20));
+        heartbeat.leave();
+        heartbeat.on_reply(at(20), Reply::Done);
+        assert_eq!(heartbeat.on_checked(at(21), true), None);
+        assert!(heartbeat.has_left());
+        assert_eq!(heartbeat.deadline(), None);
+    }
+
+    #[test]
+    fn a_service_that_enters_again_registers_at_its_next_tick() {
+        let mut heartbeat = registered();
+        heartbeat.leave();
+        heartbeat.on_reply(at(11), Reply::Done);
+        heartbeat.enter(at(34));
+        assert_eq!(heartbeat.on_time(at(34)), None, "ticks of the pause are gone");
+        assert_eq!(heartbeat.on_time(at(40)), Some(Action::Check));
+        assert_eq!(heartbeat.on_checked(at(40), true), Some(Action::Register));
+    }
+
+    #[test]
+    fn a_service_that_enters_while_its_withdrawal_is_on_its_way_registers_after_it() {
+        let mut heartbeat = registered();
+        heartbeat.leave();
+        heartbeat.enter(at(12));
+        assert_eq!(heartbeat.on_time(at(20)), None, "the answer comes first");
+        assert_eq!(heartbeat.on_reply(at(21), Reply::Done), Some(Action::Check));
+        assert_eq!(heartbeat.on_checked(at(21), true), Some(Action::Register));
+    }
+}

@@ -1,0 +1,407 @@
+//! The order of starting and stopping: one table of (phase, input) => (phase, action).
+//!
+//! ```text
+//!  PreStarting ──► Running ──────────► Withdrawing ─► PreStopping ─► Terminating ─► Killing
+//!      │ stop         │ application        │ ended        │ ended         │            │
+//!      ▼              ▼ ended              ▼              ▼               ▼            ▼
+//!  Abandoning      Leaving ◄───────────────┘           Parting ─────► PostStopping ◄───┘
+//!      │              └───────────────────────────────────────────────►   │
+//!      └──────────────────────────► Closing ─► Sweeping ─► Exited ◄───────┘
+//! ```
+//!
+//! The whole of it is in [`next`], and a test applies every input to every phase. What a cell does not name
+//! changes nothing: an input that comes too late, or twice, is no error.
+//!
+//! Never knows services, processes or hooks: only that something of the kind has ended.
+
+use crate::time::{Duration, Instant};
+
+/// How long children that are left may take to stop before they are killed.
+const CLOSE: Duration = Duration::from_secs(5);
+/// How long killed children may take to be gone before the shim ends without them.
+const SWEEP: Duration = Duration::from_secs(2);
+/// How long the withdrawal of all services together may delay a stop (SD-10 as amended).
+const WITHDRAWAL: Duration = Duration::from_secs(2);
+/// How long a killed application may take to be gone.
+const DEATH: Duration = Duration::from_secs(10);
+/// The exit code of a start that was called off: 128 + SIGTERM (LC-1).
+const CALLED_OFF: u8 = 143;
+
+/// Where in its life the shim is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// The preStart hook runs; nothing else does.
+    PreStarting,
+    /// The preStart hook is being stopped; nothing will be started.
+    Abandoning,
+    /// The application runs, or none was given.
+    Running,
+    /// Asked to stop: the services leave the catalogue.
+    Withdrawing,
+    /// The preStop hook runs.
+    PreStopping,
+    /// The application was asked to stop.
+    Terminating,
+    /// The application was killed.
+    Killing,
+    /// The application ended; the services leave the catalogue.
+    Leaving,
+    /// The application ended while the preStop hook runs, which may finish.
+    Parting,
+    /// The postStop hook runs.
+    PostStopping,
+    /// Children that are left are asked to stop.
+    Closing,
+    /// Children that are left were killed.
+    Sweeping,
+    /// The end.
+    Exited,
+}
+
+/// What moves the life on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    /// The preStart hook passed, or there is none.
+    PreStartPassed,
+    /// The preStart hook failed.
+    PreStartFailed,
+    /// An operator wants the shim to stop.
+    StopAsked,
+    /// All services have left the catalogue.
+    ServicesLeft,
+    /// The preStop hook ended, or there is none.
+    PreStopEnded,
+    /// The application is gone, or could not be started.
+    ApplicationEnded,
+    /// There is no application to stop.
+    NoApplication,
+    /// The postStop hook ended, or there is none.
+    PostStopEnded,
+    /// No child of ours is left.
+    ChildrenGone,
+    /// The phase took as long as it may.
+    TimeIsUp,
+}
+
+/// What is to be done on the way from one phase to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Nothing.
+    Nothing,
+    /// Start coprocesses, heartbeats, watches, tasks and the application.
+    Open,
+    /// Ask the hook that runs to stop.
+    StopHook,
+    /// Kill the hook that runs.
+    KillHook,
+    /// Stop everything periodic, and let every service leave.
+    Withdraw,
+    /// Run the preStop hook.
+    RunPreStop,
+    /// Ask the application to stop.
+    Terminate,
+    /// Kill the application.
+    Kill,
+    /// Run the postStop hook.
+    RunPostStop,
+    /// Ask all children that are left to stop.
+    Close,
+    /// Kill all children that are left.
+    Sweep,
+    /// End the program.
+    Exit,
+}
+
+/// The table. Whatever it does not name leaves everything as it is.
+pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
+    use Phase::*;
+    match (phase, input) {
+        (PreStarting, Input::PreStartPassed) => (Running, Action::Open),
+        (PreStarting, Input::PreStartFailed) => (Closing, Action::Close),
+        (PreStarting, Input::StopAsked) => (Abandoning, Action::StopHook),
+
+        (Abandoning, Input::PreStartPassed | Input::PreStartFailed) => (Closing, Action::Close),
+
+        (Running, Input::StopAsked) => (Withdrawing, Action::Withdraw),
+        (Running, Input::ApplicationEnded) => (Leaving, Action::Withdraw),
+
+        (Withdrawing, Input::ServicesLeft | Input::TimeIsUp) => (PreStopping, Action::RunPreStop),
+        (Withdrawing, Input::ApplicationEnded) => (Leaving, Action::Nothing),
+
+        (PreStopping, Input::PreStopEnded) => (Terminating, Action::Terminate),
+        (PreStopping, Input::ApplicationEnded) => (Parting, Action::Nothing),
+
+        (Terminating, Input::ApplicationEnded) => (PostStopping, Action::RunPostStop),
+        (Terminating, Input::NoApplication) => (Closing, Action::Close),
+        (Terminating, Input::TimeIsUp) => (Killing, Action::Kill),
+
+        (Killing, Input::ApplicationEnded) => (PostStopping, Action::RunPostStop),
+        (Killing, Input::TimeIsUp) => (Sweeping, Action::Sweep),
+
+        (Leaving, Input::ServicesLeft | Input::TimeIsUp) => (PostStopping, Action::RunPostStop),
+
+        (Parting, Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
+        (Parting, Input::TimeIsUp) => (Parting, Action::KillHook),
+
+        (PostStopping, Input::PostStopEnded) => (Closing, Action::Close),
+
+        (Closing | Sweeping, Input::ChildrenGone) => (Exited, Action::Exit),
+        (Closing, Input::TimeIsUp) => (Sweeping, Action::Sweep),
+        (Sweeping, Input::TimeIsUp) => (Exited, Action::Exit),
+
+        (unmoved, _) => (unmoved, Action::Nothing),
+    }
+}
+
+/// The shim's life: its phase, how long that may take, and the code it will end with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lifecycle {
+    phase: Phase,
+    deadline: Option<Instant>,
+    code: u8,
+}
+
+impl Lifecycle {
+    /// A life at its beginning.
+    pub const fn new() -> Self {
+        Self {
+            phase: Phase::PreStarting,
+            deadline: None,
+            code: 0,
+        }
+    }
+
+    /// Where it is.
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When [`Input::TimeIsUp`] is due.
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The exit code, as far as is known now.
+    pub const fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Whether a new configuration can still be taken.
+    pub const fn takes_configuration(&self) -> bool {
+        matches!(self.phase, Phase::PreStarting | Phase::Running)
+    }
+
+    /// Whether services are expected to leave now.
+    pub const fn awaits_services(&self) -> bool {
+        matches!(self.phase, Phase::Withdrawing | Phase::Leaving)
+    }
+
+    /// Whether children are expected to be gone now.
+    pub const fn awaits_children(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Sweeping)
+    }
+
+    /// Something ended with this code, which the shim will end with: the application, a failed preStart, or
+    /// a failed postStop, whose code replaces the application's. A start that was called off keeps its own.
+    pub fn will_exit_with(&mut self, code: u8) {
+        if self.phase != Phase::Abandoning {
+            self.code = code;
+        }
+    }
+
+    /// Takes an input. `stop_grace` is how long the application, or a preStop hook that outlives it, may take.
+    pub fn take(&mut self, now: Instant, input: Input, stop_grace: Duration) -> Action {
+        let (phase, action) = next(self.phase, input);
+        if phase == Phase::Abandoning && self.phase != phase {
+            self.code = CALLED_OFF;
+        }
+        if phase != self.phase {
+            self.deadline = limit(phase, stop_grace).map(|limit| now + limit);
+        } else if input == Input::TimeIsUp {
+            self.deadline = None;
+        }
+        self.phase = phase;
+        action
+    }
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How long a phase may take. Hooks have no limit of their own (LC-9).
+fn limit(phase: Phase, stop_grace: Duration) -> Option<Duration> {
+    match phase {
+        Phase::Terminating | Phase::Parting => Some(stop_grace),
+        Phase::Withdrawing | Phase::Leaving => Some(WITHDRAWAL),
+        Phase::Killing => Some(DEATH),
+        Phase::Closing => Some(CLOSE),
+        Phase::Sweeping => Some(SWEEP),
+        Phase::PreStarting
+        | Phase::Abandoning
+        | Phase::Running
+        | Phase::PreStopping
+        | Phase::PostStopping
+        | Phase::Exited => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+
+    const PHASES: [Phase; 13] = [
+        Phase::PreStarting,
+        Phase::Abandoning,
+        Phase::Running,
+        Phase::Withdrawing,
+        Phase::PreStopping,
+        Phase::Terminating,
+        Phase::Killing,
+        Phase::Leaving,
+        Phase::Parting,
+        Phase::PostStopping,
+        Phase::Closing,
+        Phase::Sweeping,
+        Phase::Exited,
+    ];
+
+    const INPUTS: [Input; 10] = [
+        Input::PreStartPassed,
+        Input::PreStartFailed,
+        Input::StopAsked,
+        Input::ServicesLeft,
+        Input::PreStopEnded,
+        Input::ApplicationEnded,
+        Input::NoApplication,
+        Input::PostStopEnded,
+        Input::ChildrenGone,
+        Input::TimeIsUp,
+    ];
+
+    #[test]
+    fn the_whole_table() {
+        let mut table = String::new();
+        for phase in PHASES {
+            for input in INPUTS {
+                let (after, action) = next(phase, input);
+                if after != phase || action != Action::Nothing {
+                    writeln!(table, "{phase:?} + {input:?} => {after:?}, {action:?}").unwrap();
+                } else {
+                    writeln!(table, "{phase:?} + {input:?} => -").unwrap();
+                }
+            }
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    fn reachable_from(phase: Phase, inputs: &[Input]) -> BTreeSet<Phase> {
+        let mut found = BTreeSet::from([phase]);
+        let mut open = vec![phase];
+        while let Some(phase) = open.pop() {
+            for input in inputs {
+                let (after, _) = next(phase, *input);
+                if found.insert(after) {
+                    open.push(after);
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_end_can_be_reached_from_every_phase_and_nothing_leads_out_of_it() {
+        for phase in PHASES {
+            assert!(
+                reachable_from(phase, &INPUTS).contains(&Phase::Exited),
+                "{phase:?}"
+            );
+        }
+        assert_eq!(reachable_from(Phase::Exited, &INPUTS).len(), 1);
+    }
+
+    #[test]
+    fn no_input_leads_back() {
+        let rank = |phase| match phase {
+            Phase::PreStarting => 0,
+            Phase::Abandoning | Phase::Running => 1,
+            Phase::Withdrawing => 2,
+            Phase::PreStopping => 3,
+            Phase::Terminating | Phase::Parting | Phase::Leaving => 4,
+            Phase::Killing => 5,
+            Phase::PostStopping => 6,
+            Phase::Closing => 7,
+            Phase::Sweeping => 8,
+            Phase::Exited => 9,
+        };
+        for phase in PHASES {
+            for input in INPUTS {
+                assert!(rank(next(phase, input).0) >= rank(phase), "{phase:?} + {input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_stop_changes_nothing_once_stopping_began() {
+        for phase in PHASES {
+            if !matches!(phase, Phase::PreStarting | Phase::Running) {
+                assert_eq!(next(phase, Input::StopAsked), (phase, Action::Nothing));
+            }
+        }
+    }
+
+    const GRACE: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_start_that_is_called_off_exits_143_whatever_the_hook_says() {
+        let mut life = Lifecycle::new();
+        assert_eq!(
+            life.take(Instant::START, Input::StopAsked, GRACE),
+            Action::StopHook
+        );
+        life.will_exit_with(3);
+        assert_eq!(
+            life.take(Instant::START, Input::PreStartFailed, GRACE),
+            Action::Close
+        );
+        assert_eq!(life.code(), 143);
+    }
+
+    #[test]
+    fn time_is_up_once_a_phase() {
+        let mut life = Lifecycle::new();
+        for input in [
+            Input::PreStartPassed,
+            Input::StopAsked,
+            Input::ServicesLeft,
+            Input::ApplicationEnded,
+        ] {
+            life.take(Instant::START, input, GRACE);
+        }
+        assert_eq!(
+            (life.phase(), life.deadline()),
+            (Phase::Parting, Some(Instant::START + GRACE))
+        );
+        assert_eq!(
+            life.take(Instant::START + GRACE, Input::TimeIsUp, GRACE),
+            Action::KillHook
+        );
+        assert_eq!(
+            life.deadline(),
+            None,
+            "the deadline lies in the future or nowhere"
+        );
+    }
+
+    #[test]
+    fn withdrawing_takes_two_seconds_at_the_most() {
+        let mut life = Lifecycle::new();
+        life.take(Instant::START, Input::PreStartPassed, GRACE);
+        life.take(Instant::START, Input::StopAsked, GRACE);
+        assert_eq!(life.deadline(), Some(Instant::START + Duration::from_secs(2)));
+    }
+}

@@ -1,0 +1,444 @@
+//! What operators are told: a closed list of sentences, each with its level and its log fields.
+//!
+//! The core decides what is said and how loudly; the console only gives it a form. Texts that operators may
+//! have alerts on are the original's (behaviour-v2.md 10.6). A failure that repeats is told once, and again
+//! when it is over; the repetitions are for [`Level::Debug`].
+
+use crate::event::{Ending, Pid, Signal};
+use crate::plan::{Command, Level, Role};
+use crate::time::Duration;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Something operators are told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Notice {
+    /// A sentence about a configuration that is accepted.
+    Advice(String),
+    /// SIGHUP was taken.
+    Reloading,
+    /// The new configuration is in force.
+    Reloaded,
+    /// The new configuration is wrong, and nothing changed.
+    ReloadRefused(String),
+    /// A signal that changes nothing now.
+    SignalIgnored(Signal),
+    /// A signal was passed on to the application.
+    SignalForwarded(i32),
+    /// SIGUSR1 was taken: maintenance begins or ends.
+    Maintenance(bool),
+    /// A service leaves the catalogue because of maintenance.
+    MarkedForMaintenance(Named),
+    /// A service leaves the catalogue.
+    Deregistering(Named),
+    /// It may not have left.
+    DeregisteringFailed(Named, String),
+    /// The catalogue did not answer in the time that stopping may take.
+    StillRegistered(Named),
+    /// The catalogue does not know the service, which is therefore registered again.
+    NotRegistered(Named, String),
+    /// The catalogue knows the service.
+    Registered(Named),
+    /// The service could not be registered.
+    RegistrationFailed(Named, Failure),
+    /// The catalogue did not take the heartbeat.
+    HeartbeatFailed(Named, Failure),
+    /// The catalogue takes heartbeats again.
+    HeartbeatsResumed(Named, u32),
+    /// The health check does not pass any more.
+    Unhealthy(Named, Ending),
+    /// The health check passes again.
+    Healthy(Named),
+    /// The instances of a backend could not be listed.
+    QueryFailed {
+        /// The backend's name.
+        backend: String,
+        /// What failed.
+        failure: Failure,
+    },
+    /// They can be listed again.
+    QueryResumed {
+        /// The backend's name.
+        backend: String,
+        /// How many requests failed before.
+        failures: u32,
+    },
+    /// The passing instances of a backend are others than before.
+    Changed {
+        /// The backend's name.
+        backend: String,
+        /// How many there are now.
+        instances: usize,
+    },
+    /// A run took longer than it may.
+    TimedOut {
+        /// Whose run it was.
+        role: Role,
+        /// How long it may take.
+        limit: Duration,
+        /// What was run.
+        command: Command,
+    },
+    /// The process group of a run is killed.
+    Killing(Role),
+    /// A process runs.
+    Started(Role, Pid),
+    /// A run ended.
+    Ended(Role, Ending),
+    /// A coprocess is started again after a while, because it keeps ending at once.
+    RestartDelayed(Role, Duration),
+    /// The application did not stop in time and is killed.
+    KillingApplication(Pid),
+    /// A process that was killed is still there; the shim does not wait for it any longer.
+    LeftBehind(Role),
+}
+
+/// The service a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Named {
+    /// Its name.
+    pub service: String,
+    /// Its ID.
+    pub id: String,
+}
+
+/// A failure and how many there were in a row, this one included.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Failure {
+    /// Why.
+    pub cause: String,
+    /// 1 for the first in a row.
+    pub times: u32,
+}
+
+impl Notice {
+    /// How loudly it is told.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::RegistrationFailed(_, failure)
+            | Self::HeartbeatFailed(_, failure)
+            | Self::QueryFailed { failure, .. }
+                if failure.times > 1 =>
+            {
+                Level::Debug
+            }
+            Self::Started(..) | Self::SignalForwarded(_) | Self::Changed { .. } => Level::Debug,
+            Self::Ended(role, ending) => ended_level(role, ending),
+            Self::Advice(_)
+            | Self::StillRegistered(_)
+            | Self::RegistrationFailed(..)
+            | Self::QueryFailed { .. }
+            | Self::Unhealthy(..)
+            | Self::TimedOut { .. }
+            | Self::Killing(_)
+            | Self::RestartDelayed(..)
+            | Self::LeftBehind(_) => Level::Warning,
+            Self::ReloadRefused(_) | Self::HeartbeatFailed(..) => Level::Error,
+            _ => Level::Info,
+        }
+    }
+
+    /// Its log fields besides level, time and message, sorted by name.
+    pub fn fields(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::MarkedForMaintenance(named)
+            | Self::Deregistering(named)
+            | Self::DeregisteringFailed(named, _)
+            | Self::StillRegistered(named)
+            | Self::NotRegistered(named, _)
+            | Self::Registered(named)
+            | Self::RegistrationFailed(named, _)
+            | Self::HeartbeatFailed(named, _)
+            | Self::HeartbeatsResumed(named, _)
+            | Self::Unhealthy(named, _)
+            | Self::Healthy(named) => {
+                [("serviceID", named.id.as_str()), ("serviceName", &named.service)].into()
+            }
+            Self::QueryFailed { backend, .. }
+            | Self::QueryResumed { backend, .. }
+            | Self::Changed { backend, .. } => [("backend", backend.as_str())].into(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The end of the application is worth knowing; of the others, only a failure is, and a health check's
+/// failures are told by [`Notice::Unhealthy`].
+fn ended_level(role: &Role, ending: &Ending) -> Level {
+    match (role, ending) {
+        (Role::Application, Ending::Exited(_)) if !ending.passed() => Level::Info,
+        (Role::Health { .. }, _) => Level::Debug,
+        _ if ending.passed() => Level::Debug,
+        _ => Level::Error,
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Advice(sentence) => f.write_str(sentence),
+            Self::Reloading => f.write_str("Reloading configuration."),
+            Self::Reloaded => f.write_str("Configuration reloaded."),
+            Self::ReloadRefused(report) => write!(f, "Error initializing config: {report}"),
+            Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),
+            Self::SignalForwarded(number) => write!(f, "Passing signal {number} on to the application"),
+            Self::Maintenance(true) => f.write_str("Entering maintenance"),
+            Self::Maintenance(false) => f.write_str("Leaving maintenance"),
+            Self::MarkedForMaintenance(named) => write!(f, "Marking for maintenance: {}", named.service),
+            Self::Deregistering(named) => write!(f, "Deregistering service: {}", named.service),
+            Self::DeregisteringFailed(_, cause) => write!(f, "Deregistering failed: {cause}"),
+            Self::StillRegistered(named) => write!(
+                f,
+                "Gave up deregistering {}: the catalogue did not answer in time, the TTL will end the entry",
+                named.service
+            ),
+            Self::NotRegistered(_, cause) => write!(f, "Service not registered: {cause}"),
+            Self::Registered(named) => write!(f, "Service registered: {}", named.service),
+            Self::RegistrationFailed(_, failure) => write!(f, "Service registration failed: {failure}"),
+            Self::HeartbeatFailed(_, failure) => write!(f, "Failed to write heartbeat: {failure}"),
+            Self::HeartbeatsResumed(named, failures) => {
+                write!(
+                    f,
+                    "The catalogue answers again for {} after {failures} failed requests",
+                    named.service
+                )
+            }
+            Self::Unhealthy(named, ending) => {
+                write!(
+                    f,
+                    "Health check of {} does not pass any more: {ending}",
+                    named.service
+                )
+            }
+            Self::Healthy(named) => write!(f, "Health check of {} passes again", named.service),
+            Self::QueryFailed { backend, failure } => {
+                write!(f, "Failed to query {backend}: {failure} [<nil>]")
+            }
+            Self::QueryResumed { backend, failures } => {
+                write!(
+                    f,
+                    "The catalogue answers again for {backend} after {failures} failed requests"
+                )
+            }
+            Self::Changed { backend, instances } => {
+                write!(f, "Backend {backend} changed: {instances} passing instances")
+            }
+            Self::TimedOut { role, limit, command } => {
+                write!(f, "{role} timeout after {}: '{command}'", InUnits(*limit))
+            }
+            Self::Killing(role) => write!(f, "killing command for {role}"),
+            Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
+            Self::Ended(role, ending) => ended(f, role, ending),
+            Self::RestartDelayed(role, delay) => {
+                write!(
+                    f,
+                    "{role} ended at once again, starting it again in {}",
+                    InUnits(*delay)
+                )
+            }
+            Self::KillingApplication(pid) => write!(f, "Killing Process {pid}"),
+            Self::LeftBehind(role) => write!(f, "{role} was killed and is still there, not waiting for it"),
+        }
+    }
+}
+
+/// The words of behaviour-v2.md 7.3 and 7.7.
+fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Result {
+    match (role, ending) {
+        (Role::Application, Ending::Exited(_)) => write!(f, "{ending}"),
+        (Role::Coprocess { .. }, _) => write!(f, "{role} exited ({}): {ending}", ending.code()),
+        (_, Ending::NotStarted(failure)) => write!(f, "Unable to start {role}: {}", failure.cause),
+        (_, Ending::Exited(_)) => write!(f, "{role} exited with error: {ending}"),
+    }
+}
+
+/// A duration as the original prints it: `1.5s`, `100ms`, `2m0s`.
+struct InUnits(Duration);
+
+impl fmt::Display for InUnits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.0.as_secs();
+        let (hours, minutes) = (whole / 3600, whole / 60 % 60);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if whole >= 60 {
+            write!(f, "{minutes}m")?;
+        }
+        match (whole, self.0.subsec_nanos()) {
+            (0, 0) => f.write_str("0s"),
+            (0, nanoseconds @ ..1_000) => write!(f, "{nanoseconds}ns"),
+            (0, nanoseconds @ ..1_000_000) => decimal(f, 0, nanoseconds % 1_000_000, 1_000, "µs"),
+            (0, nanoseconds) => decimal(f, 0, nanoseconds, 1_000_000, "ms"),
+            (_, nanoseconds) => decimal(f, whole % 60, nanoseconds, 1_000_000_000, "s"),
+        }
+    }
+}
+
+/// `whole` plus `nanoseconds` of a unit that has `unit` of them, without trailing zeros.
+fn decimal(f: &mut fmt::Formatter<'_>, whole: u64, nanoseconds: u32, unit: u32, name: &str) -> fmt::Result {
+    write!(f, "{}", whole + u64::from(nanoseconds / unit))?;
+    let mut rest = nanoseconds % unit;
+    let mut unit = unit;
+    if rest > 0 {
+        f.write_str(".")?;
+    }
+    while rest > 0 {
+        unit /= 10;
+        write!(f, "{}", rest / unit)?;
+        rest %= unit;
+    }
+    f.write_str(name)
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Terminate => f.write_str("SIGTERM"),
+            Self::Interrupt => f.write_str("SIGINT"),
+            Self::Hangup => f.write_str("SIGHUP"),
+            Self::User1 => f.write_str("SIGUSR1"),
+            Self::Other(number) => write!(f, "signal {number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ExitStatus, StartFailure};
+    use std::string::ToString;
+
+    fn named() -> Named {
+        Named {
+            service: "app".into(),
+            id: "app-host".into(),
+        }
+    }
+
+    #[test]
+    fn sentences_operators_have_alerts_on_are_the_originals() {
+        let failure = |times| Failure {
+            cause: "refused".into(),
+            times,
+        };
+        let told = [
+            (Notice::Reloading, "Reloading configuration."),
+            (Notice::Deregistering(named()), "Deregistering service: app"),
+            (
+                Notice::MarkedForMaintenance(named()),
+                "Marking for maintenance: app",
+            ),
+            (
+                Notice::DeregisteringFailed(named(), "e".into()),
+                "Deregistering failed: e",
+            ),
+            (
+                Notice::NotRegistered(named(), "e".into()),
+                "Service not registered: e",
+            ),
+            (Notice::Registered(named()), "Service registered: app"),
+            (
+                Notice::RegistrationFailed(named(), failure(1)),
+                "Service registration failed: refused",
+            ),
+            (
+                Notice::HeartbeatFailed(named(), failure(1)),
+                "Failed to write heartbeat: refused",
+            ),
+            (
+                Notice::QueryFailed {
+                    backend: "db".into(),
+                    failure: failure(1),
+                },
+                "Failed to query db: refused [<nil>]",
+            ),
+            (Notice::KillingApplication(Pid(7)), "Killing Process 7"),
+            (
+                Notice::Killing(Role::Task { name: "t".into() }),
+                "killing command for task[t]",
+            ),
+            (Notice::ReloadRefused("e".into()), "Error initializing config: e"),
+        ];
+        for (notice, sentence) in told {
+            assert_eq!(notice.to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn a_timeout_names_the_job_the_limit_and_the_arguments() {
+        let notice = Notice::TimedOut {
+            role: Role::Task { name: "task3".into() },
+            limit: Duration::from_millis(100),
+            command: Command {
+                program: "sleep".into(),
+                arguments: ["2".into(), "/task3.txt".into()].into(),
+            },
+        };
+        assert_eq!(
+            notice.to_string(),
+            "task[task3] timeout after 100ms: '[2 /task3.txt]'"
+        );
+        assert_eq!(notice.level(), Level::Warning);
+    }
+
+    #[test]
+    fn durations_are_printed_as_go_prints_them() {
+        let printed = |nanoseconds| InUnits(Duration::from_nanos(nanoseconds)).to_string();
+        assert_eq!(printed(0), "0s");
+        assert_eq!(printed(15), "15ns");
+        assert_eq!(printed(1_500), "1.5µs");
+        assert_eq!(printed(100_000_000), "100ms");
+        assert_eq!(printed(1_500_000_000), "1.5s");
+        assert_eq!(printed(1_050_000_000), "1.05s");
+        assert_eq!(printed(120_000_000_000), "2m0s");
+        assert_eq!(printed(3_600_000_000_000), "1h0m0s");
+        assert_eq!(printed(5_430_000_000_000), "1h30m30s");
+    }
+
+    #[test]
+    fn endings_are_told_by_what_the_job_is_for() {
+        let code = |code| Ending::Exited(ExitStatus::Code(code));
+        let coprocess = Role::Coprocess { name: "c".into() };
+        let missing = Ending::NotStarted(StartFailure {
+            not_found: true,
+            cause: "no such file".into(),
+        });
+        let told = |role: &Role, ending: &Ending| Notice::Ended(role.clone(), ending.clone()).to_string();
+        assert_eq!(told(&Role::Application, &code(3)), "exit status 3");
+        assert_eq!(
+            told(&Role::Application, &missing),
+            "Unable to start APP: no such file"
+        );
+        assert_eq!(
+            told(&coprocess, &code(3)),
+            "coprocess[c] exited (3): exit status 3"
+        );
+        assert_eq!(
+            told(&Role::PreStart, &code(1)),
+            "preStart exited with error: exit status 1"
+        );
+    }
+
+    #[test]
+    fn a_failure_that_repeats_is_told_once() {
+        let failed = |times| {
+            Notice::HeartbeatFailed(
+                named(),
+                Failure {
+                    cause: "refused".into(),
+                    times,
+                },
+            )
+        };
+        assert_eq!(failed(1).level(), Level::Error);
+        assert_eq!(failed(2).level(), Level::Debug);
+    }
+}

@@ -1,0 +1,470 @@
+//! What the shim is to do: a configuration after everything in it was checked.
+//!
+//! A plan cannot be wrong. Each front end (v2 today, v3 next) compiles into it, so whatever runs a child
+//! process is a [`Job`] with the same attributes: the application, the hooks, health checks, handlers, tasks
+//! and coprocesses. Times are durations, addresses are resolved, names are checked.
+
+use crate::time::Duration;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
+
+/// How long a catalogue request may take at the most (SD-10); shorter where the service's `poll` is.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+
+/// Everything the shim needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Plan {
+    /// Where the services are registered and the backends looked up.
+    pub catalogue: Catalogue,
+    /// How the shim's own log looks.
+    pub logging: Logging,
+    /// The program given on the command line; a reload does not change it (LC-21).
+    pub application: Option<Job>,
+    /// Run before anything else; its failure ends the shim.
+    pub pre_start: Option<Job>,
+    /// Run after the services left and before the application is asked to stop.
+    pub pre_stop: Option<Job>,
+    /// Run after the application ended; its failure replaces the exit code.
+    pub post_stop: Option<Job>,
+    /// How long the application may take to stop.
+    pub stop_timeout: StopTimeout,
+    /// What is registered and kept alive by heartbeats.
+    pub services: Vec<Service>,
+    /// What is watched for changes.
+    pub backends: Vec<Backend>,
+    /// Tasks and coprocesses.
+    pub jobs: Vec<Job>,
+}
+
+/// A service catalogue and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Catalogue {
+    /// A Consul agent.
+    Consul(Consul),
+    /// A folder on this host that several shims share (design: the embedded catalogue).
+    Directory {
+        /// The folder's path.
+        path: String,
+    },
+}
+
+/// How to reach a Consul agent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Consul {
+    /// `host:port`, or `unix://` and the path of a socket.
+    pub address: String,
+    /// Whether the agent is spoken to over TLS.
+    pub scheme: Scheme,
+    /// The ACL token sent with every request.
+    pub token: Option<String>,
+}
+
+/// How a request travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// How the shim's own log looks (behaviour-v2.md section 10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Logging {
+    /// Entries below this level are not written.
+    pub level: Level,
+    /// The form of an entry.
+    pub format: LogFormat,
+    /// The stream it goes to.
+    pub output: LogOutput,
+}
+
+/// How important an entry of the log is, least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Of interest when looking for a fault.
+    Debug,
+    /// The normal course of things.
+    #[default]
+    Info,
+    /// Something an operator may want to mend.
+    Warning,
+    /// Something failed.
+    Error,
+    /// The shim ends because of it.
+    Fatal,
+    /// A fault in the shim itself.
+    Panic,
+}
+
+/// The form of a log entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogFormat {
+    /// Date, time and message.
+    #[default]
+    Default,
+    /// `key=value` pairs.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The stream log entries go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogOutput {
+    /// The shim's standard output.
+    #[default]
+    Stdout,
+    /// The shim's standard error.
+    Stderr,
+}
+
+/// How long the application may take to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopTimeout {
+    /// It is killed at once, without a SIGTERM.
+    Immediately,
+    /// It gets a SIGTERM, and is killed after this time.
+    After(Duration),
+}
+
+impl Default for StopTimeout {
+    fn default() -> Self {
+        Self::After(Duration::from_secs(5))
+    }
+}
+
+impl StopTimeout {
+    /// The time between SIGTERM and SIGKILL; zero means SIGKILL at once.
+    pub fn grace(self) -> Duration {
+        match self {
+            Self::Immediately => Duration::ZERO,
+            Self::After(grace) => grace,
+        }
+    }
+}
+
+/// A service that is registered, and kept alive by a heartbeat after each passing health check.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Service {
+    /// What the catalogue is told.
+    pub registration: Registration,
+    /// The time between two health checks.
+    pub poll: Duration,
+    /// The health check; without one the service is always healthy.
+    pub check: Option<Job>,
+}
+
+/// One instance of a service as it is entered in a catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Registration {
+    /// `<name>-<hostname>`; also the check's ID and name in Consul (behaviour-v2.md 4.1).
+    pub id: String,
+    /// The service's name.
+    pub name: String,
+    /// The address others reach it at.
+    pub address: IpAddr,
+    /// The port others reach it at.
+    pub port: u16,
+    /// The tags others may filter by.
+    pub tags: Vec<String>,
+    /// How long the entry is passing after a heartbeat.
+    pub ttl: Duration,
+    /// Consul only: others may change the tags.
+    pub enable_tag_override: bool,
+    /// Consul only: when Consul removes an entry that stays critical, as the operator wrote it.
+    pub deregister_critical_after: Option<String>,
+}
+
+/// A service this one depends on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// The service's name in the catalogue.
+    pub name: String,
+    /// Only instances with this tag count.
+    pub tag: Option<String>,
+    /// The longest time without asking the catalogue.
+    pub poll: Duration,
+    /// Run when the passing instances change.
+    pub on_change: Job,
+}
+
+/// A command and all that is to be said about running it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Job {
+    /// What the job is for.
+    pub role: Role,
+    /// The program and its arguments.
+    pub command: Command,
+    /// What makes it run.
+    pub trigger: Trigger,
+    /// How often it is started again after it ended.
+    pub restarts: Restarts,
+    /// How long one run may take; after that its process group is killed.
+    pub time_limit: Option<Duration>,
+    /// Where its output goes.
+    pub output: Output,
+    /// How it is stopped.
+    pub stop: Stop,
+}
+
+/// What a job is for. It gives the job its label, its log fields and its environment variable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The shimmed program.
+    Application,
+    /// The hook before the application.
+    PreStart,
+    /// The hook before the application is stopped.
+    PreStop,
+    /// The hook after the application ended.
+    PostStop,
+    /// The health check of a service.
+    Health {
+        /// The service's name.
+        service: String,
+        /// The service's ID.
+        id: String,
+    },
+    /// The handler of a backend's changes.
+    OnChange {
+        /// The backend's name.
+        backend: String,
+    },
+    /// A periodic task.
+    Task {
+        /// The task's name.
+        name: String,
+    },
+    /// A program that runs beside the application.
+    Coprocess {
+        /// The coprocess' name.
+        name: String,
+    },
+}
+
+impl Role {
+    /// The log fields of this job's output, sorted by name (behaviour-v2.md 7.2).
+    pub fn fields(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Application => [("process", "APP")].into(),
+            Self::PreStart => [("process", "PreStart")].into(),
+            Self::PreStop => [("process", "PreStop")].into(),
+            Self::PostStop => [("process", "PostStop")].into(),
+            Self::Health { service, id } => {
+                [("process", "health"), ("serviceID", id), ("serviceName", service)].into()
+            }
+            Self::OnChange { backend } => [("backend", backend.as_str()), ("process", "onChange")].into(),
+            Self::Task { name } => [("process", "task"), ("task", name)].into(),
+            Self::Coprocess { name } => [("coprocess", name.as_str()), ("process", "coprocess")].into(),
+        }
+    }
+
+    /// The environment variable that later children find this job's PID in (behaviour-v2.md 7.4).
+    pub fn pid_variable(&self) -> Option<String> {
+        let variable = match self {
+            Self::Application => "CONTAINERPILOT_APP_PID".into(),
+            Self::PreStart => "CONTAINERPILOT_PRESTART_PID".into(),
+            Self::PreStop => "CONTAINERPILOT_PRESTOP_PID".into(),
+            Self::PostStop => "CONTAINERPILOT_POSTSTOP_PID".into(),
+            Self::Coprocess { name } => variable(name, "PID"),
+            Self::Health { .. } | Self::OnChange { .. } | Self::Task { .. } => return None,
+        };
+        Some(variable)
+    }
+}
+
+impl Service {
+    /// The environment variable that children find this service's address in (behaviour-v2.md 7.4).
+    pub fn address_variable(&self) -> String {
+        variable(&self.registration.name, "IP")
+    }
+}
+
+/// `CONTAINERPILOT_{NAME}_{suffix}`: upper case, and `_` for all that is no letter, digit or `_` (EX-15, EX-17).
+fn variable(name: &str, suffix: &str) -> String {
+    let safe = |character: char| match character.to_ascii_uppercase() {
+        upper @ ('A'..='Z' | '0'..='9' | '_') => upper,
+        _ => '_',
+    };
+    let name: String = name.chars().map(safe).collect();
+    alloc::format!("CONTAINERPILOT_{name}_{suffix}")
+}
+
+/// The label messages call a job by (behaviour-v2.md 7.3).
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Application => f.write_str("APP"),
+            Self::PreStart => f.write_str("preStart"),
+            Self::PreStop => f.write_str("preStop"),
+            Self::PostStop => f.write_str("postStop"),
+            Self::Health { service, .. } => write!(f, "{service}.health"),
+            Self::OnChange { backend } => write!(f, "{backend}.onChange"),
+            Self::Task { name } => write!(f, "task[{name}]"),
+            Self::Coprocess { name } => write!(f, "coprocess[{name}]"),
+        }
+    }
+}
+
+/// A program and its arguments; no shell comes between.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Command {
+    /// A path, or a name that is looked up in `PATH`.
+    pub program: Word,
+    /// The arguments, without the program.
+    pub arguments: Vec<Word>,
+}
+
+/// The arguments in square brackets, as messages show them (behaviour-v2.md 7.6).
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (index, argument) in self.arguments.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{argument}")?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// One word of a command line, as the kernel takes it: bytes that need not be UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Word(pub Vec<u8>);
+
+impl From<&str> for Word {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().into())
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// What makes a job run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trigger {
+    /// A moment of the shim's life asks for it: the application, the hooks, coprocesses.
+    Moment,
+    /// A room asks for it: health checks by the heartbeat, handlers by the watch.
+    Asked,
+    /// Time: first after one period, then every period.
+    Every(Duration),
+}
+
+/// How often a job is started again after it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Restarts {
+    /// Never, or this many times.
+    AtMost(u64),
+    /// For ever.
+    Unlimited,
+}
+
+impl Restarts {
+    /// No restarts.
+    pub const NEVER: Self = Self::AtMost(0);
+}
+
+/// Where a job's output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Output {
+    /// Straight to the shim's own standard output and error.
+    Inherit,
+    /// Line by line into the shim's log.
+    Log,
+}
+
+/// How a job is stopped: SIGTERM first, SIGKILL to its process group after the grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stop {
+    /// Who gets the SIGTERM.
+    pub reach: Reach,
+    /// The time between SIGTERM and SIGKILL; zero means SIGKILL at once.
+    pub grace: Duration,
+}
+
+impl Stop {
+    /// SIGKILL to the process group at once.
+    pub const AT_ONCE: Self = Self {
+        reach: Reach::Group,
+        grace: Duration::ZERO,
+    };
+}
+
+/// Who gets a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    /// The process we started.
+    Process,
+    /// It and all of its process group.
+    Group,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn variables_are_upper_case_with_underscores() {
+        let role = Role::Coprocess {
+            name: "consul-agent [1]".into(),
+        };
+        assert_eq!(
+            role.pid_variable().unwrap(),
+            "CONTAINERPILOT_CONSUL_AGENT__1__PID"
+        );
+        assert_eq!(variable("héllo", "IP"), "CONTAINERPILOT_H_LLO_IP");
+        assert_eq!(
+            variable("containerpilot", "IP"),
+            "CONTAINERPILOT_CONTAINERPILOT_IP"
+        );
+        assert_eq!(Role::Task { name: "t".into() }.pid_variable(), None);
+    }
+
+    #[test]
+    fn labels_are_those_of_the_original() {
+        let health = Role::Health {
+            service: "app".into(),
+            id: "app-host".into(),
+        };
+        assert_eq!(health.to_string(), "app.health");
+        assert_eq!(Role::OnChange { backend: "db".into() }.to_string(), "db.onChange");
+        assert_eq!(Role::Task { name: "t1".into() }.to_string(), "task[t1]");
+        assert_eq!(Role::Coprocess { name: "c".into() }.to_string(), "coprocess[c]");
+        assert_eq!(Role::Application.to_string(), "APP");
+    }
+
+    #[test]
+    fn log_fields_are_sorted_by_name() {
+        let roles = [
+            Role::Application,
+            Role::Health {
+                service: "app".into(),
+                id: "app-host".into(),
+            },
+            Role::OnChange { backend: "db".into() },
+            Role::Task { name: "t1".into() },
+            Role::Coprocess { name: "c".into() },
+        ];
+        for role in roles {
+            let fields = role.fields();
+            assert!(fields.is_sorted(), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_shows_its_arguments_only() {
+        let command = Command {
+            program: "sleep".into(),
+            arguments: ["2".into(), "/task3.txt".into()].into(),
+        };
+        assert_eq!(command.to_string(), "[2 /task3.txt]");
+    }
+}

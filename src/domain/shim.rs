@@ -1,0 +1,407 @@
+//! The root of the core: routes every event to its room, and every action of the lifecycle to a method.
+//!
+//! The rooms live in `shim/`: a [`service`], a [`backend`], a [`worker`] per child process, the [`outbox`]
+//! that numbers all questions, and [`reload`], the way from one plan to the next. Decides nothing that a
+//! room can decide for itself.
+
+mod backend;
+mod outbox;
+mod reload;
+mod service;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use crate::event::{Answer, Effect, Ending, Event, Loaded, Signal, Ticket};
+use crate::heartbeat::Stance;
+use crate::lifecycle::{Action, Input, Lifecycle, Phase};
+use crate::notice::Notice;
+use crate::plan::{Job, Plan, Reach};
+use crate::time::{Chance, Duration, Instant, earliest};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use backend::BackendRoom;
+use outbox::{Asker, Outbox, Parent, RoomId, SIGTERM};
+use reload::Incoming;
+use service::ServiceRoom;
+use worker::Worker;
+
+/// The whole machine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shim {
+    plan: Plan,
+    lifecycle: Lifecycle,
+    maintenance: bool,
+    application: Option<Worker>,
+    hook: Option<Worker>,
+    services: BTreeMap<RoomId, ServiceRoom>,
+    backends: BTreeMap<RoomId, BackendRoom>,
+    jobs: BTreeMap<RoomId, Worker>,
+    incoming: Option<Incoming>,
+    last_room: u32,
+    chance: Chance,
+    out: Outbox,
+}
+
+impl Shim {
+    /// A machine that will follow `plan`. `seed` decides the jitter of waiting times and nothing else.
+    pub fn new(plan: Plan, seed: u64) -> Self {
+        Self {
+            plan,
+            lifecycle: Lifecycle::new(),
+            maintenance: false,
+            application: None,
+            hook: None,
+            services: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            incoming: None,
+            last_room: 0,
+            chance: Chance::new(seed),
+            out: Outbox::default(),
+        }
+    }
+
+    /// Something happened, or time passed; what is to be done about it, in this order. After
+    /// [`Effect::Exit`] nothing is, whatever comes.
+    pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        if self.lifecycle.phase() != Phase::Exited {
+            self.on_event(now, event);
+            self.come_to_rest(now);
+        }
+        self.out.take()
+    }
+
+    /// When to step with [`Event::Woken`], if nothing else happens before. It lies in the future of the last
+    /// step.
+    pub fn deadline(&self) -> Option<Instant> {
+        let services = self.services.values().map(ServiceRoom::deadline);
+        let backends = self.backends.values().map(BackendRoom::deadline);
+        let jobs = self.jobs.values().map(Worker::deadline);
+        let hook = self.hook.iter().map(Worker::deadline);
+        let incoming = self.incoming.iter().map(|incoming| Some(incoming.deadline));
+        let rooms = services.chain(backends).chain(jobs).chain(hook).chain(incoming);
+        rooms.fold(self.lifecycle.deadline(), earliest)
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Begin => self.begin(now),
+            Event::Woken | Event::OrphanReaped(_) => {}
+            Event::Signal(signal) => self.on_signal(now, signal),
+            Event::Started(ticket, pid) => self.out.child_started(ticket, pid),
+            Event::NotStarted(ticket, failure) => self.on_ended(now, ticket, &Ending::NotStarted(failure)),
+            Event::Exited(ticket, status) => self.on_ended(now, ticket, &Ending::Exited(status)),
+            Event::Answered(ticket, answer) => self.on_answered(now, ticket, answer),
+            Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
+        }
+    }
+
+    fn on_signal(&mut self, now: Instant, signal: Signal) {
+        match signal {
+            Signal::Other(number) => self.forward(number),
+            _ if !self.lifecycle.takes_configuration() => self.out.tell(Notice::SignalIgnored(signal)),
+            Signal::Terminate | Signal::Interrupt => self.advance(now, Input::StopAsked),
+            Signal::Hangup => self.load(),
+            Signal::User1 => self.toggle_maintenance(now),
+        }
+    }
+
+    fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending) {
+        match self.out.child_ended(ticket) {
+            Some(Parent::Application) => self.on_application_ended(now, ending),
+            Some(Parent::Hook) => self.on_hook_ended(now, ending),
+            Some(Parent::Check(room)) => self.on_check_ended(now, room, ending),
+            Some(Parent::Handler(room)) => self.on_handler_ended(now, room, ending),
+            Some(Parent::Job(room)) => self.on_job_ended(now, room, ending),
+            None => {}
+        }
+    }
+
+    fn on_check_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
+        if let Some(room) = self.services.get_mut(&room) {
+            room.on_check_ended(now, ending, &mut self.out);
+        }
+    }
+
+    fn on_handler_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
+        if let Some(room) = self.backends.get_mut(&room) {
+            room.on_handler_ended(now, ending, &mut self.out);
+        }
+    }
+
+    fn on_job_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
+        if let Some(job) = self.jobs.get_mut(&room) {
+            job.on_ended(now, ending, &mut self.out);
+        }
+    }
+
+    fn on_answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
+        match self.out.answered(ticket) {
+            Some(Asker::Service(room)) => self.on_service_answered(now, room, answer),
+            Some(Asker::Backend(room)) => self.on_backend_answered(now, room, answer),
+            None => {}
+        }
+    }
+
+    fn on_service_answered(&mut self, now: Instant, room: RoomId, answer: Answer) {
+        if let Some(room) = self.services.get_mut(&room) {
+            room.on_answer(now, answer, &mut self.out);
+        }
+    }
+
+    fn on_backend_answered(&mut self, now: Instant, room: RoomId, answer: Answer) {
+        if let Some(room) = self.backends.get_mut(&room) {
+            room.on_answer(now, answer, &mut self.out);
+        }
+    }
+
+    fn on_loaded(&mut self, now: Instant, ticket: Ticket, loaded: Loaded) {
+        if !self.out.loaded(ticket) || !self.lifecycle.takes_configuration() {
+            return;
+        }
+        match loaded {
+            Loaded::Plan { plan, warnings } => self.receive(now, *plan, warnings),
+            Loaded::Refused(report) => self.out.tell(Notice::ReloadRefused(report)),
+        }
+    }
+
+    fn on_application_ended(&mut self, now: Instant, ending: &Ending) {
+        if let Some(mut application) = self.application.take() {
+            application.on_ended(now, ending, &mut self.out);
+        }
+        self.lifecycle.will_exit_with(ending.code());
+        self.advance(now, Input::ApplicationEnded);
+    }
+
+    fn on_hook_ended(&mut self, now: Instant, ending: &Ending) {
+        if let Some(mut hook) = self.hook.take() {
+            hook.on_ended(now, ending, &mut self.out);
+        }
+        match self.lifecycle.phase() {
+            Phase::PostStopping => self.post_stop_ended(now, ending),
+            Phase::PreStopping | Phase::Parting => self.advance(now, Input::PreStopEnded),
+            _ => self.pre_start_ended(now, ending),
+        }
+    }
+
+    fn pre_start_ended(&mut self, now: Instant, ending: &Ending) {
+        if ending.passed() {
+            return self.advance(now, Input::PreStartPassed);
+        }
+        self.lifecycle.will_exit_with(ending.code());
+        self.advance(now, Input::PreStartFailed);
+    }
+
+    fn post_stop_ended(&mut self, now: Instant, ending: &Ending) {
+        if !ending.passed() {
+            self.lifecycle.will_exit_with(ending.code());
+        }
+        self.advance(now, Input::PostStopEnded);
+    }
+
+    /// Lets time pass in every room whose deadline has come, until none has and nothing waits any more.
+    fn come_to_rest(&mut self, now: Instant) {
+        loop {
+            if self.deadline().is_some_and(|deadline| deadline <= now) {
+                self.on_time(now);
+            } else if !self.move_on(now) {
+                return;
+            }
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        for room in self.services.values_mut() {
+            room.on_time(now, &mut self.out);
+        }
+        for room in self.backends.values_mut() {
+            room.on_time(now, &mut self.out);
+        }
+        for job in self.jobs.values_mut().chain(&mut self.hook) {
+            job.on_time(now, &mut self.out);
+        }
+        if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
+            self.advance(now, Input::TimeIsUp);
+        }
+        if self
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.deadline <= now)
+        {
+            self.swap(now);
+        }
+    }
+
+    /// Takes a step that only waited for rooms to become empty; says whether there was one.
+    fn move_on(&mut self, now: Instant) -> bool {
+        if self.lifecycle.awaits_services() && self.services.values().all(ServiceRoom::has_left) {
+            self.advance(now, Input::ServicesLeft);
+        } else if self.lifecycle.awaits_children() && !self.out.has_children() {
+            self.advance(now, Input::ChildrenGone);
+        } else if self.incoming.is_some() && self.may_swap() {
+            self.swap(now);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn advance(&mut self, now: Instant, input: Input) {
+        if input == Input::TimeIsUp && self.lifecycle.awaits_services() {
+            self.tell_who_is_left();
+        }
+        match self.lifecycle.take(now, input, self.plan.stop_timeout.grace()) {
+            Action::Nothing => {}
+            Action::Open => self.open(now),
+            Action::StopHook => self.stop_hook(now),
+            Action::KillHook => self.kill_hook(),
+            Action::Withdraw => self.withdraw(now),
+            Action::RunPreStop => self.run_hook(now, self.plan.pre_stop.clone(), Input::PreStopEnded),
+            Action::Terminate => self.terminate(now),
+            Action::Kill => self.kill_application(),
+            Action::RunPostStop => self.run_hook(now, self.plan.post_stop.clone(), Input::PostStopEnded),
+            Action::Close => self.close(now),
+            Action::Sweep => self.out.sweep(),
+            Action::Exit => self.exit(),
+        }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.announce_plan();
+        self.run_hook(now, self.plan.pre_start.clone(), Input::PreStartPassed);
+    }
+
+    /// Coprocesses, then heartbeats, watches and tasks, then the application (behaviour-v2.md 14.10).
+    fn open(&mut self, now: Instant) {
+        self.open_jobs(now);
+        self.open_services(now);
+        self.open_backends(now);
+        if let Some(job) = self.plan.application.clone() {
+            let mut application = Worker::new(now, Parent::Application, &job, self.chance.split());
+            application.start(now, &mut self.out);
+            self.application = Some(application);
+        }
+    }
+
+    /// A hook that is not there has ended.
+    fn run_hook(&mut self, now: Instant, job: Option<Job>, ended: Input) {
+        let Some(job) = job else {
+            return self.advance(now, ended);
+        };
+        let mut hook = Worker::new(now, Parent::Hook, &job, self.chance.split());
+        hook.start(now, &mut self.out);
+        self.hook = Some(hook);
+    }
+
+    fn stop_hook(&mut self, now: Instant) {
+        if let Some(hook) = &mut self.hook {
+            hook.stop(now, &mut self.out);
+        }
+    }
+
+    fn kill_hook(&mut self) {
+        if let Some(hook) = &mut self.hook {
+            hook.end(&mut self.out);
+        }
+    }
+
+    /// Everything periodic ends, and every service leaves; coprocesses stay until the end (EX-22).
+    fn withdraw(&mut self, now: Instant) {
+        self.incoming = None;
+        for room in self.services.values_mut() {
+            room.close(now, &mut self.out);
+        }
+        for room in self.backends.values_mut() {
+            room.close(&mut self.out);
+        }
+        for job in self.jobs.values_mut().filter(|job| !job.is_coprocess()) {
+            job.end(&mut self.out);
+        }
+    }
+
+    fn terminate(&mut self, now: Instant) {
+        match &self.application {
+            None => self.advance(now, Input::NoApplication),
+            Some(_) if self.plan.stop_timeout.grace() == Duration::ZERO => self.advance(now, Input::TimeIsUp),
+            Some(application) => application.send(SIGTERM, Reach::Process, &mut self.out),
+        }
+    }
+
+    fn kill_application(&mut self) {
+        if let Some(application) = &mut self.application {
+            if let Some(pid) = application.ticket().and_then(|ticket| self.out.pid(ticket)) {
+                self.out.tell(Notice::KillingApplication(pid));
+            }
+            application.end(&mut self.out);
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        for job in self.jobs.values_mut() {
+            job.stop(now, &mut self.out);
+        }
+    }
+
+    fn exit(&mut self) {
+        self.out.tell_left_behind();
+        self.out.push(Effect::Exit(self.lifecycle.code()));
+    }
+
+    fn forward(&mut self, signal: i32) {
+        if let Some(application) = &self.application {
+            self.out.tell(Notice::SignalForwarded(signal));
+            application.send(signal, Reach::Process, &mut self.out);
+        }
+    }
+
+    /// In maintenance no check, heartbeat, query, handler or task begins (LC-11).
+    fn toggle_maintenance(&mut self, now: Instant) {
+        self.maintenance = !self.maintenance;
+        self.out.tell(Notice::Maintenance(self.maintenance));
+        if self.maintenance {
+            self.pause(now);
+        } else {
+            self.resume(now);
+        }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        for room in self.services.values_mut().filter(|room| !room.is_closing()) {
+            room.mark_for_maintenance(now, &mut self.out);
+        }
+        for room in self.backends.values_mut() {
+            room.pause(&mut self.out);
+        }
+        for job in self.jobs.values_mut() {
+            job.pause();
+        }
+    }
+
+    fn resume(&mut self, now: Instant) {
+        for room in self.services.values_mut() {
+            room.enter(now);
+        }
+        for room in self.backends.values_mut() {
+            room.resume(now, &mut self.out);
+        }
+        for job in self.jobs.values_mut() {
+            job.resume(now);
+        }
+    }
+
+    fn tell_who_is_left(&mut self) {
+        for room in self.services.values().filter(|room| !room.has_left()) {
+            self.out.tell(Notice::StillRegistered(room.named()));
+        }
+    }
+
+    fn stance(&self) -> Stance {
+        if self.maintenance { Stance::Out } else { Stance::In }
+    }
+
+    fn next_room(&mut self) -> RoomId {
+        self.last_room += 1;
+        RoomId(self.last_room)
+    }
+}

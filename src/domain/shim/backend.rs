@@ -1,0 +1,188 @@
+//! The room of one backend: its watch and its handler.
+//!
+//! Changes that come while the handler runs, or in maintenance, collapse into one more run.
+
+use super::outbox::{Asker, Outbox, Parent, RoomId};
+use super::worker::Worker;
+use crate::event::{Answer, Ending, Query, Request, Ticket};
+use crate::notice::{Failure, Notice};
+use crate::plan::{Backend, REQUEST_LIMIT};
+use crate::time::{Chance, Instant, earliest};
+use crate::watch::{Ask, Watch};
+use alloc::string::String;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct BackendRoom {
+    pub backend: Backend,
+    id: RoomId,
+    watch: Watch,
+    handler: Worker,
+    question: Option<Ticket>,
+    again: bool,
+    paused: bool,
+    superseded: bool,
+}
+
+impl BackendRoom {
+    pub fn new(now: Instant, id: RoomId, backend: &Backend, paused: bool, mut chance: Chance) -> Self {
+        Self {
+            backend: backend.clone(),
+            id,
+            watch: Watch::new(now, backend.poll, paused, chance.split()),
+            handler: Worker::new(now, Parent::Handler(id), &backend.on_change, chance),
+            question: None,
+            again: false,
+            paused,
+            superseded: false,
+        }
+    }
+
+    /// Whether both are about the same instances, so that what was seen still counts (SD-5).
+    pub fn watches(&self, other: &Backend) -> bool {
+        self.backend.name == other.name && self.backend.tag == other.tag
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        earliest(self.watch.deadline(), self.handler.deadline())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.handler.is_running()
+    }
+
+    pub fn is_superseded(&self) -> bool {
+        self.superseded
+    }
+
+    pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(ask) = self.watch.on_time(now) {
+            self.ask(ask, out);
+        }
+        self.handler.on_time(now, out);
+    }
+
+    pub fn on_answer(&mut self, now: Instant, answer: Answer, out: &mut Outbox) {
+        self.question = None;
+        match answer {
+            Answer::Instances(listing) => {
+                self.tell_recovery(out);
+                if self.watch.on_instances(now, &listing.instances, listing.cursor) {
+                    let backend = self.backend.name.clone();
+                    out.tell(Notice::Changed {
+                        backend,
+                        instances: listing.instances.len(),
+                    });
+                    self.react(now, out);
+                }
+            }
+            Answer::Failed(cause) | Answer::Unknown(cause) => self.on_failure(now, cause, out),
+            Answer::Done => self.on_failure(now, "the catalogue gave no list".into(), out),
+        }
+    }
+
+    pub fn on_handler_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+        self.handler.on_ended(now, ending, out);
+        self.catch_up(now, out);
+    }
+
+    /// Asks no more and starts no handler until [`Self::resume`]; a handler that runs may finish.
+    pub fn pause(&mut self, out: &mut Outbox) {
+        self.paused = true;
+        self.watch.pause();
+        self.forget(out);
+    }
+
+    pub fn resume(&mut self, now: Instant, out: &mut Outbox) {
+        self.paused = false;
+        self.watch.resume(now);
+        self.catch_up(now, out);
+    }
+
+    /// Asks no more, and kills a handler that runs (LC-5).
+    pub fn close(&mut self, out: &mut Outbox) {
+        self.pause(out);
+        self.handler.end(out);
+    }
+
+    /// Another handler is to come. One that runs is killed, and the new one runs in its place.
+    pub fn supersede(&mut self, out: &mut Outbox) {
+        self.superseded = true;
+        self.again |= self.handler.is_running();
+        self.handler.end(out);
+    }
+
+    /// The same backend by another configuration.
+    pub fn adopt(&mut self, now: Instant, backend: &Backend, chance: Chance, out: &mut Outbox) {
+        if self.backend.poll != backend.poll {
+            self.watch.retime(now, backend.poll);
+            self.forget(out);
+        }
+        if self.superseded {
+            self.superseded = false;
+            if let Some(ticket) = self.handler.ticket() {
+                out.disown(ticket);
+            }
+            self.handler = Worker::new(now, Parent::Handler(self.id), &backend.on_change, chance);
+            self.catch_up(now, out);
+        }
+        self.backend = backend.clone();
+    }
+
+    /// Another catalogue: what was asked of the old one is forgotten, what was seen still counts.
+    pub fn change_catalogue(&mut self, now: Instant, out: &mut Outbox) {
+        self.forget(out);
+        if !self.paused {
+            self.watch.resume(now);
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, out: &mut Outbox) {
+        let query = Query {
+            service: self.backend.name.clone(),
+            tag: self.backend.tag.clone(),
+            after: ask.after,
+            wait: ask.wait,
+        };
+        // Consul adds up to a sixteenth to the wait it was asked for.
+        let limit = ask.wait + ask.wait / 16 + REQUEST_LIMIT.min(self.backend.poll);
+        self.question = Some(out.ask(Asker::Backend(self.id), Request::Instances(query), limit));
+    }
+
+    fn react(&mut self, now: Instant, out: &mut Outbox) {
+        self.again = true;
+        self.catch_up(now, out);
+    }
+
+    /// Runs the handler for the changes that wait for it, if it may.
+    fn catch_up(&mut self, now: Instant, out: &mut Outbox) {
+        if self.again && !self.paused && !self.superseded && !self.handler.is_running() {
+            self.again = false;
+            self.handler.start(now, out);
+        }
+    }
+
+    fn forget(&mut self, out: &mut Outbox) {
+        if let Some(question) = self.question.take() {
+            out.forget(question);
+        }
+    }
+
+    fn on_failure(&mut self, now: Instant, cause: String, out: &mut Outbox) {
+        self.watch.on_failure(now);
+        let failure = Failure {
+            cause,
+            times: self.watch.failures(),
+        };
+        let backend = self.backend.name.clone();
+        out.tell(Notice::QueryFailed { backend, failure });
+    }
+
+    fn tell_recovery(&self, out: &mut Outbox) {
+        let failures = self.watch.failures();
+        if failures > 0 {
+            let backend = self.backend.name.clone();
+            out.tell(Notice::QueryResumed { backend, failures });
+        }
+    }
+}

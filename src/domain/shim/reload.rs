@@ -1,0 +1,178 @@
+//! The way from one plan to the next (behaviour-v2.md 8.5, LC-17 as amended).
+//!
+//! A service whose definition is unchanged keeps its room, so its registration has no gap; a changed or
+//! removed one leaves first. A backend keeps what it has seen while its name and tag stay (SD-19). Tasks and
+//! coprocesses start anew. Only when all that has to go is gone do the new rooms open.
+//!
+//! The application, preStart and maintenance are not touched (LC-13, LC-21).
+
+use super::Shim;
+use super::backend::BackendRoom;
+use super::outbox::Parent;
+use super::service::ServiceRoom;
+use super::worker::Worker;
+use crate::event::Effect;
+use crate::lifecycle::Phase;
+use crate::notice::Notice;
+use crate::plan::{Backend, Plan, Service, Trigger};
+use crate::time::{Duration, Instant};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// How long a new plan waits for the old rooms to become empty.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A plan that waits for the old rooms to become empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Incoming {
+    plan: Plan,
+    pub deadline: Instant,
+}
+
+impl Shim {
+    pub(super) fn load(&mut self) {
+        self.out.tell(Notice::Reloading);
+        self.out.load();
+    }
+
+    /// A good plan came. Before the application runs it simply replaces the one that waits (LC-2).
+    pub(super) fn receive(&mut self, now: Instant, plan: Plan, warnings: Vec<String>) {
+        for warning in warnings {
+            self.out.tell(Notice::Advice(warning));
+        }
+        if self.lifecycle.phase() == Phase::PreStarting {
+            return self.follow(plan);
+        }
+        self.make_room(now, &plan);
+        let deadline = self
+            .incoming
+            .as_ref()
+            .map_or(now + PATIENCE, |earlier| earlier.deadline);
+        self.incoming = Some(Incoming { plan, deadline });
+    }
+
+    /// Whether everything that has to go is gone.
+    pub(super) fn may_swap(&self) -> bool {
+        let services = self.services.values().filter(|room| room.is_closing());
+        let jobs_gone = !self.jobs.values().any(Worker::is_running);
+        services.fold(jobs_gone, |gone, room| gone && room.is_empty())
+            && self
+                .backends
+                .values()
+                .filter(|room| room.is_superseded())
+                .all(BackendRoom::is_empty)
+    }
+
+    /// The new plan is in force: what went is dropped, and the new rooms open.
+    pub(super) fn swap(&mut self, now: Instant) {
+        let Some(Incoming { plan, .. }) = self.incoming.take() else {
+            return;
+        };
+        let other_catalogue = plan.catalogue != self.plan.catalogue;
+        self.follow(plan);
+        self.services.retain(|_, room| !room.is_closing());
+        self.jobs.clear();
+        self.open_services(now);
+        self.adopt_backends(now, other_catalogue);
+        self.open_backends(now);
+        self.open_jobs(now);
+    }
+
+    /// Tells the world what of the plan concerns it.
+    pub(super) fn announce_plan(&mut self) {
+        self.out.push(Effect::Configure(self.plan.logging));
+        self.out.push(Effect::Connect(self.plan.catalogue.clone()));
+        for service in &self.plan.services {
+            let name = service.address_variable();
+            let value = service.registration.address.to_string();
+            self.out.push(Effect::Export { name, value });
+        }
+    }
+
+    /// Opens a room for every service that has none.
+    pub(super) fn open_services(&mut self, now: Instant) {
+        for service in self.plan.services.clone() {
+            if !self.services.values().any(|room| room.service == service) {
+                let (id, chance) = (self.next_room(), self.chance.split());
+                let room = ServiceRoom::new(now, id, &service, self.stance(), chance);
+                self.services.insert(id, room);
+            }
+        }
+    }
+
+    /// Opens a room for every backend that has none.
+    pub(super) fn open_backends(&mut self, now: Instant) {
+        for backend in self.plan.backends.clone() {
+            if !self.backends.values().any(|room| room.watches(&backend)) {
+                let (id, chance) = (self.next_room(), self.chance.split());
+                let room = BackendRoom::new(now, id, &backend, self.maintenance, chance);
+                self.backends.insert(id, room);
+            }
+        }
+    }
+
+    /// Starts the coprocesses, and the beat of the tasks.
+    pub(super) fn open_jobs(&mut self, now: Instant) {
+        for job in self.plan.jobs.clone() {
+            let (id, chance) = (self.next_room(), self.chance.split());
+            let mut worker = Worker::new(now, Parent::Job(id), &job, chance);
+            if self.maintenance {
+                worker.pause();
+            }
+            if job.trigger == Trigger::Moment {
+                worker.start(now, &mut self.out);
+            }
+            self.jobs.insert(id, worker);
+        }
+    }
+
+    fn follow(&mut self, plan: Plan) {
+        let application = self.plan.application.take();
+        let pre_start = self.plan.pre_start.take();
+        self.plan = Plan {
+            application,
+            pre_start,
+            ..plan
+        };
+        self.announce_plan();
+        self.out.tell(Notice::Reloaded);
+    }
+
+    /// Sends away what the new plan does not have as it is.
+    fn make_room(&mut self, now: Instant, plan: &Plan) {
+        let other_catalogue = plan.catalogue != self.plan.catalogue;
+        let stays = |service: &Service| !other_catalogue && plan.services.contains(service);
+        for room in self.services.values_mut() {
+            if !room.is_closing() && !stays(&room.service) {
+                room.close(now, &mut self.out);
+            }
+        }
+        for room in self.backends.values_mut() {
+            let same_handler =
+                |backend: &Backend| room.watches(backend) && room.backend.on_change == backend.on_change;
+            if !plan.backends.iter().any(same_handler) {
+                room.supersede(&mut self.out);
+            }
+        }
+        for job in self.jobs.values_mut() {
+            job.end(&mut self.out);
+        }
+    }
+
+    fn adopt_backends(&mut self, now: Instant, other_catalogue: bool) {
+        let wanted = self.plan.backends.clone();
+        self.backends.retain(|_, room| {
+            let same = wanted.iter().find(|backend| room.watches(backend));
+            match same {
+                Some(backend) => room.adopt(now, backend, self.chance.split(), &mut self.out),
+                None => room.close(&mut self.out),
+            }
+            same.is_some()
+        });
+        if other_catalogue {
+            for room in self.backends.values_mut() {
+                room.change_catalogue(now, &mut self.out);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The room of one service: its heartbeat, its health check, and what operators hear of them.
+
+use super::outbox::{Asker, Outbox, Parent, RoomId};
+use super::worker::Worker;
+use crate::event::{Answer, Ending, Request};
+use crate::heartbeat::{Action, Heartbeat, Reply, Stance};
+use crate::notice::{Failure, Named, Notice};
+use crate::plan::{REQUEST_LIMIT, Service};
+use crate::time::{Chance, Instant, earliest};
+use alloc::string::String;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ServiceRoom {
+    pub service: Service,
+    id: RoomId,
+    heartbeat: Heartbeat,
+    check: Option<Worker>,
+    asked: Option<Action>,
+    unhealthy: bool,
+    failures: u32,
+    closing: bool,
+}
+
+impl ServiceRoom {
+    pub fn new(now: Instant, id: RoomId, service: &Service, stance: Stance, chance: Chance) -> Self {
+        let check = service.check.as_ref();
+        Self {
+            service: service.clone(),
+            id,
+            heartbeat: Heartbeat::new(now, service.poll, stance),
+            check: check.map(|job| Worker::new(now, Parent::Check(id), job, chance)),
+            asked: None,
+            unhealthy: false,
+            failures: 0,
+            closing: false,
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        let check = self.check.as_ref().and_then(Worker::deadline);
+        earliest(self.heartbeat.deadline(), check)
+    }
+
+    /// Whether nothing of it is left: no entry it could still remove, no question, no process.
+    pub fn is_empty(&self) -> bool {
+        self.has_left() && !self.check.as_ref().is_some_and(Worker::is_running)
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.heartbeat.has_left()
+    }
+
+    /// Whether the room is closed for good.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
+        let action = self.heartbeat.on_time(now);
+        self.perform(now, action, out);
+        if let Some(check) = &mut self.check {
+            check.on_time(now, out);
+        }
+    }
+
+    pub fn on_check_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+        if let Some(check) = &mut self.check {
+            check.on_ended(now, ending, out);
+        }
+        self.on_checked(now, Some(ending), out);
+    }
+
+    pub fn on_answer(&mut self, now: Instant, answer: Answer, out: &mut Outbox) {
+        let Some(asked) = self.asked.take() else {
+            return;
+        };
+        let reply = reply(&answer);
+        self.tell_answer(asked, answer, out);
+        let action = self.heartbeat.on_reply(now, reply);
+        self.perform(now, action, out);
+    }
+
+    /// Leaves the catalogue for good; a health check that runs is killed (LC-5).
+    pub fn close(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(check) = &mut self.check {
+            check.end(out);
+        }
+        self.closing = true;
+        self.leave(now, Notice::Deregistering(self.named()), out);
+    }
+
+    /// Leaves the catalogue until [`Self::enter`]; a health check that runs may finish, for nothing.
+    pub fn mark_for_maintenance(&mut self, now: Instant, out: &mut Outbox) {
+        self.leave(now, Notice::MarkedForMaintenance(self.named()), out);
+    }
+
+    pub fn enter(&mut self, now: Instant) {
+        if !self.closing {
+            self.heartbeat.enter(now);
+        }
+    }
+
+    pub fn named(&self) -> Named {
+        Named {
+            service: self.service.registration.name.clone(),
+            id: self.service.registration.id.clone(),
+        }
+    }
+
+    fn leave(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
+        let action = self.heartbeat.leave();
+        if action.is_some() || !self.has_left() {
+            out.tell(notice);
+        }
+        self.perform(now, action, out);
+    }
+
+    fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
+        match action {
+            Some(Action::Check) => self.run_check(now, out),
+            Some(question) => self.ask(question, out),
+            None => {}
+        }
+    }
+
+    fn run_check(&mut self, now: Instant, out: &mut Outbox) {
+        match &mut self.check {
+            Some(check) => check.start(now, out),
+            None => self.on_checked(now, None, out),
+        }
+    }
+
+    /// A service without a health check is always healthy.
+    fn on_checked(&mut self, now: Instant, ending: Option<&Ending>, out: &mut Outbox) {
+        let failed = ending.filter(|ending| !ending.passed());
+        self.tell_health(failed, out);
+        let action = self.heartbeat.on_checked(now, failed.is_none());
+        self.perform(now, action, out);
+    }
+
+    fn ask(&mut self, question: Action, out: &mut Outbox) {
+        let registration = self.service.registration.clone();
+        let request = match question {
+            Action::Register => Request::Register(registration),
+            Action::Withdraw => Request::Withdraw(registration),
+            Action::Renew | Action::Check => Request::Renew(registration),
+        };
+        self.asked = Some(question);
+        out.ask(
+            Asker::Service(self.id),
+            request,
+            REQUEST_LIMIT.min(self.service.poll),
+        );
+    }
+
+    fn tell_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
+        if self.closing || failed.is_some() == self.unhealthy {
+            return;
+        }
+        self.unhealthy = failed.is_some();
+        out.tell(match failed {
+            Some(ending) => Notice::Unhealthy(self.named(), ending.clone()),
+            None => Notice::Healthy(self.named()),
+        });
+    }
+
+    fn tell_answer(&mut self, asked: Action, answer: Answer, out: &mut Outbox) {
+        match (asked, answer) {
+            (Action::Withdraw, Answer::Failed(cause)) => {
+                out.tell(Notice::DeregisteringFailed(self.named(), cause));
+            }
+            (Action::Withdraw, _) => {}
+            (Action::Renew, Answer::Unknown(cause)) => out.tell(Notice::NotRegistered(self.named(), cause)),
+            (Action::Register, Answer::Done) => {
+                self.tell_recovery(out);
+                out.tell(Notice::Registered(self.named()));
+            }
+            (_, Answer::Failed(cause) | Answer::Unknown(cause)) => self.tell_failure(asked, cause, out),
+            (_, Answer::Done | Answer::Instances(_)) => self.tell_recovery(out),
+        }
+    }
+
+    fn tell_failure(&mut self, asked: Action, cause: String, out: &mut Outbox) {
+        self.failures = self.failures.saturating_add(1);
+        let failure = Failure {
+            cause,
+            times: self.failures,
+        };
+        out.tell(match asked {
+            Action::Register => Notice::RegistrationFailed(self.named(), failure),
+            _ => Notice::HeartbeatFailed(self.named(), failure),
+        });
+    }
+
+    fn tell_recovery(&mut self, out: &mut Outbox) {
+        let failures = core::mem::take(&mut self.failures);
+        if failures > 0 {
+            out.tell(Notice::HeartbeatsResumed(self.named(), failures));
+        }
+    }
+}
+
+fn reply(answer: &Answer) -> Reply {
+    match answer {
+        Answer::Done => Reply::Done,
+        Answer::Unknown(_) => Reply::Unknown,
+        Answer::Failed(_) | Answer::Instances(_) => Reply::Failed,
+    }
+}

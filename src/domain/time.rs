@@ -1,0 +1,255 @@
+//! Time as the core knows it: a duration since the start of the program, handed in by the caller.
+//!
+//! Decides when a periodic action is due ([`Cadence`]) and how long to wait after a failure ([`Backoff`]).
+//! Never reads a clock; a clock step of the machine cannot reach it, because only durations come in.
+
+use core::ops::{Add, Sub};
+pub use core::time::Duration;
+
+/// A point in time: how long after the start of the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(Duration);
+
+impl Instant {
+    /// The start of the program.
+    pub const START: Self = Self(Duration::ZERO);
+
+    /// The instant that lies `after` behind the start.
+    pub const fn after_start(after: Duration) -> Self {
+        Self(after)
+    }
+
+    /// How long after the start this is.
+    pub const fn since_start(self) -> Duration {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(by))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+/// The earlier of two deadlines, where `None` means "never".
+pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (only, None) | (None, only) => only,
+    }
+}
+
+/// The beat of a periodic action: the first tick comes one full period after the start (LC-15); however
+/// long an action takes, at most one tick waits for it and the others are dropped (LC-16).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cadence {
+    period: Duration,
+    next: Instant,
+}
+
+impl Cadence {
+    /// A beat of `period`, counted from `now`. A period of zero is taken as one millisecond.
+    pub fn new(now: Instant, period: Duration) -> Self {
+        let period = period.max(Duration::from_millis(1));
+        Self {
+            period,
+            next: now + period,
+        }
+    }
+
+    /// When the next tick comes, or came if it still waits.
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// The time between two ticks.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Takes the tick that waits, if one does. All ticks up to `now` are used up by it.
+    pub fn take(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        let missed = (now - self.next).as_nanos() / self.period.as_nanos();
+        let ticks = u32::try_from(missed.saturating_add(1)).unwrap_or(u32::MAX);
+        self.next = self.next + self.period.saturating_mul(ticks);
+        if self.next <= now {
+            self.next = now + self.period;
+        }
+        true
+    }
+}
+
+/// The waiting time after failures in a row: it doubles from `first` to `most`, and each wait is drawn from
+/// the upper half of its step, so that many shims that failed together do not come back together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backoff {
+    first: Duration,
+    most: Duration,
+    failures: u32,
+    chance: Chance,
+}
+
+impl Backoff {
+    /// Waits between half of `first` and `most`; `chance` decides where.
+    pub fn new(first: Duration, most: Duration, chance: Chance) -> Self {
+        Self {
+            first,
+            most,
+            failures: 0,
+            chance,
+        }
+    }
+
+    /// Counts one more failure and says how long to wait after it.
+    pub fn next(&mut self) -> Duration {
+        let doublings = self.failures.min(31);
+        self.failures = self.failures.saturating_add(1);
+        let step = self.first.saturating_mul(1 << doublings).min(self.most);
+        self.chance.between(step / 2, step)
+    }
+
+    /// A success: the next failure starts from the beginning.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How many failures in a row there were.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+/// A reproducible source of jitter (splitmix64): the same seed gives the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// A source that starts from `seed`.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A second source, independent of this one.
+    pub fn split(&mut self) -> Self {
+        Self(self.draw())
+    }
+
+    /// A duration from `low` up to and including `high`, to the millisecond.
+    pub fn between(&mut self, low: Duration, high: Duration) -> Duration {
+        let span = high.saturating_sub(low).as_millis();
+        let span = u64::try_from(span).unwrap_or(u64::MAX - 1);
+        low + Duration::from_millis(self.draw() % (span + 1))
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn at(milliseconds: u64) -> Instant {
+        Instant::after_start(Duration::from_millis(milliseconds))
+    }
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn the_first_tick_comes_after_one_full_period() {
+        let mut cadence = Cadence::new(at(500), ms(1000));
+        assert!(!cadence.take(at(500)));
+        assert!(!cadence.take(at(1499)));
+        assert!(cadence.take(at(1500)));
+        assert!(!cadence.take(at(1500)));
+    }
+
+    #[test]
+    fn an_overrun_keeps_one_tick_and_the_beat() {
+        let mut cadence = Cadence::new(at(0), ms(100));
+        assert!(cadence.take(at(100)));
+        assert!(cadence.take(at(570)), "one tick waited");
+        assert!(!cadence.take(at(599)), "the others were dropped");
+        assert!(cadence.take(at(600)), "and the beat is the old one");
+    }
+
+    #[test]
+    fn a_period_of_zero_does_not_spin() {
+        let mut cadence = Cadence::new(at(0), ms(0));
+        assert!(cadence.take(at(5)));
+        assert!(!cadence.take(at(5)));
+    }
+
+    #[test]
+    fn deadlines_compose() {
+        assert_eq!(earliest(None, None), None);
+        assert_eq!(earliest(Some(at(2)), None), Some(at(2)));
+        assert_eq!(earliest(None, Some(at(2))), Some(at(2)));
+        assert_eq!(earliest(Some(at(3)), Some(at(2))), Some(at(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn after_a_tick_was_taken_the_next_lies_in_the_future(
+            period in 0u64..100_000, start in 0u64..1_000, waits in prop::collection::vec(0u64..1_000_000, 1..50)
+        ) {
+            let mut cadence = Cadence::new(at(start), ms(period));
+            let mut now = start;
+            for wait in waits {
+                now += wait;
+                let due = cadence.next() <= at(now);
+                prop_assert_eq!(cadence.take(at(now)), due);
+                prop_assert!(cadence.next() > at(now));
+                let beats = (cadence.next() - at(start)).as_millis();
+                prop_assert_eq!(beats % u128::from(period.max(1)), 0, "the beat is kept");
+            }
+        }
+
+        #[test]
+        fn backoff_stays_within_its_bounds(seed: u64, first in 1u64..1_000, factor in 1u64..100, failures in 1usize..80) {
+            let most = first * factor;
+            let mut backoff = Backoff::new(ms(first), ms(most), Chance::new(seed));
+            for failure in 0..failures {
+                let step = ms(first).saturating_mul(1 << failure.min(31)).min(ms(most));
+                let wait = backoff.next();
+                prop_assert!(wait >= step / 2 && wait <= step, "{wait:?} of {step:?}");
+            }
+            backoff.reset();
+            prop_assert!(backoff.next() <= ms(first));
+        }
+    }
+
+    #[test]
+    fn two_seeds_wait_differently_and_one_seed_the_same() {
+        let waits = |seed| {
+            let mut backoff = Backoff::new(ms(250), ms(30_000), Chance::new(seed));
+            core::array::from_fn::<_, 8, _>(|_| backoff.next())
+        };
+        assert_eq!(waits(7), waits(7));
+        assert_ne!(waits(7), waits(8));
+    }
+}

@@ -1,0 +1,348 @@
+//! One backend under watch: when to ask the catalogue for its instances, and when their set has changed.
+//!
+//! The first question comes one `poll` after the start; from then on each question waits in the catalogue
+//! for a change, for at most one `poll` (design: amended SD-20). The set is compared as a multiset of address
+//! and port (SD-7); its beginning is empty, so a first answer with instances is a change and one without is
+//! none (SD-6). A failed answer is never a change.
+//!
+//! Never asks in a hurry: after a failure, or an early answer that says nothing new, it waits longer and
+//! longer, up to one `poll`.
+
+use crate::event::{Cursor, Instance};
+use crate::time::{Backoff, Chance, Duration, Instant};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The shortest pause after an answer that came early, and its first step of waiting.
+const EARLY: Duration = Duration::from_millis(50);
+/// The first step of waiting after a failure.
+const FAILED: Duration = Duration::from_millis(500);
+
+/// One backend under watch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Watch {
+    poll: Duration,
+    state: State,
+    cursor: Option<Cursor>,
+    seen: Vec<Endpoint>,
+    early: Backoff,
+    failed: Backoff,
+    chance: Chance,
+}
+
+/// The question to ask now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ask {
+    /// Wait for something after this place...
+    pub after: Option<Cursor>,
+    /// ...for this long; zero asks for an answer at once.
+    pub wait: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum State {
+    Resting { until: Instant },
+    Asking { since: Instant, wait: Duration },
+    Paused,
+}
+
+/// What of an instance counts.
+type Endpoint = (String, u16);
+
+impl Watch {
+    /// A watch that asks first one `poll` after `now`, or not before it is resumed.
+    pub fn new(now: Instant, poll: Duration, paused: bool, mut chance: Chance) -> Self {
+        let state = if paused {
+            State::Paused
+        } else {
+            State::Resting { until: now + poll }
+        };
+        let (early, failed) = (chance.split(), chance.split());
+        Self {
+            poll,
+            state,
+            cursor: None,
+            seen: Vec::new(),
+            early: Backoff::new(EARLY, poll, early),
+            failed: Backoff::new(FAILED, poll, failed),
+            chance,
+        }
+    }
+
+    /// When [`Self::on_time`] has a question.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Resting { until } => Some(until),
+            State::Asking { .. } | State::Paused => None,
+        }
+    }
+
+    /// How many failures in a row there were.
+    pub fn failures(&self) -> u32 {
+        self.failed.failures()
+    }
+
+    /// Time passed.
+    pub fn on_time(&mut self, now: Instant) -> Option<Ask> {
+        self.deadline().filter(|deadline| *deadline <= now)?;
+        let after = self.cursor;
+        let wait = after.map_or(Duration::ZERO, |_| self.poll);
+        self.state = State::Asking { since: now, wait };
+        Some(Ask { after, wait })
+    }
+
+    /// The catalogue listed the instances; says whether they are others than before.
+    pub fn on_instances(&mut self, now: Instant, instances: &[Instance], cursor: Option<Cursor>) -> bool {
+        let State::Asking { since, wait } = self.state else {
+            return false;
+        };
+        let changed = self.remember(instances);
+        let early = now - since < wait;
+        self.failed.reset();
+        if changed || !early {
+            self.early.reset();
+        }
+        let rest = match cursor {
+            None => self.poll,
+            Some(_) if early || changed => self.early.next(),
+            Some(_) => Duration::ZERO,
+        };
+        self.cursor = cursor;
+        self.rest(now, rest);
+        changed
+    }
+
+    /// The catalogue failed to answer. What stood in it is unknown, so the next question takes a whole look.
+    pub fn on_failure(&mut self, now: Instant) {
+        if let State::Asking { .. } = self.state {
+            self.cursor = None;
+            let rest = self.failed.next();
+            self.rest(now, rest);
+        }
+    }
+
+    /// Ask no more until resumed; an answer on its way counts for nothing.
+    pub fn pause(&mut self) {
+        self.state = State::Paused;
+    }
+
+    /// Ask again, one `poll` from `now` at the latest; what was seen before still counts.
+    pub fn resume(&mut self, now: Instant) {
+        self.cursor = None;
+        self.state = State::Resting {
+            until: now + self.poll,
+        };
+    }
+
+    /// Another configuration of the same backend: what was seen still counts (SD-19).
+    pub fn retime(&mut self, now: Instant, poll: Duration) {
+        if self.poll == poll {
+            return;
+        }
+        let fresh = Self::new(now, poll, self.state == State::Paused, self.chance);
+        let seen = core::mem::take(&mut self.seen);
+        *self = Self { seen, ..fresh };
+    }
+
+    fn rest(&mut self, now: Instant, rest: Duration) {
+        self.state = State::Resting { until: now + rest };
+    }
+
+    fn remember(&mut self, instances: &[Instance]) -> bool {
+        let endpoint = |instance: &Instance| (instance.address.clone(), instance.port);
+        let mut now_there: Vec<Endpoint> = instances.iter().map(endpoint).collect();
+        now_there.sort_unstable();
+        let changed = now_there != self.seen;
+        self.seen = now_there;
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const POLL: Duration = Duration::from_secs(10);
+
+    const fn at(milliseconds: u64) -> Instant {
+        Instant::after_start(Duration::from_millis(milliseconds))
+    }
+
+    fn fresh() -> Watch {
+        Watch::new(at(0), POLL, false, Chance::new(1))
+    }
+
+    fn instances(ports: &[u16]) -> Vec<Instance> {
+        let instance = |port: &u16| Instance {
+            id: format!("db-{port}"),
+            address: "192.0.2.1".into(),
+            port: *port,
+        };
+        ports.iter().map(instance).collect()
+    }
+
+    /// A watch that has seen one instance on port 1, at second 10, and asked again.
+    fn watching() -> (Watch, Instant) {
+        let mut watch = fresh();
+        watch.on_time(at(10_000));
+        assert!(watch.on_instances(at(10_000), &instances(&[1]), Some(Cursor(7))));
+        let next = watch.deadline().unwrap();
+        watch.on_time(next);
+        (watch, next)
+    }
+
+    #[test]
+    fn the_first_question_comes_after_one_poll_and_does_not_wait() {
+        let mut watch = fresh();
+        assert_eq!(watch.on_time(at(9_999)), None);
+        assert_eq!(
+            watch.on_time(at(10_000)),
+            Some(Ask {
+                after: None,
+                wait: Duration::ZERO
+            })
+        );
+        assert_eq!(watch.on_time(at(30_000)), None, "one question at a time");
+    }
+
+    #[test]
+    fn later_questions_wait_for_a_change_for_at_most_one_poll() {
+        let mut watch = fresh();
+        watch.on_time(at(10_000));
+        watch.on_instances(at(10_000), &[], Some(Cursor(7)));
+        assert_eq!(
+            watch.on_time(at(10_000)),
+            Some(Ask {
+                after: Some(Cursor(7)),
+                wait: POLL
+            })
+        );
+        assert!(!watch.on_instances(at(20_000), &[], Some(Cursor(7))));
+        assert_eq!(
+            watch.on_time(at(20_000)),
+            Some(Ask {
+                after: Some(Cursor(7)),
+                wait: POLL
+            })
+        );
+    }
+
+    #[test]
+    fn a_first_answer_with_instances_is_a_change_and_one_without_is_none() {
+        for (found, changed) in [(instances(&[1]), true), (Vec::new(), false)] {
+            let mut watch = fresh();
+            watch.on_time(at(10_000));
+            assert_eq!(watch.on_instances(at(10_001), &found, None), changed);
+        }
+    }
+
+    #[test]
+    fn after_a_change_the_next_question_comes_within_fifty_milliseconds() {
+        let mut watch = fresh();
+        watch.on_time(at(10_000));
+        watch.on_instances(at(10_000), &instances(&[1]), Some(Cursor(1)));
+        let mut now = watch.deadline().unwrap();
+        assert!(now > at(10_000) && now <= at(10_050));
+        for change in 0..20 {
+            watch.on_time(now);
+            assert!(watch.on_instances(now, &instances(&[change + 2]), Some(Cursor(2))));
+            let next = watch.deadline().unwrap();
+            assert!(next > now && next <= now + EARLY, "a busy backend stays as quick");
+            now = next;
+        }
+    }
+
+    #[test]
+    fn early_answers_that_say_nothing_new_slow_it_down_to_one_poll() {
+        let (mut watch, mut now) = watching();
+        for _ in 0..20 {
+            assert!(!watch.on_instances(now, &instances(&[1]), Some(Cursor(8))));
+            now = watch.deadline().unwrap();
+            watch.on_time(now);
+        }
+        watch.on_instances(now, &instances(&[1]), Some(Cursor(8)));
+        assert!(watch.deadline().unwrap() - now >= POLL / 2);
+    }
+
+    #[test]
+    fn a_failure_is_no_change_and_the_next_question_takes_a_whole_look() {
+        let (mut watch, now) = watching();
+        watch.on_failure(now);
+        assert_eq!(watch.failures(), 1);
+        let next = watch.deadline().unwrap();
+        assert!(next - now >= FAILED / 2 && next - now <= FAILED);
+        assert_eq!(
+            watch.on_time(next),
+            Some(Ask {
+                after: None,
+                wait: Duration::ZERO
+            })
+        );
+        assert!(!watch.on_instances(next, &instances(&[1]), Some(Cursor(1))));
+        assert_eq!(watch.failures(), 0);
+    }
+
+    #[test]
+    fn a_catalogue_that_cannot_be_watched_is_polled() {
+        let mut watch = fresh();
+        watch.on_time(at(10_000));
+        watch.on_instances(at(10_000), &instances(&[1]), None);
+        assert_eq!(watch.deadline(), Some(at(20_000)));
+    }
+
+    #[test]
+    fn a_pause_forgets_the_question_but_not_what_was_seen() {
+        let (mut watch, now) = watching();
+        watch.pause();
+        assert!(
+            !watch.on_instances(now, &[], Some(Cursor(9))),
+            "the answer counts for nothing"
+        );
+        assert_eq!(watch.deadline(), None);
+        watch.resume(at(60_000));
+        assert_eq!(
+            watch.on_time(at(70_000)),
+            Some(Ask {
+                after: None,
+                wait: Duration::ZERO
+            })
+        );
+        assert!(!watch.on_instances(at(70_000), &instances(&[1]), Some(Cursor(9))));
+    }
+
+    #[test]
+    fn another_poll_keeps_what_was_seen() {
+        let (mut watch, now) = watching();
+        watch.retime(now, POLL / 2);
+        assert_eq!(watch.deadline(), Some(now + POLL / 2));
+        watch.on_time(now + POLL / 2);
+        assert!(!watch.on_instances(now + POLL / 2, &instances(&[1]), None));
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_the_instances_and_their_ids_are_no_change(
+            (ports, shuffled) in prop::collection::vec(1u16..5, 0..6).prop_flat_map(|p| (Just(p.clone()), Just(p).prop_shuffle()))
+        ) {
+            let mut watch = fresh();
+            watch.on_time(at(10_000));
+            watch.on_instances(at(10_000), &instances(&ports), None);
+            watch.on_time(at(20_000));
+            let mut renamed = instances(&shuffled);
+            renamed.iter_mut().for_each(|instance| instance.id.push_str("-other"));
+            prop_assert!(!watch.on_instances(at(20_000), &renamed, None));
+        }
+
+        #[test]
+        fn another_multiset_is_a_change(before in prop::collection::vec(1u16..4, 0..5), after in prop::collection::vec(1u16..4, 0..5)) {
+            let mut watch = fresh();
+            watch.on_time(at(10_000));
+            watch.on_instances(at(10_000), &instances(&before), None);
+            watch.on_time(at(20_000));
+            let counts = |ports: &[u16]| { let mut sorted = ports.to_vec(); sorted.sort_unstable(); sorted };
+            let differs = counts(&before) != counts(&after);
+            prop_assert_eq!(watch.on_instances(at(20_000), &instances(&after), None), differs);
+        }
+    }
+}

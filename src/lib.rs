@@ -1,0 +1,14 @@
+//! `containerpilot` as a library: everything but the composition root, so that tests and the simulation can
+//! reach it. See ARCHITECTURE.md for the way through the house.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test may fail by panicking"
+    )
+)]
+
+pub mod driver;
+pub mod ports;

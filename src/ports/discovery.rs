@@ -1,0 +1,74 @@
+//! Catalogues: what one can do for us ([`Catalogue`]), and how the driver asks the one in use ([`Discovery`]).
+
+use async_trait::async_trait;
+use domain::Ticket;
+use domain::event::{Listing, Query, Request};
+use domain::plan::{self, Registration};
+use domain::time::Duration;
+use std::fmt;
+
+/// Asks the catalogue in use without waiting for it.
+#[cfg_attr(test, mockall::automock)]
+pub trait Discovery {
+    /// From now on requests go to this catalogue.
+    fn connect(&mut self, catalogue: &plan::Catalogue);
+
+    /// Asks. The answer arrives in the inbox under `ticket` within `limit`, come what may.
+    fn ask(&mut self, ticket: Ticket, request: Request, limit: Duration);
+
+    /// Nobody waits for the answer any more: the request is given up if it is still on its way.
+    fn forget(&mut self, ticket: Ticket);
+}
+
+/// A service catalogue. Each call is one conversation with it; dropping the future gives it up.
+#[cfg_attr(test, mockall::automock)]
+#[async_trait(?Send)]
+pub trait Catalogue {
+    /// Enters the instance as passing for one TTL, in one step, over whatever stands under its ID.
+    ///
+    /// # Errors
+    /// The catalogue cannot be reached or refuses.
+    async fn register(&self, registration: &Registration) -> Result<(), CatalogueError>;
+
+    /// Keeps the instance passing for another TTL. An entry that is not there, or not there any more, is
+    /// [`Renewal::Unknown`], and stays so.
+    ///
+    /// # Errors
+    /// The catalogue cannot be reached or refuses; whether the heartbeat counted is unknown.
+    async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError>;
+
+    /// Removes the instance. One that is not there counts as removed.
+    ///
+    /// # Errors
+    /// The catalogue cannot be reached or refuses.
+    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError>;
+
+    /// Lists the passing instances of a service, all those with the tag if the query names one. With
+    /// [`Query::after`] it answers as soon as something differs from what stood at that cursor, or after
+    /// [`Query::wait`]; without, at once. A service nobody registered has no instances.
+    ///
+    /// # Errors
+    /// The catalogue cannot be reached or refuses: then nothing is known, not even that there are none.
+    async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError>;
+}
+
+/// What came of a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The entry is passing.
+    Renewed,
+    /// There is no entry to keep: the catalogue's own words.
+    Unknown(String),
+}
+
+/// Why a catalogue did not do what it was asked for; a sentence with all its causes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueError(pub String);
+
+impl fmt::Display for CatalogueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CatalogueError {}

@@ -1,0 +1,27 @@
+//! What the driver and the configuration need of the world, as traits: no implementation, no decision.
+//!
+//! Depends on the domain only. The adapters implement these for a real machine, `sim` for a simulated one.
+
+mod clock;
+mod console;
+mod discovery;
+mod interfaces;
+mod processes;
+mod settings;
+
+pub use clock::{Clock, Inbox};
+pub use console::Console;
+pub use discovery::{Catalogue, CatalogueError, Discovery, Renewal};
+pub use interfaces::Interfaces;
+pub use processes::Processes;
+pub use settings::Settings;
+
+#[cfg(test)]
+pub use {
+    clock::{MockClock, MockInbox},
+    console::MockConsole,
+    discovery::{MockCatalogue, MockDiscovery},
+    interfaces::MockInterfaces,
+    processes::MockProcesses,
+    settings::MockSettings,
+};
