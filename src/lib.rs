@@ -10,5 +10,6 @@
     )
 )]
 
+pub mod adapters;
 pub mod driver;
 pub mod ports;

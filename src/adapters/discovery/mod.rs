@@ -1,0 +1,3 @@
+//! The catalogues one can register in.
+
+pub mod directory;

@@ -1,0 +1,6 @@
+//! The real machine behind the ports, one adapter a folder. Adapters know the ports and the domain, and not
+//! each other except where the composition root hands one to another.
+
+pub mod clock;
+pub mod console;
+pub mod discovery;
