@@ -216,7 +216,7 @@ impl Runs {
             return self.start(now);
         }
         self.state = State::Resting {
-            until: now + self.delays.next(),
+            until: now + self.delays.delay(),
         };
         None
     }

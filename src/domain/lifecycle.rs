@@ -26,6 +26,8 @@ const WITHDRAWAL: Duration = Duration::from_secs(2);
 const DEATH: Duration = Duration::from_secs(10);
 /// The exit code of a start that was called off: 128 + SIGTERM (LC-1).
 const CALLED_OFF: u8 = 143;
+/// The exit code when the application was killed and never went: 128 + SIGKILL.
+const UNKILLABLE: u8 = 137;
 
 /// Where in its life the shim is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,8 +214,10 @@ impl Lifecycle {
     /// Takes an input. `stop_grace` is how long the application, or a preStop hook that outlives it, may take.
     pub fn take(&mut self, now: Instant, input: Input, stop_grace: Duration) -> Action {
         let (phase, action) = next(self.phase, input);
-        if phase == Phase::Abandoning && self.phase != phase {
-            self.code = CALLED_OFF;
+        match (self.phase, phase) {
+            (Phase::PreStarting, Phase::Abandoning) => self.code = CALLED_OFF,
+            (Phase::Killing, Phase::Sweeping) => self.code = UNKILLABLE,
+            _ => {}
         }
         if phase != self.phase {
             self.deadline = limit(phase, stop_grace).map(|limit| now + limit);

@@ -175,6 +175,7 @@ fn ended_level(role: &Role, ending: &Ending) -> Level {
 }
 
 impl fmt::Display for Notice {
+    #[expect(clippy::too_many_lines, reason = "one sentence a line, and no logic")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Advice(sentence) => f.write_str(sentence),

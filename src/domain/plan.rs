@@ -191,6 +191,13 @@ pub struct Backend {
     pub on_change: Job,
 }
 
+impl Backend {
+    /// Whether both are about the same instances, so that what one has seen counts for the other (SD-5).
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.tag == other.tag
+    }
+}
+
 /// A command and all that is to be said about running it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Job {

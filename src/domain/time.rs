@@ -117,7 +117,7 @@ impl Backoff {
     }
 
     /// Counts one more failure and says how long to wait after it.
-    pub fn next(&mut self) -> Duration {
+    pub fn delay(&mut self) -> Duration {
         let doublings = self.failures.min(31);
         self.failures = self.failures.saturating_add(1);
         let step = self.first.saturating_mul(1 << doublings).min(self.most);
@@ -235,11 +235,11 @@ mod tests {
             let mut backoff = Backoff::new(ms(first), ms(most), Chance::new(seed));
             for failure in 0..failures {
                 let step = ms(first).saturating_mul(1 << failure.min(31)).min(ms(most));
-                let wait = backoff.next();
+                let wait = backoff.delay();
                 prop_assert!(wait >= step / 2 && wait <= step, "{wait:?} of {step:?}");
             }
             backoff.reset();
-            prop_assert!(backoff.next() <= ms(first));
+            prop_assert!(backoff.delay() <= ms(first));
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
     fn two_seeds_wait_differently_and_one_seed_the_same() {
         let waits = |seed| {
             let mut backoff = Backoff::new(ms(250), ms(30_000), Chance::new(seed));
-            core::array::from_fn::<_, 8, _>(|_| backoff.next())
+            core::array::from_fn::<_, 8, _>(|_| backoff.delay())
         };
         assert_eq!(waits(7), waits(7));
         assert_ne!(waits(7), waits(8));

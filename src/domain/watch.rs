@@ -104,7 +104,7 @@ impl Watch {
         }
         let rest = match cursor {
             None => self.poll,
-            Some(_) if early || changed => self.early.next(),
+            Some(_) if early || changed => self.early.delay(),
             Some(_) => Duration::ZERO,
         };
         self.cursor = cursor;
@@ -116,7 +116,7 @@ impl Watch {
     pub fn on_failure(&mut self, now: Instant) {
         if let State::Asking { .. } = self.state {
             self.cursor = None;
-            let rest = self.failed.next();
+            let rest = self.failed.delay();
             self.rest(now, rest);
         }
     }

@@ -38,11 +38,6 @@ impl BackendRoom {
         }
     }
 
-    /// Whether both are about the same instances, so that what was seen still counts (SD-5).
-    pub fn watches(&self, other: &Backend) -> bool {
-        self.backend.name == other.name && self.backend.tag == other.tag
-    }
-
     pub fn deadline(&self) -> Option<Instant> {
         earliest(self.watch.deadline(), self.handler.deadline())
     }

@@ -100,12 +100,22 @@ impl Shim {
         }
     }
 
-    /// Opens a room for every backend that has none.
+    /// Opens a room for every backend that has none. Two of one name and tag have a room each.
     pub(super) fn open_backends(&mut self, now: Instant) {
-        for backend in self.plan.backends.clone() {
-            if !self.backends.values().any(|room| room.watches(&backend)) {
+        let wanted = self.plan.backends.clone();
+        for (index, backend) in wanted.iter().enumerate() {
+            let alike = wanted[..=index]
+                .iter()
+                .filter(|other| other.is_same(backend))
+                .count();
+            let rooms = self
+                .backends
+                .values()
+                .filter(|room| room.backend.is_same(backend))
+                .count();
+            if rooms < alike {
                 let (id, chance) = (self.next_room(), self.chance.split());
-                let room = BackendRoom::new(now, id, &backend, self.maintenance, chance);
+                let room = BackendRoom::new(now, id, backend, self.maintenance, chance);
                 self.backends.insert(id, room);
             }
         }
@@ -148,8 +158,9 @@ impl Shim {
             }
         }
         for room in self.backends.values_mut() {
-            let same_handler =
-                |backend: &Backend| room.watches(backend) && room.backend.on_change == backend.on_change;
+            let same_handler = |backend: &Backend| {
+                room.backend.is_same(backend) && room.backend.on_change == backend.on_change
+            };
             if !plan.backends.iter().any(same_handler) {
                 room.supersede(&mut self.out);
             }
@@ -160,11 +171,11 @@ impl Shim {
     }
 
     fn adopt_backends(&mut self, now: Instant, other_catalogue: bool) {
-        let wanted = self.plan.backends.clone();
+        let mut wanted = self.plan.backends.clone();
         self.backends.retain(|_, room| {
-            let same = wanted.iter().find(|backend| room.watches(backend));
-            match same {
-                Some(backend) => room.adopt(now, backend, self.chance.split(), &mut self.out),
+            let same = wanted.iter().position(|backend| room.backend.is_same(backend));
+            match same.map(|index| wanted.remove(index)) {
+                Some(backend) => room.adopt(now, &backend, self.chance.split(), &mut self.out),
                 None => room.close(&mut self.out),
             }
             same.is_some()

@@ -1,1 +1,940 @@
+//! Scenarios of the whole machine: what it asks of the world, event by event, in the words of [`brief`].
 
+use super::*;
+use crate::event::{Cursor, ExitStatus, Instance, Listing, Pid, Request, StartFailure};
+use crate::plan::*;
+use core::net::IpAddr;
+use std::format;
+use std::string::{String, ToString};
+use std::vec;
+
+/// A machine and a world that remembers which questions are open.
+struct Stage {
+    shim: Shim,
+    now: Instant,
+    children: BTreeMap<String, Ticket>,
+    questions: BTreeMap<String, Ticket>,
+    loads: Vec<Ticket>,
+    told: Vec<String>,
+}
+
+impl Stage {
+    fn new(plan: Plan) -> Self {
+        Self {
+            shim: Shim::new(plan, 1),
+            now: Instant::START,
+            children: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            loads: Vec::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// A machine that has begun, and whose application runs.
+    fn running(plan: Plan) -> Self {
+        let mut stage = Self::new(plan);
+        stage.step(Event::Begin);
+        stage
+    }
+
+    /// What the event leads to, without what operators are told.
+    fn step(&mut self, event: Event) -> Vec<String> {
+        let effects = self.shim.step(self.now, event);
+        let deadline = self.shim.deadline();
+        assert!(
+            deadline.is_none_or(|deadline| deadline > self.now),
+            "the deadline lies in the future"
+        );
+        effects
+            .into_iter()
+            .filter_map(|effect| self.note(effect))
+            .collect()
+    }
+
+    fn note(&mut self, effect: Effect) -> Option<String> {
+        let brief = brief(&effect, &self.children);
+        match effect {
+            Effect::Start(ticket, job) => {
+                let earlier = self.children.insert(job.role.to_string(), ticket);
+                assert_eq!(earlier, None, "one run of {} at a time", job.role);
+            }
+            Effect::Ask { ticket, request, .. } => {
+                let earlier = self.questions.insert(asker(&request), ticket);
+                assert_eq!(earlier, None, "one question of {} at a time", asker(&request));
+            }
+            Effect::Forget(ticket) => self.questions.retain(|_, open| *open != ticket),
+            Effect::Load(ticket) => self.loads.push(ticket),
+            Effect::Tell(notice) => {
+                self.told.push(notice.to_string());
+                return None;
+            }
+            Effect::Connect(_) | Effect::Configure(_) | Effect::Export { .. } => return None,
+            Effect::Send(..) | Effect::Exit(_) => {}
+        }
+        Some(brief)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Vec<String> {
+        self.step(Event::Signal(signal))
+    }
+
+    fn exits(&mut self, role: &str, code: u8) -> Vec<String> {
+        let ticket = self
+            .children
+            .remove(role)
+            .unwrap_or_else(|| panic!("{role} does not run"));
+        self.step(Event::Exited(ticket, ExitStatus::Code(code)))
+    }
+
+    fn dies(&mut self, role: &str, signal: i32) -> Vec<String> {
+        let ticket = self
+            .children
+            .remove(role)
+            .unwrap_or_else(|| panic!("{role} does not run"));
+        self.step(Event::Exited(ticket, ExitStatus::Signal(signal)))
+    }
+
+    fn is_missing(&mut self, role: &str) -> Vec<String> {
+        let ticket = self
+            .children
+            .remove(role)
+            .unwrap_or_else(|| panic!("{role} does not run"));
+        let failure = StartFailure {
+            not_found: true,
+            cause: "no such file or directory".into(),
+        };
+        self.step(Event::NotStarted(ticket, failure))
+    }
+
+    fn answers(&mut self, asker: &str, answer: Answer) -> Vec<String> {
+        let ticket = self
+            .questions
+            .remove(asker)
+            .unwrap_or_else(|| panic!("{asker} asks nothing"));
+        self.step(Event::Answered(ticket, answer))
+    }
+
+    fn loads(&mut self, plan: Plan) -> Vec<String> {
+        let ticket = self.loads.pop().expect("nothing is being loaded");
+        self.step(Event::Loaded(
+            ticket,
+            Loaded::Plan {
+                plan: plan.into(),
+                warnings: vec!["hm".into()],
+            },
+        ))
+    }
+
+    fn after(&mut self, milliseconds: u64) -> Vec<String> {
+        self.now = self.now + Duration::from_millis(milliseconds);
+        self.step(Event::Woken)
+    }
+
+    fn told(&self, sentence: &str) -> bool {
+        self.told.iter().any(|told| told.contains(sentence))
+    }
+}
+
+fn asker(request: &Request) -> String {
+    match request {
+        Request::Register(r) | Request::Renew(r) | Request::Withdraw(r) => r.name.clone(),
+        Request::Instances(query) => format!("{}?", query.service),
+    }
+}
+
+fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
+    match effect {
+        Effect::Start(_, job) => format!("start {}", job.role),
+        Effect::Send(ticket, signal, reach) => {
+            let name = children
+                .iter()
+                .find(|(_, open)| *open == ticket)
+                .map(|(name, _)| name.as_str());
+            format!("send {signal} to the {reach:?} of {}", name.unwrap_or("nobody"))
+        }
+        Effect::Ask {
+            request: Request::Register(r),
+            ..
+        } => format!("register {}", r.name),
+        Effect::Ask {
+            request: Request::Renew(r),
+            ..
+        } => format!("renew {}", r.name),
+        Effect::Ask {
+            request: Request::Withdraw(r),
+            ..
+        } => format!("withdraw {}", r.name),
+        Effect::Ask {
+            request: Request::Instances(query),
+            ..
+        } => format!("list {}", query.service),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+fn job(role: Role, trigger: Trigger) -> Job {
+    Job {
+        role,
+        command: Command {
+            program: "true".into(),
+            arguments: vec![],
+        },
+        trigger,
+        restarts: Restarts::NEVER,
+        time_limit: None,
+        output: Output::Log,
+        stop: Stop::AT_ONCE,
+    }
+}
+
+fn hook(role: Role) -> Option<Job> {
+    let stop = Stop {
+        reach: Reach::Group,
+        grace: Duration::from_secs(5),
+    };
+    Some(Job {
+        stop,
+        ..job(role, Trigger::Moment)
+    })
+}
+
+fn service(name: &str) -> Service {
+    let registration = Registration {
+        id: format!("{name}-host"),
+        name: name.into(),
+        address: IpAddr::from([192, 0, 2, 1]),
+        port: 80,
+        tags: vec![],
+        ttl: Duration::from_secs(30),
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    };
+    let role = Role::Health {
+        service: name.into(),
+        id: format!("{name}-host"),
+    };
+    Service {
+        registration,
+        poll: Duration::from_secs(10),
+        check: Some(job(role, Trigger::Asked)),
+    }
+}
+
+fn backend(name: &str) -> Backend {
+    let role = Role::OnChange { backend: name.into() };
+    Backend {
+        name: name.into(),
+        tag: None,
+        poll: Duration::from_secs(10),
+        on_change: job(role, Trigger::Asked),
+    }
+}
+
+fn coprocess(name: &str) -> Job {
+    let stop = Stop {
+        reach: Reach::Group,
+        grace: Duration::from_secs(3),
+    };
+    let restarts = Restarts::Unlimited;
+    Job {
+        stop,
+        restarts,
+        ..job(Role::Coprocess { name: name.into() }, Trigger::Moment)
+    }
+}
+
+fn task(name: &str) -> Job {
+    job(
+        Role::Task { name: name.into() },
+        Trigger::Every(Duration::from_secs(10)),
+    )
+}
+
+/// An application alone.
+fn bare() -> Plan {
+    Plan {
+        catalogue: Catalogue::Directory {
+            path: "/run/containerpilot".into(),
+        },
+        logging: Logging::default(),
+        application: Some(job(Role::Application, Trigger::Moment)),
+        pre_start: None,
+        pre_stop: None,
+        post_stop: None,
+        stop_timeout: StopTimeout::default(),
+        services: vec![],
+        backends: vec![],
+        jobs: vec![],
+    }
+}
+
+/// Everything there is, once.
+fn full() -> Plan {
+    Plan {
+        pre_start: hook(Role::PreStart),
+        pre_stop: hook(Role::PreStop),
+        post_stop: hook(Role::PostStop),
+        services: vec![service("app")],
+        backends: vec![backend("db")],
+        jobs: vec![coprocess("side"), task("clean")],
+        ..bare()
+    }
+}
+
+fn instances(ports: &[u16]) -> Answer {
+    let instance = |port: &u16| Instance {
+        id: format!("db-{port}"),
+        address: "192.0.2.2".into(),
+        port: *port,
+    };
+    let instances = ports.iter().map(instance).collect();
+    Answer::Instances(Listing {
+        instances,
+        cursor: Some(Cursor(1)),
+    })
+}
+
+/// The full plan with its service registered, at second 10.
+fn registered() -> Stage {
+    let mut stage = Stage::running(full());
+    stage.exits("preStart", 0);
+    stage.after(10_000);
+    stage.exits("app.health", 0);
+    stage.answers("app", Answer::Done);
+    stage.answers("db?", instances(&[]));
+    stage.exits("task[clean]", 0);
+    stage
+}
+
+#[test]
+fn start_and_stop_in_the_order_of_the_mission() {
+    let mut stage = Stage::new(full());
+    assert_eq!(stage.step(Event::Begin), ["start preStart"]);
+    assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]", "start APP"]);
+    assert_eq!(stage.after(9_999), [""; 0]);
+    assert_eq!(
+        stage.after(1),
+        ["start app.health", "list db", "start task[clean]"]
+    );
+    assert_eq!(stage.exits("app.health", 0), ["register app"]);
+    assert_eq!(stage.answers("app", Answer::Done), [""; 0]);
+    stage.exits("task[clean]", 0);
+    stage.answers("db?", instances(&[]));
+    assert_eq!(stage.signal(Signal::Terminate)[..1], ["withdraw app"]);
+    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    assert_eq!(
+        stage.exits("preStop", 1),
+        ["send 15 to the Process of APP"],
+        "its result is ignored"
+    );
+    assert_eq!(stage.dies("APP", 15), ["start postStop"]);
+    assert_eq!(
+        stage.exits("postStop", 0),
+        ["send 15 to the Group of coprocess[side]"]
+    );
+    assert_eq!(stage.dies("coprocess[side]", 15), ["exit(143)"]);
+    assert_eq!(stage.shim.deadline(), None);
+    assert_eq!(
+        stage.signal(Signal::Terminate),
+        [""; 0],
+        "nothing happens after the end"
+    );
+}
+
+#[test]
+fn sigint_is_sigterm() {
+    let mut stage = registered();
+    assert!(stage.signal(Signal::Interrupt).contains(&"withdraw app".into()));
+}
+
+#[test]
+fn the_exit_code_is_the_applications_unless_post_stop_fails() {
+    for (application, post_stop, code) in [(0, 0, 0), (7, 0, 7), (0, 3, 3), (7, 3, 3)] {
+        let mut stage = Stage::running(Plan {
+            post_stop: hook(Role::PostStop),
+            ..bare()
+        });
+        assert_eq!(stage.exits("APP", application), ["start postStop"]);
+        assert_eq!(stage.exits("postStop", post_stop), [format!("exit({code})")]);
+    }
+}
+
+#[test]
+fn an_application_that_cannot_be_started_goes_the_same_way_with_127() {
+    let mut stage = Stage::running(Plan {
+        post_stop: hook(Role::PostStop),
+        ..bare()
+    });
+    assert_eq!(stage.is_missing("APP"), ["start postStop"]);
+    assert_eq!(stage.exits("postStop", 0), ["exit(127)"]);
+}
+
+#[test]
+fn when_the_application_ends_by_itself_its_services_leave_before_post_stop() {
+    let mut stage = registered();
+    assert_eq!(stage.exits("APP", 2)[0], "withdraw app");
+    assert_eq!(
+        stage.answers("app", Answer::Done),
+        ["start postStop"],
+        "without preStop"
+    );
+    stage.exits("postStop", 0);
+    assert_eq!(stage.dies("coprocess[side]", 15), ["exit(2)"]);
+}
+
+#[test]
+fn a_pre_start_that_fails_ends_it_with_its_code_and_nothing_is_started() {
+    let mut stage = Stage::running(full());
+    assert_eq!(stage.exits("preStart", 4), ["exit(4)"]);
+    let mut stage = Stage::running(full());
+    assert_eq!(stage.dies("preStart", 9), ["exit(137)"]);
+    let mut stage = Stage::running(full());
+    assert_eq!(stage.is_missing("preStart"), ["exit(127)"]);
+}
+
+#[test]
+fn a_stop_during_pre_start_calls_everything_off() {
+    let mut stage = Stage::running(full());
+    assert_eq!(
+        stage.signal(Signal::Terminate),
+        ["send 15 to the Group of preStart"]
+    );
+    assert_eq!(stage.signal(Signal::Terminate), [""; 0]);
+    assert_eq!(stage.after(5_000), ["send 9 to the Group of preStart"]);
+    assert_eq!(stage.dies("preStart", 9), ["exit(143)"]);
+    let mut stage = Stage::running(full());
+    stage.signal(Signal::Terminate);
+    assert_eq!(stage.exits("preStart", 0), ["exit(143)"], "even if it passes");
+}
+
+#[test]
+fn an_application_that_ignores_sigterm_is_killed_with_its_group_after_the_stop_timeout() {
+    let mut stage = Stage::running(bare());
+    assert_eq!(stage.signal(Signal::Terminate), ["send 15 to the Process of APP"]);
+    assert_eq!(stage.after(4_999), [""; 0]);
+    assert_eq!(stage.after(1), ["send 9 to the Group of APP"]);
+    assert_eq!(stage.dies("APP", 9), ["exit(137)"]);
+}
+
+#[test]
+fn a_stop_timeout_of_minus_one_kills_at_once() {
+    let mut stage = Stage::running(Plan {
+        stop_timeout: StopTimeout::Immediately,
+        ..bare()
+    });
+    assert_eq!(stage.signal(Signal::Terminate), ["send 9 to the Group of APP"]);
+}
+
+#[test]
+fn an_application_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
+    let mut stage = Stage::running(bare());
+    stage.signal(Signal::Terminate);
+    stage.after(5_000);
+    assert_eq!(stage.after(10_000), ["send 9 to the Group of APP"]);
+    assert_eq!(stage.after(2_000), ["exit(137)"]);
+    assert!(stage.told("APP was killed and is still there"));
+}
+
+#[test]
+fn without_an_application_a_stop_ends_with_0_and_no_post_stop() {
+    let mut stage = Stage::new(Plan {
+        application: None,
+        ..full()
+    });
+    stage.step(Event::Begin);
+    assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]"]);
+    stage.signal(Signal::Terminate);
+    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    assert_eq!(
+        stage.exits("preStop", 0),
+        ["send 15 to the Group of coprocess[side]"]
+    );
+    assert_eq!(stage.exits("coprocess[side]", 0), ["exit(0)"]);
+}
+
+#[test]
+fn a_second_stop_a_reload_and_maintenance_change_nothing_while_stopping() {
+    let mut stage = registered();
+    stage.signal(Signal::Terminate);
+    for signal in [
+        Signal::Terminate,
+        Signal::Interrupt,
+        Signal::Hangup,
+        Signal::User1,
+    ] {
+        assert_eq!(stage.signal(signal), [""; 0], "{signal}");
+    }
+    assert!(stage.told("Ignoring SIGHUP"));
+}
+
+#[test]
+fn other_signals_reach_the_application_once() {
+    let mut stage = Stage::running(bare());
+    assert_eq!(stage.signal(Signal::Other(28)), ["send 28 to the Process of APP"]);
+    let mut stage = Stage::running(full());
+    assert_eq!(stage.signal(Signal::Other(28)), [""; 0], "it does not run yet");
+}
+
+#[test]
+fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
+    let mut stage = registered();
+    stage.after(50);
+    stage.answers("db?", instances(&[1]));
+    stage.after(9_950);
+    assert_eq!(stage.children.len(), 5, "{:?}", stage.children);
+    let effects = stage.signal(Signal::Terminate);
+    for effect in [
+        "send 9 to the Group of app.health",
+        "send 9 to the Group of db.onChange",
+        "send 9 to the Group of task[clean]",
+        "withdraw app",
+    ] {
+        assert!(effects.contains(&effect.into()), "{effect} in {effects:?}");
+    }
+    assert!(!stage.questions.contains_key("db?"));
+    assert_eq!(
+        stage.exits("app.health", 0),
+        [""; 0],
+        "no heartbeat after the withdrawal began"
+    );
+}
+
+#[test]
+fn a_frozen_catalogue_delays_the_stop_by_two_seconds_with_any_number_of_services() {
+    let services = (0..50).map(|n| service(&format!("app{n}"))).collect();
+    let mut stage = Stage::running(Plan { services, ..bare() });
+    stage.after(10_000);
+    for n in 0..25 {
+        stage.exits(&format!("app{n}.health"), 0);
+    }
+    stage.signal(Signal::Terminate);
+    assert_eq!(stage.after(1_999), [""; 0]);
+    assert_eq!(stage.after(1), ["send 15 to the Process of APP"]);
+    assert!(stage.told("app49"));
+}
+
+#[test]
+fn a_heartbeat_on_its_way_is_answered_before_the_withdrawal() {
+    let mut stage = registered();
+    stage.after(10_000);
+    assert_eq!(stage.exits("app.health", 0), ["renew app"]);
+    let effects = stage.signal(Signal::Terminate);
+    assert!(!effects.contains(&"withdraw app".into()));
+    assert_eq!(
+        stage.answers("app", Answer::Failed("no answer".into())),
+        ["withdraw app"]
+    );
+    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+}
+
+#[test]
+fn a_hung_check_delays_neither_others_nor_the_stop() {
+    let mut stage = Stage::running(Plan {
+        services: vec![service("hung"), service("app")],
+        ..bare()
+    });
+    stage.after(10_000);
+    assert_eq!(stage.exits("app.health", 0), ["register app"]);
+    stage.answers("app", Answer::Done);
+    assert_eq!(stage.after(10_000), ["start app.health"]);
+    assert_eq!(stage.exits("app.health", 0), ["renew app"]);
+    stage.answers("app", Answer::Done);
+    let effects = stage.signal(Signal::Terminate);
+    assert_eq!(
+        effects,
+        [
+            "send 9 to the Group of hung.health",
+            "withdraw hung",
+            "withdraw app"
+        ]
+    );
+}
+
+#[test]
+fn a_forgotten_registration_is_made_again() {
+    let mut stage = registered();
+    stage.after(10_000);
+    stage.exits("app.health", 0);
+    assert_eq!(
+        stage.answers("app", Answer::Unknown("unknown check".into())),
+        ["register app"]
+    );
+    assert_eq!(stage.answers("app", Answer::Done), [""; 0]);
+    assert!(stage.told("Service not registered: unknown check"));
+    assert!(stage.told("Service registered: app"));
+}
+
+#[test]
+fn health_is_told_when_it_changes() {
+    let mut stage = registered();
+    for code in [1, 1, 0, 0] {
+        stage.after(10_000);
+        stage.exits("app.health", code);
+        if stage.questions.contains_key("app") {
+            stage.answers("app", Answer::Done);
+        }
+        stage.children.remove("task[clean]");
+    }
+    let told = |sentence: &str| stage.told.iter().filter(|told| told.contains(sentence)).count();
+    assert_eq!(
+        told("Health check of app does not pass any more: exit status 1"),
+        1
+    );
+    assert_eq!(told("Health check of app passes again"), 1);
+}
+
+#[test]
+fn changes_while_the_handler_runs_collapse_into_one_more_run() {
+    let mut stage = Stage::running(Plan {
+        backends: vec![backend("db")],
+        ..bare()
+    });
+    stage.after(10_000);
+    assert_eq!(stage.answers("db?", instances(&[1])), ["start db.onChange"]);
+    for port in [2, 3, 4] {
+        stage.after(50);
+        assert_eq!(stage.answers("db?", instances(&[port])), [""; 0]);
+    }
+    assert_eq!(stage.exits("db.onChange", 1), ["start db.onChange"]);
+    assert_eq!(stage.exits("db.onChange", 0), [""; 0]);
+}
+
+#[test]
+fn a_failed_query_is_no_change() {
+    let mut stage = Stage::running(Plan {
+        backends: vec![backend("db")],
+        ..bare()
+    });
+    stage.after(10_000);
+    stage.answers("db?", instances(&[1]));
+    stage.exits("db.onChange", 0);
+    stage.after(50);
+    assert_eq!(stage.answers("db?", Answer::Failed("refused".into())), [""; 0]);
+    assert!(stage.told("Failed to query db: refused [<nil>]"));
+    assert_eq!(stage.after(500), ["list db"]);
+    assert_eq!(
+        stage.answers("db?", instances(&[1])),
+        ["list db"],
+        "no handler, and on with the watch"
+    );
+    assert!(stage.told("answers again for db after 1 failed requests"));
+}
+
+#[test]
+fn maintenance_withdraws_and_pauses_and_ends_at_the_next_tick() {
+    let mut stage = registered();
+    stage.after(50);
+    assert_eq!(stage.signal(Signal::User1)[0], "withdraw app");
+    stage.answers("app", Answer::Done);
+    assert!(stage.told("Marking for maintenance: app"));
+    assert!(stage.questions.is_empty(), "the query is forgotten");
+    assert_eq!(stage.after(60_000), [""; 0], "nothing begins");
+    assert_eq!(stage.signal(Signal::User1), [""; 0]);
+    let mut effects = stage.after(10_000);
+    effects.sort();
+    assert_eq!(effects, ["list db", "start app.health", "start task[clean]"]);
+    assert_eq!(stage.exits("app.health", 0), ["register app"]);
+}
+
+#[test]
+fn a_check_in_flight_when_maintenance_begins_is_no_heartbeat() {
+    let mut stage = registered();
+    stage.after(10_000);
+    stage.signal(Signal::User1);
+    stage.answers("app", Answer::Done);
+    assert_eq!(stage.exits("app.health", 0), [""; 0]);
+}
+
+#[test]
+fn maintenance_during_pre_start_begins_with_the_application() {
+    let mut stage = Stage::running(full());
+    stage.signal(Signal::User1);
+    assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]", "start APP"]);
+    assert_eq!(stage.after(30_000), [""; 0]);
+    stage.signal(Signal::User1);
+    assert!(stage.after(10_000).contains(&"start app.health".into()));
+}
+
+#[test]
+fn a_change_seen_before_maintenance_is_handled_after_it() {
+    let mut stage = Stage::running(Plan {
+        backends: vec![backend("db")],
+        ..bare()
+    });
+    stage.after(10_000);
+    stage.answers("db?", instances(&[1]));
+    stage.after(50);
+    stage.answers("db?", instances(&[2]));
+    stage.signal(Signal::User1);
+    assert_eq!(
+        stage.exits("db.onChange", 0),
+        [""; 0],
+        "no handler begins in maintenance"
+    );
+    assert_eq!(stage.signal(Signal::User1), ["start db.onChange"]);
+}
+
+#[test]
+fn a_wrong_configuration_changes_nothing() {
+    let mut stage = registered();
+    let before = stage.shim.clone();
+    stage.signal(Signal::Hangup);
+    let ticket = stage.loads.pop().unwrap();
+    let refused = Loaded::Refused("cp.json:3: x".into());
+    assert_eq!(stage.step(Event::Loaded(ticket, refused)), [""; 0]);
+    assert!(stage.told("Error initializing config: cp.json:3: x"));
+    assert_eq!(stage.shim.plan, before.plan);
+    assert_eq!(stage.shim.services, before.services);
+}
+
+#[test]
+fn a_reload_leaves_unchanged_services_alone_and_sends_the_others_away_first() {
+    let mut stage = Stage::running(Plan {
+        services: vec![service("keep"), service("change"), service("go")],
+        ..bare()
+    });
+    stage.after(10_000);
+    for name in ["keep", "change", "go"] {
+        stage.exits(&format!("{name}.health"), 0);
+        stage.answers(name, Answer::Done);
+    }
+    stage.signal(Signal::Hangup);
+    let mut changed = service("change");
+    changed.registration.port = 81;
+    let plan = Plan {
+        services: vec![service("keep"), changed, service("new")],
+        ..bare()
+    };
+    assert_eq!(stage.loads(plan), ["withdraw change", "withdraw go"]);
+    stage.answers("change", Answer::Done);
+    assert!(!stage.told("Configuration reloaded."));
+    stage.answers("go", Answer::Done);
+    assert!(stage.told("Configuration reloaded."));
+    let checks = stage.after(10_000);
+    assert_eq!(
+        checks,
+        ["start keep.health", "start change.health", "start new.health"]
+    );
+    assert_eq!(stage.exits("keep.health", 0), ["renew keep"]);
+    assert_eq!(stage.exits("change.health", 0), ["register change"]);
+}
+
+#[test]
+fn another_catalogue_sends_every_service_away_before_it_is_used() {
+    let mut stage = registered();
+    stage.signal(Signal::Hangup);
+    let other = Catalogue::Directory {
+        path: "/other".into(),
+    };
+    assert!(
+        stage
+            .loads(Plan {
+                catalogue: other.clone(),
+                ..full()
+            })
+            .contains(&"withdraw app".into())
+    );
+    stage.dies("coprocess[side]", 9);
+    let ticket = stage.questions.remove("app").unwrap();
+    let effects = stage.shim.step(stage.now, Event::Answered(ticket, Answer::Done));
+    assert!(effects.contains(&Effect::Connect(other)), "{effects:?}");
+}
+
+#[test]
+fn a_reload_starts_coprocesses_anew_once_the_old_ones_are_gone() {
+    let mut stage = registered();
+    stage.signal(Signal::Hangup);
+    assert_eq!(stage.loads(full()), ["send 9 to the Group of coprocess[side]"]);
+    assert_eq!(stage.dies("coprocess[side]", 9), ["start coprocess[side]"]);
+}
+
+#[test]
+fn a_reload_keeps_what_a_backend_has_seen() {
+    let mut stage = Stage::running(Plan {
+        backends: vec![backend("db")],
+        ..bare()
+    });
+    stage.after(10_000);
+    stage.answers("db?", instances(&[1]));
+    stage.exits("db.onChange", 0);
+    stage.signal(Signal::Hangup);
+    let mut changed = backend("db");
+    changed.on_change.command.program = "false".into();
+    stage.loads(Plan {
+        backends: vec![changed, backend("cache")],
+        ..bare()
+    });
+    stage.after(50);
+    assert_eq!(
+        stage.answers("db?", instances(&[1])),
+        [""; 0],
+        "a new command alone is no change (SD-19)"
+    );
+    stage.after(9_950);
+    assert_eq!(
+        stage.answers("cache?", instances(&[9])),
+        ["start cache.onChange"],
+        "a new backend begins empty"
+    );
+}
+
+#[test]
+fn two_backends_of_one_name_and_tag_are_both_handled() {
+    let mut second = backend("db");
+    second.on_change.role = Role::OnChange {
+        backend: "db, second".into(),
+    };
+    let mut stage = Stage::new(Plan {
+        backends: vec![backend("db"), second],
+        ..bare()
+    });
+    stage.step(Event::Begin);
+    assert_eq!(stage.shim.backends.len(), 2);
+}
+
+#[test]
+fn a_handler_that_runs_while_it_is_replaced_is_killed_and_the_new_one_runs() {
+    let mut stage = Stage::running(Plan {
+        backends: vec![backend("db")],
+        ..bare()
+    });
+    stage.after(10_000);
+    stage.answers("db?", instances(&[1]));
+    stage.signal(Signal::Hangup);
+    let mut changed = backend("db");
+    changed.on_change.command.program = "false".into();
+    assert_eq!(
+        stage.loads(Plan {
+            backends: vec![changed],
+            ..bare()
+        }),
+        ["send 9 to the Group of db.onChange"]
+    );
+    assert_eq!(stage.dies("db.onChange", 9), ["start db.onChange"]);
+}
+
+#[test]
+fn a_reload_during_pre_start_replaces_the_plan_that_waits() {
+    let mut stage = Stage::running(full());
+    stage.signal(Signal::Hangup);
+    assert_eq!(
+        stage.loads(Plan {
+            services: vec![service("other")],
+            ..bare()
+        }),
+        [""; 0]
+    );
+    assert!(stage.told("hm"), "its warnings are told");
+    assert_eq!(
+        stage.exits("preStart", 0),
+        ["start APP"],
+        "preStart is not run again, and starts once"
+    );
+    assert_eq!(stage.after(10_000), ["start other.health"]);
+}
+
+#[test]
+fn a_reload_in_maintenance_stays_in_maintenance() {
+    let mut stage = registered();
+    stage.signal(Signal::User1);
+    stage.answers("app", Answer::Done);
+    stage.signal(Signal::Hangup);
+    stage.loads(Plan {
+        services: vec![service("other")],
+        jobs: vec![],
+        ..full()
+    });
+    stage.dies("coprocess[side]", 9);
+    assert_eq!(stage.after(60_000), [""; 0]);
+    stage.signal(Signal::User1);
+    assert!(stage.after(10_000).contains(&"start other.health".into()));
+}
+
+#[test]
+fn a_stop_during_a_reload_is_not_lost() {
+    let mut stage = registered();
+    stage.signal(Signal::Hangup);
+    stage.loads(Plan {
+        services: vec![],
+        ..full()
+    });
+    stage.signal(Signal::Terminate);
+    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    stage.exits("preStop", 0);
+    stage.exits("APP", 0);
+    stage.exits("postStop", 0);
+    assert_eq!(stage.dies("coprocess[side]", 9), ["exit(0)"]);
+}
+
+#[test]
+fn only_the_newest_of_several_reloads_counts() {
+    let mut stage = registered();
+    stage.signal(Signal::Hangup);
+    stage.signal(Signal::Hangup);
+    let newest = stage.loads.pop().unwrap();
+    let stale = Loaded::Plan {
+        plan: bare().into(),
+        warnings: vec![],
+    };
+    assert_eq!(stage.loads(bare()), [""; 0], "nobody waits for the first");
+    assert!(
+        stage
+            .step(Event::Loaded(newest, stale))
+            .contains(&"withdraw app".into())
+    );
+}
+
+#[test]
+fn a_coprocess_is_started_again_and_does_not_end_the_shim() {
+    let mut stage = registered();
+    assert_eq!(stage.dies("coprocess[side]", 11), ["start coprocess[side]"]);
+    assert!(stage.told("coprocess[side] exited (139): signal: segmentation fault"));
+}
+
+#[test]
+fn pids_and_addresses_are_exported() {
+    let mut stage = Stage::new(full());
+    let exported = |effects: Vec<Effect>| -> Vec<String> {
+        let exported = |effect| match effect {
+            Effect::Export { name, value } => Some(format!("{name}={value}")),
+            _ => None,
+        };
+        effects.into_iter().filter_map(exported).collect()
+    };
+    let effects = stage.shim.step(stage.now, Event::Begin);
+    let Some(Effect::Start(ticket, _)) = effects.last().cloned() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(exported(effects), ["CONTAINERPILOT_APP_IP=192.0.2.1"]);
+    let effects = stage.shim.step(stage.now, Event::Started(ticket, Pid(42)));
+    assert_eq!(exported(effects), ["CONTAINERPILOT_PRESTART_PID=42"]);
+}
+
+#[test]
+fn late_answers_find_nobody() {
+    let mut stage = registered();
+    let before = stage.shim.clone();
+    let open: Vec<Ticket> = stage
+        .children
+        .values()
+        .chain(stage.questions.values())
+        .copied()
+        .collect();
+    for ticket in (1..20).map(Ticket).filter(|ticket| !open.contains(ticket)) {
+        assert_eq!(stage.step(Event::Answered(ticket, instances(&[5]))), [""; 0]);
+        assert_eq!(stage.step(Event::Exited(ticket, ExitStatus::Code(1))), [""; 0]);
+    }
+    assert_eq!(stage.shim, before);
+}
+
+#[test]
+fn an_application_that_ends_during_pre_stop_lets_it_finish_for_the_stop_timeout() {
+    let mut stage = registered();
+    stage.signal(Signal::Terminate);
+    stage.answers("app", Answer::Done);
+    assert_eq!(stage.exits("APP", 5), [""; 0]);
+    assert_eq!(stage.after(5_000), ["send 9 to the Group of preStop"]);
+    assert_eq!(stage.dies("preStop", 9), ["start postStop"]);
+    stage.exits("postStop", 0);
+    assert_eq!(stage.dies("coprocess[side]", 15), ["exit(5)"]);
+}
