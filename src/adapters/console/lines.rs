@@ -1,0 +1,137 @@
+//! The lines of a child's output, one log entry each.
+//!
+//! Children print what they like: no encoding is assumed, and a line that never ends costs no more memory
+//! than [`LONGEST`]; it is handed out in pieces of that size. Never drops a byte but the line ends (EX-10,
+//! EX-11), and where the output was cut into reads makes no difference.
+
+/// The longest piece of a line, in bytes.
+pub const LONGEST: usize = 64 * 1024;
+
+/// What has been read of a line whose end has not been seen.
+#[derive(Debug, Default)]
+pub struct Lines {
+    held: Vec<u8>,
+    /// Whether earlier pieces of this line have been handed out.
+    cut: bool,
+}
+
+impl Lines {
+    /// Takes what was read and hands out each line that is complete, without its `\n` or `\r\n`.
+    pub fn feed(&mut self, bytes: &[u8], mut emit: impl FnMut(&[u8])) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match part.strip_suffix(b"\n") {
+                Some(rest) => self.complete(rest, &mut emit),
+                None => self.hold(part, &mut emit),
+            }
+        }
+    }
+
+    /// The output is over: hands out a last line that has no end.
+    pub fn finish(&mut self, mut emit: impl FnMut(&[u8])) {
+        if !self.held.is_empty() {
+            self.complete(b"", &mut emit);
+        }
+        *self = Self::default();
+    }
+
+    /// Keeps the bytes; once they are more than a piece may have, the piece goes out.
+    fn hold(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(&[u8])) {
+        while self.held.len() + bytes.len() > LONGEST {
+            let (fitting, rest) = bytes.split_at(LONGEST - self.held.len());
+            self.held.extend_from_slice(fitting);
+            emit(&self.held);
+            self.held.clear();
+            self.cut = true;
+            bytes = rest;
+        }
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// The line ends after these bytes. One that went out in pieces does not end in an empty piece.
+    fn complete(&mut self, bytes: &[u8], emit: &mut impl FnMut(&[u8])) {
+        self.hold(bytes, emit);
+        let line = self.held.strip_suffix(b"\r").unwrap_or(&self.held);
+        if !line.is_empty() || !self.cut {
+            emit(line);
+        }
+        self.held.clear();
+        self.cut = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{Strategy, any, proptest};
+    use proptest::{collection, sample};
+
+    fn lines(reads: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut lines = Lines::default();
+        for read in reads {
+            lines.feed(read, |line| out.push(line.to_vec()));
+        }
+        lines.finish(|line| out.push(line.to_vec()));
+        out
+    }
+
+    #[test]
+    fn each_line_comes_without_its_end() {
+        let none: [&[u8]; 0] = [];
+        assert_eq!(lines(&[]), none);
+        assert_eq!(lines(&[b"a\nb\n"]), [b"a", b"b"]);
+        assert_eq!(lines(&[b"a\r\nb\rc\r\r\n"]), [&b"a"[..], b"b\rc\r"]);
+        assert_eq!(lines(&[b"a", b"b", b"\nc"]), [&b"ab"[..], b"c"]);
+        assert_eq!(lines(&[b"\n\n"]), [b"", b""]);
+        assert_eq!(lines(&[b"a\r", b"\n"]), [b"a"]);
+        assert_eq!(lines(&[b"\xff\x00\n"]), [b"\xff\x00"]);
+        assert_eq!(lines(&[b"a\r"]), [b"a"]);
+    }
+
+    #[test]
+    fn a_long_line_comes_in_pieces() {
+        let lengths = |line: &[u8]| lines(&[line]).iter().map(Vec::len).collect::<Vec<_>>();
+        let long = |length: usize, end: &str| [vec![b'x'; length], end.into()].concat();
+        assert_eq!(lengths(&long(LONGEST, "\n")), [LONGEST]);
+        assert_eq!(lengths(&long(LONGEST, "\r\n")), [LONGEST]);
+        assert_eq!(lengths(&long(LONGEST, "")), [LONGEST]);
+        assert_eq!(lengths(&long(LONGEST + 1, "\n\n")), [LONGEST, 1, 0]);
+        assert_eq!(lengths(&long(2 * LONGEST, "\na")), [LONGEST, LONGEST, 1]);
+    }
+
+    #[test]
+    fn a_hundred_megabytes_without_a_newline_are_held_in_two_pieces_of_memory() {
+        let read = vec![b'x'; 100_000];
+        let mut lines = Lines::default();
+        let mut out = 0;
+        for _ in 0..1000 {
+            lines.feed(&read, |piece| out += piece.len());
+            assert!(lines.held.capacity() <= 2 * LONGEST);
+        }
+        lines.finish(|piece| out += piece.len());
+        assert_eq!(out, 100_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_output_is_cut_into_reads_makes_no_difference(
+            output in collection::vec(sample::select(b"ab\r\n".to_vec()), 0..200),
+            cuts in collection::vec(any::<sample::Index>(), 0..20),
+        ) {
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(output.len() + 1)).collect();
+            cuts.sort_unstable();
+            let starts = std::iter::once(0).chain(cuts.iter().copied());
+            let ends = cuts.iter().copied().chain(std::iter::once(output.len()));
+            let reads: Vec<_> = starts.zip(ends).map(|(start, end)| &output[start..end]).collect();
+            assert_eq!(lines(&reads), lines(&[&output]));
+        }
+
+        #[test]
+        fn no_byte_but_the_line_ends_is_lost(
+            output in collection::vec((0..3 * LONGEST).prop_map(|length| vec![b'x'; length]), 0..4),
+        ) {
+            let joined = output.join(&b'\n');
+            assert_eq!(lines(&[&joined]).concat(), output.concat());
+        }
+    }
+}
