@@ -1,5 +1,467 @@
-//! The shim's own log. So far only what cuts the output of children into entries.
+//! The shim's own log: what operators are told and what hooks print, in the original's three forms.
+//!
+//! Everything that is told is a `tracing` event ([`events`]), takes its form in [`format`] and leaves through
+//! a [`sink`], one for each stream. It is made so that whoever reads the log can stop reading, and go, without
+//! the shim noticing: nothing here waits, grows without bound, or fails.
 
+mod door;
+mod events;
+mod format;
 mod lines;
+mod sink;
 
 pub use lines::{LONGEST, Lines};
+
+use super::clock::{self, MachineClock};
+use crate::ports::{self, Clock};
+use chrono::{DateTime, FixedOffset};
+use domain::plan::{Level, LogFormat, LogOutput, Logging, Role};
+use domain::time::Duration;
+use domain::{Instant, Notice};
+use events::{Events, Listener, Said};
+use format::{Entry, render};
+use sink::Sink;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How long an error that ends the program waits for whoever reads it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The log on the shim's standard output or standard error.
+#[derive(Clone)]
+pub struct Console {
+    log: Arc<Mutex<Log>>,
+}
+
+impl Console {
+    /// A log on the streams of this process: until configured, [`Level::Info`] in the default form on the
+    /// standard output.
+    ///
+    /// # Errors
+    ///
+    /// When the process may not have any more descriptors.
+    pub fn open() -> io::Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+        Ok(Self::on(stdout, stderr, clock::calendar))
+    }
+
+    fn on(stdout: OwnedFd, stderr: OwnedFd, calendar: fn() -> DateTime<FixedOffset>) -> Self {
+        let log = Log {
+            logging: Logging::default(),
+            calendar,
+            stdout: Sink::new(stdout),
+            stderr: Sink::new(stderr),
+        };
+        Self {
+            log: Arc::new(Mutex::new(log)),
+        }
+    }
+
+    /// From now on everything the program says comes here. The first console that does this stays.
+    pub fn install(&self) {
+        let _ = tracing::subscriber::set_global_default(Events(self.clone()));
+    }
+
+    /// Starts to watch for readers that come back, so that what waits for them does not wait for the next
+    /// entry. Only inside a runtime that drives input and output.
+    pub fn attend(&self) {
+        for output in [LogOutput::Stdout, LogOutput::Stderr] {
+            let console = self.clone();
+            let watcher = self.log().sink(output).watcher();
+            tokio::spawn(watcher.run(move || console.log().drain(output)));
+        }
+    }
+
+    /// The program ends: what still waits is handed out, as far as readers take it within `limit`.
+    pub fn flush(&self, limit: Duration) {
+        let clock = MachineClock::start();
+        let until = clock.now() + limit;
+        for output in [LogOutput::Stdout, LogOutput::Stderr] {
+            self.log().flush(output, &clock, until);
+        }
+    }
+
+    /// One thread, and nothing that panics while it writes: the lock is always free and whole.
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ports::Console for Console {
+    fn tell(&mut self, notice: &Notice) {
+        events::emit(notice.level(), notice.to_string().as_bytes(), &notice.fields());
+    }
+
+    fn configure(&mut self, logging: Logging) {
+        self.log().logging = logging;
+    }
+}
+
+impl Listener for Console {
+    fn hears(&self, level: Level) -> bool {
+        self.log().hears(level)
+    }
+
+    fn hear(&self, level: Level, said: &Said) {
+        self.log().tell(level, said);
+    }
+}
+
+/// A line that a hook printed, on either stream (EX-12).
+pub fn output(role: &Role, line: &[u8]) {
+    events::emit(Level::Info, line, &role.fields());
+}
+
+/// Why the program does not start, on the standard error whatever the configuration says (CLI-5).
+pub fn fatal(message: &str) {
+    if let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() {
+        last_words(stderr, clock::calendar(), message);
+    }
+}
+
+fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str) {
+    let clock = MachineClock::start();
+    let until = clock.now() + LAST_WORDS;
+    let mut sink = Sink::new(stderr);
+    let entry = Entry {
+        level: Level::Fatal,
+        time,
+        message: message.as_bytes(),
+        fields: &[],
+    };
+    sink.write(render(LogFormat::Default, &entry));
+    while !sink.drain() && sink.wait(&clock, until) {}
+}
+
+/// The settings in force and the two streams.
+struct Log {
+    logging: Logging,
+    calendar: fn() -> DateTime<FixedOffset>,
+    stdout: Sink,
+    stderr: Sink,
+}
+
+impl Log {
+    fn hears(&self, level: Level) -> bool {
+        level >= self.logging.level
+    }
+
+    fn sink(&mut self, output: LogOutput) -> &mut Sink {
+        match output {
+            LogOutput::Stdout => &mut self.stdout,
+            LogOutput::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn tell(&mut self, level: Level, said: &Said) {
+        let output = self.logging.output;
+        self.drain(output);
+        let entry = self.rendered(level, said);
+        self.sink(output).write(entry);
+    }
+
+    fn rendered(&self, level: Level, said: &Said) -> Vec<u8> {
+        let entry = Entry {
+            level,
+            time: (self.calendar)(),
+            message: &said.message,
+            fields: &said.fields,
+        };
+        render(self.logging.format, &entry)
+    }
+
+    /// Writes what waits and tells what was lost; whether nothing waits any more.
+    fn drain(&mut self, output: LogOutput) -> bool {
+        self.sink(output).drain();
+        if let Some(count) = self.sink(output).take_lost() {
+            self.tell_lost(output, count);
+        }
+        self.sink(output).drain()
+    }
+
+    fn tell_lost(&mut self, output: LogOutput, count: u64) {
+        let said = Said {
+            message: format!("{count} log entries were dropped because nobody read them").into(),
+            fields: Vec::new(),
+        };
+        if self.hears(Level::Warning) {
+            let entry = self.rendered(Level::Warning, &said);
+            self.sink(output).write(entry);
+        }
+    }
+
+    fn flush(&mut self, output: LogOutput, clock: &impl Clock, until: Instant) {
+        while !self.drain(output) && self.sink(output).wait(clock, until) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Console as _;
+    use domain::notice::{Failure, Named};
+    use nix::unistd::{pipe, read};
+
+    /// A console on two pipes, and whoever reads them.
+    struct Read {
+        console: Console,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    }
+
+    impl Read {
+        fn new(level: Level, format: LogFormat) -> Self {
+            let (stdout, stdout_writer) = pipe().unwrap();
+            let (stderr, stderr_writer) = pipe().unwrap();
+            let mut console = Console::on(stdout_writer, stderr_writer, noon);
+            console.configure(Logging {
+                level,
+                format,
+                output: LogOutput::Stdout,
+            });
+            Self {
+                console,
+                stdout,
+                stderr,
+            }
+        }
+
+        /// What is on the standard output after this is said.
+        fn after(&mut self, say: impl FnOnce(&mut Console)) -> String {
+            let mut console = self.console.clone();
+            tracing::subscriber::with_default(Events(self.console.clone()), || say(&mut console));
+            self.console.flush(Duration::from_secs(5));
+            taken(&self.stdout)
+        }
+
+        /// Ten entries of which the pipe takes one and the console not all; nothing is read.
+        fn overrun(&self) {
+            tracing::subscriber::with_default(Events(self.console.clone()), || {
+                (0..10).for_each(|_| output(&Role::PreStart, &[b'x'; LONG]));
+            });
+        }
+    }
+
+    const LONG: usize = 60_000;
+
+    fn noon() -> DateTime<FixedOffset> {
+        DateTime::parse_from_rfc3339("2026-11-22T12:00:00Z").unwrap()
+    }
+
+    /// What is in the pipe, if anything.
+    fn taken(reader: &OwnedFd) -> String {
+        let mut ready = [nix::poll::PollFd::new(
+            reader.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )];
+        if nix::poll::poll(&mut ready, 0_u8).unwrap() == 0 {
+            return String::new();
+        }
+        let mut buffer = vec![0; 1 << 20];
+        let length = read(reader, &mut buffer).unwrap();
+        buffer[..length].escape_ascii().to_string().replace("\\\"", "\"")
+    }
+
+    fn failed(times: u32) -> Notice {
+        let named = Named {
+            service: "app".into(),
+            id: "app-host".into(),
+        };
+        let cause = "a < b".into();
+        Notice::RegistrationFailed(named, Failure { cause, times })
+    }
+
+    #[test]
+    fn a_notice_takes_the_three_forms() {
+        let told = |format| Read::new(Level::Info, format).after(|console| console.tell(&failed(1)));
+        assert_eq!(
+            told(LogFormat::Default),
+            r"2026/11/22 12:00:00 Service registration failed: a < b\n"
+        );
+        assert_eq!(
+            told(LogFormat::Text),
+            r#"time="2026-11-22T12:00:00Z" level=warning msg="Service registration failed: a < b" "#
+                .to_owned()
+                + r"serviceID=app-host serviceName=app \n"
+        );
+        assert_eq!(
+            told(LogFormat::Json),
+            r#"{"level":"warning","msg":"Service registration failed: a \\u003c b","serviceID":"app-host","#
+                .to_owned()
+                + r#""serviceName":"app","time":"2026-11-22T12:00:00Z"}\n"#
+        );
+    }
+
+    #[test]
+    fn what_a_hook_prints_is_an_entry_with_the_fields_of_its_job() {
+        let task = Role::Task { name: "t1".into() };
+        let mut text = Read::new(Level::Info, LogFormat::Text);
+        assert_eq!(
+            text.after(|_| output(&task, b"\xff")),
+            r#"time="2026-11-22T12:00:00Z" level=info msg="\\xff" process=task task=t1 \n"#
+        );
+        let jobs = [
+            (Role::PreStop, "process=PreStop"),
+            (
+                Role::OnChange { backend: "db".into() },
+                "backend=db process=onChange",
+            ),
+            (
+                Role::Coprocess { name: "c".into() },
+                "coprocess=c process=coprocess",
+            ),
+        ];
+        for (role, fields) in jobs {
+            let line = format!(r#"time="2026-11-22T12:00:00Z" level=info {fields} \n"#);
+            assert_eq!(text.after(|_| output(&role, b"")), line);
+        }
+        let mut plain = Read::new(Level::Info, LogFormat::Default);
+        assert_eq!(
+            plain.after(|_| output(&task, b"\xff")),
+            r"2026/11/22 12:00:00 \xff\n"
+        );
+    }
+
+    #[test]
+    fn only_what_is_loud_enough_is_written() {
+        let loud = |level| {
+            Read::new(level, LogFormat::Default).after(|console| {
+                console.tell(&failed(2));
+                console.tell(&Notice::Reloading);
+                console.tell(&failed(1));
+                console.tell(&Notice::ReloadRefused("e".into()));
+            })
+        };
+        let entries = |level| loud(level).matches(r"\n").count();
+        assert_eq!(entries(Level::Debug), 4);
+        assert_eq!(entries(Level::Info), 3);
+        assert_eq!(entries(Level::Warning), 2);
+        assert_eq!(entries(Level::Error), 1);
+        assert_eq!(entries(Level::Fatal), 0);
+        assert_eq!(entries(Level::Panic), 0);
+    }
+
+    #[test]
+    fn a_new_configuration_counts_from_the_next_entry_on() {
+        let mut read = Read::new(Level::Info, LogFormat::Default);
+        let stdout = read.after(|console| {
+            for level in [Level::Info, Level::Warning, Level::Info] {
+                console.configure(Logging {
+                    level,
+                    format: LogFormat::Default,
+                    output: LogOutput::Stdout,
+                });
+                output(&Role::PreStart, b"here");
+            }
+            console.configure(Logging {
+                level: Level::Info,
+                format: LogFormat::Text,
+                output: LogOutput::Stderr,
+            });
+            output(&Role::PreStart, b"there");
+        });
+        assert_eq!(stdout, r"2026/11/22 12:00:00 here\n".repeat(2));
+        assert_eq!(
+            taken(&read.stderr),
+            r#"time="2026-11-22T12:00:00Z" level=info msg=there process=PreStart \n"#
+        );
+    }
+
+    #[test]
+    fn what_adapters_say_is_told_and_what_libraries_say_is_not() {
+        let mut read = Read::new(Level::Debug, LogFormat::Text);
+        let said = read.after(|_| {
+            tracing::debug!(zone = 3, count = %4, "telemetry: {}", "up");
+            tracing::trace!("too much");
+            tracing::error!(target: "hyper::client", "not ours");
+            tracing::error!(target: "containerpilots", "not ours");
+            tracing::info_span!("a span").in_scope(|| {});
+        });
+        assert_eq!(
+            said,
+            r#"time="2026-11-22T12:00:00Z" level=debug msg="telemetry: up" count=4 zone=3 \n"#
+        );
+    }
+
+    #[test]
+    fn a_loss_is_told_once_and_between_what_came_before_and_after() {
+        let mut read = Read::new(Level::Info, LogFormat::Default);
+        read.overrun();
+        let mut all = String::new();
+        let console = read.console.clone();
+        while !console.log().drain(LogOutput::Stdout) {
+            all += &taken(&read.stdout);
+        }
+        all += &read.after(|_| output(&Role::PreStart, b"after"));
+        let entries: Vec<_> = all.split_terminator(r"\n").map(|entry| &entry[20..]).collect();
+        let [kept @ .., lost, after] = entries.as_slice() else {
+            panic!("too few entries");
+        };
+        assert!(kept.iter().all(|entry| entry.len() == LONG));
+        assert_eq!(
+            *lost,
+            format!(
+                "{} log entries were dropped because nobody read them",
+                10 - kept.len()
+            )
+        );
+        assert_eq!(*after, "after");
+    }
+
+    #[test]
+    fn at_the_end_a_slow_reader_gets_the_rest() {
+        let read = Read::new(Level::Info, LogFormat::Default);
+        read.overrun();
+        let all = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut all = String::new();
+                while !all.ends_with(r"nobody read them\n") {
+                    all += &taken(&read.stdout);
+                }
+                all
+            });
+            read.console.flush(Duration::from_secs(10));
+            reader.join().unwrap()
+        });
+        assert!(all.len() > 4 * LONG);
+    }
+
+    #[test]
+    fn at_the_end_a_reader_that_has_stopped_is_not_waited_for_longer_than_allowed() {
+        let read = Read::new(Level::Info, LogFormat::Default);
+        read.overrun();
+        let clock = MachineClock::start();
+        read.console.flush(Duration::from_millis(50));
+        assert!(clock.now() < Instant::after_start(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_reader_that_comes_back_needs_no_further_entry() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let read = Read::new(Level::Info, LogFormat::Default);
+        runtime.block_on(async {
+            read.console.attend();
+            read.overrun();
+            let told = async {
+                let mut all = String::new();
+                while !all.ends_with(r"nobody read them\n") {
+                    all += &taken(&read.stdout);
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn last_words_are_in_the_default_form() {
+        let (reader, writer) = pipe().unwrap();
+        last_words(writer, noon(), "no such file\nat all");
+        assert_eq!(taken(&reader), r"2026/11/22 12:00:00 no such file\nat all\n");
+    }
+}

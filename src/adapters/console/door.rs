@@ -1,0 +1,212 @@
+//! A stream somebody reads, and how to write to it without ever waiting.
+//!
+//! The shim's standard output is also the application's: they share one open file description, so it must
+//! not be made non-blocking, or the application's writes would fail. A pipe or a terminal is therefore opened
+//! once more, for a description of our own; a socket is told with each message; a file never makes anyone
+//! wait. Where opening again is not allowed, the kernel is asked before each small write. Never changes a
+//! flag of the description it was given.
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::write;
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// What a pipe that has any room takes at once, and whole.
+const PIPE_PIECE: usize = 4096;
+
+/// A terminal that has any room may have room for one byte only.
+const TERMINAL_PIECE: usize = 1;
+
+/// A stream that is written to without waiting.
+#[derive(Debug)]
+pub struct Door {
+    descriptor: OwnedFd,
+    way: Way,
+}
+
+/// How a write is kept from waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It cannot wait: a file, or a description of our own.
+    Plain,
+    /// Each message says so.
+    Socket,
+    /// The kernel is asked first, and not more than this is written at once.
+    Asking(usize),
+}
+
+impl Door {
+    /// Finds out what the descriptor leads to.
+    pub fn new(descriptor: OwnedFd) -> Self {
+        let terminal = descriptor.is_terminal();
+        let mode = fstat(&descriptor).map_or(0, |found| found.st_mode);
+        match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
+            SFlag::S_IFIFO => Self::opened_again(descriptor, PIPE_PIECE),
+            SFlag::S_IFCHR if terminal => Self::opened_again(descriptor, TERMINAL_PIECE),
+            SFlag::S_IFSOCK => Self::with(descriptor, Way::Socket),
+            _ => Self::with(descriptor, Way::Plain),
+        }
+    }
+
+    fn with(descriptor: OwnedFd, way: Way) -> Self {
+        Self { descriptor, way }
+    }
+
+    /// A description of our own for the same pipe or terminal, or the given one if that is not possible.
+    fn opened_again(descriptor: OwnedFd, piece: usize) -> Self {
+        let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        match open(path.as_str(), flags, Mode::empty()) {
+            Ok(own) => Self::with(own, Way::Plain),
+            Err(_) => Self::with(descriptor, Way::Asking(piece)),
+        }
+    }
+
+    /// Writes what can be written now; how much that was. [`Errno::EAGAIN`] if nothing can.
+    pub fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
+        match self.way {
+            Way::Plain => write(&self.descriptor, bytes),
+            Way::Socket => send(
+                self.descriptor.as_raw_fd(),
+                bytes,
+                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+            ),
+            Way::Asking(_) if !self.has_room(Duration::ZERO) => Err(Errno::EAGAIN),
+            Way::Asking(piece) => write(&self.descriptor, &bytes[..bytes.len().min(piece)]),
+        }
+    }
+
+    /// Whether there is room, or a failure to be found out by writing, within `limit`. A signal may cut the
+    /// wait short.
+    pub fn has_room(&self, limit: Duration) -> bool {
+        let mut asked = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLOUT)];
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        poll(&mut asked, limit).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// For the runtime to watch; never to be written to directly.
+impl AsRawFd for Door {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::pty::openpty;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::unistd::{pipe, read};
+
+    /// Writes until there is no room; how much went in.
+    fn fill(door: &Door) -> usize {
+        let mut total = 0;
+        loop {
+            match door.write(&[b'x'; 10_000]) {
+                Ok(written) => total += written,
+                Err(error) => {
+                    assert_eq!(error, Errno::EAGAIN);
+                    return total;
+                }
+            }
+        }
+    }
+
+    fn is_blocking(descriptor: &OwnedFd) -> bool {
+        let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL).unwrap());
+        !flags.contains(OFlag::O_NONBLOCK)
+    }
+
+    fn fills_without_waiting_and_takes_more_once_read(door: &Door, reader: &OwnedFd) {
+        assert!(fill(door) > 0);
+        assert!(!door.has_room(Duration::ZERO));
+        let mut buffer = vec![0; 1 << 20];
+        assert!(read(reader, &mut buffer).unwrap() > 0);
+        assert!(door.has_room(Duration::from_secs(5)));
+        assert!(fill(door) > 0);
+    }
+
+    #[test]
+    fn a_full_pipe_does_not_make_us_wait_and_stays_blocking_for_the_application() {
+        let (reader, writer) = pipe().unwrap();
+        let application = writer.try_clone().unwrap();
+        let door = Door::new(writer);
+        assert_eq!(door.way, Way::Plain);
+        fills_without_waiting_and_takes_more_once_read(&door, &reader);
+        assert!(is_blocking(&application));
+    }
+
+    #[test]
+    fn a_full_terminal_does_not_make_us_wait_and_stays_blocking_for_the_application() {
+        let ends = openpty(None, None).unwrap();
+        let application = ends.slave.try_clone().unwrap();
+        let door = Door::new(ends.slave);
+        assert_eq!(door.way, Way::Plain);
+        fills_without_waiting_and_takes_more_once_read(&door, &ends.master);
+        assert!(is_blocking(&application));
+    }
+
+    #[test]
+    fn a_full_socket_does_not_make_us_wait_and_stays_blocking_for_the_application() {
+        let (reader, writer) = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .unwrap();
+        let application = writer.try_clone().unwrap();
+        let door = Door::new(writer);
+        assert_eq!(door.way, Way::Socket);
+        fills_without_waiting_and_takes_more_once_read(&door, &reader);
+        assert!(is_blocking(&application));
+    }
+
+    #[test]
+    fn a_full_pipe_that_cannot_be_opened_again_does_not_make_us_wait() {
+        let (reader, writer) = pipe().unwrap();
+        let application = writer.try_clone().unwrap();
+        let door = Door::with(writer, Way::Asking(PIPE_PIECE));
+        fills_without_waiting_and_takes_more_once_read(&door, &reader);
+        assert!(is_blocking(&application));
+    }
+
+    #[test]
+    fn a_full_terminal_that_cannot_be_opened_again_does_not_make_us_wait() {
+        let ends = openpty(None, None).unwrap();
+        let door = Door::with(ends.slave, Way::Asking(TERMINAL_PIECE));
+        fills_without_waiting_and_takes_more_once_read(&door, &ends.master);
+    }
+
+    #[test]
+    fn a_named_pipe_without_a_reader_is_asked_before_each_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let reader = open(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty()).unwrap();
+        let writer = open(&path, OFlag::O_WRONLY, Mode::empty()).unwrap();
+        drop(reader);
+        let door = Door::new(writer);
+        assert_eq!(door.way, Way::Asking(PIPE_PIECE));
+        assert_eq!(door.write(b"x"), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn files_are_written_where_the_application_writes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let application = OwnedFd::from(file.reopen().unwrap());
+        let door = Door::new(application.try_clone().unwrap());
+        assert_eq!(door.way, Way::Plain);
+        write(&application, b"1").unwrap();
+        door.write(b"2").unwrap();
+        write(&application, b"3").unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"123");
+    }
+}
