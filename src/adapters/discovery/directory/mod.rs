@@ -1,1 +1,187 @@
-//! (stub)
+//! A catalogue without a server, for one host: several shims, also in several containers, share a folder.
+//!
+//! One file per instance, `<path>/<service>/<id>.json`, written by its shim at every heartbeat and removed by
+//! its withdrawal. An entry whose time is up is gone for every reader, whether or not somebody removes it.
+//! Changes are noticed through inotify. Everything in the folder is meant for readers who do not trust it.
+//!
+//! There is no lock, because whoever stops while he holds one would stop all others: each file has one writer,
+//! and of two that use the same ID the last one wins, until the other's next heartbeat finds an entry that is
+//! not its own. Never waits but for time and the kernel's word that something changed; never starts a thread.
+
+mod bell;
+mod complaints;
+mod entry;
+mod file;
+mod fingerprint;
+mod name;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use crate::adapters::clock;
+use crate::ports::{Catalogue, CatalogueError, Renewal};
+use async_trait::async_trait;
+use bell::{Bell, Ring};
+use complaints::Complaints;
+use domain::event::{Cursor, Listing, Query};
+use domain::plan::Registration;
+use domain::time::Duration;
+use entry::{Entry, Moment};
+use file::Found;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::time::{sleep, timeout};
+use view::View;
+
+/// Where the kernel tells the boot's ID.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// The time between two looks of a waiting reader; what happens meanwhile is looked at together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    boot: Option<String>,
+    complaints: Complaints,
+}
+
+impl Directory {
+    /// The catalogue in this folder, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let boot = fs::read_to_string(BOOT_ID).ok();
+        Self {
+            path: path.into(),
+            boot: boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()),
+            complaints: Complaints::default(),
+        }
+    }
+
+    fn write(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        let folder = self.folder(&registration.name);
+        let now = self.now()?;
+        file::write(&folder, &Entry::new(registration, &now), &now)
+            .map_err(|error| failed("write an entry in", &folder, &error))
+    }
+
+    /// Tidies up around a new entry; nothing depends on it.
+    fn sweep(&self, service: &str) -> Result<(), CatalogueError> {
+        let folder = self.folder(service);
+        file::sweep(&folder, service, &self.now()?).map_err(|error| failed("sweep", &folder, &error))
+    }
+
+    /// Why there is no entry of ours to keep, if there is none.
+    fn lost(&self, registration: &Registration) -> Result<Option<String>, CatalogueError> {
+        let folder = self.folder(&registration.name);
+        let file = name::of_entry(&registration.id);
+        let found = file::read(&folder, file.as_ref(), &registration.name)
+            .map_err(|error| failed("read", &folder.join(&file), &error))?;
+        let now = self.now()?;
+        let reason = match found {
+            Found::Nothing => "there is no entry".into(),
+            Found::Foreign(foreign) => foreign.reason,
+            Found::Entry(entry) if !entry.describes(registration) => "the entry is another one".into(),
+            Found::Entry(entry) if entry.remaining(&now).is_none() => "the entry expired".into(),
+            Found::Entry(_) => return Ok(None),
+        };
+        Ok(Some(format!("{}: {reason}", folder.join(file).display())))
+    }
+
+    fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
+        let view = self.look(&query.service)?;
+        Ok(view.listing(query.tag.as_deref(), &self.now()?))
+    }
+
+    /// Waits until something differs from what stood at the cursor. A renewal wakes it and makes it look at
+    /// one file, and it goes on waiting.
+    async fn differing(&self, query: &Query, cursor: Cursor) -> Result<Listing, CatalogueError> {
+        let folder = self.folder(&query.service);
+        loop {
+            // The bell first: what happens after the look rings.
+            let bell = Bell::hang(&folder);
+            let mut view = self.look(&query.service)?;
+            loop {
+                let now = self.now()?;
+                let listing = view.listing(query.tag.as_deref(), &now);
+                if listing.cursor != Some(cursor) {
+                    return Ok(listing);
+                }
+                sleep(GATHER).await;
+                match ring_or_expiry(&bell, view.next_expiry(&now)).await {
+                    None => {}
+                    Some(Ring::Files(files)) => {
+                        view.look_again(&files)
+                            .map_err(|error| failed("read", &folder, &error))?;
+                    }
+                    Some(Ring::Everything) => break,
+                }
+            }
+        }
+    }
+
+    fn look<'a>(&'a self, service: &'a str) -> Result<View<'a>, CatalogueError> {
+        let folder = self.folder(service);
+        View::look(service, folder.clone(), &self.complaints).map_err(|error| failed("read", &folder, &error))
+    }
+
+    fn folder(&self, service: &str) -> PathBuf {
+        self.path.join(name::of_folder(service))
+    }
+
+    fn now(&self) -> Result<Moment<'_>, CatalogueError> {
+        let untold = |what: &str| CatalogueError(format!("this machine does not tell {what}"));
+        let boot = self.boot.as_deref().ok_or_else(|| untold("its boot ID"))?;
+        let since = clock::since_boot().ok_or_else(|| untold("the time since it booted"))?;
+        let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Ok(Moment { boot, milliseconds })
+    }
+}
+
+/// Nothing once the next entry may have expired.
+async fn ring_or_expiry(bell: &Bell, expiry: Option<Duration>) -> Option<Ring> {
+    match expiry {
+        Some(expiry) => timeout(expiry, bell.rings()).await.ok(),
+        None => Some(bell.rings().await),
+    }
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> CatalogueError {
+    CatalogueError(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[async_trait(?Send)]
+impl Catalogue for Directory {
+    async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        self.write(registration)?;
+        if let Err(error) = self.sweep(&registration.name) {
+            tracing::debug!("{error}");
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
+        if let Some(reason) = self.lost(registration)? {
+            return Ok(Renewal::Unknown(reason));
+        }
+        self.write(registration)?;
+        Ok(Renewal::Renewed)
+    }
+
+    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        let path = self
+            .folder(&registration.name)
+            .join(name::of_entry(&registration.id));
+        file::remove(&path).map_err(|error| failed("remove", &path, &error))
+    }
+
+    async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
+        let Some(cursor) = query.after else {
+            return self.list(query);
+        };
+        match timeout(query.wait, self.differing(query, cursor)).await {
+            Ok(answer) => answer,
+            Err(_nothing_happened) => self.list(query),
+        }
+    }
+}

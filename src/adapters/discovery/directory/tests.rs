@@ -1,0 +1,491 @@
+//! The directory's own traps; what it shares with every catalogue stands in tests/catalogue.rs.
+
+use super::*;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::rc::Rc;
+use tempfile::{TempDir, tempdir};
+use tokio::task::{LocalSet, spawn_local};
+
+const LONG: Duration = Duration::from_secs(60);
+const PROMPTLY: Duration = Duration::from_secs(2);
+const NOBODY: [u16; 0] = [];
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(test))
+}
+
+fn instance(number: u16) -> Registration {
+    Registration {
+        id: format!("app-{number}"),
+        name: "app".into(),
+        address: IpAddr::from([192, 0, 2, 1]),
+        port: number,
+        tags: Vec::new(),
+        ttl: LONG,
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    }
+}
+
+fn query(after: Option<Cursor>, wait: Duration) -> Query {
+    Query {
+        service: "app".into(),
+        tag: None,
+        after,
+        wait,
+    }
+}
+
+fn at_once() -> Query {
+    query(None, Duration::ZERO)
+}
+
+fn home() -> (TempDir, Directory) {
+    let home = tempdir().unwrap();
+    let directory = Directory::new(home.path().join("catalogue"));
+    (home, directory)
+}
+
+fn ports(directory: &Directory) -> Vec<u16> {
+    ports_of(&directory.list(&at_once()).unwrap())
+}
+
+fn ports_of(listing: &Listing) -> Vec<u16> {
+    listing.instances.iter().map(|instance| instance.port).collect()
+}
+
+/// All files in the service's folder.
+fn files(directory: &Directory) -> Vec<String> {
+    let files = fs::read_dir(directory.folder("app")).unwrap();
+    let mut names: Vec<_> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn is_renewed(directory: &Directory, number: u16) -> bool {
+    run(directory.renew(&instance(number))).unwrap() == Renewal::Renewed
+}
+
+#[test]
+fn an_entry_is_a_file_people_can_read() {
+    let (_home, directory) = home();
+    run(directory.register(&instance(1))).unwrap();
+    assert_eq!(files(&directory), ["app-1.json"]);
+    let text = fs::read(directory.folder("app").join("app-1.json")).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(value["address"], "192.0.2.1");
+    assert_eq!(value["ttl_milliseconds"], 60_000);
+    assert!(value["expires"]["milliseconds_since_boot"].as_u64().unwrap() > 60_000);
+}
+
+#[test]
+fn a_withdrawal_leaves_nothing() {
+    let (_home, directory) = home();
+    run(async {
+        directory.register(&instance(1)).await.unwrap();
+        directory.renew(&instance(1)).await.unwrap();
+        directory.withdraw(&instance(1)).await.unwrap();
+    });
+    assert_eq!(files(&directory), Vec::<String>::new());
+}
+
+#[test]
+fn a_crash_before_the_rename_leaves_no_instance() {
+    let (_home, directory) = home();
+    directory.write(&instance(1)).unwrap();
+    let folder = directory.folder("app");
+    let whole = fs::read(folder.join("app-1.json")).unwrap();
+    let now = directory.now().unwrap();
+    fs::write(folder.join(format!(".{}-1-0.draft", now.milliseconds)), whole).unwrap();
+    fs::remove_file(folder.join("app-1.json")).unwrap();
+    assert_eq!(ports(&directory), NOBODY);
+    assert!(!is_renewed(&directory, 1));
+}
+
+#[test]
+fn a_failure_while_writing_leaves_the_old_entry_and_no_draft() {
+    let (_home, directory) = home();
+    directory.write(&instance(1)).unwrap();
+    let full = file::replace(
+        &directory.folder("app"),
+        "app-1.json",
+        &directory.now().unwrap(),
+        |draft| {
+            draft.write_all(b"{\"id\":")?;
+            Err(io::ErrorKind::StorageFull.into())
+        },
+    );
+    assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(files(&directory), ["app-1.json"]);
+    assert_eq!(ports(&directory), [1]);
+}
+
+#[test]
+fn a_failure_to_rename_is_told_and_leaves_no_draft() {
+    let (_home, directory) = home();
+    fs::create_dir_all(directory.folder("app").join("app-1.json").join("in-the-way")).unwrap();
+    let error = run(directory.register(&instance(1))).unwrap_err();
+    assert!(error.to_string().contains("cannot write"), "{error}");
+    assert_eq!(files(&directory), ["app-1.json"]);
+}
+
+#[test]
+fn what_is_not_an_entry_is_skipped() {
+    let (_home, directory) = home();
+    directory.write(&instance(1)).unwrap();
+    let folder = directory.folder("app");
+    let whole = fs::read(folder.join("app-1.json")).unwrap();
+    fs::write(folder.join("half.json"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(folder.join("empty.json"), b"").unwrap();
+    fs::write(folder.join("another-name.json"), &whole).unwrap();
+    fs::write(folder.join("README"), b"\xff\xfe").unwrap();
+    fs::write(folder.join("huge.json"), vec![b' '; 1 << 20]).unwrap();
+    fs::create_dir(folder.join("folder.json")).unwrap();
+    symlink(folder.join("app-1.json"), folder.join("link.json")).unwrap();
+    nix::unistd::mkfifo(&folder.join("pipe.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(folder.join("socket.json")).unwrap();
+    assert_eq!(ports(&directory), [1]);
+    drop(socket);
+}
+
+#[test]
+fn an_entry_of_another_service_does_not_count() {
+    let (_home, directory) = home();
+    directory.write(&instance(1)).unwrap();
+    let other = directory.folder("other");
+    fs::create_dir(&other).unwrap();
+    fs::copy(
+        directory.folder("app").join("app-1.json"),
+        other.join("app-1.json"),
+    )
+    .unwrap();
+    let question = Query {
+        service: "other".into(),
+        ..at_once()
+    };
+    assert_eq!(directory.list(&question).unwrap().instances, []);
+}
+
+#[test]
+fn a_foreign_file_under_our_name_is_unknown_and_registering_replaces_it() {
+    let (_home, directory) = home();
+    directory.write(&instance(1)).unwrap();
+    fs::write(directory.folder("app").join("app-1.json"), b"{").unwrap();
+    assert!(!is_renewed(&directory, 1));
+    assert_eq!(ports(&directory), NOBODY);
+    run(directory.register(&instance(1))).unwrap();
+    assert!(is_renewed(&directory, 1));
+    assert_eq!(ports(&directory), [1]);
+}
+
+#[test]
+fn of_two_writers_the_last_one_wins_and_the_other_is_told() {
+    let (_home, one) = home();
+    let other = Directory::new(&one.path);
+    let moved = Registration {
+        port: 9,
+        ..instance(1)
+    };
+    run(one.register(&instance(1))).unwrap();
+    run(other.register(&moved)).unwrap();
+    assert_eq!(ports(&one), [9]);
+    assert!(!is_renewed(&one, 1));
+    assert_eq!(run(other.renew(&moved)), Ok(Renewal::Renewed));
+    assert_eq!(ports(&one), [9]);
+}
+
+#[test]
+fn an_entry_of_another_boot_is_expired() {
+    let (_home, directory) = home();
+    let before = Directory {
+        boot: Some("an earlier boot".into()),
+        ..Directory::new(&directory.path)
+    };
+    before.write(&instance(1)).unwrap();
+    assert_eq!(ports(&before), [1]);
+    assert_eq!(ports(&directory), NOBODY);
+    assert!(!is_renewed(&directory, 1));
+}
+
+#[test]
+fn a_machine_that_does_not_tell_its_boot_has_no_such_catalogue() {
+    let (_home, directory) = home();
+    let untold = Directory {
+        boot: None,
+        ..directory
+    };
+    let error = run(untold.register(&instance(1))).unwrap_err();
+    assert_eq!(error.to_string(), "this machine does not tell its boot ID");
+    assert!(run(untold.instances(&at_once())).is_err());
+}
+
+#[test]
+fn an_entry_counts_up_to_its_last_millisecond() {
+    let at = |milliseconds| Moment {
+        boot: "b",
+        milliseconds,
+    };
+    let entry = Entry::new(&instance(1), &at(1000));
+    assert_eq!(entry.remaining(&at(1000)), Some(LONG));
+    assert_eq!(entry.remaining(&at(60_999)), Some(Duration::from_millis(1)));
+    assert_eq!(entry.remaining(&at(61_000)), None);
+    assert!(!entry.is_gone_since(&at(61_000 + 1000), Duration::from_secs(1)));
+    assert!(entry.is_gone_since(&at(61_000 + 1001), Duration::from_secs(1)));
+}
+
+#[test]
+fn registering_sweeps_what_others_left_behind() {
+    let (_home, directory) = home();
+    let before = Directory {
+        boot: Some("an earlier boot".into()),
+        ..Directory::new(&directory.path)
+    };
+    before.write(&instance(1)).unwrap();
+    directory.write(&instance(2)).unwrap();
+    let short = Registration {
+        ttl: Duration::ZERO,
+        ..instance(3)
+    };
+    directory.write(&short).unwrap();
+    let folder = directory.folder("app");
+    let now = directory.now().unwrap().milliseconds;
+    let drafts = [now.saturating_sub(70_000), now, now + 1_000_000];
+    for draft in drafts {
+        fs::write(folder.join(format!(".{draft}-1-0.draft")), b"{").unwrap();
+    }
+    fs::write(folder.join("README"), b"hands off").unwrap();
+    run(directory.register(&instance(4))).unwrap();
+    let fresh = format!(".{now}-1-0.draft");
+    assert_eq!(
+        files(&directory),
+        [&fresh, "README", "app-2.json", "app-3.json", "app-4.json"]
+    );
+}
+
+#[test]
+fn no_folder_is_no_instances_but_no_access_is_an_error() {
+    let (home, directory) = home();
+    assert_eq!(ports(&directory), NOBODY);
+    fs::write(home.path().join("catalogue"), b"a file in place of the folder").unwrap();
+    assert!(directory.list(&at_once()).is_err());
+    assert!(run(directory.instances(&query(Some(Cursor(0)), LONG))).is_err());
+    assert!(run(directory.renew(&instance(1))).is_err());
+    let error = run(directory.register(&instance(1))).unwrap_err();
+    assert!(error.to_string().contains("cannot write an entry in"), "{error}");
+}
+
+#[test]
+fn a_folder_that_may_not_be_read_is_an_error() {
+    let (_home, directory) = home();
+    directory.write(&instance(1)).unwrap();
+    let folder = directory.folder("app");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
+    let listing = directory.list(&at_once());
+    let may_read_all = fs::read_dir(&folder).is_ok();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(
+        listing.is_ok(),
+        may_read_all,
+        "root may read everything, others may not"
+    );
+}
+
+#[test]
+fn folders_are_open_to_whom_the_mask_lets() {
+    let (_home, directory) = home();
+    directory.write(&instance(1)).unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))
+        .unwrap();
+    let mask = u32::from_str_radix(mask.trim(), 8).unwrap();
+    let mode = fs::metadata(directory.folder("app"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o777 & !mask);
+}
+
+/// A question that waits, asked in the background; its answer once it has begun to wait.
+async fn waiting(directory: &Rc<Directory>) -> tokio::task::JoinHandle<Listing> {
+    let before = directory.list(&at_once()).unwrap().cursor;
+    let reader = Rc::clone(directory);
+    let asked = spawn_local(async move { reader.instances(&query(before, LONG)).await.unwrap() });
+    sleep(GATHER * 3).await;
+    asked
+}
+
+async fn told(asked: tokio::task::JoinHandle<Listing>) -> Vec<u16> {
+    ports_of(&timeout(PROMPTLY, asked).await.expect("in time").unwrap())
+}
+
+#[test]
+fn a_reader_who_came_before_the_folders_follows_them_down() {
+    run(async {
+        let home = tempdir().unwrap();
+        let path = home.path().join("not").join("there").join("yet");
+        let directory = Rc::new(Directory::new(&path));
+        let asked = waiting(&directory).await;
+        for folder in ["not", "not/there", "not/there/yet", "not/there/yet/app"] {
+            fs::create_dir(home.path().join(folder)).unwrap();
+            sleep(GATHER * 2).await;
+        }
+        directory.write(&instance(1)).unwrap();
+        assert_eq!(told(asked).await, [1]);
+    });
+}
+
+#[test]
+fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
+    run(async {
+        let (_home, directory) = home();
+        let directory = Rc::new(directory);
+        directory.write(&instance(1)).unwrap();
+        let asked = waiting(&directory).await;
+        fs::remove_dir_all(&directory.path).unwrap();
+        assert_eq!(told(asked).await, NOBODY);
+        let asked = waiting(&directory).await;
+        fs::create_dir_all(directory.folder("app")).unwrap();
+        sleep(GATHER * 2).await;
+        fs::remove_dir_all(&directory.path).unwrap();
+        sleep(GATHER * 2).await;
+        directory.write(&instance(2)).unwrap();
+        assert_eq!(told(asked).await, [2]);
+    });
+}
+
+#[test]
+fn a_relative_path_is_watched_too() {
+    run(async {
+        let hung = Bell::hang(Path::new("a-folder-that-is-not-there/app"));
+        assert!(matches!(hung, Bell::Hung(_)));
+    });
+}
+
+#[test]
+fn without_a_bell_the_folder_is_polled() {
+    run(async {
+        let ring = timeout(PROMPTLY, Bell::Missing.rings()).await;
+        assert_eq!(ring, Ok(Ring::Everything));
+    });
+}
+
+#[test]
+fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
+    run(async {
+        let (_home, directory) = home();
+        directory.write(&instance(1)).unwrap();
+        let bell = Bell::hang(&directory.folder("app"));
+        directory.write(&instance(2)).unwrap();
+        file::remove(&directory.folder("app").join("app-1.json")).unwrap();
+        let ring = timeout(PROMPTLY, bell.rings()).await.unwrap();
+        let both = ["app-1.json".into(), "app-2.json".into()];
+        assert_eq!(ring, Ring::Files(both.into()));
+    });
+}
+
+#[test]
+fn cursors_mean_the_same_to_every_reader_and_renewals_do_not_move_them() {
+    let (_home, one) = home();
+    let other = Directory::new(&one.path);
+    one.write(&instance(2)).unwrap();
+    one.write(&instance(1)).unwrap();
+    let cursor = |directory: &Directory| directory.list(&at_once()).unwrap().cursor;
+    let before = cursor(&one);
+    assert_eq!(cursor(&other), before);
+    assert!(is_renewed(&one, 1));
+    assert_eq!(cursor(&other), before);
+    let tagged = Registration {
+        tags: vec!["blue".into()],
+        ..instance(1)
+    };
+    one.write(&tagged).unwrap();
+    assert_ne!(cursor(&other), before);
+}
+
+#[test]
+fn an_empty_listing_has_a_cursor_every_release_agrees_on() {
+    let (_home, directory) = home();
+    let listing = directory.list(&at_once()).unwrap();
+    assert_eq!(listing.cursor, Some(Cursor(0x0eda_065b_652e_c4cf)));
+}
+
+#[test]
+fn the_heartbeats_of_two_hundred_wake_a_reader_now_and_then_and_a_newcomer_is_told() {
+    run(async {
+        let (_home, directory) = home();
+        let directory = Rc::new(directory);
+        for number in 1..=200 {
+            directory.write(&instance(number)).unwrap();
+        }
+        let asked = waiting(&directory).await;
+        for _ in 0..3 {
+            for number in 1..=200 {
+                assert_eq!(directory.renew(&instance(number)).await, Ok(Renewal::Renewed));
+            }
+            sleep(GATHER * 2).await;
+            assert!(!asked.is_finished(), "heartbeats are no change");
+        }
+        directory.write(&instance(201)).unwrap();
+        assert_eq!(told(asked).await.len(), 201);
+    });
+}
+
+#[test]
+fn a_reader_never_misses_the_last_of_many_changes_by_another_thread() {
+    run(async {
+        let (_home, directory) = home();
+        for round in 0..30 {
+            let writer = Directory::new(&directory.path);
+            let busy = tokio::task::spawn_blocking(move || {
+                for number in 1..=20 {
+                    writer.write(&instance(number)).unwrap();
+                    file::remove(&writer.folder("app").join("app-1.json")).unwrap();
+                }
+                writer.write(&instance(1000 + round)).unwrap();
+            });
+            let expected = round as usize + 20;
+            let reading = async {
+                let mut after = None;
+                loop {
+                    let listing = directory.instances(&query(after, LONG)).await.unwrap();
+                    after = listing.cursor;
+                    let last = listing.instances.iter().any(|found| found.port == 1000 + round);
+                    if last && listing.instances.len() == expected {
+                        return;
+                    }
+                }
+            };
+            timeout(PROMPTLY, reading).await.expect("told of the last change");
+            busy.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_entry_that_is_renewed_all_the_time_is_in_every_listing() {
+    run(async {
+        let (_home, directory) = home();
+        for number in 1..=100 {
+            directory.write(&instance(number)).unwrap();
+        }
+        let writer = Directory::new(&directory.path);
+        let busy = tokio::task::spawn_blocking(move || {
+            for number in (1..=100).cycle().take(3000) {
+                writer.write(&instance(number)).unwrap();
+            }
+        });
+        while !busy.is_finished() {
+            assert_eq!(ports(&directory).len(), 100);
+            tokio::task::yield_now().await;
+        }
+        busy.await.unwrap();
+    });
+}

@@ -1,0 +1,604 @@
+//! What every catalogue does, whichever it is: one list of facts, run for each tenant.
+//!
+//! A tenant is one line at the end of this file and a constructor; where it may differ from the others stands in
+//! its [`Manners`]. A fact knows only the port and those. Facts about time are looked for with a deadline and
+//! never slept for; a catalogue may be slow to show a change, but not slower than its manners say.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+mod common;
+
+use common::{PROMPTLY, both, run, within};
+use containerpilot::adapters::discovery::directory::Directory;
+use containerpilot::ports::{Catalogue, Renewal};
+use domain::event::{Cursor, Instance, Listing, Query};
+use domain::plan::Registration;
+use std::any::Any;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// A catalogue under test.
+struct Tenant {
+    /// The catalogue.
+    catalogue: Box<dyn Catalogue>,
+    /// What must live as long as it: a folder, a server.
+    _home: Box<dyn Any>,
+    /// Where it may differ.
+    manners: Manners,
+}
+
+/// Where tenants may differ.
+#[derive(Clone, Copy)]
+struct Manners {
+    /// The shortest TTL it keeps.
+    shortest_ttl: Duration,
+    /// How long after its TTL an entry may still be listed.
+    expiry_slack: Duration,
+    /// Whether an expired entry is forgotten, so that a heartbeat cannot bring it back.
+    forgets_the_expired: bool,
+    /// Whether a waiting question may be answered before its time though nothing differs.
+    answers_early: bool,
+}
+
+/// The names of one fact, which no other uses.
+struct Names {
+    fact: &'static str,
+    manners: Manners,
+}
+
+impl Names {
+    /// The name of the service the fact is about.
+    fn service(&self) -> String {
+        format!("{}-{}", self.fact.replace('_', "-"), std::process::id())
+    }
+
+    /// The first instance of the service.
+    fn instance(&self) -> Registration {
+        self.numbered(1)
+    }
+
+    /// One of many instances.
+    fn numbered(&self, number: u16) -> Registration {
+        let service = self.service();
+        entered(&service, &format!("{service}-host{number}"), 8000 + number)
+    }
+}
+
+/// A registration that outlives its test.
+fn entered(service: &str, id: &str, port: u16) -> Registration {
+    Registration {
+        id: id.into(),
+        name: service.into(),
+        address: IpAddr::from([192, 0, 2, 1]),
+        port,
+        tags: Vec::new(),
+        ttl: Duration::from_secs(60),
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    }
+}
+
+fn query(service: &str) -> Query {
+    Query {
+        service: service.into(),
+        tag: None,
+        after: None,
+        wait: Duration::ZERO,
+    }
+}
+
+async fn list(catalogue: &dyn Catalogue, service: &str) -> Listing {
+    catalogue.instances(&query(service)).await.expect("a listing")
+}
+
+/// The ports of the instances, in order: a fact's instances have one each.
+fn ports(listing: &Listing) -> Vec<u16> {
+    let mut ports: Vec<u16> = listing.instances.iter().map(|instance| instance.port).collect();
+    ports.sort_unstable();
+    ports
+}
+
+/// Looks until the service has instances on these ports.
+async fn comes_to(catalogue: &dyn Catalogue, service: &str, expected: &[u16], limit: Duration) -> Listing {
+    let fact = format!("{service} has instances on {expected:?}");
+    let look = async || Some(list(catalogue, service).await).filter(|found| ports(found) == expected);
+    within(limit, &fact, look).await
+}
+
+async fn has(catalogue: &dyn Catalogue, service: &str, expected: &[u16]) -> Listing {
+    comes_to(catalogue, service, expected, PROMPTLY).await
+}
+
+async fn register(catalogue: &dyn Catalogue, registration: &Registration) {
+    catalogue.register(registration).await.expect("registered");
+}
+
+async fn withdraw(catalogue: &dyn Catalogue, registration: &Registration) {
+    catalogue.withdraw(registration).await.expect("withdrawn");
+}
+
+async fn is_renewed(catalogue: &dyn Catalogue, registration: &Registration) -> bool {
+    match catalogue
+        .renew(registration)
+        .await
+        .expect("an answer to a heartbeat")
+    {
+        Renewal::Renewed => true,
+        Renewal::Unknown(reason) => {
+            assert!(!reason.is_empty(), "a reason is given");
+            false
+        }
+    }
+}
+
+/// Asks questions that wait, each after the answer before, until the service has instances on these ports.
+async fn is_told(catalogue: &dyn Catalogue, service: &str, mut after: Option<Cursor>, expected: &[u16]) {
+    let fact = format!("somebody waiting is told that {service} has instances on {expected:?}");
+    within(PROMPTLY, &fact, async || {
+        let wait = PROMPTLY * 5;
+        let question = Query {
+            after,
+            wait,
+            ..query(service)
+        };
+        let listing = catalogue
+            .instances(&question)
+            .await
+            .expect("an answer to a waiting question");
+        after = listing.cursor;
+        (ports(&listing) == expected).then_some(())
+    })
+    .await;
+}
+
+async fn registering_makes_it_listed(catalogue: &dyn Catalogue, names: &Names) {
+    let instance = names.instance();
+    register(catalogue, &instance).await;
+    let listing = has(catalogue, &names.service(), &[8001]).await;
+    let expected = Instance {
+        id: instance.id,
+        address: "192.0.2.1".into(),
+        port: 8001,
+    };
+    assert_eq!(listing.instances, [expected]);
+}
+
+async fn addresses_of_the_new_protocol_are_kept(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    instance.address = "2001:db8::7".parse().unwrap();
+    register(catalogue, &instance).await;
+    let listing = has(catalogue, &names.service(), &[8001]).await;
+    assert_eq!(listing.instances[0].address, "2001:db8::7");
+}
+
+async fn a_second_registration_overwrites_the_first(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    register(catalogue, &instance).await;
+    has(catalogue, &names.service(), &[8001]).await;
+    instance.address = "192.0.2.2".parse().unwrap();
+    instance.port = 9000;
+    register(catalogue, &instance).await;
+    let listing = has(catalogue, &names.service(), &[9000]).await;
+    assert_eq!(listing.instances[0].address, "192.0.2.2");
+    assert!(is_renewed(catalogue, &instance).await);
+}
+
+async fn heartbeats_keep_it_beyond_the_ttl(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    instance.ttl = names.manners.shortest_ttl;
+    register(catalogue, &instance).await;
+    has(catalogue, &names.service(), &[8001]).await;
+    let end = Instant::now() + instance.ttl * 3 + names.manners.expiry_slack;
+    while Instant::now() < end {
+        assert!(is_renewed(catalogue, &instance).await);
+        assert_eq!(ports(&list(catalogue, &names.service()).await), [8001]);
+        sleep(instance.ttl / 20).await;
+    }
+}
+
+async fn without_heartbeats_it_is_gone_after_the_ttl(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    instance.ttl = names.manners.shortest_ttl;
+    let begin = Instant::now();
+    register(catalogue, &instance).await;
+    has(catalogue, &names.service(), &[8001]).await;
+    let limit = instance.ttl + names.manners.expiry_slack;
+    comes_to(catalogue, &names.service(), &[], limit).await;
+    assert!(
+        begin.elapsed() + Duration::from_millis(10) >= instance.ttl,
+        "and not before"
+    );
+}
+
+async fn a_heartbeat_of_the_never_registered_is_unknown_and_stays_so(
+    catalogue: &dyn Catalogue,
+    names: &Names,
+) {
+    let instance = names.instance();
+    assert!(!is_renewed(catalogue, &instance).await);
+    assert!(!is_renewed(catalogue, &instance).await);
+    assert_eq!(list(catalogue, &names.service()).await.instances, []);
+}
+
+async fn a_heartbeat_of_the_withdrawn_is_unknown_and_stays_so(catalogue: &dyn Catalogue, names: &Names) {
+    let instance = names.instance();
+    register(catalogue, &instance).await;
+    withdraw(catalogue, &instance).await;
+    assert!(!is_renewed(catalogue, &instance).await);
+    assert!(!is_renewed(catalogue, &instance).await);
+    has(catalogue, &names.service(), &[]).await;
+    register(catalogue, &instance).await;
+    assert!(
+        is_renewed(catalogue, &instance).await,
+        "until it is registered again"
+    );
+}
+
+async fn a_heartbeat_of_the_expired_is_unknown_and_stays_so(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    instance.ttl = names.manners.shortest_ttl;
+    register(catalogue, &instance).await;
+    let limit = instance.ttl + names.manners.expiry_slack;
+    comes_to(catalogue, &names.service(), &[], limit).await;
+    let comes_back = !names.manners.forgets_the_expired;
+    assert_eq!(is_renewed(catalogue, &instance).await, comes_back);
+    assert_eq!(is_renewed(catalogue, &instance).await, comes_back);
+    let expected: &[u16] = if comes_back { &[8001] } else { &[] };
+    has(catalogue, &names.service(), expected).await;
+}
+
+async fn withdrawing_removes_it_and_a_second_time_does_nothing(catalogue: &dyn Catalogue, names: &Names) {
+    register(catalogue, &names.numbered(1)).await;
+    register(catalogue, &names.numbered(2)).await;
+    has(catalogue, &names.service(), &[8001, 8002]).await;
+    for _ in 0..2 {
+        withdraw(catalogue, &names.numbered(1)).await;
+        has(catalogue, &names.service(), &[8002]).await;
+    }
+}
+
+async fn withdrawing_the_never_registered_does_nothing(catalogue: &dyn Catalogue, names: &Names) {
+    withdraw(catalogue, &names.instance()).await;
+    assert_eq!(list(catalogue, &names.service()).await.instances, []);
+}
+
+async fn an_unknown_service_has_no_instances(catalogue: &dyn Catalogue, names: &Names) {
+    assert_eq!(list(catalogue, &names.service()).await.instances, []);
+}
+
+async fn a_tag_filters(catalogue: &dyn Catalogue, names: &Names) {
+    let tags: [&[&str]; 4] = [&["blue"], &["blue", "green"], &["blueish"], &[]];
+    for (number, tags) in (1..).zip(tags) {
+        let mut instance = names.numbered(number);
+        instance.tags = tags.iter().map(|tag| String::from(*tag)).collect();
+        register(catalogue, &instance).await;
+    }
+    has(catalogue, &names.service(), &[8001, 8002, 8003, 8004]).await;
+    for (tag, expected) in [("blue", &[8001, 8002][..]), ("green", &[8002]), ("red", &[])] {
+        let tag = Some(tag.into());
+        let question = Query {
+            tag,
+            ..query(&names.service())
+        };
+        let listing = catalogue.instances(&question).await.expect("a listing");
+        assert_eq!(ports(&listing), expected, "{:?}", question.tag);
+    }
+}
+
+async fn a_waiting_question_with_a_tag_is_answered_when_one_with_the_tag_comes(
+    catalogue: &dyn Catalogue,
+    names: &Names,
+) {
+    let question = Query {
+        tag: Some("blue".into()),
+        ..query(&names.service())
+    };
+    let before = catalogue.instances(&question).await.expect("a listing");
+    let wait = PROMPTLY * 5;
+    let question = Query {
+        after: before.cursor,
+        wait,
+        ..question
+    };
+    let mut instance = names.instance();
+    instance.tags = vec!["blue".into()];
+    register(catalogue, &instance).await;
+    let answer = timeout(PROMPTLY, catalogue.instances(&question)).await;
+    assert_eq!(ports(&answer.expect("in time").expect("a listing")), [8001]);
+}
+
+async fn services_with_a_common_beginning_do_not_mix(catalogue: &dyn Catalogue, names: &Names) {
+    let (app, app2) = (names.service(), names.service() + "2");
+    register(catalogue, &entered(&app, "same-id-app", 1)).await;
+    register(catalogue, &entered(&app2, "same-id-app2", 2)).await;
+    has(catalogue, &app, &[1]).await;
+    has(catalogue, &app2, &[2]).await;
+    withdraw(catalogue, &entered(&app, "same-id-app", 1)).await;
+    has(catalogue, &app, &[]).await;
+    has(catalogue, &app2, &[2]).await;
+}
+
+/// Names that mean something to somebody on the way to the catalogue.
+fn odd_names() -> Vec<String> {
+    let odd = [
+        "", ".", "..", "/", "a/b", "a%2Fb", "a%2fb", "../a", ".hidden", "a.", "a.json", "a b", "a?b=c",
+        "a#b", "a\0b", "a\nb", "a\"b", "a\\b", "é", "e\u{301}", "日本", "%", "%00", "~", "A", "a",
+    ];
+    let long = ["x".repeat(300), "x".repeat(301), "é".repeat(300)];
+    odd.into_iter().map(String::from).chain(long).collect()
+}
+
+async fn odd_service_names_work_or_are_refused_but_never_hit_another(catalogue: &dyn Catalogue, _: &Names) {
+    let mut taken = Vec::new();
+    for (port, name) in (1..).zip(odd_names()) {
+        let instance = entered(&name, &format!("odd-service-{port}"), port);
+        if catalogue.register(&instance).await.is_ok() {
+            taken.push(instance);
+        }
+    }
+    for instance in &taken {
+        let listing = has(catalogue, &instance.name, &[instance.port]).await;
+        assert_eq!(listing.instances[0].id, instance.id);
+    }
+    while let Some(instance) = taken.pop() {
+        withdraw(catalogue, &instance).await;
+        has(catalogue, &instance.name, &[]).await;
+        for other in &taken {
+            assert!(
+                is_renewed(catalogue, other).await,
+                "{:?} by {:?}",
+                other.name,
+                instance.name
+            );
+        }
+    }
+}
+
+async fn odd_ids_work_or_are_refused_but_never_hit_another(catalogue: &dyn Catalogue, names: &Names) {
+    let mut taken = Vec::new();
+    for (port, id) in (1..).zip(odd_names()) {
+        let instance = entered(&names.service(), &id, port);
+        if catalogue.register(&instance).await.is_ok() {
+            taken.push(instance);
+        }
+    }
+    let expected: Vec<u16> = taken.iter().map(|instance| instance.port).collect();
+    let listing = has(catalogue, &names.service(), &expected).await;
+    for instance in &taken {
+        let same = |found: &&Instance| found.port == instance.port;
+        assert_eq!(
+            listing.instances.iter().find(same).map(|found| &found.id),
+            Some(&instance.id)
+        );
+    }
+    while let Some(instance) = taken.pop() {
+        withdraw(catalogue, &instance).await;
+        let left: Vec<u16> = taken.iter().map(|instance| instance.port).collect();
+        has(catalogue, &names.service(), &left).await;
+    }
+}
+
+async fn a_waiting_question_is_answered_on_arrival(catalogue: &dyn Catalogue, names: &Names) {
+    let service = names.service();
+    let before = list(catalogue, &service).await;
+    let arrival = async {
+        sleep(Duration::from_millis(50)).await;
+        register(catalogue, &names.instance()).await;
+    };
+    both(is_told(catalogue, &service, before.cursor, &[8001]), arrival).await;
+}
+
+async fn a_waiting_question_is_answered_on_departure(catalogue: &dyn Catalogue, names: &Names) {
+    let service = names.service();
+    register(catalogue, &names.numbered(1)).await;
+    register(catalogue, &names.numbered(2)).await;
+    let before = has(catalogue, &service, &[8001, 8002]).await;
+    let departure = async {
+        sleep(Duration::from_millis(50)).await;
+        withdraw(catalogue, &names.numbered(1)).await;
+    };
+    both(is_told(catalogue, &service, before.cursor, &[8002]), departure).await;
+}
+
+async fn a_waiting_question_is_answered_on_expiry(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    instance.ttl = names.manners.shortest_ttl;
+    register(catalogue, &instance).await;
+    let mut after = has(catalogue, &names.service(), &[8001]).await.cursor;
+    let limit = instance.ttl + names.manners.expiry_slack;
+    within(limit, "somebody waiting is told of the expiry", async || {
+        let question = Query {
+            after,
+            wait: limit * 5,
+            ..query(&names.service())
+        };
+        let listing = catalogue
+            .instances(&question)
+            .await
+            .expect("an answer to a waiting question");
+        after = listing.cursor;
+        listing.instances.is_empty().then_some(())
+    })
+    .await;
+}
+
+async fn a_waiting_question_is_answered_when_its_time_is_up(catalogue: &dyn Catalogue, names: &Names) {
+    register(catalogue, &names.instance()).await;
+    let before = has(catalogue, &names.service(), &[8001]).await;
+    let wait = Duration::from_millis(300);
+    let question = Query {
+        after: before.cursor,
+        wait,
+        ..query(&names.service())
+    };
+    let begin = Instant::now();
+    let answer = timeout(wait + PROMPTLY, catalogue.instances(&question)).await;
+    assert_eq!(
+        answer.expect("in time").expect("a listing").instances,
+        before.instances
+    );
+    assert!(
+        names.manners.answers_early || begin.elapsed() >= wait,
+        "and not before"
+    );
+}
+
+async fn a_change_before_the_question_is_told_at_once(catalogue: &dyn Catalogue, names: &Names) {
+    let service = names.service();
+    let nobody = list(catalogue, &service).await;
+    register(catalogue, &names.numbered(1)).await;
+    is_told(catalogue, &service, nobody.cursor, &[8001]).await;
+    let one = has(catalogue, &service, &[8001]).await;
+    register(catalogue, &names.numbered(2)).await;
+    is_told(catalogue, &service, one.cursor, &[8001, 8002]).await;
+    let two = has(catalogue, &service, &[8001, 8002]).await;
+    withdraw(catalogue, &names.numbered(1)).await;
+    is_told(catalogue, &service, two.cursor, &[8002]).await;
+}
+
+async fn another_address_under_the_same_id_is_told(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    register(catalogue, &instance).await;
+    let before = has(catalogue, &names.service(), &[8001]).await;
+    instance.port = 9000;
+    register(catalogue, &instance).await;
+    is_told(catalogue, &names.service(), before.cursor, &[9000]).await;
+}
+
+async fn heartbeats_alone_are_no_change(catalogue: &dyn Catalogue, names: &Names) {
+    register(catalogue, &names.instance()).await;
+    let before = has(catalogue, &names.service(), &[8001]).await;
+    let wait = Duration::from_millis(400);
+    let question = Query {
+        after: before.cursor,
+        wait,
+        ..query(&names.service())
+    };
+    let waiting = async {
+        let begin = Instant::now();
+        let listing = catalogue
+            .instances(&question)
+            .await
+            .expect("an answer to a waiting question");
+        (listing, begin.elapsed())
+    };
+    let heartbeats = async {
+        for _ in 0..10 {
+            assert!(is_renewed(catalogue, &names.instance()).await);
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ((listing, waited), ()) = both(waiting, heartbeats).await;
+    assert_eq!(listing.instances, before.instances);
+    assert!(
+        names.manners.answers_early || waited >= wait,
+        "answered after {waited:?}"
+    );
+}
+
+async fn fifty_instances_are_all_listed(catalogue: &dyn Catalogue, names: &Names) {
+    for number in 1..=50 {
+        register(catalogue, &names.numbered(number)).await;
+    }
+    let expected: Vec<u16> = (8001..=8050).collect();
+    has(catalogue, &names.service(), &expected).await;
+}
+
+async fn many_services_live_side_by_side(catalogue: &dyn Catalogue, names: &Names) {
+    let service = |number: u16| format!("{}-{number}", names.service());
+    let instance = |number: u16| entered(&service(number), &format!("{}-host", service(number)), number);
+    for number in 1..=30 {
+        register(catalogue, &instance(number)).await;
+    }
+    for number in (1..=30).step_by(2) {
+        withdraw(catalogue, &instance(number)).await;
+    }
+    for number in 1..=30 {
+        let left: &[u16] = if number % 2 == 0 { &[number] } else { &[] };
+        has(catalogue, &service(number), left).await;
+    }
+}
+
+async fn two_may_wait_at_the_same_time(catalogue: &dyn Catalogue, names: &Names) {
+    let service = names.service();
+    let before = list(catalogue, &service).await.cursor;
+    let waiting = both(
+        is_told(catalogue, &service, before, &[8001]),
+        is_told(catalogue, &service, before, &[8001]),
+    );
+    let arrival = async {
+        sleep(Duration::from_millis(50)).await;
+        register(catalogue, &names.instance()).await;
+    };
+    both(waiting, arrival).await;
+}
+
+/// Every fact of this file as a test of one tenant.
+macro_rules! tenant {
+    ($tenant:ident, $open:expr) => {
+        tenant! { $tenant, $open;
+            registering_makes_it_listed
+            addresses_of_the_new_protocol_are_kept
+            a_second_registration_overwrites_the_first
+            heartbeats_keep_it_beyond_the_ttl
+            without_heartbeats_it_is_gone_after_the_ttl
+            a_heartbeat_of_the_never_registered_is_unknown_and_stays_so
+            a_heartbeat_of_the_withdrawn_is_unknown_and_stays_so
+            a_heartbeat_of_the_expired_is_unknown_and_stays_so
+            withdrawing_removes_it_and_a_second_time_does_nothing
+            withdrawing_the_never_registered_does_nothing
+            an_unknown_service_has_no_instances
+            a_tag_filters
+            a_waiting_question_with_a_tag_is_answered_when_one_with_the_tag_comes
+            services_with_a_common_beginning_do_not_mix
+            odd_service_names_work_or_are_refused_but_never_hit_another
+            odd_ids_work_or_are_refused_but_never_hit_another
+            a_waiting_question_is_answered_on_arrival
+            a_waiting_question_is_answered_on_departure
+            a_waiting_question_is_answered_on_expiry
+            a_waiting_question_is_answered_when_its_time_is_up
+            a_change_before_the_question_is_told_at_once
+            another_address_under_the_same_id_is_told
+            heartbeats_alone_are_no_change
+            fifty_instances_are_all_listed
+            many_services_live_side_by_side
+            two_may_wait_at_the_same_time
+        }
+    };
+    ($tenant:ident, $open:expr; $($fact:ident)+) => {
+        mod $tenant {
+            $(
+                #[test]
+                fn $fact() {
+                    super::run(async {
+                        let tenant: super::Tenant = $open.await;
+                        let names = super::Names { fact: stringify!($fact), manners: tenant.manners };
+                        super::$fact(&*tenant.catalogue, &names).await;
+                    });
+                }
+            )+
+        }
+    };
+}
+
+/// A folder of its own for each fact.
+async fn directory_in_a_new_folder() -> Tenant {
+    let home = tempfile::tempdir().expect("a folder");
+    Tenant {
+        catalogue: Box::new(Directory::new(home.path().join("not").join("there-yet"))),
+        _home: Box::new(home),
+        manners: Manners {
+            shortest_ttl: Duration::from_millis(400),
+            expiry_slack: Duration::from_millis(500),
+            forgets_the_expired: true,
+            answers_early: false,
+        },
+    }
+}
+
+tenant!(directory, super::directory_in_a_new_folder());
