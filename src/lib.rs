@@ -11,5 +11,8 @@
 )]
 
 pub mod adapters;
+mod cause;
+pub mod command_line;
+pub mod config;
 pub mod driver;
 pub mod ports;

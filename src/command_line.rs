@@ -1,0 +1,222 @@
+//! The command line, as Go's flag package reads it (behaviour-v2.md 1.1).
+//!
+//! One dash or two are the same; parsing stops at the first argument that is not a flag, and everything from
+//! there on is the application's, so that its flags are never ours. The last of repeated flags wins.
+
+use domain::plan::Word;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// What the command line says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// `-config`: `file://` and a path, or the JSON text itself.
+    pub config: Option<String>,
+    /// `-version`: print it and end.
+    pub version: bool,
+    /// `-template`: render the configuration and end.
+    pub template: bool,
+    /// `-out`: where the rendered configuration goes; `-` is standard output.
+    pub out: Option<String>,
+    /// The application and its arguments.
+    pub application: Vec<Word>,
+}
+
+/// Why a command line is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `-h` or `-help`: no error.
+    HelpAsked,
+    /// A sentence.
+    Wrong(String),
+}
+
+impl CommandLine {
+    /// Reads the arguments after the program's own name.
+    ///
+    /// # Errors
+    /// [`Refusal`]: help is asked for, or a flag is unknown or lacks its value.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Refusal> {
+        let mut line = Self::default();
+        let mut rest = arguments.into_iter();
+        while let Some(argument) = rest.next() {
+            let Some(flag) = flag(&argument) else {
+                line.application.push(Word(argument.into_vec()));
+                break;
+            };
+            if flag.is_empty() {
+                break;
+            }
+            line.set(&flag, &mut rest)?;
+        }
+        line.application
+            .extend(rest.map(|argument| Word(argument.into_vec())));
+        Ok(line)
+    }
+
+    fn set(&mut self, flag: &str, rest: &mut impl Iterator<Item = OsString>) -> Result<(), Refusal> {
+        if flag.starts_with(['-', '=']) {
+            return Err(Refusal::Wrong(format!("bad flag syntax: -{flag}")));
+        }
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        match name {
+            "config" => self.config = Some(text(name, value, rest)?),
+            "out" => self.out = Some(text(name, value, rest)?),
+            "template" => self.template = boolean(name, value)?,
+            "version" => self.version = boolean(name, value)?,
+            "h" | "help" => return Err(Refusal::HelpAsked),
+            _ => return Err(Refusal::Wrong(format!("flag provided but not defined: -{name}"))),
+        }
+        Ok(())
+    }
+}
+
+/// A flag without its dashes; empty for `--`, which ends the flags. `None` for what is no flag, as `-` is.
+fn flag(argument: &OsString) -> Option<String> {
+    let text = argument.to_str()?;
+    let flag = text.strip_prefix('-').filter(|flag| !flag.is_empty())?;
+    Some(flag.strip_prefix('-').unwrap_or(flag).to_owned())
+}
+
+fn text(
+    name: &str,
+    value: Option<String>,
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Result<String, Refusal> {
+    let next = || rest.next().map(|value| value.to_string_lossy().into_owned());
+    value
+        .or_else(next)
+        .ok_or_else(|| Refusal::Wrong(format!("flag needs an argument: -{name}")))
+}
+
+/// A boolean flag takes a value only after `=`, in Go's words for it.
+fn boolean(name: &str, value: Option<String>) -> Result<bool, Refusal> {
+    match value.as_deref() {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some(other) => Err(Refusal::Wrong(format!(
+            "invalid boolean value {other:?} for -{name}: parse error"
+        ))),
+    }
+}
+
+/// The text of `-h`, with the program's name as it was called.
+pub fn usage(program: &str) -> String {
+    let flags = [
+        (
+            "config string",
+            "JSON config or file:// path to JSON config file.",
+        ),
+        (
+            "out string",
+            "-(default) for stdout or file:// path where to save rendered JSON config file. (default \"-\")",
+        ),
+        ("template", "Render template and quit. (default: false)"),
+        ("version", "Show version identifier and quit."),
+    ];
+    let describe = |(flag, text)| format!("\n  -{flag}\n    \t{text}");
+    let flags: String = flags.into_iter().map(describe).collect();
+    format!("Usage of {program}:{flags}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<CommandLine, Refusal> {
+        CommandLine::parse(arguments.iter().map(OsString::from))
+    }
+
+    fn words(words: &[&str]) -> Vec<Word> {
+        words.iter().map(|word| Word::from(*word)).collect()
+    }
+
+    #[test]
+    fn one_dash_two_dashes_and_an_equals_sign_are_the_same() {
+        for form in [
+            &["-config", "X", "app"][..],
+            &["-config=X", "app"],
+            &["--config", "X", "app"],
+            &["--config=X", "app"],
+        ] {
+            let line = parse(form).unwrap();
+            assert_eq!(line.config.as_deref(), Some("X"), "{form:?}");
+            assert_eq!(line.application, words(&["app"]), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn everything_after_the_first_word_that_is_no_flag_is_the_applications() {
+        let line = parse(&["-config", "X", "app", "-config", "Y", "--version", "--", "-"]).unwrap();
+        assert_eq!(
+            line.application,
+            words(&["app", "-config", "Y", "--version", "--", "-"])
+        );
+        assert_eq!((line.config.as_deref(), line.version), (Some("X"), false));
+    }
+
+    #[test]
+    fn two_dashes_end_the_flags_and_are_consumed_and_one_is_an_argument() {
+        assert_eq!(
+            parse(&["--", "-config"]).unwrap().application,
+            words(&["-config"])
+        );
+        assert_eq!(
+            parse(&["-", "-config"]).unwrap().application,
+            words(&["-", "-config"])
+        );
+    }
+
+    #[test]
+    fn the_last_of_repeated_flags_wins_and_a_value_may_be_empty_or_look_like_a_flag() {
+        assert_eq!(
+            parse(&["-config", "X", "-config=Y"]).unwrap().config.as_deref(),
+            Some("Y")
+        );
+        assert_eq!(parse(&["-config="]).unwrap().config.as_deref(), Some(""));
+        assert_eq!(
+            parse(&["-config", "-out"]).unwrap().config.as_deref(),
+            Some("-out")
+        );
+        assert_eq!(parse(&["-config=a=b"]).unwrap().config.as_deref(), Some("a=b"));
+    }
+
+    #[test]
+    fn booleans_take_a_value_only_with_an_equals_sign() {
+        assert!(parse(&["-version"]).unwrap().version);
+        assert!(!parse(&["-version=false"]).unwrap().version);
+        let line = parse(&["-template", "true"]).unwrap();
+        assert_eq!((line.template, line.application), (true, words(&["true"])));
+        assert!(matches!(parse(&["-version=maybe"]), Err(Refusal::Wrong(_))));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_gos_words() {
+        let wrong = |arguments: &[&str]| match parse(arguments) {
+            Err(Refusal::Wrong(sentence)) => sentence,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(wrong(&["-confg", "X"]), "flag provided but not defined: -confg");
+        assert_eq!(wrong(&["-config"]), "flag needs an argument: -config");
+        assert_eq!(wrong(&["---config"]), "bad flag syntax: --config");
+        assert_eq!(parse(&["-h"]), Err(Refusal::HelpAsked));
+        assert_eq!(parse(&["--help"]), Err(Refusal::HelpAsked));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_reach_the_application() {
+        let odd = OsString::from_vec(vec![b'-', 0xff]);
+        let line = CommandLine::parse([odd.clone()]).unwrap();
+        assert_eq!(line.application, [Word(odd.into_vec())]);
+    }
+
+    #[test]
+    fn the_usage_names_every_flag() {
+        let usage = usage("containerpilot");
+        assert!(usage.starts_with("Usage of containerpilot:\n  -config string\n    \tJSON config or"));
+        assert!(usage.contains("(default \"-\")\n  -template\n"));
+    }
+}

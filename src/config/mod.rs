@@ -1,0 +1,60 @@
+//! The configuration as a compiler: source, template, JSON, and one conversion into a plan.
+//!
+//! Each pass has its own file and its own errors, and the last one, [`v2`], reports everything that is wrong
+//! at once. Nothing here starts, opens or changes anything: a configuration that is refused leaves no trace.
+//! A second front end for v3 will stand beside `v2` and compile into the same plan.
+
+pub mod json;
+mod problem;
+pub mod source;
+pub mod template;
+pub mod v2;
+
+pub use source::Source;
+
+use crate::ports::Interfaces;
+use domain::Plan;
+use domain::plan::Word;
+use json::Document;
+use std::collections::BTreeMap;
+
+/// What a configuration is compiled for.
+pub struct Target<'a> {
+    /// The environment that templates see.
+    pub variables: BTreeMap<String, String>,
+    /// The host's name, part of every service ID; none if the kernel does not tell.
+    pub hostname: Option<String>,
+    /// Where addresses are looked up.
+    pub interfaces: &'a dyn Interfaces,
+    /// The application and its arguments as given on the command line; may be empty.
+    pub application: &'a [Word],
+}
+
+/// A plan, and what the operator should know about the configuration it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// What the configuration says.
+    pub plan: Plan,
+    /// Sentences about things that are accepted but look like mistakes.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a configuration and compiles it.
+///
+/// # Errors
+/// A report for the operator: everything that is wrong, a line each, with file, line and key.
+pub fn load(source: &Source, target: &Target<'_>) -> Result<Compiled, String> {
+    let text = render(source, &target.variables)?;
+    let document = Document::parse(&text).map_err(|error| format!("{source}: {error}"))?;
+    v2::compile(&document, target).map_err(|problems| problems.report(source))
+}
+
+/// Reads a configuration and renders its template; nothing else is checked.
+///
+/// # Errors
+/// The file cannot be read, or the template is wrong.
+pub fn render(source: &Source, variables: &BTreeMap<String, String>) -> Result<String, String> {
+    let text = source.read()?;
+    let rendered = template::render(&text, variables);
+    rendered.map_err(|error| format!("Could not apply template to config: {error}"))
+}

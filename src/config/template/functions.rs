@@ -1,0 +1,166 @@
+//! Which functions a template may call, and with what.
+//!
+//! The table is the whole vocabulary: Go's own functions and the ones ContainerPilot adds. It fixes
+//! the number and kind of the arguments, so the functions themselves may rely on them. What they do
+//! is decided in the files they come from.
+
+use std::collections::BTreeMap;
+
+use super::value::Value;
+use super::{access, additions, compare, escape, format};
+
+/// A function by its name in templates.
+pub(super) fn find(name: &str) -> Option<&'static Function> {
+    FUNCTIONS.iter().find(|function| function.name == name)
+}
+
+/// Something a template can call.
+pub(super) struct Function {
+    pub name: &'static str,
+    /// What the fixed arguments must be.
+    pub parameters: &'static [Parameter],
+    /// Whether any number of further arguments of any kind may follow.
+    pub takes_more: bool,
+    pub behaviour: Behaviour,
+}
+
+/// What an argument must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parameter {
+    Any,
+    Text,
+    ListOfTexts,
+}
+
+/// How a function comes to its result.
+pub(super) enum Behaviour {
+    /// The first argument whose truth is this, or the last; the others are not evaluated.
+    FirstThatIs(bool),
+    /// From its arguments.
+    Of(fn(&[Value]) -> Outcome),
+    /// From its arguments and the environment.
+    OfEnvironment(fn(&[Value], &Environment) -> Outcome),
+}
+
+/// The variables of the environment by name.
+pub(super) type Environment = BTreeMap<String, String>;
+
+/// A function's result, or why there is none.
+pub(super) type Outcome = Result<Value, String>;
+
+impl Parameter {
+    /// The name Go gives the type of such an argument.
+    pub(super) fn type_name(self) -> &'static str {
+        match self {
+            Self::Any => "interface {}",
+            Self::Text => "string",
+            Self::ListOfTexts => "[]string",
+        }
+    }
+}
+
+const ANY: Parameter = Parameter::Any;
+const TEXT: Parameter = Parameter::Text;
+const LIST: Parameter = Parameter::ListOfTexts;
+
+static FUNCTIONS: &[Function] = &[
+    open("and", &[ANY], Behaviour::FirstThatIs(false)),
+    open("call", &[ANY], Behaviour::Of(call)),
+    closed("default", &[ANY, ANY], Behaviour::Of(additions::default)),
+    closed("env", &[TEXT], Behaviour::OfEnvironment(additions::env)),
+    open("eq", &[ANY], Behaviour::Of(compare::equal_to_any)),
+    closed("ge", &[ANY, ANY], Behaviour::Of(compare::greater_or_equal)),
+    closed("gt", &[ANY, ANY], Behaviour::Of(compare::greater)),
+    open("html", &[], Behaviour::Of(escape::html)),
+    open("index", &[ANY], Behaviour::Of(access::index)),
+    closed("join", &[TEXT, LIST], Behaviour::Of(additions::join)),
+    open("js", &[], Behaviour::Of(escape::javascript)),
+    closed("le", &[ANY, ANY], Behaviour::Of(compare::less_or_equal)),
+    closed("len", &[ANY], Behaviour::Of(access::length)),
+    open("loop", &[], Behaviour::Of(additions::count)),
+    closed("lt", &[ANY, ANY], Behaviour::Of(compare::less)),
+    closed("ne", &[ANY, ANY], Behaviour::Of(compare::not_equal)),
+    closed("not", &[ANY], Behaviour::Of(not)),
+    open("or", &[ANY], Behaviour::FirstThatIs(true)),
+    open("print", &[], Behaviour::Of(print)),
+    open("printf", &[TEXT], Behaviour::Of(print_formatted)),
+    open("println", &[], Behaviour::Of(print_line)),
+    closed(
+        "regexReplaceAll",
+        &[TEXT, TEXT, TEXT],
+        Behaviour::Of(additions::regex_replace_all),
+    ),
+    closed(
+        "replaceAll",
+        &[TEXT, TEXT, TEXT],
+        Behaviour::Of(additions::replace_all),
+    ),
+    open("slice", &[ANY], Behaviour::Of(access::slice)),
+    closed("split", &[TEXT, TEXT], Behaviour::Of(additions::split)),
+    open("urlquery", &[], Behaviour::Of(escape::url_query)),
+];
+
+const fn open(name: &'static str, parameters: &'static [Parameter], behaviour: Behaviour) -> Function {
+    Function {
+        name,
+        parameters,
+        takes_more: true,
+        behaviour,
+    }
+}
+
+const fn closed(name: &'static str, parameters: &'static [Parameter], behaviour: Behaviour) -> Function {
+    Function {
+        name,
+        parameters,
+        takes_more: false,
+        behaviour,
+    }
+}
+
+/// No value here is a function, so there is nothing to call.
+fn call(arguments: &[Value]) -> Outcome {
+    match arguments {
+        [] | [Value::Nil, ..] => Err("call of nil".to_owned()),
+        [value, ..] => Err(format!("non-function of type {}", value.type_name())),
+    }
+}
+
+fn not(arguments: &[Value]) -> Outcome {
+    Ok(Value::Bool(!arguments.iter().all(Value::is_true)))
+}
+
+fn print(arguments: &[Value]) -> Outcome {
+    format::print(arguments).map(Value::text)
+}
+
+fn print_line(arguments: &[Value]) -> Outcome {
+    format::print_line(arguments).map(Value::text)
+}
+
+fn print_formatted(arguments: &[Value]) -> Outcome {
+    match arguments {
+        [Value::Text(format), values @ ..] => format::print_formatted(format, values).map(Value::text),
+        _ => Err("printf needs a format".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_found_by_its_name() {
+        for function in FUNCTIONS {
+            let found = find(function.name).map(|found| found.name);
+            assert_eq!(found, Some(function.name));
+        }
+        assert!(find("nope").is_none());
+    }
+
+    #[test]
+    fn there_is_nothing_to_call() {
+        assert_eq!(call(&[Value::Nil]), Err("call of nil".to_owned()));
+        assert_eq!(call(&[Value::Int(1)]), Err("non-function of type int".to_owned()));
+    }
+}

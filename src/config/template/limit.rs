@@ -1,0 +1,109 @@
+//! The bounds on what a template may consume.
+//!
+//! A template comes with the configuration, not from an enemy, but a slip in it must not take down
+//! process 1: every bound is far above what a configuration needs and ends in an error that names
+//! it.
+
+/// Items a single list may have.
+pub(super) const ITEMS: usize = 100_000;
+
+/// Bytes a single text may have, the result included.
+pub(super) const TEXT: usize = 16 * 1024 * 1024;
+
+/// Actions and pieces of text that may be executed for one result.
+pub(super) const STEPS: usize = 1_000_000;
+
+/// Parentheses and blocks that may enclose one another in a template.
+pub(super) const NESTING: usize = 100;
+
+/// Template calls, blocks and parentheses that may enclose one another while executing.
+pub(super) const DEPTH: usize = 200;
+
+/// Width or precision in a format.
+pub(super) const WIDTH: usize = 1_000_000;
+
+/// Text that stops growing at the bound and remembers that it was reached.
+#[derive(Default)]
+pub(super) struct BoundedText {
+    text: String,
+    overflowed: bool,
+}
+
+impl BoundedText {
+    /// Appends the text if it still fits.
+    pub(super) fn push(&mut self, text: &str) {
+        if self.overflowed || self.text.len() + text.len() > TEXT {
+            self.overflowed = true;
+        } else {
+            self.text.push_str(text);
+        }
+    }
+
+    /// Appends the character so many times, if they all still fit.
+    pub(super) fn repeat(&mut self, character: char, times: usize) {
+        let length = character.len_utf8().saturating_mul(times);
+        if self.overflowed || self.text.len().saturating_add(length) > TEXT {
+            self.overflowed = true;
+        } else {
+            self.text.extend(std::iter::repeat_n(character, times));
+        }
+    }
+
+    /// Counts something as not fitting that was never appended.
+    pub(super) fn mark_overflowed(&mut self) {
+        self.overflowed = true;
+    }
+
+    /// Whether something did not fit.
+    pub(super) fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// The text, if everything fitted.
+    pub(super) fn finish(self) -> Result<String, String> {
+        if self.overflowed {
+            return Err(too_long());
+        }
+        Ok(self.text)
+    }
+}
+
+/// The complaint about a text beyond the bound.
+pub(super) fn too_long() -> String {
+    format!("text is longer than {TEXT} bytes")
+}
+
+/// The items, unless there are too many of them.
+pub(super) fn bounded<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, String> {
+    let items: Vec<T> = items.take(ITEMS + 1).collect();
+    if items.len() > ITEMS {
+        return Err(format!("list has more than {ITEMS} items"));
+    }
+    Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_up_to_the_bound_is_kept() {
+        let mut text = BoundedText::default();
+        text.repeat('x', TEXT);
+        assert_eq!(text.finish().map(|text| text.len()), Ok(TEXT));
+    }
+
+    #[test]
+    fn text_beyond_the_bound_is_an_error() {
+        let mut text = BoundedText::default();
+        text.repeat('x', TEXT + 1);
+        text.push("");
+        assert_eq!(text.finish(), Err(too_long()));
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        assert_eq!(bounded(0..ITEMS).map(|items| items.len()), Ok(ITEMS));
+        assert!(bounded(0..=ITEMS).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Renders configuration texts, which are Go templates over the environment.
+//!
+//! The language is that of Go 1.19's `text/template` with the option `missingkey=zero` and the
+//! functions ContainerPilot adds, down to the wording of errors: existing configurations must
+//! render to the same bytes. The nearest maintained crate, `gotmpl`, was tried behind an adapter: it
+//! cannot tell a missing variable from no value, prints floating-point numbers its own way and does
+//! not say where rendering failed.
+//!
+//! The way of a text: `lex` cuts it into tokens, `parse` makes statements (`syntax`, `literal`),
+//! `exec` executes them over values (`value`) with the functions of `functions`. `limit` bounds all
+//! of it. Nothing here reads the process environment or any file, and no text makes it panic.
+
+mod access;
+mod additions;
+mod compare;
+mod error;
+mod escape;
+mod exec;
+mod floats;
+mod format;
+mod functions;
+mod lex;
+mod limit;
+mod literal;
+mod parse;
+mod quote;
+mod regex;
+mod syntax;
+mod value;
+mod verbs;
+
+use std::collections::BTreeMap;
+
+pub use error::{Place, TemplateError};
+pub use value::{Key, List, Map, Type, Value};
+
+/// Renders a Go text template over the environment.
+pub fn render(text: &str, environment: &BTreeMap<String, String>) -> Result<String, TemplateError> {
+    let entries = environment
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::text(value.as_str())));
+    render_value(text, &Value::map(Type::Text, entries), environment)
+}
+
+/// Renders a Go text template over any value; the function `env` still sees the environment.
+pub fn render_value(
+    text: &str,
+    data: &Value,
+    environment: &BTreeMap<String, String>,
+) -> Result<String, TemplateError> {
+    let templates = parse::parse(text)?;
+    exec::execute(text, &templates, data, environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment() -> BTreeMap<String, String> {
+        let variables = [
+            ("NAME", "Template"),
+            ("USER", "pilot"),
+            ("PARTS", "a:b:c"),
+            ("COUNT", "3"),
+            ("NAME_1", "Template"),
+            ("MY-VAR", "dashed"),
+        ];
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        variables.map(owned).into()
+    }
+
+    fn check(facts: &[(&str, &str)]) {
+        for (text, expected) in facts {
+            let rendered = render(text, &environment());
+            assert_eq!(rendered.as_deref(), Ok(*expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_render_as_their_value_or_nothing() {
+        check(&[
+            ("Hello, {{.NAME}}!", "Hello, Template!"),
+            ("Hello, {{.NONAME}}!", "Hello, !"),
+            ("{{index . \"MY-VAR\"}}{{index . \"NO-VAR\"}}", "dashed"),
+            ("{{env (printf \"NA%s\" \"ME_1\")}}", "Template"),
+        ]);
+    }
+
+    #[test]
+    fn defaults_stand_in_for_missing_variables() {
+        check(&[
+            ("Hello, {{.NONAME | default \"World\" }}!", "Hello, World!"),
+            ("Hello, {{.NONAME | default 100 }}!", "Hello, 100!"),
+            ("Hello, {{.NONAME | default 10.1 }}!", "Hello, 10.1!"),
+            (
+                "{{.NONAME | default 10.0}} {{.NONAME | default 1e6}} {{.NONAME | default true}}",
+                "10 1e+06 true",
+            ),
+            ("{{5 | default 7}}", "7"),
+            ("{{.NONE | default .NOTHING | default .NAME}}", "Template"),
+        ]);
+    }
+
+    #[test]
+    fn text_is_split_joined_and_replaced() {
+        check(&[
+            ("Hello, {{.PARTS | split \":\" | join \".\" }}!", "Hello, a.b.c!"),
+            ("Hello, {{.NAME | replaceAll \"e\" \"_\" }}!", "Hello, T_mplat_!"),
+            (
+                "Hello, {{.NAME | regexReplaceAll \"[epa]+\" \"_\" }}!",
+                "Hello, T_m_l_t_!",
+            ),
+            ("{{range .PARTS | split \":\"}}[{{.}}]{{end}}", "[a][b][c]"),
+        ]);
+    }
+
+    #[test]
+    fn loops_count_to_numbers_and_variables() {
+        check(&[
+            (
+                "{{ loop 2 5 }} {{ loop 10 1 }} {{ loop 5 }}",
+                "[2 3 4] [10 9 8 7 6 5 4 3 2] [0 1 2 3 4]",
+            ),
+            ("{{ loop .COUNT }} {{ loop 1 .COUNT }}", "[0 1 2] [1 2]"),
+            ("{{ range $i := loop 2 5 -}}i={{$i}},{{ end }}", "i=2,i=3,i=4,"),
+        ]);
+    }
+
+    #[test]
+    fn the_whole_environment_prints_sorted() {
+        let environment = [("B".to_owned(), "y".to_owned()), ("A".to_owned(), "x".to_owned())];
+        assert_eq!(
+            render("{{.}}", &environment.into()).as_deref(),
+            Ok("map[A:x B:y]")
+        );
+    }
+
+    #[test]
+    fn the_deepest_templates_fit_a_small_stack() {
+        let levels = limit::NESTING - 1;
+        let nested = |open: &str, close: &str| open.repeat(levels) + "x" + &close.repeat(levels);
+        let texts = [
+            format!("{{{{{}}}}}", nested("(", ")").replace('x', "1")),
+            nested("{{range loop 1}}", "{{end}}"),
+            format!("{{{{if 0}}}}{}{{{{end}}}}", nested("{{else if 0}}", "")),
+            format!(
+                "{{{{define \"T\"}}}}{}{{{{end}}}}{{{{template \"T\"}}}}",
+                nested("{{if 1}}", "{{end}}").replace('x', "{{template \"T\"}}")
+            ),
+        ];
+        let render_all = move || texts.map(|text| render(&text, &environment()).is_ok());
+        let thread = std::thread::Builder::new()
+            .stack_size(1536 * 1024)
+            .spawn(render_all);
+        let outcome = thread.map(|thread| thread.join().unwrap_or_default());
+        assert!(matches!(outcome, Ok([true, true, true, false])));
+    }
+
+    #[test]
+    fn deeper_templates_are_refused() {
+        let text = "{{if 1}}".repeat(100_000);
+        let message = format!("more than {} nested blocks and parentheses", limit::NESTING);
+        assert_eq!(
+            render(&text, &environment()).map_err(|error| error.message),
+            Err(message)
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! The values a template works with.
+//!
+//! They are the few kinds that text, numbers and configuration need, but with the type a container
+//! was declared with, because Go's answers depend on it: a missing entry of a map of strings is the
+//! empty string, of a map of anything it is no value at all; a list of anything is not a list of
+//! strings. Text and containers are shared, so a copy costs nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Anything a template can hold in dot, a variable or an argument.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// No value.
+    Nil,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A byte, as indexing text gives it.
+    Byte(u8),
+    /// A floating-point number.
+    Float(f64),
+    /// Text.
+    Text(Arc<str>),
+    /// An ordered list.
+    List(List),
+    /// A sorted map.
+    Map(Map),
+}
+
+/// A list whose items are declared to be of one type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct List {
+    /// The declared type of the items.
+    pub element: Type,
+    /// The items in order.
+    pub items: Arc<[Value]>,
+}
+
+/// A map whose keys and entries are each declared to be of one type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    /// The declared type of the keys.
+    pub key: Type,
+    /// The declared type of the entries.
+    pub element: Type,
+    /// The entries, sorted by key.
+    pub entries: Arc<BTreeMap<Key, Value>>,
+}
+
+/// The key of an entry in a map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A whole number.
+    Int(i64),
+    /// Text.
+    Text(Arc<str>),
+}
+
+/// The declared type of what a container holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Anything, nil included.
+    Any,
+    /// True or false.
+    Bool,
+    /// A whole number.
+    Int,
+    /// A floating-point number.
+    Float,
+    /// Text.
+    Text,
+}
+
+impl Value {
+    /// Text.
+    pub fn text(text: impl Into<Arc<str>>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// A list of items of one type.
+    pub fn list(element: Type, items: impl IntoIterator<Item = Value>) -> Self {
+        let items = items.into_iter().collect();
+        Self::List(List { element, items })
+    }
+
+    /// A map from text to entries of one type.
+    pub fn map(element: Type, entries: impl IntoIterator<Item = (String, Value)>) -> Self {
+        let entries = entries
+            .into_iter()
+            .map(|(key, value)| (Key::Text(key.into()), value));
+        Self::keyed_map(Type::Text, element, entries)
+    }
+
+    /// A map from keys to entries of one type.
+    pub fn keyed_map(key: Type, element: Type, entries: impl IntoIterator<Item = (Key, Value)>) -> Self {
+        let entries = Arc::new(entries.into_iter().collect());
+        Self::Map(Map {
+            key,
+            element,
+            entries,
+        })
+    }
+
+    /// Whether a condition takes the value for true: it is neither nil nor zero nor empty.
+    pub(super) fn is_true(&self) -> bool {
+        match self {
+            Self::Nil => false,
+            Self::Bool(value) => *value,
+            Self::Int(value) => *value != 0,
+            Self::Byte(value) => *value != 0,
+            Self::Float(value) => *value != 0.0,
+            Self::Text(value) => !value.is_empty(),
+            Self::List(list) => !list.items.is_empty(),
+            Self::Map(map) => !map.entries.is_empty(),
+        }
+    }
+
+    /// The name of the value's type.
+    pub(super) fn type_name(&self) -> String {
+        match self {
+            Self::Nil => Type::Any.name().to_owned(),
+            Self::Bool(_) => Type::Bool.name().to_owned(),
+            Self::Int(_) => Type::Int.name().to_owned(),
+            Self::Byte(_) => "uint8".to_owned(),
+            Self::Float(_) => Type::Float.name().to_owned(),
+            Self::Text(_) => Type::Text.name().to_owned(),
+            Self::List(list) => format!("[]{}", list.element.name()),
+            Self::Map(map) => format!("map[{}]{}", map.key.name(), map.element.name()),
+        }
+    }
+}
+
+impl Map {
+    /// The entry under `key`, or what such a map holds where it holds nothing.
+    pub(super) fn entry(&self, key: &Key) -> Value {
+        self.entries
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| self.element.zero())
+    }
+}
+
+impl Key {
+    /// The key as a value.
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Self::Int(number) => Value::Int(*number),
+            Self::Text(text) => Value::Text(text.clone()),
+        }
+    }
+}
+
+impl Type {
+    /// What a variable of the type holds before anything is put there.
+    fn zero(self) -> Value {
+        match self {
+            Self::Any => Value::Nil,
+            Self::Bool => Value::Bool(false),
+            Self::Int => Value::Int(0),
+            Self::Float => Value::Float(0.0),
+            Self::Text => Value::text(""),
+        }
+    }
+
+    /// The name Go gives the type.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Any => "interface {}",
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::Float => "float64",
+            Self::Text => "string",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_and_empty_are_false() {
+        let empty = [
+            Value::Nil,
+            Value::Bool(false),
+            Value::Int(0),
+            Value::Byte(0),
+            Value::Float(0.0),
+            Value::text(""),
+            Value::list(Type::Any, []),
+            Value::map(Type::Any, []),
+        ];
+        assert_eq!(empty.iter().filter(|value| value.is_true()).count(), 0);
+    }
+
+    #[test]
+    fn anything_else_is_true() {
+        let full = [
+            Value::Bool(true),
+            Value::Int(-1),
+            Value::Byte(1),
+            Value::Float(0.1),
+            Value::text("false"),
+            Value::list(Type::Any, [Value::Nil]),
+        ];
+        assert_eq!(full.iter().filter(|value| !value.is_true()).count(), 0);
+    }
+
+    #[test]
+    fn a_missing_entry_is_the_zero_of_the_declared_type() {
+        let missing = |element| match Value::map(element, []) {
+            Value::Map(map) => map.entry(&Key::Text("x".into())),
+            other => other,
+        };
+        assert_eq!(missing(Type::Text), Value::text(""));
+        assert_eq!(missing(Type::Int), Value::Int(0));
+        assert_eq!(missing(Type::Any), Value::Nil);
+    }
+
+    #[test]
+    fn types_have_go_names() {
+        assert_eq!(Value::list(Type::Any, []).type_name(), "[]interface {}");
+        assert_eq!(Value::map(Type::Int, []).type_name(), "map[string]int");
+        assert_eq!(Value::Byte(1).type_name(), "uint8");
+    }
+}

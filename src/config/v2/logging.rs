@@ -1,0 +1,59 @@
+//! `logging` (behaviour-v2.md 2.4).
+
+use super::section::{Section, string};
+use crate::config::json::Node;
+use crate::config::problem::Problems;
+use domain::plan::{Level, LogFormat, LogOutput, Logging};
+
+/// Reads the section; what is absent or empty is the default.
+pub fn read(node: &Node<'_>, problems: &mut Problems) -> Logging {
+    let Some(mut section) = Section::open(node, "an object", problems) else {
+        return Logging::default();
+    };
+    let logging = Logging {
+        level: choice(section.take("level"), &LEVELS, "Unknown log level", problems),
+        format: choice(section.take("format"), &FORMATS, "Unknown log format", problems),
+        output: choice(section.take("output"), &OUTPUTS, "Unknown output type", problems),
+    };
+    section.close(problems);
+    logging
+}
+
+const LEVELS: [(&str, Level); 7] = [
+    ("debug", Level::Debug),
+    ("info", Level::Info),
+    ("warn", Level::Warning),
+    ("warning", Level::Warning),
+    ("error", Level::Error),
+    ("fatal", Level::Fatal),
+    ("panic", Level::Panic),
+];
+
+const FORMATS: [(&str, LogFormat); 3] = [
+    ("default", LogFormat::Default),
+    ("text", LogFormat::Text),
+    ("json", LogFormat::Json),
+];
+
+const OUTPUTS: [(&str, LogOutput); 2] = [("stdout", LogOutput::Stdout), ("stderr", LogOutput::Stderr)];
+
+/// One of several words, in any case.
+fn choice<T: Copy + Default>(
+    node: Option<Node<'_>>,
+    choices: &[(&str, T)],
+    unknown: &str,
+    problems: &mut Problems,
+) -> T {
+    let Some(node) = node else {
+        return T::default();
+    };
+    let Some(text) = string(&node, problems).filter(|text| !text.is_empty()) else {
+        return T::default();
+    };
+    let chosen = choices.iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
+    if chosen.is_none() {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        problems.wrong(&node, &format!("{unknown} '{text}'"), &words.join(", "));
+    }
+    chosen.map(|(_, value)| *value).unwrap_or_default()
+}

@@ -1,0 +1,523 @@
+//! What the front end accepts, refuses and warns of, by the rows of behaviour-v2.md section 2.
+
+use super::*;
+use crate::config::{Source, load};
+use crate::ports::MockInterfaces;
+use domain::address::InterfaceAddress;
+use domain::plan::{Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Trigger};
+
+fn interfaces() -> MockInterfaces {
+    let mut interfaces = MockInterfaces::new();
+    interfaces.expect_addresses().returning(|| {
+        let entry = |name: &str, address: &str| InterfaceAddress {
+            interface: name.into(),
+            address: address.parse().unwrap(),
+        };
+        Ok(vec![
+            entry("eth0", "192.0.2.1"),
+            entry("eth0", "fd00::1"),
+            entry("lo", "127.0.0.1"),
+        ])
+    });
+    interfaces
+}
+
+fn compiled_with(text: &str, variables: &[(&str, &str)], application: &[&str]) -> Result<Compiled, String> {
+    let application: Vec<Word> = application.iter().map(|word| Word::from(*word)).collect();
+    let target = Target {
+        variables: variables
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect(),
+        hostname: Some("host".into()),
+        interfaces: &interfaces(),
+        application: &application,
+    };
+    load(&Source::Inline(text.into()), &target)
+}
+
+fn compiled(text: &str) -> Compiled {
+    compiled_with(text, &[], &[]).unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// The plan of a document with these members beside a catalogue.
+fn plan_of(members: &str) -> Plan {
+    compiled(&format!("{{\"consul\": \"consul:8500\", {members}}}")).plan
+}
+
+fn report_of(members: &str) -> String {
+    let text = format!("{{\"consul\": \"consul:8500\",\n{members}}}");
+    compiled_with(&text, &[], &[])
+        .map(|compiled| compiled.plan)
+        .unwrap_err()
+}
+
+fn service_with(members: &str) -> String {
+    format!("\"services\": [{{\"name\": \"app\", \"poll\": 10, \"ttl\": 30, \"port\": 80, {members}}}]")
+}
+
+fn line(command: &Job) -> Vec<String> {
+    let words = std::iter::once(&command.command.program).chain(&command.command.arguments);
+    words.map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_configuration_of_the_original_unit_test_loads() {
+    let text = r#"{
+        "consul": "consul:8500",
+        "preStart": "/bin/to/preStart.sh arg1 arg2",
+        "preStop": ["/bin/to/preStop.sh", "arg1", "arg2"],
+        "postStop": ["/bin/to/postStop.sh"],
+        "stopTimeout": 5,
+        "services": [
+            {"name": "serviceA", "port": 8080, "interfaces": "eth0", "health": ["/bin/to/healthcheck/for/service/A.sh"],
+             "poll": 30, "ttl": "19", "tags": ["tag1", "tag2"]},
+            {"name": "serviceB", "port": 5000, "interfaces": ["ethwe", "eth0"],
+             "health": "/bin/to/healthcheck/for/service/B.sh", "poll": 30, "ttl": 103}
+        ],
+        "backends": [
+            {"name": "upstreamA", "poll": 11, "onChange": ["/bin/to/onChangeEvent/for/upstream/A.sh", "{{.TEST}}"], "tag": "dev"},
+            {"name": "upstreamB", "poll": 79, "onChange": "/bin/to/onChangeEvent/for/upstream/B.sh {{.ENV_NOT_FOUND}}"}
+        ]
+    }"#;
+    let compiled = compiled_with(text, &[("TEST", "HELLO")], &["/testdata/test.sh", "arg1", "arg2"]).unwrap();
+    let plan = compiled.plan;
+    assert_eq!(
+        line(plan.pre_start.as_ref().unwrap()),
+        ["/bin/to/preStart.sh", "arg1", "arg2"]
+    );
+    assert_eq!(
+        line(plan.pre_stop.as_ref().unwrap()),
+        ["/bin/to/preStop.sh", "arg1", "arg2"]
+    );
+    assert_eq!(line(plan.post_stop.as_ref().unwrap()), ["/bin/to/postStop.sh"]);
+    assert_eq!(
+        line(plan.application.as_ref().unwrap()),
+        ["/testdata/test.sh", "arg1", "arg2"]
+    );
+    let ttls: Vec<u64> = plan
+        .services
+        .iter()
+        .map(|service| service.registration.ttl.as_secs())
+        .collect();
+    assert_eq!(ttls, [19, 103]);
+    assert_eq!(plan.services[0].registration.tags, ["tag1", "tag2"]);
+    assert_eq!(plan.services[0].registration.id, "serviceA-host");
+    assert_eq!(plan.services[1].registration.address.to_string(), "192.0.2.1");
+    assert_eq!(plan.backends[0].tag.as_deref(), Some("dev"));
+    assert_eq!(plan.backends[1].tag, None);
+    assert_eq!(line(&plan.backends[0].on_change)[1], "HELLO");
+    assert_eq!(
+        line(&plan.backends[1].on_change).len(),
+        1,
+        "an empty variable leaves no empty argument"
+    );
+}
+
+#[test]
+fn jobs_carry_where_their_output_goes_and_how_they_end() {
+    let plan = plan_of(&format!(
+        "\"preStart\": \"a\", {}",
+        service_with("\"health\": \"b\", \"timeout\": \"1s\"")
+    ));
+    let hook = plan.pre_start.unwrap();
+    assert_eq!(
+        (hook.output, hook.trigger, hook.time_limit),
+        (Output::Inherit, Trigger::Moment, None)
+    );
+    let check = plan.services[0].check.clone().unwrap();
+    assert_eq!((check.output, check.trigger), (Output::Log, Trigger::Asked));
+    assert_eq!(check.time_limit, Some(Duration::from_secs(1)));
+}
+
+#[test]
+fn an_empty_hook_is_none_where_one_may_be_missing() {
+    for empty in ["\"\"", "[]", "[\"\"]", "null", "\"  \""] {
+        let plan = plan_of(&format!(
+            "\"preStart\": {empty}, \"preStop\": {empty}, \"postStop\": {empty}"
+        ));
+        assert_eq!(
+            (plan.pre_start, plan.pre_stop, plan.post_stop),
+            (None, None, None),
+            "{empty}"
+        );
+        let plan = plan_of(&service_with(&format!("\"health\": {empty}")));
+        assert_eq!(plan.services[0].check, None, "{empty}");
+    }
+    let report = report_of("\"backends\": [{\"name\": \"db\", \"poll\": 1, \"onChange\": \"\"}]");
+    assert!(
+        report.contains("`onChange` is required in backend db"),
+        "{report}"
+    );
+}
+
+#[test]
+fn on_start_is_pre_start_with_a_warning_and_pre_start_wins() {
+    let both = compiled(r#"{"consul": "c:1", "onStart": "old", "preStart": "new"}"#);
+    assert_eq!(line(both.plan.pre_start.as_ref().unwrap()), ["new"]);
+    assert!(
+        both.warnings[0].ends_with("will use only the preStart option provided"),
+        "{:?}",
+        both.warnings
+    );
+    let only = compiled(r#"{"consul": "c:1", "onStart": "old"}"#);
+    assert_eq!(line(only.plan.pre_start.as_ref().unwrap()), ["old"]);
+    assert!(only.warnings[0].ends_with("will use the onStart option as a preStart"));
+}
+
+#[test]
+fn stop_timeout_is_five_seconds_by_default_and_minus_one_is_at_once() {
+    let grace = |members: &str| plan_of(members).stop_timeout;
+    let after = |seconds| StopTimeout::After(Duration::from_secs(seconds));
+    assert_eq!(plan_of("\"preStart\": \"\"").stop_timeout, after(5));
+    assert_eq!(grace("\"stopTimeout\": 12"), after(12));
+    assert_eq!(grace("\"stopTimeout\": \"12\""), after(12));
+    assert_eq!(grace("\"stopTimeout\": -1"), StopTimeout::Immediately);
+    let zero = compiled(r#"{"consul": "c:1", "stopTimeout": 0}"#);
+    assert_eq!(zero.plan.stop_timeout, after(5));
+    assert!(zero.warnings[0].contains("-1"));
+}
+
+#[test]
+fn integers_are_whole_numbers_or_decimal_strings() {
+    let poll = |value: &str| {
+        let members =
+            format!("\"services\": [{{\"name\": \"app\", \"poll\": {value}, \"ttl\": 30, \"port\": 80}}]");
+        let text = format!("{{\"consul\": \"c:1\", {members}}}");
+        compiled_with(&text, &[], &[]).map(|compiled| compiled.plan.services[0].poll.as_secs())
+    };
+    assert_eq!(poll("\"19\""), Ok(19));
+    assert_eq!(poll("\"010\""), Ok(10), "decimal, not octal (CFG-5)");
+    for bad in ["1.5", "true", "\"0x10\"", "\"1e1\"", "\"\"", "[1]", "\"+5\""] {
+        let report = poll(bad).unwrap_err();
+        assert!(
+            report.contains("services[0].poll: not a whole number: found"),
+            "{bad}: {report}"
+        );
+    }
+    for bad in ["0", "-5", "\"0\""] {
+        assert!(
+            poll(bad)
+                .unwrap_err()
+                .contains("`poll` must be > 0 in service app"),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_at_once_with_line_path_value_and_what_is_allowed() {
+    let text = "{\n  \"consul\": \"consul:8500\",\n  \"stoptimeout\": 5,\n  \"services\": [\n    {\"name\": \"app\",\n     \
+                \"poll\": 0,\n     \"ttl\": 30, \"port\": 70000,\n     \"interfaces\": [\"eth0\", \"!\"],\n     \
+                \"tag\": []}],\n  \"backends\": {}\n}";
+    let report = compiled_with(text, &[], &[])
+        .map(|compiled| compiled.plan)
+        .unwrap_err();
+    let lines: Vec<&str> = report.lines().collect();
+    let expected = [
+        "configuration:3: stoptimeout: unknown key `stoptimeout`, did you mean `stopTimeout`?",
+        "configuration:5: services[0]: `port` must be < 65536 in service app: found 70000, allowed is a whole number from 1 to 65535",
+        "configuration:6: services[0].poll: `poll` must be > 0 in service app: found 0, allowed is a whole number of seconds from 1",
+        "configuration:8: services[0].interfaces[1]: Unable to parse interface spec: !, allowed are NAME, NAME:inet6, NAME[N], inet, inet6, static:ADDRESS, and a network such as 10.0.0.0/8",
+        "configuration:9: services[0].tag: unknown key `tag`, did you mean `tags`?",
+        "configuration:10: backends: not a list: found an object, allowed is an array of backends",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn required_fields_are_named_in_backquotes() {
+    let report = report_of("\"services\": [{}], \"backends\": [{}]");
+    for field in ["`name`", "`poll`", "`ttl`", "`port`", "`onChange`"] {
+        assert!(report.contains(field), "{field} in {report}");
+    }
+}
+
+#[test]
+fn exactly_one_catalogue_is_needed() {
+    let refused = |text: &str| {
+        compiled_with(text, &[], &[])
+            .map(|compiled| compiled.plan)
+            .unwrap_err()
+    };
+    assert!(refused("{}").contains("No discovery backend defined"));
+    assert!(refused("null").contains("No discovery backend defined"));
+    assert!(refused("{\"consul\": \"\"}").contains("No discovery backend defined"));
+    assert!(refused("{\"consul\": 5}").contains("Unexpected Consul config structure"));
+    let both = refused("{\"consul\": \"c:1\", \"directory\": \"/run/x\"}");
+    assert!(both.contains("More than one discovery backend defined"));
+    assert!(refused("[]").contains("Could not parse configuration"));
+}
+
+#[test]
+fn a_directory_is_a_path_or_an_object_with_one() {
+    for text in [
+        "{\"directory\": \"/run/x\"}",
+        "{\"directory\": {\"path\": \"/run/x\"}}",
+    ] {
+        assert_eq!(
+            compiled(text).plan.catalogue,
+            Catalogue::Directory {
+                path: "/run/x".into()
+            }
+        );
+    }
+    for bad in [
+        "{\"directory\": \"\"}",
+        "{\"directory\": {}}",
+        "{\"directory\": 5}",
+    ] {
+        assert!(compiled_with(bad, &[], &[]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn consul_is_an_address_or_an_object_and_the_token_of_the_environment_wins() {
+    let consul = |text: &str, variables: &[(&str, &str)]| {
+        compiled_with(text, variables, &[])
+            .map(|compiled| compiled.plan.catalogue)
+            .unwrap()
+    };
+    let expected = |scheme, token: Option<&str>| {
+        Catalogue::Consul(Consul {
+            address: "consul:8500".into(),
+            scheme,
+            token: token.map(Into::into),
+        })
+    };
+    let token = [("CONSUL_HTTP_TOKEN", "env")];
+    assert_eq!(
+        consul("{\"consul\": \"https://consul:8500\"}", &[]),
+        expected(Scheme::Https, None)
+    );
+    assert_eq!(
+        consul("{\"consul\": \"consul:8500\"}", &token),
+        expected(Scheme::Http, Some("env"))
+    );
+    let object = "{\"consul\": {\"address\": \"consul:8500\", \"scheme\": \"https\", \"token\": \"file\"}}";
+    assert_eq!(consul(object, &[]), expected(Scheme::Https, Some("file")));
+    assert_eq!(consul(object, &token), expected(Scheme::Https, Some("env")));
+}
+
+#[test]
+fn logging_words_are_taken_in_any_case_and_others_are_named() {
+    let logging =
+        plan_of("\"logging\": {\"level\": \"DEBUG\", \"format\": \"json\", \"output\": \"STDERR\"}").logging;
+    assert_eq!(
+        (logging.level, logging.format, logging.output),
+        (Level::Debug, LogFormat::Json, LogOutput::Stderr)
+    );
+    assert_eq!(
+        plan_of("\"logging\": {\"level\": \"\"}").logging.level,
+        Level::Info
+    );
+    let report = report_of("\"logging\": {\"level\": \"loud\", \"format\": \"xml\", \"output\": \"syslog\"}");
+    for sentence in [
+        "Unknown log level 'loud'",
+        "Unknown log format 'xml'",
+        "Unknown output type 'syslog'",
+    ] {
+        assert!(report.contains(sentence), "{report}");
+    }
+}
+
+#[test]
+fn commands_are_cut_at_spaces_or_taken_word_by_word() {
+    let check = |value: &str| {
+        let plan = plan_of(&service_with(&format!("\"health\": {value}")));
+        line(&plan.services[0].check.clone().unwrap())
+    };
+    assert_eq!(check("\"/testdata/test.sh arg1\""), ["/testdata/test.sh", "arg1"]);
+    assert_eq!(
+        check("\"  a  b\\tc \""),
+        ["a", "b\tc"],
+        "only spaces separate, and empty pieces are dropped"
+    );
+    assert_eq!(
+        check("[\"a b\", \"\", 8000, 1e6, true, 1.50]"),
+        ["a b", "", "8000", "1000000", "true", "1.5"]
+    );
+    for bad in ["{}", "5", "[null]", "[[\"a\"]]"] {
+        let report = report_of(&service_with(&format!("\"health\": {bad}")));
+        assert!(report.contains("services[0].health"), "{bad}: {report}");
+    }
+}
+
+#[test]
+fn a_string_that_expects_a_shell_is_accepted_with_a_warning() {
+    for text in ["curl -H \\\"A: b\\\" x", "a && b", "a | b", "a > b", "a; b"] {
+        let document = format!("{{\"consul\": \"c:1\", \"preStart\": \"{text}\"}}");
+        let compiled = compiled(&document);
+        assert!(
+            compiled.warnings[0].contains("there is no shell"),
+            "{text}: {:?}",
+            compiled.warnings
+        );
+    }
+    assert!(
+        compiled("{\"consul\": \"c:1\", \"preStart\": [\"sh\", \"-c\", \"a && b\"]}")
+            .warnings
+            .is_empty()
+    );
+}
+
+#[test]
+fn tasks_and_coprocesses_are_jobs() {
+    let plan = plan_of(
+        r#""tasks": [{"name": "t", "command": "a b", "frequency": "1500ms", "timeout": 10}, {"command": ["c", "d"], "frequency": 1}],
+           "coprocesses": [{"command": "e f", "restarts": "unlimited"}, {"name": "g", "command": "h", "restarts": "2"}, {"command": "i"}]"#,
+    );
+    let names: Vec<String> = plan.jobs.iter().map(|job| job.role.to_string()).collect();
+    assert_eq!(
+        names,
+        [
+            "task[t]",
+            "task[c d]",
+            "coprocess[e f]",
+            "coprocess[g]",
+            "coprocess[i]"
+        ]
+    );
+    assert_eq!(plan.jobs[0].trigger, Trigger::Every(Duration::from_millis(1500)));
+    assert_eq!(plan.jobs[0].time_limit, Some(Duration::from_secs(10)));
+    assert_eq!(
+        plan.jobs[1].time_limit,
+        Some(Duration::from_secs(1)),
+        "the frequency is the default"
+    );
+    let restarts: Vec<Restarts> = plan.jobs[2..].iter().map(|job| job.restarts).collect();
+    assert_eq!(
+        restarts,
+        [Restarts::Unlimited, Restarts::AtMost(2), Restarts::NEVER]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_tasks_and_coprocesses_is_said() {
+    let report = report_of(
+        "\"tasks\": [{\"command\": \"\", \"frequency\": \"xx\"}, {\"frequency\": \"1ns\"}, {\"command\": \"a\"}],\n\
+         \"coprocesses\": [{}, {\"command\": \"a\", \"restarts\": -1}, {\"command\": \"a\", \"restarts\": true}]",
+    );
+    for sentence in [
+        "tasks[0].command: Task did not provide a command",
+        "tasks[0].frequency: Unable to parse frequency: time: invalid duration xx",
+        "tasks[1]: Task did not provide a command",
+        "tasks[1].frequency: Unable to parse frequency: it cannot be less than 1ms",
+        "tasks[2]: a task needs a `frequency`",
+        "coprocesses[0]: Coprocess did not provide a command",
+        "coprocesses[1].restarts: Invalid 'restarts' field \"-1\": accepts positive integers, \"unlimited\" or \"never\"",
+        "coprocesses[2].restarts: Invalid 'restarts' field \"true\"",
+    ] {
+        assert!(report.contains(sentence), "{sentence} in\n{report}");
+    }
+}
+
+#[test]
+fn a_null_element_and_a_duplicate_service_are_errors() {
+    assert!(report_of("\"services\": [null]").contains("services[0]"));
+    let twice = format!("{}, \"backends\": []", service_with("\"tags\": []")).replace(
+        "]}]",
+        "]}, {\"name\": \"app\", \"poll\": 1, \"ttl\": 2, \"port\": 3}]",
+    );
+    assert!(
+        report_of(&twice).contains("services[1]: there are two services called app"),
+        "{}",
+        report_of(&twice)
+    );
+}
+
+#[test]
+fn names_outside_the_rule_and_a_short_ttl_are_warned_of() {
+    let text = r#"{"consul": "c:1", "services": [{"name": "my_service", "poll": 10, "ttl": 10, "port": 1}]}"#;
+    let warnings = compiled(text).warnings;
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("Deprecation warning: service names")),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("`ttl` should be longer than `poll`")),
+        "{warnings:?}"
+    );
+    assert!(
+        compiled(r#"{"consul": "c:1", "services": [{"name": "a", "poll": 1, "ttl": 10, "port": 1}]}"#)
+            .warnings
+            .is_empty()
+    );
+    let offends = |name: &str| {
+        let text = format!(
+            "{{\"consul\": \"c:1\", \"backends\": [{{\"name\": \"{name}\", \"poll\": 1, \"onChange\": \"a\"}}]}}"
+        );
+        !compiled(&text).warnings.is_empty()
+    };
+    for valid in ["myService", "my-service", "my-service-123"] {
+        assert!(!offends(valid), "{valid}");
+    }
+    for invalid in ["my_service", "-my-service", "my%service", "Service", "1a"] {
+        assert!(offends(invalid), "{invalid}");
+    }
+}
+
+#[test]
+fn the_consul_block_of_a_service_is_read() {
+    let plan = plan_of(&service_with(
+        "\"consul\": {\"enableTagOverride\": \"true\", \"deregisterCriticalServiceAfter\": \"90m\"}",
+    ));
+    let registration = &plan.services[0].registration;
+    assert!(registration.enable_tag_override);
+    assert_eq!(registration.deregister_critical_after.as_deref(), Some("90m"));
+    let report = report_of(&service_with(
+        "\"consul\": {\"enableTagOverride\": \"nope\", \"deregisterCriticalServiceAfter\": \"90\"}",
+    ));
+    assert!(report.contains("Could not parse consul `deregisterCriticalServiceAfter` in service app: time: missing unit in duration 90"), "{report}");
+    assert!(
+        report.contains("enableTagOverride: not a boolean: found \"nope\""),
+        "{report}"
+    );
+}
+
+#[test]
+fn no_matching_interface_is_an_error_that_shows_both_sides() {
+    let report = report_of(&service_with("\"interfaces\": [\"eth7\"]"));
+    assert!(
+        report.contains("None of the interface specifications were able to match"),
+        "{report}"
+    );
+    assert!(
+        report.contains("[eth0:192.0.2.1 eth0:fd00::1 lo:127.0.0.1]"),
+        "{report}"
+    );
+}
+
+#[test]
+fn trailing_arguments_are_templates_that_know_the_services_addresses() {
+    let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
+    let arguments = |words: &[&str]| {
+        let compiled = compiled_with(&text, &[("PORT", "8000")], words).unwrap();
+        (
+            line(compiled.plan.application.as_ref().unwrap()),
+            compiled.warnings,
+        )
+    };
+    let (words, warnings) = arguments(&[
+        "app",
+        "{{ .PORT }}",
+        "{{ .CONTAINERPILOT_APP_IP }}",
+        "{{ .NONE }}",
+    ]);
+    assert_eq!(words, ["app", "8000", "192.0.2.1", ""]);
+    assert!(warnings.is_empty());
+    let (words, warnings) = arguments(&["app", "{{ .PORT }}", "{{ .PORT }"]);
+    assert_eq!(
+        words,
+        ["app", "{{ .PORT }}", "{{ .PORT }"],
+        "one that is wrong leaves all as they are (CLI-4)"
+    );
+    assert!(
+        warnings[0].starts_with("Unable to render command arguments template: "),
+        "{warnings:?}"
+    );
+}

@@ -1,0 +1,183 @@
+//! Renders the shared template cases and compares with what Go made of them.
+//!
+//! The folder of shared material is named by `CONTAINERPILOT_SHARED`, by default `../shared` beside
+//! the crate; without it there is nothing to compare, and the test says so and ends. A case passes
+//! if the output is Go's to the byte or, where Go refuses, if the message is Go's to the letter.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+
+use containerpilot::config::template::{self, Key, Type, Value};
+use serde_json::Value as Json;
+
+/// Cases that may differ from Go, each with the reason.
+const EXCEPTIONS: &[(&str, &str)] = &[];
+
+/// Cases that must pass over the environment, and over richer data.
+const BAR: [usize; 2] = [49, 76];
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+#[test]
+fn templates_render_as_in_go() -> Outcome {
+    let shared = shared();
+    if !shared.exists() {
+        eprintln!("the shared cases are not there: {}", shared.display());
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(shared.join("templates/cases.json"))?;
+    let cases: Json = serde_json::from_str(&text)?;
+    let verdicts = verdicts(&cases);
+    let counts = ["env", "rich"].map(|data| count(&verdicts, data));
+    let [(environment, all_environment), (rich, all_rich)] = counts;
+    println!(
+        "templates: {environment} of {all_environment} over the environment, \
+         {rich} of {all_rich} over richer data"
+    );
+    let complaints: Vec<String> = verdicts.iter().filter_map(complaint).collect();
+    assert_eq!(complaints, Vec::<String>::new());
+    assert_eq!((all_environment, all_rich), (49, 82), "cases were added or lost");
+    assert!(environment >= BAR[0] && rich >= BAR[1], "below the bar");
+    Ok(())
+}
+
+struct Verdict {
+    name: String,
+    data: String,
+    /// What differs from Go, if anything.
+    difference: Option<String>,
+}
+
+fn shared() -> PathBuf {
+    let named = std::env::var_os("CONTAINERPILOT_SHARED").map(PathBuf::from);
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    named.unwrap_or_else(beside)
+}
+
+fn verdicts(cases: &Json) -> Vec<Verdict> {
+    let environment = strings(&cases["env"]);
+    let rich = value("rich", &cases["rich"]);
+    let all = cases["cases"].as_array().map_or(&[][..], Vec::as_slice);
+    all.iter()
+        .map(|case| verdict(case, &environment, &rich))
+        .collect()
+}
+
+fn verdict(case: &Json, environment: &BTreeMap<String, String>, rich: &Value) -> Verdict {
+    let text = string(&case["template"]);
+    let data = string(&case["data"]);
+    // The case of the function `env` asks for this variable, which only the process had.
+    let mut process = environment.clone();
+    process.insert("NAME_1".to_owned(), "Template".to_owned());
+    let rendered = match data.as_str() {
+        "env" => over_environment(&text, environment, &process),
+        _ => template::render_value(&text, rich, &process),
+    };
+    let expected = match case["ok"] == true {
+        true => Ok(string(&case["output"])),
+        false => Err(string(&case["error"])),
+    };
+    let rendered = rendered.map_err(|error| error.to_string());
+    let difference = (rendered != expected).then(|| format!("{rendered:?} instead of {expected:?}"));
+    Verdict {
+        name: string(&case["name"]),
+        data,
+        difference,
+    }
+}
+
+/// Renders by `render` unless the text asks for a variable that is not among the data.
+fn over_environment(
+    text: &str,
+    environment: &BTreeMap<String, String>,
+    process: &BTreeMap<String, String>,
+) -> Result<String, template::TemplateError> {
+    if !text.contains("{{env ") {
+        return template::render(text, environment);
+    }
+    let entries = environment.iter();
+    let entries = entries.map(|(name, value)| (name.clone(), Value::text(value.as_str())));
+    template::render_value(text, &Value::map(Type::Text, entries), process)
+}
+
+fn complaint(verdict: &Verdict) -> Option<String> {
+    let name = &verdict.name;
+    let excepted = EXCEPTIONS.iter().any(|(exception, _)| exception == name);
+    match &verdict.difference {
+        Some(difference) if !excepted => Some(format!("{name}: {difference}")),
+        None if excepted => Some(format!("{name}: passes and is no exception any more")),
+        _ => None,
+    }
+}
+
+fn count(verdicts: &[Verdict], data: &str) -> (usize, usize) {
+    let of_kind = || verdicts.iter().filter(|verdict| verdict.data == data);
+    let passed = of_kind().filter(|verdict| verdict.difference.is_none());
+    (passed.count(), of_kind().count())
+}
+
+/// The value that Go had for a member; remarks in the member's name say more about its type.
+fn value(name: &str, json: &Json) -> Value {
+    match json {
+        Json::Null => Value::Nil,
+        Json::Bool(truth) => Value::Bool(*truth),
+        Json::Number(number) => match number.as_i64() {
+            Some(number) if !name.contains("(floats)") => Value::Int(number),
+            _ => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::text(text.as_str()),
+        Json::Array(items) => {
+            let items: Vec<Value> = items.iter().map(|item| value(name, item)).collect();
+            Value::list(common_type(&items), items)
+        }
+        Json::Object(members) => map(name, members),
+    }
+}
+
+fn map(name: &str, members: &serde_json::Map<String, Json>) -> Value {
+    let plain = |name: &str| name.split(" (").next().unwrap_or_default().to_owned();
+    let members: Vec<(String, Value)> = members
+        .iter()
+        .map(|(name, member)| (plain(name), value(name, member)))
+        .collect();
+    let values: Vec<Value> = members.iter().map(|(_, value)| value.clone()).collect();
+    let element = common_type(&values);
+    if !name.contains("(integer keys)") {
+        return Value::map(element, members);
+    }
+    let number = |name: String| Key::Int(name.parse().unwrap_or_default());
+    let members = members.into_iter().map(|(name, value)| (number(name), value));
+    Value::keyed_map(Type::Int, element, members)
+}
+
+/// The type that all values share, or anything.
+fn common_type(values: &[Value]) -> Type {
+    let mut types = values.iter().map(type_of);
+    let first = types.next().unwrap_or(Type::Text);
+    match types.all(|other| other == first) {
+        true => first,
+        false => Type::Any,
+    }
+}
+
+fn type_of(value: &Value) -> Type {
+    match value {
+        Value::Bool(_) => Type::Bool,
+        Value::Int(_) => Type::Int,
+        Value::Float(_) => Type::Float,
+        Value::Text(_) => Type::Text,
+        _ => Type::Any,
+    }
+}
+
+fn strings(json: &Json) -> BTreeMap<String, String> {
+    let members = json.as_object().into_iter().flatten();
+    members
+        .map(|(name, value)| (name.clone(), string(value)))
+        .collect()
+}
+
+fn string(json: &Json) -> String {
+    json.as_str().unwrap_or_default().to_owned()
+}
