@@ -1,2 +1,156 @@
-//! The composition root.
-fn main() {}
+//! The composition root: arguments, adapters, the driver, the exit code. It decides nothing else.
+
+use containerpilot::adapters::clock::MachineClock;
+use containerpilot::adapters::console::{self, Console};
+use containerpilot::adapters::discovery::Desk;
+use containerpilot::adapters::environment::Environment;
+use containerpilot::adapters::inbox::Queue;
+use containerpilot::adapters::interfaces::MachineInterfaces;
+use containerpilot::adapters::processes::{self, Children};
+use containerpilot::adapters::settings::MachineSettings;
+use containerpilot::adapters::signals::Signals;
+use containerpilot::command_line::{CommandLine, Refusal, usage};
+use containerpilot::config::{self, Source};
+use containerpilot::driver::{self, World};
+use containerpilot::ports::Console as _;
+use domain::time::Duration;
+use domain::{Notice, Shim};
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write as _;
+use std::{env, fs, io, process};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+/// The exit code of a command line that is not understood, as Go's flag package has it.
+const WRONG_FLAG: u8 = 2;
+/// The exit code of a start that is refused.
+const REFUSED: u8 = 1;
+/// How long the end of the program waits for whoever reads its log.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only main ends the program; threads that wait for nothing hold no exit"
+)]
+fn main() {
+    let code = match CommandLine::parse(env::args_os().skip(1)) {
+        Ok(line) => obey(line),
+        Err(refusal) => refuse(&refusal),
+    };
+    process::exit(code.into());
+}
+
+/// Does what the command line says; the exit code.
+fn obey(line: CommandLine) -> u8 {
+    if line.version {
+        return print_version();
+    }
+    let done = match source(&line) {
+        Ok(source) if line.template => print_template(&source, line.out.as_deref()),
+        Ok(source) => start(source, line),
+        Err(sentence) => Err(sentence),
+    };
+    done.unwrap_or_else(|sentence| {
+        console::fatal(&sentence);
+        REFUSED
+    })
+}
+
+fn refuse(refusal: &Refusal) -> u8 {
+    let program = env::args().next().unwrap_or_else(|| "containerpilot".into());
+    let mut stderr = io::stderr();
+    // Nobody can be told that standard error is closed.
+    match refusal {
+        Refusal::HelpAsked => writeln!(stderr, "{}", usage(&program)).map_or(0, |()| 0),
+        Refusal::Wrong(sentence) => {
+            writeln!(stderr, "{sentence}\n{}", usage(&program)).map_or(WRONG_FLAG, |()| WRONG_FLAG)
+        }
+    }
+}
+
+fn print_version() -> u8 {
+    let version = option_env!("CONTAINERPILOT_VERSION").unwrap_or("dev-build-not-for-release");
+    let hash = env!("CONTAINERPILOT_GIT_HASH");
+    let printed = writeln!(io::stdout(), "Version: {version}\nGitHash: {hash}");
+    printed.map_or(REFUSED, |()| 0)
+}
+
+/// `-config`, or else the environment (behaviour-v2.md 1.2).
+fn source(line: &CommandLine) -> Result<Source, String> {
+    let given = line.config.clone().filter(|config| !config.is_empty());
+    let variable = || env::var_os("CONTAINERPILOT").map(|value| value.to_string_lossy().into_owned());
+    let value = given.or_else(variable).filter(|value| !value.is_empty());
+    value
+        .map(|value| Source::new(&value))
+        .ok_or_else(|| "-config flag is required".into())
+}
+
+/// Writes the rendered configuration, byte for byte (behaviour-v2.md 1.3).
+fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
+    let rendered = config::render(source, &Environment::default().variables())?;
+    let written = match out.unwrap_or("-") {
+        "-" => io::stdout().write_all(rendered.as_bytes()),
+        out => match Source::new(out) {
+            Source::File(path) => fs::write(path, rendered),
+            Source::Inline(_) => return Err(format!("-out flag is invalid: '{out}'")),
+        },
+    };
+    written
+        .map_err(|error| format!("Could not write config file: {error}"))
+        .map(|()| 0)
+}
+
+fn start(source: Source, line: CommandLine) -> Result<u8, String> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, run(source, line.application))
+}
+
+/// Puts the machine's adapters together and runs the shim to its end.
+async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8, String> {
+    let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    let clock = MachineClock::start();
+    let mut inbox = Queue::new(clock);
+    // First of all: from here on no signal is lost.
+    Signals::install()
+        .map_err(refused("signals cannot be taken"))?
+        .post_to(inbox.postbox());
+    let environment = Environment::default();
+    environment.export("CONTAINERPILOT_PID", &process::id().to_string());
+    let interfaces = MachineInterfaces;
+    let mut settings = MachineSettings {
+        source,
+        environment: environment.clone(),
+        interfaces,
+        application,
+    };
+    let compiled = settings.compile()?;
+    let mut console = Console::open().map_err(refused("the log cannot be opened"))?;
+    console.install();
+    console.attend();
+    console.configure(compiled.plan.logging);
+    for warning in compiled.warnings {
+        console.tell(&Notice::Advice(warning));
+    }
+    if let Err(error) = processes::adopt_orphans() {
+        let sentence = format!("orphans of the application will not be reaped: {error}");
+        console.tell(&Notice::Advice(sentence));
+    }
+    let children = Children::new(environment, inbox.postbox());
+    let mut children = children.map_err(refused("children cannot be reaped"))?;
+    let mut discovery = Desk::new(inbox.postbox());
+    let mut world = World {
+        clock: &clock,
+        inbox: &mut inbox,
+        processes: &mut children,
+        discovery: &mut discovery,
+        settings: &mut settings,
+        console: &mut console,
+    };
+    let seed = RandomState::new().hash_one(process::id());
+    let code = driver::run(Shim::new(compiled.plan, seed), &mut world).await;
+    children.finish_output().await;
+    console.flush(LAST_WORDS);
+    Ok(code)
+}

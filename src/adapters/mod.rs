@@ -4,3 +4,9 @@
 pub mod clock;
 pub mod console;
 pub mod discovery;
+pub mod environment;
+pub mod inbox;
+pub mod interfaces;
+pub mod processes;
+pub mod settings;
+pub mod signals;

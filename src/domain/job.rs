@@ -92,6 +92,11 @@ impl Runs {
         )
     }
 
+    /// Whether it was told to stop for good and its process is still there.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.state, State::Stopping { .. } | State::Killed { last: true })
+    }
+
     /// When it is started again, if it rests because it ended at once.
     pub fn resting_until(&self) -> Option<Instant> {
         match self.state {

@@ -86,6 +86,8 @@ pub enum Notice {
     Started(Role, Pid),
     /// A run ended.
     Ended(Role, Ending),
+    /// A run ended because the shim stopped it.
+    Stopped(Role, Ending),
     /// A coprocess is started again after a while, because it keeps ending at once.
     RestartDelayed(Role, Duration),
     /// The application did not stop in time and is killed.
@@ -123,7 +125,9 @@ impl Notice {
             {
                 Level::Debug
             }
-            Self::Started(..) | Self::SignalForwarded(_) | Self::Changed { .. } => Level::Debug,
+            Self::Started(..) | Self::Stopped(..) | Self::SignalForwarded(_) | Self::Changed { .. } => {
+                Level::Debug
+            }
             Self::Ended(role, ending) => ended_level(role, ending),
             Self::Advice(_)
             | Self::StillRegistered(_)
@@ -231,6 +235,7 @@ impl fmt::Display for Notice {
             Self::Killing(role) => write!(f, "killing command for {role}"),
             Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
             Self::Ended(role, ending) => ended(f, role, ending),
+            Self::Stopped(role, ending) => write!(f, "{role} was stopped: {ending}"),
             Self::RestartDelayed(role, delay) => {
                 write!(
                     f,
@@ -250,6 +255,7 @@ fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Resul
         (Role::Application, Ending::Exited(_)) => write!(f, "{ending}"),
         (Role::Coprocess { .. }, _) => write!(f, "{role} exited ({}): {ending}", ending.code()),
         (_, Ending::NotStarted(failure)) => write!(f, "Unable to start {role}: {}", failure.cause),
+        (_, Ending::Exited(_)) if ending.passed() => write!(f, "{role} exited: {ending}"),
         (_, Ending::Exited(_)) => write!(f, "{role} exited with error: {ending}"),
     }
 }

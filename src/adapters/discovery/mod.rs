@@ -1,3 +1,116 @@
-//! The catalogues one can register in.
+//! The catalogues one can register in, and the desk that asks the one in use.
+//!
+//! Each request is a task of its own, so that one that hangs holds nothing but itself. Its answer is posted
+//! to the inbox within its time limit, come what may.
 
+pub mod consul;
 pub mod directory;
+
+use crate::adapters::inbox::Postbox;
+use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
+use async_trait::async_trait;
+use consul::Consul;
+use directory::Directory;
+use domain::event::{Answer, Listing, Query, Request};
+use domain::plan::{self, Registration};
+use domain::time::Duration;
+use domain::{Event, Ticket};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout;
+
+/// Opens the catalogue a plan names.
+///
+/// # Errors
+/// It can never be reached as it is described.
+pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueError> {
+    Ok(match catalogue {
+        plan::Catalogue::Consul(consul) => Rc::new(Consul::new(consul)?),
+        plan::Catalogue::Directory { path } => Rc::new(Directory::new(path)),
+    })
+}
+
+/// Asks the catalogue in use. Lives on a tokio `LocalSet`.
+pub struct Desk {
+    catalogue: Rc<dyn Catalogue>,
+    postbox: Postbox,
+    on_their_way: BTreeMap<Ticket, AbortHandle>,
+}
+
+impl Desk {
+    /// A desk that posts answers to `postbox`; it knows no catalogue before it is told one.
+    pub fn new(postbox: Postbox) -> Self {
+        let none = CatalogueError("no catalogue is configured".into());
+        Self {
+            catalogue: Rc::new(Closed(none)),
+            postbox,
+            on_their_way: BTreeMap::new(),
+        }
+    }
+}
+
+impl Discovery for Desk {
+    fn connect(&mut self, catalogue: &plan::Catalogue) {
+        self.catalogue = open(catalogue).unwrap_or_else(|error| Rc::new(Closed(error)));
+    }
+
+    fn ask(&mut self, ticket: Ticket, request: Request, limit: Duration) {
+        let catalogue = Rc::clone(&self.catalogue);
+        let postbox = self.postbox.clone();
+        let task = spawn_local(async move {
+            let answer = timeout(limit, ask(&*catalogue, request)).await;
+            let answer = answer.unwrap_or_else(|_| Answer::Failed(format!("no answer within {limit:?}")));
+            postbox.post(Event::Answered(ticket, answer));
+        });
+        self.on_their_way.retain(|_, task| !task.is_finished());
+        self.on_their_way.insert(ticket, task.abort_handle());
+    }
+
+    fn forget(&mut self, ticket: Ticket) {
+        if let Some(task) = self.on_their_way.remove(&ticket) {
+            task.abort();
+        }
+    }
+}
+
+async fn ask(catalogue: &dyn Catalogue, request: Request) -> Answer {
+    let answer = match request {
+        Request::Register(registration) => catalogue.register(&registration).await.map(|()| Answer::Done),
+        Request::Renew(registration) => catalogue.renew(&registration).await.map(Answer::from),
+        Request::Withdraw(registration) => catalogue.withdraw(&registration).await.map(|()| Answer::Done),
+        Request::Instances(query) => catalogue.instances(&query).await.map(Answer::Instances),
+    };
+    answer.unwrap_or_else(|CatalogueError(cause)| Answer::Failed(cause))
+}
+
+impl From<Renewal> for Answer {
+    fn from(renewal: Renewal) -> Self {
+        match renewal {
+            Renewal::Renewed => Self::Done,
+            Renewal::Unknown(cause) => Self::Unknown(cause),
+        }
+    }
+}
+
+/// A catalogue that cannot be opened: it says why, each time.
+struct Closed(CatalogueError);
+
+#[async_trait(?Send)]
+impl Catalogue for Closed {
+    async fn register(&self, _: &Registration) -> Result<(), CatalogueError> {
+        Err(self.0.clone())
+    }
+
+    async fn renew(&self, _: &Registration) -> Result<Renewal, CatalogueError> {
+        Err(self.0.clone())
+    }
+
+    async fn withdraw(&self, _: &Registration) -> Result<(), CatalogueError> {
+        Err(self.0.clone())
+    }
+
+    async fn instances(&self, _: &Query) -> Result<Listing, CatalogueError> {
+        Err(self.0.clone())
+    }
+}

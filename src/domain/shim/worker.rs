@@ -55,7 +55,12 @@ impl Worker {
 
     pub fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
         self.ticket = None;
-        out.tell(Notice::Ended(self.job.role.clone(), ending.clone()));
+        let (role, ending) = (self.job.role.clone(), ending.clone());
+        out.tell(if self.runs.is_stopping() {
+            Notice::Stopped(role, ending)
+        } else {
+            Notice::Ended(role, ending)
+        });
         let action = self.runs.on_ended(now);
         if let Some(until) = self.runs.resting_until() {
             out.tell(Notice::RestartDelayed(self.job.role.clone(), until - now));

@@ -1,0 +1,20 @@
+//! Tells the program which commit it is built from.
+#![allow(clippy::disallowed_methods, reason = "a build script may run git")]
+
+use std::process::Command;
+
+fn main() {
+    let hash = Command::new("git")
+        .args(["rev-parse", "--short", "HEAD"])
+        .output();
+    let hash = hash
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| output.stdout);
+    let hash = hash
+        .and_then(|hash| String::from_utf8(hash).ok())
+        .unwrap_or_else(|| "unknown".into());
+    println!("cargo::rustc-env=CONTAINERPILOT_GIT_HASH={}", hash.trim());
+    println!("cargo::rerun-if-changed=.git/logs/HEAD");
+    println!("cargo::rerun-if-env-changed=CONTAINERPILOT_VERSION");
+}

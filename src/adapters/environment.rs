@@ -1,0 +1,50 @@
+//! The environment: our own, as it was at the start, and what was exported since.
+//!
+//! Children get both; so do templates. Our own process' environment is never changed.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A view of the environment; all clones see the same exports.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    exports: Rc<RefCell<BTreeMap<String, String>>>,
+}
+
+impl Environment {
+    /// Sets a variable for children started, and templates rendered, from now on.
+    pub fn export(&self, name: &str, value: &str) {
+        self.exports.borrow_mut().insert(name.into(), value.into());
+    }
+
+    /// What was exported, to be added to the environment that children inherit.
+    pub fn exports(&self) -> Vec<(String, String)> {
+        self.exports
+            .borrow()
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    /// All variables as templates see them. Bytes that are not UTF-8 become U+FFFD.
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        let own = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        own.chain(self.exports()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exports_are_seen_by_all_views_and_win() {
+        let environment = Environment::default();
+        let view = environment.clone();
+        environment.export("PATH", "/nowhere");
+        assert_eq!(view.variables()["PATH"], "/nowhere");
+        assert_eq!(view.exports(), [("PATH".to_owned(), "/nowhere".to_owned())]);
+    }
+}

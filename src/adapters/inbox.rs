@@ -1,0 +1,131 @@
+//! Where events wait for the driver: one queue, first come, first served.
+//!
+//! Everybody who has something to report holds a [`Postbox`]. When nothing is in the queue, the driver
+//! sleeps until its deadline.
+
+use crate::adapters::clock::MachineClock;
+use crate::ports::Inbox;
+use async_trait::async_trait;
+use domain::{Event, Instant};
+use std::future::pending;
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout_at};
+
+/// The queue of events.
+#[derive(Debug)]
+pub struct Queue {
+    clock: MachineClock,
+    events: mpsc::UnboundedReceiver<Event>,
+    postbox: Postbox,
+}
+
+/// A way into the queue.
+#[derive(Clone, Debug)]
+pub struct Postbox(mpsc::UnboundedSender<Event>);
+
+impl Queue {
+    /// An empty queue whose deadlines are told by `clock`.
+    pub fn new(clock: MachineClock) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let postbox = Postbox(sender);
+        Self {
+            clock,
+            events,
+            postbox,
+        }
+    }
+
+    /// A way into this queue.
+    pub fn postbox(&self) -> Postbox {
+        self.postbox.clone()
+    }
+
+    async fn event(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
+            // The queue holds a postbox of its own, so this cannot happen.
+            None => pending().await,
+        }
+    }
+}
+
+impl Postbox {
+    /// Puts an event into the queue. Once the driver is gone it goes nowhere.
+    pub fn post(&self, event: Event) {
+        self.0.send(event).ok();
+    }
+}
+
+#[async_trait(?Send)]
+impl Inbox for Queue {
+    async fn next(&mut self, deadline: Option<Instant>) -> Event {
+        let Some(deadline) = deadline else {
+            return self.event().await;
+        };
+        let deadline = self.clock.as_std(deadline).into();
+        match timeout_at(deadline, self.event()).await {
+            Ok(event) => event,
+            Err(_) => {
+                // Timers are accurate to the millisecond only, and the core is told the truth.
+                sleep_until(deadline).await;
+                Event::Woken
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Clock;
+    use domain::event::Signal;
+    use domain::time::Duration;
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn events_come_in_the_order_they_were_posted() {
+        block_on(async {
+            let mut queue = Queue::new(MachineClock::start());
+            let events = [
+                Event::Signal(Signal::Terminate),
+                Event::Signal(Signal::Hangup),
+                Event::Woken,
+            ];
+            for event in &events {
+                queue.postbox().post(event.clone());
+            }
+            for event in events {
+                assert_eq!(queue.next(None).await, event);
+            }
+        });
+    }
+
+    #[test]
+    fn a_deadline_wakes_not_too_early() {
+        block_on(async {
+            let clock = MachineClock::start();
+            let mut queue = Queue::new(clock);
+            let deadline = clock.now() + Duration::from_millis(20);
+            assert_eq!(queue.next(Some(deadline)).await, Event::Woken);
+            assert!(clock.now() >= deadline);
+        });
+    }
+
+    #[test]
+    fn an_event_comes_before_its_deadline() {
+        block_on(async {
+            let clock = MachineClock::start();
+            let mut queue = Queue::new(clock);
+            queue.postbox().post(Event::Signal(Signal::User1));
+            let deadline = clock.now() + Duration::from_secs(3600);
+            assert_eq!(queue.next(Some(deadline)).await, Event::Signal(Signal::User1));
+        });
+    }
+}

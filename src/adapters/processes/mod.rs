@@ -1,0 +1,181 @@
+//! The one owner of fork, kill and wait (design decision 7).
+//!
+//! The thread that spawns is the thread that reaps. A child is in the table before the loop runs again, so a
+//! child that dies at once is still found; whoever is reaped and not in the table is an orphan that the
+//! kernel gave us. Nothing is signalled that has been reaped. There is no other `wait` in the program, so no
+//! status can be lost.
+//!
+//! Children are started directly, without a shell, each in a process group of its own, with `/dev/null` for
+//! standard input (EX-1). The working directory, ids and limits are ours.
+
+mod output;
+mod wait;
+
+use crate::adapters::environment::Environment;
+use crate::adapters::inbox::Postbox;
+use crate::cause;
+use crate::ports::Processes;
+use domain::event::{Pid, StartFailure};
+use domain::plan::{Command, Job, Output, Reach, Word};
+use domain::{Event, Ticket};
+use nix::sys::prctl;
+use output::{Capture, Reader};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::{self, Stdio};
+use std::rc::Rc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
+
+/// Our children. Lives on a tokio `LocalSet`.
+#[derive(Debug)]
+pub struct Children {
+    environment: Environment,
+    table: Rc<RefCell<Table>>,
+}
+
+/// Who is alive, or at least not reaped.
+#[derive(Debug, Default)]
+struct Table {
+    by_pid: BTreeMap<Pid, Child>,
+    readers: Vec<Reader>,
+}
+
+#[derive(Debug)]
+struct Child {
+    ticket: Ticket,
+    output: Option<Reader>,
+}
+
+impl Children {
+    /// No children yet; from here on whatever dies is reaped and posted to `postbox`.
+    ///
+    /// # Errors
+    /// SIGCHLD cannot be caught.
+    pub fn new(environment: Environment, postbox: Postbox) -> io::Result<Self> {
+        let table = Rc::new(RefCell::new(Table::default()));
+        let mut died = signal(SignalKind::child())?;
+        let dead = Rc::clone(&table);
+        spawn_local(async move {
+            while died.recv().await.is_some() {
+                reap(&dead, &postbox);
+            }
+        });
+        Ok(Self { environment, table })
+    }
+
+    /// Waits until what finished children wrote has been logged, for a short while at the most.
+    pub async fn finish_output(&self) {
+        let mut readers = std::mem::take(&mut self.table.borrow_mut().readers);
+        let running: Vec<Reader> = {
+            let mut table = self.table.borrow_mut();
+            table
+                .by_pid
+                .values_mut()
+                .filter_map(|child| child.output.take())
+                .collect()
+        };
+        readers.extend(running);
+        for reader in readers {
+            reader.finish().await;
+        }
+    }
+}
+
+/// Makes orphans of our descendants our own when we are not PID 1, so that they are reaped (tini does the
+/// same).
+///
+/// # Errors
+/// The kernel is too old, or forbids it.
+pub fn adopt_orphans() -> io::Result<()> {
+    if process::id() == 1 {
+        return Ok(());
+    }
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+impl Processes for Children {
+    fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
+        let failure = |error: io::Error| start_failure(&job.command, &error);
+        let capture = (job.output == Output::Log)
+            .then(Capture::new)
+            .transpose()
+            .map_err(failure)?;
+        let pid = spawn(&job.command, &self.environment, capture.as_ref()).map_err(failure)?;
+        let output = capture
+            .map(|capture| capture.read(&job.role))
+            .transpose()
+            .map_err(failure)?;
+        let mut table = self.table.borrow_mut();
+        table.readers.retain(|reader| !reader.is_finished());
+        table.by_pid.insert(pid, Child { ticket, output });
+        Ok(pid)
+    }
+
+    fn send(&mut self, ticket: Ticket, signal: i32, reach: Reach) {
+        let table = self.table.borrow();
+        if let Some((pid, _)) = table.by_pid.iter().find(|(_, child)| child.ticket == ticket) {
+            wait::send(*pid, signal, reach);
+        }
+    }
+
+    fn export(&mut self, name: &str, value: &str) {
+        self.environment.export(name, value);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one owner of fork")]
+fn spawn(command: &Command, environment: &Environment, capture: Option<&Capture>) -> io::Result<Pid> {
+    let mut child = process::Command::new(os(&command.program));
+    child
+        .args(command.arguments.iter().map(os))
+        .envs(environment.exports());
+    child.stdin(Stdio::null()).process_group(0);
+    if let Some(capture) = capture {
+        child.stdout(capture.writer()?).stderr(capture.writer()?);
+    }
+    let child = child.spawn()?;
+    i32::try_from(child.id()).map(Pid).map_err(io::Error::other)
+}
+
+fn os(word: &Word) -> &OsStr {
+    OsStr::from_bytes(&word.0)
+}
+
+/// The sentences and codes of behaviour-v2.md 7.1 and EX-7.
+fn start_failure(command: &Command, error: &io::Error) -> StartFailure {
+    let not_found = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    );
+    let program = &command.program;
+    let cause = if not_found && !program.0.contains(&b'/') {
+        format!("exec: \"{program}\": executable file not found in $PATH")
+    } else {
+        format!("fork/exec {program}: {}", cause::in_kernel_words(error))
+    };
+    StartFailure { not_found, cause }
+}
+
+/// Reaps everything there is to reap: SIGCHLD comes once for many.
+fn reap(table: &RefCell<Table>, postbox: &Postbox) {
+    while let Some((pid, status)) = wait::next_dead() {
+        let mut table = table.borrow_mut();
+        let Some(child) = table.by_pid.remove(&pid) else {
+            postbox.post(Event::OrphanReaped(pid));
+            continue;
+        };
+        if let Some(output) = child.output {
+            output.drop_after_grace();
+            table.readers.push(output);
+        }
+        postbox.post(Event::Exited(child.ticket, status));
+    }
+}
+
+#[cfg(test)]
+mod tests;

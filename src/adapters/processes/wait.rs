@@ -1,0 +1,70 @@
+//! `waitpid` and `kill`, without losing a status.
+//!
+//! The only unsafe code of the program: the safe wrapper refuses statuses of real-time signals, and such a
+//! child's end would be lost.
+#![allow(unsafe_code, reason = "see above; each block says why it is sound")]
+
+use domain::event::{ExitStatus, Pid};
+use domain::plan::Reach;
+use nix::errno::Errno;
+use nix::libc;
+
+/// Reaps one dead child, ours or adopted, if there is one.
+pub fn next_dead() -> Option<(Pid, ExitStatus)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for one int for the duration of the call; WNOHANG makes it return
+        // at once, and no other code of this program waits for a child.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match pid {
+            0 => return None,
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return None,
+            pid => {
+                if let Some(ended) = ended(status) {
+                    return Some((Pid(pid), ended));
+                }
+            }
+        }
+    }
+}
+
+/// Sends a signal to a child that has not been reaped, or to its process group. One that is already dead, or
+/// that changed its user, cannot be signalled, and nothing can be done about it.
+pub fn send(pid: Pid, signal: i32, reach: Reach) {
+    let target = match reach {
+        Reach::Process => pid.0,
+        Reach::Group => -pid.0,
+    };
+    // SAFETY: kill takes no pointers. `pid` is a child in our table, hence not reaped, so neither it nor the
+    // group it leads can be another's.
+    unsafe { libc::kill(target, signal) };
+}
+
+/// `None` if the child was only stopped or continued, or is being traced.
+fn ended(status: i32) -> Option<ExitStatus> {
+    if libc::WIFEXITED(status) {
+        let code = libc::WEXITSTATUS(status);
+        return Some(ExitStatus::Code(u8::try_from(code).unwrap_or(u8::MAX)));
+    }
+    libc::WIFSIGNALED(status).then(|| ExitStatus::Signal(libc::WTERMSIG(status)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_of_all_signals_are_kept() {
+        assert_eq!(ended(7 << 8), Some(ExitStatus::Code(7)));
+        assert_eq!(ended(255 << 8), Some(ExitStatus::Code(255)));
+        assert_eq!(ended(9), Some(ExitStatus::Signal(9)));
+        assert_eq!(
+            ended(libc::SIGRTMIN()),
+            Some(ExitStatus::Signal(libc::SIGRTMIN()))
+        );
+        assert_eq!(ended(11 | 0x80), Some(ExitStatus::Signal(11)), "with a core dump");
+        assert_eq!(ended(0x137f), None, "stopped");
+        assert_eq!(ended(0xffff), None, "continued");
+    }
+}

@@ -1,0 +1,48 @@
+//! The configuration of this process: its source, compiled for this machine as it is now.
+
+use crate::adapters::environment::Environment;
+use crate::config::{self, Compiled, Source, Target};
+use crate::ports::{Interfaces, Settings};
+use domain::event::Loaded;
+use domain::plan::Word;
+
+/// Where this process' configuration comes from, and what it is compiled for.
+pub struct MachineSettings<I> {
+    /// The place that is read, at each reload anew.
+    pub source: Source,
+    /// The environment that templates see.
+    pub environment: Environment,
+    /// Where addresses are looked up.
+    pub interfaces: I,
+    /// The application and its arguments.
+    pub application: Vec<Word>,
+}
+
+impl<I: Interfaces> MachineSettings<I> {
+    /// Reads and compiles the configuration.
+    ///
+    /// # Errors
+    /// A report for the operator.
+    pub fn compile(&self) -> Result<Compiled, String> {
+        let hostname = nix::unistd::gethostname().ok();
+        let target = Target {
+            variables: self.environment.variables(),
+            hostname: hostname.and_then(|name| name.into_string().ok()),
+            interfaces: &self.interfaces,
+            application: &self.application,
+        };
+        config::load(&self.source, &target)
+    }
+}
+
+impl<I: Interfaces> Settings for MachineSettings<I> {
+    fn load(&mut self) -> Loaded {
+        match self.compile() {
+            Ok(Compiled { plan, warnings }) => Loaded::Plan {
+                plan: Box::new(plan),
+                warnings,
+            },
+            Err(report) => Loaded::Refused(report),
+        }
+    }
+}
