@@ -1,0 +1,199 @@
+//! A real Consul agent on free ports of the loopback interface, and a few questions to its API.
+
+use super::program::{SOON, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A running agent.
+pub struct Agent {
+    child: Child,
+    ports: [u16; 3],
+}
+
+impl Agent {
+    /// Starts an agent and waits until it leads.
+    pub fn start() -> Self {
+        let ports = [free_port(), free_port(), free_port()];
+        let agent = Self {
+            child: spawn(ports),
+            ports,
+        };
+        agent.until_ready();
+        agent
+    }
+
+    /// `host:port` of its HTTP API.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Ends it, and starts another on the same ports that remembers nothing.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = spawn(self.ports);
+        self.until_ready();
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process ID");
+        kill(Pid::from_raw(pid), signal).expect("the agent runs");
+    }
+
+    /// The body of an answer; `Null` if there is none.
+    pub fn get(&self, path: &str) -> Value {
+        self.request("GET", path, "")
+            .and_then(|body| serde_json::from_str(&body).ok())
+            .unwrap_or_default()
+    }
+
+    /// Sends a body; fails if the agent does not take it.
+    pub fn put(&self, path: &str, body: &str) {
+        self.request("PUT", path, body)
+            .unwrap_or_else(|| panic!("Consul takes {path}"));
+    }
+
+    /// The passing instances of a service.
+    pub fn passing(&self, service: &str) -> Vec<Value> {
+        match self.get(&format!("/v1/health/service/{service}?passing=1")) {
+            Value::Array(entries) => entries,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The status of a check of this agent, empty if there is none.
+    pub fn status(&self, check: &str) -> String {
+        self.get("/v1/agent/checks")[check]["Status"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// Waits until a service has this many passing instances.
+    pub fn until_passing(&self, service: &str, count: usize) {
+        let failed = || {
+            format!(
+                "{service} has {count} passing instances, not {:?}",
+                self.passing(service)
+            )
+        };
+        until(SOON, failed, || self.passing(service).len() == count);
+    }
+
+    /// Waits until this agent knows a service by its ID, or does not.
+    pub fn until_known(&self, id: &str, known: bool) {
+        let failed = || format!("{id} known: {known}, not {}", self.get("/v1/agent/services"));
+        until(SOON, failed, || {
+            self.get("/v1/agent/services")[id].is_object() == known
+        });
+    }
+
+    /// Registers an instance that is always passing.
+    pub fn register(&self, name: &str, id: &str, port: u16) {
+        let body = format!(r#"{{"Name": "{name}", "ID": "{id}", "Address": "127.0.0.1", "Port": {port}}}"#);
+        self.put("/v1/agent/service/register", &body);
+    }
+
+    /// Removes an instance.
+    pub fn deregister(&self, id: &str) {
+        self.put(&format!("/v1/agent/service/deregister/{id}"), "");
+    }
+
+    fn until_ready(&self) {
+        let failed = || format!("Consul leads at {}", self.address());
+        until(SOON, failed, || {
+            self.get("/v1/status/leader")
+                .as_str()
+                .is_some_and(|leader| !leader.is_empty())
+        });
+        until(SOON, failed, || {
+            self.get("/v1/catalog/nodes")
+                .as_array()
+                .is_some_and(|nodes| !nodes.is_empty())
+        });
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        head.contains(" 200 ").then(|| body.to_owned())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
+        self.stop();
+    }
+}
+
+/// The host's name, the second part of every service ID.
+pub fn hostname() -> String {
+    nix::unistd::gethostname()
+        .expect("a host name")
+        .into_string()
+        .expect("a host name in UTF-8")
+}
+
+fn spawn([http, server, serf]: [u16; 3]) -> Child {
+    let binary = binary();
+    let arguments = format!(
+        "agent -dev -node=test -bind=127.0.0.1 -client=127.0.0.1 -http-port={http} -dns-port=-1 -grpc-port=-1 \
+         -server-port={server} -serf-lan-port={serf} -serf-wan-port=-1 -log-level=warn"
+    );
+    let mut command = Command::new(&binary);
+    command
+        .args(arguments.split(' '))
+        .args(["-hcl", "disable_update_check = true"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary.display()))
+}
+
+fn binary() -> PathBuf {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
+    let servers = std::env::var_os("CONTAINERPILOT_TEST_SERVERS").unwrap_or_else(|| default.into());
+    let binary = PathBuf::from(servers).join("consul/bin/consul");
+    assert!(
+        binary.exists(),
+        "this test needs {}: run scripts/servers consul",
+        binary.display()
+    );
+    binary
+}
+
+/// A port that is free for TCP and UDP at the moment.
+fn free_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

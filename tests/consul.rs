@@ -1,0 +1,290 @@
+//! The main job against a real Consul 1.8.7: an application behind the shim, from registration to
+//! withdrawal. Each test has an agent of its own.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests start programs, read the clock and may fail by panicking"
+)]
+
+#[path = "common/consul.rs"]
+mod consul;
+#[path = "common/program.rs"]
+mod program;
+
+use consul::{Agent, hostname};
+use nix::sys::signal::Signal;
+use program::{Program, until};
+use std::time::{Duration, Instant};
+
+/// An application that runs until it is told to stop, and leaves a file when it is.
+const APPLICATION: [&str; 3] = [
+    "sh",
+    "-c",
+    "trap 'touch @/stopped; exit 0' TERM; while :; do sleep 0.05; done",
+];
+
+/// One service that is healthy while there is a file `healthy`.
+fn service(agent: &Agent) -> String {
+    let address = agent.address();
+    format!(
+        r#"{{"consul": "{address}", "logging": {{"level": "debug"}},
+            "services": [{{"name": "app", "port": 8000, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 3,
+                          "tags": ["blue", "v2"], "health": "test -e @/healthy"}}]}}"#
+    )
+}
+
+fn started(agent: &Agent) -> Program {
+    let mut program = Program::new();
+    program.write("healthy", "");
+    program.configure(&service(agent));
+    program.launch(&APPLICATION);
+    program
+}
+
+#[test]
+fn a_healthy_service_is_registered_with_its_id_address_port_tags_and_check() {
+    let agent = Agent::start();
+    let _program = started(&agent);
+    agent.until_passing("app", 1);
+    let id = format!("app-{}", hostname());
+    let entry = agent.passing("app").remove(0);
+    let service = &entry["Service"];
+    assert_eq!(service["ID"], id.as_str());
+    assert_eq!(service["Address"], "192.0.2.7");
+    assert_eq!(service["Port"], 8000);
+    assert_eq!(service["Tags"], serde_json::json!(["blue", "v2"]));
+    let check = &agent.get("/v1/agent/checks")[&id];
+    assert_eq!(check["Name"], id.as_str());
+    assert_eq!(check["Notes"], "TTL for app set by containerpilot");
+    assert_eq!(check["Type"], "ttl");
+    until(
+        program::SOON,
+        || "the heartbeat's note is seen".into(),
+        || agent.get("/v1/agent/checks")[&id]["Output"] == "ok",
+    );
+}
+
+#[test]
+fn a_service_is_passing_while_its_check_passes_and_critical_after_the_ttl_when_it_fails() {
+    let agent = Agent::start();
+    let program = started(&agent);
+    agent.until_passing("app", 1);
+    let id = format!("app-{}", hostname());
+    let registered = Instant::now();
+    while registered.elapsed() < Duration::from_secs(5) {
+        assert_eq!(agent.status(&id), "passing", "longer than its TTL");
+        std::thread::yield_now();
+    }
+    std::fs::remove_file(program.path("healthy")).unwrap();
+    until(
+        program::SOON,
+        || "the check is critical".into(),
+        || agent.status(&id) == "critical",
+    );
+    program.until_told("Health check of app does not pass any more: exit status 1");
+    program.write("healthy", "");
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn a_service_that_never_was_healthy_is_not_registered() {
+    let agent = Agent::start();
+    let mut program = Program::new();
+    program.configure(&service(&agent));
+    program.launch(&APPLICATION);
+    program.until_told("Health check of app does not pass any more");
+    assert_eq!(agent.get("/v1/agent/services"), serde_json::json!({}));
+}
+
+#[test]
+fn on_sigterm_the_service_is_gone_before_the_application_is_told_to_stop() {
+    let agent = Agent::start();
+    let mut program = started(&agent);
+    agent.until_passing("app", 1);
+    program.signal(Signal::SIGTERM);
+    program.until_file("stopped");
+    assert_eq!(agent.get("/v1/agent/services"), serde_json::json!({}));
+    assert_eq!(program.code(), 0);
+}
+
+#[test]
+fn when_the_application_ends_by_itself_its_service_is_gone_before_post_stop() {
+    let agent = Agent::start();
+    let mut program = Program::new();
+    program.write("healthy", "");
+    let hook =
+        r#""postStop": ["sh", "-c", "touch @/post; while [ ! -e @/go ]; do sleep 0.05; done"], "services""#;
+    program.configure(&service(&agent).replace("\"services\"", hook));
+    program.launch(&["sh", "-c", "while [ ! -e @/end ]; do sleep 0.05; done; exit 3"]);
+    agent.until_passing("app", 1);
+    program.write("end", "");
+    program.until_file("post");
+    assert_eq!(agent.get("/v1/agent/services"), serde_json::json!({}));
+    program.write("go", "");
+    assert_eq!(program.code(), 3);
+}
+
+#[test]
+fn a_registration_that_consul_forgot_is_made_again() {
+    let mut agent = Agent::start();
+    let program = started(&agent);
+    agent.until_passing("app", 1);
+    agent.deregister(&format!("app-{}", hostname()));
+    agent.until_known(&format!("app-{}", hostname()), true);
+    program.until_told("Service not registered: Unexpected response code: 500");
+    agent.restart();
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn on_change_runs_on_another_instances_arrival_and_departure() {
+    let agent = Agent::start();
+    let address = agent.address();
+    let config = format!(
+        r#"{{"consul": "{address}", "backends": [{{"name": "db", "poll": 1, "tag": "", "onChange": "sh -c @/changed"}}]}}"#
+    );
+    let mut program = Program::new();
+    program.write("changed", "");
+    let script = r#"["sh", "-c", "echo change >> @/changes; echo handled"]"#;
+    program.configure(&config.replace(r#""sh -c @/changed""#, script));
+    program.launch(&APPLICATION);
+    let changes = |program: &Program| program.read("changes").lines().count();
+    agent.register("db", "db-1", 1);
+    program.until("the arrival is handled", |program| changes(program) == 1);
+    agent.register("db", "db-2", 2);
+    program.until("a second arrival is handled", |program| changes(program) == 2);
+    agent.deregister("db-1");
+    program.until("a departure is handled", |program| changes(program) == 3);
+    agent.deregister("db-2");
+    program.until("the last departure is handled", |program| changes(program) == 4);
+    program.until_told("handled");
+}
+
+#[test]
+fn a_change_reaches_the_handler_long_before_the_next_poll() {
+    let agent = Agent::start();
+    agent.register("db", "db-1", 1);
+    let address = agent.address();
+    let mut program = Program::new();
+    program.configure(&format!(
+        r#"{{"consul": "{address}", "backends": [{{"name": "db", "poll": 3, "onChange": ["sh", "-c", "echo x >> @/changes"]}}]}}"#
+    ));
+    program.launch(&APPLICATION);
+    let changes = |program: &Program| program.read("changes").lines().count();
+    program.until("the first look finds an instance", |program| {
+        changes(program) == 1
+    });
+    let before = Instant::now();
+    for count in 2..6 {
+        agent.register("db", &format!("db-{count}"), count);
+        program.until("the change is handled", |program| {
+            changes(program) == usize::from(count)
+        });
+    }
+    assert!(
+        before.elapsed() < Duration::from_secs(6),
+        "four changes within two polls: {:?}",
+        before.elapsed()
+    );
+}
+
+#[test]
+fn a_check_that_hangs_for_ever_delays_neither_other_checks_nor_sigterm() {
+    let agent = Agent::start();
+    let address = agent.address();
+    let mut program = Program::new();
+    program.configure(&format!(
+        r#"{{"consul": "{address}", "services": [
+            {{"name": "hung", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 5, "health": "sleep 1000"}},
+            {{"name": "app", "port": 2, "interfaces": "lo", "poll": 1, "ttl": 5, "health": "true"}}]}}"#
+    ));
+    program.launch(&APPLICATION);
+    agent.until_passing("app", 1);
+    let before = Instant::now();
+    program.signal(Signal::SIGTERM);
+    program.until_file("stopped");
+    assert_eq!(program.code(), 0);
+    assert!(
+        before.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        before.elapsed()
+    );
+}
+
+#[test]
+fn a_frozen_consul_delays_sigterm_by_two_seconds_at_most_with_any_number_of_services() {
+    let agent = Agent::start();
+    let address = agent.address();
+    let service = |n: u32| {
+        format!(
+            r#"{{"name": "app{n}", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 30, "health": "true"}}"#
+        )
+    };
+    let services: Vec<String> = (0..30).map(service).collect();
+    let config = format!(
+        r#"{{"consul": "{address}", "services": [{}]}}"#,
+        services.join(",")
+    );
+    let mut program = Program::start(&config, &APPLICATION);
+    for n in 0..30 {
+        agent.until_passing(&format!("app{n}"), 1);
+    }
+    agent.signal(Signal::SIGSTOP);
+    let before = Instant::now();
+    program.signal(Signal::SIGTERM);
+    program.until_file("stopped");
+    let delay = before.elapsed();
+    assert!(
+        delay < Duration::from_millis(2_900),
+        "2 s, and some for a busy machine: {delay:?}"
+    );
+    assert_eq!(program.code(), 0);
+    assert!(
+        program
+            .stdout()
+            .contains("Deregistering failed: no answer within"),
+        "{}",
+        program.stdout()
+    );
+}
+
+#[test]
+fn maintenance_takes_the_service_out_and_brings_it_back() {
+    let agent = Agent::start();
+    let program = started(&agent);
+    agent.until_passing("app", 1);
+    program.signal(Signal::SIGUSR1);
+    agent.until_known(&format!("app-{}", hostname()), false);
+    program.until_told("Marking for maintenance: app");
+    program.signal(Signal::SIGUSR1);
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn a_reload_keeps_an_unchanged_service_and_swaps_the_others() {
+    let agent = Agent::start();
+    let program = started(&agent);
+    agent.until_passing("app", 1);
+    let index = || agent.get("/v1/agent/services")[format!("app-{}", hostname())].clone();
+    let before = index();
+    let more = r#""services": [{"name": "new", "port": 9, "interfaces": "lo", "poll": 1, "ttl": 5},"#;
+    program.configure(&service(&agent).replace("\"services\": [", more));
+    program.signal(Signal::SIGHUP);
+    agent.until_passing("new", 1);
+    assert_eq!(index(), before);
+    assert!(
+        !program.stdout().contains("Deregistering service: app"),
+        "{}",
+        program.stdout()
+    );
+    program.configure("{");
+    program.signal(Signal::SIGHUP);
+    program.until_told("Error initializing config: ");
+    assert_eq!(agent.passing("new").len(), 1, "a wrong file changes nothing");
+    program.configure(&service(&agent));
+    program.signal(Signal::SIGHUP);
+    agent.until_passing("new", 0);
+    assert_eq!(agent.passing("app").len(), 1);
+}
