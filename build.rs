@@ -1,5 +1,9 @@
 //! Tells the program which commit it is built from.
-#![allow(clippy::disallowed_methods, reason = "a build script may run git")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a build script runs git and speaks to cargo on its output"
+)]
 
 use std::process::Command;
 

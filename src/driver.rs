@@ -67,3 +67,177 @@ impl World<'_> {
         Continue(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::{MockClock, MockConsole, MockDiscovery, MockInbox, MockProcesses, MockSettings};
+    use domain::Instant;
+    use domain::event::{ExitStatus, Loaded, Pid, Signal, StartFailure};
+    use domain::plan::*;
+    use domain::time::Duration;
+    use mockall::Sequence;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// A world in which nothing happens unless a test says so.
+    #[derive(Default)]
+    struct Mocks {
+        clock: MockClock,
+        inbox: MockInbox,
+        processes: MockProcesses,
+        discovery: MockDiscovery,
+        settings: MockSettings,
+        console: MockConsole,
+    }
+
+    impl Mocks {
+        fn new() -> Self {
+            let mut mocks = Self::default();
+            mocks.clock.expect_now().return_const(Instant::START);
+            mocks.console.expect_tell().return_const(());
+            mocks.console.expect_configure().return_const(());
+            mocks.processes.expect_export().return_const(());
+            mocks
+        }
+
+        /// The driver needs no runtime: with answers at hand it never waits.
+        fn run(mut self, plan: Plan) -> u8 {
+            let mut world = World {
+                clock: &self.clock,
+                inbox: &mut self.inbox,
+                processes: &mut self.processes,
+                discovery: &mut self.discovery,
+                settings: &mut self.settings,
+                console: &mut self.console,
+            };
+            match pin!(run(Shim::new(plan, 1), &mut world)).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(code) => code,
+                Poll::Pending => panic!("it waits for something that no mock gives"),
+            }
+        }
+    }
+
+    fn job(role: Role) -> Job {
+        Job {
+            role,
+            command: Command {
+                program: "true".into(),
+                arguments: vec![],
+            },
+            trigger: Trigger::Moment,
+            restarts: Restarts::NEVER,
+            time_limit: None,
+            output: Output::Inherit,
+            stop: Stop::AT_ONCE,
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            catalogue: Catalogue::Directory {
+                path: "/run/containerpilot".into(),
+            },
+            logging: Logging::default(),
+            application: Some(job(Role::Application)),
+            pre_start: None,
+            pre_stop: None,
+            post_stop: None,
+            stop_timeout: StopTimeout::default(),
+            services: vec![],
+            backends: vec![],
+            jobs: vec![],
+        }
+    }
+
+    #[test]
+    fn effects_are_performed_in_order_and_the_code_is_returned() {
+        let mut mocks = Mocks::new();
+        let mut order = Sequence::new();
+        mocks
+            .discovery
+            .expect_connect()
+            .times(1)
+            .in_sequence(&mut order)
+            .return_const(());
+        let started = mocks.processes.expect_start().times(1).in_sequence(&mut order);
+        started.returning(|_, _| Ok(Pid(5)));
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(7)));
+        assert_eq!(mocks.run(plan()), 7);
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_started_is_told_to_the_core_before_anything_else_happens() {
+        let mut mocks = Mocks::new();
+        mocks.discovery.expect_connect().return_const(());
+        let failure = StartFailure {
+            not_found: true,
+            cause: "no such file".into(),
+        };
+        mocks
+            .processes
+            .expect_start()
+            .returning(move |_, _| Err(failure.clone()));
+        mocks.inbox.expect_next().never();
+        assert_eq!(mocks.run(plan()), 127);
+    }
+
+    #[test]
+    fn the_inbox_is_asked_with_the_cores_deadline() {
+        let mut mocks = Mocks::new();
+        mocks.discovery.expect_connect().return_const(());
+        mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
+        mocks.processes.expect_send().times(1).return_const(());
+        let mut order = Sequence::new();
+        let mut happens = |deadline: Option<Instant>, event: Event| {
+            let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+            next.withf(move |asked| *asked == deadline).return_once(|_| event);
+        };
+        happens(None, Event::Signal(Signal::Terminate));
+        let stop_timeout = Instant::START + Duration::from_secs(5);
+        happens(
+            Some(stop_timeout),
+            Event::Exited(domain::Ticket(1), ExitStatus::Signal(15)),
+        );
+        assert_eq!(mocks.run(plan()), 143);
+    }
+
+    #[test]
+    fn a_reload_reads_the_configuration_and_hands_it_to_the_core() {
+        let mut mocks = Mocks::new();
+        let other = Catalogue::Directory {
+            path: "/other".into(),
+        };
+        let mut order = Sequence::new();
+        mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
+        mocks
+            .discovery
+            .expect_connect()
+            .times(1)
+            .in_sequence(&mut order)
+            .return_const(());
+        mocks
+            .inbox
+            .expect_next()
+            .times(1)
+            .in_sequence(&mut order)
+            .returning(|_| Event::Signal(Signal::Hangup));
+        let loaded = Plan {
+            catalogue: other.clone(),
+            ..plan()
+        };
+        let load = mocks.settings.expect_load().times(1).in_sequence(&mut order);
+        load.return_once(|| Loaded::Plan {
+            plan: loaded.into(),
+            warnings: vec![],
+        });
+        let connect = mocks.discovery.expect_connect().times(1).in_sequence(&mut order);
+        connect
+            .withf(move |catalogue| *catalogue == other)
+            .return_const(());
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(0)));
+        assert_eq!(mocks.run(plan()), 0);
+    }
+}

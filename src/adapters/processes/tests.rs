@@ -1,1 +1,168 @@
+//! What is true of real children: codes, groups, output, orphans.
 
+use super::*;
+use crate::adapters::clock::MachineClock;
+use crate::adapters::inbox::Queue;
+use crate::ports::Inbox;
+use domain::event::ExitStatus;
+use domain::plan::{Restarts, Role, Stop, Trigger};
+use std::path::Path;
+
+fn job(words: &[&str], output: Output) -> Job {
+    let mut words = words.iter().map(|word| Word::from(*word));
+    Job {
+        role: Role::Task { name: "t".into() },
+        command: Command {
+            program: words.next().unwrap(),
+            arguments: words.collect(),
+        },
+        trigger: Trigger::Moment,
+        restarts: Restarts::NEVER,
+        time_limit: None,
+        output,
+        stop: Stop::AT_ONCE,
+    }
+}
+
+/// One thread for all of these tests: a process has one owner of its children, and so has a test.
+#[test]
+fn children() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut queue = Queue::new(MachineClock::start());
+        let environment = Environment::default();
+        let mut children = Children::new(environment, queue.postbox()).unwrap();
+        codes_and_signals_are_kept(&mut children, &mut queue).await;
+        failures_to_start_are_named(&mut children);
+        a_group_is_killed_whole(&mut children, &mut queue).await;
+        nothing_is_signalled_that_was_reaped(&mut children, &mut queue).await;
+        many_that_die_at_once_are_all_found(&mut children, &mut queue).await;
+        the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
+    });
+}
+
+async fn ended(queue: &mut Queue) -> (Ticket, ExitStatus) {
+    loop {
+        if let Event::Exited(ticket, status) = queue.next(None).await {
+            return (ticket, status);
+        }
+    }
+}
+
+async fn codes_and_signals_are_kept(children: &mut Children, queue: &mut Queue) {
+    let table = [
+        ("exit 0", ExitStatus::Code(0)),
+        ("exit 255", ExitStatus::Code(255)),
+        ("kill -KILL $$", ExitStatus::Signal(9)),
+        ("kill -34 $$", ExitStatus::Signal(34)),
+    ];
+    for (number, (script, status)) in (1..).zip(table) {
+        children
+            .start(Ticket(number), &job(&["sh", "-c", script], Output::Inherit))
+            .unwrap();
+        assert_eq!(ended(queue).await, (Ticket(number), status), "{script}");
+    }
+}
+
+fn failures_to_start_are_named(children: &mut Children) {
+    let mut cause = |program: &str| {
+        let failure = children
+            .start(Ticket(9), &job(&[program], Output::Log))
+            .unwrap_err();
+        (failure.not_found, failure.cause)
+    };
+    let (not_found, sentence) = cause("no-such-program");
+    assert_eq!(
+        (not_found, sentence.as_str()),
+        (
+            true,
+            "exec: \"no-such-program\": executable file not found in $PATH"
+        )
+    );
+    assert_eq!(
+        cause("/no/such"),
+        (true, "fork/exec /no/such: no such file or directory".into())
+    );
+    assert_eq!(
+        cause("/etc/passwd"),
+        (false, "fork/exec /etc/passwd: permission denied".into())
+    );
+    assert_eq!(
+        cause("/etc/passwd/x"),
+        (true, "fork/exec /etc/passwd/x: not a directory".into())
+    );
+}
+
+async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!(
+        "sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait",
+        file.display()
+    );
+    children
+        .start(Ticket(20), &job(&["sh", "-c", &script], Output::Inherit))
+        .unwrap();
+    until(|| file.exists()).await;
+    let grandchild = std::fs::read_to_string(&file).unwrap();
+    children.send(Ticket(20), nix::libc::SIGKILL, Reach::Group);
+    assert_eq!(ended(queue).await, (Ticket(20), ExitStatus::Signal(9)));
+    let state = Path::new("/proc").join(grandchild.trim()).join("stat");
+    let gone = || !std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z "));
+    until(gone).await;
+}
+
+async fn nothing_is_signalled_that_was_reaped(children: &mut Children, queue: &mut Queue) {
+    children
+        .start(Ticket(30), &job(&["true"], Output::Inherit))
+        .unwrap();
+    assert_eq!(ended(queue).await.0, Ticket(30));
+    assert!(children.table.borrow().by_pid.is_empty());
+    children.send(Ticket(30), nix::libc::SIGKILL, Reach::Group);
+}
+
+async fn many_that_die_at_once_are_all_found(children: &mut Children, queue: &mut Queue) {
+    let numbers = 1000..1200;
+    for number in numbers.clone() {
+        children
+            .start(Ticket(number), &job(&["sh", "-c", "exit 7"], Output::Inherit))
+            .unwrap();
+    }
+    let mut found = Vec::new();
+    for _ in numbers.clone() {
+        let (ticket, status) = ended(queue).await;
+        assert_eq!(status, ExitStatus::Code(7));
+        found.push(ticket.0);
+    }
+    found.sort_unstable();
+    assert_eq!(found, numbers.collect::<Vec<_>>());
+}
+
+async fn the_end_of_the_process_is_the_end_of_the_run(children: &mut Children, queue: &mut Queue) {
+    children
+        .start(
+            Ticket(40),
+            &job(&["sh", "-c", "sleep 1000 & exit 3"], Output::Log),
+        )
+        .unwrap();
+    assert_eq!(
+        ended(queue).await,
+        (Ticket(40), ExitStatus::Code(3)),
+        "though the pipe is held open"
+    );
+    children.finish_output().await;
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    let look = async {
+        while !holds() {
+            tokio::time::sleep(domain::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(domain::time::Duration::from_secs(20), look)
+        .await
+        .expect("in time");
+}

@@ -1,0 +1,228 @@
+//! The house keeps its shape: the directions of dependency, what the core may name, and where unsafe code may
+//! stand. The compiler checks the rest: the core is `no_std`, and clippy knows the banned calls.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// All Rust files below a folder, with their text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![Path::new(ROOT).join(folder)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has sources");
+    found
+}
+
+/// Text without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// No line of code below `folder` contains any of `banned`.
+fn never(folder: &str, banned: &[&str]) {
+    for (path, text) in sources(folder) {
+        for line in code(&text) {
+            for word in banned {
+                assert!(
+                    !line.contains(word),
+                    "{}: `{word}` in `{}`",
+                    path.display(),
+                    line.trim()
+                );
+            }
+        }
+    }
+}
+
+fn manifest(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// The names in one section of a manifest.
+fn dependencies(manifest: &str, section: &str) -> Vec<String> {
+    let lines = manifest.lines().skip_while(|line| *line != section).skip(1);
+    let entries = lines.take_while(|line| !line.starts_with('['));
+    entries
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name.trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_core_depends_on_ipnet_without_std_at_most() {
+    let manifest = manifest("src/domain/Cargo.toml");
+    assert_eq!(dependencies(&manifest, "[dependencies]"), ["ipnet"]);
+    assert!(manifest.contains("ipnet = { version = \"2.12\", default-features = false }"));
+    let root = manifest_text_of_the_core();
+    assert!(root.contains("#![cfg_attr(not(test), no_std)]"));
+}
+
+fn manifest_text_of_the_core() -> String {
+    manifest("src/domain/lib.rs")
+}
+
+#[test]
+fn the_cores_state_has_no_handles_and_no_order_by_chance() {
+    let banned = [
+        "HashMap", "HashSet", "Arc<", "Rc<", "RefCell", "Mutex", "dyn ", "async ", "unsafe ",
+    ];
+    for (path, text) in sources("src/domain") {
+        let tested = path.ends_with("tests.rs");
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for line in code(shipped).filter(|_| !tested) {
+            let word = banned
+                .iter()
+                .find(|word| line.contains(**word) && !line.contains("&dyn Fn"));
+            assert_eq!(word, None, "{}: {}", path.display(), line.trim());
+        }
+    }
+}
+
+#[test]
+fn ports_know_the_domain_only() {
+    never(
+        "src/ports",
+        &[
+            "crate::adapters",
+            "crate::config",
+            "crate::driver",
+            "tokio::",
+            "nix::",
+            "reqwest",
+        ],
+    );
+}
+
+#[test]
+fn the_driver_knows_ports_and_domain_only_and_no_runtime() {
+    let text = manifest("src/driver.rs");
+    for word in [
+        "crate::adapters",
+        "crate::config",
+        "tokio",
+        "nix::",
+        "reqwest",
+        "std::fs",
+        "std::process",
+    ] {
+        assert!(code(&text).all(|line| !line.contains(word)), "{word}");
+    }
+}
+
+#[test]
+fn the_configuration_knows_no_adapter_and_no_driver() {
+    never(
+        "src/config",
+        &[
+            "crate::adapters",
+            "crate::driver",
+            "tokio::",
+            "reqwest",
+            "std::process",
+            "std::env",
+        ],
+    );
+}
+
+#[test]
+fn adapters_do_not_know_the_driver_and_no_signal_is_sent_or_child_reaped_but_in_processes() {
+    never("src/adapters", &["crate::driver", "crate::command_line"]);
+    for (path, text) in sources("src") {
+        if path.starts_with(Path::new(ROOT).join("src/adapters/processes")) {
+            continue;
+        }
+        for line in code(&text) {
+            for word in ["waitpid", "libc::kill", ".spawn()", "tokio::process"] {
+                assert!(
+                    !line.contains(word),
+                    "{}: `{word}` in `{}`",
+                    path.display(),
+                    line.trim()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_simulation_knows_driver_ports_and_domain_and_never_an_adapter() {
+    never("sim", &["adapters", "tokio::", "reqwest"]);
+    let names = dependencies(&manifest("sim/Cargo.toml"), "[dependencies]");
+    assert!(
+        names
+            .iter()
+            .all(|name| ["async-trait", "containerpilot", "domain"].contains(&name.as_str())),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn unsafe_code_stands_in_the_processes_adapter_only_and_says_why_it_is_sound() {
+    for folder in ["src", "sim"] {
+        for (path, text) in sources(folder) {
+            for (number, line) in text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| line.contains("unsafe {"))
+            {
+                assert!(
+                    path.ends_with("src/adapters/processes/wait.rs"),
+                    "{}: {line}",
+                    path.display()
+                );
+                let above: Vec<&str> = text.lines().take(number).collect();
+                let said = above.iter().rev().take(4).any(|line| line.contains("SAFETY:"));
+                assert!(said, "{}:{}", path.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_module_opens_with_what_it_decides() {
+    for (path, text) in sources("src")
+        .into_iter()
+        .chain(sources("sim"))
+        .chain(sources("tests"))
+    {
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_ban_names_its_reason() {
+    let clippy = manifest("clippy.toml");
+    let bans: Vec<&str> = clippy.lines().filter(|line| line.contains("path = ")).collect();
+    assert!(bans.len() > 10);
+    for ban in bans {
+        assert!(ban.contains("reason = \""), "{ban}");
+    }
+}
+
+#[test]
+fn there_is_no_drawer_for_odds_and_ends() {
+    for (path, _) in sources("src") {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(
+            !["utils", "util", "helpers", "common", "types", "prelude"].contains(&name.as_str()),
+            "{name}"
+        );
+    }
+}
