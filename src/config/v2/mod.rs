@@ -10,6 +10,7 @@ mod jobs;
 mod logging;
 mod section;
 mod services;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -71,7 +72,7 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
         .take("coprocesses")
         .map(|node| jobs::read_coprocesses(&node, problems));
     if let Some(node) = section.take("telemetry") {
-        problems.warn(&node, "telemetry is not served yet, the section is ignored");
+        telemetry::read(&node, target, problems);
     }
     section.close(problems);
     Some(Plan {

@@ -10,8 +10,10 @@ use domain::plan::{Backend, Registration, Role, Service};
 use domain::time::Duration;
 use std::net::IpAddr;
 
-const SECONDS: &str = "a whole number of seconds from 1";
-const PORTS: &str = "a whole number from 1 to 65535";
+/// What a period may be, for messages.
+pub const SECONDS: &str = "a whole number of seconds from 1";
+/// What a port may be, for messages.
+pub const PORTS: &str = "a whole number from 1 to 65535";
 const SPECIFICATIONS: &str = "NAME, NAME:inet6, NAME[N], inet, inet6, static:ADDRESS, \
                               and a network such as 10.0.0.0/8";
 const NAME_RULE: &str = "Deprecation warning: service names must be alpha-numeric with dashes. \
@@ -206,7 +208,7 @@ fn positive(
 }
 
 /// The address that the first matching specification gives (section 3).
-fn interfaces(
+pub fn interfaces(
     service: &Node<'_>,
     node: Option<Node<'_>>,
     target: &Target<'_>,
@@ -237,7 +239,8 @@ fn interfaces(
     selected.map_err(|error| problems.add(node, error)).ok()
 }
 
-fn tags(node: &Node<'_>, problems: &mut Problems) -> Vec<String> {
+/// A list of tags.
+pub fn tags(node: &Node<'_>, problems: &mut Problems) -> Vec<String> {
     list(node, "an array of strings", problems, string)
 }
 

@@ -521,3 +521,25 @@ fn trailing_arguments_are_templates_that_know_the_services_addresses() {
         "{warnings:?}"
     );
 }
+
+#[test]
+fn telemetry_is_checked_and_warned_of_as_not_served() {
+    let sensor =
+        r#"{"namespace": "a", "name": "b", "help": "h", "type": "counter", "poll": 5, "check": "c"}"#;
+    let text = format!("{{\"consul\": \"c:1\", \"telemetry\": {{\"port\": 9090, \"sensors\": [{sensor}]}}}}");
+    assert!(compiled(&text).warnings[0].contains("telemetry is not served yet"));
+    let report = report_of(&format!(
+        "\"telemetry\": {{\"name\": \"x\", \"sensors\": [{sensor}, {sensor}, {{\"type\": \"nonsense\", \"name\": \"Test.Sensor\"}}]}}"
+    ));
+    for sentence in [
+        "telemetry.name: unknown key `name`",
+        "telemetry.sensors[1]: there are two sensors called a_b",
+        "telemetry.sensors[2]: invalid sensor type: nonsense",
+        "\"Test.Sensor\" is not a valid metric name",
+        "`help` must not be blank in sensor Test.Sensor",
+        "`poll` must be > 0 in sensor Test.Sensor",
+        "could not parse check in sensor Test.Sensor: received zero-length argument",
+    ] {
+        assert!(report.contains(sentence), "{sentence} in\n{report}");
+    }
+}

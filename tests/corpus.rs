@@ -1,0 +1,182 @@
+//! Real configuration files: what the original 2.7.8 accepted is accepted and renders to the same bytes, and
+//! what it refused is refused, but for the deliberate exceptions below.
+//!
+//! The files are not ours to copy: they are looked for in the folder that `CONTAINERPILOT_SHARED` names, by
+//! default `../shared` beside the crate. Without it the test says so and ends.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail by panicking, and says what it counted"
+)]
+
+use containerpilot::config::{self, Source, Target};
+use containerpilot::ports::Interfaces;
+use domain::address::InterfaceAddress;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The release whose verdicts count.
+const ORIGINAL: &str = "2.7.8";
+
+/// Verdicts that differ on purpose: the file, and the row of behaviour-v2.md that decides it.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // The original checked these values only when it opened its log, and then did not start either.
+    ("032", "2.4: unknown log format"),
+    ("034", "2.4: unknown log format"),
+    ("035", "2.4: unknown log format"),
+    ("346", "2.4: unknown log level"),
+    ("348", "2.4: unknown log level"),
+    ("349", "2.4: unknown log level"),
+    ("350", "2.4: unknown log level"),
+    ("356", "2.4: unknown log level"),
+    ("048", "CFG-8: an empty preStart is none"),
+    ("497", "CFG-8: an empty preStart is none"),
+    ("262", "CFG-16: two services of one name"),
+    ("594", "CFG-16: two services of one name"),
+    ("333", "CFG-20: an empty address"),
+    ("334", "CFG-20: an empty address"),
+    ("390", "CFG-20: an empty address"),
+    ("391", "CFG-20: an empty address"),
+    ("440", "CFG-20: an empty address"),
+    ("442", "CFG-20: an empty address"),
+    ("443", "CFG-20: an empty address"),
+    ("108", "etcd is not there yet"),
+];
+
+/// The interfaces the original ran with.
+struct OriginalsMachine;
+
+impl Interfaces for OriginalsMachine {
+    fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
+        let names = [
+            "eth0", "eth1", "eth2", "net0", "net1", "net2", "en0", "enp0s8", "docker0",
+        ];
+        let address = |(number, name): (u8, &str)| InterfaceAddress {
+            interface: name.into(),
+            address: [10, 0, number, 1].into(),
+        };
+        let loopback = ["lo", "lo0"].map(|name| InterfaceAddress {
+            interface: name.into(),
+            address: [127, 0, 0, 1].into(),
+        });
+        Ok((0..).zip(names).map(address).chain(loopback).collect())
+    }
+}
+
+/// One run of the original.
+struct Verdict {
+    id: String,
+    environment: String,
+    status: String,
+    rendered: String,
+}
+
+#[test]
+fn the_original_s_verdicts_and_renderings() {
+    let shared = std::env::var_os("CONTAINERPILOT_SHARED").map(PathBuf::from);
+    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
+    let corpus = shared.join("corpus");
+    if !shared.exists() {
+        eprintln!("the corpus is not there: {}", corpus.display());
+        return;
+    }
+    let table = |name: &str| {
+        read(&corpus.join(name))
+            .lines()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let files: BTreeMap<String, (String, String)> =
+        table("manifest.tsv").iter().map(|line| manifest(line)).collect();
+    let environments: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>> =
+        serde_json::from_str(&read(&corpus.join("environments.json"))).unwrap();
+    let oracle = table("oracle.tsv");
+    let verdicts = oracle
+        .iter()
+        .filter_map(|line| verdict(line))
+        .filter(|verdict| files[&verdict.id].0 != "v3");
+
+    let (mut same_verdicts, mut same_renderings, mut all, mut all_renderings) = (0, 0, 0, 0);
+    let mut failures = Vec::new();
+    let mut used = Vec::new();
+    for verdict in verdicts {
+        let source = read(&corpus.join(&files[&verdict.id].1));
+        let variables = &environments[&verdict.id][&verdict.environment];
+        let name = format!("{} in environment {}", verdict.id, verdict.environment);
+        all += 1;
+        let ours = load(&source, variables);
+        if ours.is_ok() == (verdict.status == "ok") {
+            same_verdicts += 1;
+        } else if let Some((id, _)) = EXCEPTIONS.iter().find(|(id, _)| *id == verdict.id) {
+            used.push(*id);
+        } else {
+            failures.push(format!(
+                "{name}: the original says {:?}, we say {ours:?}",
+                verdict.status
+            ));
+        }
+        let Some(original) = rendered(&corpus, &verdict, &source) else {
+            continue;
+        };
+        all_renderings += 1;
+        let ours = config::render(&Source::Inline(source), variables);
+        if ours.as_deref() == Ok(&original) {
+            same_renderings += 1;
+        } else {
+            failures.push(format!("{name}: renders otherwise: {ours:?}"));
+        }
+    }
+    println!(
+        "corpus: {same_verdicts} of {all} verdicts, {same_renderings} of {all_renderings} renderings as {ORIGINAL}"
+    );
+    assert!(all > 600, "the corpus is whole: {all}");
+    assert_eq!(failures, [""; 0], "{} differences", failures.len());
+    for (id, row) in EXCEPTIONS {
+        assert!(used.contains(id), "{id} ({row}) is no exception any more");
+    }
+}
+
+fn load(source: &str, variables: &BTreeMap<String, String>) -> Result<(), String> {
+    let target = Target {
+        variables: variables.clone(),
+        hostname: Some("box1".into()),
+        interfaces: &OriginalsMachine,
+        application: &[],
+    };
+    config::load(&Source::Inline(source.into()), &target).map(drop)
+}
+
+/// What the original rendered: the source itself where it changed nothing, none where it refused.
+fn rendered(corpus: &Path, verdict: &Verdict, source: &str) -> Option<String> {
+    match verdict.rendered.as_str() {
+        "(same as source)" => Some(source.to_owned()),
+        "" => None,
+        file => Some(read(&corpus.join(file))),
+    }
+}
+
+fn manifest(line: &str) -> (String, (String, String)) {
+    let fields: Vec<&str> = line.split('\t').collect();
+    (fields[0].into(), (fields[1].into(), fields[4].into()))
+}
+
+fn verdict(line: &str) -> Option<Verdict> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [id, version, environment, status, rendered, ..] = fields[..] else {
+        panic!("{line}")
+    };
+    (version == ORIGINAL).then(|| Verdict {
+        id: id.into(),
+        environment: environment.into(),
+        status: status.into(),
+        rendered: rendered.into(),
+    })
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
