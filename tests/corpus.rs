@@ -43,7 +43,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("440", "CFG-20: an empty address"),
     ("442", "CFG-20: an empty address"),
     ("443", "CFG-20: an empty address"),
-    ("108", "etcd is not there yet"),
 ];
 
 /// The interfaces the original ran with.

@@ -1,5 +1,6 @@
 //! The configuration of this process: its source, compiled for this machine as it is now.
 
+use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
 use crate::config::{self, Compiled, Source, Target};
 use crate::ports::{Interfaces, Settings};
@@ -31,7 +32,12 @@ impl<I: Interfaces> MachineSettings<I> {
             interfaces: &self.interfaces,
             application: &self.application,
         };
-        config::load(&self.source, &target)
+        let compiled = config::load(&self.source, &target)?;
+        // A catalogue that can never be reached as described is refused before anything starts.
+        let opened = discovery::open(&compiled.plan.catalogue);
+        opened
+            .map(|_| compiled)
+            .map_err(|error| format!("{}: {error}", self.source))
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Plan {
 pub enum Catalogue {
     /// A Consul agent.
     Consul(Consul),
+    /// An etcd cluster, spoken to through its v3 API.
+    Etcd(Etcd),
     /// A folder on this host that several shims share (design: the embedded catalogue).
     Directory {
         /// The folder's path.
@@ -58,7 +60,60 @@ pub struct Consul {
     /// Whether the agent is spoken to over TLS.
     pub scheme: Scheme,
     /// The ACL token sent with every request.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
+    /// What counts when the scheme is [`Scheme::Https`].
+    pub tls: Tls,
+}
+
+/// How to reach an etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Etcd {
+    /// The members' client URLs, each with its scheme; at least one.
+    pub endpoints: Vec<String>,
+    /// What every key begins with: a leading slash, none at the end, no empty part.
+    pub prefix: String,
+    /// Whom to log in as, with which password.
+    pub login: Option<(String, Secret)>,
+    /// What counts for endpoints whose scheme is https.
+    pub tls: Tls,
+}
+
+/// Whom to trust, and how to prove who we are. All files are PEM.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tls {
+    /// A file of certificates of authorities; without it and [`Self::ca_path`], those of the system count.
+    pub ca_file: Option<String>,
+    /// A folder of such files.
+    pub ca_path: Option<String>,
+    /// Our own certificate and its key.
+    pub client: Option<(String, String)>,
+    /// The name the server's certificate must be for, if it is not the host's.
+    pub server_name: Option<String>,
+    /// Whether the server's certificate is checked at all.
+    pub verify: bool,
+}
+
+/// The system's authorities, no certificate of our own, and everything checked.
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            ca_path: None,
+            client: None,
+            server_name: None,
+            verify: true,
+        }
+    }
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// How a request travels.

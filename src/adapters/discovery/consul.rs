@@ -7,6 +7,7 @@
 //! Never waits for a change without a cursor, and never trusts one that Consul has gone back behind: after a
 //! restart of the server an old index would only wait out its time.
 
+use super::tls;
 use crate::cause;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
@@ -36,7 +37,7 @@ impl Consul {
     /// # Errors
     /// The address is no address, or the token cannot be sent in a header.
     pub fn new(settings: &plan::Consul) -> Result<Self, CatalogueError> {
-        let base = base(settings).map_err(|error| {
+        let mut base = base(settings).map_err(|error| {
             CatalogueError(format!(
                 "'{}' is not an address of Consul: {error}",
                 settings.address
@@ -50,13 +51,14 @@ impl Consul {
         if let Some(socket) = settings.address.split_once("unix://").map(|(_, path)| path) {
             client = client.unix_socket(socket);
         }
-        if settings.scheme == Scheme::Http {
-            // Without TLS no certificate of the system is needed, and there may be none.
-            client = client.tls_certs_only([]);
-        }
         if base.host_str().is_some_and(is_loopback) {
             client = client.no_proxy();
         }
+        client = match settings.scheme {
+            // Without TLS no certificate of the system is needed, and there may be none.
+            Scheme::Http => client.tls_certs_only([]),
+            Scheme::Https => tls::secure(client, &settings.tls, &mut base)?,
+        };
         let client = client.build().map_err(|error| failure(&error))?;
         Ok(Self { base, client })
     }
@@ -157,7 +159,7 @@ fn base(settings: &plan::Consul) -> Result<Url, String> {
 fn headers(settings: &plan::Consul) -> Result<HeaderMap, CatalogueError> {
     let mut headers = HeaderMap::new();
     if let Some(token) = &settings.token {
-        let mut value = HeaderValue::from_str(token)
+        let mut value = HeaderValue::from_str(&token.0)
             .map_err(|_| CatalogueError("the Consul token has characters that no header can carry".into()))?;
         value.set_sensitive(true);
         headers.insert("X-Consul-Token", value);
@@ -322,6 +324,7 @@ impl From<HealthEntry> for Instance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::plan::Tls;
     use std::net::IpAddr;
 
     fn settings(address: &str) -> plan::Consul {
@@ -329,6 +332,7 @@ mod tests {
             address: address.into(),
             scheme: Scheme::Http,
             token: None,
+            tls: Tls::default(),
         }
     }
 

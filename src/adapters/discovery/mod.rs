@@ -5,6 +5,7 @@
 
 pub mod consul;
 pub mod directory;
+mod tls;
 
 use crate::adapters::inbox::Postbox;
 use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueError> {
     Ok(match catalogue {
         plan::Catalogue::Consul(consul) => Rc::new(Consul::new(consul)?),
+        plan::Catalogue::Etcd(_) => return Err(CatalogueError("etcd is not supported yet".into())),
         plan::Catalogue::Directory { path } => Rc::new(Directory::new(path)),
     })
 }

@@ -1,15 +1,16 @@
-//! Where services are registered: `consul` or `directory`, exactly one (behaviour-v2.md 2.1, 2.3).
+//! Where services are registered: `consul`, `etcd` or `directory`, exactly one (behaviour-v2.md 2.1, 2.3, 6.1).
 
-use super::section::{Section, string};
+use super::section::{Section, boolean, string, strings};
 use crate::config::Target;
 use crate::config::json::{Kind, Node};
 use crate::config::problem::Problems;
-use domain::plan::{Catalogue, Consul, Scheme};
+use domain::plan::{Catalogue, Consul, Etcd, Scheme, Secret, Tls};
 
 /// The message when there is none.
 pub const NONE: &str = "No discovery backend defined";
 const SEVERAL: &str = "More than one discovery backend defined";
-const ALLOWED: &str = "one of consul, directory";
+const ALLOWED: &str = "one of consul, etcd, directory";
+const DEFAULT_PREFIX: &str = "/containerpilot";
 
 /// Reads the one catalogue of the document.
 pub fn read(
@@ -18,38 +19,39 @@ pub fn read(
     target: &Target<'_>,
     problems: &mut Problems,
 ) -> Option<Catalogue> {
-    let consul = section.take("consul");
-    let directory = section.take("directory");
-    let etcd = section.take("etcd");
-    if let Some(node) = &etcd {
-        problems.add(node, "etcd is not supported yet");
+    let given = ["consul", "etcd", "directory"].map(|key| section.take(key));
+    let mut there = given.iter().flatten();
+    let (first, second) = (there.next(), there.next());
+    if let Some(second) = second {
+        problems.add(second, format!("{SEVERAL}, allowed is {ALLOWED}"));
     }
-    match (consul, directory) {
-        (Some(node), None) => self::consul(&node, target, problems),
-        (None, Some(node)) => self::directory(&node, problems),
-        (Some(_), Some(node)) => {
-            problems.add(&node, format!("{SEVERAL}, allowed is {ALLOWED}"));
-            None
-        }
-        (None, None) => {
-            if etcd.is_none() {
-                problems.add(root, format!("{NONE}, needed is {ALLOWED}"));
-            }
-            None
-        }
+    if first.is_none() {
+        problems.add(root, format!("{NONE}, needed is {ALLOWED}"));
+    }
+    match given {
+        _ if second.is_some() => None,
+        [Some(node), _, _] => consul(&node, target, problems).map(Catalogue::Consul),
+        [_, Some(node), _] => etcd(&node, problems).map(Catalogue::Etcd),
+        [_, _, node] => directory(&node?, problems),
     }
 }
 
-fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option<Catalogue> {
-    let variable = |name| {
-        target
-            .variables
-            .get(name)
-            .filter(|value| !value.is_empty())
-            .cloned()
-    };
-    let (address, scheme, token) = match node.kind() {
-        Kind::String => (node.string()?, None, None),
+/// What an object says of Consul, before the environment is asked.
+#[derive(Default)]
+struct Written {
+    address: String,
+    scheme: Option<Scheme>,
+    token: Option<String>,
+    tls: Tls,
+}
+
+fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option<Consul> {
+    let written = match node.kind() {
+        Kind::String => Written {
+            address: node.string()?,
+            scheme: Some(Scheme::Http),
+            ..Written::default()
+        },
         Kind::Object => consul_object(node, problems)?,
         _ => {
             problems.wrong(
@@ -60,40 +62,93 @@ fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opti
             return None;
         }
     };
-    let (address, scheme) = with_scheme(&address, scheme);
+    let environment = Environment(target);
+    let otherwise = written.scheme.or(environment.scheme()).unwrap_or(Scheme::Http);
+    let (address, scheme) = with_scheme(&written.address, otherwise);
     if address.is_empty() {
         problems.wrong(node, NONE, "the address of Consul, host:port");
         return None;
     }
-    let token = variable("CONSUL_HTTP_TOKEN").or(token.filter(|token| !token.is_empty()));
-    Some(Catalogue::Consul(Consul {
+    let token = environment
+        .text("CONSUL_HTTP_TOKEN")
+        .or(written.token)
+        .map(Secret);
+    let tls = environment.tls(written.tls);
+    Some(Consul {
         address,
         scheme,
         token,
-    }))
+        tls,
+    })
 }
 
-type ConsulObject = (String, Option<Scheme>, Option<String>);
+/// The variables of Consul's own tools, which win over the file (behaviour-v2.md 2.3).
+struct Environment<'t>(&'t Target<'t>);
 
-fn consul_object(node: &Node<'_>, problems: &mut Problems) -> Option<ConsulObject> {
+impl Environment<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        self.0
+            .variables
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .cloned()
+    }
+
+    fn boolean(&self, name: &str) -> Option<bool> {
+        match self.text(name)?.to_ascii_lowercase().as_str() {
+            "1" | "t" | "true" => Some(true),
+            "0" | "f" | "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn scheme(&self) -> Option<Scheme> {
+        self.boolean("CONSUL_HTTP_SSL")
+            .map(|ssl| if ssl { Scheme::Https } else { Scheme::Http })
+    }
+
+    fn tls(&self, written: Tls) -> Tls {
+        let client = self
+            .text("CONSUL_CLIENT_CERT")
+            .zip(self.text("CONSUL_CLIENT_KEY"));
+        Tls {
+            ca_file: self.text("CONSUL_CACERT").or(written.ca_file),
+            ca_path: self.text("CONSUL_CAPATH").or(written.ca_path),
+            client: client.or(written.client),
+            server_name: self.text("CONSUL_TLS_SERVER_NAME").or(written.server_name),
+            verify: self.boolean("CONSUL_HTTP_SSL_VERIFY").unwrap_or(written.verify),
+        }
+    }
+}
+
+fn consul_object(node: &Node<'_>, problems: &mut Problems) -> Option<Written> {
     let mut section = Section::open(node, "an object", problems)?;
-    let mut text = |key| {
-        section
-            .take(key)
-            .and_then(|node| Some((string(&node, problems)?, node)))
-    };
-    let (address, scheme, token) = (text("address"), text("scheme"), text("token"));
-    let scheme = scheme.and_then(|(text, node)| scheme_named(&text, &node, problems));
-    section.close(problems);
-    Some((
-        address.map(|(text, _)| text).unwrap_or_default(),
+    let scheme = section
+        .take("scheme")
+        .and_then(|node| scheme_named(&node, problems));
+    let written = Written {
+        address: text(&mut section, "address", problems).unwrap_or_default(),
         scheme,
-        token.map(|(text, _)| text),
-    ))
+        token: text(&mut section, "token", problems),
+        tls: section
+            .take("tls")
+            .map(|node| tls(&node, problems))
+            .unwrap_or_default(),
+    };
+    section.close(problems);
+    Some(written)
 }
 
-fn scheme_named(text: &str, node: &Node<'_>, problems: &mut Problems) -> Option<Scheme> {
-    match text {
+/// The member of that name if it is a text that is not empty.
+fn text(section: &mut Section<'_>, key: &'static str, problems: &mut Problems) -> Option<String> {
+    section
+        .take(key)
+        .and_then(|node| string(&node, problems))
+        .filter(|text| !text.is_empty())
+}
+
+fn scheme_named(node: &Node<'_>, problems: &mut Problems) -> Option<Scheme> {
+    match string(node, problems)?.as_str() {
         "http" => Some(Scheme::Http),
         "https" => Some(Scheme::Https),
         "" => None,
@@ -104,13 +159,85 @@ fn scheme_named(text: &str, node: &Node<'_>, problems: &mut Problems) -> Option<
     }
 }
 
+/// The keys of ContainerPilot 3; certificates are checked unless `verify` is false (design section 6).
+fn tls(node: &Node<'_>, problems: &mut Problems) -> Tls {
+    let Some(mut section) = Section::open(node, "an object", problems) else {
+        return Tls::default();
+    };
+    let keys = ["cafile", "capath", "clientcert", "clientkey", "servername"];
+    let [ca_file, ca_path, certificate, key, server_name] = keys.map(|key| text(&mut section, key, problems));
+    let verify = section.take("verify").and_then(|node| boolean(&node, problems));
+    section.close(problems);
+    if certificate.is_some() != key.is_some() {
+        problems.add(node, "`clientcert` and `clientkey` are needed together");
+    }
+    Tls {
+        ca_file,
+        ca_path,
+        client: certificate.zip(key),
+        server_name,
+        verify: verify.unwrap_or(true),
+    }
+}
+
 /// The scheme may stand before the address; facts in behaviour-v2.md 2.3.
-fn with_scheme(address: &str, scheme: Option<Scheme>) -> (String, Scheme) {
+fn with_scheme(address: &str, otherwise: Scheme) -> (String, Scheme) {
     if let Some(rest) = address.strip_prefix("https://") {
         return (rest.into(), Scheme::Https);
     }
     let rest = address.strip_prefix("http://").unwrap_or(address);
-    (rest.into(), scheme.unwrap_or(Scheme::Http))
+    (rest.into(), otherwise)
+}
+
+/// `endpoints` and `prefix` as in the original, and a login and TLS beyond it.
+fn etcd(node: &Node<'_>, problems: &mut Problems) -> Option<Etcd> {
+    let mut section = Section::open(node, "an object with `endpoints`", problems)?;
+    let endpoints = section.take("endpoints").map(|node| endpoints(&node, problems));
+    let prefix = text(&mut section, "prefix", problems);
+    let user = text(&mut section, "username", problems);
+    let password = text(&mut section, "password", problems).map(Secret);
+    let tls = section
+        .take("tls")
+        .map(|node| tls(&node, problems))
+        .unwrap_or_default();
+    section.close(problems);
+    if user.is_some() != password.is_some() {
+        problems.add(node, "`username` and `password` are needed together");
+    }
+    let endpoints = endpoints.unwrap_or_default();
+    if endpoints.is_empty() {
+        problems.add(
+            node,
+            "Must provide etcd endpoints, allowed is a string or an array of URLs",
+        );
+    }
+    let prefix = normal(prefix.as_deref().unwrap_or(DEFAULT_PREFIX));
+    Some(Etcd {
+        endpoints,
+        prefix,
+        login: user.zip(password),
+        tls,
+    })
+}
+
+fn endpoints(node: &Node<'_>, problems: &mut Problems) -> Vec<String> {
+    let written = strings(node, problems);
+    for (place, text) in &written {
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            problems.wrong(
+                place,
+                "an endpoint without a scheme",
+                "a URL such as http://etcd:2379",
+            );
+        }
+    }
+    written.into_iter().map(|(_, text)| text).collect()
+}
+
+/// A leading slash, and no empty parts.
+fn normal(prefix: &str) -> String {
+    let parts = prefix.split('/').filter(|part| !part.is_empty());
+    parts.map(|part| format!("/{part}")).collect()
 }
 
 /// A path, or an object with one.
@@ -118,13 +245,12 @@ fn directory(node: &Node<'_>, problems: &mut Problems) -> Option<Catalogue> {
     let path = match node.kind() {
         Kind::Object => {
             let mut section = Section::open(node, "an object", problems)?;
-            let path = section.take("path");
+            let path = text(&mut section, "path", problems);
             section.close(problems);
-            path.and_then(|node| string(&node, problems))
+            path
         }
-        _ => string(node, problems),
+        _ => string(node, problems).filter(|path| !path.is_empty()),
     };
-    let path = path.filter(|path| !path.is_empty());
     if path.is_none() {
         problems.wrong(
             node,
@@ -160,7 +286,18 @@ mod tests {
             ("", "", Scheme::Http),
         ];
         for (value, address, scheme) in table {
-            assert_eq!(with_scheme(value, None), (address.to_owned(), scheme), "{value}");
+            assert_eq!(
+                with_scheme(value, Scheme::Http),
+                (address.to_owned(), scheme),
+                "{value}"
+            );
         }
+    }
+
+    #[test]
+    fn a_prefix_has_a_leading_slash_and_no_empty_parts() {
+        assert_eq!(normal("containerpilot"), "/containerpilot");
+        assert_eq!(normal("//a//b/"), "/a/b");
+        assert_eq!(normal("/"), "");
     }
 }

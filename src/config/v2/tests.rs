@@ -4,7 +4,9 @@ use super::*;
 use crate::config::{Source, load};
 use crate::ports::MockInterfaces;
 use domain::address::InterfaceAddress;
-use domain::plan::{Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Trigger};
+use domain::plan::{
+    Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, Tls, Trigger,
+};
 
 fn interfaces() -> MockInterfaces {
     let mut interfaces = MockInterfaces::new();
@@ -282,7 +284,8 @@ fn consul_is_an_address_or_an_object_and_the_token_of_the_environment_wins() {
         Catalogue::Consul(Consul {
             address: "consul:8500".into(),
             scheme,
-            token: token.map(Into::into),
+            token: token.map(|token| Secret(token.into())),
+            tls: Tls::default(),
         })
     };
     let token = [("CONSUL_HTTP_TOKEN", "env")];
@@ -542,4 +545,111 @@ fn telemetry_is_checked_and_warned_of_as_not_served() {
     ] {
         assert!(report.contains(sentence), "{sentence} in\n{report}");
     }
+}
+
+#[test]
+fn tls_of_consul_is_read_and_the_environment_wins() {
+    let tls = |members: &str, variables: &[(&str, &str)]| {
+        let text = format!("{{\"consul\": {{\"address\": \"c:1\", {members}}}}}");
+        match compiled_with(&text, variables, &[]).unwrap().plan.catalogue {
+            Catalogue::Consul(consul) => (consul.scheme, consul.tls),
+            other => panic!("{other:?}"),
+        }
+    };
+    let written = r#""scheme": "https", "tls": {"cafile": "a", "capath": "b", "clientcert": "c", "clientkey": "d", "servername": "e", "verify": false}"#;
+    let read = Tls {
+        ca_file: Some("a".into()),
+        ca_path: Some("b".into()),
+        client: Some(("c".into(), "d".into())),
+        server_name: Some("e".into()),
+        verify: false,
+    };
+    assert_eq!(tls(written, &[]), (Scheme::Https, read));
+    let variables = [
+        ("CONSUL_CACERT", "A"),
+        ("CONSUL_CAPATH", "B"),
+        ("CONSUL_CLIENT_CERT", "C"),
+        ("CONSUL_CLIENT_KEY", "D"),
+        ("CONSUL_TLS_SERVER_NAME", "E"),
+        ("CONSUL_HTTP_SSL_VERIFY", "true"),
+        ("CONSUL_HTTP_SSL", "true"),
+    ];
+    let environment = Tls {
+        ca_file: Some("A".into()),
+        ca_path: Some("B".into()),
+        client: Some(("C".into(), "D".into())),
+        server_name: Some("E".into()),
+        verify: true,
+    };
+    assert_eq!(tls(written, &variables), (Scheme::Https, environment));
+    assert_eq!(
+        tls("\"token\": \"\"", &variables).0,
+        Scheme::Https,
+        "where the file has no scheme"
+    );
+    assert_eq!(tls("\"scheme\": \"http\"", &variables).0, Scheme::Http);
+    assert!(
+        tls("\"token\": \"\"", &[]).1.verify,
+        "certificates are checked unless told otherwise"
+    );
+    let half = compiled_with(
+        "{\"consul\": {\"address\": \"c:1\", \"tls\": {\"clientcert\": \"c\"}}}",
+        &[],
+        &[],
+    );
+    assert!(
+        half.unwrap_err()
+            .contains("consul.tls: `clientcert` and `clientkey` are needed together")
+    );
+}
+
+#[test]
+fn etcd_has_endpoints_as_a_string_or_an_array_and_a_prefix() {
+    let etcd = |text: &str| match compiled_with(text, &[], &[]).map(|compiled| compiled.plan.catalogue) {
+        Ok(Catalogue::Etcd(etcd)) => Ok((etcd.endpoints.join(","), etcd.prefix, etcd.login)),
+        Ok(other) => panic!("{other:?}"),
+        Err(report) => Err(report),
+    };
+    let one = ("http://etcd:4001".to_owned(), "/containerpilot".to_owned(), None);
+    assert_eq!(
+        etcd(r#"{"etcd": {"endpoints": ["http://etcd:4001"]}}"#),
+        Ok(one.clone())
+    );
+    assert_eq!(etcd(r#"{"etcd": {"endpoints": "http://etcd:4001"}}"#), Ok(one));
+    let login = Some(("u".to_owned(), Secret("p".into())));
+    let full = r#"{"etcd": {"endpoints": ["http://a:1", "https://b:2"], "prefix": "x//y/", "username": "u", "password": "p"}}"#;
+    assert_eq!(
+        etcd(full),
+        Ok(("http://a:1,https://b:2".to_owned(), "/x/y".to_owned(), login))
+    );
+    for (bad, sentence) in [
+        (r#"{"etcd": {}}"#, "Must provide etcd endpoints"),
+        (r#"{"etcd": {"endpoints": []}}"#, "Must provide etcd endpoints"),
+        (
+            r#"{"etcd": {"endpoints": [5]}}"#,
+            "etcd.endpoints[0]: not a string",
+        ),
+        (
+            r#"{"etcd": {"endpoints": "etcd:4001"}}"#,
+            "an endpoint without a scheme",
+        ),
+        (r#"{"etcd": "http://etcd:4001"}"#, "an object with `endpoints`"),
+        (
+            r#"{"etcd": {"endpoints": "http://a:1", "username": "u"}}"#,
+            "are needed together",
+        ),
+        (
+            r#"{"etcd": {"endpoints": "http://a:1"}, "consul": "c:1"}"#,
+            "More than one discovery backend defined",
+        ),
+    ] {
+        let report = etcd(bad).unwrap_err();
+        assert!(report.contains(sentence), "{bad}: {report}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let text = r#"{"etcd": {"endpoints": "http://a:1", "username": "u", "password": "hidden"}}"#;
+    assert!(!format!("{:?}", compiled(text)).contains("hidden"));
 }
