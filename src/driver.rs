@@ -230,7 +230,7 @@ mod tests {
         let load = mocks.settings.expect_load().times(1).in_sequence(&mut order);
         load.return_once(|| Loaded::Plan {
             plan: loaded.into(),
-            warnings: vec![],
+            remarks: vec![],
         });
         let connect = mocks.discovery.expect_connect().times(1).in_sequence(&mut order);
         connect

@@ -125,13 +125,13 @@ async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8,
         interfaces,
         application,
     };
-    let compiled = settings.compile()?;
+    let (plan, remarks) = settings.compile()?;
     let mut console = Console::open().map_err(refused("the log cannot be opened"))?;
     console.install();
     console.attend();
-    console.configure(compiled.plan.logging);
-    for warning in compiled.warnings {
-        console.tell(&Notice::Advice(warning));
+    console.configure(plan.logging);
+    for remark in remarks {
+        console.tell(&remark);
     }
     if let Err(error) = processes::adopt_orphans() {
         let sentence = format!("orphans of the application will not be reaped: {error}");
@@ -149,7 +149,7 @@ async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8,
         console: &mut console,
     };
     let seed = RandomState::new().hash_one(process::id());
-    let code = driver::run(Shim::new(compiled.plan, seed), &mut world).await;
+    let code = driver::run(Shim::new(plan, seed), &mut world).await;
     children.finish_output().await;
     console.flush(LAST_WORDS);
     Ok(code)

@@ -6,6 +6,7 @@ use crate::config::{self, Compiled, Source, Target};
 use crate::ports::{Interfaces, Settings};
 use domain::event::Loaded;
 use domain::plan::Word;
+use domain::{Notice, Plan};
 
 /// Where this process' configuration comes from, and what it is compiled for.
 pub struct MachineSettings<I> {
@@ -20,11 +21,11 @@ pub struct MachineSettings<I> {
 }
 
 impl<I: Interfaces> MachineSettings<I> {
-    /// Reads and compiles the configuration.
+    /// Reads and compiles the configuration: the plan, and what operators are told about it.
     ///
     /// # Errors
     /// A report for the operator.
-    pub fn compile(&self) -> Result<Compiled, String> {
+    pub fn compile(&self) -> Result<(Plan, Vec<Notice>), String> {
         let hostname = nix::unistd::gethostname().ok();
         let target = Target {
             variables: self.environment.variables(),
@@ -35,18 +36,26 @@ impl<I: Interfaces> MachineSettings<I> {
         let compiled = config::load(&self.source, &target)?;
         // A catalogue that can never be reached as described is refused before anything starts.
         let opened = discovery::open(&compiled.plan.catalogue);
-        opened
-            .map(|_| compiled)
-            .map_err(|error| format!("{}: {error}", self.source))
+        opened.map_err(|error| format!("{}: {error}", self.source))?;
+        let Compiled {
+            plan,
+            warnings,
+            shown,
+        } = compiled;
+        let remarks = warnings
+            .into_iter()
+            .map(Notice::Advice)
+            .chain([Notice::LoadedConfiguration(shown)]);
+        Ok((plan, remarks.collect()))
     }
 }
 
 impl<I: Interfaces> Settings for MachineSettings<I> {
     fn load(&mut self) -> Loaded {
         match self.compile() {
-            Ok(Compiled { plan, warnings }) => Loaded::Plan {
+            Ok((plan, remarks)) => Loaded::Plan {
                 plan: Box::new(plan),
-                warnings,
+                remarks,
             },
             Err(report) => Loaded::Refused(report),
         }

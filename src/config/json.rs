@@ -4,6 +4,7 @@
 //! The parsing is `serde_json`'s; this only keeps positions and words errors as operators know them.
 
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use std::fmt;
@@ -50,13 +51,37 @@ impl<'a> Document<'a> {
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let root: &RawValue = serde_json::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
         // Raw text is only scanned; this looks into strings and numbers too.
-        serde_json::from_str::<serde_json::Value>(text).map_err(|error| SyntaxError::new(text, &error))?;
+        serde_json::from_str::<Value>(text).map_err(|error| SyntaxError::new(text, &error))?;
         Ok(Self { text, root })
+    }
+
+    /// The whole on one line, with `***` for what is secret by its key's name.
+    pub fn shown(&self) -> String {
+        let mut value: Value = serde_json::from_str(self.text).unwrap_or_default();
+        hide_secrets(&mut value);
+        value.to_string()
     }
 
     /// The outermost value.
     pub fn root(&self) -> Node<'a> {
         Node::new(self.text, self.root, String::new())
+    }
+}
+
+fn hide_secrets(value: &mut Value) {
+    const SECRET: [&str; 3] = ["token", "password", "secret"];
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                let key = key.to_lowercase();
+                match SECRET.iter().any(|word| key.contains(word)) {
+                    true => *value = "***".into(),
+                    false => hide_secrets(value),
+                }
+            }
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(hide_secrets),
+        _ => {}
     }
 }
 
@@ -326,6 +351,16 @@ mod tests {
         assert_eq!(
             (name.path.as_str(), name.line, name.kind()),
             ("services[1].name", 5, Kind::Number)
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let text = r#"{"consul": {"address": "c:1", "token": "hidden"}, "list": [{"Password": ["hidden"]}]}"#;
+        let shown = Document::parse(text).unwrap().shown();
+        assert_eq!(
+            shown,
+            r#"{"consul":{"address":"c:1","token":"***"},"list":[{"Password":"***"}]}"#
         );
     }
 

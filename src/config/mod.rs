@@ -37,6 +37,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// Sentences about things that are accepted but look like mistakes.
     pub warnings: Vec<String>,
+    /// The configuration as JSON on one line, without its secrets (LG-5).
+    pub shown: String,
 }
 
 /// Reads a configuration and compiles it.

@@ -199,8 +199,8 @@ pub enum Loaded {
     Plan {
         /// What it says.
         plan: Box<Plan>,
-        /// What the operator should know about it.
-        warnings: Vec<String>,
+        /// What operators are told about it.
+        remarks: Vec<Notice>,
     },
     /// It is not: everything that is wrong with it.
     Refused(String),

@@ -16,6 +16,8 @@ use core::fmt;
 pub enum Notice {
     /// A sentence about a configuration that is accepted.
     Advice(String),
+    /// The configuration as it was understood, without its secrets (LG-5).
+    LoadedConfiguration(String),
     /// SIGHUP was taken.
     Reloading,
     /// The new configuration is in force.
@@ -125,9 +127,11 @@ impl Notice {
             {
                 Level::Debug
             }
-            Self::Started(..) | Self::Stopped(..) | Self::SignalForwarded(_) | Self::Changed { .. } => {
-                Level::Debug
-            }
+            Self::LoadedConfiguration(_)
+            | Self::Started(..)
+            | Self::Stopped(..)
+            | Self::SignalForwarded(_)
+            | Self::Changed { .. } => Level::Debug,
             Self::Ended(role, ending) => ended_level(role, ending),
             Self::Advice(_)
             | Self::StillRegistered(_)
@@ -183,6 +187,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Advice(sentence) => f.write_str(sentence),
+            Self::LoadedConfiguration(json) => write!(f, "Loaded config: {json}"),
             Self::Reloading => f.write_str("Reloading configuration."),
             Self::Reloaded => f.write_str("Configuration reloaded."),
             Self::ReloadRefused(report) => write!(f, "Error initializing config: {report}"),

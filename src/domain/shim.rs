@@ -161,7 +161,7 @@ impl Shim {
             return;
         }
         match loaded {
-            Loaded::Plan { plan, warnings } => self.receive(now, *plan, warnings),
+            Loaded::Plan { plan, remarks } => self.receive(now, *plan, remarks),
             Loaded::Refused(report) => self.out.tell(Notice::ReloadRefused(report)),
         }
     }

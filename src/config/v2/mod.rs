@@ -33,6 +33,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>) -> Result<Compiled,
         Some(plan) if problems.is_empty() => Ok(Compiled {
             plan,
             warnings: problems.warnings,
+            shown: document.shown(),
         }),
         _ => Err(problems),
     }

@@ -16,7 +16,7 @@ use crate::lifecycle::Phase;
 use crate::notice::Notice;
 use crate::plan::{Backend, Plan, Service, Trigger};
 use crate::time::{Duration, Instant};
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 /// How long a new plan waits for the old rooms to become empty.
@@ -36,9 +36,9 @@ impl Shim {
     }
 
     /// A good plan came. Before the application runs it simply replaces the one that waits (LC-2).
-    pub(super) fn receive(&mut self, now: Instant, plan: Plan, warnings: Vec<String>) {
-        for warning in warnings {
-            self.out.tell(Notice::Advice(warning));
+    pub(super) fn receive(&mut self, now: Instant, plan: Plan, remarks: Vec<Notice>) {
+        for remark in remarks {
+            self.out.tell(remark);
         }
         if self.lifecycle.phase() == Phase::PreStarting {
             return self.follow(plan);

@@ -120,7 +120,7 @@ impl Stage {
             ticket,
             Loaded::Plan {
                 plan: plan.into(),
-                warnings: vec!["hm".into()],
+                remarks: vec![Notice::Advice("hm".into())],
             },
         ))
     }
@@ -874,7 +874,7 @@ fn only_the_newest_of_several_reloads_counts() {
     let newest = stage.loads.pop().unwrap();
     let stale = Loaded::Plan {
         plan: bare().into(),
-        warnings: vec![],
+        remarks: vec![],
     };
     assert_eq!(stage.loads(bare()), [""; 0], "nobody waits for the first");
     assert!(
