@@ -106,12 +106,11 @@ impl Hung {
         Ring::Files(files)
     }
 
-    /// Whether a single file is not all that the event is about.
+    /// Whether a single file is not all that the event is about. A watch whose folder was deleted is "ignored".
     fn upsets(&self, event: &InotifyEvent) -> bool {
         let upsetting = AddWatchFlags::IN_Q_OVERFLOW
             | AddWatchFlags::IN_IGNORED
             | AddWatchFlags::IN_UNMOUNT
-            | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF;
         let arrived = self.awaited.is_some() && event.name == self.awaited;
         arrived || event.mask.intersects(upsetting)
@@ -154,7 +153,7 @@ impl Notifier {
         } else {
             come | AddWatchFlags::IN_CREATE
         };
-        let end = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;
+        let end = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;
         self.0.add_watch(here, interest | end).map(drop)
     }
 }

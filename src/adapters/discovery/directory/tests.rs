@@ -147,7 +147,9 @@ fn what_is_not_an_entry_is_skipped() {
     fs::write(folder.join("README"), b"\xff\xfe").unwrap();
     fs::write(folder.join("huge.json"), vec![b' '; 1 << 20]).unwrap();
     fs::create_dir(folder.join("folder.json")).unwrap();
-    symlink(folder.join("app-1.json"), folder.join("link.json")).unwrap();
+    directory.write(&instance(9)).unwrap();
+    fs::rename(folder.join("app-9.json"), directory.path.join("elsewhere")).unwrap();
+    symlink("../elsewhere", folder.join("app-9.json")).unwrap();
     nix::unistd::mkfifo(&folder.join("pipe.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let socket = std::os::unix::net::UnixListener::bind(folder.join("socket.json")).unwrap();
     assert_eq!(ports(&directory), [1]);
@@ -362,6 +364,18 @@ fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
 }
 
 #[test]
+fn a_reader_is_told_that_the_folder_was_moved_away() {
+    run(async {
+        let (home, directory) = home();
+        let directory = Rc::new(directory);
+        directory.write(&instance(1)).unwrap();
+        let asked = waiting(&directory).await;
+        fs::rename(directory.folder("app"), home.path().join("away")).unwrap();
+        assert_eq!(told(asked).await, NOBODY);
+    });
+}
+
+#[test]
 fn a_relative_path_is_watched_too() {
     run(async {
         let hung = Bell::hang(Path::new("a-folder-that-is-not-there/app"));
@@ -469,21 +483,25 @@ fn a_reader_never_misses_the_last_of_many_changes_by_another_thread() {
     });
 }
 
+/// So many that the kernel lists them in several parts, in memory, where a replaced file moves within the list.
 #[test]
 fn an_entry_that_is_renewed_all_the_time_is_in_every_listing() {
     run(async {
-        let (_home, directory) = home();
-        for number in 1..=100 {
+        const MANY: u16 = 2000;
+        let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempdir()).unwrap();
+        let directory = Directory::new(home.path());
+        let writer = Directory::new(home.path());
+        for number in 1..=MANY {
             directory.write(&instance(number)).unwrap();
         }
-        let writer = Directory::new(&directory.path);
         let busy = tokio::task::spawn_blocking(move || {
-            for number in (1..=100).cycle().take(3000) {
+            for number in (1..=MANY).cycle().take(20_000) {
                 writer.write(&instance(number)).unwrap();
             }
         });
         while !busy.is_finished() {
-            assert_eq!(ports(&directory).len(), 100);
+            let names = file::names(&directory.folder("app")).unwrap();
+            assert_eq!(names.len(), usize::from(MANY));
             tokio::task::yield_now().await;
         }
         busy.await.unwrap();
