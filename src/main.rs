@@ -103,8 +103,10 @@ fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
 fn start(source: Source, line: CommandLine) -> Result<u8, String> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, run(source, line.application))
+    let code = LocalSet::new().block_on(&runtime, run(source, line.application));
+    // A name that is still being looked up does not hold the end.
+    runtime.shutdown_background();
+    code
 }
 
 /// Puts the machine's adapters together and runs the shim to its end.

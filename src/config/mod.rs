@@ -47,8 +47,18 @@ pub struct Compiled {
 /// A report for the operator: everything that is wrong, a line each, with file, line and key.
 pub fn load(source: &Source, target: &Target<'_>) -> Result<Compiled, String> {
     let text = render(source, &target.variables)?;
-    let document = Document::parse(&text).map_err(|error| format!("{source}: {error}"))?;
+    let document = Document::parse(&text).map_err(|error| format!("{source}: {error}{}", hint(source)))?;
     v2::compile(&document, target).map_err(|problems| problems.report(source))
+}
+
+/// A path without its prefix is taken as the text itself (CFG-24).
+fn hint(source: &Source) -> String {
+    match source {
+        Source::Inline(text) if text.starts_with(['/', '.']) && !text.contains('\n') => {
+            format!("\nDid you mean file://{text}?")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Reads a configuration and renders its template; nothing else is checked.

@@ -268,7 +268,7 @@ impl Shim {
     }
 
     fn begin(&mut self, now: Instant) {
-        self.announce_plan();
+        self.announce_plan(true);
         self.run_hook(now, self.plan.pre_start.clone(), Input::PreStartPassed);
     }
 

@@ -653,3 +653,85 @@ fn no_secret_is_shown() {
     let text = r#"{"etcd": {"endpoints": "http://a:1", "username": "u", "password": "hidden"}}"#;
     assert!(!format!("{:?}", compiled(text)).contains("hidden"));
 }
+
+#[test]
+fn time_limits_are_at_least_a_millisecond_and_zero_is_none() {
+    let limit = |value: &str| {
+        let text = format!(
+            "{{\"consul\": \"c:1\", {}}}",
+            service_with(&format!("\"health\": \"a\", \"timeout\": {value}"))
+        );
+        compiled_with(&text, &[], &[])
+            .map(|compiled| compiled.plan.services[0].check.clone().unwrap().time_limit)
+    };
+    assert_eq!(limit("\"1s\""), Ok(Some(Duration::from_secs(1))));
+    assert_eq!(limit("\"10\""), Ok(Some(Duration::from_secs(10))));
+    assert_eq!(limit("5"), Ok(Some(Duration::from_secs(5))));
+    for none in ["\"\"", "\"0\"", "0", "null", "\"0s\""] {
+        assert_eq!(limit(none), Ok(None), "{none}");
+    }
+    for bad in ["\"-1s\"", "-1", "\"1us\""] {
+        assert!(
+            limit(bad).unwrap_err().contains("it cannot be less than 1ms"),
+            "{bad}"
+        );
+    }
+    assert!(
+        limit("\"xx\"")
+            .unwrap_err()
+            .contains("Could not parse `health` in service app: time: invalid duration xx")
+    );
+}
+
+#[test]
+fn telemetry_interfaces_may_be_a_string() {
+    for interfaces in ["\"lo\"", "[\"lo\"]"] {
+        let text = format!("{{\"consul\": \"c:1\", \"telemetry\": {{\"interfaces\": {interfaces}}}}}");
+        assert!(compiled_with(&text, &[], &[]).is_ok(), "{interfaces}");
+    }
+    assert!(report_of("\"telemetry\": {\"interfaces\": [\"xxxx\"]}").contains("None of the interface"));
+}
+
+#[test]
+fn a_section_that_is_null_is_absent() {
+    let plan = plan_of(
+        "\"logging\": null, \"services\": null, \"backends\": null, \"telemetry\": null, \"tasks\": null, \
+         \"coprocesses\": null, \"stopTimeout\": null, \"etcd\": null",
+    );
+    assert_eq!(plan, plan_of("\"preStart\": null"));
+    assert!(
+        compiled("{\"consul\": \"c:1\", \"telemetry\": null}")
+            .warnings
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_bare_path_is_json_with_a_hint() {
+    let report = compiled_with("/etc/cp.json", &[], &[])
+        .map(|compiled| compiled.plan)
+        .unwrap_err();
+    assert!(
+        report.contains("Parse error at line:col [1:1]: invalid character '/'"),
+        "{report}"
+    );
+    assert!(report.ends_with("Did you mean file:///etc/cp.json?"), "{report}");
+}
+
+#[test]
+fn a_host_without_a_name_cannot_have_services() {
+    let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
+    let target = Target {
+        variables: BTreeMap::new(),
+        hostname: None,
+        interfaces: &interfaces(),
+        application: &[],
+    };
+    let report = load(&Source::Inline(text), &target)
+        .map(|compiled| compiled.plan)
+        .unwrap_err();
+    assert!(
+        report.contains("services[0]: the host's name, which is part of the service's ID, cannot be read"),
+        "{report}"
+    );
+}

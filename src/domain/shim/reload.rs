@@ -41,7 +41,8 @@ impl Shim {
             self.out.tell(remark);
         }
         if self.lifecycle.phase() == Phase::PreStarting {
-            return self.follow(plan);
+            self.follow(plan);
+            return;
         }
         self.make_room(now, &plan);
         let deadline = self
@@ -68,8 +69,7 @@ impl Shim {
         let Some(Incoming { plan, .. }) = self.incoming.take() else {
             return;
         };
-        let other_catalogue = plan.catalogue != self.plan.catalogue;
-        self.follow(plan);
+        let other_catalogue = self.follow(plan);
         self.services.retain(|_, room| !room.is_closing());
         self.jobs.clear();
         self.open_services(now);
@@ -78,10 +78,13 @@ impl Shim {
         self.open_jobs(now);
     }
 
-    /// Tells the world what of the plan concerns it.
-    pub(super) fn announce_plan(&mut self) {
+    /// Tells the world what of the plan concerns it. A catalogue that stays is not opened anew: it may
+    /// remember what it did for us.
+    pub(super) fn announce_plan(&mut self, other_catalogue: bool) {
         self.out.push(Effect::Configure(self.plan.logging));
-        self.out.push(Effect::Connect(self.plan.catalogue.clone()));
+        if other_catalogue {
+            self.out.push(Effect::Connect(self.plan.catalogue.clone()));
+        }
         for service in &self.plan.services {
             let name = service.address_variable();
             let value = service.registration.address.to_string();
@@ -136,7 +139,9 @@ impl Shim {
         }
     }
 
-    fn follow(&mut self, plan: Plan) {
+    /// Puts the plan in force; says whether its catalogue is another.
+    fn follow(&mut self, plan: Plan) -> bool {
+        let other_catalogue = plan.catalogue != self.plan.catalogue;
         let application = self.plan.application.take();
         let pre_start = self.plan.pre_start.take();
         self.plan = Plan {
@@ -144,8 +149,9 @@ impl Shim {
             pre_start,
             ..plan
         };
-        self.announce_plan();
+        self.announce_plan(other_catalogue);
         self.out.tell(Notice::Reloaded);
+        other_catalogue
     }
 
     /// Sends away what the new plan does not have as it is.

@@ -741,6 +741,27 @@ fn another_catalogue_sends_every_service_away_before_it_is_used() {
 }
 
 #[test]
+fn a_catalogue_that_stays_is_not_opened_anew() {
+    let mut stage = Stage::running(bare());
+    stage.signal(Signal::Hangup);
+    let ticket = stage.loads.pop().unwrap();
+    let plan = Plan {
+        services: vec![service("new")],
+        ..bare()
+    };
+    let loaded = Loaded::Plan {
+        plan: plan.into(),
+        remarks: vec![],
+    };
+    let effects = stage.shim.step(stage.now, Event::Loaded(ticket, loaded));
+    assert!(effects.contains(&Effect::Tell(Notice::Reloaded)), "{effects:?}");
+    assert!(
+        !effects.iter().any(|effect| matches!(effect, Effect::Connect(_))),
+        "{effects:?}"
+    );
+}
+
+#[test]
 fn a_reload_starts_coprocesses_anew_once_the_old_ones_are_gone() {
     let mut stage = registered();
     stage.signal(Signal::Hangup);
