@@ -119,34 +119,16 @@ mod tests {
     }
 
     fn job(role: Role) -> Job {
-        Job {
-            role,
-            command: Command {
-                program: "true".into(),
-                arguments: vec![],
-            },
-            trigger: Trigger::Moment,
-            restarts: Restarts::NEVER,
-            time_limit: None,
-            output: Output::Inherit,
-            stop: Stop::AT_ONCE,
-        }
+        Job::new(role, Command::new("true", []), Trigger::Moment, Output::Inherit)
     }
 
     fn plan() -> Plan {
+        let catalogue = Catalogue::Directory {
+            path: "/run/containerpilot".into(),
+        };
         Plan {
-            catalogue: Catalogue::Directory {
-                path: "/run/containerpilot".into(),
-            },
-            logging: Logging::default(),
             application: Some(job(Role::Application)),
-            pre_start: None,
-            pre_stop: None,
-            post_stop: None,
-            stop_timeout: StopTimeout::default(),
-            services: vec![],
-            backends: vec![],
-            jobs: vec![],
+            ..Plan::new(catalogue)
         }
     }
 

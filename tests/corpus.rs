@@ -99,43 +99,70 @@ fn the_original_s_verdicts_and_renderings() {
         .filter_map(|line| verdict(line))
         .filter(|verdict| files[&verdict.id].0 != "v3");
 
-    let (mut same_verdicts, mut same_renderings, mut all, mut all_renderings) = (0, 0, 0, 0);
-    let mut failures = Vec::new();
-    let mut used = Vec::new();
+    let mut tally = Tally::default();
     for verdict in verdicts {
         let source = read(&corpus.join(&files[&verdict.id].1));
         let variables = &environments[&verdict.id][&verdict.environment];
-        let name = format!("{} in environment {}", verdict.id, verdict.environment);
-        all += 1;
-        let ours = load(&source, variables);
+        tally.compare_verdict(&verdict, &load(&source, variables));
+        if let Some(original) = rendered(&corpus, &verdict, &source) {
+            let ours = config::render(&Source::Inline(source), variables);
+            tally.compare_rendering(&verdict, &original, &ours);
+        }
+    }
+    let Tally {
+        verdicts: [same, all],
+        renderings: [alike, rendered],
+        ..
+    } = tally;
+    println!("corpus: {same} of {all} verdicts and {alike} of {rendered} renderings are those of {ORIGINAL}");
+    assert!(all > 600, "the corpus is whole: {all}");
+    assert_eq!(tally.failures, [""; 0], "{} differences", tally.failures.len());
+    for (id, row) in EXCEPTIONS {
+        assert!(
+            tally.exceptions.contains(&id.to_string()),
+            "{id} ({row}) is no exception any more"
+        );
+    }
+}
+
+/// What was compared: how many are the same, of how many.
+#[derive(Default)]
+struct Tally {
+    verdicts: [usize; 2],
+    renderings: [usize; 2],
+    exceptions: Vec<String>,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn compare_verdict(&mut self, verdict: &Verdict, ours: &Result<(), String>) {
+        self.verdicts[1] += 1;
         if ours.is_ok() == (verdict.status == "ok") {
-            same_verdicts += 1;
-        } else if let Some((id, _)) = EXCEPTIONS.iter().find(|(id, _)| *id == verdict.id) {
-            used.push(*id);
+            self.verdicts[0] += 1;
+        } else if EXCEPTIONS.iter().any(|(id, _)| *id == verdict.id) {
+            self.exceptions.push(verdict.id.clone());
         } else {
-            failures.push(format!(
-                "{name}: the original says {:?}, we say {ours:?}",
+            self.failures.push(format!(
+                "{verdict}: the original says {:?}, we say {ours:?}",
                 verdict.status
             ));
         }
-        let Some(original) = rendered(&corpus, &verdict, &source) else {
-            continue;
-        };
-        all_renderings += 1;
-        let ours = config::render(&Source::Inline(source), variables);
-        if ours.as_deref() == Ok(&original) {
-            same_renderings += 1;
+    }
+
+    fn compare_rendering(&mut self, verdict: &Verdict, original: &str, ours: &Result<String, String>) {
+        self.renderings[1] += 1;
+        if ours.as_deref() == Ok(original) {
+            self.renderings[0] += 1;
         } else {
-            failures.push(format!("{name}: renders otherwise: {ours:?}"));
+            self.failures
+                .push(format!("{verdict}: renders otherwise: {ours:?}"));
         }
     }
-    println!(
-        "corpus: {same_verdicts} of {all} verdicts, {same_renderings} of {all_renderings} renderings as {ORIGINAL}"
-    );
-    assert!(all > 600, "the corpus is whole: {all}");
-    assert_eq!(failures, [""; 0], "{} differences", failures.len());
-    for (id, row) in EXCEPTIONS {
-        assert!(used.contains(id), "{id} ({row}) is no exception any more");
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in environment {}", self.id, self.environment)
     }
 }
 

@@ -15,16 +15,8 @@ fn job(role: Role, trigger: Trigger) -> Job {
         grace: Duration::from_secs(3),
     };
     Job {
-        role,
-        command: Command {
-            program: "true".into(),
-            arguments: vec![],
-        },
-        trigger,
-        restarts: Restarts::NEVER,
-        time_limit: None,
-        output: Output::Log,
         stop,
+        ..Job::new(role, Command::new("true", []), trigger, Output::Log)
     }
 }
 
@@ -47,15 +39,10 @@ fn plan() -> Plan {
         backend: "app".into(),
     };
     Plan {
-        catalogue: Catalogue::Directory {
-            path: "/run/containerpilot".into(),
-        },
-        logging: Logging::default(),
         application: Some(job(Role::Application, Trigger::Moment)),
         pre_start: Some(job(Role::PreStart, Trigger::Moment)),
         pre_stop: Some(job(Role::PreStop, Trigger::Moment)),
         post_stop: Some(job(Role::PostStop, Trigger::Moment)),
-        stop_timeout: StopTimeout::default(),
         services: vec![Service {
             registration,
             poll: Duration::from_secs(10),
@@ -68,6 +55,9 @@ fn plan() -> Plan {
             on_change: job(handler, Trigger::Asked),
         }],
         jobs: vec![job(Role::Coprocess { name: "side".into() }, Trigger::Moment)],
+        ..Plan::new(Catalogue::Directory {
+            path: "/run/containerpilot".into(),
+        })
     }
 }
 

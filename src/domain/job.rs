@@ -237,20 +237,14 @@ mod tests {
     }
 
     fn job(trigger: Trigger) -> Job {
+        let stop = Stop {
+            reach: Reach::Group,
+            grace: Duration::from_secs(5),
+        };
+        let command = Command::new("true", []);
         Job {
-            role: Role::Application,
-            command: Command {
-                program: "true".into(),
-                arguments: Vec::new(),
-            },
-            trigger,
-            restarts: Restarts::NEVER,
-            time_limit: None,
-            output: Output::Inherit,
-            stop: Stop {
-                reach: Reach::Group,
-                grace: Duration::from_secs(5),
-            },
+            stop,
+            ..Job::new(Role::Application, command, trigger, Output::Inherit)
         }
     }
 

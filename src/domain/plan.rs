@@ -38,6 +38,24 @@ pub struct Plan {
     pub jobs: Vec<Job>,
 }
 
+impl Plan {
+    /// A plan that does nothing yet.
+    pub fn new(catalogue: Catalogue) -> Self {
+        Self {
+            catalogue,
+            logging: Logging::default(),
+            application: None,
+            pre_start: None,
+            pre_stop: None,
+            post_stop: None,
+            stop_timeout: StopTimeout::default(),
+            services: Vec::new(),
+            backends: Vec::new(),
+            jobs: Vec::new(),
+        }
+    }
+}
+
 /// A service catalogue and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Catalogue {
@@ -272,6 +290,21 @@ pub struct Job {
     pub stop: Stop,
 }
 
+impl Job {
+    /// A job that runs once when it is triggered, for as long as it likes, and is killed when it is stopped.
+    pub fn new(role: Role, command: Command, trigger: Trigger, output: Output) -> Self {
+        Self {
+            role,
+            command,
+            trigger,
+            restarts: Restarts::NEVER,
+            time_limit: None,
+            output,
+            stop: Stop::AT_ONCE,
+        }
+    }
+}
+
 /// What a job is for. It gives the job its label, its log fields and its environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -378,6 +411,16 @@ pub struct Command {
     pub program: Word,
     /// The arguments, without the program.
     pub arguments: Vec<Word>,
+}
+
+impl Command {
+    /// A program with its arguments.
+    pub fn new(program: impl Into<Word>, arguments: impl IntoIterator<Item = Word>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: arguments.into_iter().collect(),
+        }
+    }
 }
 
 /// The arguments in square brackets, as messages show them (behaviour-v2.md 7.6).

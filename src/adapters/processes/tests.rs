@@ -5,23 +5,13 @@ use crate::adapters::clock::MachineClock;
 use crate::adapters::inbox::Queue;
 use crate::ports::Inbox;
 use domain::event::ExitStatus;
-use domain::plan::{Restarts, Role, Stop, Trigger};
+use domain::plan::{Role, Trigger};
 use std::path::Path;
 
 fn job(words: &[&str], output: Output) -> Job {
     let mut words = words.iter().map(|word| Word::from(*word));
-    Job {
-        role: Role::Task { name: "t".into() },
-        command: Command {
-            program: words.next().unwrap(),
-            arguments: words.collect(),
-        },
-        trigger: Trigger::Moment,
-        restarts: Restarts::NEVER,
-        time_limit: None,
-        output,
-        stop: Stop::AT_ONCE,
-    }
+    let command = Command::new(words.next().unwrap(), words);
+    Job::new(Role::Task { name: "t".into() }, command, Trigger::Moment, output)
 }
 
 /// One thread for all of these tests: a process has one owner of its children, and so has a test.

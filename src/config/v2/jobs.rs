@@ -19,7 +19,7 @@ pub fn application(command: Command) -> Job {
     };
     Job {
         stop,
-        ..job(Role::Application, command, Trigger::Moment, Output::Inherit)
+        ..Job::new(Role::Application, command, Trigger::Moment, Output::Inherit)
     }
 }
 
@@ -31,7 +31,7 @@ pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job
     };
     Job {
         stop,
-        ..job(role, command, Trigger::Moment, Output::Inherit)
+        ..Job::new(role, command, Trigger::Moment, Output::Inherit)
     }
 }
 
@@ -39,19 +39,7 @@ pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job
 pub fn asked(role: Role, command: Command, time_limit: Option<Duration>) -> Job {
     Job {
         time_limit,
-        ..job(role, command, Trigger::Asked, Output::Log)
-    }
-}
-
-fn job(role: Role, command: Command, trigger: Trigger, output: Output) -> Job {
-    Job {
-        role,
-        command,
-        trigger,
-        restarts: Restarts::NEVER,
-        time_limit: None,
-        output,
-        stop: Stop::AT_ONCE,
+        ..Job::new(role, command, Trigger::Asked, Output::Log)
     }
 }
 
@@ -84,7 +72,7 @@ fn task(node: &Node<'_>, problems: &mut Problems) -> Option<Job> {
     let time_limit = limit.or(Some(frequency));
     Some(Job {
         time_limit,
-        ..job(role, command, Trigger::Every(frequency), Output::Log)
+        ..Job::new(role, command, Trigger::Every(frequency), Output::Log)
     })
 }
 
@@ -116,7 +104,7 @@ fn coprocess(node: &Node<'_>, problems: &mut Problems) -> Option<Job> {
     Some(Job {
         restarts,
         stop,
-        ..job(role, command, Trigger::Moment, Output::Log)
+        ..Job::new(role, command, Trigger::Moment, Output::Log)
     })
 }
 

@@ -173,18 +173,7 @@ fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
 }
 
 fn job(role: Role, trigger: Trigger) -> Job {
-    Job {
-        role,
-        command: Command {
-            program: "true".into(),
-            arguments: vec![],
-        },
-        trigger,
-        restarts: Restarts::NEVER,
-        time_limit: None,
-        output: Output::Log,
-        stop: Stop::AT_ONCE,
-    }
+    Job::new(role, Command::new("true", []), trigger, Output::Log)
 }
 
 fn hook(role: Role) -> Option<Job> {
@@ -252,19 +241,12 @@ fn task(name: &str) -> Job {
 
 /// An application alone.
 fn bare() -> Plan {
+    let catalogue = Catalogue::Directory {
+        path: "/run/containerpilot".into(),
+    };
     Plan {
-        catalogue: Catalogue::Directory {
-            path: "/run/containerpilot".into(),
-        },
-        logging: Logging::default(),
         application: Some(job(Role::Application, Trigger::Moment)),
-        pre_start: None,
-        pre_stop: None,
-        post_stop: None,
-        stop_timeout: StopTimeout::default(),
-        services: vec![],
-        backends: vec![],
-        jobs: vec![],
+        ..Plan::new(catalogue)
     }
 }
 
