@@ -1,6 +1,6 @@
 //! A real Consul agent on free ports of the loopback interface, and a few questions to its API.
 
-use super::program::{SOON, until};
+use crate::program::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;

@@ -1,9 +1,12 @@
 //! The built program under test, in a folder of its own: starts it, signals it, reads what it and its
 //! children wrote, and waits for facts with a deadline.
 
+use crate::processes::{children, kill_all_below};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,10 +17,18 @@ use tempfile::TempDir;
 /// How long a fact may take on a busy machine before it is held to be false.
 pub const SOON: Duration = Duration::from_secs(20);
 
+/// An application that runs until it is told to stop, and leaves a file when it is.
+pub const UNTIL_TERM: [&str; 3] = [
+    "sh",
+    "-c",
+    "trap 'touch @/stopped; exit 0' TERM; touch @/up; while :; do sleep 0.05; done",
+];
+
 /// A folder with the program's files, and the program if it runs.
 pub struct Program {
     folder: TempDir,
     child: Option<Child>,
+    as_pid_1: bool,
 }
 
 impl Program {
@@ -26,6 +37,7 @@ impl Program {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
             child: None,
+            as_pid_1: false,
         }
     }
 
@@ -37,6 +49,14 @@ impl Program {
         program
     }
 
+    /// The same in a process namespace of its own, in which it is process 1.
+    pub fn start_as_pid_1(config: &str, application: &[&str]) -> Self {
+        let mut program = Self::new();
+        program.configure(config);
+        program.launch_as_pid_1(application);
+        program
+    }
+
     /// Writes the configuration file; `@` stands for the folder.
     pub fn configure(&self, config: &str) {
         self.write("cp.json", &self.expand(config));
@@ -44,21 +64,40 @@ impl Program {
 
     /// Starts the program on the configuration file.
     pub fn launch(&mut self, application: &[&str]) {
-        let config = format!("file://{}", self.path("cp.json").display());
-        self.spawn(
-            command()
-                .args(["-config", &config])
-                .args(application.iter().map(|word| self.expand(word))),
-        );
+        let mut command = self.command(application);
+        self.spawn(&mut command);
+    }
+
+    /// Starts the program on the configuration file, as process 1.
+    pub fn launch_as_pid_1(&mut self, application: &[&str]) {
+        let mut command = in_pid_namespace(&self.command(application));
+        self.spawn(&mut command);
+        self.as_pid_1 = true;
+        self.until("the program runs as PID 1", |program| {
+            fs::read_link(format!("/proc/{}/exe", program.pid()))
+                .is_ok_and(|path| path == Path::new(env!("CARGO_BIN_EXE_containerpilot")))
+        });
+    }
+
+    /// The command line that runs the program on the configuration file.
+    pub fn command(&self, application: &[&str]) -> Command {
+        let mut command = command();
+        command
+            .args(["-config", &format!("file://{}", self.path("cp.json").display())])
+            .args(application.iter().map(|word| self.expand(word)));
+        command
     }
 
     /// Starts any command whose output is to be read as the program's.
     pub fn spawn(&mut self, command: &mut Command) {
-        let stream = |name| File::create(self.path(name)).expect("a file for a stream");
-        let command = command
-            .stdin(Stdio::null())
-            .stdout(stream("stdout"))
-            .stderr(stream("stderr"));
+        let stdout = File::create(self.path("stdout")).expect("a file for a stream");
+        self.spawn_into(command, stdout);
+    }
+
+    /// Starts a command with a standard output that the test reads itself.
+    pub fn spawn_into(&mut self, command: &mut Command, stdout: impl Into<Stdio>) {
+        let stderr = File::create(self.path("stderr")).expect("a file for a stream");
+        let command = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         self.child = Some(command.spawn().expect("the program can be started"));
     }
 
@@ -77,6 +116,12 @@ impl Program {
         fs::write(self.path(name), text).expect("the file can be written");
     }
 
+    /// Writes a file into the folder that may be executed.
+    pub fn write_executable(&self, name: &str, text: &str) {
+        self.write(name, &self.expand(text));
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
     /// Whether a file is in the folder.
     pub fn has(&self, name: &str) -> bool {
         self.path(name).exists()
@@ -85,6 +130,11 @@ impl Program {
     /// What a file in the folder holds; empty if it is not there.
     pub fn read(&self, name: &str) -> String {
         read(&self.path(name))
+    }
+
+    /// How many lines a file in the folder has.
+    pub fn lines(&self, name: &str) -> usize {
+        self.read(name).lines().count()
     }
 
     /// What was written to the program's standard output so far.
@@ -97,8 +147,16 @@ impl Program {
         self.read("stderr")
     }
 
-    /// The program's process ID.
+    /// The program's process ID, as seen by the test.
     pub fn pid(&self) -> Pid {
+        let child = self.child();
+        if self.as_pid_1 {
+            return children(child).first().copied().unwrap_or(child);
+        }
+        child
+    }
+
+    fn child(&self) -> Pid {
         let id = self.child.as_ref().expect("the program runs").id();
         Pid::from_raw(i32::try_from(id).expect("a process ID"))
     }
@@ -119,6 +177,13 @@ impl Program {
         self.until(&format!("there is a file {name}"), |program| program.has(name));
     }
 
+    /// Waits until a file in the folder has this many lines.
+    pub fn until_lines(&self, name: &str, count: usize) {
+        self.until(&format!("{name} has {count} lines"), |program| {
+            program.lines(name) >= count
+        });
+    }
+
     /// Waits until the log says something.
     pub fn until_told(&self, sentence: &str) {
         self.until(&format!("the log says: {sentence}"), |program| {
@@ -130,18 +195,19 @@ impl Program {
     pub fn code(&mut self) -> i32 {
         let mut ended: Option<ExitStatus> = None;
         let mut child = self.child.take().expect("the program runs");
-        let failed = || {
-            format!(
-                "the program ends\nstdout: {}\nstderr: {}",
+        let deadline = Instant::now() + SOON;
+        while ended.is_none() && Instant::now() < deadline {
+            sleep(Duration::from_millis(5));
+            ended = child.try_wait().expect("the program can be waited for");
+        }
+        let Some(status) = ended else {
+            self.child = Some(child);
+            panic!(
+                "the program does not end\nstdout: {}\nstderr: {}",
                 self.stdout(),
                 self.stderr()
-            )
+            );
         };
-        until(SOON, failed, || {
-            ended = child.try_wait().expect("the program can be waited for");
-            ended.is_some()
-        });
-        let status = ended.expect("it ended");
         status
             .code()
             .or_else(|| status.signal().map(|signal| 128 + signal))
@@ -158,6 +224,9 @@ impl Program {
 /// Whoever still runs when a test ends is killed.
 impl Drop for Program {
     fn drop(&mut self) {
+        if self.child.is_some() {
+            kill_all_below(self.child());
+        }
         if let Some(mut child) = self.child.take() {
             child.kill().ok();
             child.wait().ok();
@@ -174,6 +243,38 @@ pub fn command() -> Command {
     command
 }
 
+/// The same command, started by another program that is given its words.
+pub fn started_by(words: &[&str], command: &Command) -> Command {
+    let (first, rest) = words.split_first().expect("a program");
+    let mut starter = Command::new(first);
+    starter
+        .args(rest)
+        .arg(command.get_program())
+        .args(command.get_args());
+    let changed: Vec<(&OsStr, Option<&OsStr>)> = command.get_envs().collect();
+    for (name, value) in changed {
+        match value {
+            Some(value) => starter.env(name, value),
+            None => starter.env_remove(name),
+        };
+    }
+    starter
+}
+
+/// The same command as process 1 of a namespace that dies with its starter.
+fn in_pid_namespace(command: &Command) -> Command {
+    let mut words = vec!["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    if !geteuid().is_root() {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    let possible = Command::new(words[0]).args(&words[1..]).arg("true").output();
+    assert!(
+        possible.is_ok_and(|output| output.status.success()),
+        "this test needs root or user namespaces, and unshare of util-linux 2.32 or newer"
+    );
+    started_by(&words, command)
+}
+
 /// What a file holds; empty if it is not there.
 pub fn read(path: &Path) -> String {
     fs::read(path)
@@ -188,9 +289,4 @@ pub fn until(limit: Duration, failed: impl FnOnce() -> String, mut holds: impl F
         assert!(Instant::now() < deadline, "not within {limit:?}: {}", failed());
         sleep(Duration::from_millis(10));
     }
-}
-
-/// Whether a process is there, dead but not reaped included.
-pub fn is_alive(pid: &str) -> bool {
-    Path::new("/proc").join(pid.trim()).exists()
 }

@@ -1,21 +1,8 @@
 //! The main job against a real Consul 1.8.7: an application behind the shim, from registration to
 //! withdrawal. Each test has an agent of its own.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests start programs, read the clock and may fail by panicking"
-)]
-
-#[path = "common/consul.rs"]
-mod consul;
-#[path = "common/program.rs"]
-mod program;
-
-use consul::{Agent, hostname};
+use crate::agent::{Agent, hostname};
+use crate::program::{Program, SOON, until};
 use nix::sys::signal::Signal;
-use program::{Program, until};
 use std::time::{Duration, Instant};
 
 /// An application that runs until it is told to stop, and leaves a file when it is.
@@ -60,7 +47,7 @@ fn a_healthy_service_is_registered_with_its_id_address_port_tags_and_check() {
     assert_eq!(check["Notes"], "TTL for app set by containerpilot");
     assert_eq!(check["Type"], "ttl");
     until(
-        program::SOON,
+        SOON,
         || "the heartbeat's note is seen".into(),
         || agent.get("/v1/agent/checks")[&id]["Output"] == "ok",
     );
@@ -79,7 +66,7 @@ fn a_service_is_passing_while_its_check_passes_and_critical_after_the_ttl_when_i
     }
     std::fs::remove_file(program.path("healthy")).unwrap();
     until(
-        program::SOON,
+        SOON,
         || "the check is critical".into(),
         || agent.status(&id) == "critical",
     );

@@ -1,0 +1,20 @@
+//! What is true of the built program, one subject a module. Everything here runs the real binary: it is
+//! started, signalled and read from outside, as an operator would.
+//!
+//! No test sleeps and hopes: a fact is waited for until it holds, and the test fails if it does not in time.
+//! Whatever a test started, it ends.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests start programs, read the clock and may fail by panicking"
+)]
+
+mod agent;
+mod processes;
+mod program;
+
+mod consul;
+mod exit_codes;
+mod signals;
