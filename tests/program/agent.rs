@@ -13,19 +13,37 @@ use std::time::Duration;
 /// A running agent.
 pub struct Agent {
     child: Child,
-    ports: [u16; 3],
+    ports: [u16; 4],
+    configuration: Vec<String>,
+    token: String,
 }
 
 impl Agent {
     /// Starts an agent and waits until it leads.
     pub fn start() -> Self {
-        let ports = [free_port(), free_port(), free_port()];
+        Self::start_with(&[], "")
+    }
+
+    /// Starts an agent with pieces of configuration of its own, `@` for its port for HTTPS, that is asked with
+    /// this token.
+    pub fn start_with(configuration: &[&str], token: &str) -> Self {
+        let ports = [free_port(), free_port(), free_port(), free_port()];
+        let expand = |piece: &&str| piece.replace('@', &ports[3].to_string());
+        let configuration: Vec<String> = configuration.iter().map(expand).collect();
+        let child = spawn(ports, &configuration);
         let agent = Self {
-            child: spawn(ports),
+            child,
             ports,
+            configuration,
+            token: token.into(),
         };
         agent.until_ready();
         agent
+    }
+
+    /// `host:port` of its API over TLS, if it has one.
+    pub fn secure_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[3])
     }
 
     /// `host:port` of its HTTP API.
@@ -36,7 +54,7 @@ impl Agent {
     /// Ends it, and starts another on the same ports that remembers nothing.
     pub fn restart(&mut self) {
         self.stop();
-        self.child = spawn(self.ports);
+        self.child = spawn(self.ports, &self.configuration);
         self.until_ready();
     }
 
@@ -128,10 +146,10 @@ impl Agent {
     fn request(&self, method: &str, path: &str, body: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.address()).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let length = body.len();
+        let (length, token) = (body.len(), &self.token);
         write!(
             stream,
-            "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.0\r\nX-Consul-Token: {token}\r\nContent-Length: {length}\r\n\r\n{body}"
         )
         .ok()?;
         let mut answer = String::new();
@@ -156,23 +174,28 @@ pub fn hostname() -> String {
         .expect("a host name in UTF-8")
 }
 
-fn spawn([http, server, serf]: [u16; 3]) -> Child {
-    let binary = binary();
+/// Consul's own program.
+pub fn consul() -> Command {
+    Command::new(binary())
+}
+
+fn spawn([http, server, serf, _]: [u16; 4], configuration: &[String]) -> Child {
     let arguments = format!(
         "agent -dev -node=test -bind=127.0.0.1 -client=127.0.0.1 -http-port={http} -dns-port=-1 -grpc-port=-1 \
          -server-port={server} -serf-lan-port={serf} -serf-wan-port=-1 -log-level=warn"
     );
-    let mut command = Command::new(&binary);
+    let mut command = consul();
     command
         .args(arguments.split(' '))
         .args(["-hcl", "disable_update_check = true"]);
+    command.args(configuration.iter().flat_map(|piece| ["-hcl", piece]));
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command
         .spawn()
-        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary.display()))
+        .unwrap_or_else(|error| panic!("Consul cannot be started: {error}"))
 }
 
 fn binary() -> PathBuf {

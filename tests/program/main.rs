@@ -17,4 +17,5 @@ mod program;
 
 mod consul;
 mod exit_codes;
+mod secured;
 mod signals;

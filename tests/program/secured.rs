@@ -1,0 +1,218 @@
+//! Consul behind access control, TLS, a Unix socket or a proxy that is none of our business.
+
+use crate::agent::{Agent, consul};
+use crate::program::Program;
+use std::process::{Command, Stdio};
+
+const APPLICATION: [&str; 2] = ["sleep", "1000"];
+
+const ACCESS_CONTROL: &str =
+    r#"acl { enabled = true, default_policy = "deny", tokens { master = "root", agent = "root" } }"#;
+
+/// A service that is always healthy, in the Consul that `consul` describes.
+fn config(consul: &str) -> String {
+    format!(
+        r#"{{"consul": {consul}, "logging": {{"level": "debug"}},
+            "services": [{{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 10}}],
+            "backends": [{{"name": "app", "poll": 1, "onChange": "echo an instance came"}}]}}"#
+    )
+}
+
+/// The program on this configuration, with these variables in its environment.
+fn started(config: &str, variables: &[(&str, &str)]) -> Program {
+    let mut program = Program::new();
+    program.configure(config);
+    let mut command = program.command(&APPLICATION);
+    command.envs(variables.iter().copied());
+    program.spawn(&mut command);
+    program
+}
+
+#[test]
+fn a_token_of_the_file_opens_a_consul_with_access_control() {
+    let agent = Agent::start_with(&[ACCESS_CONTROL], "root");
+    let object = format!(r#"{{"address": "{}", "token": "root"}}"#, agent.address());
+    let program = started(&config(&object), &[]);
+    agent.until_passing("app", 1);
+    program.until_told("an instance came");
+    assert!(
+        !program.stdout().contains("root"),
+        "the token is not told: {}",
+        program.stdout()
+    );
+}
+
+#[test]
+fn the_token_of_the_environment_wins() {
+    let agent = Agent::start_with(&[ACCESS_CONTROL], "root");
+    let object = format!(r#"{{"address": "{}", "token": "wrong"}}"#, agent.address());
+    let _program = started(&config(&object), &[("CONSUL_HTTP_TOKEN", "root")]);
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn without_a_token_the_refusal_is_told() {
+    let agent = Agent::start_with(&[ACCESS_CONTROL], "root");
+    let program = started(&config(&format!("\"{}\"", agent.address())), &[]);
+    program.until_told("Service registration failed: Unexpected response code: 403 (Permission denied");
+    assert!(agent.passing("app").is_empty());
+}
+
+/// An agent that demands a certificate of its clients, and the folder with all certificates.
+fn secured() -> (Agent, Program) {
+    let folder = Program::new();
+    for create in [
+        "ca create",
+        "cert create -server",
+        "cert create -client",
+        "ca create -domain=other",
+    ] {
+        let mut command = consul();
+        command
+            .arg("tls")
+            .args(create.split(' '))
+            .current_dir(folder.path(""));
+        assert!(
+            quiet(&mut command).status().unwrap().success(),
+            "consul tls {create}"
+        );
+    }
+    let tls = folder.expand(
+        r#"ca_file = "@/consul-agent-ca.pem", cert_file = "@/dc1-server-consul-0.pem",
+           key_file = "@/dc1-server-consul-0-key.pem", verify_incoming_https = true"#,
+    );
+    let agent = Agent::start_with(&["ports { https = @ }", &tls.replace(',', "\n")], "");
+    (agent, folder)
+}
+
+fn quiet(command: &mut Command) -> &mut Command {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+}
+
+const CLIENT: &str =
+    r#""clientcert": "@/dc1-client-consul-0.pem", "clientkey": "@/dc1-client-consul-0-key.pem""#;
+
+/// The program on that agent with these members in `tls`.
+fn started_with_tls(agent: &Agent, folder: &Program, tls: &str) -> Program {
+    let address = agent.secure_address();
+    let object = format!(r#"{{"address": "{address}", "scheme": "https", "tls": {{{tls}}}}}"#);
+    started(&config(&folder.expand(&object)), &[])
+}
+
+#[test]
+fn a_consul_that_demands_tls_and_a_certificate_gets_both() {
+    let (agent, folder) = secured();
+    let program = started_with_tls(
+        &agent,
+        &folder,
+        &format!(r#""cafile": "@/consul-agent-ca.pem", {CLIENT}"#),
+    );
+    agent.until_passing("app", 1);
+    program.until_told("an instance came");
+}
+
+#[test]
+fn a_folder_of_authorities_and_a_server_name_will_do() {
+    let (agent, folder) = secured();
+    std::fs::create_dir(folder.path("authorities")).unwrap();
+    std::fs::copy(
+        folder.path("consul-agent-ca.pem"),
+        folder.path("authorities/one.pem"),
+    )
+    .unwrap();
+    let tls = format!(r#""capath": "@/authorities", "servername": "server.dc1.consul", {CLIENT}"#);
+    let _program = started_with_tls(&agent, &folder, &tls);
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    let (agent, folder) = secured();
+    let tls = format!(r#""cafile": "@/consul-agent-ca.pem", "servername": "server.dc2.consul", {CLIENT}"#);
+    let program = started_with_tls(&agent, &folder, &tls);
+    program.until_told("Service registration failed: ");
+    program.until("the name is said", |program| {
+        program.stdout().contains("server.dc2.consul")
+    });
+    assert!(agent.passing("app").is_empty());
+}
+
+#[test]
+fn a_certificate_of_an_unknown_authority_is_refused_unless_told_otherwise() {
+    let (agent, folder) = secured();
+    let wrong = format!(r#""cafile": "@/other-agent-ca.pem", {CLIENT}"#);
+    let program = started_with_tls(&agent, &folder, &wrong);
+    program.until_told("Service registration failed: ");
+    program.until_told("certificate");
+    assert!(agent.passing("app").is_empty());
+    drop(program);
+    let _program = started_with_tls(&agent, &folder, &format!(r#""verify": false, {wrong}"#));
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn without_a_certificate_of_our_own_the_refusal_is_told() {
+    let (agent, folder) = secured();
+    let program = started_with_tls(&agent, &folder, r#""cafile": "@/consul-agent-ca.pem""#);
+    program.until_told("Service registration failed: ");
+    assert!(agent.passing("app").is_empty());
+}
+
+#[test]
+fn the_environment_alone_is_enough_for_an_https_address() {
+    let (agent, folder) = secured();
+    let path = |name: &str| folder.path(name).display().to_string();
+    let (authority, certificate) = (path("consul-agent-ca.pem"), path("dc1-client-consul-0.pem"));
+    let key = path("dc1-client-consul-0-key.pem");
+    let variables = [
+        ("CONSUL_CACERT", authority.as_str()),
+        ("CONSUL_CLIENT_CERT", &certificate),
+        ("CONSUL_CLIENT_KEY", &key),
+    ];
+    let _program = started(
+        &config(&format!("\"https://{}\"", agent.secure_address())),
+        &variables,
+    );
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn a_file_that_is_missing_is_told_at_the_start() {
+    let object = r#"{"address": "127.0.0.1:1", "scheme": "https", "tls": {"cafile": "@/none.pem"}}"#;
+    let (code, program) = Program::run(&config(object), &APPLICATION);
+    assert_eq!(code, 1);
+    assert!(
+        program
+            .stderr()
+            .contains("none.pem cannot be read: no such file or directory"),
+        "{}",
+        program.stderr()
+    );
+}
+
+#[test]
+fn a_unix_socket_is_an_address_too() {
+    let folder = Program::new();
+    let socket = folder.path("consul.sock").display().to_string();
+    let addresses = format!(r#"addresses {{ http = "127.0.0.1 unix://{socket}" }}"#);
+    let agent = Agent::start_with(&[&addresses], "");
+    let program = started(&config(&format!("\"unix://{socket}\"")), &[]);
+    agent.until_passing("app", 1);
+    program.until_told("an instance came");
+}
+
+#[test]
+fn neither_a_proxy_nor_a_missing_bundle_of_authorities_is_in_the_way_of_plain_http_on_loopback() {
+    let agent = Agent::start();
+    let variables = [
+        ("HTTP_PROXY", "http://127.0.0.1:1"),
+        ("http_proxy", "http://127.0.0.1:1"),
+        ("SSL_CERT_FILE", "/nonexistent"),
+        ("SSL_CERT_DIR", "/nonexistent"),
+    ];
+    let _program = started(&config(&format!("\"{}\"", agent.address())), &variables);
+    agent.until_passing("app", 1);
+}
