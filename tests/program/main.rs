@@ -15,6 +15,7 @@ mod agent;
 mod processes;
 mod program;
 
+mod bad_input;
 mod consul;
 mod exit_codes;
 mod secured;

@@ -1,7 +1,7 @@
 //! The built program under test, in a folder of its own: starts it, signals it, reads what it and its
 //! children wrote, and waits for facts with a deadline.
 
-use crate::processes::{children, kill_all_below};
+use crate::processes::{children, is_zombie, kill_all_below};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::ffi::OsStr;
@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -29,6 +30,7 @@ pub struct Program {
     folder: TempDir,
     child: Option<Child>,
     as_pid_1: bool,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Program {
@@ -38,6 +40,7 @@ impl Program {
             folder: tempfile::tempdir().expect("a temporary folder"),
             child: None,
             as_pid_1: false,
+            environment: Vec::new(),
         }
     }
 
@@ -62,6 +65,11 @@ impl Program {
         self.write("cp.json", &self.expand(config));
     }
 
+    /// Sets a variable of the environment it will be started in.
+    pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.environment.push((name, value));
+    }
+
     /// Starts the program on the configuration file.
     pub fn launch(&mut self, application: &[&str]) {
         let mut command = self.command(application);
@@ -73,9 +81,10 @@ impl Program {
         let mut command = in_pid_namespace(&self.command(application));
         self.spawn(&mut command);
         self.as_pid_1 = true;
-        self.until("the program runs as PID 1", |program| {
+        self.until("the program runs as PID 1, or has ended", |program| {
             fs::read_link(format!("/proc/{}/exe", program.pid()))
                 .is_ok_and(|path| path == Path::new(env!("CARGO_BIN_EXE_containerpilot")))
+                || is_zombie(program.child())
         });
     }
 
@@ -83,6 +92,7 @@ impl Program {
     pub fn command(&self, application: &[&str]) -> Command {
         let mut command = command();
         command
+            .envs(self.environment.iter().copied())
             .args(["-config", &format!("file://{}", self.path("cp.json").display())])
             .args(application.iter().map(|word| self.expand(word)));
         command
@@ -267,9 +277,10 @@ fn in_pid_namespace(command: &Command) -> Command {
     if !geteuid().is_root() {
         words.extend(["--user", "--map-root-user"]);
     }
-    let possible = Command::new(words[0]).args(&words[1..]).arg("true").output();
+    static POSSIBLE: OnceLock<bool> = OnceLock::new();
+    let try_it = || Command::new(words[0]).args(&words[1..]).arg("true").output();
     assert!(
-        possible.is_ok_and(|output| output.status.success()),
+        POSSIBLE.get_or_init(|| try_it().is_ok_and(|output| output.status.success())),
         "this test needs root or user namespaces, and unshare of util-linux 2.32 or newer"
     );
     started_by(&words, command)

@@ -1,0 +1,195 @@
+//! A wrong configuration: told in full and in sentences, nothing started, nothing changed (behaviour-v2.md 2,
+//! 2.9).
+
+use crate::program::{Program, UNTIL_TERM, command};
+use nix::sys::signal::Signal;
+use std::fs;
+
+/// What is wrong, with the whole report: `@` stands for the folder.
+const WRONG: [(&str, &str); 20] = [
+    (
+        "{}",
+        "@/cp.json:1: No discovery backend defined, needed is one of consul, directory",
+    ),
+    ("null", "@/cp.json:1: No discovery backend defined"),
+    (
+        r#"{"directory": "/x", "consul": "c:1"}"#,
+        "@/cp.json:1: directory: More than one discovery backend defined, allowed is one of consul, directory",
+    ),
+    (
+        "{\"directory\": \"/x\",\n\"stopTimout\": 5}",
+        "@/cp.json:2: stopTimout: unknown key `stopTimout`, did you mean `stopTimeout`?",
+    ),
+    (
+        r#"{"directory": "/x", "stopTimeout": "soon"}"#,
+        "@/cp.json:1: stopTimeout: not a whole number: found \"soon\", allowed is a whole number of seconds, or -1 \
+         for SIGKILL at once",
+    ),
+    (
+        r#"{"directory": "/x", "services": {"name": "x"}}"#,
+        "@/cp.json:1: services: not a list: found an object, allowed is an array of services",
+    ),
+    (
+        "{\"directory\": \"/x\", \"services\": [\n{\"name\": \"app\", \"port\": 1, \"interfaces\": \"lo\",\n\
+         \"ttl\": 5,\n\"poll\": 0}]}",
+        "@/cp.json:4: services[0].poll: `poll` must be > 0 in service app: found 0, allowed is a whole number of \
+         seconds from 1",
+    ),
+    (
+        r#"{"directory": "/x", "services": [{"name": "a", "port": 1, "poll": 1, "ttl": 2, "interfaces": "lo"},
+            {"name": "a", "port": 1, "poll": 1, "ttl": 2, "interfaces": "lo"}]}"#,
+        "@/cp.json:2: services[1]: there are two services called a",
+    ),
+    (
+        r#"{"directory": "/x", "backends": [{"name": "db", "poll": "x"}]}"#,
+        "@/cp.json:1: backends[0]: `onChange` is required in backend db\n\
+         @/cp.json:1: backends[0].poll: not a whole number: found \"x\", allowed is a whole number of seconds from 1",
+    ),
+    (
+        r#"{"directory": "/x", "tasks": [{"frequency": "1ns"}]}"#,
+        "@/cp.json:1: tasks[0]: Task did not provide a command\n\
+         @/cp.json:1: tasks[0].frequency: Unable to parse frequency: it cannot be less than 1ms: found \"1ns\", \
+         allowed is a number of seconds or a duration such as \"500ms\" or \"1m30s\"",
+    ),
+    (
+        r#"{"directory": "/x", "coprocesses": [{"command": "a", "restarts": -1}]}"#,
+        "@/cp.json:1: coprocesses[0].restarts: Invalid 'restarts' field \"-1\": accepts positive integers, \
+         \"unlimited\" or \"never\"",
+    ),
+    (
+        r#"{"directory": "/x", "logging": {"level": "loud",
+            "format": "xml"}}"#,
+        "@/cp.json:1: logging.level: Unknown log level 'loud': found \"loud\", allowed is debug, info, warn, warning, \
+         error, fatal, panic\n\
+         @/cp.json:2: logging.format: Unknown log format 'xml': found \"xml\", allowed is default, text, json",
+    ),
+    (
+        r#"{"directory": "/x", "preStop": ["a", null]}"#,
+        "@/cp.json:1: preStop[1]: not a word of a command: found null, allowed is a string, a number or a boolean",
+    ),
+    (
+        "<>",
+        "@/cp.json: Parse error at line:col [1:1]: invalid character '<' looking for beginning of value\n\
+            \x20   1: <>\n-------^",
+    ),
+    (
+        "{\n    \"test\": ,\n}",
+        "@/cp.json: Parse error at line:col [2:13]: invalid character ',' looking for beginning of value\n\
+         \x20   1: {\n    2:     \"test\": ,\n-------------------^",
+    ),
+    (
+        "{\"tasks\": [\n1,\n]}",
+        "@/cp.json: Parse error at line:col [3:1]: invalid character ']' looking for beginning of value\n\
+         \x20   2: 1,\n    3: ]}\n-------^\nDo you have an extra comma somewhere?",
+    ),
+    (
+        r#"{"directory": "/x""#,
+        "@/cp.json: Parse error at line:col [1:18]: unexpected end of JSON input\n\
+         \x20   1: {\"directory\": \"/x\"\n------------------------^",
+    ),
+    (
+        "",
+        "@/cp.json: Parse error at line:col [1:0]: unexpected end of JSON input\n    1: \n------^",
+    ),
+    (
+        "\n{{ .X",
+        "Could not apply template to config: template: :2: unclosed action",
+    ),
+    (
+        "{{ .PATH.B }}",
+        "Could not apply template to config: template: :1:8: executing \"\" at <.PATH.B>: can't evaluate field B in \
+         type string",
+    ),
+];
+
+/// The configuration of something that runs, and would leave traces.
+const GOOD: &str = r#"{"directory": "@/catalogue", "preStart": "touch @/pre-started", "services":
+    [{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 30, "health": ["sh", "-c", "echo x >> @/checks"]}]}"#;
+
+/// The configuration with something that would be started if it were good.
+fn with_hook(wrong: &str) -> String {
+    match wrong.strip_prefix("{\"directory\": \"/x\",") {
+        Some(rest) => format!(r#"{{"directory": "/x", "preStart": "touch @/started",{rest}"#),
+        None => wrong.to_owned(),
+    }
+}
+
+/// Without the time stamp.
+fn sentence(entry: &str) -> &str {
+    entry.get(20..).unwrap_or_default().trim_end_matches('\n')
+}
+
+#[test]
+fn a_wrong_configuration_is_told_in_full_on_standard_error_and_starts_nothing() {
+    for (wrong, report) in WRONG {
+        let (code, program) = Program::run(&with_hook(wrong), &["touch", "@/started"]);
+        let stderr = program.stderr();
+        assert_eq!(sentence(&stderr), program.expand(report), "{wrong}");
+        assert_eq!((code, program.stdout()), (1, String::new()), "{wrong}");
+        assert!(!program.has("started"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_told_on_standard_error_and_starts_nothing() {
+    let mut program = Program::new();
+    program.launch(&["touch", "@/started"]);
+    assert_eq!(program.code(), 1);
+    let missing = program.expand("Could not read config file: open @/cp.json: no such file or directory");
+    assert_eq!(sentence(&program.stderr()), missing);
+    fs::create_dir(program.path("cp.json")).unwrap();
+    program.launch(&["touch", "@/started"]);
+    assert_eq!(program.code(), 1);
+    let folder = program.expand("Could not read config file: open @/cp.json: is a directory");
+    assert_eq!(sentence(&program.stderr()), folder);
+    fs::remove_dir(program.path("cp.json")).unwrap();
+    fs::write(program.path("cp.json"), b"{\"directory\": \"\xff\"}").unwrap();
+    program.launch(&["touch", "@/started"]);
+    assert_eq!(program.code(), 1);
+    assert!(program.stderr().contains("UTF-8"), "{}", program.stderr());
+    assert!(!program.has("started"));
+    assert_eq!(program.stdout(), "");
+}
+
+#[test]
+fn a_path_without_its_prefix_is_read_as_json() {
+    let output = command()
+        .args(["-config", "/etc/cp.json", "true"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr.contains("configuration: Parse error at line:col [1:1]"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_wrong_configuration_on_sighup_is_told_and_changes_nothing() {
+    let mut program = Program::start(GOOD, &UNTIL_TERM);
+    program.until_file("catalogue/app");
+    fs::remove_file(program.path("pre-started")).unwrap();
+    for (wrong, report) in WRONG {
+        let told = format!("Error initializing config: {}", program.expand(report));
+        let times = |program: &Program| program.stdout().matches(&told).count();
+        let before = times(&program);
+        program.configure(&with_hook(wrong));
+        program.signal(Signal::SIGHUP);
+        program.until(&told, |program| times(program) == before + 1);
+    }
+    fs::remove_file(program.path("cp.json")).unwrap();
+    program.signal(Signal::SIGHUP);
+    program.until_told("Error initializing config: Could not read config file: open ");
+    let checks = program.lines("checks");
+    program.until_lines("checks", checks + 2);
+    assert_eq!(fs::read_dir(program.path("catalogue/app")).unwrap().count(), 1);
+    assert!(
+        !program.stdout().contains("Deregistering"),
+        "{}",
+        program.stdout()
+    );
+    assert!(!program.has("pre-started") && !program.has("started") && !program.has("stopped"));
+    program.signal(Signal::SIGTERM);
+    assert_eq!(program.code(), 0);
+}
