@@ -18,5 +18,6 @@ mod program;
 mod bad_input;
 mod consul;
 mod exit_codes;
+mod output;
 mod secured;
 mod signals;
