@@ -16,6 +16,7 @@ mod processes;
 mod program;
 
 mod bad_input;
+mod children;
 mod consul;
 mod exit_codes;
 mod output;
