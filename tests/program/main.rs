@@ -20,5 +20,6 @@ mod children;
 mod consul;
 mod exit_codes;
 mod output;
+mod pid1;
 mod secured;
 mod signals;
