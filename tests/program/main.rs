@@ -19,6 +19,7 @@ mod bad_input;
 mod children;
 mod consul;
 mod exit_codes;
+mod mission;
 mod output;
 mod pid1;
 mod secured;

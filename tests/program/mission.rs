@@ -1,0 +1,189 @@
+//! The example of the original's documentation, as it stands there: all that is changed is the address of
+//! Consul. It runs as process 1, with interfaces of its own, in namespaces that vanish with the test.
+
+use crate::agent::{Agent, hostname};
+use crate::program::Program;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// The document, without a change.
+const EXAMPLE: &str = include_str!("mission.json");
+
+/// Interfaces of the documentation's own sample, and what a folder of scripts needs.
+const NAMESPACE: &str = "
+    mount --make-rprivate /
+    mount -t tmpfs none /opt
+    mkdir /opt/containerpilot
+    ip link set lo up
+    for n in 0 1 2; do
+        ip link add eth$n type dummy 2> /dev/null || ip link add eth$n type bridge
+        ip link set eth$n up
+    done
+    ip address add 10.2.0.1/24 dev eth0
+    ip address add 192.168.1.100/24 dev eth0
+    ip address add 10.0.0.100/24 dev eth1
+    ip address add 10.0.0.200/24 dev eth1
+    ip address add 10.1.0.200/24 dev eth2
+    ip address add fdc6:238c:c4bc::1/48 dev eth2 nodad";
+
+/// The application `app`, as far as its health check can tell.
+struct WebServer {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WebServer {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:80").expect("port 80 of this namespace is free");
+        let ends = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                answer(stream).ok();
+            }
+        });
+        let thread = Some(thread);
+        Self { ends, thread }
+    }
+}
+
+impl Drop for WebServer {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        TcpStream::connect("127.0.0.1:80").ok();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut request = [0; 4096];
+    let length = stream.read(&mut request)?;
+    let found = request[..length].starts_with(b"GET /app ");
+    let status = if found { "200 OK" } else { "404 Not Found" };
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+}
+
+/// Runs a test in a thread with a network and mounts of its own; what it starts inherits them.
+fn in_namespaces(test: fn()) {
+    let needs = "this test needs root, iproute2, and mount of util-linux";
+    assert!(
+        Path::new("/usr/bin/curl").exists(),
+        "this test needs /usr/bin/curl, which the example names"
+    );
+    let isolated = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect(needs);
+        let set_up = Command::new("sh")
+            .args(["-e", "-c", NAMESPACE])
+            .output()
+            .expect(needs);
+        let error = String::from_utf8_lossy(&set_up.stderr).into_owned();
+        assert!(set_up.status.success(), "{needs}: {error}");
+        test();
+    });
+    if let Err(panic) = isolated.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A script of the example that notes its call.
+fn script(program: &Program, name: &str, line: &str) {
+    program.write_executable(name, &format!("#!/bin/sh\n{line}\n"));
+    let installed = format!("/opt/containerpilot/{name}");
+    std::fs::copy(program.path(name), installed).expect("the folder is a temporary one");
+}
+
+/// The application, with the arguments of the documentation.
+const APPLICATION: [&str; 8] = [
+    "sh",
+    "-c",
+    "trap 'echo stopped >> @/order; exit 3' TERM; echo started $* >> @/order; while :; do sleep 0.05; done",
+    "myapp",
+    "--args",
+    "--for",
+    "--my",
+    "--app",
+];
+
+/// The four scripts of the example. preStop asks Consul whether the service is still known.
+fn install_scripts(program: &Program, agent: &Agent, id: &str) {
+    let known = format!(
+        "curl -s http://{}/v1/agent/services | grep -c {id}",
+        agent.address()
+    );
+    script(program, "onStart-script.sh", "echo onStart $1 >> @/order");
+    script(
+        program,
+        "preStop-script.sh",
+        &format!("echo preStop $({known}) >> @/order"),
+    );
+    script(program, "postStop-script.sh", "echo postStop >> @/order");
+    script(program, "reload-app.sh", "echo reloaded >> @/reloads");
+}
+
+fn is_registered_as_the_example_says(agent: &Agent, id: &str) {
+    agent.until_passing("app", 1);
+    let service = agent.passing("app").remove(0)["Service"].clone();
+    assert_eq!(service["ID"], id);
+    assert_eq!(service["Address"], "10.2.0.1", "the first address of eth0");
+    assert_eq!(service["Port"], 80);
+    assert_eq!(service["Tags"], json!(["tag1"]));
+}
+
+#[test]
+fn the_example_of_the_documentation_works_as_written() {
+    in_namespaces(|| {
+        let agent = Agent::start();
+        let _server = WebServer::start();
+        let mut program = Program::new();
+        let id = format!("app-{}", hostname());
+        install_scripts(&program, &agent, &id);
+        assert!(EXAMPLE.contains(r#""consul": "consul:8500""#));
+        program.write("cp.json", &EXAMPLE.replace("consul:8500", &agent.address()));
+        program.set("ENV_VAR_NAME", "hello");
+        program.launch_as_pid_1(&APPLICATION);
+
+        is_registered_as_the_example_says(&agent, &id);
+        program.until_lines("reloads", 1);
+        let before = program.lines("reloads");
+        agent.register("app", "app-another", 80);
+        program.until_lines("reloads", before + 1);
+
+        program.signal(Signal::SIGTERM);
+        assert_eq!(program.code(), 3);
+        let order = [
+            "onStart hello",
+            "started --args --for --my --app",
+            "preStop 0",
+            "stopped",
+            "postStop",
+        ];
+        assert_eq!(program.read("order").lines().collect::<Vec<_>>(), order);
+        agent.until_known(&id, false);
+        for sentence in [
+            "ContainerPilot will use the onStart option as a preStart",
+            "telemetry is not served yet, the section is ignored",
+            "Service registered: app",
+            "Deregistering service: app",
+        ] {
+            assert!(
+                program.stdout().contains(sentence),
+                "{sentence}: {}",
+                program.stdout()
+            );
+        }
+    });
+}
