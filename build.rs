@@ -18,7 +18,7 @@ fn main() {
     let hash = hash
         .and_then(|hash| String::from_utf8(hash).ok())
         .unwrap_or_else(|| "unknown".into());
-    println!("cargo::rustc-env=CONTAINERPILOT_GIT_HASH={}", hash.trim());
+    println!("cargo::rustc-env=BUILT_FROM_COMMIT={}", hash.trim());
     println!("cargo::rerun-if-changed=.git/logs/HEAD");
-    println!("cargo::rerun-if-env-changed=CONTAINERPILOT_VERSION");
+    println!("cargo::rerun-if-env-changed=BUILT_AS_VERSION");
 }

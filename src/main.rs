@@ -17,7 +17,7 @@ use domain::time::Duration;
 use domain::{Notice, Shim};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write as _;
-use std::{env, fs, io, process};
+use std::{env, io, process};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -69,8 +69,8 @@ fn refuse(refusal: &Refusal) -> u8 {
 }
 
 fn print_version() -> u8 {
-    let version = option_env!("CONTAINERPILOT_VERSION").unwrap_or("dev-build-not-for-release");
-    let hash = env!("CONTAINERPILOT_GIT_HASH");
+    let version = option_env!("BUILT_AS_VERSION").unwrap_or("dev-build-not-for-release");
+    let hash = env!("BUILT_FROM_COMMIT");
     let printed = writeln!(io::stdout(), "Version: {version}\nGitHash: {hash}");
     printed.map_or(REFUSED, |()| 0)
 }
@@ -88,16 +88,13 @@ fn source(line: &CommandLine) -> Result<Source, String> {
 /// Writes the rendered configuration, byte for byte (behaviour-v2.md 1.3).
 fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
     let rendered = config::render(source, &Environment::default().variables())?;
-    let written = match out.unwrap_or("-") {
-        "-" => io::stdout().write_all(rendered.as_bytes()),
-        out => match Source::new(out) {
-            Source::File(path) => fs::write(path, rendered),
-            Source::Inline(_) => return Err(format!("-out flag is invalid: '{out}'")),
-        },
-    };
-    written
-        .map_err(|error| format!("Could not write config file: {error}"))
-        .map(|()| 0)
+    match out.unwrap_or("-") {
+        "-" => io::stdout()
+            .write_all(rendered.as_bytes())
+            .map_err(|error| format!("Could not write config: {error}")),
+        out => config::source::write(out, &rendered),
+    }
+    .map(|()| 0)
 }
 
 fn start(source: Source, line: CommandLine) -> Result<u8, String> {

@@ -219,8 +219,13 @@ fn place(text: &str, error: &serde_json::Error) -> (usize, usize) {
     if error.classify() != Category::Eof {
         return (error.line().max(1), error.column().max(1));
     }
-    let end = text.rsplit('\n').next().unwrap_or_default();
-    (text.split('\n').count(), end.len())
+    let before_last = &text.as_bytes()[..text.len().saturating_sub(1)];
+    let line_start = before_last
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let line = before_last.iter().filter(|byte| **byte == b'\n').count() + 1;
+    (line, text.len() - line_start)
 }
 
 /// The parser's words, turned into those operators know.
@@ -318,6 +323,13 @@ mod tests {
         assert!(report("").starts_with("Parse error at line:col [1:0]: unexpected end of JSON input"));
         let text = "{\"consul\": \"consul:8500\",";
         assert!(report(text).starts_with("Parse error at line:col [1:25]: unexpected end of JSON input"));
+        let after_a_newline =
+            "Parse error at line:col [2:9]: unexpected end of JSON input\n    1: {\n    2:   \"a\": 1\n";
+        assert!(
+            report("{\n  \"a\": 1\n").starts_with(after_a_newline),
+            "{}",
+            report("{\n  \"a\": 1\n")
+        );
     }
 
     #[test]

@@ -39,6 +39,22 @@ impl Source {
     }
 }
 
+/// Writes a text to the file that `out` names; the flag `-out` is named if it names none (CLI-2).
+///
+/// # Errors
+/// A sentence: `out` is no `file://` and a path, or the file cannot be written.
+pub fn write(out: &str, text: &str) -> Result<(), String> {
+    let Source::File(path) = Source::new(out) else {
+        return Err(format!(
+            "-out flag is invalid: '{out}', allowed is - or file:// and a path"
+        ));
+    };
+    fs::write(&path, text).map_err(|error| {
+        let cause = cause::in_kernel_words(&error);
+        format!("Could not write config file: open {}: {cause}", path.display())
+    })
+}
+
 /// How messages call it.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,6 +81,20 @@ mod tests {
             Source::File("/a/file://b".into())
         );
         assert_eq!(Source::new("FILE:///a"), Source::Inline("FILE:///a".into()));
+    }
+
+    #[test]
+    fn a_wrong_out_is_named() {
+        let error = write("/tmp/cp.json", "{}").unwrap_err();
+        assert_eq!(
+            error,
+            "-out flag is invalid: '/tmp/cp.json', allowed is - or file:// and a path"
+        );
+        let error = write("file:///no/cp.json", "{}").unwrap_err();
+        assert_eq!(
+            error,
+            "Could not write config file: open /no/cp.json: no such file or directory"
+        );
     }
 
     #[test]

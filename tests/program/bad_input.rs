@@ -9,12 +9,12 @@ use std::fs;
 const WRONG: [(&str, &str); 20] = [
     (
         "{}",
-        "@/cp.json:1: No discovery backend defined, needed is one of consul, directory",
+        "@/cp.json:1: No discovery backend defined, needed is one of consul, etcd, directory",
     ),
     ("null", "@/cp.json:1: No discovery backend defined"),
     (
         r#"{"directory": "/x", "consul": "c:1"}"#,
-        "@/cp.json:1: directory: More than one discovery backend defined, allowed is one of consul, directory",
+        "@/cp.json:1: directory: More than one discovery backend defined, allowed is one of consul, etcd, directory",
     ),
     (
         "{\"directory\": \"/x\",\n\"stopTimout\": 5}",

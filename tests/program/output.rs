@@ -304,3 +304,19 @@ fn the_version_to_a_closed_stream_is_no_panic() {
     let output = command.arg("-version").stdout(writer).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(1), 0));
 }
+
+#[test]
+fn the_last_words_of_a_coprocess_are_logged() {
+    let config = r#"{"directory": "@/catalogue", "coprocesses": [{"name": "side", "command":
+        ["sh", "-c", "trap 'echo its last words; exit 0' TERM; touch @/ready; while :; do sleep 0.05; done"]}]}"#;
+    let (code, program) = Program::run(
+        config,
+        &["sh", "-c", "while [ ! -e @/ready ]; do sleep 0.05; done"],
+    );
+    assert_eq!(code, 0);
+    assert!(
+        program.stdout().contains("its last words"),
+        "{}",
+        program.stdout()
+    );
+}
