@@ -5,6 +5,7 @@
 
 pub mod consul;
 pub mod directory;
+pub mod etcd;
 mod tls;
 
 use crate::adapters::inbox::Postbox;
@@ -16,6 +17,7 @@ use domain::event::{Answer, Listing, Query, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use domain::{Event, Ticket};
+use etcd::Etcd;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
@@ -28,7 +30,7 @@ use tokio::time::timeout;
 pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueError> {
     Ok(match catalogue {
         plan::Catalogue::Consul(consul) => Rc::new(Consul::new(consul)?),
-        plan::Catalogue::Etcd(_) => return Err(CatalogueError("etcd is not supported yet".into())),
+        plan::Catalogue::Etcd(etcd) => Rc::new(Etcd::new(etcd)?),
         plan::Catalogue::Directory { path } => Rc::new(Directory::new(path)),
     })
 }

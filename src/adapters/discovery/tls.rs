@@ -1,4 +1,4 @@
-//! TLS for catalogues spoken to over HTTP: whom to trust, and how to prove who we are.
+//! TLS for catalogues: whom to trust, and how to prove who we are.
 //!
 //! Files are read once, when the catalogue is opened, so that a missing one is told at the start. Nothing is
 //! trusted that was not asked for: with a file or folder of authorities, the system's do not count.
@@ -16,19 +16,16 @@ use std::sync::Arc;
 /// resolved to the host that stood there.
 pub fn secure(client: ClientBuilder, tls: &Tls, base: &mut Url) -> Result<ClientBuilder, CatalogueError> {
     let mut client = client.tls_danger_accept_invalid_certs(!tls.verify);
-    if let Some(authorities) = authorities(tls)? {
-        client = client.tls_certs_only(authorities);
+    if let Some(texts) = authorities(tls)? {
+        let bundles = texts.iter().map(|text| Certificate::from_pem_bundle(text));
+        let bundles: Result<Vec<_>, _> = bundles.collect();
+        let bundles = bundles.map_err(|error| CatalogueError(cause::in_full(&error)))?;
+        client = client.tls_certs_only(bundles.into_iter().flatten());
     } else if !tls.verify {
         client = client.tls_certs_only([]);
     }
-    if let Some((certificate, key)) = &tls.client {
-        let pem = [
-            read(Path::new(certificate))?,
-            b"\n".to_vec(),
-            read(Path::new(key))?,
-        ]
-        .concat();
-        client = client.identity(Identity::from_pem(&pem).map_err(|error| unfit(certificate, &error))?);
+    if let Some(Proof { identity, .. }) = proof(tls)? {
+        client = client.identity(identity);
     }
     match &tls.server_name {
         Some(name) => rename(client, name, base),
@@ -36,8 +33,8 @@ pub fn secure(client: ClientBuilder, tls: &Tls, base: &mut Url) -> Result<Client
     }
 }
 
-/// The certificates of the file and of every file in the folder; none if neither is named.
-fn authorities(tls: &Tls) -> Result<Option<Vec<Certificate>>, CatalogueError> {
+/// The texts of the file and of every file in the folder, each with a certificate; none if neither is named.
+pub fn authorities(tls: &Tls) -> Result<Option<Vec<Vec<u8>>>, CatalogueError> {
     if tls.ca_file.is_none() && tls.ca_path.is_none() {
         return Ok(None);
     }
@@ -51,19 +48,45 @@ fn authorities(tls: &Tls) -> Result<Option<Vec<Certificate>>, CatalogueError> {
                 .filter(|path| path.is_file()),
         );
     }
-    let mut found = Vec::new();
-    for file in files {
-        let bundle = Certificate::from_pem_bundle(&read(&file)?);
-        let bundle = bundle.map_err(|error| unfit(&file.display().to_string(), &error))?;
-        if bundle.is_empty() {
-            return Err(CatalogueError(format!(
-                "{} has no certificate in it",
-                file.display()
-            )));
-        }
-        found.extend(bundle);
+    files.iter().map(|file| authority(file)).collect::<Result<_, _>>().map(Some)
+}
+
+fn authority(file: &Path) -> Result<Vec<u8>, CatalogueError> {
+    let text = read(file)?;
+    let bundle = Certificate::from_pem_bundle(&text);
+    let bundle = bundle.map_err(|error| unfit(&file.display().to_string(), &error))?;
+    if bundle.is_empty() {
+        return Err(CatalogueError(format!(
+            "{} has no certificate in it",
+            file.display()
+        )));
     }
-    Ok(Some(found))
+    Ok(text)
+}
+
+/// Our own certificate and its key, which fit.
+pub struct Proof {
+    /// The text of the certificate's file.
+    pub certificate: Vec<u8>,
+    /// The text of the key's file.
+    pub key: Vec<u8>,
+    /// Both, as our HTTP client wants them.
+    identity: Identity,
+}
+
+/// Reads our own certificate and its key, if they are named.
+pub fn proof(tls: &Tls) -> Result<Option<Proof>, CatalogueError> {
+    let Some((file, key)) = &tls.client else {
+        return Ok(None);
+    };
+    let (certificate, key) = (read(Path::new(file))?, read(Path::new(key))?);
+    let both = [&certificate[..], b"\n", &key].concat();
+    let identity = Identity::from_pem(&both).map_err(|error| unfit(file, &error))?;
+    Ok(Some(Proof {
+        certificate,
+        key,
+        identity,
+    }))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CatalogueError> {

@@ -1,0 +1,65 @@
+//! What a failure means: whether another member may do better, and what operators are told.
+//!
+//! An answer of the cluster is final; only silence, and what says nothing about the question, is worth asking
+//! somebody else.
+
+use crate::cause;
+use etcd_client::Error as EtcdError;
+use std::error::Error;
+use tonic::{Code, Status};
+
+/// What is told of a stream that ended before its first answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended;
+
+impl From<Ended> for String {
+    fn from(_: Ended) -> Self {
+        "the stream ended before an answer".into()
+    }
+}
+
+/// Why a question to one member failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The member is not there, or cannot help at the moment.
+    Unreachable(String),
+    /// The cluster says no.
+    Refused(String),
+}
+
+impl From<EtcdError> for Failure {
+    fn from(error: EtcdError) -> Self {
+        match &error {
+            EtcdError::GRpcStatus(status) if is_final(status) => Self::Refused(words(status)),
+            EtcdError::GRpcStatus(status) => Self::Unreachable(words(status)),
+            EtcdError::TransportError(error) => Self::Unreachable(cause::in_full(error)),
+            EtcdError::WatchError(reason) => Self::Unreachable(reason.clone()),
+            _ => Self::Refused(cause::in_full(&error)),
+        }
+    }
+}
+
+/// Whether what was asked about is not there.
+pub fn is_missing(error: &EtcdError) -> bool {
+    matches!(error, EtcdError::GRpcStatus(status) if status.code() == Code::NotFound)
+}
+
+/// A status with a source was made on our side; all others came over the wire.
+fn is_final(status: &Status) -> bool {
+    let elsewhere = [
+        Code::Unavailable,
+        Code::Unimplemented,
+        Code::Cancelled,
+        Code::DeadlineExceeded,
+        Code::Unauthenticated,
+    ];
+    status.source().is_none() && !elsewhere.contains(&status.code())
+}
+
+fn words(status: &Status) -> String {
+    match status.source() {
+        Some(source) => cause::in_full(source),
+        None if status.message().is_empty() => status.code().description().into(),
+        None => status.message().into(),
+    }
+}

@@ -1,0 +1,85 @@
+//! Where in etcd an instance stands: `<prefix>/<name>/<id>/service`, as ContainerPilot 2 has it.
+//!
+//! A name and an ID are one part of the key each, so that none can reach into another's. Ordinary ones stay as
+//! they are, because templates of other programs read these keys; a byte that would mean something in a path is
+//! written as in a URL. A key is never read back: what stands in it is in its value.
+
+use domain::plan::Registration;
+use std::fmt::Write;
+
+/// The last part of every key.
+const SERVICE: &str = "service";
+
+/// What all keys of a service begin with.
+pub fn of_service(prefix: &str, name: &str) -> String {
+    format!("{prefix}/{}/", part(name))
+}
+
+/// What all keys of an instance begin with.
+pub fn of_folder(prefix: &str, registration: &Registration) -> String {
+    of_service(prefix, &registration.name) + &part(&registration.id) + "/"
+}
+
+/// The one key of an instance.
+pub fn of_instance(prefix: &str, registration: &Registration) -> String {
+    of_folder(prefix, registration) + SERVICE
+}
+
+/// Whether a key under a service's is that of an instance.
+pub fn is_instance(service: &str, key: &[u8]) -> bool {
+    let rest = key.strip_prefix(service.as_bytes()).unwrap_or_default();
+    let mut parts = rest.split(|byte| *byte == b'/');
+    let (_id, last, more) = (parts.next(), parts.next(), parts.next());
+    last == Some(SERVICE.as_bytes()) && more.is_none()
+}
+
+/// A name as one part of a path.
+fn part(name: &str) -> String {
+    let is_path = name == "." || name == "..";
+    let mut part = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character == '/' || character == '%' || character.is_ascii_control() || is_path {
+            // Cannot fail: a string takes everything.
+            let _ = write!(part, "%{:02X}", u32::from(character));
+        } else {
+            part.push(character);
+        }
+    }
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_names_stay_as_they_are_and_odd_ones_are_one_part() {
+        assert_eq!(of_service("/containerpilot", "app"), "/containerpilot/app/");
+        assert_eq!(of_service("", "my app.v2_é"), "/my app.v2_é/");
+        for (name, expected) in [
+            ("a/b", "a%2Fb"),
+            ("a%2Fb", "a%252Fb"),
+            ("..", "%2E%2E"),
+            (".", "%2E"),
+            ("a\0\n", "a%00%0A"),
+        ] {
+            assert_eq!(part(name), expected);
+        }
+    }
+
+    #[test]
+    fn an_instance_has_one_part_and_then_the_word_service() {
+        for (key, expected) in [
+            ("/p/app/app-vm/service", true),
+            ("/p/app//service", true),
+            ("/p/app/app-vm/other", false),
+            ("/p/app/app-vm/service/", false),
+            ("/p/app/a/b/service", false),
+            ("/p/app/service", false),
+            ("/p/app/", false),
+            ("/p/app2/app-vm/service", false),
+        ] {
+            assert_eq!(is_instance("/p/app/", key.as_bytes()), expected, "{key}");
+        }
+    }
+}

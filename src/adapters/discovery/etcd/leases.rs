@@ -1,0 +1,91 @@
+//! The leases that were granted and not revoked, by key.
+//!
+//! A lease is remembered before anything is put under it, because whether a put that was not answered landed
+//! is never known. Nothing here is ever borrowed across a wait.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Leases(RefCell<BTreeMap<String, Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Oldest first.
+    leases: Vec<i64>,
+    /// The lease the key was certainly bound to by us.
+    entered: Option<i64>,
+}
+
+impl Leases {
+    /// A lease was granted for this key.
+    pub fn remember(&self, key: &str, lease: i64) {
+        let mut keys = self.0.borrow_mut();
+        keys.entry(key.into()).or_default().leases.push(lease);
+    }
+
+    /// The key was put under this lease.
+    pub fn entered(&self, key: &str, lease: i64) {
+        if let Some(held) = self.0.borrow_mut().get_mut(key) {
+            held.entered = Some(lease);
+        }
+    }
+
+    /// Whether the newest lease is the one the key was certainly put under.
+    pub fn is_entered(&self, key: &str) -> bool {
+        let keys = self.0.borrow();
+        keys.get(key)
+            .is_some_and(|held| held.entered.is_some() && held.entered.as_ref() == held.leases.last())
+    }
+
+    /// All leases granted for a key.
+    pub fn all(&self, key: &str) -> Vec<i64> {
+        self.0
+            .borrow()
+            .get(key)
+            .map(|held| held.leases.clone())
+            .unwrap_or_default()
+    }
+
+    /// All but the newest.
+    pub fn former(&self, key: &str) -> Vec<i64> {
+        let mut leases = self.all(key);
+        leases.pop();
+        leases
+    }
+
+    /// A lease was revoked.
+    pub fn forget(&self, key: &str, lease: i64) {
+        let mut keys = self.0.borrow_mut();
+        let Some(held) = keys.get_mut(key) else {
+            return;
+        };
+        held.leases.retain(|other| *other != lease);
+        if held.leases.is_empty() {
+            keys.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_entered_only_under_the_newest_lease() {
+        let leases = Leases::default();
+        leases.remember("app", 1);
+        assert!(!leases.is_entered("app"), "the put may not have landed");
+        leases.entered("app", 1);
+        assert!(leases.is_entered("app"));
+        leases.remember("app", 2);
+        assert!(!leases.is_entered("app"));
+        assert_eq!((leases.all("app"), leases.former("app")), (vec![1, 2], vec![1]));
+        leases.forget("app", 1);
+        leases.entered("app", 2);
+        assert!(leases.is_entered("app"));
+        leases.forget("app", 2);
+        assert!(leases.0.borrow().is_empty());
+    }
+}

@@ -1,0 +1,175 @@
+//! etcd, through its v3 API (behaviour-v2.md section 6.5).
+//!
+//! Each registration is one key, `<prefix>/<name>/<id>/service`, bound to a lease that lasts one TTL; a
+//! heartbeat keeps the lease alive once. What stands in etcd decides, not what was done to it before: a key
+//! that is missing, or says something else, is registered again, and a heartbeat of a shim that was started
+//! anew carries on where the one before stopped. The leases granted are remembered for one purpose only: a
+//! withdrawal revokes them, so that nothing still on its way can land after it.
+//!
+//! Never keeps a lease alive by itself, never trusts a connection on which a question was given up, and never
+//! waits for a change without having seen where to begin.
+
+mod failure;
+mod key;
+mod leases;
+mod listing;
+mod members;
+mod value;
+mod watch;
+
+use crate::ports::{Catalogue, CatalogueError, Renewal};
+use async_trait::async_trait;
+use domain::event::{Cursor, Listing, Query};
+use domain::plan::{self, Registration};
+use etcd_client::{DeleteOptions, Error, GetOptions, KeyValue, PutOptions};
+use leases::Leases;
+use listing::Complaints;
+use members::Members;
+use tokio::time::timeout;
+
+/// An etcd cluster.
+#[derive(Debug)]
+pub struct Etcd {
+    prefix: String,
+    members: Members,
+    leases: Leases,
+    complaints: Complaints,
+}
+
+impl Etcd {
+    /// A cluster whose members have these addresses; nothing is sent yet.
+    ///
+    /// # Errors
+    /// An address is no address, or what TLS needs cannot be read.
+    pub fn new(settings: &plan::Etcd) -> Result<Self, CatalogueError> {
+        Ok(Self {
+            prefix: settings.prefix.clone(),
+            members: Members::new(settings)?,
+            leases: Leases::default(),
+            complaints: Complaints::default(),
+        })
+    }
+
+    async fn grant(&self, registration: &Registration) -> Result<i64, CatalogueError> {
+        let seconds = i64::try_from(registration.ttl.as_secs()).unwrap_or(i64::MAX);
+        let granted = self
+            .members
+            .ask(async |client| client.lease_client().grant(seconds, None).await);
+        Ok(granted.await?.id())
+    }
+
+    async fn put(&self, key: &str, value: &str, lease: i64) -> Result<(), CatalogueError> {
+        let question = async |client: &etcd_client::Client| {
+            let options = PutOptions::new().with_lease(lease);
+            client.kv_client().put(key, value, Some(options)).await
+        };
+        self.members.ask(question).await.map(drop)
+    }
+
+    /// Revokes a lease; one that is not there counts as revoked.
+    async fn revoke(&self, lease: i64) -> Result<(), CatalogueError> {
+        let question = async |client: &etcd_client::Client| {
+            let revoked = client.lease_client().revoke(lease).await.map(drop);
+            revoked.or_else(|error| failure::is_missing(&error).then_some(()).ok_or(error))
+        };
+        self.members.ask(question).await
+    }
+
+    /// Revokes the leases granted for a key but for the newest; nothing depends on it, they run out anyway.
+    async fn tidy(&self, key: &str) {
+        for lease in self.leases.former(key) {
+            match self.revoke(lease).await {
+                Ok(()) => self.leases.forget(key, lease),
+                Err(error) => tracing::debug!("a lease that is not needed any more stays: {error}"),
+            }
+        }
+    }
+
+    async fn find(&self, key: &str) -> Result<Option<KeyValue>, CatalogueError> {
+        let found = self
+            .members
+            .ask(async |client| client.kv_client().get(key, None).await);
+        Ok(found.await?.kvs().first().cloned())
+    }
+
+    /// Keeps a lease alive once; says whether it was still there.
+    async fn keep_alive(&self, lease: i64) -> Result<bool, CatalogueError> {
+        let question = async |client: &etcd_client::Client| match client.lease_client().keep_alive(lease).await {
+            Ok(_dropped_so_that_it_is_once) => Ok(true),
+            Err(Error::LeaseKeepAliveError(_)) => Ok(false),
+            Err(error) if failure::is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.members.ask(question).await
+    }
+
+    async fn delete(&self, folder: &str) -> Result<(), CatalogueError> {
+        let question = async |client: &etcd_client::Client| {
+            let options = DeleteOptions::new().with_prefix();
+            client.kv_client().delete(folder, Some(options)).await
+        };
+        self.members.ask(question).await.map(drop)
+    }
+
+    async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
+        let folder = key::of_service(&self.prefix, &query.service);
+        let question = async |client: &etcd_client::Client| {
+            let options = GetOptions::new().with_prefix();
+            client.kv_client().get(folder.as_str(), Some(options)).await
+        };
+        let found = self.members.ask(question).await?;
+        let revision = found
+            .header()
+            .and_then(|header| u64::try_from(header.revision()).ok());
+        Ok(Listing {
+            instances: listing::instances(&folder, found.kvs(), query.tag.as_deref(), &self.complaints),
+            cursor: revision.map(Cursor),
+        })
+    }
+}
+
+#[async_trait(?Send)]
+impl Catalogue for Etcd {
+    async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        let key = key::of_instance(&self.prefix, registration);
+        let lease = self.grant(registration).await?;
+        self.leases.remember(&key, lease);
+        self.put(&key, &value::of(registration), lease).await?;
+        self.leases.entered(&key, lease);
+        self.tidy(&key).await;
+        Ok(())
+    }
+
+    async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
+        let key = key::of_instance(&self.prefix, registration);
+        let reason = match self.find(&key).await? {
+            None => "there is no entry",
+            Some(found) if found.value() != value::of(registration).as_bytes() => "the entry is another one",
+            Some(found) if found.lease() == 0 => "the entry has no lease",
+            Some(found) if self.keep_alive(found.lease()).await? => return Ok(Renewal::Renewed),
+            Some(_) => "its lease ran out",
+        };
+        Ok(Renewal::Unknown(format!("{key}: {reason}")))
+    }
+
+    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        let key = key::of_instance(&self.prefix, registration);
+        let is_ours = self.leases.is_entered(&key);
+        for lease in self.leases.all(&key) {
+            self.revoke(lease).await?;
+            self.leases.forget(&key, lease);
+        }
+        if is_ours {
+            return Ok(());
+        }
+        self.delete(&key::of_folder(&self.prefix, registration)).await
+    }
+
+    async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
+        if let Some(cursor) = query.after {
+            let differing = timeout(query.wait, self.differing(query, cursor)).await;
+            differing.unwrap_or(Ok(()))?;
+        }
+        self.list(query).await
+    }
+}

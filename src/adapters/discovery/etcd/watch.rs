@@ -1,0 +1,78 @@
+//! Waiting until something differs from what stood at a revision.
+//!
+//! The watch begins right after that revision, so that nothing between the question before and this one is
+//! missed, departures included. It only says that it is time to read again: a watch that etcd cancels (because
+//! the history is compacted, say) or that breaks says so too, and never leaves anybody waiting.
+
+use super::failure::Ended;
+use super::{Etcd, key, value};
+use crate::ports::CatalogueError;
+use domain::event::{Cursor, Instance, Query};
+use etcd_client::{Client, Error, Event, EventType, KeyValue, WatchOptions, WatchStream};
+
+impl Etcd {
+    /// Comes back when the present is to be read again. Dropping it ends the watch.
+    pub(super) async fn differing(
+        &self,
+        query: &Query,
+        Cursor(after): Cursor,
+    ) -> Result<(), CatalogueError> {
+        let folder = key::of_service(&self.prefix, &query.service);
+        let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
+        let opened = self
+            .members
+            .ask(async |client| open(client, &folder, after + 1).await);
+        let (mut stream, now) = opened.await?;
+        // A cluster that was set up anew counts from one again.
+        if now < after {
+            return Ok(());
+        }
+        while let Ok(Some(response)) = stream.message().await {
+            let tag = query.tag.as_deref();
+            let mut events = response.events().iter();
+            if response.canceled() || events.any(|event| is_change(event, &folder, tag)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a watch; it exists when etcd has said so, with the revision of that moment.
+async fn open(client: &Client, folder: &str, revision: i64) -> Result<(WatchStream, i64), Error> {
+    let options = WatchOptions::new()
+        .with_prefix()
+        .with_prev_key()
+        .with_start_revision(revision);
+    let mut stream = client.watch_client().watch(folder, Some(options)).await?;
+    let created = stream
+        .message()
+        .await?
+        .ok_or_else(|| Error::WatchError(Ended.into()))?;
+    let revision = created.header().map_or(0, etcd_client::ResponseHeader::revision);
+    Ok((stream, revision))
+}
+
+/// Whether an event changed what the question is about.
+fn is_change(event: &Event, folder: &str, tag: Option<&str>) -> bool {
+    let Some(kv) = event.kv() else {
+        return false;
+    };
+    let seen = |kv: &KeyValue| seen(kv, folder, tag);
+    let now = match event.event_type() {
+        EventType::Put => seen(kv),
+        EventType::Delete => None,
+    };
+    let before = match event.prev_kv() {
+        Some(before) => seen(before),
+        None if kv.version() == 1 => None,
+        // What stood there is compacted away.
+        None => return key::is_instance(folder, kv.key()),
+    };
+    before != now
+}
+
+fn seen(kv: &KeyValue, folder: &str, tag: Option<&str>) -> Option<Instance> {
+    let is_instance = key::is_instance(folder, kv.key());
+    is_instance.then(|| value::instance(kv.value(), tag).ok().flatten())?
+}
