@@ -4,21 +4,35 @@
 //! its [`Manners`]. A fact knows only the port and those. Facts about time are looked for with a deadline and
 //! never slept for; a catalogue may be slow to show a change, but not slower than its manners say.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may fail by panicking"
+    reason = "tests start programs, read the clock and may fail by panicking"
 )]
+#![allow(dead_code, reason = "other tests ask the servers more")]
 
 mod common;
+#[path = "common/consul.rs"]
+mod consul_server;
+#[path = "common/etcd.rs"]
+mod etcd_server;
+#[path = "common/program.rs"]
+mod program;
 
 use common::{PROMPTLY, both, run, within};
+use consul_server::Agent;
+use containerpilot::adapters::discovery::consul::Consul;
 use containerpilot::adapters::discovery::directory::Directory;
+use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
 use domain::event::{Cursor, Instance, Listing, Query};
-use domain::plan::Registration;
+use domain::plan::{self, Registration, Scheme, Tls};
+use etcd_server::Server;
 use std::any::Any;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -602,3 +616,79 @@ async fn directory_in_a_new_folder() -> Tenant {
 }
 
 tenant!(directory, super::directory_in_a_new_folder());
+
+/// A server that lives as long as some test uses it.
+struct Shared<T>(Mutex<Weak<T>>);
+
+impl<T> Shared<T> {
+    const fn new() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+
+    fn get(&self, start: impl FnOnce() -> T) -> Arc<T> {
+        // A test that could not start it is the one to say so; the others try again.
+        let mut server = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        server.upgrade().unwrap_or_else(|| {
+            let started = Arc::new(start());
+            *server = Arc::downgrade(&started);
+            started
+        })
+    }
+}
+
+/// A server that all facts share, and keys of its own for each.
+async fn etcd(version: &'static str, server: &Shared<Server>) -> Tenant {
+    static PREFIXES: AtomicU32 = AtomicU32::new(0);
+    let server = server.get(|| Server::start(version));
+    let settings = plan::Etcd {
+        endpoints: vec![server.url()],
+        prefix: format!("/contract/{}", PREFIXES.fetch_add(1, Ordering::Relaxed)),
+        login: None,
+        tls: Tls::default(),
+    };
+    Tenant {
+        catalogue: Box::new(Etcd::new(&settings).expect("settings of etcd")),
+        _home: Box::new(server),
+        manners: Manners {
+            // A shorter lease lasts two seconds all the same.
+            shortest_ttl: Duration::from_secs(2),
+            // etcd looks for expired leases twice a second, and revokes them through its log.
+            expiry_slack: Duration::from_secs(3),
+            forgets_the_expired: true,
+            answers_early: false,
+        },
+    }
+}
+
+static ETCD_3_4: Shared<Server> = Shared::new();
+static ETCD_3_5: Shared<Server> = Shared::new();
+
+tenant!(etcd_3_4, super::etcd("3.4", &super::ETCD_3_4));
+tenant!(etcd_3_5, super::etcd("3.5", &super::ETCD_3_5));
+
+/// An agent that all facts share: a service's name is all that keeps them apart.
+async fn consul_1_8() -> Tenant {
+    static AGENT: Shared<Agent> = Shared::new();
+    let agent = AGENT.get(Agent::start);
+    let settings = plan::Consul {
+        address: agent.address(),
+        scheme: Scheme::Http,
+        token: None,
+        tls: Tls::default(),
+    };
+    Tenant {
+        catalogue: Box::new(Consul::new(&settings).expect("settings of Consul")),
+        _home: Box::new(agent),
+        manners: Manners {
+            // The adapter tells Consul whole seconds.
+            shortest_ttl: Duration::from_secs(1),
+            expiry_slack: Duration::from_secs(2),
+            // An expired check is critical, and the next heartbeat makes it pass again.
+            forgets_the_expired: false,
+            // Its index is not the service's alone.
+            answers_early: true,
+        },
+    }
+}
+
+tenant!(consul_1_8, super::consul_1_8());

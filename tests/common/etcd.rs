@@ -1,0 +1,150 @@
+//! A real etcd server on free ports of the loopback interface, and its own tool to look into it.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a server may take to start on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub struct Server {
+    version: &'static str,
+    folder: TempDir,
+    ports: [u16; 2],
+    child: Child,
+}
+
+impl Server {
+    /// Starts a server of this version, `3.4` or `3.5`, and waits until it leads.
+    pub fn start(version: &'static str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ports = [free_port(), free_port()];
+        let child = spawn(version, &folder, ports);
+        let server = Self {
+            version,
+            folder,
+            ports,
+            child,
+        };
+        server.until_ready();
+        server
+    }
+
+    /// The URL of its API.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Starts it again on the same data and ports; it must not run.
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.version, &self.folder, self.ports);
+        self.until_ready();
+    }
+
+    /// Kills it.
+    pub fn stop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process ID");
+        kill(Pid::from_raw(pid), signal).expect("the server runs");
+    }
+
+    /// What `etcdctl` says.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(binary(self.version, "etcdctl"));
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url()]);
+        let output = command.args(arguments).output().expect("etcdctl can be started");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "etcdctl {arguments:?}: {error}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// All keys and values, each on a line of its own.
+    pub fn everything(&self) -> Vec<String> {
+        self.ctl(&["get", "--prefix", ""]).lines().map(str::to_owned).collect()
+    }
+
+    /// The body of a page of its HTTP server; empty if there is no answer.
+    pub fn page(&self, path: &str) -> String {
+        self.request(path).unwrap_or_default()
+    }
+
+    /// One of its numbers for Prometheus.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let page = self.page("/metrics");
+        let line = page.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    }
+
+    fn until_ready(&self) {
+        let deadline = Instant::now() + START;
+        while !self.page("/health").contains("\"true\"") {
+            assert!(Instant::now() < deadline, "etcd leads at {}", self.url());
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn request(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(version: &str, folder: &TempDir, [client, peer]: [u16; 2]) -> Child {
+    let binary = binary(version, "etcd");
+    let data = folder.path().display();
+    let (client, peer) = (
+        format!("http://127.0.0.1:{client}"),
+        format!("http://127.0.0.1:{peer}"),
+    );
+    let arguments = format!(
+        "--name=test --data-dir={data} --listen-client-urls={client} --advertise-client-urls={client} \
+         --listen-peer-urls={peer} --initial-advertise-peer-urls={peer} --initial-cluster=test={peer} \
+         --logger=zap --log-level=error --auth-token-ttl=3"
+    );
+    let mut command = Command::new(&binary);
+    command.args(arguments.split(' '));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary.display()))
+}
+
+fn binary(version: &str, program: &str) -> PathBuf {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
+    let servers = std::env::var_os("CONTAINERPILOT_TEST_SERVERS").unwrap_or_else(|| default.into());
+    let binary = PathBuf::from(servers).join(format!("etcd-{version}/bin/{program}"));
+    assert!(
+        binary.exists(),
+        "this test needs {}: run scripts/servers etcd-{version}",
+        binary.display()
+    );
+    binary
+}
+
+/// A port that is free at the moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
