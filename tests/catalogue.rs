@@ -10,18 +10,20 @@
     clippy::panic,
     reason = "tests start programs, read the clock and may fail by panicking"
 )]
-#![allow(dead_code, reason = "other tests ask the servers more")]
+#![allow(dead_code, reason = "the program's tests ask the servers more")]
 
+#[path = "program/agent.rs"]
+mod agent;
 mod common;
-#[path = "common/consul.rs"]
-mod consul_server;
-#[path = "common/etcd.rs"]
+#[path = "program/etcd_server.rs"]
 mod etcd_server;
-#[path = "common/program.rs"]
+#[path = "program/processes.rs"]
+mod processes;
+#[path = "program/program.rs"]
 mod program;
 
+use agent::Agent;
 use common::{PROMPTLY, both, run, within};
-use consul_server::Agent;
 use containerpilot::adapters::discovery::consul::Consul;
 use containerpilot::adapters::discovery::directory::Directory;
 use containerpilot::adapters::discovery::etcd::Etcd;

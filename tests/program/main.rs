@@ -12,12 +12,15 @@
 )]
 
 mod agent;
+#[allow(dead_code, reason = "the adapter's tests ask the server more")]
+mod etcd_server;
 mod processes;
 mod program;
 
 mod bad_input;
 mod children;
 mod consul;
+mod etcd;
 mod exit_codes;
 mod mission;
 mod output;

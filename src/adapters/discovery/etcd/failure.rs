@@ -44,6 +44,16 @@ pub fn is_missing(error: &EtcdError) -> bool {
     matches!(error, EtcdError::GRpcStatus(status) if status.code() == Code::NotFound)
 }
 
+/// A connection that is new and yet breaks in HTTP/2's own terms leads to somebody who does not speak it. By
+/// the last time round, every connection is new.
+fn of_connection(cause: String) -> String {
+    let is_foreign = ["http2 error", "connection error"].iter().any(|words| cause.contains(words));
+    if is_foreign || cause.contains("http status") {
+        return format!("whoever listens there does not speak etcd's v3 API (gRPC over HTTP/2): {cause}");
+    }
+    cause
+}
+
 /// A status with a source was made on our side; all others came over the wire.
 fn is_final(status: &Status) -> bool {
     let elsewhere = [
@@ -58,7 +68,7 @@ fn is_final(status: &Status) -> bool {
 
 fn words(status: &Status) -> String {
     match status.source() {
-        Some(source) => cause::in_full(source),
+        Some(source) => of_connection(cause::in_full(source)),
         None if status.message().is_empty() => status.code().description().into(),
         None => status.message().into(),
     }

@@ -70,7 +70,9 @@ impl Members {
             }
         }
         let failures = self.members.iter().zip(failures);
-        let failures: Vec<_> = failures.map(|(member, cause)| format!("{}: {cause}", member.url)).collect();
+        let failures: Vec<_> = failures
+            .map(|(member, cause)| format!("{}: {cause}", member.name))
+            .collect();
         Err(CatalogueError(failures.join("; ")))
     }
 
@@ -102,6 +104,8 @@ impl Members {
 
 /// One member.
 struct Member {
+    /// As the operator wrote it.
+    name: String,
     url: Url,
     options: ConnectOptions,
     connection: RefCell<Connection>,
@@ -115,6 +119,7 @@ impl Member {
         let parsed = endpoint(url)
             .map_err(|error| CatalogueError(format!("'{url}' is not an address of etcd: {error}")))?;
         Ok(Self {
+            name: url.into(),
             options: options(&parsed, settings)?,
             url: parsed,
             connection: RefCell::default(),
@@ -141,7 +146,7 @@ impl Member {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Member").field(&self.url.as_str()).finish()
+        f.debug_tuple("Member").field(&self.name).finish()
     }
 }
 

@@ -18,34 +18,57 @@ pub struct Server {
     version: &'static str,
     folder: TempDir,
     ports: [u16; 2],
+    scheme: &'static str,
+    more: Vec<String>,
     child: Child,
 }
 
 impl Server {
     /// Starts a server of this version, `3.4` or `3.5`, and waits until it leads.
     pub fn start(version: &'static str) -> Self {
+        let server = Self::start_with(version, "http", Vec::new());
+        let healthy = || server.page("/health").contains("\"true\"");
+        server.until(healthy);
+        server
+    }
+
+    /// Starts a server that demands a certificate of its clients.
+    pub fn start_secured(version: &'static str, certificates: &TempDir) -> Self {
+        let option = |name: &str, file: &str| format!("--{name}={}/{file}", certificates.path().display());
+        let more = vec![
+            "--client-cert-auth".into(),
+            option("trusted-ca-file", "consul-agent-ca.pem"),
+            option("cert-file", "dc1-server-consul-0.pem"),
+            option("key-file", "dc1-server-consul-0-key.pem"),
+        ];
+        let server = Self::start_with(version, "https", more);
+        server.until(|| TcpStream::connect(("127.0.0.1", server.ports[0])).is_ok());
+        server
+    }
+
+    fn start_with(version: &'static str, scheme: &'static str, more: Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = [free_port(), free_port()];
-        let child = spawn(version, &folder, ports);
-        let server = Self {
+        let child = spawn(version, &folder, ports, scheme, &more);
+        Self {
             version,
             folder,
             ports,
+            scheme,
+            more,
             child,
-        };
-        server.until_ready();
-        server
+        }
     }
 
     /// The URL of its API.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports[0])
+        format!("{}://127.0.0.1:{}", self.scheme, self.ports[0])
     }
 
     /// Starts it again on the same data and ports; it must not run.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.version, &self.folder, self.ports);
-        self.until_ready();
+        self.child = spawn(self.version, &self.folder, self.ports, self.scheme, &self.more);
+        self.until(|| self.page("/health").contains("\"true\""));
     }
 
     /// Kills it.
@@ -62,7 +85,7 @@ impl Server {
 
     /// What `etcdctl` says.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(binary(self.version, "etcdctl"));
+        let mut command = Command::new(binary(&format!("etcd-{}", self.version), "etcdctl"));
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url()]);
         let output = command.args(arguments).output().expect("etcdctl can be started");
         let error = String::from_utf8_lossy(&output.stderr);
@@ -87,10 +110,10 @@ impl Server {
         line.trim().parse().ok()
     }
 
-    fn until_ready(&self) {
+    fn until(&self, is_ready: impl Fn() -> bool) {
         let deadline = Instant::now() + START;
-        while !self.page("/health").contains("\"true\"") {
-            assert!(Instant::now() < deadline, "etcd leads at {}", self.url());
+        while !is_ready() {
+            assert!(Instant::now() < deadline, "etcd answers at {}", self.url());
             sleep(Duration::from_millis(20));
         }
     }
@@ -111,11 +134,35 @@ impl Drop for Server {
     }
 }
 
-fn spawn(version: &str, folder: &TempDir, [client, peer]: [u16; 2]) -> Child {
-    let binary = binary(version, "etcd");
+/// Authorities, and certificates by the first of them for a server at 127.0.0.1 and a client.
+pub fn folder_of_certificates() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for create in [
+        "ca create",
+        "cert create -server",
+        "cert create -client",
+        "ca create -domain=other",
+    ] {
+        let mut command = Command::new(binary("consul", "consul"));
+        command.arg("tls").args(create.split(' ')).current_dir(&folder);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let status = command.status().expect("Consul can be started");
+        assert!(status.success(), "consul tls {create}");
+    }
+    folder
+}
+
+fn spawn(
+    version: &str,
+    folder: &TempDir,
+    [client, peer]: [u16; 2],
+    scheme: &str,
+    more: &[String],
+) -> Child {
+    let binary = binary(&format!("etcd-{version}"), "etcd");
     let data = folder.path().display();
     let (client, peer) = (
-        format!("http://127.0.0.1:{client}"),
+        format!("{scheme}://127.0.0.1:{client}"),
         format!("http://127.0.0.1:{peer}"),
     );
     let arguments = format!(
@@ -124,20 +171,20 @@ fn spawn(version: &str, folder: &TempDir, [client, peer]: [u16; 2]) -> Child {
          --logger=zap --log-level=error --auth-token-ttl=3"
     );
     let mut command = Command::new(&binary);
-    command.args(arguments.split(' '));
+    command.args(arguments.split(' ')).args(more);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
         .spawn()
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary.display()))
 }
 
-fn binary(version: &str, program: &str) -> PathBuf {
+fn binary(server: &str, program: &str) -> PathBuf {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
     let servers = std::env::var_os("CONTAINERPILOT_TEST_SERVERS").unwrap_or_else(|| default.into());
-    let binary = PathBuf::from(servers).join(format!("etcd-{version}/bin/{program}"));
+    let binary = PathBuf::from(servers).join(format!("{server}/bin/{program}"));
     assert!(
         binary.exists(),
-        "this test needs {}: run scripts/servers etcd-{version}",
+        "this test needs {}: run scripts/servers {server}",
         binary.display()
     );
     binary
