@@ -23,6 +23,7 @@ use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 fn settings(endpoints: &[&str]) -> plan::Etcd {
@@ -152,7 +153,11 @@ fn a_quiet_watch_lasts_and_a_frozen_server_is_noticed() {
         let begin = Instant::now();
         let error = etcd.instances(&query(None, Duration::ZERO)).await.unwrap_err().0;
         assert!(error.contains("no answer within"), "{error}");
-        assert!(begin.elapsed() < Duration::from_millis(4_500), "{:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < Duration::from_millis(4_500),
+            "{:?}",
+            begin.elapsed()
+        );
         server.signal(Signal::SIGCONT);
         etcd.instances(&query(None, Duration::ZERO)).await.unwrap();
     });
@@ -168,10 +173,18 @@ fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
         run(async {
             let login = |password: &str| Some(("root".to_owned(), Secret(password.to_owned())));
             let mut settings = settings(&[&server.url()]);
-            let nobody = Etcd::new(&settings).unwrap().register(&instance(1)).await.unwrap_err();
+            let nobody = Etcd::new(&settings)
+                .unwrap()
+                .register(&instance(1))
+                .await
+                .unwrap_err();
             assert!(nobody.0.contains("user name is empty"), "{nobody}");
             settings.login = login("wrong");
-            let wrong = Etcd::new(&settings).unwrap().register(&instance(1)).await.unwrap_err();
+            let wrong = Etcd::new(&settings)
+                .unwrap()
+                .register(&instance(1))
+                .await
+                .unwrap_err();
             assert!(wrong.0.contains("authentication failed"), "{wrong}");
             settings.login = login("secret");
             let etcd = Etcd::new(&settings).unwrap();
@@ -182,12 +195,18 @@ fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
                 sleep(Duration::from_millis(1_900)).await;
                 let cursor = etcd.instances(&query(None, Duration::ZERO)).await.unwrap().cursor;
                 assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
-                etcd.instances(&query(cursor, Duration::from_millis(100))).await.unwrap();
+                etcd.instances(&query(cursor, Duration::from_millis(100)))
+                    .await
+                    .unwrap();
                 sleep(Duration::from_millis(4_100)).await;
                 assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
             }
             server.ctl(&["--user=root:secret", "user", "add", "other:secret"]);
-            assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed, "other users came");
+            assert_eq!(
+                etcd.renew(&instance(1)).await.unwrap(),
+                Renewal::Renewed,
+                "other users came"
+            );
             etcd.withdraw(&instance(1)).await.unwrap();
         });
     }
@@ -200,9 +219,10 @@ fn old_server() -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut asked = [0; 1024];
-            stream.read(&mut asked).ok();
-            let answer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad";
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface).ok();
+            let answer =
+                "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad";
             stream.write_all(answer.as_bytes()).ok();
         }
     });
@@ -214,7 +234,10 @@ fn a_server_that_speaks_no_v3_is_told_of_in_one_sentence() {
     run(async {
         let url = old_server();
         let error = adapter(&[&url]).register(&instance(1)).await.unwrap_err().0;
-        assert!(error.contains(&url) && error.contains("does not speak etcd's v3 API"), "{error}");
+        assert!(
+            error.contains(&url) && error.contains("does not speak etcd's v3 API"),
+            "{error}"
+        );
     });
 }
 
@@ -234,76 +257,110 @@ fn a_withdrawal_leaves_what_another_put_there_and_takes_what_a_former_self_left(
         one.register(&instance(1)).await.unwrap();
         one.register(&instance(1)).await.unwrap();
         let leases = server.ctl(&["lease", "list"]);
-        assert_eq!(leases.lines().count(), 3, "a heading, the other's and the newest of ours: {leases}");
+        assert_eq!(
+            leases.lines().count(),
+            3,
+            "a heading, the other's and the newest of ours: {leases}"
+        );
     });
 }
 
-#[test]
-fn over_tls_both_sides_prove_who_they_are_and_what_is_wrong_is_told() {
+/// A server that demands a certificate, the folder with all certificates, and what its clients need.
+fn secured() -> (Server, TempDir, Tls) {
     let folder = folder_of_certificates();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let server = Server::start_secured("3.5", &folder);
     let right = Tls {
         ca_file: Some(file("consul-agent-ca.pem")),
-        client: Some((file("dc1-client-consul-0.pem"), file("dc1-client-consul-0-key.pem"))),
+        client: Some((
+            file("dc1-client-consul-0.pem"),
+            file("dc1-client-consul-0-key.pem"),
+        )),
         ..Tls::default()
     };
-    let with = |tls: Tls| plan::Etcd {
+    (server, folder, right)
+}
+
+fn over(server: &Server, tls: Tls) -> plan::Etcd {
+    plan::Etcd {
         tls,
         ..settings(&[&server.url()])
+    }
+}
+
+#[test]
+fn over_tls_both_sides_prove_who_they_are() {
+    let (server, _folder, right) = secured();
+    let named = Tls {
+        server_name: Some("server.dc1.consul".into()),
+        ..right.clone()
     };
     run(async {
-        let refusal = async |tls: Tls| {
-            let etcd = Etcd::new(&with(tls)).expect("settings of etcd");
-            etcd.register(&instance(1)).await.unwrap_err().0
-        };
-        let etcd = Etcd::new(&with(right.clone())).unwrap();
+        let etcd = Etcd::new(&over(&server, right)).unwrap();
         etcd.register(&instance(1)).await.unwrap();
         assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
-        let named = |name: &str| Tls {
-            server_name: Some(name.into()),
+        let etcd = Etcd::new(&over(&server, named)).unwrap();
+        assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
+    });
+}
+
+#[test]
+fn what_is_wrong_with_tls_is_told() {
+    let (server, folder, right) = secured();
+    let refusal = async |tls: Tls| {
+        let etcd = Etcd::new(&over(&server, tls)).expect("settings of etcd");
+        etcd.register(&instance(1)).await.unwrap_err().0
+    };
+    run(async {
+        let other_name = Tls {
+            server_name: Some("other".into()),
             ..right.clone()
         };
-        let other_name = Etcd::new(&with(named("server.dc1.consul"))).unwrap();
-        assert_eq!(other_name.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
-        for (what, tls, sentence) in [
-            ("another name", named("other"), "certificate not valid for name \"other\""),
-            (
-                "no certificate",
-                Tls {
-                    client: None,
-                    ..right.clone()
-                },
-                // The server may hang up before its reason is read.
-                "transport error",
-            ),
-            (
-                "another authority",
-                Tls {
-                    ca_file: Some(file("other-agent-ca.pem")),
-                    ..right.clone()
-                },
-                "invalid peer certificate",
-            ),
-        ] {
-            let told = refusal(tls).await;
-            assert!(told.contains(sentence), "{what}: {told}");
-        }
+        let told = refusal(other_name).await;
+        assert!(
+            told.contains("certificate not valid for name \"other\""),
+            "{told}"
+        );
+        let other_authority = Tls {
+            ca_file: Some(folder.path().join("other-agent-ca.pem").display().to_string()),
+            ..right.clone()
+        };
+        let told = refusal(other_authority).await;
+        assert!(told.contains("invalid peer certificate"), "{told}");
+        let unproven = Tls {
+            client: None,
+            ..right.clone()
+        };
+        // The server may hang up before its reason is read.
+        let told = refusal(unproven).await;
+        assert!(told.contains("transport error"), "{told}");
     });
     let unchecked = Tls {
         verify: false,
         ..right
     };
-    let told = Etcd::new(&with(unchecked)).unwrap_err().0;
+    let told = Etcd::new(&over(&server, unchecked)).unwrap_err().0;
     assert!(told.contains("`verify: false`"), "{told}");
 }
 
 #[test]
 fn what_is_no_address_is_refused_at_once() {
-    for bad in ["etcd:2379", "ftp://etcd", "http://", "http://etcd:2379/v2", "http://etcd:99999", "http://a@etcd"] {
+    for bad in [
+        "etcd:2379",
+        "ftp://etcd",
+        "http://",
+        "http://etcd:2379/v2",
+        "http://etcd:99999",
+        "http://a@etcd",
+    ] {
         assert!(Etcd::new(&settings(&[bad])).is_err(), "{bad}");
     }
-    for good in ["http://etcd", "https://etcd:2379/", "http://[::1]:2379", "http://192.0.2.1:4001"] {
+    for good in [
+        "http://etcd",
+        "https://etcd:2379/",
+        "http://[::1]:2379",
+        "http://192.0.2.1:4001",
+    ] {
         assert!(Etcd::new(&settings(&[good])).is_ok(), "{good}");
     }
 }

@@ -56,7 +56,10 @@ fn until_checked(program: &Program, more: usize) {
 /// No heartbeat failed so far.
 fn has_failed_nowhere(program: &Program) {
     let told = program.stdout();
-    assert!(!told.contains("failed") && !told.contains("not registered: no"), "{told}");
+    assert!(
+        !told.contains("failed") && !told.contains("not registered: no"),
+        "{told}"
+    );
 }
 
 fn the_entry_has_its_key_and_value_and_goes_when_the_check_fails(version: &'static str) {
@@ -72,7 +75,11 @@ fn the_entry_has_its_key_and_value_and_goes_when_the_check_fails(version: &'stat
     has_failed_nowhere(&program);
     program.signal(Signal::SIGTERM);
     program.until_file("stopped");
-    assert_eq!(server.everything(), [""; 0], "gone before the application is told");
+    assert_eq!(
+        server.everything(),
+        [""; 0],
+        "gone before the application is told"
+    );
     assert_eq!(program.code(), 0);
 }
 
@@ -186,10 +193,19 @@ fn on_change_runs_on_arrival_and_departure_long_before_the_next_poll() {
     program.until("an entry that is none any more is handled", |program| {
         changes(program) == 4
     });
-    assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
+    assert!(
+        before.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        before.elapsed()
+    );
     let skipped = "/containerpilot/db/db-2/service is skipped, its value is not an instance";
     program.until_told(skipped);
-    assert_eq!(program.stdout().matches(skipped).count(), 1, "{}", program.stdout());
+    assert_eq!(
+        program.stdout().matches(skipped).count(),
+        1,
+        "{}",
+        program.stdout()
+    );
 }
 
 #[test]

@@ -95,7 +95,10 @@ impl Server {
 
     /// All keys and values, each on a line of its own.
     pub fn everything(&self) -> Vec<String> {
-        self.ctl(&["get", "--prefix", ""]).lines().map(str::to_owned).collect()
+        self.ctl(&["get", "--prefix", ""])
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The body of a page of its HTTP server; empty if there is no answer.
@@ -152,13 +155,7 @@ pub fn folder_of_certificates() -> TempDir {
     folder
 }
 
-fn spawn(
-    version: &str,
-    folder: &TempDir,
-    [client, peer]: [u16; 2],
-    scheme: &str,
-    more: &[String],
-) -> Child {
+fn spawn(version: &str, folder: &TempDir, [client, peer]: [u16; 2], scheme: &str, more: &[String]) -> Child {
     let binary = binary(&format!("etcd-{version}"), "etcd");
     let data = folder.path().display();
     let (client, peer) = (
@@ -172,7 +169,10 @@ fn spawn(
     );
     let mut command = Command::new(&binary);
     command.args(arguments.split(' ')).args(more);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command
         .spawn()
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", binary.display()))

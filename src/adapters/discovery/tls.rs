@@ -48,7 +48,11 @@ pub fn authorities(tls: &Tls) -> Result<Option<Vec<Vec<u8>>>, CatalogueError> {
                 .filter(|path| path.is_file()),
         );
     }
-    files.iter().map(|file| authority(file)).collect::<Result<_, _>>().map(Some)
+    files
+        .iter()
+        .map(|file| authority(file))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 fn authority(file: &Path) -> Result<Vec<u8>, CatalogueError> {

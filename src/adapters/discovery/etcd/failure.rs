@@ -47,7 +47,9 @@ pub fn is_missing(error: &EtcdError) -> bool {
 /// A connection that is new and yet breaks in HTTP/2's own terms leads to somebody who does not speak it. By
 /// the last time round, every connection is new.
 fn of_connection(cause: String) -> String {
-    let is_foreign = ["http2 error", "connection error"].iter().any(|words| cause.contains(words));
+    let is_foreign = ["http2 error", "connection error"]
+        .iter()
+        .any(|words| cause.contains(words));
     if is_foreign || cause.contains("http status") {
         return format!("whoever listens there does not speak etcd's v3 API (gRPC over HTTP/2): {cause}");
     }

@@ -62,7 +62,11 @@ impl Members {
         let first = self.first.get();
         for attempt in 0..ROUNDS * count {
             let index = (first + attempt) % count;
-            let patience = if attempt < count && count > 1 { PATIENCE } else { LIMIT };
+            let patience = if attempt < count && count > 1 {
+                PATIENCE
+            } else {
+                LIMIT
+            };
             match self.trial(index, &question, patience).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Refused(refusal)) => return Err(CatalogueError(refusal)),

@@ -94,12 +94,13 @@ impl Etcd {
 
     /// Keeps a lease alive once; says whether it was still there.
     async fn keep_alive(&self, lease: i64) -> Result<bool, CatalogueError> {
-        let question = async |client: &etcd_client::Client| match client.lease_client().keep_alive(lease).await {
-            Ok(_dropped_so_that_it_is_once) => Ok(true),
-            Err(Error::LeaseKeepAliveError(_)) => Ok(false),
-            Err(error) if failure::is_missing(&error) => Ok(false),
-            Err(error) => Err(error),
-        };
+        let question =
+            async |client: &etcd_client::Client| match client.lease_client().keep_alive(lease).await {
+                Ok(_dropped_so_that_it_is_once) => Ok(true),
+                Err(Error::LeaseKeepAliveError(_)) => Ok(false),
+                Err(error) if failure::is_missing(&error) => Ok(false),
+                Err(error) => Err(error),
+            };
         self.members.ask(question).await
     }
 

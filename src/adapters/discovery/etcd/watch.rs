@@ -12,11 +12,7 @@ use etcd_client::{Client, Error, Event, EventType, KeyValue, WatchOptions, Watch
 
 impl Etcd {
     /// Comes back when the present is to be read again. Dropping it ends the watch.
-    pub(super) async fn differing(
-        &self,
-        query: &Query,
-        Cursor(after): Cursor,
-    ) -> Result<(), CatalogueError> {
+    pub(super) async fn differing(&self, query: &Query, Cursor(after): Cursor) -> Result<(), CatalogueError> {
         let folder = key::of_service(&self.prefix, &query.service);
         let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
         let opened = self
