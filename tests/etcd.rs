@@ -235,7 +235,7 @@ fn a_server_that_speaks_no_v3_is_told_of_in_one_sentence() {
         let url = old_server();
         let error = adapter(&[&url]).register(&instance(1)).await.unwrap_err().0;
         assert!(
-            error.contains(&url) && error.contains("does not speak etcd's v3 API"),
+            error.contains(&url) && error.contains("does not answer in etcd's v3 API"),
             "{error}"
         );
     });

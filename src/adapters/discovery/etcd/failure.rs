@@ -47,16 +47,19 @@ pub fn is_missing(error: &EtcdError) -> bool {
 /// A connection that is new and yet breaks in HTTP/2's own terms leads to somebody who does not speak it. By
 /// the last time round, every connection is new.
 fn of_connection(cause: String) -> String {
-    let is_foreign = ["http2 error", "connection error"]
-        .iter()
-        .any(|words| cause.contains(words));
-    if is_foreign || cause.contains("http status") {
-        return format!("whoever listens there does not speak etcd's v3 API (gRPC over HTTP/2): {cause}");
+    let of_http2 = ["http2 error", "connection error"];
+    if of_http2.iter().any(|words| cause.contains(words)) {
+        return foreign(&cause);
     }
     cause
 }
 
-/// A status with a source was made on our side; all others came over the wire.
+fn foreign(cause: &str) -> String {
+    format!("whoever listens there does not answer in etcd's v3 API (gRPC over HTTP/2): {cause}")
+}
+
+/// A status with a source was made on our side; all others came over the wire. A token that is too old is
+/// mended by another connection.
 fn is_final(status: &Status) -> bool {
     let elsewhere = [
         Code::Unavailable,
@@ -65,12 +68,14 @@ fn is_final(status: &Status) -> bool {
         Code::DeadlineExceeded,
         Code::Unauthenticated,
     ];
-    status.source().is_none() && !elsewhere.contains(&status.code())
+    let is_login_old = status.message().contains("revision of auth store is old");
+    status.source().is_none() && !elsewhere.contains(&status.code()) && !is_login_old
 }
 
 fn words(status: &Status) -> String {
     match status.source() {
         Some(source) => of_connection(cause::in_full(source)),
+        None if status.code() == Code::Unimplemented => foreign(status.message()),
         None if status.message().is_empty() => status.code().description().into(),
         None => status.message().into(),
     }
