@@ -19,7 +19,6 @@ use containerpilot::ports::{Catalogue, Renewal};
 use domain::event::{Cursor, Query};
 use domain::plan::{self, Registration, Secret, Tls};
 use etcd_server::{Server, folder_of_certificates};
-use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -149,7 +148,7 @@ fn a_quiet_watch_lasts_and_a_frozen_server_is_noticed() {
         let quiet = Duration::from_secs(20);
         etcd.instances(&query(cursor, quiet)).await.unwrap();
         assert!(begin.elapsed() >= quiet, "it was cut after {:?}", begin.elapsed());
-        server.signal(Signal::SIGSTOP);
+        server.freeze();
         let begin = Instant::now();
         let error = etcd.instances(&query(None, Duration::ZERO)).await.unwrap_err().0;
         assert!(error.contains("no answer within"), "{error}");
@@ -158,7 +157,7 @@ fn a_quiet_watch_lasts_and_a_frozen_server_is_noticed() {
             "{:?}",
             begin.elapsed()
         );
-        server.signal(Signal::SIGCONT);
+        server.thaw();
         etcd.instances(&query(None, Duration::ZERO)).await.unwrap();
     });
 }

@@ -144,7 +144,7 @@ fn a_frozen_server_delays_sigterm_by_two_seconds_at_most() {
     let server = Server::start("3.5");
     let mut program = started(&service(&[&server.url()]));
     until_there(&server);
-    server.signal(Signal::SIGSTOP);
+    server.freeze();
     let before = Instant::now();
     program.signal(Signal::SIGTERM);
     program.until_file("stopped");

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -77,10 +78,28 @@ impl Server {
         self.child.wait().ok();
     }
 
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    /// Lets it run no further, as if its machine was frozen; comes back when all its threads have stopped.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        self.until(|| self.is_stopped());
+    }
+
+    /// Lets it run again.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process ID");
         kill(Pid::from_raw(pid), signal).expect("the server runs");
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server runs");
+        threads.flatten().all(|thread| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            status.contains("State:\tT")
+        })
     }
 
     /// What `etcdctl` says.
