@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// How long an agent may take to lead on a machine that has much else to do.
+const START: Duration = Duration::from_secs(60);
+
 /// A running agent.
 pub struct Agent {
     child: Child,
@@ -131,12 +134,12 @@ impl Agent {
 
     fn until_ready(&self) {
         let failed = || format!("Consul leads at {}", self.address());
-        until(SOON, failed, || {
+        until(START, failed, || {
             self.get("/v1/status/leader")
                 .as_str()
                 .is_some_and(|leader| !leader.is_empty())
         });
-        until(SOON, failed, || {
+        until(START, failed, || {
             self.get("/v1/catalog/nodes")
                 .as_array()
                 .is_some_and(|nodes| !nodes.is_empty())

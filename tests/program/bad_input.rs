@@ -190,6 +190,5 @@ fn a_wrong_configuration_on_sighup_is_told_and_changes_nothing() {
         program.stdout()
     );
     assert!(!program.has("pre-started") && !program.has("started") && !program.has("stopped"));
-    program.signal(Signal::SIGTERM);
-    assert_eq!(program.code(), 0);
+    assert_eq!(program.stop(), 0);
 }

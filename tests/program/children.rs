@@ -186,8 +186,7 @@ fn a_task_that_takes_too_long_is_killed_with_its_group_and_runs_again() {
     program.until("the first run and its child are gone", |_| {
         first.iter().all(|pid| !is_there(*pid))
     });
-    program.signal(Signal::SIGTERM);
-    assert_eq!(program.code(), 0);
+    assert_eq!(program.stop(), 0);
     let all = pids(&program.read("pids"));
     let gone = |pid: &nix::unistd::Pid| !is_there(*pid) || is_zombie(*pid);
     crate::program::until(
@@ -205,8 +204,7 @@ fn a_check_that_takes_too_long_is_killed_and_is_no_heartbeat() {
     program.until_lines("runs", 2);
     program.until_told("app.health timeout after 100ms: '[-c ");
     assert!(!program.has("catalogue/app"));
-    program.signal(Signal::SIGTERM);
-    assert_eq!(program.code(), 0);
+    assert_eq!(program.stop(), 0);
 }
 
 /// A coprocess that notes its process ID and argument, and runs for ever.
@@ -239,8 +237,7 @@ fn a_coprocess_is_started_again_as_often_as_it_may_and_anew_after_a_reload() {
     program.signal(Signal::SIGHUP);
     kill_start(&program, 3, "arg2");
     kill_start(&program, 4, "arg2");
-    program.signal(Signal::SIGTERM);
-    assert_eq!(program.code(), 0);
+    assert_eq!(program.stop(), 0);
     assert_eq!(program.lines("side"), 4, "two runs of each configuration");
 }
 
@@ -254,8 +251,7 @@ fn a_coprocess_that_keeps_ending_at_once_is_started_again_ever_more_slowly() {
     program.until_told("coprocess[short] ended at once again, starting it again in ");
     let (runs, took) = (program.lines("runs"), before.elapsed());
     assert!(took >= Duration::from_millis(700), "{runs} runs in {took:?}");
-    program.signal(Signal::SIGTERM);
-    assert_eq!(program.code(), 0);
+    assert_eq!(program.stop(), 0);
     assert!(program.lines("runs") < 12);
 }
 

@@ -1,16 +1,9 @@
 //! The main job against a real Consul 1.8.7: an application behind the shim, from registration to
 //! withdrawal. Each test has an agent of its own.
 use crate::agent::{Agent, hostname};
-use crate::program::{Program, SOON, until};
+use crate::program::{Program, SOON, UNTIL_TERM, until};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
-
-/// An application that runs until it is told to stop, and leaves a file when it is.
-const APPLICATION: [&str; 3] = [
-    "sh",
-    "-c",
-    "trap 'touch @/stopped; exit 0' TERM; while :; do sleep 0.05; done",
-];
 
 /// One service that is healthy while there is a file `healthy`.
 fn service(agent: &Agent) -> String {
@@ -26,7 +19,7 @@ fn started(agent: &Agent) -> Program {
     let mut program = Program::new();
     program.write("healthy", "");
     program.configure(&service(agent));
-    program.launch(&APPLICATION);
+    program.launch(&UNTIL_TERM);
     program
 }
 
@@ -80,7 +73,7 @@ fn a_service_that_never_was_healthy_is_not_registered() {
     let agent = Agent::start();
     let mut program = Program::new();
     program.configure(&service(&agent));
-    program.launch(&APPLICATION);
+    program.launch(&UNTIL_TERM);
     program.until_told("Health check of app does not pass any more");
     assert_eq!(agent.get("/v1/agent/services"), serde_json::json!({}));
 }
@@ -90,6 +83,7 @@ fn on_sigterm_the_service_is_gone_before_the_application_is_told_to_stop() {
     let agent = Agent::start();
     let mut program = started(&agent);
     agent.until_passing("app", 1);
+    program.until_file("up");
     program.signal(Signal::SIGTERM);
     program.until_file("stopped");
     assert_eq!(agent.get("/v1/agent/services"), serde_json::json!({}));
@@ -136,7 +130,7 @@ fn on_change_runs_on_another_instances_arrival_and_departure() {
     program.write("changed", "");
     let script = r#"["sh", "-c", "echo change >> @/changes; echo handled"]"#;
     program.configure(&config.replace(r#""sh -c @/changed""#, script));
-    program.launch(&APPLICATION);
+    program.launch(&UNTIL_TERM);
     let changes = |program: &Program| program.read("changes").lines().count();
     agent.register("db", "db-1", 1);
     program.until("the arrival is handled", |program| changes(program) == 1);
@@ -158,7 +152,7 @@ fn a_change_reaches_the_handler_long_before_the_next_poll() {
     program.configure(&format!(
         r#"{{"consul": "{address}", "backends": [{{"name": "db", "poll": 3, "onChange": ["sh", "-c", "echo x >> @/changes"]}}]}}"#
     ));
-    program.launch(&APPLICATION);
+    program.launch(&UNTIL_TERM);
     let changes = |program: &Program| program.read("changes").lines().count();
     program.until("the first look finds an instance", |program| {
         changes(program) == 1
@@ -187,8 +181,9 @@ fn a_check_that_hangs_for_ever_delays_neither_other_checks_nor_sigterm() {
             {{"name": "hung", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 5, "health": "sleep 1000"}},
             {{"name": "app", "port": 2, "interfaces": "lo", "poll": 1, "ttl": 5, "health": "true"}}]}}"#
     ));
-    program.launch(&APPLICATION);
+    program.launch(&UNTIL_TERM);
     agent.until_passing("app", 1);
+    program.until_file("up");
     let before = Instant::now();
     program.signal(Signal::SIGTERM);
     program.until_file("stopped");
@@ -214,11 +209,12 @@ fn a_frozen_consul_delays_sigterm_by_two_seconds_at_most_with_any_number_of_serv
         r#"{{"consul": "{address}", "services": [{}]}}"#,
         services.join(",")
     );
-    let mut program = Program::start(&config, &APPLICATION);
+    let mut program = Program::start(&config, &UNTIL_TERM);
     for n in 0..30 {
         agent.until_passing(&format!("app{n}"), 1);
     }
     agent.signal(Signal::SIGSTOP);
+    program.until_file("up");
     let before = Instant::now();
     program.signal(Signal::SIGTERM);
     program.until_file("stopped");

@@ -124,8 +124,7 @@ fn expect_lines(format: &str, expected: &[String], cut: fn(&str) -> Option<&str>
             program.stdout().lines().filter_map(cut).any(|told| told == line)
         });
     }
-    program.signal(Signal::SIGTERM);
-    assert_eq!(program.code(), 0);
+    assert_eq!(program.stop(), 0);
     assert!(
         program.stdout().lines().all(|line| cut(line).is_some()),
         "{}",
@@ -225,8 +224,7 @@ fn a_check_that_writes_megabytes_without_an_end_of_line_still_passes_and_all_is_
     let failed = || format!("{} bytes are in the log", count(0xff));
     until(SOON, failed, || count(0xfe) == 1 && count(0xff) == 5_000_000);
     program.until_file("catalogue/app");
-    program.signal(Signal::SIGTERM);
-    assert_eq!(program.code(), 0);
+    assert_eq!(program.stop(), 0);
 }
 
 #[test]
@@ -246,6 +244,7 @@ fn a_reader_of_the_log_that_stops_does_not_delay_term() {
     let mut program = Program::new();
     program.configure(config);
     let reader = launch_into_pipe(&mut program, &UNTIL_TERM);
+    program.until_file("up");
     program.until_lines("runs", 50);
     let before = Instant::now();
     program.signal(Signal::SIGTERM);
@@ -280,6 +279,7 @@ fn closed_streams_change_nothing() {
 }
 
 fn survives(mut program: Program) {
+    program.until_file("up");
     program.until_lines("runs", 6);
     program.until_file("catalogue/app");
     program.signal(Signal::SIGHUP);

@@ -224,6 +224,13 @@ impl Program {
             .expect("a code or a signal")
     }
 
+    /// Stops the program once the application says, by a file `up`, that it can be asked to; the exit code.
+    pub fn stop(&mut self) -> i32 {
+        self.until_file("up");
+        self.signal(Signal::SIGTERM);
+        self.code()
+    }
+
     /// Runs the program to its end.
     pub fn run(config: &str, application: &[&str]) -> (i32, Self) {
         let mut program = Self::start(config, application);
