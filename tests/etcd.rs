@@ -20,7 +20,9 @@ use domain::event::{Cursor, Query};
 use domain::plan::{self, Registration, Secret, Tls};
 use etcd_server::{Server, folder_of_certificates};
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -362,4 +364,85 @@ fn what_is_no_address_is_refused_at_once() {
     ] {
         assert!(Etcd::new(&settings(&[good])).is_ok(), "{good}");
     }
+}
+
+/// A way to a server on which connections can fall silent, as if a network in between lost them.
+struct Way {
+    url: String,
+    silenced: Arc<AtomicUsize>,
+}
+
+impl Way {
+    fn to(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let target = server.url().replace("http://", "");
+        let silenced = Arc::new(AtomicUsize::new(0));
+        let until = Arc::clone(&silenced);
+        std::thread::spawn(move || {
+            for (number, near) in (1..).zip(listener.incoming().flatten()) {
+                let far = TcpStream::connect(&target).unwrap();
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let until = Arc::clone(&until);
+                    std::thread::spawn(move || pass_on(from, to, || until.load(Ordering::Relaxed) >= number));
+                }
+            }
+        });
+        Self { url, silenced }
+    }
+
+    /// The first connections say nothing more, and do not end.
+    fn silence(&self, count: usize) {
+        self.silenced.store(count, Ordering::Relaxed);
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream, is_silent: impl Fn() -> bool) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if !is_silent() && to.write_all(&buffer[..count]).is_err() {
+            return;
+        }
+    }
+    if !is_silent() {
+        to.shutdown(Shutdown::Both).ok();
+    }
+}
+
+#[test]
+fn a_connection_that_fell_silent_is_not_used_again() {
+    let server = Server::start("3.5");
+    let way = Way::to(&server);
+    run(async {
+        let etcd = adapter(&[&way.url]);
+        etcd.register(&instance(1)).await.unwrap();
+        way.silence(1);
+        // As the desk asks: whoever is not answered in time is forgotten.
+        let limit = Duration::from_secs(1);
+        assert!(timeout(limit, etcd.renew(&instance(1))).await.is_err());
+        assert_eq!(
+            timeout(limit, etcd.renew(&instance(1))).await,
+            Ok(Ok(Renewal::Renewed))
+        );
+    });
+}
+
+#[test]
+fn a_watch_that_fell_silent_wakes_whoever_waits() {
+    let server = Server::start("3.5");
+    let way = Way::to(&server);
+    run(async {
+        let etcd = adapter(&[&way.url]);
+        let cursor = etcd.instances(&query(None, Duration::ZERO)).await.unwrap().cursor;
+        let silence = async {
+            sleep(Duration::from_millis(500)).await;
+            way.silence(1);
+            adapter(&[&server.url()]).register(&instance(1)).await.unwrap();
+        };
+        let question = query(cursor, LONG);
+        let waiting = timeout(Duration::from_secs(14), etcd.instances(&question));
+        let (answer, ()) = both(waiting, silence).await;
+        assert_eq!(answer.expect("in time").unwrap().instances.len(), 1);
+    });
 }
