@@ -1,6 +1,7 @@
 //! The main job against a real Consul 1.8.7: an application behind the shim, from registration to
 //! withdrawal. Each test has an agent of its own.
 use crate::agent::{Agent, hostname};
+use crate::processes::descriptors_of;
 use crate::program::{Program, SOON, UNTIL_TERM, until};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
@@ -270,4 +271,50 @@ fn a_reload_keeps_an_unchanged_service_and_swaps_the_others() {
     program.signal(Signal::SIGHUP);
     agent.until_passing("new", 0);
     assert_eq!(agent.passing("app").len(), 1);
+}
+
+#[test]
+fn three_hundred_reloads_leave_it_passing_with_no_more_memory_descriptors_or_connections() {
+    let agent = Agent::start();
+    let program = started(&agent);
+    agent.until_passing("app", 1);
+    let (usual, other) = (service(&agent), service(&agent).replace("8000", "8001"));
+    let reload = |count: u64| {
+        for n in 0..count {
+            program.configure(if n % 10 == 5 { &other } else { &usual });
+            program.signal(Signal::SIGHUP);
+            std::thread::sleep(Duration::from_millis(n * 7 % 31));
+        }
+        program.configure(&usual);
+        program.signal(Signal::SIGHUP);
+        agent.until_passing("app", 1);
+        until(
+            SOON,
+            || "the last configuration is registered".into(),
+            || {
+                agent
+                    .passing("app")
+                    .first()
+                    .is_some_and(|entry| entry["Service"]["Port"] == 8000)
+            },
+        );
+    };
+    reload(100);
+    let (memory, descriptors) = (resident(program.pid()), descriptors_of(program.pid()));
+    reload(300);
+    program.until("no more descriptors are open", |program| {
+        descriptors_of(program.pid()) <= descriptors
+    });
+    let grown = resident(program.pid()).saturating_sub(memory);
+    assert!(grown < 2048, "300 reloads took {grown} KiB");
+}
+
+/// The resident memory of a process in KiB.
+fn resident(pid: nix::unistd::Pid) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
