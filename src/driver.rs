@@ -25,18 +25,23 @@ pub struct World<'a> {
 
 /// Runs the shim to its end; the exit code.
 pub async fn run(mut shim: Shim, world: &mut World<'_>) -> u8 {
-    let mut at_once = VecDeque::from([Event::Begin]);
+    let mut event = Event::Begin;
     loop {
-        let event = match at_once.pop_front() {
-            Some(event) => event,
-            None => world.inbox.next(shim.deadline()).await,
-        };
-        for effect in shim.step(world.clock.now(), event) {
+        let mut effects = VecDeque::from(shim.step(world.clock.now(), event));
+        while let Some(effect) = effects.pop_front() {
             match world.perform(effect) {
-                Continue(event) => at_once.extend(event),
+                // What follows from it comes before what is still to be done: whoever is started next finds
+                // the PID of whoever was started before in its environment.
+                Continue(Some(outcome)) => {
+                    for effect in shim.step(world.clock.now(), outcome).into_iter().rev() {
+                        effects.push_front(effect);
+                    }
+                }
+                Continue(None) => {}
                 Break(code) => return code,
             }
         }
+        event = world.inbox.next(shim.deadline()).await;
     }
 }
 
@@ -163,6 +168,43 @@ mod tests {
             .returning(move |_, _| Err(failure.clone()));
         mocks.inbox.expect_next().never();
         assert_eq!(mocks.run(plan()), 127);
+    }
+
+    #[test]
+    fn whoever_is_started_next_finds_the_pid_of_whoever_was_started_before() {
+        let mut mocks = Mocks::default();
+        mocks.clock.expect_now().return_const(Instant::START);
+        mocks.console.expect_tell().return_const(());
+        mocks.console.expect_configure().return_const(());
+        mocks.discovery.expect_connect().return_const(());
+        let mut order = Sequence::new();
+        for (label, pid, variable) in [
+            ("coprocess[side]", 5, "CONTAINERPILOT_SIDE_PID"),
+            ("APP", 6, "CONTAINERPILOT_APP_PID"),
+        ] {
+            let start = mocks.processes.expect_start().times(1).in_sequence(&mut order);
+            start
+                .withf(move |_, job| job.role.to_string() == label)
+                .returning(move |_, _| Ok(Pid(pid)));
+            let export = mocks.processes.expect_export().times(1).in_sequence(&mut order);
+            export
+                .withf(move |name, value| name == variable && value == pid.to_string())
+                .return_const(());
+        }
+        mocks.processes.expect_send().return_const(());
+        let mut events = Sequence::new();
+        for ticket in [2, 1] {
+            let next = mocks.inbox.expect_next().times(1).in_sequence(&mut events);
+            next.returning(move |_| Event::Exited(domain::Ticket(ticket), ExitStatus::Code(0)));
+        }
+        let side = job(Role::Coprocess { name: "side".into() });
+        assert_eq!(
+            mocks.run(Plan {
+                jobs: vec![side],
+                ..plan()
+            }),
+            0
+        );
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod agent;
 mod common;
 #[path = "program/etcd_server.rs"]
 mod etcd_server;
+#[path = "program/ports.rs"]
+mod ports;
 #[path = "program/processes.rs"]
 mod processes;
 #[path = "program/program.rs"]

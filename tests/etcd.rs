@@ -12,6 +12,8 @@ mod common;
 #[path = "program/etcd_server.rs"]
 #[allow(dead_code, reason = "the program's tests ask the server more")]
 mod etcd_server;
+#[path = "program/ports.rs"]
+mod ports;
 
 use common::{PROMPTLY, both, run, within};
 use containerpilot::adapters::discovery::etcd::Etcd;

@@ -1,11 +1,12 @@
 //! A real Consul agent on free ports of the loopback interface, and a few questions to its API.
 
+use crate::ports::free_port;
 use crate::program::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -211,15 +212,4 @@ fn binary() -> PathBuf {
         binary.display()
     );
     binary
-}
-
-/// A port that is free for TCP and UDP at the moment.
-fn free_port() -> u16 {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

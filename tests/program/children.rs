@@ -122,10 +122,10 @@ fn the_environment_grows_as_children_are_started() {
     let pid = |name: &str| program.read(&format!("{name}.pid")).trim().to_owned();
     let address = ("MY_APP_IP".to_owned(), "192.0.2.7".to_owned());
     let mut expected = BTreeMap::from([("PID".to_owned(), pid("shim")), address]);
-    // Coprocesses and the application are started in one moment, and do not see each other.
     let steps = [
         [("preStart", "PRESTART_PID")].as_slice(),
-        &[("side", "SIDE_CAR_1_PID"), ("app", "APP_PID")],
+        &[("side", "SIDE_CAR_1_PID")],
+        &[("app", "APP_PID")],
         &[("preStop", "PRESTOP_PID")],
         &[("postStop", "POSTSTOP_PID")],
     ];

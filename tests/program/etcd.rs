@@ -2,7 +2,8 @@
 //! server that restarts, forgets, freezes or is not there. Each test has a server of its own.
 
 use crate::agent::hostname;
-use crate::etcd_server::{Server, free_port};
+use crate::etcd_server::Server;
+use crate::ports::free_port;
 use crate::program::{Program, SOON, UNTIL_TERM, until};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;

@@ -1,10 +1,11 @@
 //! A real etcd server on free ports of the loopback interface, and its own tool to look into it.
 
+use crate::ports::free_port;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -207,10 +208,4 @@ fn binary(server: &str, program: &str) -> PathBuf {
         binary.display()
     );
     binary
-}
-
-/// A port that is free at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }

@@ -14,6 +14,7 @@
 mod agent;
 #[allow(dead_code, reason = "the adapter's tests ask the server more")]
 mod etcd_server;
+mod ports;
 mod processes;
 mod program;
 

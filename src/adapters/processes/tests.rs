@@ -133,10 +133,7 @@ async fn many_that_die_at_once_are_all_found(children: &mut Children, queue: &mu
 
 async fn the_end_of_the_process_is_the_end_of_the_run(children: &mut Children, queue: &mut Queue) {
     children
-        .start(
-            Ticket(40),
-            &job(&["sh", "-c", "sleep 1000 & exit 3"], Output::Log),
-        )
+        .start(Ticket(40), &job(&["sh", "-c", "sleep 5 & exit 3"], Output::Log))
         .unwrap();
     assert_eq!(
         ended(queue).await,
