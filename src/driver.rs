@@ -97,11 +97,18 @@ mod tests {
     }
 
     impl Mocks {
-        fn new() -> Self {
+        /// Time stands still, and whatever is told is not listened to.
+        fn silent() -> Self {
             let mut mocks = Self::default();
             mocks.clock.expect_now().return_const(Instant::START);
             mocks.console.expect_tell().return_const(());
             mocks.console.expect_configure().return_const(());
+            mocks
+        }
+
+        /// Nor does it matter what is exported.
+        fn new() -> Self {
+            let mut mocks = Self::silent();
             mocks.processes.expect_export().return_const(());
             mocks
         }
@@ -172,10 +179,7 @@ mod tests {
 
     #[test]
     fn whoever_is_started_next_finds_the_pid_of_whoever_was_started_before() {
-        let mut mocks = Mocks::default();
-        mocks.clock.expect_now().return_const(Instant::START);
-        mocks.console.expect_tell().return_const(());
-        mocks.console.expect_configure().return_const(());
+        let mut mocks = Mocks::silent();
         mocks.discovery.expect_connect().return_const(());
         let mut order = Sequence::new();
         for (label, pid, variable) in [

@@ -13,6 +13,7 @@ use std::fmt;
 pub struct Document<'a> {
     text: &'a str,
     root: &'a RawValue,
+    value: Value,
 }
 
 /// A value in a document, and how one gets there.
@@ -51,13 +52,13 @@ impl<'a> Document<'a> {
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let root: &RawValue = serde_json::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
         // Raw text is only scanned; this looks into strings and numbers too.
-        serde_json::from_str::<Value>(text).map_err(|error| SyntaxError::new(text, &error))?;
-        Ok(Self { text, root })
+        let value = serde_json::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
+        Ok(Self { text, root, value })
     }
 
     /// The whole on one line, with `***` for what is secret by its key's name.
     pub fn shown(&self) -> String {
-        let mut value: Value = serde_json::from_str(self.text).unwrap_or_default();
+        let mut value = self.value.clone();
         hide_secrets(&mut value);
         value.to_string()
     }
