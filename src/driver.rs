@@ -2,7 +2,7 @@
 //!
 //! The same function runs in production and in simulation. It decides nothing and knows no runtime.
 
-use crate::ports::{Clock, Console, Discovery, Inbox, Processes, Settings};
+use crate::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
 use domain::{Effect, Event, Shim};
 use std::collections::VecDeque;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -21,6 +21,8 @@ pub struct World<'a> {
     pub settings: &'a mut dyn Settings,
     /// Tells operators.
     pub console: &'a mut dyn Console,
+    /// Tells whoever asks.
+    pub telemetry: &'a mut dyn Telemetry,
 }
 
 /// Runs the shim to its end; the exit code.
@@ -67,6 +69,9 @@ impl World<'_> {
             Effect::Configure(logging) => self.console.configure(logging),
             Effect::Export { name, value } => self.processes.export(&name, &value),
             Effect::Tell(notice) => self.console.tell(&notice),
+            Effect::Measure(measurement) => self.telemetry.record(&measurement),
+            Effect::Expose(plan) => self.telemetry.expose(&plan),
+            Effect::Report(inquiry, status) => self.telemetry.report(inquiry, &status),
             Effect::Exit(code) => return Break(code),
         }
         Continue(None)
@@ -76,7 +81,7 @@ impl World<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::{MockClock, MockConsole, MockDiscovery, MockInbox, MockProcesses, MockSettings};
+    use crate::ports::*;
     use domain::Instant;
     use domain::event::{ExitStatus, Loaded, Pid, Signal, StartFailure};
     use domain::plan::*;
@@ -94,6 +99,7 @@ mod tests {
         discovery: MockDiscovery,
         settings: MockSettings,
         console: MockConsole,
+        telemetry: MockTelemetry,
     }
 
     impl Mocks {
@@ -103,6 +109,8 @@ mod tests {
             mocks.clock.expect_now().return_const(Instant::START);
             mocks.console.expect_tell().return_const(());
             mocks.console.expect_configure().return_const(());
+            mocks.telemetry.expect_expose().return_const(());
+            mocks.telemetry.expect_record().return_const(());
             mocks
         }
 
@@ -122,6 +130,7 @@ mod tests {
                 discovery: &mut self.discovery,
                 settings: &mut self.settings,
                 console: &mut self.console,
+                telemetry: &mut self.telemetry,
             };
             match pin!(run(Shim::new(plan, 1), &mut world)).poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(code) => code,

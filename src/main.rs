@@ -9,6 +9,7 @@ use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::{self, Children};
 use containerpilot::adapters::settings::MachineSettings;
 use containerpilot::adapters::signals::Signals;
+use containerpilot::adapters::telemetry::Unserved;
 use containerpilot::command_line::{CommandLine, Refusal, usage};
 use containerpilot::config::{self, Source};
 use containerpilot::driver::{self, World};
@@ -146,6 +147,7 @@ async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8,
         discovery: &mut discovery,
         settings: &mut settings,
         console: &mut console,
+        telemetry: &mut Unserved,
     };
     let seed = RandomState::new().hash_one(process::id());
     let code = driver::run(Shim::new(plan, seed), &mut world).await;

@@ -4,11 +4,13 @@
 use crate::laws;
 use async_trait::async_trait;
 use containerpilot::driver;
-use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Settings};
+use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
 use domain::event::{
-    Answer, Cursor, ExitStatus, Instance, Listing, Loaded, Pid, Query, Request, Signal, StartFailure,
+    Answer, Cursor, ExitStatus, Inquiry, Instance, Listing, Loaded, Pid, Query, Request, Signal, StartFailure,
 };
+use domain::measurement::Measurement;
 use domain::plan::{Catalogue, Job, Logging, Plan, Reach, Registration};
+use domain::status::Status;
 use domain::time::Duration;
 use domain::{Event, Instant, Notice, Shim, Ticket};
 use std::cell::RefCell;
@@ -98,7 +100,7 @@ impl World {
     pub fn live(&self, plan: Plan) -> Result<(u8, Vec<String>), String> {
         let mut inbox = self.clone();
         let (mut processes, mut discovery) = (self.clone(), self.clone());
-        let (mut settings, mut console) = (self.clone(), self.clone());
+        let (mut settings, mut console, mut telemetry) = (self.clone(), self.clone(), self.clone());
         let mut world = driver::World {
             clock: self,
             inbox: &mut inbox,
@@ -106,6 +108,7 @@ impl World {
             discovery: &mut discovery,
             settings: &mut settings,
             console: &mut console,
+            telemetry: &mut telemetry,
         };
         let life = pin!(driver::run(Shim::new(plan, 1), &mut world));
         let code = match life.poll(&mut Context::from_waker(Waker::noop())) {
@@ -323,4 +326,12 @@ impl Console for World {
     fn tell(&mut self, _: &Notice) {}
 
     fn configure(&mut self, _: Logging) {}
+}
+
+impl Telemetry for World {
+    fn expose(&mut self, _: &Plan) {}
+
+    fn record(&mut self, _: &Measurement) {}
+
+    fn report(&mut self, _: Inquiry, _: &Status) {}
 }

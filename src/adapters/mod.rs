@@ -10,3 +10,4 @@ pub mod interfaces;
 pub mod processes;
 pub mod settings;
 pub mod signals;
+pub mod telemetry;

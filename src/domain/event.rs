@@ -2,8 +2,10 @@
 //!
 //! Whoever wants to know what can wake the program reads [`Event`]; what it can do to the world, [`Effect`].
 
+use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Catalogue, Job, Logging, Plan, Reach, Registration};
+use crate::status::Status;
 use crate::time::Duration;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -14,6 +16,10 @@ use core::fmt;
 /// comes back as one event with this number, and if the question was forgotten, it finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
+
+/// The number somebody outside gave to a question about the shim; it comes back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Inquiry(pub u64);
 
 /// A process ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +44,9 @@ pub enum Event {
     Started(Ticket, Pid),
     /// The process asked for could not be started.
     NotStarted(Ticket, StartFailure),
+    /// What a process wrote whose output is not inherited, if it wrote anything; comes right before
+    /// `Exited`. What is too long begins with `…` and is its end only, and what is not UTF-8 has U+FFFD for it.
+    Printed(Ticket, String),
     /// A process ended, and was reaped.
     Exited(Ticket, ExitStatus),
     /// A process that is not ours, reparented to us, ended and was reaped.
@@ -46,6 +55,8 @@ pub enum Event {
     Answered(Ticket, Answer),
     /// The configuration was read again.
     Loaded(Ticket, Loaded),
+    /// Somebody wants to know how things are. Answered by [`Effect::Report`].
+    StatusAsked(Inquiry),
 }
 
 /// A signal to the shim.
@@ -239,6 +250,12 @@ pub enum Effect {
     },
     /// Tell the operator.
     Tell(Notice),
+    /// Count, time or note this.
+    Measure(Measurement),
+    /// From now on telemetry is about this plan, and served where it says.
+    Expose(Box<Plan>),
+    /// Tell whoever asked how things are.
+    Report(Inquiry, Box<Status>),
     /// End the program with this exit code; the last effect.
     Exit(u8),
 }

@@ -95,6 +95,11 @@ impl Heartbeat {
         self.stance == Stance::Out && self.talk == Talk::Silent
     }
 
+    /// Whether the service is in the catalogue, as far as the catalogue has said.
+    pub fn is_registered(&self) -> bool {
+        self.presence == Presence::Ours
+    }
+
     /// Whether a question is on its way.
     pub fn is_asking(&self) -> bool {
         self.talk != Talk::Silent

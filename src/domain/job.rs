@@ -97,6 +97,11 @@ impl Runs {
         matches!(self.state, State::Stopping { .. } | State::Killed { last: true })
     }
 
+    /// Whether its process was killed because it took too long.
+    pub fn has_expired(&self) -> bool {
+        self.state == State::Killed { last: false }
+    }
+
     /// When it is started again, if it rests because it ended at once.
     pub fn resting_until(&self) -> Option<Instant> {
         match self.state {

@@ -5,7 +5,8 @@
 //! same effects.
 //!
 //! The machine is made of rooms that do not know each other: a [`heartbeat`] per service, a [`watch`] per
-//! backend, a [`job`] per child process, and the [`lifecycle`] above them. [`shim`] only routes between them.
+//! backend, a [`sensor`] per metric, a [`job`] per child process, and the [`lifecycle`] above them. [`shim`]
+//! only routes between them.
 //!
 //! There is no clock, file, socket, process, environment or thread in here, and without `std` none can be named.
 #![cfg_attr(not(test), no_std)]
@@ -26,9 +27,12 @@ pub mod event;
 pub mod heartbeat;
 pub mod job;
 pub mod lifecycle;
+pub mod measurement;
 pub mod notice;
 pub mod plan;
+pub mod sensor;
 pub mod shim;
+pub mod status;
 pub mod time;
 pub mod watch;
 

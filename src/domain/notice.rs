@@ -10,6 +10,7 @@ use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::SocketAddr;
 
 /// Something operators are told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +74,22 @@ pub enum Notice {
         /// How many there are now.
         instances: usize,
     },
+    /// A sensor gave no value.
+    SensorFailed {
+        /// The metric's name.
+        sensor: String,
+        /// What failed.
+        failure: Failure,
+    },
+    /// It gives values again.
+    SensorResumed {
+        /// The metric's name.
+        sensor: String,
+        /// How many runs gave none before.
+        failures: u32,
+    },
+    /// Telemetry is served here from now on.
+    Listening(SocketAddr),
     /// A run took longer than it may.
     TimedOut {
         /// Whose run it was.
@@ -123,6 +140,7 @@ impl Notice {
             Self::RegistrationFailed(_, failure)
             | Self::HeartbeatFailed(_, failure)
             | Self::QueryFailed { failure, .. }
+            | Self::SensorFailed { failure, .. }
                 if failure.times > 1 =>
             {
                 Level::Debug
@@ -142,7 +160,7 @@ impl Notice {
             | Self::Killing(_)
             | Self::RestartDelayed(..)
             | Self::LeftBehind(_) => Level::Warning,
-            Self::ReloadRefused(_) | Self::HeartbeatFailed(..) => Level::Error,
+            Self::ReloadRefused(_) | Self::HeartbeatFailed(..) | Self::SensorFailed { .. } => Level::Error,
             _ => Level::Info,
         }
     }
@@ -166,17 +184,20 @@ impl Notice {
             Self::QueryFailed { backend, .. }
             | Self::QueryResumed { backend, .. }
             | Self::Changed { backend, .. } => [("backend", backend.as_str())].into(),
+            Self::SensorFailed { sensor, .. } | Self::SensorResumed { sensor, .. } => {
+                [("process", "sensor"), ("sensor", sensor)].into()
+            }
             _ => Vec::new(),
         }
     }
 }
 
-/// The end of the application is worth knowing; of the others, only a failure is, and a health check's
-/// failures are told by [`Notice::Unhealthy`].
+/// The end of the application is worth knowing; of the others, only a failure is. A health check's failures
+/// are told by [`Notice::Unhealthy`], and a sensor's by [`Notice::SensorFailed`].
 fn ended_level(role: &Role, ending: &Ending) -> Level {
     match (role, ending) {
         (Role::Application, Ending::Exited(_)) if !ending.passed() => Level::Info,
-        (Role::Health { .. }, _) => Level::Debug,
+        (Role::Health { .. } | Role::Sensor { .. }, _) => Level::Debug,
         _ if ending.passed() => Level::Debug,
         _ => Level::Error,
     }
@@ -234,6 +255,14 @@ impl fmt::Display for Notice {
             Self::Changed { backend, instances } => {
                 write!(f, "Backend {backend} changed: {instances} passing instances")
             }
+            Self::SensorFailed { sensor, failure } => write!(f, "Sensor {sensor} gave no value: {failure}"),
+            Self::SensorResumed { sensor, failures } => {
+                write!(
+                    f,
+                    "Sensor {sensor} gives values again after {failures} failed runs"
+                )
+            }
+            Self::Listening(address) => write!(f, "telemetry: Listening on {address}"),
             Self::TimedOut { role, limit, command } => {
                 write!(f, "{role} timeout after {}: '{command}'", InUnits(*limit))
             }
@@ -371,6 +400,10 @@ mod tests {
                     failure: failure(1),
                 },
                 "Failed to query db: refused [<nil>]",
+            ),
+            (
+                Notice::Listening("[2001:db8::1]:9090".parse().unwrap()),
+                "telemetry: Listening on [2001:db8::1]:9090",
             ),
             (Notice::KillingApplication(Pid(7)), "Killing Process 7"),
             (

@@ -8,7 +8,7 @@ use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// How long a catalogue request may take at the most (SD-10); shorter where the service's `poll` is.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
@@ -36,6 +36,9 @@ pub struct Plan {
     pub backends: Vec<Backend>,
     /// Tasks and coprocesses.
     pub jobs: Vec<Job>,
+    /// What is served about the shim and its sensors. That the endpoint is a service like others is for
+    /// [`Self::services`] to say.
+    pub telemetry: Option<Telemetry>,
 }
 
 impl Plan {
@@ -52,6 +55,7 @@ impl Plan {
             services: Vec::new(),
             backends: Vec::new(),
             jobs: Vec::new(),
+            telemetry: None,
         }
     }
 }
@@ -271,6 +275,41 @@ impl Backend {
     }
 }
 
+/// The endpoint that telemetry is read at, and what is measured beside the shim itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Telemetry {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Metrics whose values commands print; no two have one name (TM-7).
+    pub sensors: Vec<Sensor>,
+}
+
+/// A metric, and the command that prints its values.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sensor {
+    /// The whole name, by Prometheus' rules.
+    pub name: String,
+    /// What it says, in words; not empty (TM-8).
+    pub help: String,
+    /// What a value does to the metric.
+    pub kind: SensorKind,
+    /// The command.
+    pub job: Job,
+}
+
+/// What a value does to a metric (behaviour-v2.md 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SensorKind {
+    /// It is added.
+    Counter,
+    /// It replaces the one before.
+    Gauge,
+    /// It is counted in the buckets it is not above.
+    Histogram,
+    /// It counts for the quantiles of the last ten minutes.
+    Summary,
+}
+
 /// A command and all that is to be said about running it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Job {
@@ -338,6 +377,11 @@ pub enum Role {
         /// The coprocess' name.
         name: String,
     },
+    /// The command of a sensor.
+    Sensor {
+        /// The metric's name.
+        name: String,
+    },
 }
 
 impl Role {
@@ -354,6 +398,7 @@ impl Role {
             Self::OnChange { backend } => [("backend", backend.as_str()), ("process", "onChange")].into(),
             Self::Task { name } => [("process", "task"), ("task", name)].into(),
             Self::Coprocess { name } => [("coprocess", name.as_str()), ("process", "coprocess")].into(),
+            Self::Sensor { name } => [("process", "sensor"), ("sensor", name)].into(),
         }
     }
 
@@ -365,7 +410,9 @@ impl Role {
             Self::PreStop => "CONTAINERPILOT_PRESTOP_PID".into(),
             Self::PostStop => "CONTAINERPILOT_POSTSTOP_PID".into(),
             Self::Coprocess { name } => variable(name, "PID"),
-            Self::Health { .. } | Self::OnChange { .. } | Self::Task { .. } => return None,
+            Self::Health { .. } | Self::OnChange { .. } | Self::Task { .. } | Self::Sensor { .. } => {
+                return None;
+            }
         };
         Some(variable)
     }
@@ -400,6 +447,7 @@ impl fmt::Display for Role {
             Self::OnChange { backend } => write!(f, "{backend}.onChange"),
             Self::Task { name } => write!(f, "task[{name}]"),
             Self::Coprocess { name } => write!(f, "coprocess[{name}]"),
+            Self::Sensor { name } => write!(f, "{name}.sensor"),
         }
     }
 }
@@ -481,8 +529,11 @@ impl Restarts {
 pub enum Output {
     /// Straight to the shim's own standard output and error.
     Inherit,
-    /// Line by line into the shim's log.
+    /// Line by line into the shim's log; the end of it comes back as [`crate::Event::Printed`].
     Log,
+    /// Standard output comes back as [`crate::Event::Printed`], standard error goes straight to the shim's
+    /// own.
+    Capture,
 }
 
 /// How a job is stopped: SIGTERM first, SIGKILL to its process group after the grace.
@@ -543,6 +594,7 @@ mod tests {
         assert_eq!(Role::OnChange { backend: "db".into() }.to_string(), "db.onChange");
         assert_eq!(Role::Task { name: "t1".into() }.to_string(), "task[t1]");
         assert_eq!(Role::Coprocess { name: "c".into() }.to_string(), "coprocess[c]");
+        assert_eq!(Role::Sensor { name: "s".into() }.to_string(), "s.sensor");
         assert_eq!(Role::Application.to_string(), "APP");
     }
 
@@ -557,6 +609,7 @@ mod tests {
             Role::OnChange { backend: "db".into() },
             Role::Task { name: "t1".into() },
             Role::Coprocess { name: "c".into() },
+            Role::Sensor { name: "s".into() },
         ];
         for role in roles {
             let fields = role.fields();

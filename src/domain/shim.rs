@@ -1,28 +1,34 @@
 //! The root of the core: routes every event to its room, and every action of the lifecycle to a method.
 //!
-//! The rooms live in `shim/`: a [`service`], a [`backend`], a [`worker`] per child process, the [`outbox`]
-//! that numbers all questions, and [`reload`], the way from one plan to the next. Decides nothing that a
-//! room can decide for itself.
+//! The rooms live in `shim/`: a [`service`], a [`backend`], a [`sensor`], a [`worker`] per child process, the
+//! [`outbox`] that numbers all questions, and [`reload`], the way from one plan to the next. Decides nothing
+//! that a room can decide for itself.
 
 mod backend;
 mod outbox;
 mod reload;
+mod sensor;
 mod service;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use crate::event::{Answer, Effect, Ending, Event, Loaded, Signal, Ticket};
+use crate::event::{Answer, Effect, Ending, Event, Inquiry, Loaded, Signal, Ticket};
 use crate::heartbeat::Stance;
 use crate::lifecycle::{Action, Input, Lifecycle, Phase};
+use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Job, Plan, Reach};
+use crate::status::Status;
 use crate::time::{Chance, Duration, Instant, earliest};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use backend::BackendRoom;
 use outbox::{Asker, Outbox, Parent, RoomId, SIGTERM};
 use reload::Incoming;
+use sensor::SensorRoom;
 use service::ServiceRoom;
 use worker::Worker;
 
@@ -37,6 +43,7 @@ pub struct Shim {
     services: BTreeMap<RoomId, ServiceRoom>,
     backends: BTreeMap<RoomId, BackendRoom>,
     jobs: BTreeMap<RoomId, Worker>,
+    sensors: BTreeMap<RoomId, SensorRoom>,
     incoming: Option<Incoming>,
     last_room: u32,
     chance: Chance,
@@ -55,6 +62,7 @@ impl Shim {
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            sensors: BTreeMap::new(),
             incoming: None,
             last_room: 0,
             chance: Chance::new(seed),
@@ -80,20 +88,25 @@ impl Shim {
         let jobs = self.jobs.values().map(Worker::deadline);
         let hook = self.hook.iter().map(Worker::deadline);
         let incoming = self.incoming.iter().map(|incoming| Some(incoming.deadline));
-        let rooms = services.chain(backends).chain(jobs).chain(hook).chain(incoming);
+        let sensors = self.sensors.values().map(SensorRoom::deadline);
+        let periodic = services.chain(backends).chain(jobs).chain(sensors);
+        let rooms = periodic.chain(hook).chain(incoming);
         rooms.fold(self.lifecycle.deadline(), earliest)
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Begin => self.begin(now),
-            Event::Woken | Event::OrphanReaped(_) => {}
+            Event::Woken => {}
+            Event::OrphanReaped(_) => self.out.measure(Measurement::OrphanReaped),
             Event::Signal(signal) => self.on_signal(now, signal),
             Event::Started(ticket, pid) => self.out.child_started(ticket, pid),
             Event::NotStarted(ticket, failure) => self.on_ended(now, ticket, &Ending::NotStarted(failure)),
+            Event::Printed(ticket, text) => self.on_printed(ticket, text),
             Event::Exited(ticket, status) => self.on_ended(now, ticket, &Ending::Exited(status)),
             Event::Answered(ticket, answer) => self.on_answered(now, ticket, answer),
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
+            Event::StatusAsked(inquiry) => self.report(now, inquiry),
         }
     }
 
@@ -114,6 +127,7 @@ impl Shim {
             Some(Parent::Check(room)) => self.on_check_ended(now, room, ending),
             Some(Parent::Handler(room)) => self.on_handler_ended(now, room, ending),
             Some(Parent::Job(room)) => self.on_job_ended(now, room, ending),
+            Some(Parent::Sensor(room)) => self.on_sensor_ended(now, room, ending),
             None => {}
         }
     }
@@ -136,8 +150,31 @@ impl Shim {
         }
     }
 
+    fn on_sensor_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
+        if let Some(room) = self.sensors.get_mut(&room) {
+            room.on_ended(now, ending, &mut self.out);
+        }
+    }
+
+    /// What checks and sensors write is of use; what others write was only logged.
+    fn on_printed(&mut self, ticket: Ticket, text: String) {
+        match self.out.parent(ticket) {
+            Some(Parent::Check(room)) => {
+                if let Some(room) = self.services.get_mut(&room) {
+                    room.on_printed(text);
+                }
+            }
+            Some(Parent::Sensor(room)) => {
+                if let Some(room) = self.sensors.get_mut(&room) {
+                    room.on_printed(text);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn on_answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
-        match self.out.answered(ticket) {
+        match self.out.answered(now, ticket, &answer) {
             Some(Asker::Service(room)) => self.on_service_answered(now, room, answer),
             Some(Asker::Backend(room)) => self.on_backend_answered(now, room, answer),
             None => {}
@@ -162,7 +199,7 @@ impl Shim {
         }
         match loaded {
             Loaded::Plan { plan, remarks } => self.receive(now, *plan, remarks),
-            Loaded::Refused(report) => self.out.tell(Notice::ReloadRefused(report)),
+            Loaded::Refused(report) => self.refuse(report),
         }
     }
 
@@ -221,6 +258,9 @@ impl Shim {
         for job in self.jobs.values_mut().chain(&mut self.hook) {
             job.on_time(now, &mut self.out);
         }
+        for room in self.sensors.values_mut() {
+            room.on_time(now, &mut self.out);
+        }
         if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
             self.advance(now, Input::TimeIsUp);
         }
@@ -272,11 +312,13 @@ impl Shim {
         self.run_hook(now, self.plan.pre_start.clone(), Input::PreStartPassed);
     }
 
-    /// Coprocesses, then heartbeats, watches and tasks, then the application (behaviour-v2.md 14.10).
+    /// Coprocesses, then heartbeats, watches, sensors and tasks, then the application (behaviour-v2.md 14.10).
     fn open(&mut self, now: Instant) {
         self.open_jobs(now);
         self.open_services(now);
         self.open_backends(now);
+        self.open_sensors(now);
+        self.expose(None);
         if let Some(job) = self.plan.application.clone() {
             let mut application = Worker::new(now, Parent::Application, &job, self.chance.split());
             application.start(now, &mut self.out);
@@ -318,6 +360,9 @@ impl Shim {
         for job in self.jobs.values_mut().filter(|job| !job.is_coprocess()) {
             job.end(&mut self.out);
         }
+        for room in self.sensors.values_mut() {
+            room.close(&mut self.out);
+        }
     }
 
     fn terminate(&mut self, now: Instant) {
@@ -355,10 +400,11 @@ impl Shim {
         }
     }
 
-    /// In maintenance no check, heartbeat, query, handler or task begins (LC-11).
+    /// In maintenance no check, heartbeat, query, handler, task or sensor begins (LC-11).
     fn toggle_maintenance(&mut self, now: Instant) {
         self.maintenance = !self.maintenance;
         self.out.tell(Notice::Maintenance(self.maintenance));
+        self.out.measure(Measurement::Maintenance(self.maintenance));
         if self.maintenance {
             self.pause(now);
         } else {
@@ -376,6 +422,9 @@ impl Shim {
         for job in self.jobs.values_mut() {
             job.pause();
         }
+        for room in self.sensors.values_mut() {
+            room.pause();
+        }
     }
 
     fn resume(&mut self, now: Instant) {
@@ -387,6 +436,33 @@ impl Shim {
         }
         for job in self.jobs.values_mut() {
             job.resume(now);
+        }
+        for room in self.sensors.values_mut() {
+            room.resume(now);
+        }
+    }
+
+    fn report(&mut self, now: Instant, inquiry: Inquiry) {
+        let status = Box::new(self.status(now));
+        self.out.push(Effect::Report(inquiry, status));
+    }
+
+    /// How things are.
+    fn status(&self, now: Instant) -> Status {
+        let out = &self.out;
+        let workers = self
+            .application
+            .iter()
+            .chain(&self.hook)
+            .chain(self.jobs.values());
+        let sensors = self.sensors.values().map(|room| room.status(out));
+        Status {
+            at: now,
+            phase: self.lifecycle.phase(),
+            maintenance: self.maintenance,
+            services: self.services.values().map(|room| room.status(out)).collect(),
+            backends: self.backends.values().map(|room| room.status(out)).collect(),
+            jobs: workers.map(|worker| worker.status(out)).chain(sensors).collect(),
         }
     }
 

@@ -46,8 +46,8 @@ enum State {
     Paused,
 }
 
-/// What of an instance counts.
-type Endpoint = (String, u16);
+/// What of an instance counts: its address and its port.
+pub type Endpoint = (String, u16);
 
 impl Watch {
     /// A watch that asks first one `poll` after `now`, or not before it is resumed.
@@ -80,6 +80,11 @@ impl Watch {
     /// How many failures in a row there were.
     pub fn failures(&self) -> u32 {
         self.failed.failures()
+    }
+
+    /// The instances when they were last listed, in order.
+    pub fn seen(&self) -> &[Endpoint] {
+        &self.seen
     }
 
     /// Time passed.

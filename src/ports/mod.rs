@@ -8,6 +8,7 @@ mod discovery;
 mod interfaces;
 mod processes;
 mod settings;
+mod telemetry;
 
 pub use clock::{Clock, Inbox};
 pub use console::Console;
@@ -15,6 +16,7 @@ pub use discovery::{Catalogue, CatalogueError, Discovery, Renewal};
 pub use interfaces::Interfaces;
 pub use processes::Processes;
 pub use settings::Settings;
+pub use telemetry::Telemetry;
 
 #[cfg(test)]
 pub use {
@@ -24,4 +26,5 @@ pub use {
     interfaces::MockInterfaces,
     processes::MockProcesses,
     settings::MockSettings,
+    telemetry::MockTelemetry,
 };

@@ -87,6 +87,7 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
         services,
         backends,
         jobs: tasks.into_iter().chain(coprocesses).flatten().collect(),
+        telemetry: None,
     })
 }
 

@@ -4,9 +4,11 @@
 
 use super::outbox::{Asker, Outbox, Parent, RoomId};
 use super::worker::Worker;
-use crate::event::{Answer, Ending, Query, Request, Ticket};
+use crate::event::{Answer, Ending, Listing, Query, Request, Ticket};
+use crate::measurement::{Measurement, Watched};
 use crate::notice::{Failure, Notice};
 use crate::plan::{Backend, REQUEST_LIMIT};
+use crate::status::BackendStatus;
 use crate::time::{Chance, Instant, earliest};
 use crate::watch::{Ask, Watch};
 use alloc::string::String;
@@ -22,6 +24,7 @@ pub(super) struct BackendRoom {
     again: bool,
     paused: bool,
     superseded: bool,
+    changed: Option<Instant>,
 }
 
 impl BackendRoom {
@@ -35,6 +38,7 @@ impl BackendRoom {
             again: false,
             paused,
             superseded: false,
+            changed: None,
         }
     }
 
@@ -52,7 +56,7 @@ impl BackendRoom {
 
     pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
         if let Some(ask) = self.watch.on_time(now) {
-            self.ask(ask, out);
+            self.ask(now, ask, out);
         }
         self.handler.on_time(now, out);
     }
@@ -60,17 +64,7 @@ impl BackendRoom {
     pub fn on_answer(&mut self, now: Instant, answer: Answer, out: &mut Outbox) {
         self.question = None;
         match answer {
-            Answer::Instances(listing) => {
-                self.tell_recovery(out);
-                if self.watch.on_instances(now, &listing.instances, listing.cursor) {
-                    let backend = self.backend.name.clone();
-                    out.tell(Notice::Changed {
-                        backend,
-                        instances: listing.instances.len(),
-                    });
-                    self.react(now, out);
-                }
-            }
+            Answer::Instances(listing) => self.on_instances(now, &listing, out),
             Answer::Failed(cause) | Answer::Unknown(cause) => self.on_failure(now, cause, out),
             Answer::Done => self.on_failure(now, "the catalogue gave no list".into(), out),
         }
@@ -132,7 +126,24 @@ impl BackendRoom {
         }
     }
 
-    fn ask(&mut self, ask: Ask, out: &mut Outbox) {
+    pub fn status(&self, out: &Outbox) -> BackendStatus {
+        BackendStatus {
+            backend: self.watched(),
+            instances: self.watch.seen().to_vec(),
+            changed: self.changed,
+            failures: self.watch.failures(),
+            handler: self.handler.status(out),
+        }
+    }
+
+    fn watched(&self) -> Watched {
+        Watched {
+            name: self.backend.name.clone(),
+            tag: self.backend.tag.clone(),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, ask: Ask, out: &mut Outbox) {
         let query = Query {
             service: self.backend.name.clone(),
             tag: self.backend.tag.clone(),
@@ -141,12 +152,24 @@ impl BackendRoom {
         };
         // Consul adds up to a sixteenth to the wait it was asked for.
         let limit = ask.wait + ask.wait / 16 + REQUEST_LIMIT.min(self.backend.poll);
-        self.question = Some(out.ask(Asker::Backend(self.id), Request::Instances(query), limit));
+        let request = Request::Instances(query);
+        self.question = Some(out.ask(now, Asker::Backend(self.id), request, limit));
     }
 
-    fn react(&mut self, now: Instant, out: &mut Outbox) {
-        self.again = true;
-        self.catch_up(now, out);
+    fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
+        let instances = listing.instances.len();
+        self.tell_recovery(out);
+        out.measure(Measurement::Seen {
+            backend: self.watched(),
+            instances,
+        });
+        if self.watch.on_instances(now, &listing.instances, listing.cursor) {
+            let backend = self.backend.name.clone();
+            out.tell(Notice::Changed { backend, instances });
+            self.changed = Some(now);
+            self.again = true;
+            self.catch_up(now, out);
+        }
     }
 
     /// Runs the handler for the changes that wait for it, if it may.

@@ -3,10 +3,11 @@
 //! Hands out tickets, remembers who asked, and finds the owner when something comes back. A question whose
 //! owner is gone is answered to nobody; a child whose owner is gone is still counted until it is reaped.
 
-use crate::event::{Effect, Pid, Request, Ticket};
+use crate::event::{Answer, Effect, Pid, Request, Ticket};
+use crate::measurement::{Measurement, Outcome, Question};
 use crate::notice::Notice;
 use crate::plan::{Job, Reach, Role};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -26,6 +27,7 @@ pub(super) enum Parent {
     Check(RoomId),
     Handler(RoomId),
     Job(RoomId),
+    Sensor(RoomId),
 }
 
 /// Whose question to the catalogue it is.
@@ -42,13 +44,20 @@ struct Child {
     pid: Option<Pid>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Asked {
+    asker: Asker,
+    question: Question,
+    since: Instant,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Outbox {
     effects: Vec<Effect>,
     last_ticket: u64,
     children: BTreeMap<Ticket, Child>,
-    questions: BTreeMap<Ticket, Asker>,
+    questions: BTreeMap<Ticket, Asked>,
     load: Option<Ticket>,
 }
 
@@ -64,6 +73,10 @@ impl Outbox {
 
     pub fn tell(&mut self, notice: Notice) {
         self.push(Effect::Tell(notice));
+    }
+
+    pub fn measure(&mut self, measurement: Measurement) {
+        self.push(Effect::Measure(measurement));
     }
 
     pub fn start(&mut self, parent: Parent, job: &Job) -> Ticket {
@@ -97,6 +110,11 @@ impl Outbox {
             self.push(Effect::Export { name, value });
         }
         self.tell(Notice::Started(role, pid));
+    }
+
+    /// Whose child it is.
+    pub fn parent(&self, ticket: Ticket) -> Option<Parent> {
+        self.children.get(&ticket).and_then(|child| child.parent)
     }
 
     /// The child is gone; whose it was.
@@ -135,9 +153,18 @@ impl Outbox {
         }
     }
 
-    pub fn ask(&mut self, asker: Asker, request: Request, limit: Duration) -> Ticket {
+    pub fn ask(&mut self, now: Instant, asker: Asker, request: Request, limit: Duration) -> Ticket {
         let ticket = self.ticket();
-        self.questions.insert(ticket, asker);
+        let question = Question::of(&request);
+        let since = now;
+        self.questions.insert(
+            ticket,
+            Asked {
+                asker,
+                question,
+                since,
+            },
+        );
         self.push(Effect::Ask {
             ticket,
             request,
@@ -147,8 +174,14 @@ impl Outbox {
     }
 
     /// The question was answered; whose it was.
-    pub fn answered(&mut self, ticket: Ticket) -> Option<Asker> {
-        self.questions.remove(&ticket)
+    pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: &Answer) -> Option<Asker> {
+        let asked = self.questions.remove(&ticket)?;
+        self.measure(Measurement::Answered {
+            question: asked.question,
+            outcome: Outcome::of(answer),
+            took: now - asked.since,
+        });
+        Some(asked.asker)
     }
 
     pub fn forget(&mut self, ticket: Ticket) {

@@ -1,23 +1,28 @@
 //! The way from one plan to the next (behaviour-v2.md 8.5, LC-17 as amended).
 //!
 //! A service whose definition is unchanged keeps its room, so its registration has no gap; a changed or
-//! removed one leaves first. A backend keeps what it has seen while its name and tag stay (SD-19). Tasks and
-//! coprocesses start anew. Only when all that has to go is gone do the new rooms open.
+//! removed one leaves first. An unchanged sensor keeps its room, too, and a backend keeps what it has seen
+//! while its name and tag stay (SD-19). Tasks and coprocesses start anew. Only when all that has to go is gone
+//! do the new rooms open.
 //!
 //! The application, preStart and maintenance are not touched (LC-13, LC-21).
 
 use super::Shim;
 use super::backend::BackendRoom;
 use super::outbox::Parent;
+use super::sensor::SensorRoom;
 use super::service::ServiceRoom;
 use super::worker::Worker;
 use crate::event::Effect;
 use crate::lifecycle::Phase;
+use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Backend, Plan, Service, Trigger};
+use crate::plan::{Backend, Plan, Sensor, Service, Trigger};
 use crate::time::{Duration, Instant};
-use alloc::string::ToString;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 /// How long a new plan waits for the old rooms to become empty.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,16 +57,20 @@ impl Shim {
         self.incoming = Some(Incoming { plan, deadline });
     }
 
+    pub(super) fn refuse(&mut self, report: String) {
+        self.out.measure(Measurement::Reloaded { accepted: false });
+        self.out.tell(Notice::ReloadRefused(report));
+    }
+
     /// Whether everything that has to go is gone.
     pub(super) fn may_swap(&self) -> bool {
-        let services = self.services.values().filter(|room| room.is_closing());
-        let jobs_gone = !self.jobs.values().any(Worker::is_running);
-        services.fold(jobs_gone, |gone, room| gone && room.is_empty())
-            && self
-                .backends
-                .values()
-                .filter(|room| room.is_superseded())
-                .all(BackendRoom::is_empty)
+        let mut services = self.services.values().filter(|room| room.is_closing());
+        let mut sensors = self.sensors.values().filter(|room| room.is_closing());
+        let mut backends = self.backends.values().filter(|room| room.is_superseded());
+        services.all(ServiceRoom::is_empty)
+            && sensors.all(SensorRoom::is_empty)
+            && backends.all(BackendRoom::is_empty)
+            && !self.jobs.values().any(Worker::is_running)
     }
 
     /// The new plan is in force: what went is dropped, and the new rooms open.
@@ -69,13 +78,17 @@ impl Shim {
         let Some(Incoming { plan, .. }) = self.incoming.take() else {
             return;
         };
+        let listening = self.listening();
         let other_catalogue = self.follow(plan);
         self.services.retain(|_, room| !room.is_closing());
+        self.sensors.retain(|_, room| !room.is_closing());
         self.jobs.clear();
         self.open_services(now);
         self.adopt_backends(now, other_catalogue);
         self.open_backends(now);
+        self.open_sensors(now);
         self.open_jobs(now);
+        self.expose(listening);
     }
 
     /// Tells the world what of the plan concerns it. A catalogue that stays is not opened anew: it may
@@ -124,6 +137,25 @@ impl Shim {
         }
     }
 
+    /// Opens a room for every sensor that has none.
+    pub(super) fn open_sensors(&mut self, now: Instant) {
+        for sensor in sensors(&self.plan).to_vec() {
+            if !self.sensors.values().any(|room| room.sensor == sensor) {
+                let (id, chance) = (self.next_room(), self.chance.split());
+                let room = SensorRoom::new(now, id, &sensor, self.maintenance, chance);
+                self.sensors.insert(id, room);
+            }
+        }
+    }
+
+    /// Telemetry is about the plan in force from now on. `before` is where it was served until now.
+    pub(super) fn expose(&mut self, before: Option<SocketAddr>) {
+        self.out.push(Effect::Expose(Box::new(self.plan.clone())));
+        if let Some(address) = self.listening().filter(|address| Some(*address) != before) {
+            self.out.tell(Notice::Listening(address));
+        }
+    }
+
     /// Starts the coprocesses, and the beat of the tasks.
     pub(super) fn open_jobs(&mut self, now: Instant) {
         for job in self.plan.jobs.clone() {
@@ -150,8 +182,13 @@ impl Shim {
             ..plan
         };
         self.announce_plan(other_catalogue);
+        self.out.measure(Measurement::Reloaded { accepted: true });
         self.out.tell(Notice::Reloaded);
         other_catalogue
+    }
+
+    fn listening(&self) -> Option<SocketAddr> {
+        self.plan.telemetry.as_ref().map(|telemetry| telemetry.address)
     }
 
     /// Sends away what the new plan does not have as it is.
@@ -174,6 +211,11 @@ impl Shim {
         for job in self.jobs.values_mut() {
             job.end(&mut self.out);
         }
+        for room in self.sensors.values_mut() {
+            if !sensors(plan).contains(&room.sensor) {
+                room.close(&mut self.out);
+            }
+        }
     }
 
     fn adopt_backends(&mut self, now: Instant, other_catalogue: bool) {
@@ -192,4 +234,10 @@ impl Shim {
             }
         }
     }
+}
+
+fn sensors(plan: &Plan) -> &[Sensor] {
+    plan.telemetry
+        .as_ref()
+        .map_or(&[], |telemetry| &telemetry.sensors)
 }

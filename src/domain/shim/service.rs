@@ -6,6 +6,7 @@ use crate::event::{Answer, Ending, Request};
 use crate::heartbeat::{Action, Heartbeat, Reply, Stance};
 use crate::notice::{Failure, Named, Notice};
 use crate::plan::{REQUEST_LIMIT, Service};
+use crate::status::ServiceStatus;
 use crate::time::{Chance, Instant, earliest};
 use alloc::string::String;
 
@@ -64,6 +65,12 @@ impl ServiceRoom {
         }
     }
 
+    pub fn on_printed(&mut self, text: String) {
+        if let Some(check) = &mut self.check {
+            check.on_printed(text);
+        }
+    }
+
     pub fn on_check_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
         if let Some(check) = &mut self.check {
             check.on_ended(now, ending, out);
@@ -108,6 +115,14 @@ impl ServiceRoom {
         }
     }
 
+    pub fn status(&self, out: &Outbox) -> ServiceStatus {
+        ServiceStatus {
+            registration: self.service.registration.clone(),
+            registered: self.heartbeat.is_registered(),
+            check: self.check.as_ref().map(|check| check.status(out)),
+        }
+    }
+
     fn leave(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         let action = self.heartbeat.leave();
         if action.is_some() || !self.has_left() {
@@ -119,7 +134,7 @@ impl ServiceRoom {
     fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
         match action {
             Some(Action::Check) => self.run_check(now, out),
-            Some(question) => self.ask(question, out),
+            Some(question) => self.ask(now, question, out),
             None => {}
         }
     }
@@ -139,7 +154,7 @@ impl ServiceRoom {
         self.perform(now, action, out);
     }
 
-    fn ask(&mut self, question: Action, out: &mut Outbox) {
+    fn ask(&mut self, now: Instant, question: Action, out: &mut Outbox) {
         let registration = self.service.registration.clone();
         let request = match question {
             Action::Register => Request::Register(registration),
@@ -147,11 +162,8 @@ impl ServiceRoom {
             Action::Renew | Action::Check => Request::Renew(registration),
         };
         self.asked = Some(question);
-        out.ask(
-            Asker::Service(self.id),
-            request,
-            REQUEST_LIMIT.min(self.service.poll),
-        );
+        let limit = REQUEST_LIMIT.min(self.service.poll);
+        out.ask(now, Asker::Service(self.id), request, limit);
     }
 
     fn tell_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {

@@ -16,6 +16,8 @@ struct Stage {
     questions: BTreeMap<String, Ticket>,
     loads: Vec<Ticket>,
     told: Vec<String>,
+    measured: Vec<Measurement>,
+    exposed: Vec<Plan>,
 }
 
 impl Stage {
@@ -27,6 +29,8 @@ impl Stage {
             questions: BTreeMap::new(),
             loads: Vec::new(),
             told: Vec::new(),
+            measured: Vec::new(),
+            exposed: Vec::new(),
         }
     }
 
@@ -68,8 +72,16 @@ impl Stage {
                 self.told.push(notice.to_string());
                 return None;
             }
+            Effect::Measure(measurement) => {
+                self.measured.push(measurement);
+                return None;
+            }
+            Effect::Expose(plan) => {
+                self.exposed.push(*plan);
+                return None;
+            }
             Effect::Connect(_) | Effect::Configure(_) | Effect::Export { .. } => return None,
-            Effect::Send(..) | Effect::Exit(_) => {}
+            Effect::Send(..) | Effect::Report(..) | Effect::Exit(_) => {}
         }
         Some(brief)
     }

@@ -3,9 +3,12 @@
 use super::outbox::{Outbox, Parent, SIGKILL, SIGTERM};
 use crate::event::{Ending, Ticket};
 use crate::job::{Action, Runs};
+use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
-use crate::plan::{Job, Reach, Role};
+use crate::plan::{Job, Reach, Role, Trigger};
+use crate::status::{JobStatus, Run};
 use crate::time::{Chance, Instant};
+use alloc::string::String;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +17,10 @@ pub(super) struct Worker {
     runs: Runs,
     parent: Parent,
     ticket: Option<Ticket>,
+    started: Instant,
+    restarts: u64,
+    printed: String,
+    last: Option<Run>,
 }
 
 impl Worker {
@@ -23,6 +30,10 @@ impl Worker {
             runs: Runs::new(now, job, chance),
             parent,
             ticket: None,
+            started: now,
+            restarts: 0,
+            printed: String::new(),
+            last: None,
         }
     }
 
@@ -43,41 +54,74 @@ impl Worker {
         self.runs.deadline()
     }
 
+    /// The run that ended last.
+    pub fn last(&self) -> Option<&Run> {
+        self.last.as_ref()
+    }
+
+    pub fn status(&self, out: &Outbox) -> JobStatus {
+        JobStatus {
+            role: self.job.role.clone(),
+            pid: self.ticket.and_then(|ticket| out.pid(ticket)),
+            restarts: self.restarts,
+            last: self.last.clone(),
+        }
+    }
+
     pub fn start(&mut self, now: Instant, out: &mut Outbox) {
         let action = self.runs.start(now);
-        self.perform(action, out);
+        self.perform(now, action, out);
     }
 
     pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
         let action = self.runs.on_time(now);
-        self.perform(action, out);
+        self.perform(now, action, out);
+    }
+
+    /// The end of what the run wrote.
+    pub fn on_printed(&mut self, text: String) {
+        self.printed = text;
     }
 
     pub fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
         self.ticket = None;
-        let (role, ending) = (self.job.role.clone(), ending.clone());
-        out.tell(if self.runs.is_stopping() {
-            Notice::Stopped(role, ending)
-        } else {
-            Notice::Ended(role, ending)
+        let run = Run {
+            ended: now,
+            took: now - self.started,
+            result: self.result(ending),
+            ending: ending.clone(),
+            output: core::mem::take(&mut self.printed),
+        };
+        let role = self.job.role.clone();
+        out.measure(Measurement::Ran {
+            role: role.clone(),
+            result: run.result,
+            took: run.took,
         });
+        out.tell(match run.result {
+            RunResult::Stopped => Notice::Stopped(role, run.ending.clone()),
+            _ => Notice::Ended(role, run.ending.clone()),
+        });
+        self.last = Some(run);
         let action = self.runs.on_ended(now);
         if let Some(until) = self.runs.resting_until() {
             out.tell(Notice::RestartDelayed(self.job.role.clone(), until - now));
         }
-        self.perform(action, out);
+        self.perform(now, action, out);
     }
 
     /// Asks it to stop, and kills it after the grace its job gives it.
     pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
         let action = self.runs.stop(now);
-        self.perform(action, out);
+        self.perform(now, action, out);
     }
 
     /// Kills it.
     pub fn end(&mut self, out: &mut Outbox) {
-        let action = self.runs.end();
-        self.perform(action, out);
+        // To kill is all that an end can ask for.
+        if self.runs.end().is_some() {
+            self.send(SIGKILL, Reach::Group, out);
+        }
     }
 
     pub fn pause(&mut self) {
@@ -95,14 +139,36 @@ impl Worker {
         }
     }
 
-    fn perform(&mut self, action: Option<Action>, out: &mut Outbox) {
+    fn result(&self, ending: &Ending) -> RunResult {
+        if self.runs.is_stopping() {
+            RunResult::Stopped
+        } else if self.runs.has_expired() {
+            RunResult::TimedOut
+        } else if ending.passed() {
+            RunResult::Passed
+        } else {
+            RunResult::Failed
+        }
+    }
+
+    fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
         match action {
-            Some(Action::Start) => self.ticket = Some(out.start(self.parent, &self.job)),
+            Some(Action::Start) => self.run(now, out),
             Some(Action::Terminate) => self.send(SIGTERM, self.job.stop.reach, out),
             Some(Action::Kill) => self.send(SIGKILL, Reach::Group, out),
             Some(Action::Expire) => self.expire(out),
             None => {}
         }
+    }
+
+    /// What a moment asked for and runs again is restarted; what a tick or a room asks for is not.
+    fn run(&mut self, now: Instant, out: &mut Outbox) {
+        if self.last.is_some() && self.job.trigger == Trigger::Moment {
+            self.restarts += 1;
+            out.measure(Measurement::Restarted(self.job.role.clone()));
+        }
+        self.started = now;
+        self.ticket = Some(out.start(self.parent, &self.job));
     }
 
     fn expire(&self, out: &mut Outbox) {

@@ -1,0 +1,205 @@
+//! What a sensor's command printed, read as a value for its metric (behaviour-v2.md 9.3).
+//!
+//! Numbers are what Go's ParseFloat of 2018 takes: decimal, `inf` and `nan`, and nothing that does not fit.
+//! Decides which values a kind of metric takes: a gauge takes every one, the others only what can be added
+//! for ever (TM-5, TM-6). Never changes a metric.
+
+use crate::plan::SensorKind;
+use alloc::format;
+use alloc::string::String;
+use core::cmp::Ordering;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+
+/// How much of a text that is no number a message shows.
+const SHOWN: usize = 64;
+
+/// A number a sensor gave. Two are equal if their bits are.
+#[derive(Clone, Copy, Debug)]
+pub struct Value(f64);
+
+impl Value {
+    /// The number.
+    pub const fn number(self) -> f64 {
+        self.0
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Value {}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+/// Reads what was printed as a value for a metric of this kind.
+///
+/// # Errors
+/// A sentence: it is no number, or none that such a metric takes.
+pub fn read(kind: SensorKind, printed: &str) -> Result<Value, String> {
+    let text = printed.trim();
+    let number = parse(text).map_err(|cause| {
+        let shown: String = text.chars().take(SHOWN).collect();
+        format!(
+            "strconv.ParseFloat: parsing \"{}\": {cause}",
+            shown.escape_debug()
+        )
+    })?;
+    match kind {
+        SensorKind::Gauge => {}
+        _ if !number.is_finite() => return Err(format!("a {kind} takes finite numbers only, not {text}")),
+        SensorKind::Counter if number < 0.0 => {
+            return Err(format!("a {kind} never goes down, and {text} is negative"));
+        }
+        SensorKind::Counter | SensorKind::Histogram | SensorKind::Summary => {}
+    }
+    Ok(Value(number))
+}
+
+/// Rust reads the same numbers, but gives infinity for what does not fit, and takes a sign before `nan`.
+fn parse(text: &str) -> Result<f64, &'static str> {
+    const SYNTAX: &str = "invalid syntax";
+    let number: f64 = text.parse().map_err(|_| SYNTAX)?;
+    let spelt_out = |letter: char| text.contains([letter, letter.to_ascii_uppercase()]);
+    if number.is_nan() && text.starts_with(['+', '-']) {
+        Err(SYNTAX)
+    } else if number.is_infinite() && !spelt_out('i') {
+        Err("value out of range")
+    } else {
+        Ok(number)
+    }
+}
+
+impl fmt::Display for SensorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KINDS: [SensorKind; 4] = [
+        SensorKind::Counter,
+        SensorKind::Gauge,
+        SensorKind::Histogram,
+        SensorKind::Summary,
+    ];
+
+    fn gauge(text: &str) -> Result<f64, String> {
+        read(SensorKind::Gauge, text).map(Value::number)
+    }
+
+    #[test]
+    fn numbers_are_those_that_go_takes() {
+        for (text, number) in [
+            ("42", 42.0),
+            (" 1.2\n", 1.2),
+            ("\u{a0}7\u{2003}", 7.0),
+            ("-3e-2", -0.03),
+            ("+.5", 0.5),
+            ("5.", 5.0),
+            ("1E3", 1000.0),
+            ("inf", f64::INFINITY),
+            ("+Inf", f64::INFINITY),
+            ("-INFINITY", f64::NEG_INFINITY),
+            ("1e-400", 0.0),
+            ("179769313486231570000000000000000000000e270", f64::MAX),
+        ] {
+            assert_eq!(gauge(text), Ok(number), "{text}");
+        }
+        for text in ["nan", "NaN", "NAN"] {
+            assert!(gauge(text).unwrap().is_nan(), "{text}");
+        }
+    }
+
+    #[test]
+    fn any_other_text_is_refused_in_the_words_of_the_original() {
+        for text in [
+            "", "abc", "0x10", "1_000", "1,5", "1 2", "1e", ".", "e5", "+nan", "-nan", "infi", "1.2.3", "٣",
+            "5…",
+        ] {
+            let refused = Err(format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax"));
+            assert_eq!(gauge(text), refused, "{text}");
+        }
+        for text in ["1e400", "-1e400"] {
+            let refused = Err(format!(
+                "strconv.ParseFloat: parsing \"{text}\": value out of range"
+            ));
+            assert_eq!(gauge(text), refused);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_shown_by_its_beginning_on_one_line() {
+        let sentence = gauge(&"no\nnumber ".repeat(100)).unwrap_err();
+        assert!(sentence.starts_with("strconv.ParseFloat: parsing \"no\\nnumber no"));
+        assert!(sentence.len() < 150);
+    }
+
+    #[test]
+    fn a_counter_never_goes_down() {
+        let refused = read(SensorKind::Counter, "-3");
+        assert_eq!(
+            refused,
+            Err("a counter never goes down, and -3 is negative".into())
+        );
+        assert!(read(SensorKind::Counter, "0").is_ok());
+        assert!(read(SensorKind::Histogram, "-3").is_ok());
+    }
+
+    #[test]
+    fn only_a_gauge_takes_what_is_not_finite() {
+        for text in ["NaN", "+Inf", "-Inf"] {
+            for kind in KINDS {
+                let taken = read(kind, text).is_ok();
+                assert_eq!(taken, kind == SensorKind::Gauge, "{kind} {text}");
+            }
+        }
+        let refused = read(SensorKind::Summary, "NaN");
+        assert_eq!(
+            refused,
+            Err("a summary takes finite numbers only, not NaN".into())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_finite_number_is_read_back(number in prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL) {
+            prop_assert_eq!(gauge(&format!("{number:e}\n")), Ok(number));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".*") {
+            for kind in KINDS {
+                let _ = read(kind, &text);
+            }
+        }
+    }
+}
