@@ -81,7 +81,9 @@ impl World<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::*;
+    use crate::ports::{
+        MockClock, MockConsole, MockDiscovery, MockInbox, MockProcesses, MockSettings, MockTelemetry,
+    };
     use domain::Instant;
     use domain::event::{ExitStatus, Loaded, Pid, Signal, StartFailure};
     use domain::plan::*;

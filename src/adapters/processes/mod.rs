@@ -16,7 +16,7 @@ use crate::adapters::inbox::Postbox;
 use crate::cause;
 use crate::ports::Processes;
 use domain::event::{Pid, StartFailure};
-use domain::plan::{Command, Job, Output, Reach, Word};
+use domain::plan::{Job, Reach, Word};
 use domain::{Event, Ticket};
 use nix::sys::prctl;
 use output::{Capture, Reader};
@@ -100,14 +100,11 @@ pub fn adopt_orphans() -> io::Result<()> {
 
 impl Processes for Children {
     fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
-        let failure = |error: io::Error| start_failure(&job.command, &error);
-        let capture = (job.output == Output::Log)
-            .then(Capture::new)
-            .transpose()
-            .map_err(failure)?;
-        let pid = spawn(&job.command, &self.environment, capture.as_ref()).map_err(failure)?;
+        let failure = |error: io::Error| start_failure(&job.command.program, &error);
+        let capture = Capture::of(job).map_err(failure)?;
+        let pid = spawn(job, &self.environment, capture.as_ref()).map_err(failure)?;
         let output = capture
-            .map(|capture| capture.read(&job.role))
+            .map(|capture| capture.read(job))
             .transpose()
             .map_err(failure)?;
         let mut table = self.table.borrow_mut();
@@ -129,14 +126,14 @@ impl Processes for Children {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one owner of fork")]
-fn spawn(command: &Command, environment: &Environment, capture: Option<&Capture>) -> io::Result<Pid> {
-    let mut child = process::Command::new(os(&command.program));
+fn spawn(job: &Job, environment: &Environment, capture: Option<&Capture>) -> io::Result<Pid> {
+    let mut child = process::Command::new(os(&job.command.program));
     child
-        .args(command.arguments.iter().map(os))
+        .args(job.command.arguments.iter().map(os))
         .envs(environment.exports());
     child.stdin(Stdio::null()).process_group(0);
     if let Some(capture) = capture {
-        child.stdout(capture.writer()?).stderr(capture.writer()?);
+        capture.attach(&mut child, job.output)?;
     }
     let child = child.spawn()?;
     i32::try_from(child.id()).map(Pid).map_err(io::Error::other)
@@ -147,12 +144,11 @@ fn os(word: &Word) -> &OsStr {
 }
 
 /// The sentences and codes of behaviour-v2.md 7.1 and EX-7.
-fn start_failure(command: &Command, error: &io::Error) -> StartFailure {
+fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
     let not_found = matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     );
-    let program = &command.program;
     let cause = if not_found && !program.0.contains(&b'/') {
         format!("exec: \"{program}\": executable file not found in $PATH")
     } else {
@@ -170,7 +166,9 @@ fn reap(table: &RefCell<Table>, postbox: &Postbox) {
             continue;
         };
         if let Some(output) = child.output {
-            output.drop_after_grace();
+            if let Some(text) = output.on_reaped() {
+                postbox.post(Event::Printed(child.ticket, text));
+            }
             table.readers.push(output);
         }
         postbox.post(Event::Exited(child.ticket, status));

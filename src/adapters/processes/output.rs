@@ -1,14 +1,17 @@
-//! The output of a child that goes to the log: one pipe for both its streams, read line by line.
+//! The output of a child that is not inherited: a pipe, read as it fills. It goes to the log line by line,
+//! or nowhere; the end of it is kept and handed to the core when the child has ended.
 //!
-//! The end of the pipe is not the end of the run: a grandchild may hold it open (EX-9). It is read for a
-//! short grace after the child ended, and then dropped.
+//! The end of the pipe is not the end of the run: a grandchild may hold it open (EX-9). What the child itself
+//! wrote is in the pipe when it is reaped, and is taken out then; a log is read for a short grace longer.
 
 use crate::adapters::console::{self, Lines};
-use domain::plan::Role;
+use domain::plan::{Job, Output, Role};
 use domain::time::Duration;
+use std::cell::RefCell;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -19,6 +22,10 @@ const GRACE: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How much is read at a time.
 const CHUNK: usize = 16 * 1024;
+/// How much is taken out of a pipe when its child is reaped: all that a pipe can be made to hold.
+const PIPE: usize = 1024 * 1024;
+/// How many bytes of the output's end are kept.
+const TAIL: usize = 1024;
 
 /// A pipe before its child is started.
 #[derive(Debug)]
@@ -28,65 +35,199 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// A pipe of which no child knows.
-    pub fn new() -> io::Result<Self> {
+    /// A pipe of which no child knows, if the job's output is not inherited.
+    pub fn of(job: &Job) -> io::Result<Option<Self>> {
+        if job.output == Output::Inherit {
+            return Ok(None);
+        }
         let (reader, writer) = io::pipe()?;
-        Ok(Self { reader, writer })
+        Ok(Some(Self { reader, writer }))
     }
 
-    /// The end that the child is to write to.
-    pub fn writer(&self) -> io::Result<Stdio> {
+    /// Gives the command our end to write to; only a log takes its errors, too.
+    pub fn attach(&self, command: &mut Command, output: Output) -> io::Result<()> {
+        command.stdout(self.end()?);
+        if output == Output::Log {
+            command.stderr(self.end()?);
+        }
+        Ok(())
+    }
+
+    /// Lets go of our copy of the child's end, and reads what it writes.
+    pub fn read(self, job: &Job) -> io::Result<Reader> {
+        let pipe = Rc::new(Pipe {
+            receiver: Receiver::from_owned_fd(OwnedFd::from(self.reader))?,
+            written: RefCell::new(Written::by(job)),
+        });
+        let reading = spawn_local(Rc::clone(&pipe).read_to_end());
+        Ok(Reader { pipe, reading })
+    }
+
+    fn end(&self) -> io::Result<Stdio> {
         self.writer.try_clone().map(Stdio::from)
-    }
-
-    /// Lets go of our copy of the child's end, and logs what it writes.
-    pub fn read(self, role: &Role) -> io::Result<Reader> {
-        let receiver = Receiver::from_owned_fd(OwnedFd::from(self.reader))?;
-        let role = role.clone();
-        Ok(Reader(spawn_local(log(receiver, role))))
     }
 }
 
 /// Somebody who reads a pipe to its end.
 #[derive(Debug)]
-pub struct Reader(JoinHandle<()>);
+pub struct Reader {
+    pipe: Rc<Pipe>,
+    reading: JoinHandle<()>,
+}
 
 impl Reader {
-    /// Whether the pipe's end was reached.
+    /// Whether nobody reads any more.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.reading.is_finished()
     }
 
-    /// The child ended: reads on for the grace only.
-    pub fn drop_after_grace(&self) {
-        if self.is_finished() {
-            return;
+    /// The child was reaped: the end of what it wrote, if it wrote anything. A log is read on for the grace.
+    pub fn on_reaped(&self) -> Option<String> {
+        if !self.is_finished() {
+            self.pipe.drain();
+            self.stop_after_grace();
         }
-        let reading = self.0.abort_handle();
-        spawn_local(async move {
-            sleep(GRACE).await;
-            reading.abort();
-        });
+        self.pipe.written.borrow().tail.text()
     }
 
     /// The program ends: waits for the pipe's end, for a moment only.
     pub async fn finish(self) {
-        timeout(LAST_WORDS, self.0).await.ok();
+        timeout(LAST_WORDS, self.reading).await.ok();
+    }
+
+    fn stop_after_grace(&self) {
+        let reading = self.reading.abort_handle();
+        if self.pipe.written.borrow().log.is_none() {
+            return reading.abort();
+        }
+        let pipe = Rc::clone(&self.pipe);
+        spawn_local(async move {
+            sleep(GRACE).await;
+            if !reading.is_finished() {
+                reading.abort();
+                pipe.written.borrow_mut().finish();
+            }
+        });
     }
 }
 
-async fn log(pipe: Receiver, role: Role) {
-    let mut lines = Lines::default();
-    let mut chunk = Vec::with_capacity(CHUNK);
-    let log = |line: &[u8]| console::output(&role, line);
-    while pipe.readable().await.is_ok() {
-        chunk.clear();
-        match pipe.try_read_buf(&mut chunk) {
-            Ok(0) => break,
-            Ok(_) => lines.feed(&chunk, log),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => break,
+#[derive(Debug)]
+struct Pipe {
+    receiver: Receiver,
+    written: RefCell<Written>,
+}
+
+impl Pipe {
+    async fn read_to_end(self: Rc<Self>) {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        while self.receiver.readable().await.is_ok() {
+            chunk.clear();
+            match self.receiver.try_read_buf(&mut chunk) {
+                Ok(0) => break,
+                Ok(_) => self.written.borrow_mut().feed(&chunk),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+        self.written.borrow_mut().finish();
+    }
+
+    /// Takes out what is in the pipe, whether the runtime has noticed it or not.
+    fn drain(&self) {
+        let mut chunk = [0; CHUNK];
+        for _ in 0..PIPE / CHUNK {
+            match nix::unistd::read(&self.receiver, &mut chunk) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => self.written.borrow_mut().feed(&chunk[..count]),
+            }
         }
     }
-    lines.finish(log);
+}
+
+/// What was written, as far as it is of use.
+#[derive(Debug)]
+struct Written {
+    log: Option<(Role, Lines)>,
+    tail: Tail,
+}
+
+impl Written {
+    fn by(job: &Job) -> Self {
+        let log = (job.output == Output::Log).then(|| (job.role.clone(), Lines::default()));
+        let tail = Tail::default();
+        Self { log, tail }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.tail.feed(bytes);
+        if let Some((role, lines)) = &mut self.log {
+            lines.feed(bytes, |line| console::output(role, line));
+        }
+    }
+
+    /// Logs a last line that has no end.
+    fn finish(&mut self) {
+        if let Some((role, lines)) = &mut self.log {
+            lines.finish(|line| console::output(role, line));
+        }
+    }
+}
+
+/// The last bytes of what was written.
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+impl Tail {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        let surplus = self.bytes.len().saturating_sub(TAIL);
+        self.bytes.drain(..surplus);
+        self.cut |= surplus > 0 || bytes.len() > TAIL;
+    }
+
+    /// It begins with `…` if it is not all there was.
+    fn text(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let text = if self.cut {
+            format!("…{text}")
+        } else {
+            text.into_owned()
+        };
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(pieces: &[&[u8]]) -> Option<String> {
+        let mut tail = Tail::default();
+        for piece in pieces {
+            tail.feed(piece);
+        }
+        tail.text()
+    }
+
+    #[test]
+    fn what_is_short_is_kept_whole() {
+        assert_eq!(tail(&[]), None);
+        assert_eq!(tail(&[b"4", b"2\n"]), Some("42\n".into()));
+        let full = [b'x'; TAIL];
+        assert_eq!(tail(&[&full]).map(|text| text.len()), Some(TAIL));
+        assert_eq!(tail(&[b"a\xffb"]), Some("a\u{fffd}b".into()));
+    }
+
+    #[test]
+    fn of_what_is_long_the_end_is_kept_and_marked() {
+        let long = [b'x'; TAIL + 1];
+        for pieces in [&[long.as_slice(), b"5"], &[&long[..TAIL], b"xx5"]] {
+            let text = tail(pieces).unwrap();
+            assert!(text.starts_with("…x") && text.ends_with("x5"));
+            assert_eq!(text.len(), TAIL + "…".len());
+        }
+    }
 }

@@ -5,7 +5,7 @@ use crate::adapters::clock::MachineClock;
 use crate::adapters::inbox::Queue;
 use crate::ports::Inbox;
 use domain::event::ExitStatus;
-use domain::plan::{Role, Trigger};
+use domain::plan::{Command, Output, Role, Trigger};
 use std::path::Path;
 
 fn job(words: &[&str], output: Output) -> Job {
@@ -31,6 +31,7 @@ fn children() {
         nothing_is_signalled_that_was_reaped(&mut children, &mut queue).await;
         many_that_die_at_once_are_all_found(&mut children, &mut queue).await;
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
+        what_was_written_comes_right_before_the_end(&mut children, &mut queue).await;
     });
 }
 
@@ -141,6 +142,37 @@ async fn the_end_of_the_process_is_the_end_of_the_run(children: &mut Children, q
         "though the pipe is held open"
     );
     children.finish_output().await;
+}
+
+async fn what_was_written_comes_right_before_the_end(children: &mut Children, queue: &mut Queue) {
+    let many = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678; i=$((i+1)); done; echo end";
+    let long = format!("…{}end\n", "0123456789012345678\n".repeat(51));
+    for (number, script, output, text) in [
+        (50, "echo 42; echo no >&2", Output::Capture, Some("42\n")),
+        (51, "echo 42; echo yes >&2", Output::Log, Some("42\nyes\n")),
+        (52, "echo 42", Output::Inherit, None),
+        (53, "exit 1", Output::Capture, None),
+        (54, "sleep 5 2>/dev/null & echo 7; exit 1", Output::Capture, Some("7\n")),
+        (55, many, Output::Capture, Some(long.as_str())),
+        (56, many, Output::Log, Some(long.as_str())),
+    ] {
+        children
+            .start(Ticket(number), &job(&["sh", "-c", script], output))
+            .unwrap();
+        let mut printed = None;
+        let status = loop {
+            match queue.next(None).await {
+                Event::Printed(ticket, text) if ticket == Ticket(number) => printed = Some(text),
+                Event::Exited(ticket, _) if ticket == Ticket(number) => break printed,
+                _ => {}
+            }
+        };
+        let tail = |text: &str| text.chars().rev().take(900).collect::<String>();
+        assert_eq!(status.as_deref().map(tail), text.map(tail), "{script}");
+        if let (Some(found), true) = (status, number >= 55) {
+            assert!(found.starts_with('…') && found.len() < 1100, "{found}");
+        }
+    }
 }
 
 async fn until(mut holds: impl FnMut() -> bool) {

@@ -1,5 +1,7 @@
 //! Scenarios of the whole machine: what it asks of the world, event by event, in the words of [`brief`].
 
+mod telemetry;
+
 use super::*;
 use crate::event::{Cursor, ExitStatus, Instance, Listing, Pid, Request, StartFailure};
 use crate::plan::*;
