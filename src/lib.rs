@@ -16,3 +16,4 @@ pub mod command_line;
 pub mod config;
 pub mod driver;
 pub mod ports;
+pub mod version;

@@ -14,6 +14,7 @@ use containerpilot::command_line::{CommandLine, Refusal, usage};
 use containerpilot::config::{self, Source};
 use containerpilot::driver::{self, World};
 use containerpilot::ports::Console as _;
+use containerpilot::version::{COMMIT, VERSION};
 use domain::time::Duration;
 use domain::{Notice, Shim};
 use std::hash::{BuildHasher, RandomState};
@@ -70,9 +71,7 @@ fn refuse(refusal: &Refusal) -> u8 {
 }
 
 fn print_version() -> u8 {
-    let version = option_env!("BUILT_AS_VERSION").unwrap_or("dev-build-not-for-release");
-    let hash = env!("BUILT_FROM_COMMIT");
-    let printed = writeln!(io::stdout(), "Version: {version}\nGitHash: {hash}");
+    let printed = writeln!(io::stdout(), "Version: {VERSION}\nGitHash: {COMMIT}");
     printed.map_or(REFUSED, |()| 0)
 }
 
