@@ -2,17 +2,64 @@
 //!
 //! Numbers are what Go's ParseFloat of 2018 takes: decimal, `inf` and `nan`, and nothing that does not fit.
 //! Decides which values a kind of metric takes: a gauge takes every one, the others only what can be added
-//! for ever (TM-5, TM-6). Never changes a metric.
+//! for ever (TM-5, TM-6), and which names of series a metric needs, so that no two metrics share one. Never
+//! changes a metric.
 
 use crate::plan::SensorKind;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
 /// How much of a text that is no number a message shows.
 const SHOWN: usize = 64;
+
+/// The metrics that are exposed beside those of sensors: what the shim counts, and what it uses.
+pub const OWN: [(&str, SensorKind); 22] = [
+    ("containerpilot_backend_instances", SensorKind::Gauge),
+    ("containerpilot_backend_queries_total", SensorKind::Counter),
+    ("containerpilot_build_info", SensorKind::Gauge),
+    (
+        "containerpilot_catalogue_request_duration_seconds",
+        SensorKind::Histogram,
+    ),
+    ("containerpilot_check_duration_seconds", SensorKind::Histogram),
+    ("containerpilot_checks_total", SensorKind::Counter),
+    ("containerpilot_coprocess_restarts_total", SensorKind::Counter),
+    ("containerpilot_deregistrations_total", SensorKind::Counter),
+    ("containerpilot_handler_runs_total", SensorKind::Counter),
+    ("containerpilot_heartbeats_total", SensorKind::Counter),
+    ("containerpilot_maintenance", SensorKind::Gauge),
+    ("containerpilot_orphans_reaped_total", SensorKind::Counter),
+    ("containerpilot_registrations_total", SensorKind::Counter),
+    ("containerpilot_reloads_total", SensorKind::Counter),
+    ("containerpilot_sensor_runs_total", SensorKind::Counter),
+    ("containerpilot_task_runs_total", SensorKind::Counter),
+    ("process_cpu_seconds_total", SensorKind::Counter),
+    ("process_max_fds", SensorKind::Gauge),
+    ("process_open_fds", SensorKind::Gauge),
+    ("process_resident_memory_bytes", SensorKind::Gauge),
+    ("process_start_time_seconds", SensorKind::Gauge),
+    ("process_virtual_memory_bytes", SensorKind::Gauge),
+];
+
+/// The names that a metric needs for itself: its own, and those of the series that its kind makes of it.
+pub fn series_of(kind: SensorKind, name: &str) -> Vec<String> {
+    let suffixes: &[&str] = match kind {
+        SensorKind::Counter | SensorKind::Gauge => &[""],
+        SensorKind::Histogram => &["", "_bucket", "_count", "_sum"],
+        SensorKind::Summary => &["", "_count", "_sum"],
+    };
+    suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect()
+}
+
+/// Whether one of [`OWN`] needs a name that is one of [`series_of`] a sensor.
+pub fn is_own(series: &str) -> bool {
+    OWN.iter()
+        .any(|(name, kind)| series_of(*kind, name).iter().any(|own| own == series))
+}
 
 /// A number a sensor gave. Two are equal if their bits are.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +234,35 @@ mod tests {
             refused,
             Err("a summary takes finite numbers only, not NaN".into())
         );
+    }
+
+    #[test]
+    fn histograms_and_summaries_need_the_names_of_their_sums_and_counts_too() {
+        assert_eq!(series_of(SensorKind::Counter, "a"), ["a"]);
+        assert_eq!(series_of(SensorKind::Gauge, "a"), ["a"]);
+        let histogram = ["a", "a_bucket", "a_count", "a_sum"];
+        assert_eq!(series_of(SensorKind::Histogram, "a"), histogram);
+        assert_eq!(series_of(SensorKind::Summary, "a"), ["a", "a_count", "a_sum"]);
+    }
+
+    #[test]
+    fn the_shims_own_names_are_taken_and_others_with_the_same_beginning_are_not() {
+        for name in [
+            "containerpilot_checks_total",
+            "containerpilot_check_duration_seconds",
+            "containerpilot_check_duration_seconds_bucket",
+            "containerpilot_check_duration_seconds_sum",
+            "process_open_fds",
+        ] {
+            assert!(is_own(name), "{name}");
+        }
+        for name in [
+            "containerpilot_app_some_counter",
+            "containerpilot_checks_total_count",
+            "process_threads",
+        ] {
+            assert!(!is_own(name), "{name}");
+        }
     }
 
     proptest! {
