@@ -1,5 +1,7 @@
 //! Telemetry: what is measured, and where it is served.
 
+pub mod metrics;
+
 use crate::ports::Telemetry;
 use domain::Plan;
 use domain::event::Inquiry;

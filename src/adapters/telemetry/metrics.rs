@@ -1,0 +1,81 @@
+//! Everything that is counted, timed or noted, in Prometheus' text format (docs/telemetry.md has the list).
+//!
+//! Decides which series there are: those that the plan names, from the start, and no others, so that the
+//! configuration bounds them. What is still named after a reload goes on. Never serves anything.
+
+mod family;
+mod own;
+mod process;
+mod summary;
+
+use crate::adapters::clock::MachineClock;
+use crate::ports::Clock as _;
+use domain::measurement::Measurement;
+use domain::plan::{Plan, Sensor};
+use family::Family;
+use own::Own;
+use prometheus::TextEncoder;
+use std::collections::BTreeMap;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Metrics {
+    clock: MachineClock,
+    own: Own,
+    sensors: BTreeMap<String, Family>,
+}
+
+impl Metrics {
+    /// Nothing has been measured yet, and no plan is known.
+    pub fn new(clock: MachineClock) -> Self {
+        Self {
+            clock,
+            own: Own::new(),
+            sensors: BTreeMap::new(),
+        }
+    }
+
+    /// From now on there is a series for each thing that this plan names, and none for other things.
+    pub fn expose(&mut self, plan: &Plan) {
+        self.own.expose(plan);
+        let mut before = std::mem::take(&mut self.sensors);
+        let family = |sensor: &Sensor| {
+            let kept = before.remove(&sensor.name);
+            let kept = kept.filter(|family| family.kind() == sensor.kind);
+            let mut family = kept.unwrap_or_else(|| Family::plain(sensor.kind, &sensor.name, &sensor.help));
+            family.set_help(&sensor.help);
+            (sensor.name.clone(), family)
+        };
+        let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
+        self.sensors = sensors.map(family).collect();
+    }
+
+    /// Counts, times or notes this. What the plan does not name is not.
+    pub fn record(&mut self, measurement: &Measurement) {
+        if let Measurement::Sensed { sensor, value } = measurement {
+            if let Some(family) = self.sensors.get_mut(sensor) {
+                family.take(self.clock.now(), &[], value.number());
+            }
+        } else {
+            self.own.record(measurement);
+        }
+    }
+
+    /// Everything in the text format 0.0.4, sorted by name. Numbers are decimals without an exponent, and
+    /// infinities `inf`: Prometheus reads these as well as the original's `3e+06` and `+Inf`.
+    ///
+    /// # Errors
+    /// The encoder's own words.
+    pub fn text(&self) -> Result<String, String> {
+        let now = self.clock.now();
+        let process = process::families();
+        let all = self.own.families().chain(self.sensors.values()).chain(&process);
+        let mut families: Vec<_> = all.filter_map(|family| family.collect(now)).collect();
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        let text = TextEncoder::new().encode_to_string(&families);
+        text.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

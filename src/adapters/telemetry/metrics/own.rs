@@ -1,0 +1,347 @@
+//! The shim's own metrics: their names, labels and help, which series a plan gives them, and what each
+//! measurement does to them.
+
+use super::family::{Family, Labels};
+use crate::version::{COMMIT, VERSION};
+use domain::Instant;
+use domain::measurement::{Measurement, Outcome, Question, RunResult, Watched};
+use domain::plan::{Plan, Role, SensorKind};
+use domain::time::Duration;
+use std::collections::BTreeMap;
+
+/// The bounds of durations, in seconds: from a catalogue on the same host to a watch of a minute.
+const DURATIONS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+const RUN_RESULTS: &[&str] = &["passed", "failed", "timed_out"];
+const OUTCOMES: &[&str] = &["success", "failure"];
+const HEARTBEAT_OUTCOMES: &[&str] = &["success", "unknown", "failure"];
+const OPERATIONS: [&str; 5] = ["register", "renew", "withdraw", "list", "watch"];
+const RELOAD_RESULTS: [&str; 2] = ["success", "refused"];
+
+const BACKEND_INSTANCES: Metric = gauge(
+    "containerpilot_backend_instances",
+    &["backend", "tag"],
+    "Passing instances of a backend when the catalogue last listed them.",
+);
+const BACKEND_QUERIES: Metric = counter(
+    "containerpilot_backend_queries_total",
+    &["backend", "tag", "result"],
+    "Questions to the catalogue for the instances of a backend, by result.",
+);
+const BUILD: Metric = gauge(
+    "containerpilot_build_info",
+    &["version", "commit"],
+    "Always 1; the labels say which build this is.",
+);
+const CATALOGUE_REQUESTS: Metric = durations(
+    "containerpilot_catalogue_request_duration_seconds",
+    &["operation"],
+    "Time from a question to the catalogue to its answer, by operation; a watch is answered when something \
+     changes, or after the poll of its backend.",
+);
+const CHECK_DURATIONS: Metric = durations(
+    "containerpilot_check_duration_seconds",
+    &["service"],
+    "Time that the health checks of a service took.",
+);
+const CHECKS: Metric = counter(
+    "containerpilot_checks_total",
+    &["service", "result"],
+    "Health checks of a service that ended, by result.",
+);
+const COPROCESS_RESTARTS: Metric = counter(
+    "containerpilot_coprocess_restarts_total",
+    &["coprocess"],
+    "How often a coprocess was started again.",
+);
+const DEREGISTRATIONS: Metric = counter(
+    "containerpilot_deregistrations_total",
+    &["service", "result"],
+    "Removals of a service from the catalogue, by result.",
+);
+const HANDLER_RUNS: Metric = counter(
+    "containerpilot_handler_runs_total",
+    &["backend", "result"],
+    "Runs of the onChange handlers of a backend that ended, by result.",
+);
+const HEARTBEATS: Metric = counter(
+    "containerpilot_heartbeats_total",
+    &["service", "result"],
+    "Heartbeats of a service, by result; unknown means that the catalogue had no such service.",
+);
+const MAINTENANCE: Metric = gauge(
+    "containerpilot_maintenance",
+    &[],
+    "Whether the shim is in maintenance: 1 or 0.",
+);
+const ORPHANS_REAPED: Metric = counter(
+    "containerpilot_orphans_reaped_total",
+    &[],
+    "Processes that others had started and left, and that the shim reaped.",
+);
+const REGISTRATIONS: Metric = counter(
+    "containerpilot_registrations_total",
+    &["service", "result"],
+    "Registrations of a service in the catalogue, by result.",
+);
+const RELOADS: Metric = counter(
+    "containerpilot_reloads_total",
+    &["result"],
+    "Configurations that were read again, by result.",
+);
+const SENSOR_RUNS: Metric = counter(
+    "containerpilot_sensor_runs_total",
+    &["sensor", "result"],
+    "Runs of the command of a sensor that ended, by result; one that passed may still have printed no number.",
+);
+const TASK_RUNS: Metric = counter(
+    "containerpilot_task_runs_total",
+    &["task", "result"],
+    "Runs of a task that ended, by result.",
+);
+
+const ALL: [Metric; 16] = [
+    BACKEND_INSTANCES,
+    BACKEND_QUERIES,
+    BUILD,
+    CATALOGUE_REQUESTS,
+    CHECK_DURATIONS,
+    CHECKS,
+    COPROCESS_RESTARTS,
+    DEREGISTRATIONS,
+    HANDLER_RUNS,
+    HEARTBEATS,
+    MAINTENANCE,
+    ORPHANS_REAPED,
+    REGISTRATIONS,
+    RELOADS,
+    SENSOR_RUNS,
+    TASK_RUNS,
+];
+
+struct Metric {
+    kind: SensorKind,
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    let kind = SensorKind::Counter;
+    Metric {
+        kind,
+        name,
+        labels,
+        help,
+    }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    let kind = SensorKind::Gauge;
+    Metric {
+        kind,
+        name,
+        labels,
+        help,
+    }
+}
+
+/// In seconds.
+const fn durations(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    let kind = SensorKind::Histogram;
+    Metric {
+        kind,
+        name,
+        labels,
+        help,
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Own(BTreeMap<&'static str, Family>);
+
+impl Own {
+    /// Those that no plan has a say in have their series, the others none.
+    pub fn new() -> Self {
+        let family = |metric: Metric| {
+            let family = Family::labelled(metric.kind, metric.name, metric.labels, metric.help);
+            (metric.name, family.with_bounds(DURATIONS))
+        };
+        let mut own = Self(ALL.into_iter().map(family).collect());
+        own.name_series(&BUILD, [labels(&[VERSION, COMMIT])]);
+        own.take(&BUILD, &[VERSION, COMMIT], 1.0);
+        own.name_series(
+            &CATALOGUE_REQUESTS,
+            OPERATIONS.map(|operation| labels(&[operation])),
+        );
+        own.name_series(&MAINTENANCE, [Labels::new()]);
+        own.name_series(&ORPHANS_REAPED, [Labels::new()]);
+        own.name_series(&RELOADS, RELOAD_RESULTS.map(|result| labels(&[result])));
+        own
+    }
+
+    /// All of them.
+    pub fn families(&self) -> impl Iterator<Item = &Family> {
+        self.0.values()
+    }
+
+    /// From now on there is a series for each thing that this plan names, and none for other things.
+    pub fn expose(&mut self, plan: &Plan) {
+        let services = plan
+            .services
+            .iter()
+            .map(|service| [service.registration.name.as_str()]);
+        self.name_series(&HEARTBEATS, product(services.clone(), HEARTBEAT_OUTCOMES));
+        self.name_series(&REGISTRATIONS, product(services.clone(), OUTCOMES));
+        self.name_series(&DEREGISTRATIONS, product(services, OUTCOMES));
+
+        let checked = plan.services.iter().filter(|service| service.check.is_some());
+        let checked = checked.map(|service| [service.registration.name.as_str()]);
+        self.name_series(&CHECK_DURATIONS, checked.clone().map(|service| labels(&service)));
+        self.name_series(&CHECKS, product(checked, RUN_RESULTS));
+
+        let tagged = plan
+            .backends
+            .iter()
+            .map(|backend| [backend.name.as_str(), tag(backend.tag.as_ref())]);
+        self.name_series(&BACKEND_INSTANCES, tagged.clone().map(|backend| labels(&backend)));
+        self.name_series(&BACKEND_QUERIES, product(tagged, OUTCOMES));
+        let backends = plan.backends.iter().map(|backend| [backend.name.as_str()]);
+        self.name_series(&HANDLER_RUNS, product(backends, RUN_RESULTS));
+
+        let tasks = plan.jobs.iter().filter_map(|job| match &job.role {
+            Role::Task { name } => Some([name.as_str()]),
+            _ => None,
+        });
+        self.name_series(&TASK_RUNS, product(tasks, RUN_RESULTS));
+        let coprocesses = plan.jobs.iter().filter_map(|job| match &job.role {
+            Role::Coprocess { name } => Some(labels(&[name])),
+            _ => None,
+        });
+        self.name_series(&COPROCESS_RESTARTS, coprocesses);
+
+        let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
+        let sensors = sensors.map(|sensor| [sensor.name.as_str()]);
+        self.name_series(&SENSOR_RUNS, product(sensors, RUN_RESULTS));
+    }
+
+    /// Counts, times or notes this; the values of sensors are not the shim's own.
+    pub fn record(&mut self, measurement: &Measurement) {
+        match measurement {
+            Measurement::Ran { role, result, took } => self.ran(role, *result, *took),
+            Measurement::Restarted(Role::Coprocess { name }) => self.take(&COPROCESS_RESTARTS, &[name], 1.0),
+            Measurement::Answered {
+                question,
+                outcome,
+                took,
+            } => self.answered(question, *outcome, *took),
+            Measurement::Seen { backend, instances } => {
+                let instances = u32::try_from(*instances).unwrap_or(u32::MAX);
+                let labels = [backend.name.as_str(), tag(backend.tag.as_ref())];
+                self.take(&BACKEND_INSTANCES, &labels, instances.into());
+            }
+            Measurement::OrphanReaped => self.take(&ORPHANS_REAPED, &[], 1.0),
+            Measurement::Reloaded { accepted } => {
+                let result = if *accepted { "success" } else { "refused" };
+                self.take(&RELOADS, &[result], 1.0);
+            }
+            Measurement::Maintenance(on) => self.take(&MAINTENANCE, &[], u8::from(*on).into()),
+            Measurement::Restarted(_) | Measurement::Sensed { .. } => {}
+        }
+    }
+
+    /// What the shim stopped gave no result.
+    fn ran(&mut self, role: &Role, result: RunResult, took: Duration) {
+        let result = match result {
+            RunResult::Passed => "passed",
+            RunResult::Failed => "failed",
+            RunResult::TimedOut => "timed_out",
+            RunResult::Stopped => return,
+        };
+        match role {
+            Role::Health { service, .. } => {
+                self.take(&CHECKS, &[service, result], 1.0);
+                self.take(&CHECK_DURATIONS, &[service], took.as_secs_f64());
+            }
+            Role::OnChange { backend } => self.take(&HANDLER_RUNS, &[backend, result], 1.0),
+            Role::Task { name } => self.take(&TASK_RUNS, &[name, result], 1.0),
+            Role::Sensor { name } => self.take(&SENSOR_RUNS, &[name, result], 1.0),
+            Role::Application | Role::PreStart | Role::PreStop | Role::PostStop | Role::Coprocess { .. } => {}
+        }
+    }
+
+    fn answered(&mut self, question: &Question, outcome: Outcome, took: Duration) {
+        let result = match (question, outcome) {
+            (_, Outcome::Done) => "success",
+            (Question::Renew(_), Outcome::Unknown) => "unknown",
+            (_, Outcome::Unknown | Outcome::Failed) => "failure",
+        };
+        let operation = match question {
+            Question::Register(service) => {
+                self.take(&REGISTRATIONS, &[service, result], 1.0);
+                "register"
+            }
+            Question::Renew(service) => {
+                self.take(&HEARTBEATS, &[service, result], 1.0);
+                "renew"
+            }
+            Question::Withdraw(service) => {
+                self.take(&DEREGISTRATIONS, &[service, result], 1.0);
+                "withdraw"
+            }
+            Question::List(backend) => {
+                self.queried(backend, result);
+                "list"
+            }
+            Question::Watch(backend) => {
+                self.queried(backend, result);
+                "watch"
+            }
+        };
+        self.take(&CATALOGUE_REQUESTS, &[operation], took.as_secs_f64());
+    }
+
+    fn queried(&mut self, backend: &Watched, result: &str) {
+        let labels = [backend.name.as_str(), tag(backend.tag.as_ref()), result];
+        self.take(&BACKEND_QUERIES, &labels, 1.0);
+    }
+
+    fn name_series(&mut self, metric: &Metric, named: impl IntoIterator<Item = Labels>) {
+        if let Some(family) = self.0.get_mut(metric.name) {
+            family.name_series(named);
+        }
+    }
+
+    /// None of them is a summary, the only kind that asks for the time.
+    fn take(&mut self, metric: &Metric, labels: &[&str], value: f64) {
+        if let Some(family) = self.0.get_mut(metric.name) {
+            family.take(Instant::START, labels, value);
+        }
+    }
+}
+
+/// A backend without a tag has an empty one, which to Prometheus is none.
+fn tag(tag: Option<&String>) -> &str {
+    tag.map_or("", String::as_str)
+}
+
+fn labels(values: &[&str]) -> Labels {
+    values.iter().map(ToString::to_string).collect()
+}
+
+/// Each of the things with each of the results.
+fn product<'a, const N: usize>(
+    things: impl Iterator<Item = [&'a str; N]>,
+    results: &[&str],
+) -> impl Iterator<Item = Labels> {
+    things.flat_map(move |thing| {
+        results.iter().map(move |result| {
+            let mut labels = labels(&thing);
+            labels.push((*result).into());
+            labels
+        })
+    })
+}

@@ -1,0 +1,468 @@
+//! What the exposition says after a plan, measurements, and another plan.
+
+use super::*;
+use domain::measurement::{Outcome, Question, RunResult, Watched};
+use domain::plan::{
+    Backend, Catalogue, Command, Job, Output, Registration, Role, SensorKind, Service, Telemetry, Trigger,
+};
+use domain::sensor::{OWN, read};
+use domain::time::Duration;
+
+fn job(role: Role) -> Job {
+    Job::new(role, Command::new("true", []), Trigger::Asked, Output::Inherit)
+}
+
+fn service(name: &str, checked: bool) -> Service {
+    let id = format!("{name}-host");
+    Service {
+        registration: Registration {
+            id: id.clone(),
+            name: name.into(),
+            address: [127, 0, 0, 1].into(),
+            port: 1,
+            tags: Vec::new(),
+            ttl: Duration::from_secs(3),
+            enable_tag_override: false,
+            deregister_critical_after: None,
+        },
+        poll: Duration::from_secs(1),
+        check: checked.then(|| {
+            job(Role::Health {
+                service: name.into(),
+                id,
+            })
+        }),
+    }
+}
+
+fn backend(name: &str, tag: Option<&str>) -> Backend {
+    Backend {
+        name: name.into(),
+        tag: tag.map(str::to_owned),
+        poll: Duration::from_secs(1),
+        on_change: job(Role::OnChange { backend: name.into() }),
+    }
+}
+
+fn sensor(kind: SensorKind, name: &str, help: &str) -> Sensor {
+    Sensor {
+        name: name.into(),
+        help: help.into(),
+        kind,
+        job: job(Role::Sensor { name: name.into() }),
+    }
+}
+
+/// Two services, one backend, a task, a coprocess and these sensors.
+fn plan(sensors: Vec<Sensor>) -> Plan {
+    let mut plan = Plan::new(Catalogue::Directory { path: "/c".into() });
+    plan.services = vec![service("app", true), service("admin", false)];
+    plan.backends = vec![backend("db", Some("primary")), backend("db", None)];
+    plan.jobs = vec![
+        job(Role::Task { name: "tidy".into() }),
+        job(Role::Coprocess { name: "agent".into() }),
+    ];
+    plan.telemetry = Some(Telemetry {
+        address: ([127, 0, 0, 1], 1).into(),
+        sensors,
+    });
+    plan
+}
+
+fn metrics(plan: &Plan) -> Metrics {
+    let mut metrics = Metrics::new(MachineClock::start());
+    metrics.expose(plan);
+    metrics
+}
+
+/// The lines with values that begin with this.
+fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
+    let text = metrics.text().unwrap();
+    let values = text.lines().filter(|line| !line.starts_with('#'));
+    let named = values.filter(|line| line.starts_with(name));
+    named.map(str::to_owned).collect()
+}
+
+/// The value of one series, if it is there.
+fn value(metrics: &Metrics, series: &str) -> Option<String> {
+    let lines = lines(metrics, series);
+    let value = |line: &String| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned);
+    lines.iter().find_map(value)
+}
+
+fn sense(metrics: &mut Metrics, kind: SensorKind, sensor: &str, printed: &str) {
+    let value = read(kind, printed).unwrap();
+    let sensor = sensor.into();
+    metrics.record(&Measurement::Sensed { sensor, value });
+}
+
+fn ran(metrics: &mut Metrics, role: Role, result: RunResult) {
+    let took = Duration::from_millis(30);
+    metrics.record(&Measurement::Ran { role, result, took });
+}
+
+fn answered(metrics: &mut Metrics, question: Question, outcome: Outcome) {
+    metrics.record(&Measurement::Answered {
+        question,
+        outcome,
+        took: Duration::from_millis(4),
+    });
+}
+
+fn health(service: &str) -> Role {
+    Role::Health {
+        service: service.into(),
+        id: format!("{service}-host"),
+    }
+}
+
+fn watched(tag: Option<&str>) -> Watched {
+    Watched {
+        name: "db".into(),
+        tag: tag.map(str::to_owned),
+    }
+}
+
+#[test]
+fn the_names_no_sensor_may_have_are_those_that_are_exposed_without_one() {
+    let text = metrics(&plan(vec![sensor(SensorKind::Gauge, "load", "Load.")]))
+        .text()
+        .unwrap();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let exposed: Vec<&str> = types.filter(|line| *line != "load gauge").collect();
+    let reserved = OWN.map(|(name, kind)| format!("{name} {kind}"));
+    assert_eq!(exposed, reserved);
+}
+
+#[test]
+fn the_documentation_has_every_name() {
+    let text = include_str!("../../../../docs/telemetry.md");
+    for (name, _) in OWN {
+        assert!(text.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
+fn every_series_of_what_the_plan_names_is_there_from_the_start_and_zero() {
+    let metrics = metrics(&plan(vec![sensor(SensorKind::Gauge, "load", "Load.")]));
+    for (name, count) in [
+        ("backend_instances", 2),
+        ("backend_queries_total", 4),
+        ("catalogue_request_duration_seconds_count", 5),
+        ("check_duration_seconds_count", 1),
+        ("checks_total", 3),
+        ("coprocess_restarts_total", 1),
+        ("deregistrations_total", 4),
+        ("handler_runs_total", 3),
+        ("heartbeats_total", 6),
+        ("maintenance", 1),
+        ("orphans_reaped_total", 1),
+        ("registrations_total", 4),
+        ("reloads_total", 2),
+        ("sensor_runs_total", 3),
+        ("task_runs_total", 3),
+    ] {
+        let series = lines(&metrics, &format!("containerpilot_{name}"));
+        assert_eq!(series.len(), count, "{series:?}");
+        assert!(series.iter().all(|line| line.ends_with(" 0")), "{series:?}");
+    }
+}
+
+#[test]
+fn checks_are_counted_by_result_and_timed_and_what_was_stopped_is_neither() {
+    let mut metrics = metrics(&plan(Vec::new()));
+    for result in [
+        RunResult::Passed,
+        RunResult::Passed,
+        RunResult::Failed,
+        RunResult::TimedOut,
+        RunResult::Stopped,
+    ] {
+        ran(&mut metrics, health("app"), result);
+    }
+    let checks = [
+        "containerpilot_checks_total{service=\"app\",result=\"failed\"} 1",
+        "containerpilot_checks_total{service=\"app\",result=\"passed\"} 2",
+        "containerpilot_checks_total{service=\"app\",result=\"timed_out\"} 1",
+    ];
+    assert_eq!(lines(&metrics, "containerpilot_checks_total"), checks);
+    let seconds = |rest: &str| value(&metrics, &format!("containerpilot_check_duration_seconds{rest}"));
+    assert_eq!(seconds("_count{service=\"app\"}").unwrap(), "4");
+    assert_eq!(seconds("_sum{service=\"app\"}").unwrap(), "0.12");
+    assert_eq!(seconds("_bucket{service=\"app\",le=\"0.025\"}").unwrap(), "0");
+    assert_eq!(seconds("_bucket{service=\"app\",le=\"0.05\"}").unwrap(), "4");
+}
+
+#[test]
+fn runs_of_handlers_tasks_and_sensors_are_counted_by_result_and_restarts_by_coprocess() {
+    let mut metrics = metrics(&plan(vec![sensor(SensorKind::Gauge, "load", "Load.")]));
+    ran(
+        &mut metrics,
+        Role::OnChange { backend: "db".into() },
+        RunResult::Passed,
+    );
+    ran(
+        &mut metrics,
+        Role::Task { name: "tidy".into() },
+        RunResult::TimedOut,
+    );
+    ran(
+        &mut metrics,
+        Role::Sensor { name: "load".into() },
+        RunResult::Failed,
+    );
+    let restarted = Measurement::Restarted(Role::Coprocess { name: "agent".into() });
+    metrics.record(&restarted);
+    metrics.record(&restarted);
+    for (series, expected) in [
+        ("handler_runs_total{backend=\"db\",result=\"passed\"}", "1"),
+        ("handler_runs_total{backend=\"db\",result=\"failed\"}", "0"),
+        ("task_runs_total{task=\"tidy\",result=\"timed_out\"}", "1"),
+        ("sensor_runs_total{sensor=\"load\",result=\"failed\"}", "1"),
+        ("coprocess_restarts_total{coprocess=\"agent\"}", "2"),
+    ] {
+        let series = format!("containerpilot_{series}");
+        assert_eq!(value(&metrics, &series).as_deref(), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn questions_to_the_catalogue_are_counted_by_whose_they_are_and_timed_by_what_is_asked() {
+    let mut metrics = metrics(&plan(Vec::new()));
+    answered(&mut metrics, Question::Renew("app".into()), Outcome::Unknown);
+    answered(&mut metrics, Question::Register("app".into()), Outcome::Done);
+    answered(&mut metrics, Question::Renew("app".into()), Outcome::Done);
+    answered(&mut metrics, Question::Renew("app".into()), Outcome::Failed);
+    answered(&mut metrics, Question::Withdraw("app".into()), Outcome::Failed);
+    answered(
+        &mut metrics,
+        Question::List(watched(Some("primary"))),
+        Outcome::Done,
+    );
+    answered(
+        &mut metrics,
+        Question::Watch(watched(Some("primary"))),
+        Outcome::Done,
+    );
+    answered(&mut metrics, Question::Watch(watched(None)), Outcome::Failed);
+    for (series, expected) in [
+        ("heartbeats_total{service=\"app\",result=\"unknown\"}", "1"),
+        ("heartbeats_total{service=\"app\",result=\"success\"}", "1"),
+        ("heartbeats_total{service=\"app\",result=\"failure\"}", "1"),
+        ("registrations_total{service=\"app\",result=\"success\"}", "1"),
+        ("deregistrations_total{service=\"app\",result=\"failure\"}", "1"),
+        (
+            "backend_queries_total{backend=\"db\",tag=\"primary\",result=\"success\"}",
+            "2",
+        ),
+        (
+            "backend_queries_total{backend=\"db\",tag=\"\",result=\"failure\"}",
+            "1",
+        ),
+        (
+            "catalogue_request_duration_seconds_count{operation=\"register\"}",
+            "1",
+        ),
+        (
+            "catalogue_request_duration_seconds_count{operation=\"renew\"}",
+            "3",
+        ),
+        (
+            "catalogue_request_duration_seconds_count{operation=\"withdraw\"}",
+            "1",
+        ),
+        (
+            "catalogue_request_duration_seconds_count{operation=\"list\"}",
+            "1",
+        ),
+        (
+            "catalogue_request_duration_seconds_count{operation=\"watch\"}",
+            "2",
+        ),
+        (
+            "catalogue_request_duration_seconds_sum{operation=\"watch\"}",
+            "0.008",
+        ),
+    ] {
+        let series = format!("containerpilot_{series}");
+        assert_eq!(value(&metrics, &series).as_deref(), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn instances_are_a_gauge_by_backend_and_tag() {
+    let mut metrics = metrics(&plan(Vec::new()));
+    for (tag, instances) in [(Some("primary"), 3), (None, 5), (Some("primary"), 2)] {
+        let backend = watched(tag);
+        metrics.record(&Measurement::Seen { backend, instances });
+    }
+    let expected = [
+        "containerpilot_backend_instances{backend=\"db\",tag=\"\"} 5",
+        "containerpilot_backend_instances{backend=\"db\",tag=\"primary\"} 2",
+    ];
+    assert_eq!(lines(&metrics, "containerpilot_backend_instances"), expected);
+}
+
+#[test]
+fn what_no_plan_has_a_say_in_counts_before_the_first_one() {
+    let mut metrics = Metrics::new(MachineClock::start());
+    metrics.record(&Measurement::OrphanReaped);
+    metrics.record(&Measurement::Reloaded { accepted: true });
+    metrics.record(&Measurement::Reloaded { accepted: false });
+    metrics.record(&Measurement::Maintenance(true));
+    metrics.expose(&plan(Vec::new()));
+    metrics.record(&Measurement::OrphanReaped);
+    metrics.record(&Measurement::Reloaded { accepted: true });
+    let series = |name: &str| value(&metrics, &format!("containerpilot_{name}")).unwrap();
+    assert_eq!(series("orphans_reaped_total"), "2");
+    assert_eq!(series("reloads_total{result=\"success\"}"), "2");
+    assert_eq!(series("reloads_total{result=\"refused\"}"), "1");
+    assert_eq!(series("maintenance"), "1");
+    metrics.record(&Measurement::Maintenance(false));
+    assert_eq!(value(&metrics, "containerpilot_maintenance").unwrap(), "0");
+}
+
+#[test]
+fn the_build_is_the_one_that_the_command_line_tells() {
+    let metrics = metrics(&plan(Vec::new()));
+    let (version, commit) = (crate::version::VERSION, crate::version::COMMIT);
+    let build = format!("containerpilot_build_info{{version=\"{version}\",commit=\"{commit}\"}} 1");
+    assert_eq!(lines(&metrics, "containerpilot_build_info"), [build]);
+}
+
+#[test]
+fn what_the_plan_does_not_name_makes_no_series() {
+    let mut metrics = metrics(&plan(Vec::new()));
+    let before: Vec<String> = lines(&metrics, "containerpilot_");
+    ran(&mut metrics, health("gone"), RunResult::Passed);
+    ran(&mut metrics, health("admin"), RunResult::Passed);
+    ran(&mut metrics, Role::Application, RunResult::Failed);
+    ran(
+        &mut metrics,
+        Role::Coprocess { name: "agent".into() },
+        RunResult::Failed,
+    );
+    metrics.record(&Measurement::Restarted(Role::Coprocess { name: "gone".into() }));
+    metrics.record(&Measurement::Restarted(Role::Application));
+    let backend = watched(Some("gone"));
+    metrics.record(&Measurement::Seen {
+        backend,
+        instances: 1,
+    });
+    sense(&mut metrics, SensorKind::Gauge, "gone", "1");
+    assert_eq!(lines(&metrics, "containerpilot_"), before);
+    assert_eq!(lines(&metrics, "gone"), Vec::<String>::new());
+}
+
+#[test]
+fn after_a_reload_what_is_still_named_goes_on_and_what_is_not_is_gone() {
+    let mut metrics = metrics(&plan(Vec::new()));
+    ran(&mut metrics, health("app"), RunResult::Passed);
+    metrics.record(&Measurement::Seen {
+        backend: watched(None),
+        instances: 4,
+    });
+    let mut other = plan(Vec::new());
+    other.backends.remove(0);
+    other.jobs.clear();
+    other.services.push(service("new", true));
+    metrics.expose(&other);
+    let text = metrics.text().unwrap();
+    assert!(text.contains("containerpilot_checks_total{service=\"app\",result=\"passed\"} 1\n"));
+    assert!(text.contains("containerpilot_checks_total{service=\"new\",result=\"passed\"} 0\n"));
+    assert!(text.contains("containerpilot_backend_instances{backend=\"db\",tag=\"\"} 4\n"));
+    for gone in ["primary", "tidy", "agent"] {
+        assert!(!text.contains(gone), "{gone}");
+    }
+    metrics.expose(&Plan::new(Catalogue::Directory { path: "/c".into() }));
+    let text = metrics.text().unwrap();
+    assert!(!text.contains("app") && !text.contains("containerpilot_checks_total"));
+    assert!(text.contains("containerpilot_reloads_total{result=\"success\"} 0\n"));
+}
+
+#[test]
+fn a_sensor_is_exposed_from_the_start_with_its_help() {
+    let metrics = metrics(&plan(vec![sensor(SensorKind::Counter, "jobs", "Jobs done.")]));
+    let text = metrics.text().unwrap();
+    assert!(text.contains("# HELP jobs Jobs done.\n# TYPE jobs counter\njobs 0\n"));
+}
+
+#[test]
+fn a_sensor_of_every_kind_takes_what_its_command_printed() {
+    let kinds = [
+        (SensorKind::Counter, "c"),
+        (SensorKind::Gauge, "g"),
+        (SensorKind::Histogram, "h"),
+        (SensorKind::Summary, "s"),
+    ];
+    let sensors = kinds.map(|(kind, name)| sensor(kind, name, "Help."));
+    let mut metrics = metrics(&plan(sensors.into()));
+    for (kind, name) in kinds {
+        sense(&mut metrics, kind, name, "42\n");
+        sense(&mut metrics, kind, name, "1.5\n");
+    }
+    for (series, expected) in [
+        ("c", "43.5"),
+        ("g", "1.5"),
+        ("h_bucket{le=\"2.5\"}", "1"),
+        ("h_bucket{le=\"+Inf\"}", "2"),
+        ("h_sum", "43.5"),
+        ("s{quantile=\"0.99\"}", "1.5"),
+        ("s_count", "2"),
+    ] {
+        assert_eq!(value(&metrics, series).as_deref(), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn a_sensor_that_stays_keeps_its_value_over_a_reload_also_with_another_help() {
+    let mut metrics = metrics(&plan(vec![sensor(SensorKind::Counter, "jobs", "Jobs done.")]));
+    sense(&mut metrics, SensorKind::Counter, "jobs", "3");
+    metrics.expose(&plan(vec![sensor(
+        SensorKind::Counter,
+        "jobs",
+        "Jobs that were done.",
+    )]));
+    sense(&mut metrics, SensorKind::Counter, "jobs", "4");
+    let text = metrics.text().unwrap();
+    assert!(text.contains("# HELP jobs Jobs that were done.\n# TYPE jobs counter\njobs 7\n"));
+}
+
+#[test]
+fn a_sensor_that_becomes_another_kind_begins_at_zero() {
+    let mut metrics = metrics(&plan(vec![sensor(SensorKind::Counter, "jobs", "Jobs.")]));
+    sense(&mut metrics, SensorKind::Counter, "jobs", "3");
+    metrics.expose(&plan(vec![sensor(SensorKind::Gauge, "jobs", "Jobs.")]));
+    let text = metrics.text().unwrap();
+    assert!(text.contains("# TYPE jobs gauge\njobs 0\n"));
+}
+
+#[test]
+fn a_sensor_that_is_removed_is_exposed_no_more_and_forgotten() {
+    let jobs = || plan(vec![sensor(SensorKind::Counter, "jobs", "Jobs.")]);
+    let mut metrics = metrics(&jobs());
+    sense(&mut metrics, SensorKind::Counter, "jobs", "3");
+    metrics.expose(&plan(Vec::new()));
+    sense(&mut metrics, SensorKind::Counter, "jobs", "3");
+    assert!(!metrics.text().unwrap().contains("jobs"));
+    metrics.expose(&jobs());
+    assert_eq!(value(&metrics, "jobs").unwrap(), "0");
+}
+
+#[test]
+fn families_are_sorted_by_name_and_nothing_of_a_client_library_is_among_them() {
+    let sensors = vec![
+        sensor(SensorKind::Gauge, "zz", "Z."),
+        sensor(SensorKind::Gauge, "aa", "A."),
+    ];
+    let text = metrics(&plan(sensors)).text().unwrap();
+    let families = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let names: Vec<&str> = families.map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    assert!(
+        names
+            .iter()
+            .all(|name| !name.starts_with("go_") && !name.starts_with("http_"))
+    );
+    assert_eq!((names[0], names[names.len() - 1]), ("aa", "zz"));
+}
