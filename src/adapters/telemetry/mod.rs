@@ -1,6 +1,7 @@
 //! Telemetry: what is measured, and where it is served.
 
 pub mod metrics;
+pub mod status;
 
 use crate::ports::Telemetry;
 use domain::Plan;

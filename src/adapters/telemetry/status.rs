@@ -1,0 +1,210 @@
+//! How things are, as the JSON that `/status` answers with (docs/status.schema.json has its form).
+//!
+//! Decides names and units: times are in UTC, durations in seconds, and what is not there is null, so every
+//! member is always there. Never shows what a plan keeps secret: a status has none of it.
+
+use crate::version::{COMMIT, VERSION};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use domain::Instant;
+use domain::lifecycle::Phase;
+use domain::measurement::RunResult;
+use domain::plan::Role;
+use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
+use domain::watch::Endpoint;
+use serde::Serialize;
+
+/// The status as one JSON object; `now` is the calendar time of [`Status::at`].
+pub fn json(status: &Status, now: DateTime<Utc>) -> String {
+    let calendar = Calendar {
+        at: status.at,
+        time: now,
+    };
+    // Text, numbers and lists of them are always JSON.
+    serde_json::to_string(&Picture::new(status, &calendar)).unwrap_or_default()
+}
+
+/// Which time of the calendar an instant is.
+struct Calendar {
+    at: Instant,
+    time: DateTime<Utc>,
+}
+
+impl Calendar {
+    /// RFC 3339, in UTC and with milliseconds.
+    fn show(&self, instant: Instant) -> String {
+        let ago = TimeDelta::from_std(self.at.since(instant)).unwrap_or(TimeDelta::MAX);
+        let time = self.time.checked_sub_signed(ago).unwrap_or(DateTime::UNIX_EPOCH);
+        time.to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+}
+
+#[derive(Serialize)]
+struct Picture<'a> {
+    version: &'static str,
+    commit: &'static str,
+    time: String,
+    uptime_seconds: f64,
+    phase: &'static str,
+    maintenance: bool,
+    services: Vec<Service<'a>>,
+    backends: Vec<Backend<'a>>,
+    jobs: Vec<Job<'a>>,
+}
+
+#[derive(Serialize)]
+struct Service<'a> {
+    name: &'a str,
+    id: &'a str,
+    address: String,
+    port: u16,
+    tags: &'a [String],
+    registered: bool,
+    check: Option<Job<'a>>,
+}
+
+#[derive(Serialize)]
+struct Backend<'a> {
+    name: &'a str,
+    tag: Option<&'a str>,
+    instances: Vec<Instance<'a>>,
+    changed_at: Option<String>,
+    failures: u32,
+    handler: Job<'a>,
+}
+
+#[derive(Serialize)]
+struct Instance<'a> {
+    address: &'a str,
+    port: u16,
+}
+
+#[derive(Serialize)]
+struct Job<'a> {
+    kind: &'static str,
+    name: Option<&'a str>,
+    pid: Option<i32>,
+    restarts: u64,
+    last: Option<Last<'a>>,
+}
+
+#[derive(Serialize)]
+struct Last<'a> {
+    ended_at: String,
+    duration_seconds: f64,
+    result: &'static str,
+    exit_code: u8,
+    detail: String,
+    output: &'a str,
+}
+
+impl<'a> Picture<'a> {
+    fn new(status: &'a Status, calendar: &Calendar) -> Self {
+        let services = status.services.iter();
+        let backends = status.backends.iter();
+        let jobs = status.jobs.iter();
+        Self {
+            version: VERSION,
+            commit: COMMIT,
+            time: calendar.show(status.at),
+            uptime_seconds: status.at.since_start().as_secs_f64(),
+            phase: phase(status.phase),
+            maintenance: status.maintenance,
+            services: services.map(|service| Service::new(service, calendar)).collect(),
+            backends: backends.map(|backend| Backend::new(backend, calendar)).collect(),
+            jobs: jobs.map(|job| Job::new(job, calendar)).collect(),
+        }
+    }
+}
+
+impl<'a> Service<'a> {
+    fn new(service: &'a ServiceStatus, calendar: &Calendar) -> Self {
+        let registration = &service.registration;
+        Self {
+            name: &registration.name,
+            id: &registration.id,
+            address: registration.address.to_string(),
+            port: registration.port,
+            tags: &registration.tags,
+            registered: service.registered,
+            check: service.check.as_ref().map(|check| Job::new(check, calendar)),
+        }
+    }
+}
+
+impl<'a> Backend<'a> {
+    fn new(backend: &'a BackendStatus, calendar: &Calendar) -> Self {
+        let instance = |(address, port): &'a Endpoint| Instance { address, port: *port };
+        Self {
+            name: &backend.backend.name,
+            tag: backend.backend.tag.as_deref(),
+            instances: backend.instances.iter().map(instance).collect(),
+            changed_at: backend.changed.map(|changed| calendar.show(changed)),
+            failures: backend.failures,
+            handler: Job::new(&backend.handler, calendar),
+        }
+    }
+}
+
+impl<'a> Job<'a> {
+    fn new(job: &'a JobStatus, calendar: &Calendar) -> Self {
+        let (kind, name) = kind(&job.role);
+        Self {
+            kind,
+            name,
+            pid: job.pid.map(|pid| pid.0),
+            restarts: job.restarts,
+            last: job.last.as_ref().map(|run| Last::new(run, calendar)),
+        }
+    }
+}
+
+impl<'a> Last<'a> {
+    fn new(run: &'a Run, calendar: &Calendar) -> Self {
+        Self {
+            ended_at: calendar.show(run.ended),
+            duration_seconds: run.took.as_secs_f64(),
+            result: match run.result {
+                RunResult::Passed => "passed",
+                RunResult::Failed => "failed",
+                RunResult::TimedOut => "timed_out",
+                RunResult::Stopped => "stopped",
+            },
+            exit_code: run.ending.code(),
+            detail: run.ending.to_string(),
+            output: &run.output,
+        }
+    }
+}
+
+/// What a job is for, and the name of what it belongs to.
+fn kind(role: &Role) -> (&'static str, Option<&str>) {
+    match role {
+        Role::Application => ("application", None),
+        Role::PreStart => ("pre_start", None),
+        Role::PreStop => ("pre_stop", None),
+        Role::PostStop => ("post_stop", None),
+        Role::Health { service, .. } => ("check", Some(service)),
+        Role::OnChange { backend } => ("handler", Some(backend)),
+        Role::Task { name } => ("task", Some(name)),
+        Role::Coprocess { name } => ("coprocess", Some(name)),
+        Role::Sensor { name } => ("sensor", Some(name)),
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::PreStarting => "pre_starting",
+        Phase::Abandoning => "abandoning",
+        Phase::Running => "running",
+        Phase::Withdrawing => "withdrawing",
+        Phase::PreStopping => "pre_stopping",
+        Phase::Terminating => "terminating",
+        Phase::Killing => "killing",
+        Phase::Leaving => "leaving",
+        Phase::Parting => "parting",
+        Phase::PostStopping => "post_stopping",
+        Phase::Closing => "closing",
+        Phase::Sweeping => "sweeping",
+        Phase::Exited => "exited",
+    }
+}

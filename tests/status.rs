@@ -1,0 +1,299 @@
+//! The JSON of a status has the form of docs/status.schema.json, and says what the status says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+#[path = "common/schema.rs"]
+mod schema;
+
+use chrono::{DateTime, Utc};
+use containerpilot::adapters::telemetry::status::json;
+use domain::Instant;
+use domain::event::{Ending, ExitStatus, Pid, StartFailure};
+use domain::lifecycle::Phase;
+use domain::measurement::{RunResult, Watched};
+use domain::plan::{Registration, Role};
+use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
+use domain::time::Duration;
+use schema::{assert_is_status, check_status};
+use serde_json::{Value, json};
+
+fn now() -> DateTime<Utc> {
+    "2026-11-23T09:30:00.250Z".parse().unwrap()
+}
+
+fn at(milliseconds: u64) -> Instant {
+    Instant::after_start(Duration::from_millis(milliseconds))
+}
+
+fn empty() -> Status {
+    Status {
+        at: at(0),
+        phase: Phase::PreStarting,
+        maintenance: false,
+        services: Vec::new(),
+        backends: Vec::new(),
+        jobs: Vec::new(),
+    }
+}
+
+fn job(role: Role, pid: Option<i32>, last: Option<Run>) -> JobStatus {
+    JobStatus {
+        role,
+        pid: pid.map(Pid),
+        restarts: 0,
+        last,
+    }
+}
+
+fn run(result: RunResult, ending: Ending, output: &str) -> Run {
+    Run {
+        ended: at(61_500),
+        took: Duration::from_millis(42),
+        result,
+        ending,
+        output: output.into(),
+    }
+}
+
+fn exited(code: u8) -> Ending {
+    Ending::Exited(ExitStatus::Code(code))
+}
+
+fn registration(name: &str, address: &str) -> Registration {
+    Registration {
+        id: format!("{name}-host"),
+        name: name.into(),
+        address: address.parse().unwrap(),
+        port: 8000,
+        tags: vec!["blue".into(), "\"v2\"".into()],
+        ttl: Duration::from_secs(3),
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    }
+}
+
+/// A service whose check failed and one without, a backend, and a job of every kind and every result.
+fn full() -> Status {
+    let health = Role::Health {
+        service: "app".into(),
+        id: "app-host".into(),
+    };
+    let failed = run(RunResult::Failed, exited(1), "…not ready\n\u{fffd}");
+    let on_change = Role::OnChange { backend: "db".into() };
+    let killed = Ending::Exited(ExitStatus::Signal(9));
+    Status {
+        at: at(62_000),
+        phase: Phase::Running,
+        maintenance: true,
+        services: vec![
+            ServiceStatus {
+                registration: registration("app", "192.0.2.7"),
+                registered: true,
+                check: Some(job(health, Some(42), Some(failed))),
+            },
+            ServiceStatus {
+                registration: registration("containerpilot", "2001:db8::7"),
+                registered: false,
+                check: None,
+            },
+        ],
+        backends: vec![BackendStatus {
+            backend: Watched {
+                name: "db".into(),
+                tag: Some("primary".into()),
+            },
+            instances: vec![("192.0.2.8".into(), 5432), ("db.example".into(), 5433)],
+            changed: Some(at(1_000)),
+            failures: 2,
+            handler: job(on_change, None, Some(run(RunResult::TimedOut, killed, ""))),
+        }],
+        jobs: jobs(),
+    }
+}
+
+fn jobs() -> Vec<JobStatus> {
+    let agent = Role::Coprocess { name: "agent".into() };
+    let not_found = Ending::NotStarted(StartFailure {
+        not_found: true,
+        cause: "fork/exec ./gone: no such file or directory".into(),
+    });
+    let load = Role::Sensor { name: "load".into() };
+    vec![
+        job(Role::Application, Some(7), None),
+        job(Role::PreStart, None, Some(run(RunResult::Passed, exited(0), ""))),
+        job(Role::PreStop, Some(8), None),
+        job(Role::PostStop, None, None),
+        job(Role::Task { name: "tidy".into() }, None, None),
+        JobStatus {
+            restarts: 3,
+            ..job(agent, None, Some(run(RunResult::Failed, not_found, "")))
+        },
+        job(load, None, Some(run(RunResult::Stopped, exited(0), "1.5\n"))),
+    ]
+}
+
+/// The application is asked to stop; a backend was never listed.
+fn stopping() -> Status {
+    Status {
+        at: at(90_000),
+        phase: Phase::Terminating,
+        backends: vec![BackendStatus {
+            backend: Watched {
+                name: "db".into(),
+                tag: None,
+            },
+            instances: Vec::new(),
+            changed: None,
+            failures: 0,
+            handler: job(Role::OnChange { backend: "db".into() }, None, None),
+        }],
+        jobs: vec![job(Role::Application, Some(7), None)],
+        ..empty()
+    }
+}
+
+fn picture(status: &Status) -> Value {
+    serde_json::from_str(&json(status, now())).unwrap()
+}
+
+#[test]
+fn every_status_has_the_form_of_the_schema() {
+    for status in [empty(), full(), stopping()] {
+        assert_is_status(&json(&status, now()));
+    }
+}
+
+#[test]
+fn the_example_in_the_documentation_has_the_form_of_the_schema() {
+    let text = include_str!("../docs/telemetry.md");
+    let (_, section) = text.split_once("## `/status`").unwrap();
+    let (_, block) = section.split_once("```json").unwrap();
+    assert_is_status(block.split_once("```").unwrap().0);
+}
+
+#[test]
+fn every_phase_is_one_of_the_schema_and_has_a_name_of_its_own() {
+    let phases = [
+        Phase::PreStarting,
+        Phase::Abandoning,
+        Phase::Running,
+        Phase::Withdrawing,
+        Phase::PreStopping,
+        Phase::Terminating,
+        Phase::Killing,
+        Phase::Leaving,
+        Phase::Parting,
+        Phase::PostStopping,
+        Phase::Closing,
+        Phase::Sweeping,
+        Phase::Exited,
+    ];
+    let names = phases.map(|phase| {
+        let text = json(&Status { phase, ..empty() }, now());
+        assert_is_status(&text);
+        serde_json::from_str::<Value>(&text).unwrap()["phase"].to_string()
+    });
+    let mut different = names.to_vec();
+    different.sort();
+    different.dedup();
+    assert_eq!(different.len(), phases.len(), "{names:?}");
+}
+
+#[test]
+fn what_is_not_in_the_schema_or_missing_is_found() {
+    let text = json(&full(), now());
+    for (part, by) in [
+        ("\"maintenance\":true,", ""),
+        ("\"phase\":", "\"more\":1,\"phase\":"),
+        ("\"running\"", "\"walking\""),
+        ("\"pid\":42", "\"pid\":\"42\""),
+        ("\"exit_code\":1,", "\"exit_code\":1000,"),
+        ("2026-11-23T09:30:00.250Z", "2026-11-23T09:30:00.250+01:00"),
+        ("192.0.2.7", "192.0.2.700"),
+    ] {
+        assert!(text.contains(part), "{part}");
+        assert!(check_status(&text.replace(part, by)).is_err(), "{by} for {part}");
+    }
+}
+
+#[test]
+fn times_are_of_the_calendar_in_utc_and_durations_in_seconds() {
+    let picture = picture(&full());
+    assert_eq!(picture["time"], "2026-11-23T09:30:00.250Z");
+    assert_eq!(picture["uptime_seconds"], 62.0);
+    assert_eq!(picture["backends"][0]["changed_at"], "2026-11-23T09:28:59.250Z");
+    let last = &picture["services"][0]["check"]["last"];
+    assert_eq!(last["ended_at"], "2026-11-23T09:29:59.750Z");
+    assert_eq!(last["duration_seconds"], 0.042);
+}
+
+#[test]
+fn a_service_tells_its_last_check_and_its_output() {
+    let picture = picture(&full());
+    let expected = json!({
+        "name": "app", "id": "app-host", "address": "192.0.2.7", "port": 8000, "tags": ["blue", "\"v2\""],
+        "registered": true,
+        "check": {
+            "kind": "check", "name": "app", "pid": 42, "restarts": 0,
+            "last": {
+                "ended_at": "2026-11-23T09:29:59.750Z", "duration_seconds": 0.042, "result": "failed",
+                "exit_code": 1, "detail": "exit status 1", "output": "…not ready\n\u{fffd}",
+            },
+        },
+    });
+    assert_eq!(picture["services"][0], expected);
+    assert_eq!(picture["services"][1]["check"], Value::Null);
+    assert_eq!(picture["services"][1]["address"], "2001:db8::7");
+}
+
+#[test]
+fn a_backend_tells_its_instances_and_its_handler() {
+    let full = picture(&full());
+    let backend = &full["backends"][0];
+    assert_eq!(backend["tag"], "primary");
+    assert_eq!(
+        backend["instances"][1],
+        json!({"address": "db.example", "port": 5433})
+    );
+    assert_eq!(backend["failures"], 2);
+    assert_eq!(backend["handler"]["kind"], "handler");
+    assert_eq!(backend["handler"]["last"]["result"], "timed_out");
+    assert_eq!(backend["handler"]["last"]["exit_code"], 137);
+    let never = picture(&stopping());
+    assert_eq!(never["phase"], "terminating");
+    assert_eq!(never["backends"][0]["changed_at"], Value::Null);
+    assert_eq!(never["backends"][0]["tag"], Value::Null);
+}
+
+#[test]
+fn a_job_tells_what_it_is_for_its_process_its_restarts_and_its_end() {
+    let picture = picture(&full());
+    let jobs = picture["jobs"].as_array().unwrap();
+    let called: Vec<String> = jobs
+        .iter()
+        .map(|job| format!("{} {}", job["kind"], job["name"]).replace('"', ""))
+        .collect();
+    let expected = [
+        "application null",
+        "pre_start null",
+        "pre_stop null",
+        "post_stop null",
+        "task tidy",
+        "coprocess agent",
+        "sensor load",
+    ];
+    assert_eq!(called, expected);
+    assert_eq!(jobs[0]["pid"], 7);
+    assert_eq!(jobs[5]["restarts"], 3);
+    assert_eq!(jobs[5]["last"]["exit_code"], 127);
+    assert_eq!(
+        jobs[5]["last"]["detail"],
+        "fork/exec ./gone: no such file or directory"
+    );
+    assert_eq!(jobs[6]["last"]["result"], "stopped");
+    assert_eq!(jobs[6]["last"]["output"], "1.5\n");
+}
