@@ -9,7 +9,7 @@ use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::{self, Children};
 use containerpilot::adapters::settings::MachineSettings;
 use containerpilot::adapters::signals::Signals;
-use containerpilot::adapters::telemetry::Unserved;
+use containerpilot::adapters::telemetry::{Doors, Endpoint};
 use containerpilot::command_line::{CommandLine, Refusal, usage};
 use containerpilot::config::{self, Source};
 use containerpilot::driver::{self, World};
@@ -118,11 +118,13 @@ async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8,
     let environment = Environment::default();
     environment.export("CONTAINERPILOT_PID", &process::id().to_string());
     let interfaces = MachineInterfaces;
+    let doors = Doors::default();
     let mut settings = MachineSettings {
         source,
         environment: environment.clone(),
         interfaces,
         application,
+        doors: doors.clone(),
     };
     let (plan, remarks) = settings.compile()?;
     let mut console = Console::open().map_err(refused("the log cannot be opened"))?;
@@ -139,6 +141,7 @@ async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8,
     let children = Children::new(environment, inbox.postbox());
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Desk::new(inbox.postbox());
+    let mut telemetry = Endpoint::new(clock, inbox.postbox(), doors);
     let mut world = World {
         clock: &clock,
         inbox: &mut inbox,
@@ -146,7 +149,7 @@ async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8,
         discovery: &mut discovery,
         settings: &mut settings,
         console: &mut console,
-        telemetry: &mut Unserved,
+        telemetry: &mut telemetry,
     };
     let seed = RandomState::new().hash_one(process::id());
     let code = driver::run(Shim::new(plan, seed), &mut world).await;

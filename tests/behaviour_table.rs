@@ -64,12 +64,13 @@ fn no_row_is_missing_and_none_stands_twice() {
 #[test]
 fn every_row_that_is_true_names_a_test_and_every_test_is_there() {
     let tests = tests();
+    let decisions = ["kept", "fixed", "warned", "dropped"];
     for row in rows() {
-        assert!(
-            row.decision == "later" || !row.tests.is_empty(),
-            "{} names no test",
-            row.id
-        );
+        let known = decisions
+            .iter()
+            .any(|decision| row.decision.starts_with(decision));
+        assert!(known, "{} is {}", row.id, row.decision);
+        assert!(!row.tests.is_empty(), "{} names no test", row.id);
         for name in row.tests {
             assert!(tests.contains(&name), "{}: there is no test `{name}`", row.id);
         }

@@ -2,10 +2,12 @@
 
 use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
+use crate::adapters::telemetry::Doors;
+use crate::cause;
 use crate::config::{self, Compiled, Source, Target};
 use crate::ports::{Interfaces, Settings};
 use domain::event::Loaded;
-use domain::plan::Word;
+use domain::plan::{Telemetry, Word};
 use domain::{Notice, Plan};
 
 /// Where this process' configuration comes from, and what it is compiled for.
@@ -18,6 +20,8 @@ pub struct MachineSettings<I> {
     pub interfaces: I,
     /// The application and its arguments.
     pub application: Vec<Word>,
+    /// Where it is tried out whether telemetry can be served.
+    pub doors: Doors,
 }
 
 impl<I: Interfaces> MachineSettings<I> {
@@ -37,6 +41,7 @@ impl<I: Interfaces> MachineSettings<I> {
         // A catalogue that can never be reached as described is refused before anything starts.
         let opened = discovery::open(&compiled.plan.catalogue);
         opened.map_err(|error| format!("{}: {error}", self.source))?;
+        self.try_out(compiled.plan.telemetry.as_ref())?;
         let Compiled {
             plan,
             warnings,
@@ -47,6 +52,16 @@ impl<I: Interfaces> MachineSettings<I> {
             .map(Notice::Advice)
             .chain([Notice::LoadedConfiguration(shown)]);
         Ok((plan, remarks.collect()))
+    }
+
+    /// So is an address that telemetry cannot be served on (TM-10).
+    fn try_out(&self, telemetry: Option<&Telemetry>) -> Result<(), String> {
+        let address = telemetry.map(|telemetry| telemetry.address);
+        self.doors.try_out(address).map_err(|error| {
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            let cause = cause::in_kernel_words(&error);
+            format!("{}: Error serving telemetry on {address}: {cause}", self.source)
+        })
     }
 }
 

@@ -14,9 +14,13 @@
 mod agent;
 #[allow(dead_code, reason = "the adapter's tests ask the server more")]
 mod etcd_server;
+mod http;
 mod ports;
 mod processes;
 mod program;
+#[path = "../common/schema.rs"]
+#[allow(dead_code, reason = "other tests want to know what is wrong")]
+mod schema;
 
 mod bad_input;
 mod children;
@@ -28,3 +32,4 @@ mod output;
 mod pid1;
 mod secured;
 mod signals;
+mod telemetry;

@@ -175,7 +175,7 @@ fn the_example_of_the_documentation_works_as_written() {
         agent.until_known(&id, false);
         for sentence in [
             "ContainerPilot will use the onStart option as a preStart",
-            "telemetry is not served yet, the section is ignored",
+            "telemetry: Listening on ",
             "Service registered: app",
             "Deregistering service: app",
         ] {

@@ -203,6 +203,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn tail(pieces: &[&[u8]]) -> Option<String> {
         let mut tail = Tail::default();
@@ -210,6 +211,27 @@ mod tests {
             tail.feed(piece);
         }
         tail.text()
+    }
+
+    /// Whoever is reaped before the runtime has looked at the pipe loses nothing.
+    #[test]
+    fn a_pipe_is_emptied_when_its_child_is_reaped() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let command = domain::plan::Command::new("true", []);
+        let role = Role::Sensor { name: "s".into() };
+        let job = Job::new(role, command, domain::plan::Trigger::Asked, Output::Capture);
+        let reading = async {
+            let capture = Capture::of(&job).unwrap().unwrap();
+            let mut child = capture.writer.try_clone().unwrap();
+            let reader = capture.read(&job).unwrap();
+            child.write_all(b"42\n").unwrap();
+            reader.on_reaped()
+        };
+        let printed = tokio::task::LocalSet::new().block_on(&runtime, reading);
+        assert_eq!(printed.as_deref(), Some("42\n"));
     }
 
     #[test]

@@ -152,7 +152,12 @@ async fn what_was_written_comes_right_before_the_end(children: &mut Children, qu
         (51, "echo 42; echo yes >&2", Output::Log, Some("42\nyes\n")),
         (52, "echo 42", Output::Inherit, None),
         (53, "exit 1", Output::Capture, None),
-        (54, "sleep 5 2>/dev/null & echo 7; exit 1", Output::Capture, Some("7\n")),
+        (
+            54,
+            "sleep 5 2>/dev/null & echo 7; exit 1",
+            Output::Capture,
+            Some("7\n"),
+        ),
         (55, many, Output::Capture, Some(long.as_str())),
         (56, many, Output::Log, Some(long.as_str())),
     ] {

@@ -1,22 +1,91 @@
-//! Telemetry: what is measured, and where it is served.
+//! Telemetry: counts what the core measures, and serves it over HTTP beside how things are.
+//!
+//! The endpoint decides nothing about the shim and cannot disturb it: it posts one kind of event, a question,
+//! and all it holds has a bound.
 
+mod doors;
 pub mod metrics;
+mod pages;
+mod server;
 pub mod status;
 
+pub use doors::Doors;
+
+use crate::adapters::clock::MachineClock;
+use crate::adapters::inbox::Postbox;
 use crate::ports::Telemetry;
 use domain::Plan;
 use domain::event::Inquiry;
 use domain::measurement::Measurement;
 use domain::status::Status;
+use doors::Step;
+use metrics::Metrics;
+use pages::Pages;
+use std::cell::RefCell;
+use std::net::TcpListener;
+use std::rc::Rc;
+use tokio::task::{AbortHandle, spawn_local};
 
-/// Telemetry that is not served yet.
-#[derive(Debug)]
-pub struct Unserved;
+/// The endpoint. Lives on a tokio `LocalSet`.
+pub struct Endpoint {
+    metrics: Rc<RefCell<Metrics>>,
+    pages: Rc<Pages>,
+    doors: Doors,
+    serving: Option<AbortHandle>,
+}
 
-impl Telemetry for Unserved {
-    fn expose(&mut self, _: &Plan) {}
+impl Endpoint {
+    /// An endpoint that is served nowhere yet. It asks the shim through `postbox`, and listens on what was
+    /// tried out on `doors`.
+    pub fn new(clock: MachineClock, postbox: Postbox, doors: Doors) -> Self {
+        let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
+        let pages = Rc::new(Pages::new(Rc::clone(&metrics), postbox));
+        Self {
+            metrics,
+            pages,
+            doors,
+            serving: None,
+        }
+    }
 
-    fn record(&mut self, _: &Measurement) {}
+    fn close(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
+    }
 
-    fn report(&mut self, _: Inquiry, _: &Status) {}
+    fn open(&mut self, listener: TcpListener) {
+        let pages = Rc::clone(&self.pages);
+        let serving = spawn_local(async move {
+            // It was made for this when it was tried out.
+            if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
+                server::serve(listener, pages).await;
+            }
+        });
+        self.serving = Some(serving.abort_handle());
+    }
+}
+
+impl Telemetry for Endpoint {
+    fn expose(&mut self, plan: &Plan) {
+        self.metrics.borrow_mut().expose(plan);
+        let address = plan.telemetry.as_ref().map(|telemetry| telemetry.address);
+        match self.doors.go_to(address) {
+            Step::Stay => {}
+            Step::Close => self.close(),
+            Step::Open(listener) => {
+                self.close();
+                self.open(listener);
+            }
+        }
+    }
+
+    fn record(&mut self, measurement: &Measurement) {
+        self.metrics.borrow_mut().record(measurement);
+    }
+
+    fn report(&mut self, inquiry: Inquiry, status: &Status) {
+        self.pages
+            .report(inquiry, || status::json(status, chrono::Utc::now()));
+    }
 }

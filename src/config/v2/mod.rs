@@ -59,7 +59,7 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
     let pre_stop = hook("preStop", Role::PreStop, &mut section, problems);
     let post_stop = hook("postStop", Role::PostStop, &mut section, problems);
     let services = section.take("services");
-    let services = services
+    let mut services = services
         .map(|node| services::read_services(&node, target, problems))
         .unwrap_or_default();
     let backends = section.take("backends");
@@ -72,9 +72,11 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
     let coprocesses = section
         .take("coprocesses")
         .map(|node| jobs::read_coprocesses(&node, problems));
-    if let Some(node) = section.take("telemetry") {
-        telemetry::read(&node, target, problems);
-    }
+    let telemetry = section
+        .take("telemetry")
+        .and_then(|node| telemetry::read(&node, target, &services, problems));
+    let (telemetry, endpoint) = telemetry.unzip();
+    services.extend(endpoint);
     section.close(problems);
     Some(Plan {
         catalogue: catalogue?,
@@ -87,7 +89,7 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
         services,
         backends,
         jobs: tasks.into_iter().chain(coprocesses).flatten().collect(),
-        telemetry: None,
+        telemetry,
     })
 }
 

@@ -58,15 +58,10 @@ fn service(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opt
         .take("consul")
         .and_then(|node| consul(&node, &subject, problems));
     section.close(problems);
-    if target.hostname.is_none() {
-        problems.add(
-            node,
-            "the host's name, which is part of the service's ID, cannot be read",
-        );
-    }
+    let id = id(node, name.as_deref().unwrap_or_default(), target, problems);
     let (name, poll, ttl) = (name?, poll?, ttl?);
     warn_of_short_ttl(node, poll, ttl, &subject, problems);
-    let id = format!("{name}-{}", target.hostname.as_deref()?);
+    let id = id?;
     let role = Role::Health {
         service: name.clone(),
         id: id.clone(),
@@ -88,6 +83,16 @@ fn service(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opt
         poll,
         check,
     })
+}
+
+/// The ID of a service on this host (behaviour-v2.md 4.1).
+pub fn id(node: &Node<'_>, name: &str, target: &Target<'_>, problems: &mut Problems) -> Option<String> {
+    let Some(hostname) = &target.hostname else {
+        let sentence = "the host's name, which is part of the service's ID, cannot be read";
+        problems.add(node, sentence);
+        return None;
+    };
+    Some(format!("{name}-{hostname}"))
 }
 
 fn warn_of_short_ttl(node: &Node<'_>, poll: Duration, ttl: Duration, subject: &str, problems: &mut Problems) {

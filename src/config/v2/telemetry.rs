@@ -1,43 +1,100 @@
-//! `telemetry` (behaviour-v2.md 2.7, 9.3). The section is checked, and not served yet: nothing of it is in the
-//! plan.
+//! `telemetry` (behaviour-v2.md 2.7, 9.3): an endpoint, its sensors, and the service that tells a catalogue
+//! where it is.
 
 use super::section::{Section, integer, list, string};
-use super::services::{PORTS, SECONDS, interfaces, tags};
+use super::services::{PORTS, SECONDS, id, interfaces, tags};
 use super::{command, duration};
 use crate::config::Target;
 use crate::config::json::Node;
 use crate::config::problem::Problems;
+use domain::plan::{Job, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry, Trigger};
+use domain::sensor::{is_own, series_of};
+use domain::time::Duration;
+use std::net::SocketAddr;
 
-const TYPES: [&str; 4] = ["counter", "gauge", "histogram", "summary"];
+/// The name of the endpoint's own service (behaviour-v2.md 4.1), and its beat.
+const NAME: &str = "containerpilot";
+const POLL: Duration = Duration::from_secs(5);
+const TTL: Duration = Duration::from_secs(15);
+/// Where the endpoint listens when no port is given.
+const PORT: u16 = 9090;
+const KINDS: [SensorKind; 4] = [
+    SensorKind::Counter,
+    SensorKind::Gauge,
+    SensorKind::Histogram,
+    SensorKind::Summary,
+];
 
-/// Checks the section.
-pub fn read(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) {
-    let Some(mut section) = Section::open(node, "an object", problems) else {
-        return;
-    };
-    if let Some(node) = section.take("port") {
-        port(&node, problems);
-    }
-    interfaces(node, section.take("interfaces"), target, problems);
-    section.take("tags").map(|node| tags(&node, problems));
-    let mut names = Vec::new();
+/// Reads the section: what is served, and the service it is registered as. `services` are the others.
+pub fn read(
+    node: &Node<'_>,
+    target: &Target<'_>,
+    services: &[Service],
+    problems: &mut Problems,
+) -> Option<(Telemetry, Service)> {
+    let mut section = Section::open(node, "an object", problems)?;
+    let port = section
+        .take("port")
+        .map_or(Some(PORT), |node| port(&node, problems));
+    let address = interfaces(node, section.take("interfaces"), target, problems);
+    let tags = section.take("tags").map(|node| tags(&node, problems));
+    let mut sensors: Vec<Sensor> = Vec::new();
     if let Some(node) = section.take("sensors") {
         list(&node, "an array of sensors", problems, |node, problems| {
-            sensor(node, &mut names, problems)
+            let sensor = sensor(node, problems)?;
+            refuse_twins(node, &sensor, &sensors, problems);
+            sensors.push(sensor);
+            Some(())
         });
     }
     section.close(problems);
-    problems.warn(node, "telemetry is not served yet, the section is ignored");
+    if services.iter().any(|service| service.registration.name == NAME) {
+        problems.add(
+            node,
+            format!("there are two services called {NAME}: telemetry is registered under that name"),
+        );
+    }
+    let address = SocketAddr::new(address?, port?);
+    let service = service(node, target, address, tags.unwrap_or_default(), problems)?;
+    Some((Telemetry { address, sensors }, service))
 }
 
-fn port(node: &Node<'_>, problems: &mut Problems) {
-    let port = integer(node, PORTS, problems);
-    if port.is_some_and(|port| !(1..=65535).contains(&port)) {
+fn port(node: &Node<'_>, problems: &mut Problems) -> Option<u16> {
+    let port = integer(node, PORTS, problems)?;
+    let port = u16::try_from(port).ok().filter(|port| *port > 0);
+    if port.is_none() {
         problems.wrong(node, "`port` is out of range", PORTS);
     }
+    port
 }
 
-fn sensor(node: &Node<'_>, names: &mut Vec<String>, problems: &mut Problems) -> Option<()> {
+/// A service without a health check: the endpoint lives as long as the shim.
+fn service(
+    node: &Node<'_>,
+    target: &Target<'_>,
+    address: SocketAddr,
+    tags: Vec<String>,
+    problems: &mut Problems,
+) -> Option<Service> {
+    let id = id(node, NAME, target, problems)?;
+    let registration = Registration {
+        id,
+        name: NAME.into(),
+        address: address.ip(),
+        port: address.port(),
+        tags,
+        ttl: TTL,
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    };
+    Some(Service {
+        registration,
+        poll: POLL,
+        check: None,
+    })
+}
+
+fn sensor(node: &Node<'_>, problems: &mut Problems) -> Option<Sensor> {
     let mut section = Section::open(node, "an object", problems)?;
     let mut text = |key| {
         section
@@ -45,33 +102,52 @@ fn sensor(node: &Node<'_>, names: &mut Vec<String>, problems: &mut Problems) -> 
             .and_then(|node| string(&node, problems))
             .unwrap_or_default()
     };
-    let [namespace, subsystem, name, help] = ["namespace", "subsystem", "name", "help"].map(&mut text);
-    let kind = text("type");
-    if !TYPES.contains(&kind.as_str()) {
-        problems.add(
-            node,
-            format!("invalid sensor type: {kind}, allowed are {}", TYPES.join(", ")),
-        );
-    }
-    full_name(node, [namespace, subsystem, name.clone()], names, problems);
+    let [namespace, subsystem, name, help, kind] =
+        ["namespace", "subsystem", "name", "help", "type"].map(&mut text);
+    let kind = read_kind(node, &kind, problems);
+    let whole_name = whole_name(node, [&namespace, &subsystem, &name], problems);
     if help.is_empty() {
         problems.add(node, format!("`help` must not be blank in sensor {name}"));
     }
-    poll(node, &mut section, &name, problems);
+    let poll = poll(node, &mut section, &name, problems);
     let missing = format!("could not parse check in sensor {name}: received zero-length argument");
-    match section.take("check") {
-        Some(node) => drop(command::required(&node, &missing, problems)),
-        None => problems.add(node, missing),
+    let check = section.take("check");
+    if check.is_none() {
+        problems.add(node, &missing);
     }
+    let command = check.and_then(|node| command::required(&node, &missing, problems));
     let timeout = format!("could not parse timeout in sensor {name}");
-    section
+    let time_limit = section
         .take("timeout")
         .and_then(|node| duration::limit(&node, &timeout, problems));
     section.close(problems);
-    Some(())
+    let name = whole_name?;
+    let role = Role::Sensor { name: name.clone() };
+    let job = Job {
+        time_limit,
+        ..Job::new(role, command?, Trigger::Every(poll?), Output::Capture)
+    };
+    Some(Sensor {
+        name,
+        help,
+        kind: kind?,
+        job,
+    })
 }
 
-fn poll(node: &Node<'_>, section: &mut Section<'_>, name: &str, problems: &mut Problems) {
+fn read_kind(node: &Node<'_>, written: &str, problems: &mut Problems) -> Option<SensorKind> {
+    let kind = KINDS.into_iter().find(|kind| kind.to_string() == written);
+    if kind.is_none() {
+        let allowed = KINDS.map(|kind| kind.to_string()).join(", ");
+        problems.add(
+            node,
+            format!("invalid sensor type: {written}, allowed are {allowed}"),
+        );
+    }
+    kind
+}
+
+fn poll(node: &Node<'_>, section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<Duration> {
     let given = section.take("poll");
     let seconds = given.as_ref().and_then(|node| integer(node, SECONDS, problems));
     if given.is_none() || seconds.is_some_and(|seconds| seconds < 1) {
@@ -81,13 +157,13 @@ fn poll(node: &Node<'_>, section: &mut Section<'_>, name: &str, problems: &mut P
             format!("`poll` must be > 0 in sensor {name}, allowed is {SECONDS}"),
         );
     }
+    u64::try_from(seconds?).ok().map(Duration::from_secs)
 }
 
-/// The parts joined by `_`, empty ones left out; an empty last part makes the whole empty. Two sensors of one
-/// name would hide each other (TM-7).
-fn full_name(node: &Node<'_>, parts: [String; 3], names: &mut Vec<String>, problems: &mut Problems) {
+/// The parts joined by `_`, empty ones left out; an empty last part makes the whole empty.
+fn whole_name(node: &Node<'_>, parts: [&str; 3], problems: &mut Problems) -> Option<String> {
     let last_is_there = !parts[2].is_empty();
-    let parts: Vec<String> = parts
+    let parts: Vec<&str> = parts
         .into_iter()
         .filter(|part| !part.is_empty() && last_is_there)
         .collect();
@@ -97,8 +173,32 @@ fn full_name(node: &Node<'_>, parts: [String; 3], names: &mut Vec<String>, probl
     let valid = bytes.next().is_some_and(letter) && bytes.all(|byte| letter(byte) || byte.is_ascii_digit());
     if !valid {
         problems.add(node, format!("\"{name}\" is not a valid metric name"));
-    } else if names.contains(&name) {
-        problems.add(node, format!("there are two sensors called {name}"));
     }
-    names.push(name);
+    valid.then_some(name)
+}
+
+/// Two metrics that need one name would hide each other (TM-7).
+fn refuse_twins(node: &Node<'_>, sensor: &Sensor, others: &[Sensor], problems: &mut Problems) {
+    let name = &sensor.name;
+    let needed = series_of(sensor.kind, name);
+    let needs_too = |other: &&Sensor| {
+        let taken = series_of(other.kind, &other.name);
+        taken.iter().any(|series| needed.contains(series))
+    };
+    if needed.iter().any(|series| is_own(series)) {
+        problems.add(
+            node,
+            format!("{name} is in the way of a metric that is there without any sensor"),
+        );
+    }
+    match others.iter().find(needs_too) {
+        Some(other) if other.name == *name => {
+            problems.add(node, format!("there are two sensors called {name}"));
+        }
+        Some(other) => {
+            let sentence = format!("{name} and {} need series of one name", other.name);
+            problems.add(node, sentence);
+        }
+        None => {}
+    }
 }

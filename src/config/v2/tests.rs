@@ -5,7 +5,8 @@ use crate::config::{Source, load};
 use crate::ports::MockInterfaces;
 use domain::address::InterfaceAddress;
 use domain::plan::{
-    Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, Tls, Trigger,
+    Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind, Telemetry,
+    Tls, Trigger,
 };
 
 fn interfaces() -> MockInterfaces {
@@ -526,11 +527,104 @@ fn trailing_arguments_are_templates_that_know_the_services_addresses() {
 }
 
 #[test]
-fn telemetry_is_checked_and_warned_of_as_not_served() {
+fn telemetry_is_a_service_of_its_own() {
+    let plan = plan_of(r#""telemetry": {"port": 9091, "interfaces": "lo", "tags": ["t"]}"#);
+    let address = "127.0.0.1:9091".parse().unwrap();
+    let sensors = Vec::new();
+    assert_eq!(plan.telemetry, Some(Telemetry { address, sensors }));
+    let [endpoint] = plan.services.as_slice() else {
+        panic!("{:?}", plan.services);
+    };
+    assert_eq!(endpoint.registration.id, "containerpilot-host");
+    assert_eq!(endpoint.registration.name, "containerpilot");
+    assert_eq!(
+        (endpoint.registration.address, endpoint.registration.port),
+        (address.ip(), 9091)
+    );
+    assert_eq!(endpoint.registration.tags, ["t"]);
+    assert_eq!(
+        (endpoint.poll, endpoint.registration.ttl),
+        (Duration::from_secs(5), Duration::from_secs(15))
+    );
+    assert_eq!(endpoint.check, None);
+    assert_eq!(endpoint.address_variable(), "CONTAINERPILOT_CONTAINERPILOT_IP");
+    let default = plan_of(r#""telemetry": {}"#).telemetry.unwrap();
+    assert_eq!(default.address, "192.0.2.1:9090".parse().unwrap());
+    let own = service_with("\"name\": \"containerpilot\"");
+    assert!(report_of(&format!("{own}, \"telemetry\": {{}}")).contains("two services called containerpilot"));
+}
+
+#[test]
+fn telemetry_listens_on_ipv6_too() {
+    let plan = plan_of(r#""telemetry": {"interfaces": "eth0:inet6"}"#);
+    assert_eq!(plan.telemetry.unwrap().address, "[fd00::1]:9090".parse().unwrap());
+    assert_eq!(plan.services[0].registration.address.to_string(), "fd00::1");
+}
+
+#[test]
+fn a_sensor_is_a_job_whose_output_is_captured() {
+    let plan = plan_of(
+        r#""telemetry": {"sensors": [
+            {"namespace": "a", "subsystem": "b", "name": "c", "help": "h", "type": "counter", "poll": "5", "check": "c x"},
+            {"namespace": "a", "name": "d", "help": "h", "type": "gauge", "poll": 1, "check": ["d"], "timeout": "2s"},
+            {"name": "telemetry_sensors_partial_name", "help": "h", "type": "summary", "poll": 1, "check": "e"}]}"#,
+    );
+    let sensors = plan.telemetry.unwrap().sensors;
+    let names: Vec<&str> = sensors.iter().map(|sensor| sensor.name.as_str()).collect();
+    assert_eq!(names, ["a_b_c", "a_d", "telemetry_sensors_partial_name"]);
+    let job = &sensors[0].job;
+    assert_eq!(line(job), ["c", "x"]);
+    assert_eq!(job.trigger, Trigger::Every(Duration::from_secs(5)));
+    assert_eq!((job.output, job.time_limit), (Output::Capture, None));
+    assert_eq!(job.role, Role::Sensor { name: "a_b_c".into() });
+    assert_eq!(
+        (sensors[1].kind, sensors[2].kind),
+        (SensorKind::Gauge, SensorKind::Summary)
+    );
+    assert_eq!(sensors[1].job.time_limit, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn no_two_metrics_need_one_name() {
+    let report = |sensors: &[(&str, &str)]| {
+        let sensor = |(name, kind): &(&str, &str)| {
+            format!(r#"{{"name": "{name}", "help": "h", "type": "{kind}", "poll": 1, "check": "c"}}"#)
+        };
+        let sensors: Vec<String> = sensors.iter().map(sensor).collect();
+        report_of(&format!(
+            "\"telemetry\": {{\"sensors\": [{}]}}",
+            sensors.join(",")
+        ))
+    };
+    for name in [
+        "containerpilot_maintenance",
+        "process_open_fds",
+        "containerpilot_check_duration_seconds_sum",
+    ] {
+        let sentence = format!(
+            "telemetry.sensors[0]: {name} is in the way of a metric that is there without any sensor"
+        );
+        assert!(report(&[(name, "gauge")]).contains(&sentence), "{name}");
+    }
+    let both = report(&[("a", "histogram"), ("a_count", "counter")]);
+    assert!(
+        both.contains("telemetry.sensors[1]: a_count and a need series of one name"),
+        "{both}"
+    );
+    let own_namespace = r#""telemetry": {"sensors": [{"namespace": "containerpilot", "subsystem": "app",
+        "name": "some_counter", "help": "h", "type": "counter", "poll": 1, "check": "c"}]}"#;
+    let name = &plan_of(own_namespace).telemetry.unwrap().sensors[0].name;
+    assert_eq!(
+        name, "containerpilot_app_some_counter",
+        "as in the original's own test"
+    );
+}
+
+#[test]
+fn telemetry_is_checked() {
     let sensor =
         r#"{"namespace": "a", "name": "b", "help": "h", "type": "counter", "poll": 5, "check": "c"}"#;
-    let text = format!("{{\"consul\": \"c:1\", \"telemetry\": {{\"port\": 9090, \"sensors\": [{sensor}]}}}}");
-    assert!(compiled(&text).warnings[0].contains("telemetry is not served yet"));
+    assert!(report_of("\"telemetry\": {\"port\": 65536}").contains("telemetry.port: `port` is out of range"));
     let report = report_of(&format!(
         "\"telemetry\": {{\"name\": \"x\", \"sensors\": [{sensor}, {sensor}, {{\"type\": \"nonsense\", \"name\": \"Test.Sensor\"}}]}}"
     ));

@@ -1,0 +1,127 @@
+//! The listening socket: bound on trial when a configuration is checked, used once it is in force.
+//!
+//! So an address that cannot be had is refused with the configuration that names it (TM-10), and nothing is
+//! lost between a trial and its use. The one who checks and the one who serves hold the same doors.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+
+/// Doors to the outside; clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct Doors(Rc<RefCell<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    open: Option<SocketAddr>,
+    ready: Option<(SocketAddr, TcpListener)>,
+}
+
+impl Doors {
+    /// Makes sure that this address can be served. What an earlier trial bound for another one is let go.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn try_out(&self, address: Option<SocketAddr>) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        let bound = state.ready.as_ref().map(|(ready, _)| *ready);
+        let Some(address) = address.filter(|address| state.open != Some(*address)) else {
+            state.ready = None;
+            return Ok(());
+        };
+        if bound != Some(address) {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            state.ready = Some((address, listener));
+        }
+        Ok(())
+    }
+
+    /// From now on this address is served, or none.
+    pub fn go_to(&self, address: Option<SocketAddr>) -> Step {
+        let mut state = self.0.borrow_mut();
+        if state.open == address {
+            return Step::Stay;
+        }
+        state.open = address;
+        match state.ready.take() {
+            Some((ready, listener)) if Some(ready) == address => Step::Open(listener),
+            _ => Step::Close,
+        }
+    }
+}
+
+/// What is to be done with the door that is open.
+#[derive(Debug)]
+pub enum Step {
+    /// It stays open.
+    Stay,
+    /// It is closed, and this one opened.
+    Open(TcpListener),
+    /// It is closed.
+    Close,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A free address of this host.
+    fn free() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    fn is_free(address: SocketAddr) -> bool {
+        TcpListener::bind(address).is_ok()
+    }
+
+    #[test]
+    fn what_was_tried_out_is_what_is_opened() {
+        let (doors, address) = (Doors::default(), free());
+        doors.try_out(Some(address)).unwrap();
+        assert!(!is_free(address));
+        let Step::Open(listener) = doors.go_to(Some(address)) else {
+            panic!("the door is ready");
+        };
+        assert_eq!(listener.local_addr().unwrap(), address);
+        doors.try_out(Some(address)).unwrap();
+        assert!(matches!(doors.go_to(Some(address)), Step::Stay));
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_refused_and_nothing_changes() {
+        let (doors, address) = (Doors::default(), free());
+        doors.try_out(Some(address)).unwrap();
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = holder.local_addr().unwrap();
+        let error = doors.try_out(Some(taken)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(matches!(doors.go_to(Some(address)), Step::Open(_)));
+    }
+
+    #[test]
+    fn a_trial_that_another_one_follows_is_let_go() {
+        let (doors, first, second) = (Doors::default(), free(), free());
+        doors.try_out(Some(first)).unwrap();
+        doors.try_out(Some(second)).unwrap();
+        assert!(is_free(first));
+        doors.try_out(None).unwrap();
+        assert!(is_free(second));
+        assert!(matches!(doors.go_to(None), Step::Stay));
+    }
+
+    #[test]
+    fn a_reload_back_to_the_open_door_leaves_it_open() {
+        let (doors, first, second) = (Doors::default(), free(), free());
+        doors.try_out(Some(first)).unwrap();
+        let Step::Open(_listener) = doors.go_to(Some(first)) else {
+            panic!("the door is ready");
+        };
+        doors.try_out(Some(second)).unwrap();
+        doors.try_out(Some(first)).unwrap();
+        assert!(is_free(second));
+        assert!(matches!(doors.go_to(Some(first)), Step::Stay));
+        assert!(matches!(doors.go_to(None), Step::Close));
+    }
+}

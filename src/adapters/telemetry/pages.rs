@@ -1,0 +1,106 @@
+//! What the endpoint says: `/metrics` for Prometheus, `/status` for people and scripts, and nothing else.
+
+use super::metrics::Metrics;
+use crate::adapters::inbox::Postbox;
+use domain::Event;
+use domain::event::Inquiry;
+use domain::time::Duration;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use prometheus::TEXT_FORMAT;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long somebody who asks how things are waits for the shim.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+type Page = Response<Full<Bytes>>;
+
+/// See the module.
+pub struct Pages {
+    metrics: Rc<RefCell<Metrics>>,
+    postbox: Postbox,
+    last: Cell<u64>,
+    waiting: RefCell<BTreeMap<Inquiry, oneshot::Sender<String>>>,
+}
+
+impl Pages {
+    /// Pages about these metrics, and about the shim that reads `postbox`.
+    pub fn new(metrics: Rc<RefCell<Metrics>>, postbox: Postbox) -> Self {
+        Self {
+            metrics,
+            postbox,
+            last: Cell::new(0),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// Answers a request. HEAD is GET without the body, which the server leaves out.
+    pub async fn answer(&self, method: &Method, path: &str) -> Page {
+        match (path, method) {
+            ("/metrics", &Method::GET | &Method::HEAD) => self.metrics(),
+            ("/status", &Method::GET | &Method::HEAD) => self.status().await,
+            ("/metrics" | "/status", _) => {
+                let refusal = page(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    PLAIN,
+                    "Only GET and HEAD here.\n".into(),
+                );
+                with(refusal, ALLOW, "GET, HEAD")
+            }
+            _ => page(
+                StatusCode::NOT_FOUND,
+                PLAIN,
+                "There are /metrics and /status.\n".into(),
+            ),
+        }
+    }
+
+    /// The shim told how things are; whoever asked under this number hears it.
+    pub fn report(&self, inquiry: Inquiry, status: impl FnOnce() -> String) {
+        if let Some(waiting) = self.waiting.borrow_mut().remove(&inquiry) {
+            // Nobody may wait any more.
+            waiting.send(status()).ok();
+        }
+    }
+
+    fn metrics(&self) -> Page {
+        match self.metrics.borrow().text() {
+            Ok(text) => page(StatusCode::OK, TEXT_FORMAT, text),
+            Err(cause) => page(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{cause}\n")),
+        }
+    }
+
+    async fn status(&self) -> Page {
+        let inquiry = Inquiry(self.last.get() + 1);
+        self.last.set(inquiry.0);
+        let (sender, status) = oneshot::channel();
+        self.waiting.borrow_mut().insert(inquiry, sender);
+        self.postbox.post(Event::StatusAsked(inquiry));
+        match timeout(PATIENCE, status).await {
+            Ok(Ok(status)) => page(StatusCode::OK, JSON, status),
+            Ok(Err(_)) | Err(_) => {
+                let sentence = "The shim did not answer in time.\n";
+                page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, sentence.into())
+            }
+        }
+    }
+}
+
+fn page(status: StatusCode, content_type: &'static str, body: String) -> Page {
+    let mut page = Response::new(Full::from(body));
+    *page.status_mut() = status;
+    with(page, CONTENT_TYPE, content_type)
+}
+
+fn with(mut page: Page, name: HeaderName, value: &'static str) -> Page {
+    page.headers_mut().insert(name, HeaderValue::from_static(value));
+    page
+}
