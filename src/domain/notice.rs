@@ -1,8 +1,8 @@
 //! What operators are told: a closed list of sentences, each with its level and its log fields.
 //!
 //! The core decides what is said and how loudly; the console only gives it a form. Texts that operators may
-//! have alerts on are the original's (behaviour-v2.md 10.6). A failure that repeats is told once, and again
-//! when it is over; the repetitions are for [`Level::Debug`].
+//! have alerts on are the original's (behaviour-v2.md 10.6). A failure that repeats is told once, then with
+//! its number at each power of ten, and when it is over; the other repetitions are for [`Level::Debug`].
 
 use crate::event::{Ending, Pid, Signal};
 use crate::plan::{Command, Level, Role};
@@ -133,6 +133,14 @@ pub struct Failure {
     pub times: u32,
 }
 
+impl Failure {
+    /// Whether it is told aloud: the first, the tenth, the hundredth in a row and so on.
+    fn is_news(&self) -> bool {
+        let is_power_of_ten = |times: u32| 10_u32.checked_pow(times.ilog10()) == Some(times);
+        self.times <= 1 || is_power_of_ten(self.times)
+    }
+}
+
 impl Notice {
     /// How loudly it is told.
     pub fn level(&self) -> Level {
@@ -141,7 +149,7 @@ impl Notice {
             | Self::HeartbeatFailed(_, failure)
             | Self::QueryFailed { failure, .. }
             | Self::SensorFailed { failure, .. }
-                if failure.times > 1 =>
+                if !failure.is_news() =>
             {
                 Level::Debug
             }
@@ -335,7 +343,11 @@ fn decimal(f: &mut fmt::Formatter<'_>, whole: u64, nanoseconds: u32, unit: u32, 
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cause)
+        f.write_str(&self.cause)?;
+        match self.times {
+            0 | 1 => Ok(()),
+            times => write!(f, " ({times} failures in a row)"),
+        }
     }
 }
 
@@ -473,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_repeats_is_told_once() {
+    fn a_failure_that_repeats_is_told_at_each_power_of_ten() {
         let failed = |times| {
             Notice::HeartbeatFailed(
                 named(),
@@ -483,7 +495,16 @@ mod tests {
                 },
             )
         };
-        assert_eq!(failed(1).level(), Level::Error);
+        let aloud = |times: &u32| failed(*times).level() == Level::Error;
+        let told: Vec<u32> = (1..=100_000).filter(aloud).collect();
+        assert_eq!(told, [1, 10, 100, 1_000, 10_000, 100_000]);
         assert_eq!(failed(2).level(), Level::Debug);
+        assert!(!aloud(&u32::MAX));
+        let sentences = [failed(1), failed(10)].map(|failed| failed.to_string());
+        assert_eq!(sentences[0], "Failed to write heartbeat: refused");
+        assert_eq!(
+            sentences[1],
+            "Failed to write heartbeat: refused (10 failures in a row)"
+        );
     }
 }

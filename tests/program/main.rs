@@ -25,6 +25,7 @@ mod schema;
 mod bad_input;
 mod children;
 mod consul;
+mod directory;
 mod etcd;
 mod exit_codes;
 mod mission;

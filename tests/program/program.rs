@@ -10,7 +10,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -280,17 +279,23 @@ pub fn started_by(words: &[&str], command: &Command) -> Command {
 
 /// The same command as process 1 of a namespace that dies with its starter.
 fn in_pid_namespace(command: &Command) -> Command {
-    let mut words = vec!["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-    if !geteuid().is_root() {
-        words.extend(["--user", "--map-root-user"]);
+    in_namespaces(&["--pid", "--fork", "--mount-proc", "--kill-child"], &[], command)
+}
+
+/// The same command in namespaces of its own, started there by other words.
+pub fn in_namespaces(namespaces: &[&str], words: &[&str], command: &Command) -> Command {
+    let mut unshare = vec!["unshare"];
+    unshare.extend(namespaces);
+    if !geteuid().is_root() && !namespaces.contains(&"--user") {
+        unshare.extend(["--user", "--map-root-user"]);
     }
-    static POSSIBLE: OnceLock<bool> = OnceLock::new();
-    let try_it = || Command::new(words[0]).args(&words[1..]).arg("true").output();
+    let tried = Command::new(unshare[0]).args(&unshare[1..]).arg("true").output();
     assert!(
-        POSSIBLE.get_or_init(|| try_it().is_ok_and(|output| output.status.success())),
+        tried.is_ok_and(|output| output.status.success()),
         "this test needs root or user namespaces, and unshare of util-linux 2.32 or newer"
     );
-    started_by(&words, command)
+    unshare.extend(words);
+    started_by(&unshare, command)
 }
 
 /// What a file holds; empty if it is not there.

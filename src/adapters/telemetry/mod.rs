@@ -11,7 +11,7 @@ pub mod status;
 
 pub use doors::Doors;
 
-use crate::adapters::clock::MachineClock;
+use crate::adapters::clock::{MachineClock, calendar};
 use crate::adapters::inbox::Postbox;
 use crate::ports::Telemetry;
 use domain::Plan;
@@ -86,6 +86,6 @@ impl Telemetry for Endpoint {
 
     fn report(&mut self, inquiry: Inquiry, status: &Status) {
         self.pages
-            .report(inquiry, || status::json(status, chrono::Utc::now()));
+            .report(inquiry, || status::json(status, calendar().to_utc()));
     }
 }

@@ -19,6 +19,7 @@ mod tests;
 mod view;
 
 use crate::adapters::clock;
+use crate::cause;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use bell::{Bell, Ring};
@@ -147,7 +148,8 @@ async fn ring_or_expiry(bell: &Bell, expiry: Option<Duration>) -> Option<Ring> {
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> CatalogueError {
-    CatalogueError(format!("cannot {what} {}: {error}", path.display()))
+    let cause = cause::in_kernel_words(error);
+    CatalogueError(format!("cannot {what} {}: {cause}", path.display()))
 }
 
 #[async_trait(?Send)]

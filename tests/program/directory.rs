@@ -1,0 +1,112 @@
+//! The directory catalogue on a machine in trouble: a full disk, a folder that is read-only, no inotify left.
+
+use crate::program::{Program, UNTIL_TERM, in_namespaces};
+use nix::unistd::geteuid;
+use std::fs;
+use std::path::PathBuf;
+
+/// A service whose heartbeats come every second, in a catalogue on a disk of its own.
+const SERVICE: &str = r#"{"directory": "@/disk/catalogue",
+    "services": [{"name": "app", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 30}]}"#;
+/// The program with a disk of its own that only it sees.
+fn start() -> Program {
+    let mut program = Program::new();
+    program.configure(SERVICE);
+    fs::create_dir(program.path("disk")).unwrap();
+    let disk = program.path("disk");
+    let script = format!(
+        "mount -t tmpfs -o size=64k none {} && exec \"$@\"",
+        disk.display()
+    );
+    let mut command = in_namespaces(
+        &["--mount"],
+        &["sh", "-c", &script, "sh"],
+        &program.command(&UNTIL_TERM),
+    );
+    program.spawn(&mut command);
+    program.until_told("Service registered: app");
+    program
+}
+
+/// A path on the program's disk as seen from here.
+fn on_disk(program: &Program, name: &str) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", program.pid()));
+    let path = program.path("disk").join(name);
+    root.join(path.strip_prefix("/").expect("an absolute path"))
+}
+
+fn entries(program: &Program) -> Vec<String> {
+    let folder = on_disk(program, "catalogue/app");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let text = |entry: fs::DirEntry| fs::read_to_string(entry.path()).unwrap_or_default();
+    entries.map(text).collect()
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_the_entry_is_whole_again_when_there_is_room() {
+    let mut program = start();
+    let before = entries(&program);
+    fs::write(on_disk(&program, "big"), vec![b'x'; 1024 * 1024]).unwrap_err();
+    program.until_told("Failed to write heartbeat: ");
+    program.until_told("no space left on device");
+    assert_eq!(
+        entries(&program),
+        before,
+        "the last good entry, and no half of another"
+    );
+    fs::remove_file(on_disk(&program, "big")).unwrap();
+    program.until_told("The catalogue answers again for app after ");
+    program.until("the heartbeat counts again", |program| entries(program) != before);
+    assert_eq!(program.stdout().matches("no space left on device").count(), 1);
+    assert_eq!(program.stop(), 0);
+}
+
+#[test]
+fn a_folder_that_turns_read_only_is_told_and_used_again_when_it_can_be() {
+    let mut program = start();
+    let pid = program.pid().to_string();
+    let remount = |how: &str| {
+        let disk = program.path("disk");
+        let mut words = std::process::Command::new("nsenter");
+        words.args(["--mount", "--target", &pid]);
+        if !geteuid().is_root() {
+            words.args(["--user", "--preserve-credentials"]);
+        }
+        let done = words.args(["mount", "-o", how]).arg(disk).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    remount("remount,ro");
+    program.until_told("read-only file system");
+    remount("remount,rw");
+    program.until_told("The catalogue answers again for app after ");
+    assert_eq!(program.stop(), 0);
+}
+
+#[test]
+fn without_inotify_changes_are_noticed_by_looking() {
+    let mut program = Program::new();
+    program.configure(
+        r#"{"directory": "@/catalogue",
+            "services": [{"name": "app", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 30}],
+            "backends": [{"name": "app", "poll": 1, "onChange": ["sh", "-c", "echo changed >> @/changes"]}]}"#,
+    );
+    let none_left = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let words = ["sh", "-c", none_left, "sh"];
+    let mut command = in_namespaces(
+        &["--user", "--map-root-user"],
+        &words,
+        &program.command(&UNTIL_TERM),
+    );
+    program.spawn(&mut command);
+    program.until_lines("changes", 1);
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap();
+    let targets = descriptors
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
+    assert!(
+        !targets
+            .into_iter()
+            .any(|target| target.to_string_lossy().contains("inotify"))
+    );
+    assert_eq!(program.stop(), 0);
+}
