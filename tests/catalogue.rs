@@ -17,12 +17,17 @@ mod agent;
 mod common;
 #[path = "program/etcd_server.rs"]
 mod etcd_server;
+#[path = "program/http.rs"]
+#[allow(dead_code, reason = "the program's tests ask more")]
+mod http;
 #[path = "program/ports.rs"]
 mod ports;
 #[path = "program/processes.rs"]
 mod processes;
 #[path = "program/program.rs"]
 mod program;
+#[path = "program/waiting.rs"]
+mod waiting;
 
 use agent::Agent;
 use common::{PROMPTLY, both, run, within};

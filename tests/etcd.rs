@@ -12,6 +12,9 @@ mod common;
 #[path = "program/etcd_server.rs"]
 #[allow(dead_code, reason = "the program's tests ask the server more")]
 mod etcd_server;
+#[path = "program/http.rs"]
+#[allow(dead_code, reason = "the program's tests ask more")]
+mod http;
 #[path = "program/ports.rs"]
 mod ports;
 

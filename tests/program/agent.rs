@@ -1,12 +1,11 @@
 //! A real Consul agent on free ports of the loopback interface, and a few questions to its API.
 
+use crate::http;
 use crate::ports::free_port;
-use crate::program::{SOON, until};
+use crate::waiting::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -148,18 +147,9 @@ impl Agent {
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address()).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let (length, token) = (body.len(), &self.token);
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nX-Consul-Token: {token}\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
-        .ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.contains(" 200 ").then(|| body.to_owned())
+        let token = format!("X-Consul-Token: {}\r\n", self.token);
+        let answer = http::ask(&self.address(), &format!("{method} {path}"), &token, body)?;
+        (answer.status == 200).then_some(answer.body)
     }
 }
 

@@ -189,8 +189,8 @@ fn a_task_that_takes_too_long_is_killed_with_its_group_and_runs_again() {
     assert_eq!(program.stop(), 0);
     let all = pids(&program.read("pids"));
     let gone = |pid: &nix::unistd::Pid| !is_there(*pid) || is_zombie(*pid);
-    crate::program::until(
-        crate::program::SOON,
+    crate::waiting::until(
+        crate::waiting::SOON,
         || format!("{all:?} are gone"),
         || all.iter().all(gone),
     );

@@ -2,7 +2,8 @@
 //! withdrawal. Each test has an agent of its own.
 use crate::agent::{Agent, hostname};
 use crate::processes::descriptors_of;
-use crate::program::{Program, SOON, UNTIL_TERM, until};
+use crate::program::{Program, UNTIL_TERM};
+use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,8 @@
 use crate::agent::hostname;
 use crate::etcd_server::Server;
 use crate::ports::free_port;
-use crate::program::{Program, SOON, UNTIL_TERM, until};
+use crate::program::{Program, UNTIL_TERM};
+use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

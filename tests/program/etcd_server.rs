@@ -1,10 +1,10 @@
 //! A real etcd server on free ports of the loopback interface, and its own tool to look into it.
 
+use crate::http;
 use crate::ports::free_port;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -123,7 +123,8 @@ impl Server {
 
     /// The body of a page of its HTTP server; empty if there is no answer.
     pub fn page(&self, path: &str) -> String {
-        self.request(path).unwrap_or_default()
+        let address = format!("127.0.0.1:{}", self.ports[0]);
+        http::ask(&address, &format!("GET {path}"), "", "").map_or_else(String::new, |answer| answer.body)
     }
 
     /// One of its numbers for Prometheus.
@@ -139,15 +140,6 @@ impl Server {
             assert!(Instant::now() < deadline, "etcd answers at {}", self.url());
             sleep(Duration::from_millis(20));
         }
-    }
-
-    fn request(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
     }
 }
 

@@ -1,55 +1,69 @@
-//! The plainest of HTTP clients: one request a connection, and whatever a test wants to send.
+//! Questions over HTTP, as tests put them to a server: a connection of their own each, with time limits; and
+//! whatever else a test wants to send.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long connecting and each piece of an answer may take.
+const LIMIT: Duration = Duration::from_secs(5);
 
-/// An answer.
+/// What a server said.
 #[derive(Debug)]
-pub struct Response {
-    /// Its code.
+pub struct Answer {
+    /// The status code.
     pub status: u16,
-    /// Its first line and its headers.
+    /// The first line and the headers, in small letters.
     pub head: String,
-    /// What follows them.
+    /// The text after the headers.
     pub body: String,
 }
 
-/// Gets a page.
-pub fn get(address: &str, path: &str) -> Option<Response> {
-    exchange(address, &request("GET", path))
-}
-
-/// A request after which the connection ends.
-pub fn request(method: &str, path: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-}
-
-/// Sends this, and reads what comes until the connection ends; none if nobody answers.
-pub fn exchange(address: &str, request: &str) -> Option<Response> {
+/// Asks `host:port`; `request` is method and path, `headers` are lines. `None` if no whole answer comes.
+pub fn ask(address: &str, request: &str, headers: &str, body: &str) -> Option<Answer> {
     let mut stream = connect(address)?;
-    stream.write_all(request.as_bytes()).ok()?;
+    let length = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.0\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
+    .ok()?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    parse(bytes)
+}
+
+/// Gets a page.
+pub fn get(address: &str, path: &str) -> Option<Answer> {
+    ask(address, &format!("GET {path}"), "", "")
+}
+
+/// Sends this, whatever it is, and reads what comes until the connection ends.
+pub fn exchange(address: &str, text: &str) -> Option<Answer> {
+    let mut stream = connect(address)?;
+    stream.write_all(text.as_bytes()).ok()?;
     read(&mut stream)
 }
 
 /// A connection, if somebody listens.
 pub fn connect(address: &str) -> Option<TcpStream> {
-    let stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let stream = TcpStream::connect_timeout(&address.to_socket_addrs().ok()?.next()?, LIMIT).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
     Some(stream)
 }
 
-/// Reads an answer to the connection's end.
-pub fn read(stream: &mut TcpStream) -> Option<Response> {
+/// Reads an answer to the connection's end; a server that refuses a request before it has read all of it may
+/// reset the connection behind its answer.
+pub fn read(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
-    // A server that refuses a request before it was read whole may reset the connection behind its answer.
     stream.read_to_end(&mut bytes).ok();
+    parse(bytes)
+}
+
+fn parse(bytes: Vec<u8>) -> Option<Answer> {
     let text = String::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
-    Some(Response {
+    Some(Answer {
         status: head.split(' ').nth(1)?.parse().ok()?,
         head: head.to_lowercase(),
         body: body.into(),

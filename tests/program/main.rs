@@ -21,6 +21,7 @@ mod program;
 #[path = "../common/schema.rs"]
 #[allow(dead_code, reason = "other tests want to know what is wrong")]
 mod schema;
+mod waiting;
 
 mod bad_input;
 mod children;

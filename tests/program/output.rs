@@ -2,7 +2,8 @@
 //! (behaviour-v2.md 7.2, 7.3, 10).
 
 use crate::agent::hostname;
-use crate::program::{Program, SOON, UNTIL_TERM, command, started_by, until};
+use crate::program::{Program, UNTIL_TERM, command, started_by};
+use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{PipeReader, Read, pipe};

@@ -2,6 +2,7 @@
 //! children wrote, and waits for facts with a deadline.
 
 use crate::processes::{children, is_zombie, kill_all_below};
+use crate::waiting::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::ffi::OsStr;
@@ -13,9 +14,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// How long a fact may take on a busy machine before it is held to be false.
-pub const SOON: Duration = Duration::from_secs(20);
 
 /// An application that runs until it is told to stop, and leaves a file when it is.
 pub const UNTIL_TERM: [&str; 3] = [
@@ -303,13 +301,4 @@ pub fn read(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()
-}
-
-/// Waits until a fact holds; fails with its description after `limit`.
-pub fn until(limit: Duration, failed: impl FnOnce() -> String, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {}", failed());
-        sleep(Duration::from_millis(10));
-    }
 }

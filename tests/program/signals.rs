@@ -1,7 +1,8 @@
 //! What each signal does, at each moment (behaviour-v2.md 8.3 to 8.9, pid1.md).
 
 use crate::processes::{descriptors_of, is_there, is_zombie, pids, zombies_of};
-use crate::program::{Program, SOON, UNTIL_TERM, until};
+use crate::program::{Program, UNTIL_TERM};
+use crate::waiting::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;

@@ -1,13 +1,19 @@
 //! Telemetry as an operator sees it: the endpoint, its service, sensors, the status, and clients of any kind.
 
-use crate::http::{self, get, request};
+use crate::http::{self, get};
 use crate::ports::free_port;
 use crate::processes::{descriptors_of, field};
-use crate::program::{Program, SOON, UNTIL_TERM, until};
+use crate::program::{Program, UNTIL_TERM};
 use crate::schema::assert_is_status;
+use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+
+/// A request after which the connection ends.
+fn request(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+}
 
 /// A configuration with telemetry on a loopback port.
 fn config(port: u16, sensors: &str) -> String {
