@@ -1,0 +1,133 @@
+//! The life of a container, and servers that are stopped, paused, emptied or cut off: one list of facts, for
+//! Consul and for etcd.
+
+use crate::machine::Machine;
+use crate::shim::{Shim, UNTIL_TERM};
+use crate::store::{Consul, Etcd, Store};
+use crate::world::World;
+use std::time::Duration;
+
+/// The one instance most of these tests have.
+const ONE: [&str; 1] = ["app-one"];
+
+/// What the log says when a heartbeat is not taken.
+const FAILED: &str = "Failed to write heartbeat";
+
+macro_rules! for_both_catalogues {
+    ($($fact:ident)+) => {
+        mod consul { $(#[test] fn $fact() { super::$fact::<super::Consul>(); })+ }
+        mod etcd { $(#[test] fn $fact() { super::$fact::<super::Etcd>(); })+ }
+    };
+}
+
+for_both_catalogues! {
+    docker_stop_takes_the_service_out_and_ends_with_the_applications_code
+    after_docker_kill_the_service_is_listed_until_its_ttl_ends
+    a_server_that_was_stopped_and_started_again_lists_the_service_again
+    a_server_that_was_restarted_lists_the_service_again
+    a_paused_server_delays_docker_stop_by_two_seconds_at_most_and_gets_heartbeats_again_afterwards
+    a_server_that_forgot_everything_is_told_again
+    after_the_network_was_cut_and_healed_the_service_is_listed_and_a_new_instance_seen
+}
+
+/// A service `app` that is always healthy, and watched.
+pub fn config<S: Store>(stores: &[&S], ttl: u32) -> String {
+    let section = S::section(stores);
+    format!(
+        r#"{{{section}, "logging": {{"level": "DEBUG"}},
+            "services": [{{"name": "app", "port": 8000, "poll": 1, "ttl": {ttl}}}],
+            "backends": [{{"name": "app", "poll": 1, "onChange": ["echo", "the handler has run"]}}]}}"#
+    )
+}
+
+/// A world with a server and one instance, which is listed; the world has to be dropped last.
+fn started<S: Store>(ttl: u32) -> (World, S, Machine) {
+    let world = World::new();
+    let store = S::start(&world);
+    let one = Shim::new(&config(&[&store], ttl)).start(&world, "one", &UNTIL_TERM);
+    store.until_listed("app", &ONE);
+    (world, store, one)
+}
+
+fn docker_stop_takes_the_service_out_and_ends_with_the_applications_code<S: Store>() {
+    let (_world, store, one) = started::<S>(60);
+    assert_eq!(one.run(&["readlink", "/proc/1/exe"]), "/bin/containerpilot\n");
+    let (code, duration) = one.stop();
+    assert_eq!(
+        store.listed("app"),
+        Some(Vec::new()),
+        "it does not wait for the TTL"
+    );
+    assert_eq!(code, 7);
+    assert!(duration < Duration::from_secs(5), "{duration:?}");
+}
+
+fn after_docker_kill_the_service_is_listed_until_its_ttl_ends<S: Store>() {
+    let (_world, store, one) = started::<S>(6);
+    assert_eq!(one.kill(), 137);
+    assert_eq!(store.listed("app").unwrap(), ONE, "nobody has taken it out");
+    store.until_listed("app", &[]);
+}
+
+fn a_server_that_was_stopped_and_started_again_lists_the_service_again<S: Store>() {
+    let (_world, store, one) = started::<S>(3);
+    store.machine().stop();
+    one.until_told(FAILED);
+    store.machine().start_again();
+    one.until_told("The catalogue answers again for app after");
+    store.until_listed("app", &ONE);
+    store.stays_listed("app", &ONE, Duration::from_secs(4));
+}
+
+fn a_server_that_was_restarted_lists_the_service_again<S: Store>() {
+    let (_world, store, _one) = started::<S>(3);
+    store.machine().restart();
+    store.until_listed("app", &ONE);
+    store.stays_listed("app", &ONE, Duration::from_secs(4));
+}
+
+fn a_paused_server_delays_docker_stop_by_two_seconds_at_most_and_gets_heartbeats_again_afterwards<
+    S: Store,
+>() {
+    let (world, store, one) = started::<S>(3);
+    let two = Shim::new(&config(&[&store], 3)).start(&world, "two", &UNTIL_TERM);
+    store.until_listed("app", &["app-one", "app-two"]);
+    store.machine().pause();
+    let (code, duration) = two.stop();
+    assert_eq!(code, 7);
+    assert!(
+        duration < Duration::from_secs(5),
+        "2 s, and some for a busy machine: {duration:?}"
+    );
+    one.until_told(FAILED);
+    store.machine().unpause();
+    store.until_listed("app", &ONE);
+    store.stays_listed("app", &ONE, Duration::from_secs(4));
+}
+
+fn a_server_that_forgot_everything_is_told_again<S: Store>() {
+    let (world, store, one) = started::<S>(60);
+    let store = store.empty(&world);
+    one.until_told("Service not registered: ");
+    one.until_told_times("Service registered: app", 2);
+    store.until_listed("app", &ONE);
+}
+
+fn after_the_network_was_cut_and_healed_the_service_is_listed_and_a_new_instance_seen<S: Store>() {
+    let (world, store, one) = started::<S>(3);
+    one.until_told("Backend app changed: 1 passing instances");
+    // The test still reaches the server, through a network that the shim is not in.
+    store.machine().join("bridge");
+    let address = store.machine().address_in("bridge").unwrap();
+    store.machine().cut_off();
+    let failed = || format!("the TTL ends, not {:?}", store.listed_at(&address, "app"));
+    crate::waiting::until(crate::waiting::SOON, failed, || {
+        store.listed_at(&address, "app") == Some(Vec::new())
+    });
+    one.until_told(FAILED);
+    store.machine().connect_again();
+    store.until_listed("app", &ONE);
+    let _two = Shim::new(&config(&[&store], 3)).start(&world, "two", &UNTIL_TERM);
+    one.until_told("Backend app changed: 2 passing instances");
+    store.stays_listed("app", &["app-one", "app-two"], Duration::from_secs(4));
+}

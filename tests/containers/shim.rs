@@ -1,0 +1,55 @@
+//! A container of ours: an image of nothing but the program, which is the entry point, and BusyBox.
+
+use crate::machine::Machine;
+use crate::world::World;
+
+use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt};
+
+/// Where the configuration is.
+pub const CONFIG: &str = "/etc/containerpilot.json";
+
+/// An application that ends with code 7 when it is told to stop.
+pub const UNTIL_TERM: [&str; 3] = ["sh", "-c", "trap 'kill $!; exit 7' TERM; sleep 100000 & wait"];
+
+/// A container that is not started yet.
+pub struct Shim {
+    request: ContainerRequest<GenericImage>,
+}
+
+impl Shim {
+    /// One with this configuration.
+    pub fn new(config: &str) -> Self {
+        Self::without_configuration()
+            .file(CONFIG, config)
+            .variable("CONTAINERPILOT", &format!("file://{CONFIG}"))
+    }
+
+    /// One whose command line has to say everything.
+    pub fn without_configuration() -> Self {
+        let image = GenericImage::new("containerpilot-test-shim", "latest");
+        Self {
+            request: image.into(),
+        }
+    }
+
+    /// Sets a variable of its environment.
+    pub fn variable(self, name: &str, value: &str) -> Self {
+        Self {
+            request: self.request.with_env_var(name, value),
+        }
+    }
+
+    /// Puts a file into it, which may be executed.
+    pub fn file(self, path: &str, content: &str) -> Self {
+        let target = CopyTargetOptions::new(path).with_mode(0o755);
+        Self {
+            request: self.request.with_copy_to(target, content.as_bytes().to_vec()),
+        }
+    }
+
+    /// Starts it with arguments, for instance an application; `role` is its host name, too.
+    pub fn start(self, world: &World, role: &str, arguments: &[&str]) -> Machine {
+        let request = self.request.with_cmd(arguments.iter().copied());
+        Machine::start(world, role, request)
+    }
+}

@@ -1,0 +1,295 @@
+//! Real catalogues in containers, asked from outside by means of their own: one server, or a cluster of three.
+
+use crate::http;
+use crate::machine::Machine;
+use crate::waiting::{SOON, until};
+use crate::world::{World, block_on};
+use etcd_client::{Client, GetOptions};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use testcontainers::{GenericImage, ImageExt};
+
+/// How long servers may take to lead on a machine that has much else to do.
+const START: Duration = Duration::from_secs(60);
+
+/// Where etcd's entries are.
+const PREFIX: &str = "/containerpilot/";
+
+/// A server of a kind of catalogue.
+pub trait Store: Sized {
+    /// Starts one and waits until it leads.
+    fn start(world: &World) -> Self;
+
+    /// Starts three that are a cluster, and waits until all know who leads: that one is the first.
+    fn start_three(world: &World) -> [Self; 3] {
+        let names = [1, 2, 3].map(|number| format!("{}-store-{number}", world.network));
+        let mut stores = [0, 1, 2].map(|index| Self::start_member(world, &names, index));
+        let failed = || "the three have a leader".into();
+        until(START, failed, || {
+            stores.sort_by_key(|store| store.leads() != Some(true));
+            let led = stores.each_ref().map(Self::leads);
+            led == [Some(true), Some(false), Some(false)] && stores.iter().all(Self::is_ready)
+        });
+        stores
+    }
+
+    /// Starts one of three.
+    fn start_member(world: &World, names: &[String; 3], index: usize) -> Self;
+
+    /// Its container.
+    fn machine(&self) -> &Machine;
+
+    /// What the configuration of a shim says of these servers.
+    fn section(stores: &[&Self]) -> String;
+
+    /// Whether it answers and there is a leader.
+    fn is_ready(&self) -> bool;
+
+    /// Whether it leads; `None` if it knows of no leader, or does not answer.
+    fn leads(&self) -> Option<bool>;
+
+    /// The IDs of the passing instances of a service, sorted; `None` if it does not answer at this address.
+    fn listed_at(&self, address: &str, service: &str) -> Option<Vec<String>>;
+
+    /// Makes it forget everything; its name stays the same.
+    fn empty(self, world: &World) -> Self;
+
+    /// Waits until it answers.
+    fn until_ready(&self) {
+        let failed = || format!("{} leads\n{}", self.machine().name, self.machine().log());
+        until(START, failed, || self.is_ready());
+    }
+
+    /// The IDs of the passing instances of a service, sorted; `None` if it does not answer.
+    fn listed(&self, service: &str) -> Option<Vec<String>> {
+        self.listed_at(&self.machine().address(), service)
+    }
+
+    /// Waits until these are the passing instances of a service.
+    fn until_listed(&self, service: &str, ids: &[&str]) {
+        let failed = || format!("{service} has {ids:?}, not {:?}", self.listed(service));
+        until(SOON, failed, || {
+            self.listed(service).is_some_and(|listed| listed == ids)
+        });
+    }
+
+    /// Holds that these stay the passing instances of a service for a while.
+    fn stays_listed(&self, service: &str, ids: &[&str], duration: Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < duration {
+            let listed = self.listed(service);
+            assert_eq!(
+                listed.as_deref().unwrap_or_default(),
+                ids,
+                "after {:?}",
+                begin.elapsed()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Consul.
+pub struct Consul {
+    machine: Machine,
+}
+
+impl Consul {
+    /// `host:port` for other containers.
+    pub fn address(&self) -> String {
+        format!("{}:8500", self.machine.name)
+    }
+
+    fn run(world: &World, role: &str, arguments: &str) -> Self {
+        let image = image("CONSUL_IMAGE", "containerpilot-test-consul").with_entrypoint("consul");
+        let common = "agent -client=0.0.0.0 -log-level=warn -hcl disable_update_check=true";
+        let arguments = common.split(' ').chain(arguments.split_whitespace());
+        let machine = Machine::start(world, role, image.with_cmd(arguments));
+        Self { machine }
+    }
+
+    fn get(&self, address: &str, path: &str) -> Option<Value> {
+        let answer = http::ask(&format!("{address}:8500"), &format!("GET {path}"), "", "")?;
+        let body = serde_json::from_str(&answer.body);
+        body.ok().filter(|_| answer.status == 200)
+    }
+}
+
+impl Store for Consul {
+    fn start(world: &World) -> Self {
+        let consul = Self::run(world, "store", "-dev");
+        consul.until_ready();
+        consul
+    }
+
+    fn start_member(world: &World, names: &[String; 3], index: usize) -> Self {
+        let join = names
+            .each_ref()
+            .map(|name| format!("-retry-join={name}"))
+            .join(" ");
+        let arguments = format!(
+            "-server -bootstrap-expect=3 -data-dir=/tmp/consul -retry-interval=1s {join} \
+             -hcl performance{{raft_multiplier=1}}"
+        );
+        Self::run(world, &format!("store-{}", index + 1), &arguments)
+    }
+
+    fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// A shim has one agent: the last of them, which does not lead.
+    fn section(stores: &[&Self]) -> String {
+        let agent = stores.last().expect("a server").address();
+        format!(r#""consul": "{agent}""#)
+    }
+
+    fn is_ready(&self) -> bool {
+        let nodes = self.get(&self.machine.address(), "/v1/catalog/nodes");
+        nodes.is_some_and(|nodes| nodes.as_array().is_some_and(|nodes| !nodes.is_empty()))
+    }
+
+    fn leads(&self) -> Option<bool> {
+        let address = self.machine.address();
+        let leader = self.get(&address, "/v1/status/leader")?;
+        let leader = leader.as_str().filter(|leader| !leader.is_empty())?;
+        Some(leader == format!("{address}:8300"))
+    }
+
+    fn listed_at(&self, address: &str, service: &str) -> Option<Vec<String>> {
+        let entries = self.get(address, &format!("/v1/health/service/{service}?passing=1"))?;
+        let id = |entry: &Value| entry["Service"]["ID"].as_str().map(str::to_owned);
+        let mut ids: Vec<String> = entries.as_array()?.iter().filter_map(id).collect();
+        ids.sort();
+        Some(ids)
+    }
+
+    /// A new one takes its place: an agent for development keeps everything in memory.
+    fn empty(self, world: &World) -> Self {
+        drop(self);
+        Self::start(world)
+    }
+}
+
+/// etcd.
+pub struct Etcd {
+    machine: Machine,
+}
+
+impl Etcd {
+    /// Its URL for other containers.
+    pub fn url(&self) -> String {
+        format!("http://{}:2379", self.machine.name)
+    }
+
+    fn run(world: &World, role: &str, arguments: &str) -> Self {
+        let name = format!("{}-{role}", world.network);
+        let image = image("ETCD_IMAGE", "containerpilot-test-etcd").with_entrypoint("etcd");
+        let common = format!(
+            "--name={name} --data-dir=/tmp/etcd --listen-client-urls=http://0.0.0.0:2379 \
+             --advertise-client-urls=http://{name}:2379 --logger=zap --log-level=error"
+        );
+        let arguments = common.split_whitespace().chain(arguments.split_whitespace());
+        let machine = Machine::start(world, role, image.with_cmd(arguments));
+        Self { machine }
+    }
+
+    /// What `etcdctl` says.
+    fn ctl(&self, arguments: &[&str]) -> String {
+        self.machine.run(&[&["etcdctl"], arguments].concat())
+    }
+
+    /// The answer to a request of its own API; `None` if there is none.
+    fn ask<T>(
+        address: &str,
+        request: impl AsyncFnOnce(&mut Client) -> Result<T, etcd_client::Error>,
+    ) -> Option<T> {
+        let limit = Duration::from_secs(5);
+        let answer = async {
+            let mut client = Client::connect([format!("http://{address}:2379")], None).await?;
+            request(&mut client).await
+        };
+        block_on(async { tokio::time::timeout(limit, answer).await.ok()?.ok() })
+    }
+}
+
+impl Store for Etcd {
+    fn start(world: &World) -> Self {
+        let etcd = Self::run(world, "store", "");
+        etcd.until_ready();
+        etcd
+    }
+
+    fn start_member(world: &World, names: &[String; 3], index: usize) -> Self {
+        let members = names
+            .each_ref()
+            .map(|name| format!("{name}=http://{name}:2380"))
+            .join(",");
+        let arguments = format!(
+            "--listen-peer-urls=http://0.0.0.0:2380 --initial-advertise-peer-urls=http://{}:2380 \
+             --initial-cluster={members}",
+            names[index]
+        );
+        Self::run(world, &format!("store-{}", index + 1), &arguments)
+    }
+
+    fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// A shim has all of them.
+    fn section(stores: &[&Self]) -> String {
+        let urls: Vec<String> = stores.iter().map(|store| store.url()).collect();
+        format!(r#""etcd": {{"endpoints": {}}}"#, serde_json::json!(urls))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.listed("").is_some()
+    }
+
+    fn leads(&self) -> Option<bool> {
+        let status = Self::ask(&self.machine.address(), async |client| client.status().await)?;
+        let id = status.header()?.member_id();
+        Some(status.leader() == id).filter(|_| status.leader() != 0)
+    }
+
+    fn listed_at(&self, address: &str, service: &str) -> Option<Vec<String>> {
+        let prefix = format!("{PREFIX}{service}/");
+        let answer = Self::ask(address, async |client| {
+            let options = GetOptions::new().with_prefix().with_keys_only();
+            client.get(prefix.as_str(), Some(options)).await
+        })?;
+        let id = |key: &str| Some(key.strip_prefix(&prefix)?.strip_suffix("/service")?.to_owned());
+        let mut ids: Vec<String> = answer
+            .kvs()
+            .iter()
+            .filter_map(|pair| id(pair.key_str().ok()?))
+            .collect();
+        ids.sort();
+        Some(ids)
+    }
+
+    /// Its keys are deleted, and its leases revoked.
+    fn empty(self, _world: &World) -> Self {
+        assert_ne!(
+            self.ctl(&["del", "--prefix", ""]).trim(),
+            "0",
+            "something was there"
+        );
+        let leases = self.ctl(&["lease", "list"]);
+        for lease in leases.lines().skip(1) {
+            self.ctl(&["lease", "revoke", lease]);
+        }
+        self
+    }
+}
+
+/// The image that a variable names, or ours.
+fn image(variable: &str, ours: &str) -> GenericImage {
+    let named = std::env::var(variable).ok().filter(|name| !name.is_empty());
+    let name = named.unwrap_or_else(|| ours.to_owned());
+    match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => GenericImage::new(name, tag),
+        _ => GenericImage::new(name.as_str(), "latest"),
+    }
+}
