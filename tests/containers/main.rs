@@ -23,3 +23,4 @@ mod waiting;
 
 mod clusters;
 mod faults;
+mod originals;

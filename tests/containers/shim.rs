@@ -1,15 +1,24 @@
 //! A container of ours: an image of nothing but the program, which is the entry point, and BusyBox.
 
 use crate::machine::Machine;
-use crate::world::World;
+use crate::world::{World, image_of_ours};
 
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt};
 
 /// Where the configuration is.
 pub const CONFIG: &str = "/etc/containerpilot.json";
 
+/// The program as it is in the image.
+pub const PROGRAM: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/target/images/shim/bin/containerpilot"
+);
+
 /// An application that ends with code 7 when it is told to stop.
 pub const UNTIL_TERM: [&str; 3] = ["sh", "-c", "trap 'kill $!; exit 7' TERM; sleep 100000 & wait"];
+
+/// An application that serves `/srv` on port 8000.
+pub const SERVER: [&str; 6] = ["httpd", "-f", "-p", "8000", "-h", "/srv"];
 
 /// A container that is not started yet.
 pub struct Shim {
@@ -26,9 +35,8 @@ impl Shim {
 
     /// One whose command line has to say everything.
     pub fn without_configuration() -> Self {
-        let image = GenericImage::new("containerpilot-test-shim", "latest");
         Self {
-            request: image.into(),
+            request: image_of_ours("containerpilot-test-shim").into(),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::http;
 use crate::machine::Machine;
 use crate::waiting::{SOON, until};
-use crate::world::{World, block_on};
+use crate::world::{World, block_on, image_of_ours};
 use etcd_client::{Client, GetOptions};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -184,7 +184,7 @@ impl Etcd {
 
     fn run(world: &World, role: &str, arguments: &str) -> Self {
         let name = format!("{}-{role}", world.network);
-        let image = image("ETCD_IMAGE", "containerpilot-test-etcd").with_entrypoint("etcd");
+        let image = etcd_image().with_entrypoint("etcd");
         let common = format!(
             "--name={name} --data-dir=/tmp/etcd --listen-client-urls=http://0.0.0.0:2379 \
              --advertise-client-urls=http://{name}:2379 --logger=zap --log-level=error"
@@ -284,10 +284,16 @@ impl Store for Etcd {
     }
 }
 
+/// The image of etcd.
+pub fn etcd_image() -> GenericImage {
+    image("ETCD_IMAGE", "containerpilot-test-etcd")
+}
+
 /// The image that a variable names, or ours.
 fn image(variable: &str, ours: &str) -> GenericImage {
-    let named = std::env::var(variable).ok().filter(|name| !name.is_empty());
-    let name = named.unwrap_or_else(|| ours.to_owned());
+    let Some(name) = std::env::var(variable).ok().filter(|name| !name.is_empty()) else {
+        return image_of_ours(ours);
+    };
     match name.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => GenericImage::new(name, tag),
         _ => GenericImage::new(name.as_str(), "latest"),

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Once};
+use testcontainers::GenericImage;
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::models::NetworkCreateRequest;
 use testcontainers::bollard::query_parameters::{
@@ -28,8 +29,8 @@ impl World {
     /// Makes a network.
     pub fn new() -> Self {
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
-        static CLEANING: Once = Once::new();
-        CLEANING.call_once(|| block_on(remove_leftovers()));
+        static READY: LazyLock<Result<(), String>> = LazyLock::new(|| block_on(make_ready()));
+        READY.clone().unwrap_or_else(|missing| panic!("{missing}"));
         let run = std::process::id();
         let network = format!("cp-{run}-{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
         let request = NetworkCreateRequest {
@@ -59,35 +60,46 @@ pub async fn docker() -> Docker {
         .expect("an address of a Docker daemon")
 }
 
+/// An image that `scripts/images` makes; it is nowhere else, so nobody has to look for it.
+pub fn image_of_ours(name: &str) -> GenericImage {
+    let found = block_on(async { docker().await.inspect_image(name).await });
+    assert!(
+        found.is_ok(),
+        "this test needs the image {name}, which scripts/images makes"
+    );
+    GenericImage::new(name, "latest")
+}
+
 /// Waits for an answer of the daemon.
 pub fn block_on<F: Future>(answer: F) -> F::Output {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
     RUNTIME.block_on(answer)
 }
 
-/// Removes what test runs left that were killed.
-async fn remove_leftovers() {
-    let docker = docker().await;
-    if let Err(error) = docker.ping().await {
-        panic!("this test needs a Docker daemon, scripts/images starts one: {error}");
-    }
+/// Removes what test runs left that were killed; says what is missing if there is no daemon.
+async fn make_ready() -> Result<(), String> {
+    let missing = |error| format!("this test needs a Docker daemon, which scripts/images starts: {error}");
+    let docker = docker_client_instance()
+        .await
+        .map_err(|error| missing(error.to_string()))?;
+    docker.ping().await.map_err(|error| missing(error.to_string()))?;
     let filters = HashMap::from([("label", vec![LABEL])]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters);
     let containers = docker.list_containers(Some(options.build())).await;
-    for container in containers.expect("the daemon lists containers") {
-        if is_left_over(container.labels) {
+    for container in containers.map_err(|error| error.to_string())? {
+        if let (true, Some(id)) = (is_left_over(container.labels), container.id) {
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-            let id = container.id.expect("an ID");
             docker.remove_container(&id, Some(options)).await.ok();
         }
     }
     let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
     let networks = docker.list_networks(Some(options)).await;
-    for network in networks.expect("the daemon lists networks") {
-        if is_left_over(network.labels) {
-            docker.remove_network(&network.id.expect("an ID")).await.ok();
+    for network in networks.map_err(|error| error.to_string())? {
+        if let (true, Some(id)) = (is_left_over(network.labels), network.id) {
+            docker.remove_network(&id).await.ok();
         }
     }
+    Ok(())
 }
 
 /// Whether the test run of this label has ended.
