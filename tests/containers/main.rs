@@ -17,6 +17,7 @@ mod store;
 mod world;
 
 #[path = "../program/http.rs"]
+#[allow(dead_code, reason = "the program's tests ask more")]
 mod http;
 #[path = "../program/waiting.rs"]
 mod waiting;
