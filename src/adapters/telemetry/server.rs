@@ -90,3 +90,97 @@ async fn converse(stream: TcpStream, pages: Rc<Pages>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use crate::adapters::telemetry::metrics::Metrics;
+    use std::cell::RefCell;
+    use std::net::SocketAddr;
+    use tokio::time::Instant;
+
+    const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+
+    /// Runs a test beside a server, in a time that passes at once when nobody has anything to do.
+    fn beside_a_server<F: Future>(test: impl FnOnce(SocketAddr) -> F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let clock = MachineClock::start();
+            let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
+            spawn_local(serve(
+                listener,
+                Rc::new(Pages::new(metrics, Queue::new(clock).postbox())),
+            ));
+            test(address).await
+        })
+    }
+
+    async fn client(address: SocketAddr, says: &[u8]) -> TcpStream {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.writable().await.unwrap();
+        stream.try_write(says).unwrap();
+        stream
+    }
+
+    /// The next piece of an answer; nothing at the connection's end.
+    async fn hears(stream: &TcpStream) -> Vec<u8> {
+        let mut piece = Vec::with_capacity(100_000);
+        loop {
+            stream.readable().await.unwrap();
+            match stream.try_read_buf(&mut piece) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                _ => return piece,
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_request_is_given_up_when_patience_ends() {
+        for half in ["", "GET /metrics HTT"] {
+            beside_a_server(async |address| {
+                let stream = client(address, half.as_bytes()).await;
+                let began = Instant::now();
+                assert_eq!(hears(&stream).await, b"");
+                let took = began.elapsed();
+                assert!(took >= PATIENCE && took < PATIENCE + PATIENCE, "{took:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn whoever_asks_every_minute_is_answered_on_one_connection() {
+        beside_a_server(async |address| {
+            let stream = client(address, b"").await;
+            for _ in 0..10 {
+                sleep(Duration::from_secs(60)).await;
+                stream.try_write(REQUEST).unwrap();
+                assert!(hears(&stream).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            }
+        });
+    }
+
+    #[test]
+    fn the_conversation_that_began_first_makes_room_for_the_next() {
+        beside_a_server(async |address| {
+            let mut crowd = Vec::new();
+            for _ in 0..=CONVERSATIONS {
+                crowd.push(client(address, b"").await);
+            }
+            let last = client(address, REQUEST).await;
+            assert!(hears(&last).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            for gone in &crowd[..2] {
+                assert_eq!(hears(gone).await, b"");
+            }
+            crowd[2].try_write(REQUEST).unwrap();
+            assert!(hears(&crowd[2]).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        });
+    }
+}
