@@ -32,6 +32,7 @@ mod exit_codes;
 mod mission;
 mod output;
 mod pid1;
+mod prometheus;
 mod secured;
 mod signals;
 mod telemetry;
