@@ -29,18 +29,24 @@ pub struct World<'a> {
 pub async fn run(mut shim: Shim, world: &mut World<'_>) -> u8 {
     let mut event = Event::Begin;
     loop {
-        let mut effects = VecDeque::from(shim.step(world.clock.now(), event));
-        while let Some(effect) = effects.pop_front() {
-            match world.perform(effect) {
-                // What follows from it comes before what is still to be done: whoever is started next finds
-                // the PID of whoever was started before in its environment.
-                Continue(Some(outcome)) => {
-                    for effect in shim.step(world.clock.now(), outcome).into_iter().rev() {
-                        effects.push_front(effect);
+        // No time passes while its effects are performed: nothing may be overdue whose own start is still to be done.
+        let now = world.clock.now();
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut effects = VecDeque::from(shim.step(now, event));
+            while let Some(effect) = effects.pop_front() {
+                match world.perform(effect) {
+                    // Whoever is started next finds the PID of whoever was started before in its environment.
+                    Continue(Some(started @ Event::Started(..))) => {
+                        for effect in shim.step(now, started).into_iter().rev() {
+                            effects.push_front(effect);
+                        }
                     }
+                    // What follows from it may be about a child whose own start is still to be done.
+                    Continue(Some(outcome)) => events.push_back(outcome),
+                    Continue(None) => {}
+                    Break(code) => return code,
                 }
-                Continue(None) => {}
-                Break(code) => return code,
             }
         }
         event = world.inbox.next(shim.deadline()).await;
@@ -170,6 +176,98 @@ mod tests {
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(7)));
         assert_eq!(mocks.run(plan()), 7);
+    }
+
+    #[test]
+    fn no_time_passes_while_the_effects_of_one_event_are_performed() {
+        let mut mocks = Mocks::default();
+        mocks.console.expect_tell().return_const(());
+        mocks.console.expect_configure().return_const(());
+        mocks.telemetry.expect_expose().return_const(());
+        mocks.telemetry.expect_record().return_const(());
+        mocks.processes.expect_export().return_const(());
+        mocks.discovery.expect_connect().return_const(());
+        let mut seconds = 0;
+        mocks.clock.expect_now().returning(move || {
+            seconds += 100;
+            Instant::after_start(Duration::from_secs(seconds))
+        });
+        let mut order = Sequence::new();
+        let start = mocks.processes.expect_start().times(2).in_sequence(&mut order);
+        start.returning(|_, _| Ok(Pid(5)));
+        let mut happens = |event: Event| {
+            let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+            next.return_once(|_| event);
+        };
+        happens(Event::Exited(domain::Ticket(2), ExitStatus::Code(0)));
+        mocks
+            .processes
+            .expect_send()
+            .times(1..)
+            .in_sequence(&mut order)
+            .return_const(());
+        let next = mocks.inbox.expect_next().times(1);
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(9)));
+        let limited = Job {
+            time_limit: Some(Duration::from_secs(1)),
+            ..job(Role::Coprocess { name: "side".into() })
+        };
+        let limited = Plan {
+            jobs: vec![limited],
+            ..plan()
+        };
+        assert_eq!(
+            mocks.run(limited),
+            0,
+            "it is killed for its limit after everything was started"
+        );
+    }
+
+    #[test]
+    fn a_new_configuration_is_told_when_all_that_began_before_it_is_carried_out() {
+        let mut mocks = Mocks::default();
+        mocks.console.expect_tell().return_const(());
+        mocks.console.expect_configure().return_const(());
+        mocks.telemetry.expect_expose().return_const(());
+        mocks.telemetry.expect_record().return_const(());
+        mocks.processes.expect_export().return_const(());
+        mocks.discovery.expect_connect().return_const(());
+        let mut seconds = 0;
+        mocks.clock.expect_now().returning(move || {
+            seconds += 100;
+            Instant::after_start(Duration::from_secs(seconds))
+        });
+        let load = mocks.settings.expect_load().times(1);
+        load.return_once(|| Loaded::Plan {
+            plan: plan().into(),
+            remarks: vec![],
+        });
+        let mut order = Sequence::new();
+        for label in ["APP", "task[clean]"] {
+            let start = mocks.processes.expect_start().times(1).in_sequence(&mut order);
+            start
+                .withf(move |_, job| job.role.to_string() == label)
+                .returning(|_, _| Ok(Pid(5)));
+        }
+        let send = mocks.processes.expect_send().times(1).in_sequence(&mut order);
+        send.withf(|_, signal, _| *signal == 9).return_const(());
+        let mut events = Sequence::new();
+        let mut happens = |event: Event| {
+            let next = mocks.inbox.expect_next().times(1).in_sequence(&mut events);
+            next.return_once(|_| event);
+        };
+        happens(Event::Signal(Signal::Hangup));
+        happens(Event::Exited(domain::Ticket(3), ExitStatus::Signal(9)));
+        happens(Event::Exited(domain::Ticket(1), ExitStatus::Code(0)));
+        let task = Job {
+            trigger: Trigger::Every(Duration::from_secs(100)),
+            ..job(Role::Task { name: "clean".into() })
+        };
+        let begun = Plan {
+            jobs: vec![task],
+            ..plan()
+        };
+        assert_eq!(mocks.run(begun), 0);
     }
 
     #[test]
