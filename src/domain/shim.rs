@@ -302,7 +302,7 @@ impl Shim {
             Action::Kill => self.kill_application(),
             Action::RunPostStop => self.run_hook(now, self.plan.post_stop.clone(), Input::PostStopEnded),
             Action::Close => self.close(now),
-            Action::Sweep => self.out.sweep(),
+            Action::Sweep => self.sweep(),
             Action::Exit => self.exit(),
         }
     }
@@ -386,6 +386,12 @@ impl Shim {
         for job in self.jobs.values_mut() {
             job.stop(now, &mut self.out);
         }
+    }
+
+    /// Kills whatever is left, and starts nothing of it again.
+    fn sweep(&mut self) {
+        self.jobs.clear();
+        self.out.sweep();
     }
 
     fn exit(&mut self) {

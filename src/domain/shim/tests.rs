@@ -432,6 +432,19 @@ fn an_application_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
 }
 
 #[test]
+fn a_coprocess_that_is_swept_away_is_not_started_again() {
+    let mut stage = Stage::running(Plan {
+        jobs: vec![coprocess("side")],
+        ..bare()
+    });
+    stage.signal(Signal::Terminate);
+    stage.after(5_000);
+    stage.after(10_000);
+    assert_eq!(stage.dies("coprocess[side]", 9), [""; 0]);
+    assert_eq!(stage.after(2_000), ["exit(137)"]);
+}
+
+#[test]
 fn without_an_application_a_stop_ends_with_0_and_no_post_stop() {
     let mut stage = Stage::new(Plan {
         application: None,
