@@ -107,7 +107,8 @@ impl BackendRoom {
             self.watch.retime(now, backend.poll);
             self.forget(out);
         }
-        if self.superseded {
+        if self.superseded || self.backend.on_change != backend.on_change {
+            self.supersede(out);
             self.superseded = false;
             if let Some(ticket) = self.handler.ticket() {
                 out.disown(ticket);

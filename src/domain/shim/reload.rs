@@ -9,7 +9,7 @@
 
 use super::Shim;
 use super::backend::BackendRoom;
-use super::outbox::Parent;
+use super::outbox::{Parent, RoomId};
 use super::sensor::SensorRoom;
 use super::service::ServiceRoom;
 use super::worker::Worker;
@@ -20,6 +20,7 @@ use crate::notice::Notice;
 use crate::plan::{Backend, Plan, Sensor, Service, Trigger};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -219,20 +220,41 @@ impl Shim {
     }
 
     fn adopt_backends(&mut self, now: Instant, other_catalogue: bool) {
-        let mut wanted = self.plan.backends.clone();
-        self.backends.retain(|_, room| {
-            let same = wanted.iter().position(|backend| room.backend.is_same(backend));
-            match same.map(|index| wanted.remove(index)) {
-                Some(backend) => room.adopt(now, &backend, self.chance.split(), &mut self.out),
+        let mut adopted = self.match_backends();
+        self.backends.retain(|id, room| {
+            let backend = adopted.remove(id);
+            match &backend {
+                Some(backend) => room.adopt(now, backend, self.chance.split(), &mut self.out),
                 None => room.close(&mut self.out),
             }
-            same.is_some()
+            backend.is_some()
         });
         if other_catalogue {
             for room in self.backends.values_mut() {
                 room.change_catalogue(now, &mut self.out);
             }
         }
+    }
+}
+
+impl Shim {
+    /// Which room goes on with which backend of the plan: of those that are the same, first the one with the
+    /// same handler.
+    fn match_backends(&self) -> BTreeMap<RoomId, Backend> {
+        let mut wanted = self.plan.backends.clone();
+        let mut matched = BTreeMap::new();
+        for with_handler in [true, false] {
+            for (id, room) in &self.backends {
+                let fits = |backend: &Backend| {
+                    let alike = !with_handler || room.backend.on_change == backend.on_change;
+                    alike && room.backend.is_same(backend) && !matched.contains_key(id)
+                };
+                if let Some(index) = wanted.iter().position(fits) {
+                    matched.insert(*id, wanted.remove(index));
+                }
+            }
+        }
+        matched
     }
 }
 
