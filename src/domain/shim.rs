@@ -87,7 +87,7 @@ impl Shim {
         let backends = self.backends.values().map(BackendRoom::deadline);
         let jobs = self.jobs.values().map(Worker::deadline);
         let hook = self.hook.iter().map(Worker::deadline);
-        let incoming = self.incoming.iter().map(|incoming| Some(incoming.deadline));
+        let incoming = self.incoming.iter().map(|incoming| incoming.deadline);
         let sensors = self.sensors.values().map(SensorRoom::deadline);
         let periodic = services.chain(backends).chain(jobs).chain(sensors);
         let rooms = periodic.chain(hook).chain(incoming);
@@ -264,12 +264,9 @@ impl Shim {
         if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
             self.advance(now, Input::TimeIsUp);
         }
-        if self
-            .incoming
-            .as_ref()
-            .is_some_and(|incoming| incoming.deadline <= now)
-        {
-            self.swap(now);
+        let incoming = self.incoming.as_ref().and_then(|incoming| incoming.deadline);
+        if incoming.is_some_and(|deadline| deadline <= now) {
+            self.lose_patience();
         }
     }
 
@@ -279,7 +276,7 @@ impl Shim {
             self.advance(now, Input::ServicesLeft);
         } else if self.lifecycle.awaits_children() && !self.out.has_children() {
             self.advance(now, Input::ChildrenGone);
-        } else if self.incoming.is_some() && self.may_swap() {
+        } else if self.may_swap() {
             self.swap(now);
         } else {
             return false;

@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Incoming {
     plan: Plan,
-    pub deadline: Instant,
+    /// When it stops waiting for processes; none once it has.
+    pub deadline: Option<Instant>,
 }
 
 impl Shim {
@@ -51,10 +52,11 @@ impl Shim {
             return;
         }
         self.make_room(now, &plan);
+        let patience = Some(now + PATIENCE);
         let deadline = self
             .incoming
             .as_ref()
-            .map_or(now + PATIENCE, |earlier| earlier.deadline);
+            .map_or(patience, |earlier| earlier.deadline);
         self.incoming = Some(Incoming { plan, deadline });
     }
 
@@ -63,8 +65,25 @@ impl Shim {
         self.out.tell(Notice::ReloadRefused(report));
     }
 
-    /// Whether everything that has to go is gone.
+    /// A plan that waits stops waiting for processes.
+    pub(super) fn lose_patience(&mut self) {
+        if let Some(incoming) = &mut self.incoming {
+            incoming.deadline = None;
+        }
+    }
+
+    /// Whether a plan waits and everything that has to go is gone, or it waited long enough. The catalogue's
+    /// answers are waited for even then: they are bounded, and nothing of an old room may land after a new one
+    /// opened.
     pub(super) fn may_swap(&self) -> bool {
+        let Some(incoming) = &self.incoming else {
+            return false;
+        };
+        let mut leaving = self.services.values().filter(|room| room.is_closing());
+        leaving.all(ServiceRoom::has_left) && (incoming.deadline.is_none() || self.made_room())
+    }
+
+    fn made_room(&self) -> bool {
         let mut services = self.services.values().filter(|room| room.is_closing());
         let mut sensors = self.sensors.values().filter(|room| room.is_closing());
         let mut backends = self.backends.values().filter(|room| room.is_superseded());

@@ -823,6 +823,57 @@ fn two_backends_of_one_name_and_tag_are_both_handled() {
 }
 
 #[test]
+fn of_two_backends_of_one_name_each_keeps_its_own_handler_over_reloads() {
+    let other = || {
+        let mut other = backend("db");
+        other.on_change.command.program = "other".into();
+        other
+    };
+    let backends = |backends| Plan { backends, ..bare() };
+    let mut stage = Stage::running(backends(vec![backend("db")]));
+    for plan in [backends(vec![other(), backend("db")]), backends(vec![other()])] {
+        stage.signal(Signal::Hangup);
+        stage.loads(plan);
+    }
+    stage.after(10_000);
+    let question = stage.questions["db?"];
+    let effects = stage
+        .shim
+        .step(stage.now, Event::Answered(question, instances(&[1])));
+    let started = effects.iter().find_map(|effect| match effect {
+        Effect::Start(_, job) => Some(&job.command),
+        _ => None,
+    });
+    assert_eq!(started, Some(&other().on_change.command));
+}
+
+#[test]
+fn a_new_plan_loses_patience_with_processes_but_not_with_answers_on_their_way() {
+    let mut stage = registered();
+    stage.signal(Signal::Hangup);
+    let mut plan = Plan {
+        jobs: vec![],
+        ..full()
+    };
+    stage.loads(plan.clone());
+    stage.after(4_900);
+    plan.services[0].registration.port = 81;
+    stage.signal(Signal::Hangup);
+    assert_eq!(stage.loads(plan), ["withdraw app"]);
+    stage.after(100);
+    stage.after(1_000);
+    assert!(
+        !stage.told("Configuration reloaded."),
+        "the withdrawal may still land"
+    );
+    stage.answers("app", Answer::Done);
+    assert!(
+        stage.told("Configuration reloaded."),
+        "though the coprocess is still there"
+    );
+}
+
+#[test]
 fn a_handler_that_runs_while_it_is_replaced_is_killed_and_the_new_one_runs() {
     let mut stage = Stage::running(Plan {
         backends: vec![backend("db")],
