@@ -1,75 +1,135 @@
-//! What must be true of every life, each law a function whose doc comment is its sentence.
+//! What must be true of every life: each law a function whose doc comment is its sentence.
+//!
+//! A law looks at one entry of the trace and at what the [`Memory`] of all entries before it says. It never
+//! looks into the core. The list is closed: [`LAWS`] are asked after everything that happens, in simulated
+//! lives and in the exhaustive exploration alike.
 
-use crate::world::State;
+mod beat;
+mod catalogue;
+mod children;
+mod memory;
+mod order;
+mod reload;
+mod time;
 
-/// Checks all laws on a life that has ended.
-///
-/// # Errors
-/// The law that was broken, and where.
-pub fn check(trace: &[String], state: &State) -> Result<(), String> {
-    exit_only_with_no_child_alive(state)?;
-    application_is_stopped_after_every_service_left(trace)?;
-    no_heartbeat_after_the_stop_began(trace)?;
-    post_stop_only_after_the_application_is_gone(trace)
+use crate::trace::Entry;
+pub use memory::Memory;
+use std::fmt;
+
+/// A law and what broke it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The law's name.
+    pub law: &'static str,
+    /// What was seen.
+    pub how: String,
 }
 
-/// Exit only with no child of ours alive.
-fn exit_only_with_no_child_alive(state: &State) -> Result<(), String> {
-    let left: Vec<&str> = state
-        .children
-        .values()
-        .map(|child| child.label.as_str())
-        .collect();
-    hold(left.is_empty(), || {
-        format!("exit only with no child of ours alive, but {left:?} live")
-    })
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law.replace('_', " "), self.how)
+    }
 }
 
-/// The application is told to stop only after every service was asked to leave.
-fn application_is_stopped_after_every_service_left(trace: &[String]) -> Result<(), String> {
-    let Some(stopped) = position(trace, "send 15 to APP") else {
-        return Ok(());
+/// Whether a law holds.
+pub(crate) type Verdict = Result<(), String>;
+
+/// One law.
+pub(crate) type Law = fn(&Memory, &Entry) -> Verdict;
+
+macro_rules! laws {
+    ($($module:ident :: $law:ident),* $(,)?) => {
+        /// All laws, by name.
+        pub const LAWS: &[(&str, Law)] = &[$((stringify!($law), $module::$law)),*];
     };
-    let late = trace
-        .iter()
-        .skip(stopped)
-        .find(|line| line.contains(" withdraw "));
-    hold(late.is_none(), || {
-        format!("the application is stopped after every service left, but {late:?}")
-    })
 }
 
-/// After the stop began no heartbeat, registration, check or handler begins.
-fn no_heartbeat_after_the_stop_began(trace: &[String]) -> Result<(), String> {
-    let Some(began) = position(trace, "operator sends SIGTERM") else {
-        return Ok(());
-    };
-    let begins = [" renew ", " register ", ".health", ".onChange"];
-    let kills = |line: &String| line.contains(" send ");
-    let late = trace
-        .iter()
-        .skip(began)
-        .find(|line| !kills(line) && begins.iter().any(|word| line.contains(word)));
-    hold(late.is_none(), || {
-        format!("after the stop began no heartbeat begins, but {late:?}")
-    })
+laws![
+    order::nothing_follows_the_exit,
+    order::nothing_starts_before_pre_start_ended,
+    order::after_a_start_was_called_off_nothing_begins,
+    order::after_the_stop_began_nothing_begins_but_what_stops,
+    order::what_runs_periodically_is_killed_as_the_stop_begins,
+    order::pre_stop_runs_once_after_the_services_left,
+    order::the_application_is_told_to_stop_after_the_services_left,
+    order::the_application_is_killed_only_after_its_grace,
+    order::post_stop_runs_once_after_the_application_is_gone,
+    order::coprocesses_are_stopped_last,
+    order::the_stop_goes_on,
+    order::the_exit_leaves_no_child,
+    order::the_exit_code_tells_the_truth,
+    order::once_faults_stop_a_stop_ends_in_its_bounds,
+    children::one_run_of_each_job,
+    children::signals_go_to_children_that_are_there,
+    children::only_what_may_be_is_asked_to_stop,
+    children::only_what_may_be_is_killed,
+    children::what_takes_too_long_is_killed,
+    children::kills_reach_the_group,
+    children::other_signals_are_passed_on_once,
+    children::coprocesses_restart_as_often_as_they_may,
+    children::coprocesses_that_end_at_once_are_spaced_out,
+    children::pids_are_exported_before_anything_else_starts,
+    children::the_application_and_its_hooks_run_once,
+    catalogue::one_question_of_each_asker,
+    catalogue::questions_are_bounded,
+    catalogue::forgotten_is_only_what_was_asked,
+    catalogue::no_heartbeat_without_a_passing_check,
+    catalogue::a_passing_check_is_a_heartbeat,
+    catalogue::only_what_is_not_known_is_registered,
+    catalogue::only_what_has_to_leave_is_withdrawn,
+    catalogue::what_has_to_leave_asks_for_it,
+    catalogue::maintenance_is_quiet,
+    catalogue::a_failed_answer_is_no_change,
+    catalogue::a_change_is_reacted_to,
+    catalogue::a_healthy_entry_never_expires,
+    catalogue::a_service_that_left_stays_away,
+    time::deadlines_lie_in_the_future,
+    time::tickets_are_never_used_again,
+    time::checks_keep_their_beat,
+    time::checks_are_not_left_out,
+    time::tasks_and_sensors_keep_their_beat,
+    time::tasks_and_sensors_are_not_left_out,
+    time::backends_are_not_asked_in_a_hurry,
+    time::backends_are_asked_at_least_once_a_poll,
+    reload::what_begins_is_of_the_plan_in_force,
+    reload::a_refused_configuration_changes_nothing,
+    reload::a_reload_waits_for_what_has_to_go,
+    reload::a_reload_ends,
+    reload::the_rooms_are_those_of_the_plan,
+    reload::once_faults_stop_all_is_well,
+];
+
+/// The law holds, or the words say what was seen.
+pub(crate) fn hold(holds: bool, how: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(how()) }
 }
 
-/// The postStop hook runs only after the application is gone, so nothing is sent to it afterwards.
-fn post_stop_only_after_the_application_is_gone(trace: &[String]) -> Result<(), String> {
-    let Some(post_stop) = position(trace, "start postStop") else {
-        return Ok(());
-    };
-    let late = trace.iter().skip(post_stop).find(|line| line.ends_with("to APP"));
-    hold(late.is_none(), || {
-        format!("postStop only after the application is gone, but {late:?}")
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
 
-fn position(trace: &[String], what: &str) -> Option<usize> {
-    trace.iter().position(|line| line.ends_with(what))
-}
+    #[test]
+    fn every_law_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = LAWS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), LAWS.len());
+    }
 
-fn hold(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(broken()) }
+    #[test]
+    fn every_law_has_its_sentence() {
+        let sources = [
+            include_str!("laws/order.rs"),
+            include_str!("laws/children.rs"),
+            include_str!("laws/catalogue.rs"),
+            include_str!("laws/time.rs"),
+            include_str!("laws/reload.rs"),
+        ];
+        for (law, _) in LAWS {
+            let opening = format!("pub(super) fn {law}(");
+            let source = sources.iter().find(|source| source.contains(&opening));
+            let before = source.and_then(|source| source.split(&opening).next());
+            let last = before.and_then(|before| before.trim_end().lines().last());
+            assert!(last.is_some_and(|line| line.starts_with("/// ")), "{law}");
+        }
+    }
 }

@@ -1,13 +1,19 @@
 //! A simulated world for the shim: the same driver loop as in production, in virtual time.
 //!
-//! [`World`] implements the ports. It remembers for itself which children live and what is on the wire, and
-//! never reads that from the core; [`laws`] are checked after everything that happens. A life of hours takes
-//! milliseconds, and the same script always gives the same trace.
-//!
-//! This is the beginning of the harness: one scripted life at a time. Drawn faults, shrinking and exhaustive
-//! exploration are built on it.
+//! [`world`] implements the ports. It remembers for itself which children live and what is on the wire, and
+//! never reads that from the core; [`laws`] are asked after everything that happens. Whatever is drawn comes
+//! from one stream of [`choices`], so a life can be lived again, compared and made shorter.
 
+pub mod choices;
 pub mod laws;
+pub mod life;
+pub mod options;
+pub mod plans;
+pub mod regressions;
+pub mod shrink;
+pub mod trace;
 pub mod world;
 
-pub use world::{Behaviour, Script, World};
+pub use choices::Choices;
+pub use laws::Broken;
+pub use life::{Life, live, live_twice};

@@ -1,204 +1,225 @@
-//! The simulated machine: a clock that only events move, children that follow a script, a catalogue with
-//! latency and TTLs.
+//! The simulated machine: a clock that only events move, and everything that happens in it.
+//!
+//! It implements the ports, so the driver's own loop runs in it. It remembers for itself which children live
+//! and what is on the wire, and never reads that from the core. Whatever it does by chance comes from one
+//! stream of choices. After each entry of the trace the laws are asked.
 
-use crate::laws;
+mod catalogue;
+mod children;
+mod operators;
+
+use crate::choices::Choices;
+use crate::laws::{Broken, Memory};
+use crate::options::{Faults, Options};
+use crate::plans;
+use crate::trace::{Entry, Fact, What};
 use async_trait::async_trait;
-use containerpilot::driver;
+use catalogue::Shelves;
+use children::Child;
 use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
-use domain::event::{
-    Answer, Cursor, ExitStatus, Inquiry, Instance, Listing, Loaded, Pid, Query, Request, Signal, StartFailure,
-};
+use domain::event::{Answer, ExitStatus, Inquiry, Loaded, Pid, Request, StartFailure};
 use domain::measurement::Measurement;
-use domain::plan::{Catalogue, Job, Logging, Plan, Reach, Registration};
+use domain::plan::{Catalogue, Job, Logging, Plan, Reach};
 use domain::status::Status;
 use domain::time::Duration;
-use domain::{Event, Instant, Notice, Shim, Ticket};
+use domain::{Effect, Event, Instant, Notice, Ticket};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
-const SIGKILL: i32 = 9;
-
-/// How the processes of a job behave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Behaviour {
-    /// How long they live if nobody stops them; for ever if none is given.
-    pub lives: Option<Duration>,
-    /// How they end by themselves.
-    pub ends: ExitStatus,
-    /// Whether SIGTERM is ignored.
-    pub stubborn: bool,
-}
-
-impl Behaviour {
-    /// It ends well at once.
-    pub const PASSES: Self = Self {
-        lives: Some(Duration::from_millis(1)),
-        ends: ExitStatus::Code(0),
-        stubborn: false,
-    };
-    /// It runs until it is told to stop.
-    pub const STAYS: Self = Self {
-        lives: None,
-        ends: ExitStatus::Code(0),
-        stubborn: false,
-    };
-}
-
-/// What happens in a life from outside.
-#[derive(Clone, Debug, Default)]
-pub struct Script {
-    /// How jobs behave, by the label of their role; those not named pass.
-    pub jobs: BTreeMap<String, Behaviour>,
-    /// What operators do, and when.
-    pub signals: Vec<(Duration, Signal)>,
-    /// How long the catalogue takes to answer; it never does if none is given.
-    pub latency: Option<Duration>,
+/// Something that will happen.
+#[derive(Clone, Debug)]
+enum Item {
+    /// The driver is told this, come what may.
+    Tells(Event),
+    Dies(Ticket, ExitStatus),
+    /// A request reaches the catalogue.
+    Lands(Ticket),
+    /// A question has waited for a change as long as it wanted to.
+    WaitOver(Ticket),
+    Answers(Ticket, Answer),
+    GivesUp(Ticket),
+    /// A request reaches the catalogue, and nobody waits for it.
+    LandsLate(String, Request),
+    Expires(String, String),
+    Weather,
+    OutageOver,
+    Operator,
+    Neighbours,
+    Heal,
+    Settle,
+    Stop,
+    Overdue,
 }
 
 /// The world's own memory of what is going on.
-#[derive(Debug, Default)]
-pub struct State {
-    pub(crate) now: Instant,
-    queue: BTreeMap<(Instant, u64), Event>,
+#[derive(Debug)]
+pub(crate) struct State {
+    now: Instant,
+    choices: Choices,
+    options: Options,
+    faults: Faults,
+    queue: BTreeMap<(Instant, u64), Item>,
     last: u64,
-    script: Script,
-    pub(crate) children: BTreeMap<Ticket, Child>,
-    pub(crate) on_the_wire: BTreeMap<Ticket, String>,
-    entries: BTreeMap<String, (Registration, Instant)>,
-    pub(crate) trace: Vec<String>,
+    /// What the driver is told next, before anything else.
+    next: Option<Event>,
+    children: BTreeMap<Ticket, Child>,
+    shelves: Shelves,
+    /// What the configuration says now.
+    file: Plan,
+    memory: Memory,
+    broken: Option<Broken>,
+    trace: Option<Vec<Entry>>,
+    hash: DefaultHasher,
+    entries: u64,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Child {
-    pub label: String,
-    behaviour: Behaviour,
-    dying: bool,
+/// What remains of a life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// The law that was broken, if one was.
+    pub broken: Option<Broken>,
+    /// The choices that the life was made of.
+    pub choices: Vec<u32>,
+    /// Everything that happened, if it was to be kept.
+    pub trace: Vec<Entry>,
+    /// A sum of everything that happened.
+    pub hash: u64,
+    /// How many things happened.
+    pub entries: u64,
+    /// How long the life was.
+    pub length: Duration,
 }
 
 /// One world; its clones are the same one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct World(Rc<RefCell<State>>);
 
 impl World {
-    /// A world in which this will happen.
-    pub fn new(script: Script) -> Self {
-        let world = Self::default();
-        for (after, signal) in &script.signals {
-            world.schedule(Instant::START + *after, Event::Signal(*signal));
-        }
-        world.0.borrow_mut().script = script;
-        world
-    }
-
-    /// Lives one life to its end: the exit code, and everything that happened, a line each.
-    ///
-    /// # Errors
-    /// The sentence of the first law that was broken, or that nothing would ever happen again.
-    pub fn live(&self, plan: Plan) -> Result<(u8, Vec<String>), String> {
-        let mut inbox = self.clone();
-        let (mut processes, mut discovery) = (self.clone(), self.clone());
-        let (mut settings, mut console, mut telemetry) = (self.clone(), self.clone(), self.clone());
-        let mut world = driver::World {
-            clock: self,
-            inbox: &mut inbox,
-            processes: &mut processes,
-            discovery: &mut discovery,
-            settings: &mut settings,
-            console: &mut console,
-            telemetry: &mut telemetry,
+    /// A world in which a shim will follow `plan`. A trace is kept only if somebody wants to read it.
+    pub fn new(choices: Choices, options: Options, plan: &Plan, keep: bool) -> Self {
+        let memory = Memory::new(plan, options.faults.starting_takes_time);
+        let mut state = State {
+            now: Instant::START,
+            choices,
+            faults: options.faults,
+            options,
+            queue: BTreeMap::new(),
+            last: 0,
+            next: None,
+            children: BTreeMap::new(),
+            shelves: Shelves::default(),
+            file: plan.clone(),
+            memory,
+            broken: None,
+            trace: keep.then(Vec::new),
+            hash: DefaultHasher::new(),
+            entries: 0,
         };
-        let life = pin!(driver::run(Shim::new(plan, 1), &mut world));
-        let code = match life.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(code) => code,
-            Poll::Pending => return Err("nothing will ever happen again".into()),
-        };
-        self.note(format!("exit {code}"));
-        let state = self.0.borrow();
-        laws::check(&state.trace, &state)?;
-        Ok((code, state.trace.clone()))
+        state.prepare();
+        state.record(What::Happens(Event::Begin));
+        Self(Rc::new(RefCell::new(state)))
     }
 
-    /// The IDs that the catalogue holds as passing.
-    pub fn passing(&self) -> Vec<String> {
-        let state = self.0.borrow();
-        let live = state
-            .entries
-            .iter()
-            .filter(|(_, (_, expiry))| *expiry > state.now);
-        live.map(|(id, _)| id.clone()).collect()
+    /// The driver returned with this exit code.
+    pub fn exited(&self, code: u8) {
+        self.0.borrow_mut().record(What::Does(Effect::Exit(code)));
     }
 
-    fn schedule(&self, at: Instant, event: Event) {
+    /// What remains once nothing more will happen.
+    pub fn remains(self) -> Remains {
         let mut state = self.0.borrow_mut();
-        state.last += 1;
-        let number = state.last;
-        state.queue.insert((at, number), event);
-    }
-
-    fn note(&self, what: String) {
-        let mut state = self.0.borrow_mut();
-        let now = state.now.since_start();
-        state.trace.push(format!("{now:?} {what}"));
-    }
-
-    fn ends(&self, ticket: Ticket, after: Duration, status: ExitStatus) {
-        let at = self.now() + after;
-        self.schedule(at, Event::Exited(ticket, status));
-    }
-
-    fn answer(&self, request: Request) -> Answer {
-        let mut state = self.0.borrow_mut();
-        let now = state.now;
-        state.entries.retain(|_, (_, expiry)| *expiry > now);
-        match request {
-            Request::Register(registration) => {
-                let expiry = now + registration.ttl;
-                state
-                    .entries
-                    .insert(registration.id.clone(), (registration, expiry));
-                Answer::Done
-            }
-            Request::Renew(registration) => match state.entries.get_mut(&registration.id) {
-                Some((_, expiry)) => {
-                    *expiry = now + registration.ttl;
-                    Answer::Done
-                }
-                None => Answer::Unknown("unknown check".into()),
-            },
-            Request::Withdraw(registration) => {
-                state.entries.remove(&registration.id);
-                Answer::Done
-            }
-            Request::Instances(query) => Answer::Instances(list(&state.entries, &query)),
+        Remains {
+            broken: state.broken.take(),
+            choices: state.choices.taken().to_vec(),
+            trace: state.trace.take().unwrap_or_default(),
+            hash: state.hash.finish(),
+            entries: state.entries,
+            length: state.now.since_start(),
         }
     }
 }
 
-fn list(entries: &BTreeMap<String, (Registration, Instant)>, query: &Query) -> Listing {
-    let wanted = |registration: &&Registration| {
-        let tagged = query
-            .tag
-            .as_ref()
-            .is_none_or(|tag| registration.tags.contains(tag));
-        registration.name == query.service && tagged
-    };
-    let instance = |registration: &Registration| Instance {
-        id: registration.id.clone(),
-        address: registration.address.to_string(),
-        port: registration.port,
-    };
-    let instances = entries
-        .values()
-        .map(|(registration, _)| registration)
-        .filter(wanted)
-        .map(instance)
-        .collect();
-    Listing {
-        instances,
-        cursor: Some(Cursor(1)),
+impl State {
+    /// Writes down what happened, and asks the laws. After a law was broken nothing counts any more.
+    fn record(&mut self, what: What) {
+        if self.broken.is_some() {
+            return;
+        }
+        let entry = Entry { at: self.now, what };
+        entry.hash(&mut self.hash);
+        self.entries += 1;
+        self.broken = self.memory.see(&entry).err();
+        if let Some(trace) = &mut self.trace {
+            trace.push(entry);
+        }
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        self.record(What::World(fact));
+    }
+
+    fn schedule(&mut self, after: Duration, item: Item) {
+        self.last += 1;
+        self.queue.insert((self.now + after, self.last), item);
+    }
+
+    /// Lets things happen until the driver is to be told of one; none if nothing ever happens again.
+    fn next_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
+        self.record(What::Rests(deadline));
+        let event = loop {
+            if self.broken.is_some() {
+                return None;
+            }
+            if let Some(event) = self.next.take() {
+                break event;
+            }
+            let first = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let happens = match (first, deadline) {
+                (None, None) => return None,
+                (None, Some(_)) => false,
+                (Some(_), None) => true,
+                (Some(first), Some(deadline)) if first == deadline => self.choices.below(2) == 0,
+                (Some(first), Some(deadline)) => first < deadline,
+            };
+            if !happens {
+                self.now = self.now.max(deadline.unwrap_or_default());
+                break Event::Woken;
+            }
+            let ((at, _), item) = self.queue.pop_first()?;
+            self.now = self.now.max(at);
+            if let Some(event) = self.happens(item) {
+                break event;
+            }
+        };
+        self.record(What::Happens(event.clone()));
+        Some(event)
+    }
+
+    /// What the driver is told of it, if it is told of it at all.
+    fn happens(&mut self, item: Item) -> Option<Event> {
+        match item {
+            Item::Tells(event) => return Some(event),
+            Item::Dies(ticket, status) => return self.dies(ticket, status),
+            Item::Lands(ticket) => self.lands(ticket),
+            Item::WaitOver(ticket) => self.answer_waiting(ticket),
+            Item::Answers(ticket, answer) => return self.answered(ticket, answer),
+            Item::GivesUp(ticket) => {
+                return self.answered(ticket, Answer::Failed("no answer in time".into()));
+            }
+            Item::LandsLate(path, request) => self.lands_late(&path, request),
+            Item::Expires(path, id) => self.expires(&path, &id),
+            Item::Weather => self.weather(),
+            Item::OutageOver => self.outage_over(),
+            Item::Operator => return self.operator(),
+            Item::Neighbours => self.neighbours_change(),
+            Item::Heal => self.heal(),
+            Item::Settle => self.settle(),
+            Item::Stop => return Some(Event::Signal(domain::event::Signal::Terminate)),
+            Item::Overdue => self.fact(Fact::Overdue),
+        }
+        None
     }
 }
 
@@ -211,127 +232,96 @@ impl Clock for World {
 #[async_trait(?Send)]
 impl Inbox for World {
     async fn next(&mut self, deadline: Option<Instant>) -> Event {
-        let first = self.0.borrow().queue.first_key_value().map(|((at, _), _)| *at);
-        let happens = match (first, deadline) {
-            (None, None) => return std::future::pending().await,
-            (Some(first), Some(deadline)) if deadline < first => None,
-            (None, Some(_)) => None,
-            (Some(first), _) => Some(first),
-        };
-        let mut state = self.0.borrow_mut();
-        let Some(at) = happens else {
-            state.now = deadline.unwrap_or(state.now);
-            return Event::Woken;
-        };
-        state.now = state.now.max(at);
-        let event = state
-            .queue
-            .pop_first()
-            .map(|(_, event)| event)
-            .unwrap_or(Event::Woken);
-        match &event {
-            Event::Exited(ticket, _) => drop(state.children.remove(ticket)),
-            Event::Answered(ticket, _) => drop(state.on_the_wire.remove(ticket)),
-            _ => {}
+        let event = self.0.borrow_mut().next_event(deadline);
+        match event {
+            Some(event) => event,
+            None => std::future::pending().await,
         }
-        drop(state);
-        if let Event::Signal(signal) = &event {
-            self.note(format!("operator sends {signal}"));
-        }
-        event
     }
 }
 
 impl Processes for World {
     fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
-        let label = job.role.to_string();
-        let script = self.0.borrow().script.jobs.get(&label).copied();
-        let behaviour = script.unwrap_or(Behaviour::PASSES);
-        self.note(format!("start {label}"));
-        let child = Child {
-            label,
-            behaviour,
-            dying: false,
-        };
-        self.0.borrow_mut().children.insert(ticket, child);
-        if let Some(lives) = behaviour.lives {
-            self.ends(ticket, lives, behaviour.ends);
-        }
-        Ok(Pid(i32::try_from(ticket.0).unwrap_or(i32::MAX)))
+        self.0.borrow_mut().start(ticket, job)
     }
 
-    fn send(&mut self, ticket: Ticket, signal: i32, _: Reach) {
-        let Some(mut child) = self.0.borrow().children.get(&ticket).cloned() else {
-            return;
-        };
-        self.note(format!("send {signal} to {}", child.label));
-        if child.dying || (child.behaviour.stubborn && signal != SIGKILL) {
-            return;
-        }
-        child.dying = true;
-        let mut state = self.0.borrow_mut();
-        state
-            .queue
-            .retain(|_, event| !matches!(event, Event::Exited(exited, _) if *exited == ticket));
-        state.children.insert(ticket, child);
-        drop(state);
-        self.ends(ticket, Duration::from_millis(1), ExitStatus::Signal(signal));
+    fn send(&mut self, ticket: Ticket, signal: i32, reach: Reach) {
+        self.0.borrow_mut().send(ticket, signal, reach);
     }
 
-    fn export(&mut self, _: &str, _: &str) {}
+    fn export(&mut self, name: &str, value: &str) {
+        let (name, value) = (name.into(), value.into());
+        self.did(Effect::Export { name, value });
+    }
+}
+
+impl World {
+    fn did(&self, effect: Effect) {
+        self.0.borrow_mut().record(What::Does(effect));
+    }
 }
 
 impl Discovery for World {
-    fn connect(&mut self, _: &Catalogue) {}
+    fn connect(&mut self, catalogue: &Catalogue) {
+        self.0.borrow_mut().connect(catalogue);
+    }
 
     fn ask(&mut self, ticket: Ticket, request: Request, limit: Duration) {
-        let (what, whose, wait) = match &request {
-            Request::Register(registration) => ("register", registration.name.clone(), None),
-            Request::Renew(registration) => ("renew", registration.name.clone(), None),
-            Request::Withdraw(registration) => ("withdraw", registration.name.clone(), None),
-            Request::Instances(query) => ("list", format!("{}?", query.service), Some(query.wait)),
-        };
-        self.note(format!("{what} {whose}"));
-        let latency = self
-            .0
-            .borrow()
-            .script
-            .latency
-            .map(|latency| latency + wait.unwrap_or_default());
-        let (after, answer) = match latency {
-            Some(latency) if latency < limit => (latency, self.answer(request)),
-            _ => (limit, Answer::Failed("no answer".into())),
-        };
-        self.0.borrow_mut().on_the_wire.insert(ticket, whose);
-        let at = self.now() + after;
-        self.schedule(at, Event::Answered(ticket, answer));
+        self.0.borrow_mut().ask(ticket, request, limit);
     }
 
     fn forget(&mut self, ticket: Ticket) {
-        let mut state = self.0.borrow_mut();
-        state.on_the_wire.remove(&ticket);
-        state
-            .queue
-            .retain(|_, event| !matches!(event, Event::Answered(answered, _) if *answered == ticket));
+        self.0.borrow_mut().forget(ticket);
     }
 }
 
 impl Settings for World {
+    /// The driver says no ticket: the newest is the one.
     fn load(&mut self) -> Loaded {
-        Loaded::Refused("this world has one configuration".into())
+        let mut state = self.0.borrow_mut();
+        let ticket = state.memory.next_load();
+        state.record(What::Does(Effect::Load(ticket)));
+        let loaded = state.load();
+        state.record(What::Happens(Event::Loaded(ticket, loaded.clone())));
+        loaded
+    }
+}
+
+impl State {
+    fn load(&mut self) -> Loaded {
+        if self.faults.configurations_break && self.choices.odds(30) {
+            return Loaded::Refused("it says nonsense".into());
+        }
+        if self.faults.configurations_change {
+            self.file = plans::edit(&mut self.choices, &self.options, &self.file);
+        }
+        Loaded::Plan {
+            plan: self.file.clone().into(),
+            remarks: vec![],
+        }
     }
 }
 
 impl Console for World {
-    fn tell(&mut self, _: &Notice) {}
+    fn tell(&mut self, notice: &Notice) {
+        self.did(Effect::Tell(notice.clone()));
+    }
 
-    fn configure(&mut self, _: Logging) {}
+    fn configure(&mut self, logging: Logging) {
+        self.did(Effect::Configure(logging));
+    }
 }
 
 impl Telemetry for World {
-    fn expose(&mut self, _: &Plan) {}
+    fn expose(&mut self, plan: &Plan) {
+        self.did(Effect::Expose(plan.clone().into()));
+    }
 
-    fn record(&mut self, _: &Measurement) {}
+    fn record(&mut self, measurement: &Measurement) {
+        self.did(Effect::Measure(measurement.clone()));
+    }
 
-    fn report(&mut self, _: Inquiry, _: &Status) {}
+    fn report(&mut self, inquiry: Inquiry, status: &Status) {
+        self.did(Effect::Report(inquiry, status.clone().into()));
+    }
 }

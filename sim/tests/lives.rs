@@ -1,137 +1,49 @@
-//! A few lives, lived whole in virtual time.
+//! Lives that are lived in every run of the tests: by seed, and by choices that once showed a fault.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use domain::event::{ExitStatus, Signal};
-use domain::plan::*;
+use domain::event::Signal;
 use domain::time::Duration;
-use sim::{Behaviour, Script, World};
-use std::collections::BTreeMap;
+use domain::{Effect, Event};
+use sim::trace::{Fact, What};
+use sim::{Choices, live, live_twice, regressions};
 
-const HOUR: Duration = Duration::from_secs(3600);
+/// How many seeds are lived. More of them is `cargo sim`.
+const SEEDS: u64 = 1_500;
 
-fn job(role: Role, trigger: Trigger) -> Job {
-    let stop = Stop {
-        reach: Reach::Group,
-        grace: Duration::from_secs(3),
-    };
-    Job {
-        stop,
-        ..Job::new(role, Command::new("true", []), trigger, Output::Log)
+#[test]
+fn no_law_is_broken_in_many_lives_and_each_is_lived_twice_the_same() {
+    for seed in 0..SEEDS {
+        let life = live_twice(&Choices::seeded(seed));
+        assert_eq!(life.remains.broken, None, "`cargo sim {seed}` shows it");
     }
 }
 
-fn plan() -> Plan {
-    let registration = Registration {
-        id: "app-host".into(),
-        name: "app".into(),
-        address: [192, 0, 2, 1].into(),
-        port: 80,
-        tags: vec![],
-        ttl: Duration::from_secs(30),
-        enable_tag_override: false,
-        deregister_critical_after: None,
-    };
-    let health = Role::Health {
-        service: "app".into(),
-        id: "app-host".into(),
-    };
-    let handler = Role::OnChange {
-        backend: "app".into(),
-    };
-    Plan {
-        application: Some(job(Role::Application, Trigger::Moment)),
-        pre_start: Some(job(Role::PreStart, Trigger::Moment)),
-        pre_stop: Some(job(Role::PreStop, Trigger::Moment)),
-        post_stop: Some(job(Role::PostStop, Trigger::Moment)),
-        services: vec![Service {
-            registration,
-            poll: Duration::from_secs(10),
-            check: Some(job(health, Trigger::Asked)),
-        }],
-        backends: vec![Backend {
-            name: "app".into(),
-            tag: None,
-            poll: Duration::from_secs(10),
-            on_change: job(handler, Trigger::Asked),
-        }],
-        jobs: vec![job(Role::Coprocess { name: "side".into() }, Trigger::Moment)],
-        ..Plan::new(Catalogue::Directory {
-            path: "/run/containerpilot".into(),
-        })
+#[test]
+fn what_once_broke_a_law_breaks_none_any_more() {
+    let saved = regressions::all().unwrap();
+    assert!(!saved.is_empty());
+    for (name, list) in saved {
+        let life = live_twice(&Choices::recorded(list));
+        assert_eq!(life.remains.broken, None, "`cargo sim replay {name}` shows it");
     }
 }
 
-fn script(application: Behaviour, latency: Option<Duration>, signals: &[(Duration, Signal)]) -> Script {
-    let jobs = [
-        ("APP".to_owned(), application),
-        ("coprocess[side]".to_owned(), Behaviour::STAYS),
-    ];
-    Script {
-        jobs: BTreeMap::from(jobs),
-        signals: signals.to_vec(),
-        latency,
-    }
-}
-
-const PROMPT: Option<Duration> = Some(Duration::from_millis(2));
-
 #[test]
-fn a_day_is_lived_in_order_and_twice_the_same() {
-    let script = script(Behaviour::STAYS, PROMPT, &[(24 * HOUR, Signal::Terminate)]);
-    let world = World::new(script.clone());
-    let (code, trace) = world.live(plan()).unwrap();
-    assert_eq!(code, 143);
-    assert!(world.passing().is_empty());
-    let renewals = trace.iter().filter(|line| line.contains("renew app")).count();
-    assert_eq!(
-        renewals,
-        24 * 360 - 2,
-        "one heartbeat every ten seconds but the registration and the last tick"
-    );
-    let end: Vec<&str> = trace[trace.len() - 7..]
-        .iter()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(_, what)| what)
-        .collect();
-    let expected = [
-        "withdraw app",
-        "start preStop",
-        "send 15 to APP",
-        "start postStop",
-        "send 15 to coprocess[side]",
-        "exit 143",
-    ];
-    assert_eq!(end[1..], expected);
-    assert_eq!(World::new(script).live(plan()).unwrap().1, trace);
+fn without_any_trouble_an_application_lives_until_it_is_told_to_stop() {
+    let life = live(Choices::recorded(vec![]), true);
+    assert_eq!(life.remains.broken, None);
+    let trace: Vec<What> = life.remains.trace.into_iter().map(|entry| entry.what).collect();
+    let place = |wanted: What| trace.iter().position(|what| *what == wanted);
+    let told = place(What::Happens(Event::Signal(Signal::Terminate))).unwrap();
+    let healed = place(What::World(Fact::Healed)).unwrap();
+    assert!(healed < told);
+    assert_eq!(trace.last(), Some(&What::Does(Effect::Exit(143))));
+    assert!(life.remains.length > Duration::from_secs(60));
 }
 
 #[test]
-fn a_catalogue_that_never_answers_delays_the_end_by_its_bound_only() {
-    let world = World::new(script(Behaviour::STAYS, None, &[(HOUR, Signal::Terminate)]));
-    let error = world.live(plan()).map(|(code, _)| code);
-    assert_eq!(error, Ok(143));
-}
-
-#[test]
-fn a_stubborn_application_is_killed() {
-    let stubborn = Behaviour {
-        stubborn: true,
-        ..Behaviour::STAYS
-    };
-    let world = World::new(script(stubborn, PROMPT, &[(HOUR, Signal::Terminate)]));
-    let (code, trace) = world.live(plan()).unwrap();
-    assert_eq!(code, 137);
-    assert!(trace.iter().any(|line| line.ends_with("send 9 to APP")));
-}
-
-#[test]
-fn an_application_that_ends_by_itself_takes_everything_with_it() {
-    let ends = Behaviour {
-        lives: Some(HOUR),
-        ends: ExitStatus::Code(7),
-        stubborn: false,
-    };
-    let world = World::new(script(ends, PROMPT, &[]));
-    assert_eq!(world.live(plan()).unwrap().0, 7);
-    assert!(world.passing().is_empty());
+fn a_seed_is_told_by_its_options_and_its_plan_before_anything_happens() {
+    let life = live(Choices::seeded(7), true);
+    assert!(life.drawn.contains("faults for ") && life.drawn.contains("plan: "));
+    assert!(life.remains.trace[0].to_string().ends_with("-> begin"));
 }

@@ -1,0 +1,146 @@
+//! `cargo sim`: lives lives by their seeds, and shows the first that breaks a law.
+//!
+//! ```text
+//! cargo sim                 lives seed after seed until a law is broken
+//! cargo sim 7               lives seed 7 and shows its timeline
+//! cargo sim 1..1000         lives these seeds
+//! cargo sim survey 1..1000  says of all laws that these seeds break by which seed first, and how often
+//! cargo sim shrink 7        makes seed 7 short and saves it in sim/regressions
+//! cargo sim replay NAME     shows the life of a saved list
+//! ```
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a tool for a terminal, and no part of the shim"
+)]
+
+use sim::{Choices, Life, live, live_twice, regressions, shrink};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let argument = std::env::args().nth(1).unwrap_or_default();
+    let object = std::env::args().nth(2).unwrap_or_default();
+    match argument.as_str() {
+        "shrink" => return save(&object),
+        "replay" => return replay(&object),
+        _ => {}
+    }
+    if argument == "survey" {
+        let (first, last) = range(&object);
+        return survey(first, last);
+    }
+    if let Ok(seed) = argument.parse() {
+        return show(seed);
+    }
+    let (first, last) = range(&argument);
+    search(first, last)
+}
+
+fn range(argument: &str) -> (u64, u64) {
+    match argument.split_once("..") {
+        Some((first, last)) => (first.parse().unwrap_or(0), last.parse().unwrap_or(u64::MAX)),
+        None => (0, u64::MAX),
+    }
+}
+
+fn survey(first: u64, last: u64) -> ExitCode {
+    let mut broken = BTreeMap::new();
+    for seed in first..last {
+        if let Some(found) = live(Choices::seeded(seed), false).remains.broken {
+            broken.entry(found.law).or_insert((seed, 0)).1 += 1;
+        }
+    }
+    for (law, (seed, times)) in &broken {
+        println!("{times:>6} times, first by seed {seed}: {law}");
+    }
+    if broken.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn show(seed: u64) -> ExitCode {
+    println!("seed {seed}");
+    let life = live(Choices::seeded(seed), true);
+    print(&life)
+}
+
+fn replay(name: &str) -> ExitCode {
+    let saved = regressions::all().unwrap_or_default();
+    match saved.into_iter().find(|(known, _)| known == name) {
+        Some((_, list)) => print(&live(Choices::recorded(list), true)),
+        None => {
+            println!("there is no sim/regressions/{name}.txt");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn save(seed: &str) -> ExitCode {
+    let life = live(Choices::seeded(seed.parse().unwrap_or(0)), false);
+    let Some(broken) = life.remains.broken else {
+        println!("seed {seed} breaks no law");
+        return ExitCode::FAILURE;
+    };
+    let list = shrink::shrink(&life.remains.choices);
+    let shown = live(Choices::recorded(list.clone()), true);
+    let text = regressions::write(
+        &list,
+        &format!("found by seed {seed}, which broke this law:\n{}", broken.law),
+    );
+    let path = regressions::folder().join(format!("{}-{seed}.txt", broken.law));
+    if let Err(error) = std::fs::write(&path, text) {
+        println!("{}: {error}", path.display());
+    }
+    println!(
+        "{} choices instead of {}: {}",
+        list.len(),
+        life.remains.choices.len(),
+        path.display()
+    );
+    print(&shown)
+}
+
+fn print(life: &Life) -> ExitCode {
+    println!("{}", life.drawn);
+    for entry in life.remains.trace.iter().filter(|entry| entry.is_telling()) {
+        println!("{entry}");
+    }
+    match &life.remains.broken {
+        Some(broken) => {
+            println!("\nbroken: {broken}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn search(first: u64, last: u64) -> ExitCode {
+    let began = Instant::now();
+    let (mut hours, mut entries) = (0.0, 0);
+    for seed in first..last {
+        let life = live_twice(&Choices::seeded(seed));
+        hours += life.remains.length.as_secs_f64() / 3600.0;
+        entries += life.remains.entries;
+        if let Some(broken) = &life.remains.broken {
+            println!("seed {seed}: {broken}\n(cargo sim {seed} shows it)");
+            return ExitCode::FAILURE;
+        }
+        if (seed + 1) % 1000 == 0 {
+            let seconds = began.elapsed().as_secs_f64();
+            println!(
+                "{} lives, {hours:.0} hours lived twice, {entries} entries, in {seconds:.1} s",
+                seed + 1 - first
+            );
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{} lives, {hours:.0} hours lived twice, {entries} entries, in {seconds:.1} s",
+        last - first
+    );
+    ExitCode::SUCCESS
+}

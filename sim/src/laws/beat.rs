@@ -1,0 +1,103 @@
+//! The beat of a periodic thing, as an observer knows it: when it may begin, and when it should have.
+//!
+//! Where starting a process takes time, the observer knows the instant of a step only within its turn; so
+//! what may be is judged from one end of the turn and what must be from the other.
+
+use super::memory::Turn;
+use domain::Instant;
+use domain::time::Duration;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Beat {
+    /// The earliest and the latest instant from which it may count.
+    opened: (Instant, Instant),
+    period: Duration,
+    /// Up to where its ticks are used up, at least and at most.
+    used: (Instant, Instant),
+    /// The turn in which it was last free again.
+    freed: Option<Instant>,
+}
+
+impl Beat {
+    pub fn new(turn: Instant, now: Instant, period: Duration) -> Self {
+        Self {
+            opened: (turn, now),
+            period,
+            used: (turn, now),
+            freed: None,
+        }
+    }
+
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// It began.
+    pub fn begin(&mut self, turn: Instant, now: Instant) {
+        self.used = (turn, now);
+    }
+
+    /// The ticks up to now count for nothing.
+    pub fn resume(&mut self, turn: Instant, now: Instant) {
+        self.used = (turn, now);
+    }
+
+    /// It is free to begin again, in this turn.
+    pub fn end(&mut self, turn: Instant) {
+        self.freed = Some(turn);
+    }
+
+    /// Whether it may begin now: a tick comes in this turn, or waited for the end of the last run (LC-15, LC-16).
+    pub fn may_begin(&self, turn: &Turn, now: Instant) -> bool {
+        if self.opened.0 != self.opened.1 {
+            return now >= self.opened.0 + self.period;
+        }
+        match self.last_tick(self.opened.0, now) {
+            Some(tick) => tick > self.used.0 && (tick >= turn.looked || self.freed == Some(turn.began)),
+            None => false,
+        }
+    }
+
+    /// Whether it should have begun before now, if nothing kept it.
+    pub fn is_overdue(&self, turn: Instant) -> bool {
+        let exact = self.opened.0 == self.opened.1;
+        exact
+            && self
+                .last_tick(self.opened.1, turn)
+                .is_some_and(|tick| tick > self.used.1)
+    }
+
+    fn last_tick(&self, opened: Instant, now: Instant) -> Option<Instant> {
+        let ticks = (now - opened).as_nanos() / self.period.as_nanos();
+        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+        (ticks > 0).then(|| opened + self.period * ticks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(milliseconds: u64) -> Instant {
+        Instant::after_start(Duration::from_millis(milliseconds))
+    }
+
+    #[test]
+    fn a_beat_allows_its_ticks_and_one_that_waited() {
+        let mut beat = Beat::new(at(0), at(0), Duration::from_millis(100));
+        let may_begin = |beat: &Beat, now| beat.may_begin(&Turn::at(now), now);
+        assert!(!may_begin(&beat, at(99)));
+        assert!(may_begin(&beat, at(100)));
+        assert!(!beat.is_overdue(at(99)));
+        beat.begin(at(100), at(100));
+        assert!(!may_begin(&beat, at(150)));
+        beat.end(at(230));
+        assert!(may_begin(&beat, at(230)), "a tick waited");
+        assert!(!may_begin(&beat, at(231)), "but not for ever");
+        assert!(beat.is_overdue(at(231)));
+        beat.resume(at(240), at(240));
+        assert!(!may_begin(&beat, at(240)));
+        assert!(!beat.is_overdue(at(299)));
+    }
+}

@@ -1,0 +1,216 @@
+//! Laws of what the catalogue is told, and what is made of its answers.
+
+use super::memory::{Kind, Memory, Presence, backend_key};
+use super::{Verdict, hold};
+use crate::trace::{Entry, Fact, What};
+use domain::Effect;
+use domain::event::Request;
+use domain::plan::{REQUEST_LIMIT, Role};
+
+/// What is asked of the catalogue, if something is.
+fn asking(entry: &Entry) -> Option<&Request> {
+    match &entry.what {
+        What::Does(Effect::Ask { request, .. }) => Some(request),
+        _ => None,
+    }
+}
+
+/// Each service, and each backend, has at most one question on the wire; of backends that are alike, one each.
+pub(super) fn one_question_of_each_asker(memory: &Memory, entry: &Entry) -> Verdict {
+    let (owner, alike) = match asking(entry) {
+        None => return Ok(()),
+        Some(Request::Instances(query)) => {
+            let key = backend_key(&query.service, query.tag.as_deref());
+            let alike = memory.backends.get(&key).map_or(1, |facts| facts.alike);
+            (key, alike)
+        }
+        Some(Request::Register(r) | Request::Renew(r) | Request::Withdraw(r)) => (r.id.clone(), 1),
+    };
+    hold(memory.asks(&owner) < alike, || {
+        format!("{entry} while one is on its way")
+    })
+}
+
+/// A question about a service is given up after two seconds, or one poll if that is shorter; one about a backend
+/// waits for one poll at most, and is given up soon after (SD-10, SD-20).
+pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Ask { request, limit, .. }) = &entry.what else {
+        return Ok(());
+    };
+    let bounded = match request {
+        Request::Instances(query) => {
+            let key = backend_key(&query.service, query.tag.as_deref());
+            let bound = query.wait + query.wait / 16 + REQUEST_LIMIT;
+            let poll = memory.backends.get(&key).map(|facts| facts.poll);
+            *limit <= bound && *limit > query.wait && poll.is_none_or(|poll| query.wait <= poll)
+        }
+        Request::Register(r) | Request::Renew(r) | Request::Withdraw(r) => {
+            let poll = memory.services.get(&r.id).map(|facts| facts.beat.period());
+            *limit <= REQUEST_LIMIT && poll.is_none_or(|poll| *limit <= poll)
+        }
+    };
+    hold(bounded, || format!("{entry} with the limit {limit:?}"))
+}
+
+/// Forgotten is only what was asked and not answered.
+pub(super) fn forgotten_is_only_what_was_asked(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Forget(ticket)) = &entry.what else {
+        return Ok(());
+    };
+    hold(memory.questions.contains_key(ticket), || format!("{entry}"))
+}
+
+/// No heartbeat without a check that passed in this very turn, or a tick of a service that needs none; only a
+/// registration may follow a heartbeat that the catalogue did not know (EX-18).
+pub(super) fn no_heartbeat_without_a_passing_check(memory: &Memory, entry: &Entry) -> Verdict {
+    let (id, registers) = match asking(entry) {
+        Some(Request::Register(r)) => (&r.id, true),
+        Some(Request::Renew(r)) => (&r.id, false),
+        _ => return Ok(()),
+    };
+    let Some(facts) = memory.services.get(id) else {
+        return Err(format!("{entry}: there is no such service"));
+    };
+    let beats = !facts.checked && facts.beat.may_begin(&memory.turn, memory.now);
+    let reason = facts.passed || (registers && facts.unknown) || beats;
+    hold(reason && !facts.closing, || format!("{entry}"))
+}
+
+/// A check that passed is a heartbeat at once, unless the service is to stay away.
+pub(super) fn a_passing_check_is_a_heartbeat(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Rests(_) = &entry.what else {
+        return Ok(());
+    };
+    if memory.maintenance || memory.is_stopping() {
+        return Ok(());
+    }
+    let silent = memory.services.iter().find(|(id, facts)| {
+        let due = facts.passed || facts.unknown;
+        due && !facts.closing && memory.question_of(id, facts).is_none()
+    });
+    hold(silent.is_none(), || {
+        format!("{} says nothing", silent.map_or("", |(id, _)| id))
+    })
+}
+
+/// A service is registered only if the catalogue is not known to have it, and renewed only if it is (SD-4).
+pub(super) fn only_what_is_not_known_is_registered(memory: &Memory, entry: &Entry) -> Verdict {
+    let (id, registers) = match asking(entry) {
+        Some(Request::Register(r)) => (&r.id, true),
+        Some(Request::Renew(r)) => (&r.id, false),
+        _ => return Ok(()),
+    };
+    let known = memory
+        .services
+        .get(id)
+        .map(|facts| facts.presence == Presence::Ours);
+    hold(known != Some(registers), || format!("{entry}"))
+}
+
+/// Withdrawn is only what is to stay away: at the stop, in maintenance, or because of a reload; what a reload
+/// does not change stays without a gap (LC-17).
+pub(super) fn only_what_has_to_leave_is_withdrawn(memory: &Memory, entry: &Entry) -> Verdict {
+    let Some(Request::Withdraw(registration)) = asking(entry) else {
+        return Ok(());
+    };
+    let facts = memory.services.get(&registration.id);
+    hold(facts.is_some_and(|facts| facts.has_to_leave), || {
+        format!("{entry}")
+    })
+}
+
+/// What has to leave asks for its withdrawal at once, or right after the answer on its way.
+pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Rests(_) = &entry.what else {
+        return Ok(());
+    };
+    let staying = memory
+        .services
+        .iter()
+        .find(|(id, facts)| facts.has_to_leave && memory.question_of(id, facts).is_none());
+    let late = staying.filter(|_| !memory.exited);
+    hold(late.is_none(), || {
+        format!("{} stays", late.map_or("", |(id, _)| id))
+    })
+}
+
+/// In maintenance no check, handler, task or sensor begins, and nothing is asked of the catalogue but to remove
+/// entries (LC-10, LC-11, LC-13, SD-9).
+pub(super) fn maintenance_is_quiet(memory: &Memory, entry: &Entry) -> Verdict {
+    let begins = match &entry.what {
+        What::Does(Effect::Start(_, job)) => super::memory::is_periodic(&job.role),
+        What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Withdraw(_)),
+        _ => false,
+    };
+    hold(!(memory.maintenance && begins), || format!("{entry}"))
+}
+
+/// A handler starts only because the instances differ from those seen before, or because a reload took a run from
+/// it: a failed or reordered answer is no change (SD-6, SD-7, SD-8, SD-17, SD-19).
+pub(super) fn a_failed_answer_is_no_change(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Start(_, job)) = &entry.what else {
+        return Ok(());
+    };
+    let Role::OnChange { .. } = job.role else {
+        return Ok(());
+    };
+    let facts = memory.backends.get(&super::memory::whose(job));
+    hold(facts.is_some_and(|facts| facts.owed || facts.alike > 1), || {
+        format!("{entry}")
+    })
+}
+
+/// A change is reacted to: at once, or when the handler that runs ends, or when maintenance or a reload does (SD-5).
+pub(super) fn a_change_is_reacted_to(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Rests(_) = &entry.what else {
+        return Ok(());
+    };
+    if memory.maintenance || memory.is_stopping() || memory.incoming.is_some() {
+        return Ok(());
+    }
+    let idle = memory
+        .backends
+        .iter()
+        .find(|(owner, facts)| facts.owed && facts.alike == 1 && memory.runs_of(owner).next().is_none());
+    hold(idle.is_none(), || {
+        format!("{} has changed", idle.map_or("", |(owner, _)| owner))
+    })
+}
+
+/// While its checks pass in time and the catalogue answers in time, an entry never expires.
+pub(super) fn a_healthy_entry_never_expires(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::World(Fact::Expired(id)) = &entry.what else {
+        return Ok(());
+    };
+    if memory.lenient || memory.maintenance || memory.is_stopping() {
+        return Ok(());
+    }
+    let Some(facts) = memory.services.get(id).filter(|facts| !facts.closing) else {
+        return Ok(());
+    };
+    let half = facts.beat.period() / 2;
+    let slow = |since| memory.now - since >= half;
+    let health = format!("{}.health", id.trim_end_matches("-host"));
+    let slow_check = memory.runs_of(&health).any(|run| slow(run.since));
+    let slow_answer = memory.question_of(id, facts).is_some_and(|asked| slow(asked.at));
+    let calm = memory.now - facts.disturbed > facts.ttl && !slow_check && !slow_answer;
+    hold(!calm, || format!("{id} expired"))
+}
+
+/// A service that was withdrawn stays away: at the exit nothing stands of one whose withdrawal was answered.
+pub(super) fn a_service_that_left_stays_away(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Exit(_)) = &entry.what else {
+        return Ok(());
+    };
+    if memory.landed_late || memory.questions.values().any(|asked| asked.kind != Kind::List) {
+        return Ok(());
+    }
+    let left = memory
+        .services
+        .iter()
+        .filter(|(_, facts)| facts.presence == Presence::Nothing);
+    let standing = left.into_iter().find(|(id, _)| memory.standing.contains(*id));
+    hold(standing.is_none(), || {
+        format!("{} stands", standing.map_or("", |(id, _)| id))
+    })
+}

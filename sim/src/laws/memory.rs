@@ -1,0 +1,1000 @@
+//! What the laws know: a memory of the trace, made of entries and nothing else.
+//!
+//! It follows what an observer of the border can say: which children live, what is on the wire, which plan is
+//! in force, what each service was told. Laws read it; only [`Memory::see`] writes it. Decides nothing.
+
+use crate::laws::beat::Beat;
+use crate::laws::{Broken, LAWS};
+use crate::trace::{Entry, Fact, What};
+use domain::event::{Answer, Ending, Loaded, Request, Signal};
+use domain::plan::{Backend, Job, Plan, Restarts, Role, Sensor, SensorKind, Service, StopTimeout, Trigger};
+use domain::time::Duration;
+use domain::{Effect, Event, Instant, Notice, Ticket};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+/// An address and a port.
+pub(crate) type Endpoint = (String, u16);
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Memory {
+    pub(crate) now: Instant,
+    pub(crate) turn: Turn,
+    /// Whether starting takes time, so that beats and ages are known less sharply.
+    pub(crate) lenient: bool,
+    pub(crate) first: Followed,
+    pub(crate) plan: Followed,
+    pub(crate) incoming: Option<(Followed, Instant)>,
+    pub(crate) opened: Option<Instant>,
+    pub(crate) called_off: bool,
+    pub(crate) failed_start: bool,
+    pub(crate) stop: Option<Stop>,
+    pub(crate) maintenance: bool,
+    pub(crate) exited: bool,
+    pub(crate) code: Option<u8>,
+    pub(crate) application: Stage,
+    pub(crate) pre_start: Stage,
+    pub(crate) pre_stop: Stage,
+    pub(crate) post_stop: Stage,
+    pub(crate) children: BTreeMap<Ticket, Run>,
+    pub(crate) questions: BTreeMap<Ticket, Asked>,
+    pub(crate) newest: Option<Ticket>,
+    pub(crate) services: BTreeMap<String, ServiceFacts>,
+    pub(crate) backends: BTreeMap<String, BackendFacts>,
+    /// Of tasks and sensors.
+    pub(crate) beats: BTreeMap<String, JobFacts>,
+    pub(crate) coprocesses: BTreeMap<String, CoprocessFacts>,
+    pub(crate) left_behind: usize,
+    pub(crate) standing: BTreeSet<String>,
+    pub(crate) neighbours: BTreeMap<String, Vec<Endpoint>>,
+    pub(crate) landed_late: bool,
+    /// The application outlived SIGKILL for too long.
+    pub(crate) gave_up: bool,
+    generation: u32,
+}
+
+/// From the event that woke the driver until it waits again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Turn {
+    pub began: Instant,
+    /// Since when ticks may wait that the driver could not see: it is never before the turn, unless starting took
+    /// time in the turn before.
+    pub looked: Instant,
+    resting: bool,
+    /// A signal that is to be passed on.
+    pub forward: Option<i32>,
+    /// A variable that is to be exported before anything else starts.
+    pub export: Option<(String, String)>,
+    /// Something failed to start, or a configuration was read: the core is told when what it began before is
+    /// carried out.
+    pub told_later: bool,
+    /// What failed to start.
+    pub failed: Vec<Ticket>,
+    /// A configuration was refused.
+    pub refused: bool,
+}
+
+impl Turn {
+    /// A turn that begins now.
+    #[cfg(test)]
+    pub fn at(now: Instant) -> Self {
+        Self {
+            began: now,
+            looked: now,
+            ..Self::default()
+        }
+    }
+}
+
+/// A plan that is cheap to clone, and small to show.
+#[derive(Clone)]
+pub(crate) struct Followed(Rc<Plan>);
+
+impl std::ops::Deref for Followed {
+    type Target = Plan;
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
+}
+
+impl PartialEq for Followed {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Followed {}
+
+impl Hash for Followed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Followed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", crate::trace::Brief(&self.0))
+    }
+}
+
+/// That the shim stops, since when, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stop {
+    pub at: Instant,
+    /// An operator asked for it; otherwise the application ended.
+    pub asked: bool,
+}
+
+/// A process that runs once in a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    Never,
+    Alive(Ticket),
+    Gone(Instant),
+}
+
+impl Stage {
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Alive(_))
+    }
+
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Gone(_))
+    }
+}
+
+/// A child that was not reaped yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Run {
+    pub whose: String,
+    pub role: Role,
+    pub grace: Duration,
+    pub limit: Option<Duration>,
+    pub since: Instant,
+    pub termed: Option<Instant>,
+    pub killed: Option<Instant>,
+    /// Its owner left with a reload.
+    pub abandoned: bool,
+}
+
+/// Whether a job of this role begins by time, by a room or by an answer.
+pub(crate) fn is_periodic(role: &Role) -> bool {
+    matches!(
+        role,
+        Role::Health { .. } | Role::OnChange { .. } | Role::Task { .. } | Role::Sensor { .. }
+    )
+}
+
+/// A question that is on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
+    pub whose: String,
+    pub kind: Kind,
+    pub at: Instant,
+    pub wait: Duration,
+    pub generation: u32,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Register,
+    Renew,
+    Withdraw,
+    List,
+}
+
+/// What the catalogue's answers say about a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Presence {
+    Unsure,
+    Ours,
+    Nothing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ServiceFacts {
+    pub beat: Beat,
+    pub ttl: Duration,
+    pub checked: bool,
+    pub closing: bool,
+    pub presence: Presence,
+    /// It has to ask for its withdrawal.
+    pub has_to_leave: bool,
+    /// A check passed in this turn, and no heartbeat was sent for it.
+    pub passed: bool,
+    /// The catalogue said in this turn that it does not know it.
+    pub unknown: bool,
+    /// When something last kept its heartbeats from being on time.
+    pub disturbed: Instant,
+    pub generation: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BackendFacts {
+    pub poll: Duration,
+    pub handler: Job,
+    pub alike: usize,
+    pub superseded: bool,
+    pub seen: Vec<Endpoint>,
+    /// The handler has to run.
+    pub owed: bool,
+    pub not_before: Instant,
+    pub not_after: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JobFacts {
+    pub beat: Beat,
+    pub job: Job,
+    /// What a sensor's values do.
+    pub kind: Option<SensorKind>,
+    pub closing: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CoprocessFacts {
+    pub restarts: Restarts,
+    pub runs: u64,
+    /// When the last run ended, and whether it was killed for its limit.
+    pub ended: Option<Instant>,
+    /// How many runs in a row ended at once.
+    pub quick: u32,
+}
+
+/// The label of a job's owner; handlers say whose they are in their command.
+pub(crate) fn whose(job: &Job) -> String {
+    match (&job.role, job.command.arguments.first()) {
+        (Role::OnChange { .. }, Some(word)) => word.to_string(),
+        (role, _) => role.to_string(),
+    }
+}
+
+pub(crate) fn backend_key(name: &str, tag: Option<&str>) -> String {
+    format!("{name}/{}", tag.unwrap_or("-"))
+}
+
+impl Memory {
+    /// What is known before anything happened.
+    pub fn new(plan: &Plan, lenient: bool) -> Self {
+        let plan = Followed(Rc::new(plan.clone()));
+        Self {
+            now: Instant::START,
+            turn: Turn::default(),
+            lenient,
+            first: plan.clone(),
+            plan,
+            incoming: None,
+            opened: None,
+            called_off: false,
+            failed_start: false,
+            stop: None,
+            maintenance: false,
+            exited: false,
+            code: None,
+            application: Stage::Never,
+            pre_start: Stage::Never,
+            pre_stop: Stage::Never,
+            post_stop: Stage::Never,
+            children: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            newest: None,
+            services: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            beats: BTreeMap::new(),
+            coprocesses: BTreeMap::new(),
+            left_behind: 0,
+            standing: BTreeSet::new(),
+            neighbours: BTreeMap::new(),
+            landed_late: false,
+            gave_up: false,
+            generation: 0,
+        }
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// A ticket for a reading of the configuration, whose own the port does not say.
+    pub fn next_load(&self) -> Ticket {
+        Ticket(self.newest.map_or(0, |newest| newest.0) + 1)
+    }
+
+    /// Asks every law about the entry, and remembers it.
+    ///
+    /// # Errors
+    /// The first law that it breaks.
+    pub fn see(&mut self, entry: &Entry) -> Result<(), Broken> {
+        self.now = entry.at;
+        if let What::Happens(_) = entry.what
+            && std::mem::take(&mut self.turn.resting)
+        {
+            let looked = if self.lenient { self.turn.began } else { entry.at };
+            self.turn = Turn {
+                began: entry.at,
+                looked,
+                ..Turn::default()
+            };
+        }
+        for (law, holds) in LAWS {
+            holds(self, entry).map_err(|how| Broken { law, how })?;
+        }
+        match &entry.what {
+            What::Happens(event) => self.happens(event),
+            What::Does(effect) => self.does(effect),
+            What::Rests(_) => self.rests(),
+            What::World(fact) => self.learns(fact),
+        }
+        Ok(())
+    }
+
+    /// Whether the shim stops, or never began.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_some() || self.called_off || self.failed_start
+    }
+
+    /// Whether signals that change its course still count.
+    pub(crate) fn takes_orders(&self) -> bool {
+        !self.is_stopping() && !self.exited
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        match self.plan.stop_timeout {
+            StopTimeout::Immediately => Duration::ZERO,
+            StopTimeout::After(grace) => grace,
+        }
+    }
+
+    /// Children of this owner, without those that a reload left behind.
+    pub(crate) fn runs_of<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a Run> {
+        self.children
+            .values()
+            .filter(move |run| run.whose == owner && !run.abandoned)
+    }
+
+    pub(crate) fn asks(&self, owner: &str) -> usize {
+        self.questions
+            .values()
+            .filter(|asked| asked.whose == owner)
+            .count()
+    }
+
+    /// The question of the service's room as it is now.
+    pub(crate) fn question_of(&self, id: &str, facts: &ServiceFacts) -> Option<&Asked> {
+        let own = |asked: &&Asked| asked.whose == id && asked.generation == facts.generation;
+        self.questions.values().find(own)
+    }
+
+    /// Every service asked to leave and was answered, or the time for it is over.
+    pub(crate) fn services_left(&self) -> bool {
+        let left = |(id, facts): (&String, &ServiceFacts)| {
+            !facts.has_to_leave && self.question_of(id, facts).is_none()
+        };
+        let over = |stop: Stop| self.turn.began >= stop.at + Duration::from_secs(2);
+        self.stop.is_some_and(over) || self.services.iter().all(left)
+    }
+
+    /// All that is left to be done is to see the remaining children go.
+    pub(crate) fn is_closing(&self) -> bool {
+        if self.called_off || self.failed_start {
+            return !self.pre_start.is_alive();
+        }
+        let given = self.first.application.is_some();
+        let unkillable = self.gave_up || self.survives_kill();
+        let post_stop = self.plan.post_stop.is_none() || self.post_stop.is_gone();
+        let gone = if given {
+            self.application.is_gone() && post_stop
+        } else {
+            self.pre_stop_done()
+        };
+        self.stop.is_some() && self.services_left() && (unkillable || gone)
+    }
+
+    /// The application was killed, and the time that it may take to be gone is over.
+    pub(crate) fn survives_kill(&self) -> bool {
+        let survived = |run: &Run| {
+            run.killed
+                .is_some_and(|at| self.turn.began >= at + Duration::from_secs(10))
+        };
+        match self.application {
+            Stage::Alive(ticket) => self.children.get(&ticket).is_some_and(survived),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn pre_stop_done(&self) -> bool {
+        self.plan.pre_stop.is_none() || self.pre_stop.is_gone()
+    }
+
+    /// Every service that a reload sends away has left.
+    pub(crate) fn leavers_left(&self) -> bool {
+        let left = |(id, facts): (&String, &ServiceFacts)| {
+            !facts.closing || (!facts.has_to_leave && self.question_of(id, facts).is_none())
+        };
+        self.services.iter().all(left)
+    }
+
+    /// Everything that a reload sends away is gone.
+    pub(crate) fn made_room(&self) -> bool {
+        let runs = |owner: &str| self.runs_of(owner).next().is_some();
+        let services = self.services.iter().filter(|(_, facts)| facts.closing);
+        let left = |(id, _): (&String, &ServiceFacts)| !runs(&format!("{}.health", self.name_of(id)));
+        let jobs = self.children.values().filter(|run| !run.abandoned);
+        let is_job = |run: &Run| matches!(run.role, Role::Task { .. } | Role::Coprocess { .. });
+        let sensors = self.beats.iter().filter(|(_, facts)| facts.closing);
+        let backends = self
+            .backends
+            .iter()
+            .filter(|(_, facts)| facts.superseded && facts.alike == 1);
+        self.leavers_left()
+            && services.into_iter().all(left)
+            && !jobs.into_iter().any(is_job)
+            && !sensors.into_iter().any(|(owner, _)| runs(owner))
+            && !backends.into_iter().any(|(owner, _)| runs(owner))
+    }
+
+    fn name_of<'a>(&self, id: &'a str) -> &'a str {
+        id.trim_end_matches("-host")
+    }
+
+    fn rests(&mut self) {
+        self.gave_up |= self.survives_kill();
+        self.turn.resting = true;
+        for facts in self.services.values_mut() {
+            (facts.passed, facts.unknown) = (false, false);
+        }
+    }
+
+    fn learns(&mut self, fact: &Fact) {
+        let now = self.now;
+        match fact {
+            Fact::Entered(id) => drop(self.standing.insert(id.clone())),
+            Fact::Removed(id) | Fact::Expired(id) => {
+                self.standing.remove(id);
+                self.disturb(id, now);
+            }
+            Fact::Neighbours(name, listed) => drop(self.neighbours.insert(name.clone(), listed.clone())),
+            Fact::LandsLate(id) => {
+                self.landed_late = true;
+                self.disturb(id, now);
+            }
+            Fact::Outage
+            | Fact::OutageOver
+            | Fact::Forgets
+            | Fact::Healed
+            | Fact::Settled
+            | Fact::Overdue => {}
+        }
+    }
+
+    fn disturb(&mut self, id: &str, now: Instant) {
+        if let Some(facts) = self.services.get_mut(id) {
+            facts.disturbed = now;
+        }
+    }
+}
+
+/// What events say.
+impl Memory {
+    fn happens(&mut self, event: &Event) {
+        match event {
+            Event::Begin if self.plan.pre_start.is_none() => self.open(),
+            Event::Signal(signal) => self.signalled(*signal),
+            Event::Started(ticket, pid) => {
+                let run = self.children.get(ticket);
+                let variable = run.and_then(|run| run.role.pid_variable());
+                self.turn.export = variable.map(|name| (name, pid.to_string()));
+            }
+            Event::NotStarted(ticket, failure) => {
+                self.turn.told_later = true;
+                self.turn.failed.push(*ticket);
+                self.ended(*ticket, &Ending::NotStarted(failure.clone()));
+            }
+            Event::Exited(ticket, status) => self.ended(*ticket, &Ending::Exited(*status)),
+            Event::Answered(ticket, answer) => self.answered(*ticket, answer),
+            Event::Loaded(_, loaded) => {
+                self.turn.told_later = true;
+                self.loaded(loaded);
+            }
+            _ => {}
+        }
+    }
+
+    fn signalled(&mut self, signal: Signal) {
+        match signal {
+            Signal::Other(number) => self.turn.forward = self.application.is_alive().then_some(number),
+            _ if !self.takes_orders() => {}
+            Signal::Terminate | Signal::Interrupt if self.opened.is_some() => self.begin_stop(true),
+            Signal::Terminate | Signal::Interrupt => {
+                self.called_off = true;
+                self.code = Some(143);
+            }
+            Signal::User1 => self.toggle(),
+            Signal::Hangup => {}
+        }
+    }
+
+    fn open(&mut self) {
+        self.opened = Some(self.now);
+        self.open_rooms();
+    }
+
+    fn begin_stop(&mut self, asked: bool) {
+        let at = self.turn.began;
+        self.stop = Some(Stop { at, asked });
+        self.incoming = None;
+        for id in self.services.keys().cloned().collect::<Vec<_>>() {
+            self.has_to_leave(&id);
+        }
+    }
+
+    /// It has to ask for its withdrawal, unless it is out already or has just asked.
+    fn has_to_leave(&mut self, id: &str) {
+        let Some(facts) = self.services.get(id) else {
+            return;
+        };
+        let due = match self.question_of(id, facts).map(|asked| asked.kind) {
+            Some(Kind::Withdraw) => false,
+            Some(_) => true,
+            None => facts.presence != Presence::Nothing,
+        };
+        if let Some(facts) = self.services.get_mut(id) {
+            facts.has_to_leave = due;
+        }
+    }
+
+    fn toggle(&mut self) {
+        self.maintenance = !self.maintenance;
+        let (now, turn) = (self.now, self.turn.began);
+        if self.maintenance {
+            let staying = self.services.iter().filter(|(_, facts)| !facts.closing);
+            for id in staying.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                self.has_to_leave(&id);
+            }
+            return;
+        }
+        for facts in self.services.values_mut().filter(|facts| !facts.closing) {
+            facts.has_to_leave = false;
+            facts.beat.resume(turn, now);
+            facts.disturbed = now;
+        }
+        for facts in self.backends.values_mut() {
+            facts.rest(now, facts.poll, facts.poll);
+        }
+        for facts in self.beats.values_mut() {
+            facts.beat.resume(turn, now);
+        }
+    }
+
+    fn ended(&mut self, ticket: Ticket, ending: &Ending) {
+        let Some(run) = self.children.remove(&ticket) else {
+            return;
+        };
+        let (now, code) = (self.now, ending.code());
+        match run.role {
+            Role::Application => {
+                self.application = Stage::Gone(now);
+                self.code = Some(code);
+                if self.stop.is_none() {
+                    self.begin_stop(false);
+                }
+            }
+            Role::PreStart => self.pre_start_ended(ending),
+            Role::PreStop => self.pre_stop = Stage::Gone(now),
+            Role::PostStop => {
+                self.post_stop = Stage::Gone(now);
+                if !ending.passed() {
+                    self.code = Some(code);
+                }
+            }
+            _ if run.abandoned => {}
+            Role::Health { ref id, .. } => self.checked(id, &run, ending.passed()),
+            Role::Task { .. } | Role::Sensor { .. } => {
+                if let Some(facts) = self.beats.get_mut(&run.whose) {
+                    facts.beat.end(self.turn.began);
+                }
+            }
+            Role::Coprocess { .. } => self.coprocess_ended(&run),
+            Role::OnChange { .. } => {}
+        }
+    }
+
+    fn pre_start_ended(&mut self, ending: &Ending) {
+        self.pre_start = Stage::Gone(self.now);
+        if self.called_off {
+            return;
+        }
+        if ending.passed() {
+            return self.open();
+        }
+        self.failed_start = true;
+        self.code = Some(ending.code());
+    }
+
+    fn checked(&mut self, id: &str, run: &Run, passed: bool) {
+        let (now, turn) = (self.now, self.turn.began);
+        if let Some(facts) = self.services.get_mut(id) {
+            facts.beat.end(turn);
+            facts.passed = passed;
+            if !passed || now - run.since >= facts.beat.period() / 2 {
+                facts.disturbed = now;
+            }
+        }
+    }
+
+    fn coprocess_ended(&mut self, run: &Run) {
+        let (now, limited) = (self.now, run.killed.is_some());
+        if let Some(facts) = self.coprocesses.get_mut(&run.whose) {
+            facts.ended = Some(now);
+            let quick = now - run.since < Duration::from_secs(1) && !limited;
+            facts.quick = if quick { facts.quick + 1 } else { 0 };
+        }
+    }
+
+    fn answered(&mut self, ticket: Ticket, answer: &Answer) {
+        let Some(asked) = self.questions.remove(&ticket) else {
+            return;
+        };
+        if asked.kind == Kind::List {
+            self.listed(&asked, answer);
+            return;
+        }
+        let (now, turn) = (self.now, self.turn.began);
+        let Some(facts) = self.services.get_mut(&asked.whose) else {
+            return;
+        };
+        if facts.generation != asked.generation {
+            return;
+        }
+        facts.beat.end(turn);
+        facts.presence = match (asked.kind, answer) {
+            (Kind::Register | Kind::Renew, Answer::Done) => Presence::Ours,
+            (Kind::Withdraw, Answer::Done | Answer::Unknown(_)) => Presence::Nothing,
+            (Kind::Renew, Answer::Failed(_)) => facts.presence,
+            _ => Presence::Unsure,
+        };
+        facts.unknown = asked.kind == Kind::Renew && matches!(answer, Answer::Unknown(_));
+        if *answer != Answer::Done || now - asked.at >= facts.beat.period() / 2 {
+            facts.disturbed = now;
+        }
+    }
+
+    fn listed(&mut self, asked: &Asked, answer: &Answer) {
+        let now = self.now;
+        let Some(facts) = self.backends.get_mut(&asked.whose) else {
+            return;
+        };
+        let poll = facts.poll;
+        let soon = |first: u64| Duration::from_millis(first).min(poll / 2);
+        let Answer::Instances(listing) = answer else {
+            return facts.rest(now, soon(250), poll);
+        };
+        let endpoint = |instance: &domain::event::Instance| (instance.address.clone(), instance.port);
+        let mut listed: Vec<Endpoint> = listing.instances.iter().map(endpoint).collect();
+        listed.sort_unstable();
+        if listed != facts.seen {
+            facts.seen = listed;
+            facts.owed = true;
+        }
+        let early = now - asked.at < asked.wait;
+        match (listing.cursor, early) {
+            (None, _) => facts.rest(now, poll, poll),
+            (Some(_), true) => facts.rest(now, soon(25), poll),
+            (Some(_), false) => facts.rest(now, Duration::ZERO, poll),
+        }
+    }
+
+    fn loaded(&mut self, loaded: &Loaded) {
+        let Loaded::Plan { plan, .. } = loaded else {
+            self.turn.refused = true;
+            return;
+        };
+        if !self.takes_orders() {
+            return;
+        }
+        let plan = Plan {
+            application: self.first.application.clone(),
+            pre_start: self.first.pre_start.clone(),
+            ..(**plan).clone()
+        };
+        if self.opened.is_some() {
+            self.make_room(&plan);
+        }
+        let since = self
+            .incoming
+            .as_ref()
+            .map_or(self.turn.began, |(_, since)| *since);
+        self.incoming = Some((Followed(Rc::new(plan)), since));
+    }
+
+    fn make_room(&mut self, plan: &Plan) {
+        let moves = plan.catalogue != self.plan.catalogue;
+        let stays = |service: &Service| !moves && plan.services.contains(service);
+        let leaving = self.plan.services.iter().filter(|service| !stays(service));
+        for id in leaving
+            .map(|service| service.registration.id.clone())
+            .collect::<Vec<_>>()
+        {
+            if self.services.get(&id).is_some_and(|facts| !facts.closing) {
+                self.has_to_leave(&id);
+            }
+            if let Some(facts) = self.services.get_mut(&id) {
+                facts.closing = true;
+            }
+        }
+        let running: BTreeSet<String> = self.children.values().map(|run| run.whose.clone()).collect();
+        for (key, facts) in &mut self.backends {
+            let same = |backend: &Backend| key_of(backend) == *key && backend.on_change == facts.handler;
+            if !plan.backends.iter().any(same) {
+                facts.superseded = true;
+                facts.owed |= running.contains(key);
+            }
+        }
+        for facts in self.beats.values_mut() {
+            let same = |sensor: &&Sensor| sensor.job == facts.job && Some(sensor.kind) == facts.kind;
+            facts.closing |= !sensors(plan).any(|sensor| same(&sensor));
+        }
+    }
+}
+
+pub(crate) fn key_of(backend: &Backend) -> String {
+    backend_key(&backend.name, backend.tag.as_deref())
+}
+
+/// Backends that are alike may differ in how often they are asked about.
+fn longest_poll(plan: &Plan, key: &str) -> Duration {
+    let alike = plan.backends.iter().filter(|backend| key_of(backend) == key);
+    alike.map(|backend| backend.poll).max().unwrap_or_default()
+}
+
+fn sensors(plan: &Plan) -> impl Iterator<Item = &Sensor> {
+    plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors)
+}
+
+pub(crate) fn sensor_jobs(plan: &Plan) -> impl Iterator<Item = &Job> {
+    sensors(plan).map(|sensor| &sensor.job)
+}
+
+impl BackendFacts {
+    fn rest(&mut self, now: Instant, least: Duration, most: Duration) {
+        (self.not_before, self.not_after) = (now + least, now + most);
+    }
+}
+
+/// What effects say.
+impl Memory {
+    fn does(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Start(ticket, job) => self.starts(*ticket, job),
+            Effect::Send(ticket, signal, _) => self.sends(*ticket, *signal),
+            Effect::Ask { ticket, request, .. } => self.asked(*ticket, request),
+            Effect::Forget(ticket) => drop(self.questions.remove(ticket)),
+            Effect::Connect(_) => self.standing.clear(),
+            Effect::Export { name, value } => {
+                let exported = self.turn.export.as_ref();
+                if exported.is_some_and(|(due, pid)| due == name && pid == value) {
+                    self.turn.export = None;
+                }
+            }
+            Effect::Tell(Notice::Reloaded) => self.reloaded(),
+            Effect::Tell(Notice::LeftBehind(_)) => self.left_behind += 1,
+            Effect::Exit(_) => self.exited = true,
+            _ => {}
+        }
+    }
+
+    fn starts(&mut self, ticket: Ticket, job: &Job) {
+        self.newest = Some(ticket);
+        let run = Run {
+            whose: whose(job),
+            role: job.role.clone(),
+            grace: job.stop.grace,
+            limit: job.time_limit,
+            since: self.turn.began,
+            termed: None,
+            killed: None,
+            abandoned: false,
+        };
+        let (turn, now) = (self.turn.began, self.now);
+        match &job.role {
+            Role::Application => self.application = Stage::Alive(ticket),
+            Role::PreStart => self.pre_start = Stage::Alive(ticket),
+            Role::PreStop => self.pre_stop = Stage::Alive(ticket),
+            Role::PostStop => self.post_stop = Stage::Alive(ticket),
+            Role::Health { id, .. } => {
+                if let Some(facts) = self.services.get_mut(id) {
+                    facts.beat.begin(turn, now);
+                }
+            }
+            Role::OnChange { .. } => {
+                if let Some(facts) = self.backends.get_mut(&run.whose) {
+                    facts.owed = false;
+                }
+            }
+            Role::Task { .. } | Role::Sensor { .. } => {
+                if let Some(facts) = self.beats.get_mut(&run.whose) {
+                    facts.beat.begin(turn, now);
+                }
+            }
+            Role::Coprocess { .. } => {
+                if let Some(facts) = self.coprocesses.get_mut(&run.whose) {
+                    facts.runs += 1;
+                }
+            }
+        }
+        self.children.insert(ticket, run);
+    }
+
+    fn sends(&mut self, ticket: Ticket, signal: i32) {
+        if self.turn.forward == Some(signal) {
+            self.turn.forward = None;
+            return;
+        }
+        let began = self.turn.began;
+        if let Some(run) = self.children.get_mut(&ticket) {
+            let sent = if signal == 9 {
+                &mut run.killed
+            } else {
+                &mut run.termed
+            };
+            sent.get_or_insert(began);
+        }
+    }
+
+    fn asked(&mut self, ticket: Ticket, request: &Request) {
+        self.newest = Some(ticket);
+        let (kind, whose, wait) = match request {
+            Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
+            Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
+            Request::Withdraw(r) => (Kind::Withdraw, r.id.clone(), Duration::ZERO),
+            Request::Instances(q) => (Kind::List, backend_key(&q.service, q.tag.as_deref()), q.wait),
+        };
+        let (turn, now) = (self.turn.began, self.now);
+        let mut generation = 0;
+        if let Some(facts) = self.services.get_mut(&whose) {
+            generation = facts.generation;
+            match kind {
+                Kind::Withdraw => facts.has_to_leave = false,
+                _ if facts.unknown => facts.unknown = false,
+                _ if !facts.checked => facts.beat.begin(turn, now),
+                _ => facts.passed = false,
+            }
+        }
+        let asked = Asked {
+            whose,
+            kind,
+            at: now,
+            wait,
+            generation,
+        };
+        self.questions.insert(ticket, asked);
+    }
+
+    /// The plan that came is in force.
+    fn reloaded(&mut self) {
+        let Some((plan, _)) = self.incoming.take() else {
+            return;
+        };
+        let moves = plan.catalogue != self.plan.catalogue;
+        self.plan = plan;
+        if self.opened.is_none() {
+            return;
+        }
+        for run in self.children.values_mut() {
+            let leaves = match &run.role {
+                Role::Task { .. } | Role::Coprocess { .. } => true,
+                Role::Health { id, .. } => self.services.get(id).is_none_or(|facts| facts.closing),
+                Role::Sensor { .. } => self.beats.get(&run.whose).is_none_or(|facts| facts.closing),
+                Role::OnChange { .. } => self.backends.get(&run.whose).is_none_or(|facts| facts.superseded),
+                _ => false,
+            };
+            run.abandoned |= leaves;
+        }
+        self.services.retain(|_, facts| !facts.closing);
+        self.beats.retain(|_, facts| !facts.closing);
+        self.coprocesses.clear();
+        self.adopt_backends(moves);
+        self.open_rooms();
+    }
+
+    fn adopt_backends(&mut self, moves: bool) {
+        let (now, plan, maintenance) = (self.now, self.plan.clone(), self.maintenance);
+        self.backends.retain(|key, facts| {
+            let alike = plan
+                .backends
+                .iter()
+                .filter(|backend| key_of(backend) == *key)
+                .count();
+            let Some(backend) = plan.backends.iter().find(|backend| key_of(backend) == *key) else {
+                return false;
+            };
+            let poll = longest_poll(&plan, key);
+            if (facts.poll != poll || moves) && !maintenance {
+                facts.rest(now, poll, poll);
+            }
+            facts.alike = alike.max(facts.alike);
+            facts.poll = poll;
+            facts.handler = backend.on_change.clone();
+            facts.superseded = false;
+            true
+        });
+    }
+
+    fn open_rooms(&mut self) {
+        let (now, turn, plan) = (self.now, self.turn.began, self.plan.clone());
+        for service in &plan.services {
+            self.generation += 1;
+            let generation = self.generation;
+            let facts = || ServiceFacts::new(turn, now, service, generation);
+            self.services
+                .entry(service.registration.id.clone())
+                .or_insert_with(facts);
+        }
+        for backend in &plan.backends {
+            let alike = plan
+                .backends
+                .iter()
+                .filter(|other| key_of(other) == key_of(backend))
+                .count();
+            let facts = || BackendFacts {
+                poll: longest_poll(&plan, &key_of(backend)),
+                handler: backend.on_change.clone(),
+                alike,
+                superseded: false,
+                seen: Vec::new(),
+                owed: false,
+                not_before: turn + backend.poll,
+                not_after: now + backend.poll,
+            };
+            self.backends.entry(key_of(backend)).or_insert_with(facts);
+        }
+        for job in &plan.jobs {
+            self.open_job(job, None);
+        }
+        for sensor in sensors(&plan) {
+            self.open_job(&sensor.job, Some(sensor.kind));
+        }
+    }
+
+    fn open_job(&mut self, job: &Job, kind: Option<SensorKind>) {
+        let (now, turn) = (self.now, self.turn.began);
+        if let Trigger::Every(period) = job.trigger {
+            let facts = || JobFacts {
+                beat: Beat::new(turn, now, period),
+                job: job.clone(),
+                kind,
+                closing: false,
+            };
+            self.beats.entry(whose(job)).or_insert_with(facts);
+        } else {
+            let facts = CoprocessFacts {
+                restarts: job.restarts,
+                runs: 0,
+                ended: None,
+                quick: 0,
+            };
+            self.coprocesses.insert(whose(job), facts);
+        }
+    }
+}
+
+impl ServiceFacts {
+    fn new(turn: Instant, now: Instant, service: &Service, generation: u32) -> Self {
+        Self {
+            beat: Beat::new(turn, now, service.poll),
+            ttl: service.registration.ttl,
+            checked: service.check.is_some(),
+            closing: false,
+            presence: Presence::Unsure,
+            has_to_leave: false,
+            passed: false,
+            unknown: false,
+            disturbed: now,
+            generation,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Laws of the way from one plan to the next, and of how things are once all is calm.
+
+use super::memory::{Endpoint, Memory, Stage, key_of, sensor_jobs};
+use super::{Verdict, hold};
+use crate::trace::{Entry, Fact, What};
+use domain::event::Request;
+use domain::plan::{Job, Restarts, Role};
+use domain::time::Duration;
+use domain::{Effect, Notice};
+
+/// What begins is of the plan in force, in every detail: after a reload all that begins is what a fresh start
+/// with the same plan would begin (LC-3, LC-21).
+pub(super) fn what_begins_is_of_the_plan_in_force(memory: &Memory, entry: &Entry) -> Verdict {
+    let plan = memory.plan();
+    let one = |job: &Option<Job>, started: &Job| job.as_ref() == Some(started);
+    let there = match &entry.what {
+        What::Does(Effect::Start(_, job)) => match &job.role {
+            Role::Application => one(&plan.application, job),
+            Role::PreStart => one(&plan.pre_start, job),
+            Role::PreStop => one(&plan.pre_stop, job),
+            Role::PostStop => one(&plan.post_stop, job),
+            Role::Health { .. } => plan.services.iter().any(|service| one(&service.check, job)),
+            Role::OnChange { .. } => plan.backends.iter().any(|backend| backend.on_change == **job),
+            Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
+            Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == &**job),
+        },
+        What::Does(Effect::Ask { request, .. }) => match request {
+            Request::Register(r) | Request::Renew(r) | Request::Withdraw(r) => {
+                plan.services.iter().any(|service| service.registration == *r)
+            }
+            Request::Instances(query) => {
+                let same = |name: &str, tag: &Option<String>| *name == query.service && *tag == query.tag;
+                plan.backends
+                    .iter()
+                    .any(|backend| same(&backend.name, &backend.tag))
+            }
+        },
+        _ => true,
+    };
+    hold(there, || format!("{entry}"))
+}
+
+/// A configuration that is refused changes nothing (LC-14).
+pub(super) fn a_refused_configuration_changes_nothing(memory: &Memory, entry: &Entry) -> Verdict {
+    let changes = matches!(
+        entry.what,
+        What::Does(
+            Effect::Connect(_) | Effect::Configure(_) | Effect::Expose(_) | Effect::Tell(Notice::Reloaded)
+        )
+    );
+    hold(
+        !(memory.turn.refused && memory.incoming.is_none() && changes),
+        || format!("{entry}"),
+    )
+}
+
+/// A new plan is in force when all that has to go is gone, or after five seconds all services that do; and only when
+/// one came.
+pub(super) fn a_reload_waits_for_what_has_to_go(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Tell(Notice::Reloaded)) = &entry.what else {
+        return Ok(());
+    };
+    let Some((_, since)) = &memory.incoming else {
+        return Err("there is no plan that waits".into());
+    };
+    let patient = memory.now >= *since + Duration::from_secs(5);
+    let free = memory.opened.is_none() || memory.made_room();
+    let patient = patient && memory.leavers_left();
+    hold(memory.takes_orders() && (free || patient), || {
+        format!("{entry} too early")
+    })
+}
+
+/// A new plan is in force as soon as it may be (LC-4, LC-19).
+pub(super) fn a_reload_ends(memory: &Memory, entry: &Entry) -> Verdict {
+    let (What::Rests(_), Some((_, since))) = (&entry.what, &memory.incoming) else {
+        return Ok(());
+    };
+    let due = memory.turn.began >= *since + Duration::from_secs(5) && memory.leavers_left();
+    let waits = memory.opened.is_some() && !memory.made_room() && !due;
+    let alike = memory.backends.values().any(|facts| facts.alike > 1);
+    hold(waits || alike && !due || memory.is_stopping(), || {
+        "the new plan is not in force".into()
+    })
+}
+
+/// After a reload the rooms equal those of a fresh start: whoever asks is told of the plan's services, backends
+/// and jobs, and of no others.
+pub(super) fn the_rooms_are_those_of_the_plan(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Report(_, status)) = &entry.what else {
+        return Ok(());
+    };
+    hold(status.maintenance == memory.maintenance, || {
+        "maintenance is not told".into()
+    })?;
+    if memory.opened.is_none() || memory.is_stopping() || memory.incoming.is_some() {
+        return Ok(());
+    }
+    let plan = memory.plan();
+    let mut services: Vec<_> = plan
+        .services
+        .iter()
+        .map(|service| &service.registration)
+        .collect();
+    let mut told: Vec<_> = status
+        .services
+        .iter()
+        .map(|service| &service.registration)
+        .collect();
+    services.sort();
+    told.sort();
+    hold(services == told, || format!("the services are {told:?}"))?;
+    let mut backends: Vec<_> = plan
+        .backends
+        .iter()
+        .map(|backend| (&backend.name, &backend.tag))
+        .collect();
+    let mut told: Vec<_> = status
+        .backends
+        .iter()
+        .map(|b| (&b.backend.name, &b.backend.tag))
+        .collect();
+    backends.sort();
+    told.sort();
+    hold(backends == told, || format!("the backends are {told:?}"))?;
+    let application = plan.application.iter().filter(|_| memory.application.is_alive());
+    let mut jobs: Vec<_> = application
+        .chain(&plan.jobs)
+        .chain(sensor_jobs(plan))
+        .map(|job| &job.role)
+        .collect();
+    let mut told: Vec<_> = status.jobs.iter().map(|job| &job.role).collect();
+    jobs.sort();
+    told.sort();
+    hold(jobs == told, || format!("the jobs are {told:?}"))
+}
+
+/// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is, every
+/// coprocess that may run does.
+pub(super) fn once_faults_stop_all_is_well(memory: &Memory, entry: &Entry) -> Verdict {
+    let calm = !memory.is_stopping() && memory.opened.is_some() && !memory.exited;
+    if entry.what != What::World(Fact::Settled) || !calm || memory.plan().application.is_none() {
+        return Ok(());
+    }
+    hold(memory.incoming.is_none(), || "a plan still waits".into())?;
+    let silent = memory.coprocesses.iter().find(|(owner, facts)| {
+        facts.restarts == Restarts::Unlimited && memory.runs_of(owner).next().is_none()
+    });
+    hold(silent.is_none(), || {
+        format!("{} does not run", silent.map_or("", |(owner, _)| owner))
+    })?;
+    hold(memory.application != Stage::Never, || {
+        "the application does not run".into()
+    })?;
+    if memory.maintenance {
+        return Ok(());
+    }
+    let missing = memory.services.keys().find(|id| !memory.standing.contains(*id));
+    hold(missing.is_none(), || {
+        format!("{missing:?} does not stand in the catalogue")
+    })?;
+    let none = Vec::new();
+    let stale = memory.plan().backends.iter().find(|backend| {
+        let there = memory.neighbours.get(&backend.name).unwrap_or(&none);
+        let counts = |(_, port): &&Endpoint| backend.tag.is_none() || port % 2 == 0;
+        let there: Vec<Endpoint> = there.iter().filter(counts).cloned().collect();
+        memory
+            .backends
+            .get(&key_of(backend))
+            .is_none_or(|facts| facts.seen != there)
+    });
+    hold(stale.is_none(), || {
+        format!("{:?} is not seen as it is", stale.map(|backend| &backend.name))
+    })
+}

@@ -1,0 +1,79 @@
+//! One life: drawn, lived in the driver's own loop, and judged.
+
+use crate::choices::Choices;
+use crate::laws::Broken;
+use crate::options::Options;
+use crate::plans;
+use crate::trace::Brief;
+use crate::world::{Remains, World};
+use containerpilot::driver;
+use domain::Shim;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// What a life was made of, in words.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// The drawn options and the first plan.
+    pub drawn: String,
+    /// What remains of it.
+    pub remains: Remains,
+}
+
+/// Lives once.
+pub fn live(mut choices: Choices, keep: bool) -> Life {
+    let options = Options::draw(&mut choices);
+    let plan = plans::draw(&mut choices, &options);
+    let drawn = if keep {
+        format!("{options}\nplan: {}", Brief(&plan))
+    } else {
+        String::new()
+    };
+    let shim = Shim::new(plan.clone(), options.jitter.into());
+    let world = World::new(choices, options, &plan, keep);
+    let code = {
+        let mut inbox = world.clone();
+        let (mut processes, mut discovery) = (world.clone(), world.clone());
+        let (mut settings, mut console, mut telemetry) = (world.clone(), world.clone(), world.clone());
+        let mut ports = driver::World {
+            clock: &world,
+            inbox: &mut inbox,
+            processes: &mut processes,
+            discovery: &mut discovery,
+            settings: &mut settings,
+            console: &mut console,
+            telemetry: &mut telemetry,
+        };
+        let life = pin!(driver::run(shim, &mut ports));
+        match life.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(code) => Some(code),
+            Poll::Pending => None,
+        }
+    };
+    if let Some(code) = code {
+        world.exited(code);
+    }
+    let mut remains = world.remains();
+    if code.is_none() && remains.broken.is_none() {
+        remains.broken = Some(Broken {
+            law: "something always happens",
+            how: "nothing will ever happen again".into(),
+        });
+    }
+    Life { drawn, remains }
+}
+
+/// Lives twice, and compares: same choices, same trace.
+pub fn live_twice(choices: &Choices) -> Life {
+    let mut first = live(choices.clone(), false);
+    if first.remains.broken.is_none() {
+        let second = live(Choices::recorded(first.remains.choices.clone()), false);
+        if second.remains != first.remains {
+            first.remains.broken = Some(Broken {
+                law: "same choices, same trace",
+                how: "two lives of the same choices differ".into(),
+            });
+        }
+    }
+    first
+}

@@ -1,0 +1,175 @@
+//! What a life consists of and which faults it has: drawn first, printed first.
+//!
+//! Swarm testing: each life has some faults entirely off, so that those it has can show what they do alone.
+
+use crate::choices::Choices;
+use std::fmt;
+
+/// What is drawn before anything happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether there is an application.
+    pub application: bool,
+    /// Whether there are preStart, preStop and postStop hooks.
+    pub hooks: [bool; 3],
+    /// How many services there are at first.
+    pub services: u32,
+    /// How many backends.
+    pub backends: u32,
+    /// How many tasks and coprocesses.
+    pub jobs: u32,
+    /// How many sensors.
+    pub sensors: u32,
+    /// How many seconds there are faults for.
+    pub seconds: u32,
+    /// Every how many seconds an operator does something; never if zero.
+    pub operators: u32,
+    /// Whether an operator may stop the shim while there are faults.
+    pub stops_early: bool,
+    /// Whether a catalogue says how to go on watching.
+    pub cursors: bool,
+    /// Whether an entry whose TTL is over is gone, or stays and can be renewed.
+    pub expired_are_gone: bool,
+    /// The seed of the core's own jitter.
+    pub jitter: u32,
+    /// The faults there are.
+    pub faults: Faults,
+}
+
+/// Which faults there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each fault is there or not, whatever the others are"
+)]
+pub struct Faults {
+    /// Children exit with a code that is not zero, or die of a signal.
+    pub children_fail: bool,
+    /// Children never end by themselves.
+    pub children_hang: bool,
+    /// Children ignore SIGTERM.
+    pub children_ignore_term: bool,
+    /// Children are still there a long time after SIGKILL.
+    pub children_outlive_kill: bool,
+    /// Programs cannot be started.
+    pub children_cannot_start: bool,
+    /// Starting a process takes the shim's time.
+    pub starting_takes_time: bool,
+    /// Children leave processes behind.
+    pub orphans: bool,
+    /// The catalogue takes long to answer.
+    pub catalogue_is_slow: bool,
+    /// Requests or their answers are lost.
+    pub answers_are_lost: bool,
+    /// The catalogue cannot be reached for a while.
+    pub outages: bool,
+    /// The catalogue loses everything.
+    pub catalogue_forgets: bool,
+    /// Requests arrive after nobody waits for them any more, and answers after they were forgotten.
+    pub late_arrivals: bool,
+    /// A question that waits is answered early without anything new.
+    pub early_answers: bool,
+    /// Configurations cannot be read.
+    pub configurations_break: bool,
+    /// Configurations change.
+    pub configurations_change: bool,
+    /// The instances of backends change.
+    pub neighbours_change: bool,
+}
+
+impl Options {
+    /// Drawn; all zeros give a quiet life of an application alone.
+    pub fn draw(choices: &mut Choices) -> Self {
+        let application = choices.below(8) != 7;
+        let hooks = [0; 3].map(|_| choices.below(2) == 1);
+        let (services, backends) = (choices.below(3), choices.below(3));
+        let (jobs, sensors) = (choices.below(3), choices.below(2));
+        Self {
+            application,
+            hooks,
+            services,
+            backends,
+            jobs,
+            sensors,
+            seconds: 20 + choices.below(581),
+            operators: choices.one_of(&[0, 60, 10, 2]),
+            stops_early: choices.below(3) == 2,
+            cursors: choices.below(4) != 3,
+            expired_are_gone: choices.below(2) == 0,
+            jitter: choices.below(1000),
+            faults: Faults::draw(choices),
+        }
+    }
+
+    /// A quiet life of an application alone.
+    pub fn quiet() -> Self {
+        Self::draw(&mut Choices::recorded(Vec::new()))
+    }
+}
+
+impl Faults {
+    fn draw(choices: &mut Choices) -> Self {
+        let mut fault = || choices.below(3) == 2;
+        Self {
+            children_fail: fault(),
+            children_hang: fault(),
+            children_ignore_term: fault(),
+            children_outlive_kill: fault(),
+            children_cannot_start: fault(),
+            starting_takes_time: fault(),
+            orphans: fault(),
+            catalogue_is_slow: fault(),
+            answers_are_lost: fault(),
+            outages: fault(),
+            catalogue_forgets: fault(),
+            late_arrivals: fault(),
+            early_answers: fault(),
+            configurations_break: fault(),
+            configurations_change: fault(),
+            neighbours_change: fault(),
+        }
+    }
+
+    fn named(&self) -> [(&'static str, bool); 16] {
+        [
+            ("children fail", self.children_fail),
+            ("children hang", self.children_hang),
+            ("children ignore TERM", self.children_ignore_term),
+            ("children outlive KILL", self.children_outlive_kill),
+            ("children cannot start", self.children_cannot_start),
+            ("starting takes time", self.starting_takes_time),
+            ("orphans", self.orphans),
+            ("the catalogue is slow", self.catalogue_is_slow),
+            ("answers are lost", self.answers_are_lost),
+            ("outages", self.outages),
+            ("the catalogue forgets", self.catalogue_forgets),
+            ("late arrivals", self.late_arrivals),
+            ("early answers", self.early_answers),
+            ("configurations break", self.configurations_break),
+            ("configurations change", self.configurations_change),
+            ("neighbours change", self.neighbours_change),
+        ]
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "faults for {} s; an operator every {} s (0: never), who may stop it early: {}; cursors: {}; \
+             expired entries are gone: {}; jitter {}",
+            self.seconds, self.operators, self.stops_early, self.cursors, self.expired_are_gone, self.jitter
+        )?;
+        let there = self.faults.named().into_iter().filter(|(_, there)| *there);
+        let there: Vec<&str> = there.map(|(name, _)| name).collect();
+        write!(
+            f,
+            "faults: {}",
+            if there.is_empty() {
+                "none".into()
+            } else {
+                there.join(", ")
+            }
+        )
+    }
+}

@@ -1,0 +1,270 @@
+//! Plans that are drawn: small enough that their parts meet, with everything a plan can have.
+//!
+//! Each job's command says whose it is and in which version, so that the world can tell two handlers of one
+//! backend apart. Decides nothing about how the processes behave.
+
+use crate::choices::Choices;
+use crate::options::Options;
+use domain::plan::*;
+use domain::time::Duration;
+
+/// How long a job asks to be given to stop.
+const GRACES: [u64; 4] = [3_000, 0, 500, 9_000];
+/// Time between two ticks of something, in milliseconds.
+const PERIODS: [u64; 4] = [10_000, 5_000, 2_000, 1_000];
+
+/// A plan with the parts that `options` allow.
+pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
+    let mut plan = Plan {
+        stop_timeout: stop_timeout(choices),
+        ..Plan::new(catalogue(0))
+    };
+    plan.application = options.application.then(|| hook(choices, Role::Application));
+    plan.pre_start = options.hooks[0].then(|| hook(choices, Role::PreStart));
+    plan.pre_stop = options.hooks[1].then(|| hook(choices, Role::PreStop));
+    plan.post_stop = options.hooks[2].then(|| hook(choices, Role::PostStop));
+    for number in 0..options.services {
+        plan.services.push(service(choices, number));
+    }
+    for number in 0..options.backends {
+        plan.backends.push(backend(choices, number));
+    }
+    for number in 0..options.jobs {
+        plan.jobs.push(job(choices, number));
+    }
+    if options.sensors > 0 {
+        let sensors = (0..options.sensors)
+            .map(|number| sensor(choices, number))
+            .collect();
+        let address = ([0, 0, 0, 0], 9090).into();
+        plan.telemetry = Some(Telemetry { address, sensors });
+    }
+    plan
+}
+
+/// The same plan after somebody edited it, or after the machine's addresses changed.
+pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    for _ in 0..=choices.below(2) {
+        match choices.below(12) {
+            0 => {}
+            1 => readdress(choices, &mut plan),
+            2 => remove(choices, &mut plan.services),
+            3 => remove(choices, &mut plan.backends),
+            4 => remove(choices, &mut plan.jobs),
+            5 => replace_service(choices, &mut plan),
+            6 => replace_backend(choices, &mut plan, options),
+            7 => replace_job(choices, &mut plan),
+            8 => plan.catalogue = catalogue(choices.below(2)),
+            9 => swap_backends(&mut plan.backends),
+            10 => plan.stop_timeout = stop_timeout(choices),
+            _ => replace_sensor(choices, &mut plan),
+        }
+    }
+    plan
+}
+
+fn catalogue(number: u32) -> Catalogue {
+    let path = format!("/run/containerpilot/{number}");
+    Catalogue::Directory { path }
+}
+
+fn stop_timeout(choices: &mut Choices) -> StopTimeout {
+    match choices.below(4) {
+        3 => StopTimeout::Immediately,
+        more => StopTimeout::After(Duration::from_secs([5, 1, 20][more as usize])),
+    }
+}
+
+fn command(whose: &str, version: u32) -> Command {
+    Command::new(
+        "run",
+        [Word::from(whose), Word::from(format!("v{version}").as_str())],
+    )
+}
+
+fn plain(role: Role, trigger: Trigger, version: u32) -> Job {
+    let whose = role.to_string();
+    Job::new(role, command(&whose, version), trigger, Output::Log)
+}
+
+fn hook(choices: &mut Choices, role: Role) -> Job {
+    let grace = Duration::from_millis(choices.one_of(&GRACES));
+    let stop = Stop {
+        reach: Reach::Group,
+        grace,
+    };
+    Job {
+        stop,
+        output: Output::Inherit,
+        ..plain(role, Trigger::Moment, 0)
+    }
+}
+
+fn period(choices: &mut Choices) -> Duration {
+    Duration::from_millis(choices.one_of(&PERIODS))
+}
+
+fn limit(choices: &mut Choices, period: Duration) -> Option<Duration> {
+    match choices.below(3) {
+        0 => None,
+        1 => Some(period),
+        _ => Some(period / 4),
+    }
+}
+
+fn service(choices: &mut Choices, number: u32) -> Service {
+    let (name, poll) = (format!("s{number}"), period(choices));
+    let id = format!("{name}-host");
+    let role = Role::Health {
+        service: name.clone(),
+        id: id.clone(),
+    };
+    let check = (choices.below(6) < 5).then(|| Job {
+        time_limit: limit(choices, poll),
+        ..plain(role, Trigger::Asked, choices.below(3))
+    });
+    let registration = Registration {
+        id,
+        name,
+        address: [192, 0, 2, 1].into(),
+        port: 80,
+        tags: vec![],
+        ttl: poll * choices.one_of(&[3, 2, 5]),
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    };
+    Service {
+        registration,
+        poll,
+        check,
+    }
+}
+
+/// Two drawn after each other may be of one name, and of one tag.
+fn backend(choices: &mut Choices, number: u32) -> Backend {
+    let name = if choices.below(4) == 3 {
+        "b0".into()
+    } else {
+        format!("b{number}")
+    };
+    let tag = (choices.below(4) == 3).then(|| "blue".to_owned());
+    let role = Role::OnChange {
+        backend: name.clone(),
+    };
+    let version = number * 10 + choices.below(3);
+    let whose = format!("{name}/{}", tag.as_deref().unwrap_or("-"));
+    let poll = period(choices);
+    let on_change = Job {
+        command: command(&whose, version),
+        time_limit: limit(choices, poll),
+        ..plain(role, Trigger::Asked, version)
+    };
+    Backend {
+        name,
+        tag,
+        poll,
+        on_change,
+    }
+}
+
+fn job(choices: &mut Choices, number: u32) -> Job {
+    let (grace, version) = (choices.one_of(&GRACES), choices.below(3));
+    let stop = Stop {
+        reach: Reach::Group,
+        grace: Duration::from_millis(grace),
+    };
+    if choices.below(2) == 0 {
+        let name = format!("t{number}");
+        let period = choices.one_of(&[10_000, 5_000, 1_000, 300]);
+        let period = Duration::from_millis(period);
+        let time_limit = limit(choices, period);
+        return Job {
+            time_limit,
+            ..plain(Role::Task { name }, Trigger::Every(period), version)
+        };
+    }
+    let name = format!("c{number}");
+    let restarts = choices.one_of(&[Restarts::Unlimited, Restarts::AtMost(2), Restarts::NEVER]);
+    Job {
+        stop,
+        restarts,
+        ..plain(Role::Coprocess { name }, Trigger::Moment, version)
+    }
+}
+
+fn sensor(choices: &mut Choices, number: u32) -> Sensor {
+    let (name, period) = (format!("m{number}"), period(choices));
+    let role = Role::Sensor { name: name.clone() };
+    let job = Job {
+        time_limit: limit(choices, period),
+        output: Output::Capture,
+        ..plain(role, Trigger::Every(period), choices.below(3))
+    };
+    Sensor {
+        name,
+        help: "how much".into(),
+        kind: choices.one_of(&[SensorKind::Gauge, SensorKind::Counter]),
+        job,
+    }
+}
+
+fn pick<T>(choices: &mut Choices, several: &[T]) -> Option<usize> {
+    let count = u32::try_from(several.len()).unwrap_or(u32::MAX);
+    (count > 0).then(|| choices.below(count) as usize)
+}
+
+fn readdress(choices: &mut Choices, plan: &mut Plan) {
+    let last = 1 + u8::try_from(choices.below(2)).unwrap_or_default();
+    for service in &mut plan.services {
+        service.registration.address = [192, 0, 2, last].into();
+    }
+}
+
+fn remove<T>(choices: &mut Choices, several: &mut Vec<T>) {
+    if let Some(index) = pick(choices, several) {
+        several.remove(index);
+    }
+}
+
+fn replace_service(choices: &mut Choices, plan: &mut Plan) {
+    let number = choices.below(2);
+    let new = service(choices, number);
+    plan.services
+        .retain(|old| old.registration.id != new.registration.id);
+    plan.services.push(new);
+}
+
+fn replace_backend(choices: &mut Choices, plan: &mut Plan, options: &Options) {
+    if options.backends == 0 {
+        return;
+    }
+    let number = choices.below(options.backends);
+    let new = backend(choices, number);
+    match plan.backends.get_mut(number as usize) {
+        Some(old) => *old = new,
+        None => plan.backends.push(new),
+    }
+}
+
+fn swap_backends(backends: &mut [Backend]) {
+    if backends.len() > 1 {
+        backends.swap(0, 1);
+    }
+}
+
+fn replace_job(choices: &mut Choices, plan: &mut Plan) {
+    let number = choices.below(2);
+    let new = job(choices, number);
+    plan.jobs.retain(|old| old.role != new.role);
+    plan.jobs.push(new);
+}
+
+fn replace_sensor(choices: &mut Choices, plan: &mut Plan) {
+    if let Some(telemetry) = &mut plan.telemetry {
+        let number = choices.below(2);
+        let new = sensor(choices, number);
+        telemetry.sensors.retain(|old| old.name != new.name);
+        telemetry.sensors.push(new);
+    }
+}

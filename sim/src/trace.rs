@@ -1,0 +1,235 @@
+//! What happened in a life, as typed entries, and the timeline that they read as.
+//!
+//! An entry is what crossed the border between the driver and the world, seen from the world. Nothing in it is
+//! read from the core.
+
+use domain::event::{Answer, Ending, Request};
+use domain::plan::{Plan, Role};
+use domain::{Effect, Event, Instant};
+use std::fmt;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub what: What,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// The world told the driver.
+    Happens(Event),
+    /// The driver did this to the world.
+    Does(Effect),
+    /// The driver waits until this deadline.
+    Rests(Option<Instant>),
+    /// Something in the world that the driver is not told.
+    World(Fact),
+}
+
+/// What happens in the world behind the driver's back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fact {
+    /// An entry of ours stands in the catalogue.
+    Entered(String),
+    /// An entry of ours is gone from the catalogue: withdrawn or forgotten.
+    Removed(String),
+    /// An entry of ours has not been renewed for its TTL.
+    Expired(String),
+    /// The instances of a backend are others now.
+    Neighbours(String, Vec<(String, u16)>),
+    /// The catalogue cannot be reached any more.
+    Outage,
+    /// It can be reached again.
+    OutageOver,
+    /// The catalogue lost everything.
+    Forgets,
+    /// A request arrives though its answer was given up.
+    LandsLate(String),
+    /// From now on everything goes well.
+    Healed,
+    /// Everything had the time it needs to be as it should.
+    Settled,
+    /// The time within which the shim had to exit is over.
+    Overdue,
+}
+
+impl Entry {
+    /// Whether a reader of the timeline wants to see it: measurements say nothing that is not said already.
+    pub const fn is_telling(&self) -> bool {
+        !matches!(
+            self.what,
+            What::Does(Effect::Measure(_) | Effect::Configure(_) | Effect::Expose(_))
+        )
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at.since_start();
+        write!(f, "{:>6}.{:03}  ", at.as_secs(), at.subsec_millis())?;
+        match &self.what {
+            What::Happens(event) => write!(f, "-> {}", Reads(event)),
+            What::Does(effect) => write!(f, "     {}", Written(effect)),
+            What::Rests(None) => f.write_str("        waits"),
+            What::Rests(Some(until)) => {
+                let until = until.since_start();
+                write!(
+                    f,
+                    "        waits until {}.{:03}",
+                    until.as_secs(),
+                    until.subsec_millis()
+                )
+            }
+            What::World(fact) => write!(f, "**   {fact:?}"),
+        }
+    }
+}
+
+/// An event as a reader wants it.
+struct Reads<'a>(&'a Event);
+
+impl fmt::Display for Reads<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::Begin => f.write_str("begin"),
+            Event::Woken => f.write_str("time"),
+            Event::Signal(signal) => write!(f, "{signal}"),
+            Event::Started(ticket, pid) => write!(f, "#{} runs with PID {pid}", ticket.0),
+            Event::NotStarted(ticket, failure) => {
+                write!(f, "#{} cannot be started: {}", ticket.0, failure.cause)
+            }
+            Event::Exited(ticket, status) => write!(f, "#{} is gone: {}", ticket.0, Ending::Exited(*status)),
+            Event::OrphanReaped(pid) => write!(f, "orphan {pid} is reaped"),
+            Event::Answered(ticket, answer) => write!(f, "#{} is answered: {}", ticket.0, Said(answer)),
+            Event::Loaded(ticket, loaded) => match loaded {
+                domain::event::Loaded::Refused(report) => write!(f, "#{} is refused: {report}", ticket.0),
+                domain::event::Loaded::Plan { plan, .. } => {
+                    write!(f, "#{} is a plan: {}", ticket.0, Brief(plan))
+                }
+            },
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+struct Said<'a>(&'a Answer);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Answer::Done => f.write_str("done"),
+            Answer::Unknown(words) => write!(f, "unknown ({words})"),
+            Answer::Failed(cause) => write!(f, "failed ({cause})"),
+            Answer::Instances(listing) => {
+                write!(f, "instances")?;
+                for instance in &listing.instances {
+                    write!(f, " {}:{}", instance.address, instance.port)?;
+                }
+                match listing.cursor {
+                    Some(cursor) => write!(f, " at cursor {}", cursor.0),
+                    None => f.write_str(" without a cursor"),
+                }
+            }
+        }
+    }
+}
+
+/// An effect as a reader wants it.
+struct Written<'a>(&'a Effect);
+
+impl fmt::Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Effect::Start(ticket, job) => write!(f, "start {} #{}", Whose(&job.role, &job.command), ticket.0),
+            Effect::Send(ticket, signal, reach) => {
+                write!(f, "send {signal} to the {reach:?} of #{}", ticket.0)
+            }
+            Effect::Ask { ticket, request, .. } => write!(f, "{} #{}", Question(request), ticket.0),
+            Effect::Forget(ticket) => write!(f, "forget #{}", ticket.0),
+            Effect::Load(ticket) => write!(f, "read the configuration #{}", ticket.0),
+            Effect::Connect(_) => f.write_str("connect to another catalogue"),
+            Effect::Tell(notice) => write!(f, "\"{notice}\""),
+            Effect::Exit(code) => write!(f, "exit {code}"),
+            other => {
+                let text = format!("{other:?}");
+                let end = text.char_indices().nth(100).map_or(text.len(), |(end, _)| end);
+                f.write_str(&text[..end])
+            }
+        }
+    }
+}
+
+struct Whose<'a>(&'a Role, &'a domain::plan::Command);
+
+impl fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
+}
+
+struct Question<'a>(&'a Request);
+
+impl fmt::Display for Question<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Request::Register(registration) => write!(f, "register {}", registration.id),
+            Request::Renew(registration) => write!(f, "renew {}", registration.id),
+            Request::Withdraw(registration) => write!(f, "withdraw {}", registration.id),
+            Request::Instances(query) => {
+                let tag = query.tag.as_deref().unwrap_or("-");
+                let after = query
+                    .after
+                    .map_or_else(|| "-".into(), |cursor| cursor.0.to_string());
+                write!(
+                    f,
+                    "list {} tag {tag} after {after} for {:?}",
+                    query.service, query.wait
+                )
+            }
+        }
+    }
+}
+
+/// What stands in a plan, in one line.
+pub(crate) struct Brief<'a>(pub &'a Plan);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0;
+        for service in &plan.services {
+            let registration = &service.registration;
+            let check = if service.check.is_some() {
+                "checked"
+            } else {
+                "unchecked"
+            };
+            let (poll, ttl) = (service.poll, registration.ttl);
+            write!(
+                f,
+                "service {} at {} {check} every {poll:?} for {ttl:?}; ",
+                registration.id, registration.address
+            )?;
+        }
+        for backend in &plan.backends {
+            let handler = &backend.on_change.command;
+            write!(f, "backend {} {handler} every {:?}; ", backend.name, backend.poll)?;
+        }
+        let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
+        for job in plan.jobs.iter().chain(sensors.map(|sensor| &sensor.job)) {
+            let limit = job
+                .time_limit
+                .map_or_else(|| "no limit".into(), |limit| format!("limit {limit:?}"));
+            write!(f, "{} {:?} {:?} {limit}; ", job.role, job.trigger, job.restarts)?;
+        }
+        let there = |name: &'static str, job: &Option<_>| if job.is_some() { name } else { "" };
+        f.write_str(there("application ", &plan.application))?;
+        f.write_str(there("preStart ", &plan.pre_start))?;
+        f.write_str(there("preStop ", &plan.pre_stop))?;
+        f.write_str(there("postStop ", &plan.post_stop))?;
+        write!(f, "stop {:?}", plan.stop_timeout)
+    }
+}

@@ -1,0 +1,152 @@
+//! The world's children: how they start, live, take signals and die.
+
+use super::{Item, State};
+use crate::trace::What;
+use domain::event::{ExitStatus, Pid, StartFailure};
+use domain::plan::{Job, Output, Reach, Role};
+use domain::time::Duration;
+use domain::{Effect, Event, Ticket};
+
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+/// A child that was not reaped yet.
+#[derive(Clone, Debug)]
+pub(super) struct Child {
+    role: Role,
+    captured: bool,
+    /// How long after SIGTERM it ends, and how; never if it ignores it.
+    obeys: Option<(Duration, ExitStatus)>,
+    /// How long after SIGKILL it is gone.
+    outlives: Duration,
+    killed: bool,
+}
+
+impl State {
+    /// Starts a child, or not.
+    pub(super) fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
+        self.record(What::Does(Effect::Start(ticket, Box::new(job.clone()))));
+        if self.faults.starting_takes_time && self.choices.odds(20) {
+            self.now = self.now + self.choices.between(1, 400);
+        }
+        if self.faults.children_cannot_start && self.choices.odds(8) {
+            let failure = StartFailure {
+                not_found: self.choices.below(2) == 0,
+                cause: "cannot be started".into(),
+            };
+            self.record(What::Happens(Event::NotStarted(ticket, failure.clone())));
+            return Err(failure);
+        }
+        let child = self.draw_child(job);
+        let end = self.draw_end(&job.role);
+        self.children.insert(ticket, child);
+        if let Some((after, status)) = end {
+            self.schedule(after, Item::Dies(ticket, status));
+        }
+        let pid = Pid(i32::try_from(ticket.0).unwrap_or(i32::MAX).saturating_add(100));
+        self.record(What::Happens(Event::Started(ticket, pid)));
+        Ok(pid)
+    }
+
+    fn draw_child(&mut self, job: &Job) -> Child {
+        let choices = &mut self.choices;
+        let ignores = self.faults.children_ignore_term && choices.odds(40);
+        let how = [
+            ExitStatus::Signal(SIGTERM),
+            ExitStatus::Code(0),
+            ExitStatus::Code(3),
+        ];
+        let outlives = self.faults.children_outlive_kill && choices.odds(30);
+        Child {
+            role: job.role.clone(),
+            captured: job.output != Output::Inherit,
+            obeys: (!ignores).then(|| (choices.between(1, 100), choices.one_of(&how))),
+            outlives: if outlives {
+                choices.between(100, 15_000)
+            } else {
+                Duration::from_millis(1)
+            },
+            killed: false,
+        }
+    }
+
+    /// When and how it ends by itself.
+    fn draw_end(&mut self, role: &Role) -> Option<(Duration, ExitStatus)> {
+        let choices = &mut self.choices;
+        let fails = self.faults.children_fail && choices.odds(25);
+        let bad = [ExitStatus::Code(1), ExitStatus::Code(7), ExitStatus::Signal(11)];
+        let status = if fails {
+            choices.one_of(&bad)
+        } else {
+            ExitStatus::Code(0)
+        };
+        match role {
+            Role::Application | Role::Coprocess { .. } => {
+                let lives = choices.one_of(&[60_000, 3_000, 900, 1]);
+                fails.then(|| (choices.between(0, lives), status))
+            }
+            _ if self.faults.children_hang && choices.odds(10) => {
+                let ends = choices.odds(50);
+                ends.then(|| (choices.between(500, 15_000), status))
+            }
+            _ => Some((choices.between(0, 200), status)),
+        }
+    }
+
+    /// Sends a signal to a child; one that is gone cannot get any.
+    pub(super) fn send(&mut self, ticket: Ticket, signal: i32, reach: Reach) {
+        self.record(What::Does(Effect::Send(ticket, signal, reach)));
+        let deadly =
+            self.faults.children_fail && !matches!(signal, SIGTERM | SIGKILL) && self.choices.odds(10);
+        let Some(child) = self.children.get_mut(&ticket) else {
+            return;
+        };
+        let end = match signal {
+            SIGKILL => {
+                child.killed = true;
+                Some((child.outlives, ExitStatus::Signal(SIGKILL)))
+            }
+            SIGTERM => child.obeys,
+            other => deadly.then_some((Duration::ZERO, ExitStatus::Signal(other))),
+        };
+        if let Some((after, status)) = end {
+            self.schedule(after, Item::Dies(ticket, status));
+        }
+    }
+
+    /// It dies, unless it already has; what it wrote is told first.
+    pub(super) fn dies(&mut self, ticket: Ticket, status: ExitStatus) -> Option<Event> {
+        let child = self.children.remove(&ticket)?;
+        if self.faults.orphans && self.choices.odds(20) {
+            let pid = Pid(i32::try_from(ticket.0).unwrap_or(0) + 50_000);
+            let after = self.choices.between(0, 3_000);
+            self.schedule(after, Item::Tells(Event::OrphanReaped(pid)));
+        }
+        let exited = Event::Exited(ticket, status);
+        if child.captured && self.choices.odds(30) {
+            let text = self.choices.one_of(&["1.5", "-1", "nonsense", "NaN"]);
+            self.next = Some(exited);
+            return Some(Event::Printed(ticket, text.into()));
+        }
+        Some(exited)
+    }
+
+    /// Nobody hangs any more: what was to end does soon, and what was killed is gone.
+    pub(super) fn heal_children(&mut self) {
+        let mut ends = Vec::new();
+        for (ticket, child) in &mut self.children {
+            let obeys = ExitStatus::Signal(SIGTERM);
+            child.obeys = Some(child.obeys.unwrap_or((Duration::from_millis(1), obeys)));
+            child.outlives = Duration::from_millis(1);
+            if child.killed {
+                ends.push((*ticket, ExitStatus::Signal(SIGKILL)));
+            } else if !matches!(child.role, Role::Application | Role::Coprocess { .. }) {
+                ends.push((*ticket, ExitStatus::Code(0)));
+            }
+        }
+        for (ticket, status) in ends {
+            let after = self.choices.between(1, 500);
+            self.schedule(after, Item::Dies(ticket, status));
+        }
+    }
+}

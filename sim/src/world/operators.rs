@@ -1,0 +1,82 @@
+//! What operators do, and the course of a life: first faults, then a healed world, then the end.
+
+use super::{Item, State};
+use crate::options::Faults;
+use crate::trace::Fact;
+use domain::Event;
+use domain::event::{Inquiry, Signal};
+use domain::plan::{Plan, StopTimeout};
+use domain::time::Duration;
+
+/// How long everything may take to be as it should once there are no faults any more: two of the longest
+/// beats, the longest pause of a coprocess, the patience of a reload, and five seconds for all the rest.
+const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 5 + 5);
+/// How long a change of a backend may take to be reacted to, in a world without faults.
+const REACTING: Duration = Duration::from_secs(15);
+/// What stopping may take beside the application's own time: the withdrawal, a preStop and a postStop of half
+/// a second, the end of the application after SIGKILL, and of what is left.
+const STOPPING: Duration = Duration::from_secs(2 + 1 + 1 + 5 + 2 + 1);
+
+impl State {
+    /// What will happen whatever else does.
+    pub(super) fn prepare(&mut self) {
+        let faults = Duration::from_secs(self.options.seconds.into());
+        self.schedule(faults, Item::Heal);
+        self.next_operator();
+        let after = self.choices.until(1_000, 30_000);
+        self.schedule(after, Item::Weather);
+        let after = self.choices.until(100, 20_000);
+        self.schedule(after, Item::Neighbours);
+    }
+
+    fn next_operator(&mut self) {
+        if self.options.operators > 0 {
+            let after = self.choices.until(1, 2_000 * self.options.operators);
+            self.schedule(after, Item::Operator);
+        }
+    }
+
+    pub(super) fn operator(&mut self) -> Option<Event> {
+        self.next_operator();
+        let signal = match self.choices.below(16) {
+            0 => return None,
+            1..=5 => Signal::Hangup,
+            6..=9 => Signal::User1,
+            10 => Signal::Other(self.choices.one_of(&[12, 3, 28])),
+            11..=13 => return Some(Event::StatusAsked(Inquiry(7))),
+            14 if self.options.stops_early => Signal::Interrupt,
+            15 if self.options.stops_early => Signal::Terminate,
+            _ => return None,
+        };
+        Some(Event::Signal(signal))
+    }
+
+    /// There are no faults any more.
+    pub(super) fn heal(&mut self) {
+        self.faults = Faults::default();
+        self.options.operators = 0;
+        self.queue.retain(|_, item| !matches!(item, Item::Operator));
+        self.outage_over();
+        self.heal_children();
+        self.fact(Fact::Healed);
+        self.schedule(SETTLING, Item::Settle);
+        self.schedule(SETTLING + REACTING, Item::Settle);
+        self.schedule(SETTLING + REACTING, Item::Stop);
+        self.schedule(SETTLING + REACTING + self.longest_stop(), Item::Overdue);
+    }
+
+    /// Things must be as they should; then something changes that must be reacted to.
+    pub(super) fn settle(&mut self) {
+        self.fact(Fact::Settled);
+        self.change("b0");
+        self.change("b1");
+    }
+
+    fn longest_stop(&self) -> Duration {
+        let graces = [&self.file, self.memory.plan()].map(|plan: &Plan| match plan.stop_timeout {
+            StopTimeout::Immediately => Duration::ZERO,
+            StopTimeout::After(grace) => grace,
+        });
+        STOPPING + graces[0].max(graces[1])
+    }
+}
