@@ -111,10 +111,9 @@ mod tests {
     }
 
     impl Mocks {
-        /// Time stands still, and whatever is told is not listened to.
-        fn silent() -> Self {
+        /// Whatever is told is not listened to.
+        fn deaf() -> Self {
             let mut mocks = Self::default();
-            mocks.clock.expect_now().return_const(Instant::START);
             mocks.console.expect_tell().return_const(());
             mocks.console.expect_configure().return_const(());
             mocks.telemetry.expect_expose().return_const(());
@@ -122,7 +121,27 @@ mod tests {
             mocks
         }
 
-        /// Nor does it matter what is exported.
+        /// And time stands still.
+        fn silent() -> Self {
+            let mut mocks = Self::deaf();
+            mocks.clock.expect_now().return_const(Instant::START);
+            mocks
+        }
+
+        /// Each look at the clock finds it 100 seconds later, and nobody minds what is exported or connected.
+        fn in_a_hurry() -> Self {
+            let mut mocks = Self::deaf();
+            mocks.processes.expect_export().return_const(());
+            mocks.discovery.expect_connect().return_const(());
+            let mut seconds = 0;
+            mocks.clock.expect_now().returning(move || {
+                seconds += 100;
+                Instant::after_start(Duration::from_secs(seconds))
+            });
+            mocks
+        }
+
+        /// Time stands still, and nobody minds what is exported.
         fn new() -> Self {
             let mut mocks = Self::silent();
             mocks.processes.expect_export().return_const(());
@@ -180,18 +199,7 @@ mod tests {
 
     #[test]
     fn no_time_passes_while_the_effects_of_one_event_are_performed() {
-        let mut mocks = Mocks::default();
-        mocks.console.expect_tell().return_const(());
-        mocks.console.expect_configure().return_const(());
-        mocks.telemetry.expect_expose().return_const(());
-        mocks.telemetry.expect_record().return_const(());
-        mocks.processes.expect_export().return_const(());
-        mocks.discovery.expect_connect().return_const(());
-        let mut seconds = 0;
-        mocks.clock.expect_now().returning(move || {
-            seconds += 100;
-            Instant::after_start(Duration::from_secs(seconds))
-        });
+        let mut mocks = Mocks::in_a_hurry();
         let mut order = Sequence::new();
         let start = mocks.processes.expect_start().times(2).in_sequence(&mut order);
         start.returning(|_, _| Ok(Pid(5)));
@@ -225,18 +233,7 @@ mod tests {
 
     #[test]
     fn a_new_configuration_is_told_when_all_that_began_before_it_is_carried_out() {
-        let mut mocks = Mocks::default();
-        mocks.console.expect_tell().return_const(());
-        mocks.console.expect_configure().return_const(());
-        mocks.telemetry.expect_expose().return_const(());
-        mocks.telemetry.expect_record().return_const(());
-        mocks.processes.expect_export().return_const(());
-        mocks.discovery.expect_connect().return_const(());
-        let mut seconds = 0;
-        mocks.clock.expect_now().returning(move || {
-            seconds += 100;
-            Instant::after_start(Duration::from_secs(seconds))
-        });
+        let mut mocks = Mocks::in_a_hurry();
         let load = mocks.settings.expect_load().times(1);
         load.return_once(|| Loaded::Plan {
             plan: plan().into(),

@@ -254,9 +254,7 @@ impl Shim {
             }
         }
     }
-}
 
-impl Shim {
     /// Which room goes on with which backend of the plan: of those that are the same, first the one with the
     /// same handler.
     fn match_backends(&self) -> BTreeMap<RoomId, Backend> {
