@@ -26,6 +26,8 @@ mod ports;
 mod processes;
 #[path = "program/program.rs"]
 mod program;
+#[path = "catalogue/simulated.rs"]
+mod simulated;
 #[path = "program/waiting.rs"]
 mod waiting;
 
@@ -38,6 +40,7 @@ use containerpilot::ports::{Catalogue, Renewal};
 use domain::event::{Cursor, Instance, Listing, Query};
 use domain::plan::{self, Registration, Scheme, Tls};
 use etcd_server::Server;
+use simulated::Simulated;
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -604,6 +607,14 @@ macro_rules! tenant {
     };
     ($tenant:ident, $open:expr; $($fact:ident)+) => {
         mod $tenant {
+            #[test]
+            fn its_manners_are_documented() {
+                super::run(async {
+                    let tenant: super::Tenant = $open.await;
+                    super::are_documented(stringify!($tenant), tenant.manners);
+                });
+            }
+
             $(
                 #[test]
                 fn $fact() {
@@ -616,6 +627,25 @@ macro_rules! tenant {
             )+
         }
     };
+}
+
+/// The manners stand in the document as they are held here.
+fn are_documented(tenant: &str, manners: Manners) {
+    let document = include_str!("../docs/catalogues.md");
+    let either = |holds, yes, no| if holds { yes } else { no };
+    let row = format!(
+        "| `{tenant}` | {} ms | {} ms | {} | {} | {} |",
+        manners.shortest_ttl.as_millis(),
+        manners.expiry_slack.as_millis(),
+        either(manners.forgets_the_expired, "is registered again", "passes again"),
+        either(manners.answers_early, "may be", "is not"),
+        either(
+            (manners.tells_apart)("A/B"),
+            "all",
+            "lower case, and no part of a path"
+        ),
+    );
+    assert!(document.contains(&row), "docs/catalogues.md needs the row {row}");
 }
 
 /// A folder of its own for each fact.
@@ -635,6 +665,24 @@ async fn directory_in_a_new_folder() -> Tenant {
 }
 
 tenant!(directory, super::directory_in_a_new_folder());
+
+/// The catalogue of the simulation, one of each kind that its lives have.
+async fn simulated(forgets_the_expired: bool) -> Tenant {
+    Tenant {
+        catalogue: Box::new(Simulated::new(forgets_the_expired)),
+        _home: Box::new(()),
+        manners: Manners {
+            shortest_ttl: Duration::from_millis(400),
+            expiry_slack: Duration::from_millis(500),
+            forgets_the_expired,
+            answers_early: false,
+            tells_apart: ALL,
+        },
+    }
+}
+
+tenant!(simulated_forgetting, super::simulated(true));
+tenant!(simulated_keeping, super::simulated(false));
 
 /// A server that lives as long as some test uses it.
 struct Shared<T>(Mutex<Weak<T>>);

@@ -4,6 +4,7 @@
 //! never reads that from the core; [`laws`] are asked after everything that happens. Whatever is drawn comes
 //! from one stream of [`choices`], so a life can be lived again, compared and made shorter.
 
+pub mod book;
 pub mod choices;
 pub mod laws;
 pub mod life;

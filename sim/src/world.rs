@@ -42,7 +42,7 @@ enum Item {
     GivesUp(Ticket),
     /// A request reaches the catalogue, and nobody waits for it.
     LandsLate(String, Request),
-    Expires(String, String),
+    Expires(String),
     Weather,
     OutageOver,
     Operator,
@@ -209,7 +209,7 @@ impl State {
                 return self.answered(ticket, Answer::Failed("no answer in time".into()));
             }
             Item::LandsLate(path, request) => self.lands_late(&path, request),
-            Item::Expires(path, id) => self.expires(&path, &id),
+            Item::Expires(path) => self.expires(&path),
             Item::Weather => self.weather(),
             Item::OutageOver => self.outage_over(),
             Item::Operator => return self.operator(),

@@ -1,25 +1,27 @@
-//! The world's catalogues, and the way there and back: latency, loss, outages, entries with TTLs, and
-//! questions that wait for a change.
+//! The way to the world's catalogues and back: latency, loss, outages, and questions that wait for a change.
+//! What stands in them and what they say is for their [`Book`].
 //!
 //! A catalogue forgets when it restarts, and its cursors begin anew. A request that was given up may still
 //! arrive, if late arrivals are among the faults.
 
 use super::{Item, State};
+use crate::book::Book;
 use crate::trace::{Fact, What};
-use domain::event::{Answer, Cursor, Instance, Listing, Query, Request};
+use containerpilot::ports::Renewal;
+use domain::event::{Answer, Query, Request};
 use domain::plan::{Catalogue, Registration};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Ticket};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// All catalogues there are. The other instances are in all of them.
 #[derive(Debug, Default)]
 pub(super) struct Shelves {
     /// The one in use.
     path: String,
-    entries: BTreeMap<(String, String), Standing>,
+    books: BTreeMap<String, Book>,
     neighbours: BTreeMap<String, Vec<Endpoint>>,
-    index: u64,
     out: bool,
     wire: BTreeMap<Ticket, Asked>,
 }
@@ -27,16 +29,50 @@ pub(super) struct Shelves {
 type Endpoint = (String, u16);
 
 #[derive(Debug)]
-struct Standing {
-    expiry: Instant,
-    passing: bool,
-}
-
-#[derive(Debug)]
 struct Asked {
     path: String,
     request: Request,
     waits: bool,
+}
+
+/// What the IDs of instances that are not ours begin with.
+const NEIGHBOUR: &str = "neighbour-";
+/// How many of them a backend has at the most.
+const MOST: u32 = 3;
+
+impl Shelves {
+    /// What was asked, and of which catalogue.
+    fn asked(&self, ticket: Ticket) -> Option<(String, Request)> {
+        let asked = self.wire.get(&ticket)?;
+        Some((asked.path.clone(), asked.request.clone()))
+    }
+
+    /// From now on a question waits for a change, or not any more; whether it did.
+    fn waits(&mut self, ticket: Ticket, waits: bool) -> bool {
+        let asked = self.wire.get_mut(&ticket);
+        asked.is_some_and(|asked| std::mem::replace(&mut asked.waits, waits))
+    }
+}
+
+/// From now on these are all the instances of a backend. Those on an even port have the tag "blue".
+fn enter_neighbours(book: &mut Book, now: Instant, name: &str, listed: &[Endpoint]) {
+    let id = |number: u32| format!("{NEIGHBOUR}{name}-{number}");
+    for (number, (address, port)) in (0..).zip(listed) {
+        let registration = Registration {
+            id: id(number),
+            name: name.into(),
+            address: address.parse().unwrap_or(IpAddr::from([192, 0, 2, 9])),
+            port: *port,
+            tags: Vec::from_iter((port % 2 == 0).then(|| "blue".into())),
+            ttl: Duration::MAX,
+            enable_tag_override: false,
+            deregister_critical_after: None,
+        };
+        book.register(now, &registration);
+    }
+    for gone in (0..MOST).skip(listed.len()) {
+        book.withdraw(&id(gone));
+    }
 }
 
 impl State {
@@ -87,7 +123,7 @@ impl State {
         if let Some(asked) = asked.filter(|_| self.faults.late_arrivals) {
             let after = self.choices.between(0, 100);
             let answer = match asked.request {
-                Request::Instances(query) => self.list(&query),
+                Request::Instances(query) => self.list(&asked.path, &query),
                 _ => Answer::Done,
             };
             self.schedule(after, Item::Tells(Event::Answered(ticket, answer)));
@@ -104,20 +140,19 @@ impl State {
         if self.shelves.out {
             return;
         }
-        let Some(asked) = self.shelves.wire.get_mut(&ticket) else {
+        let Some((path, request)) = self.shelves.asked(ticket) else {
             return;
         };
-        if let Request::Instances(query) = &asked.request
-            && query.after.is_some_and(|cursor| cursor.0 == self.shelves.index)
+        if let Request::Instances(query) = &request
+            && !self.book(&path).has_news(query)
         {
-            asked.waits = true;
+            self.shelves.waits(ticket, true);
             let mut wait = query.wait;
             if self.faults.early_answers && self.choices.odds(20) {
                 wait = self.choices.between(0, 300).min(wait);
             }
             return self.schedule(wait, Item::WaitOver(ticket));
         }
-        let (path, request) = (asked.path.clone(), asked.request.clone());
         let answer = self.take(&path, request);
         self.send_back(ticket, answer);
     }
@@ -140,12 +175,9 @@ impl State {
 
     /// A question that waited is answered now.
     pub(super) fn answer_waiting(&mut self, ticket: Ticket) {
-        let Some(asked) = self.shelves.wire.get_mut(&ticket).filter(|asked| asked.waits) else {
-            return;
-        };
-        asked.waits = false;
-        if let Request::Instances(query) = asked.request.clone() {
-            let answer = self.list(&query);
+        let asked = self.shelves.asked(ticket);
+        if let Some((path, Request::Instances(query))) = asked.filter(|_| self.shelves.waits(ticket, false)) {
+            let answer = self.list(&path, &query);
             self.send_back(ticket, answer);
         }
     }
@@ -154,74 +186,73 @@ impl State {
     fn take(&mut self, path: &str, request: Request) -> Answer {
         match request {
             Request::Register(registration) => self.enter(path, &registration),
-            Request::Renew(registration) => {
-                let gone = self.options.expired_are_gone;
-                let there = self.shelves.entries.get(&(path.into(), registration.id.clone()));
-                match there.filter(|standing| standing.passing || !gone) {
-                    Some(_) => self.enter(path, &registration),
-                    None => Answer::Unknown("there is no such check".into()),
-                }
-            }
+            Request::Renew(registration) => self.renew(path, &registration),
             Request::Withdraw(registration) => {
-                let key = (path.to_owned(), registration.id);
-                if self.shelves.entries.remove(&key).is_some() && path == self.shelves.path {
-                    self.fact(Fact::Removed(key.1));
+                if self.book(path).withdraw(&registration.id) && path == self.shelves.path {
+                    self.fact(Fact::Removed(registration.id));
                 }
                 Answer::Done
             }
-            Request::Instances(query) => self.list(&query),
+            Request::Instances(query) => self.list(path, &query),
         }
     }
 
     fn enter(&mut self, path: &str, registration: &Registration) -> Answer {
-        let (key, expiry) = (
-            (path.to_owned(), registration.id.clone()),
-            self.now + registration.ttl,
-        );
-        let passing = true;
-        self.shelves.entries.insert(key, Standing { expiry, passing });
+        let now = self.now;
+        self.book(path).register(now, registration);
+        self.passes(path, registration)
+    }
+
+    fn renew(&mut self, path: &str, registration: &Registration) -> Answer {
+        let now = self.now;
+        match self.book(path).renew(now, registration) {
+            Renewal::Renewed => self.passes(path, registration),
+            Renewal::Unknown(cause) => Answer::Unknown(cause),
+        }
+    }
+
+    /// An entry of ours is good for another TTL.
+    fn passes(&mut self, path: &str, registration: &Registration) -> Answer {
         if path == self.shelves.path {
             self.fact(Fact::Entered(registration.id.clone()));
         }
-        let expires = Item::Expires(path.into(), registration.id.clone());
-        self.schedule(registration.ttl, expires);
+        self.schedule(registration.ttl, Item::Expires(path.into()));
         Answer::Done
     }
 
-    pub(super) fn expires(&mut self, path: &str, id: &str) {
+    pub(super) fn expires(&mut self, path: &str) {
         let now = self.now;
-        let Some(standing) = self.shelves.entries.get_mut(&(path.to_owned(), id.to_owned())) else {
-            return;
-        };
-        if standing.passing && standing.expiry <= now {
-            standing.passing = false;
+        for id in self.book(path).expire(now) {
             if path == self.shelves.path {
-                self.fact(Fact::Expired(id.into()));
+                self.fact(Fact::Expired(id));
             }
         }
     }
 
-    /// Those with the tag "blue" are the ones on an even port. IDs say nothing, and the order is any.
-    fn list(&mut self, query: &Query) -> Answer {
-        let mut listed = self
-            .shelves
-            .neighbours
-            .get(&query.service)
-            .cloned()
-            .unwrap_or_default();
-        listed.retain(|(_, port)| query.tag.is_none() || port % 2 == 0);
+    /// IDs say nothing, the order is any, and a catalogue may have no cursors.
+    fn list(&mut self, path: &str, query: &Query) -> Answer {
+        let mut listing = self.book(path).list(query);
         if self.choices.below(4) == 3 {
-            listed.reverse();
+            listing.instances.reverse();
         }
         let chosen = self.choices.below(2);
-        let instance = |(number, (address, port)): (usize, Endpoint)| Instance {
-            id: format!("n{number}-{chosen}"),
-            address,
-            port,
-        };
-        Answer::Instances(Listing {
-            instances: listed.into_iter().enumerate().map(instance).collect(),
-            cursor: self.options.cursors.then_some(Cursor(self.shelves.index)),
+        for (number, instance) in listing.instances.iter_mut().enumerate() {
+            instance.id = format!("n{number}-{chosen}");
+        }
+        listing.cursor = listing.cursor.filter(|_| self.options.cursors);
+        Answer::Instances(listing)
+    }
+
+    /// What stands in one of the catalogues; the neighbours are in all of them.
+    fn book(&mut self, path: &str) -> &mut Book {
+        let (now, forgets) = (self.now, self.options.expired_are_gone);
+        let neighbours = &self.shelves.neighbours;
+        self.shelves.books.entry(path.into()).or_insert_with(|| {
+            let mut book = Book::new(forgets);
+            for (name, listed) in neighbours {
+                enter_neighbours(&mut book, now, name, listed);
+            }
+            book
         })
     }
 
@@ -236,13 +267,15 @@ impl State {
     }
 
     pub(super) fn change(&mut self, name: &str) {
-        let count = self.choices.below(4);
+        let count = self.choices.below(MOST + 1);
         let choices = &mut self.choices;
         let endpoint = |_| (String::from("192.0.2.9"), choices.one_of(&[2, 1, 4]));
         let mut listed: Vec<Endpoint> = (0..count).map(endpoint).collect();
         listed.sort_unstable();
+        for book in self.shelves.books.values_mut() {
+            enter_neighbours(book, self.now, name, &listed);
+        }
         self.shelves.neighbours.insert(name.into(), listed.clone());
-        self.shelves.index += 1;
         self.fact(Fact::Neighbours(name.into(), listed));
         let about = |asked: &Asked| matches!(&asked.request, Request::Instances(q) if q.service == name);
         let waiting = self
@@ -279,14 +312,13 @@ impl State {
         }
     }
 
-    /// The catalogue restarts; its cursors begin anew.
+    /// The catalogue restarts; its cursors begin anew. The neighbours are quick to enter again.
     fn forget_everything(&mut self) {
         self.fact(Fact::Forgets);
-        self.shelves.index = 1;
-        let entries = std::mem::take(&mut self.shelves.entries);
-        for (path, id) in entries.into_keys() {
-            if path == self.shelves.path {
-                self.fact(Fact::Removed(id));
+        let mut books = std::mem::take(&mut self.shelves.books);
+        if let Some(book) = books.remove(&self.shelves.path) {
+            for id in book.ids().filter(|id| !id.starts_with(NEIGHBOUR)) {
+                self.fact(Fact::Removed(id.clone()));
             }
         }
         let waiting = self.shelves.wire.iter().filter(|(_, asked)| asked.waits);

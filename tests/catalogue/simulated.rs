@@ -1,0 +1,75 @@
+//! The simulation's catalogue as a tenant: its book, asked in real time and without any fault.
+
+use async_trait::async_trait;
+use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
+use domain::event::{Listing, Query};
+use domain::plan::Registration;
+use sim::book::Book;
+use std::cell::{RefCell, RefMut};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+/// See the module.
+pub struct Simulated {
+    book: RefCell<Book>,
+    began: Instant,
+    written: Notify,
+}
+
+impl Simulated {
+    /// An empty one.
+    pub fn new(forgets_the_expired: bool) -> Self {
+        Self {
+            book: RefCell::new(Book::new(forgets_the_expired)),
+            began: Instant::now(),
+            written: Notify::new(),
+        }
+    }
+
+    fn now(&self) -> domain::Instant {
+        domain::Instant::after_start(self.began.elapsed())
+    }
+
+    /// The book as it is now.
+    fn book(&self) -> RefMut<'_, Book> {
+        let mut book = self.book.borrow_mut();
+        book.expire(self.now());
+        book
+    }
+}
+
+#[async_trait(?Send)]
+impl Catalogue for Simulated {
+    async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        self.book().register(self.now(), registration);
+        self.written.notify_waiters();
+        Ok(())
+    }
+
+    async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
+        let renewal = self.book().renew(self.now(), registration);
+        self.written.notify_waiters();
+        Ok(renewal)
+    }
+
+    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        self.book().withdraw(&registration.id);
+        self.written.notify_waiters();
+        Ok(())
+    }
+
+    async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
+        let over = Instant::now() + query.wait;
+        loop {
+            let written = self.written.notified();
+            let expiry = {
+                let book = self.book();
+                if book.has_news(query) || Instant::now() >= over {
+                    return Ok(book.list(query));
+                }
+                book.next_expiry().map(|expiry| self.began + expiry.since_start())
+            };
+            timeout_at(expiry.unwrap_or(over).min(over), written).await.ok();
+        }
+    }
+}
