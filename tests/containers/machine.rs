@@ -164,7 +164,7 @@ impl Machine {
         block_on(self.container().unpause()).expect("it can be unpaused");
     }
 
-    /// `docker network connect` to another network than its world's.
+    /// `docker network connect`.
     pub fn join(&self, network: &str) {
         let request = NetworkConnectRequest {
             container: self.name.clone(),
@@ -184,7 +184,7 @@ impl Machine {
             .expect("it can leave its network");
     }
 
-    /// `docker network connect` to its world's network.
+    /// `docker network connect` to its world's network, after it was cut off.
     pub fn connect_again(&self) {
         self.join(&self.network);
     }
