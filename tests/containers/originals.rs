@@ -180,6 +180,23 @@ fn count_zombies(machine: &Machine) -> (usize, usize) {
 }
 
 #[test]
+fn telemetry_shows_a_sensor_and_is_registered_until_docker_stop() {
+    let sensor = r#"{"namespace": "containerpilot", "subsystem": "app", "name": "some_counter", "help": "h",
+        "type": "counter", "poll": 1, "check": "echo 42"}"#;
+    let (world, consul, config) = with_consul(&format!(
+        r#""telemetry": {{"port": 9090, "sensors": [{sensor}]}}, {APP}"#
+    ));
+    let machine = app(&config).start(&world, "one", &SERVER);
+    let address = format!("{}:9090", machine.address());
+    let page = || http::get(&address, "/metrics").map_or(String::new(), |answer| answer.body);
+    let shown = || page().contains("\ncontainerpilot_app_some_counter 42\n");
+    until(SOON, || format!("the sensor's value is in {}", page()), shown);
+    consul.until_listed("containerpilot", &["containerpilot-one"]);
+    machine.stop();
+    consul.until_listed("containerpilot", &[]);
+}
+
+#[test]
 fn tasks_run_at_their_frequency_and_are_killed_at_their_timeout() {
     let (world, _consul, config) = with_consul(
         r#""tasks": [
