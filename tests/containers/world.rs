@@ -4,6 +4,7 @@
 //! a killed one left.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,14 +61,17 @@ pub async fn docker() -> Docker {
         .expect("an address of a Docker daemon")
 }
 
-/// An image that `scripts/images` makes; it is nowhere else, so nobody has to look for it.
+/// An image that `scripts/images` made for this working copy; it is nowhere else, so nobody has to look for it.
 pub fn image_of_ours(name: &str) -> GenericImage {
-    let found = block_on(async { docker().await.inspect_image(name).await });
+    let tag = concat!(env!("CARGO_MANIFEST_DIR"), "/target/images/tag");
+    let tag = fs::read_to_string(tag).unwrap_or_default();
+    let full = format!("{name}:{}", tag.trim());
+    let found = block_on(async { docker().await.inspect_image(&full).await });
     assert!(
         found.is_ok(),
-        "this test needs the image {name}, which scripts/images makes"
+        "this test needs the image {full}, which scripts/images makes"
     );
-    GenericImage::new(name, "latest")
+    GenericImage::new(name, tag.trim())
 }
 
 /// Waits for an answer of the daemon.
