@@ -219,7 +219,9 @@ impl Lifecycle {
             (Phase::Killing, Phase::Sweeping) => self.code = UNKILLABLE,
             _ => {}
         }
-        if phase != self.phase {
+        if (self.phase, phase) == (Phase::Withdrawing, Phase::Leaving) {
+            // The same wait for another reason: it gets no longer by it (SD-10 as amended).
+        } else if phase != self.phase {
             self.deadline = limit(phase, stop_grace).map(|limit| now + limit);
         } else if input == Input::TimeIsUp {
             self.deadline = None;
@@ -399,6 +401,17 @@ mod tests {
             None,
             "the deadline lies in the future or nowhere"
         );
+    }
+
+    #[test]
+    fn an_application_that_ends_while_services_leave_gives_them_no_more_time() {
+        let mut life = Lifecycle::new();
+        life.take(Instant::START, Input::PreStartPassed, GRACE);
+        life.take(Instant::START, Input::StopAsked, GRACE);
+        let bound = life.deadline();
+        let later = Instant::START + Duration::from_secs(1);
+        life.take(later, Input::ApplicationEnded, GRACE);
+        assert_eq!((life.phase(), life.deadline()), (Phase::Leaving, bound));
     }
 
     #[test]
