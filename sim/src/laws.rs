@@ -14,6 +14,7 @@ mod time;
 
 use crate::trace::Entry;
 pub use memory::Memory;
+pub(crate) use memory::Run;
 use std::fmt;
 
 /// A law and what broke it.
@@ -84,6 +85,7 @@ laws![
     catalogue::a_healthy_entry_never_expires,
     catalogue::a_service_that_left_stays_away,
     time::deadlines_lie_in_the_future,
+    time::no_bound_is_slept_through,
     time::tickets_are_never_used_again,
     time::checks_keep_their_beat,
     time::checks_are_not_left_out,

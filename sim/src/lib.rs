@@ -6,11 +6,14 @@
 
 pub mod book;
 pub mod choices;
+pub mod explore;
 pub mod laws;
 pub mod life;
+pub mod likeness;
 pub mod options;
 pub mod plans;
 pub mod regressions;
+pub mod scopes;
 pub mod shrink;
 pub mod trace;
 pub mod world;

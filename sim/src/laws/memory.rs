@@ -356,6 +356,18 @@ impl Memory {
             .filter(move |run| run.whose == owner && !run.abandoned)
     }
 
+    /// Whether this question on the wire is about a backend; none if it is not there.
+    pub(crate) fn asked_to_list(&self, ticket: Ticket) -> Option<bool> {
+        self.questions.get(&ticket).map(|asked| asked.kind == Kind::List)
+    }
+
+    /// Whether this question on the wire is a heartbeat.
+    pub(crate) fn asked_to_renew(&self, ticket: Ticket) -> bool {
+        self.questions
+            .get(&ticket)
+            .is_some_and(|asked| asked.kind == Kind::Renew)
+    }
+
     pub(crate) fn asks(&self, owner: &str) -> usize {
         self.questions
             .values()
@@ -726,7 +738,8 @@ impl Memory {
                 facts.closing = true;
             }
         }
-        let running: BTreeSet<String> = self.children.values().map(|run| run.whose.clone()).collect();
+        let staying = self.children.values().filter(|run| !run.abandoned);
+        let running: BTreeSet<String> = staying.map(|run| run.whose.clone()).collect();
         for (key, facts) in &mut self.backends {
             let same = |backend: &Backend| key_of(backend) == *key && backend.on_change == facts.handler;
             if !plan.backends.iter().any(same) {

@@ -3,9 +3,10 @@
 use super::memory::{Memory, backend_key, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
-use domain::Effect;
 use domain::event::Request;
 use domain::plan::Role;
+use domain::time::Duration;
+use domain::{Effect, Instant};
 
 /// Whether nothing keeps periodic things from beginning as the driver comes to rest.
 fn is_undisturbed(memory: &Memory, entry: &Entry) -> bool {
@@ -19,6 +20,43 @@ pub(super) fn deadlines_lie_in_the_future(memory: &Memory, entry: &Entry) -> Ver
         return Ok(());
     };
     hold(*deadline > memory.turn.began, || format!("{entry}"))
+}
+
+/// No bound is slept through: the driver is to be woken by the time at which the services must have left, the
+/// application had its grace, a run its limit, or a new plan has waited long enough (SD-10).
+pub(super) fn no_bound_is_slept_through(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Rests(deadline) = &entry.what else {
+        return Ok(());
+    };
+    let turn = memory.turn.began;
+    let wakes = |bound: Instant| bound <= turn || deadline.is_some_and(|deadline| deadline <= bound);
+    let withdrawal = memory.stop.filter(|_| !memory.services_left());
+    let withdrawal = withdrawal.map(|stop| stop.at + Duration::from_secs(2));
+    hold(withdrawal.is_none_or(wakes), || {
+        "the withdrawal takes too long".into()
+    })?;
+    let patience = memory
+        .incoming
+        .as_ref()
+        .map(|(_, since)| *since + Duration::from_secs(5));
+    let patience = patience.filter(|_| memory.opened.is_some());
+    hold(patience.is_none_or(wakes), || "the reload takes too long".into())?;
+    for run in memory
+        .children
+        .values()
+        .filter(|run| run.killed.is_none() && !memory.lenient)
+    {
+        let limit = run.limit.map(|limit| run.since + limit);
+        hold(limit.is_none_or(wakes), || {
+            format!("{} takes too long", run.whose)
+        })?;
+        let application = run.role == Role::Application;
+        let grace = run.termed.filter(|_| application).map(|at| at + memory.grace());
+        hold(grace.is_none_or(wakes), || {
+            "the application takes too long".into()
+        })?;
+    }
+    Ok(())
 }
 
 /// A ticket is never used again: each is above all before it.

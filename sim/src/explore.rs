@@ -1,0 +1,482 @@
+//! Exhaustive exploration: every state of a small world, breadth first, so that what is found first is shortest.
+//!
+//! A state is the core and what an observer knows; from it everything that can happen does: each child ends in
+//! every way, each question is answered in every way, operators send every signal, time passes to the next
+//! deadline; each start succeeds or fails, each reading of the configuration gives each plan or none. An odometer
+//! counts through all of it. The laws are asked after everything, and from every state a stop must end.
+//!
+//! Things happen at instants at which something is due, and in some worlds half-way between them. States are one if they are equal but for the numbers
+//! of tickets and rooms, for how long ago the past is and how far away the future, as long as the order of what is
+//! due is the same. So an exploration that ends has seen every order of events, but not every distance.
+//!
+//! It steps the core itself, because a state must be cloned; the driver's own loop is searched by lives.
+
+use crate::choices::Choices;
+use crate::laws::{Broken, Memory, Run};
+use crate::likeness::Likeness;
+use crate::trace::{Entry, What};
+use domain::event::{
+    Answer, Cursor, ExitStatus, Inquiry, Instance, Listing, Loaded, Pid, Signal, StartFailure,
+};
+use domain::plan::{Plan, Role};
+use domain::time::Duration;
+use domain::{Effect, Event, Instant, Shim, Ticket};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// What can happen in the world that is explored.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The first plan, and the others a reload may find.
+    pub plans: Vec<Plan>,
+    /// Whether operators reload.
+    pub reloads: bool,
+    /// Whether operators begin and end maintenance.
+    pub maintenance: bool,
+    /// Whether things happen between the instants at which something is due, too.
+    pub between: bool,
+    /// Whether programs may fail to start.
+    pub starts_fail: bool,
+    /// From every how many states a stop is tried out to its end.
+    pub stop_every: usize,
+    /// After how many states the exploration is broken off.
+    pub most: usize,
+}
+
+/// What came of an exploration.
+#[derive(Debug)]
+pub struct Explored {
+    /// How many states were seen.
+    pub states: usize,
+    /// How many transitions led to them.
+    pub transitions: usize,
+    /// How many of those led to the exit.
+    pub exits: usize,
+    /// The number of steps to the state farthest away.
+    pub depth: u32,
+    /// Whether every state was seen.
+    pub complete: bool,
+    /// The law that is broken first, and the shortest way there.
+    pub broken: Option<(Broken, Vec<Entry>)>,
+}
+
+#[derive(Clone)]
+struct State {
+    shim: Shim,
+    memory: Memory,
+    now: Instant,
+    /// When the questions on the wire are given up.
+    limits: BTreeMap<Ticket, Instant>,
+    over: bool,
+}
+
+/// Something that can happen next.
+#[derive(Clone)]
+enum Happening {
+    Now(Event),
+    At(Instant, Event),
+    /// Nothing, but what happens next does so between two instants at which something is due.
+    Later(Instant),
+}
+
+/// Where a state comes from: the state before, and the choices on the way.
+struct Way {
+    from: Option<usize>,
+    choices: Vec<u32>,
+    depth: u32,
+}
+
+/// How long a child may outlive SIGKILL: long enough for a reload to lose its patience, and not so long that such
+/// children become more and more. The application may do so for as long as it likes.
+const LINGERING: Duration = Duration::from_secs(5);
+
+type Steps = Result<(), Broken>;
+
+/// Explores.
+pub fn explore(scope: &Scope) -> Explored {
+    let mut search = Search {
+        scope,
+        ways: Vec::new(),
+        seen: HashMap::new(),
+        open: VecDeque::new(),
+        likeness: Likeness::default(),
+        found: Explored {
+            states: 0,
+            transitions: 0,
+            exits: 0,
+            depth: 0,
+            complete: false,
+            broken: None,
+        },
+    };
+    search.run();
+    search.found
+}
+
+struct Search<'a> {
+    scope: &'a Scope,
+    ways: Vec<Way>,
+    seen: HashMap<(u64, u64), usize>,
+    open: VecDeque<(usize, State)>,
+    likeness: Likeness,
+    found: Explored,
+}
+
+impl Search<'_> {
+    fn run(&mut self) {
+        self.expand(None, None);
+        while let Some((index, state)) = self.open.pop_front() {
+            if self.found.broken.is_some() {
+                return;
+            }
+            if self.ways.len() >= self.scope.most {
+                return;
+            }
+            self.expand(Some(index), Some(&state));
+        }
+        self.found.complete = self.found.broken.is_none();
+    }
+
+    /// Takes every way out of a state; without one, every beginning.
+    fn expand(&mut self, from: Option<usize>, state: Option<&State>) {
+        let mut choices = Choices::odometer();
+        loop {
+            let mut next = state.cloned().unwrap_or_else(|| State::new(&self.scope.plans[0]));
+            let went = next.go_on(self.scope, &mut choices, from.is_none(), &mut Vec::new());
+            self.found.transitions += 1;
+            match went {
+                Ok(()) => self.arrive(from, choices.taken().to_vec(), next),
+                Err(broken) => return self.lost(from, choices.taken().to_vec(), broken, &[]),
+            }
+            if self.found.broken.is_some() || !choices.advance() {
+                return;
+            }
+        }
+    }
+
+    fn arrive(&mut self, from: Option<usize>, choices: Vec<u32>, state: State) {
+        if state.over {
+            self.found.exits += 1;
+            return;
+        }
+        let index = self.ways.len();
+        let key = self
+            .likeness
+            .of(&state.shim, &state.limits, &state.memory, state.now);
+        if self.seen.contains_key(&key) {
+            return;
+        }
+        self.seen.insert(key, index);
+        let depth = from.map_or(0, |from| self.ways[from].depth + 1);
+        self.found.depth = self.found.depth.max(depth);
+        self.found.states += 1;
+        self.ways.push(Way { from, choices, depth });
+        let mut trace = Vec::new();
+        if let Err(broken) = state.clone().stays_well(self.scope, index, &mut trace) {
+            return self.lost(Some(index), Vec::new(), broken, &trace);
+        }
+        self.open.push_back((index, state));
+    }
+
+    /// Walks the way to the fault again and writes it down.
+    fn lost(&mut self, from: Option<usize>, last: Vec<u32>, broken: Broken, after: &[Entry]) {
+        let mut ways = if last.is_empty() { vec![] } else { vec![last] };
+        let mut place = from;
+        while let Some(index) = place {
+            ways.push(self.ways[index].choices.clone());
+            place = self.ways[index].from;
+        }
+        let mut trace = Vec::new();
+        let mut state = State::new(&self.scope.plans[0]);
+        for (number, way) in ways.into_iter().rev().enumerate() {
+            let mut choices = Choices::recorded(way);
+            if state
+                .go_on(self.scope, &mut choices, number == 0, &mut trace)
+                .is_err()
+            {
+                break;
+            }
+        }
+        trace.extend_from_slice(after);
+        self.found.broken = Some((broken, trace));
+    }
+}
+
+impl State {
+    fn new(plan: &Plan) -> Self {
+        Self {
+            shim: Shim::new(plan.clone(), 1),
+            memory: Memory::new(plan, false),
+            now: Instant::START,
+            limits: BTreeMap::new(),
+            over: false,
+        }
+    }
+
+    /// One step: something happens, and the core's effects are carried out.
+    fn go_on(&mut self, scope: &Scope, choices: &mut Choices, first: bool, trace: &mut Vec<Entry>) -> Steps {
+        if first {
+            return self.happens(scope, Event::Begin, choices, trace);
+        }
+        let happenings = self.happenings(scope);
+        let count = u32::try_from(happenings.len()).unwrap_or(u32::MAX);
+        if count == 0 {
+            let how = "nothing will ever happen again".into();
+            let law = "something always happens";
+            return Err(Broken { law, how });
+        }
+        let event = match happenings[choices.below(count) as usize].clone() {
+            Happening::Now(event) => event,
+            Happening::At(at, event) => {
+                self.now = at;
+                event
+            }
+            Happening::Later(at) => {
+                self.now = at;
+                return Ok(());
+            }
+        };
+        self.happens(scope, event, choices, trace)
+    }
+
+    fn happenings(&self, scope: &Scope) -> Vec<Happening> {
+        let mut all = self.time_passes();
+        if let (true, Some(Happening::At(due, _))) = (scope.between, all.first()) {
+            let half = (*due - self.now) / 2;
+            all.push(Happening::Later(self.now + half));
+        }
+        for (ticket, run) in &self.memory.children {
+            for status in endings(&run.role, run.termed.is_some(), run.killed.is_some()) {
+                all.push(Happening::Now(Event::Exited(*ticket, *status)));
+            }
+        }
+        for ticket in self.memory.questions.keys() {
+            for answer in self.answers(*ticket) {
+                all.push(Happening::Now(Event::Answered(*ticket, answer)));
+            }
+        }
+        let mut signal = |signal| all.push(Happening::Now(Event::Signal(signal)));
+        signal(Signal::Terminate);
+        if scope.reloads {
+            signal(Signal::Hangup);
+        }
+        if scope.maintenance {
+            signal(Signal::User1);
+        }
+        all
+    }
+
+    /// Time passes to the next deadline, or to the next answer that can be late no longer.
+    fn time_passes(&self) -> Vec<Happening> {
+        let lingers = |run: &Run| {
+            let long_ago = run.killed.is_some_and(|at| self.now >= at + LINGERING);
+            long_ago && run.role != Role::Application
+        };
+        if self.memory.children.values().any(lingers) {
+            return vec![];
+        }
+        let first = self.limits.iter().min_by_key(|(_, at)| **at);
+        match (self.shim.deadline(), first) {
+            (Some(deadline), Some((_, limit))) if deadline < *limit => {
+                vec![Happening::At(deadline, Event::Woken)]
+            }
+            (Some(deadline), None) => vec![Happening::At(deadline, Event::Woken)],
+            (_, Some((ticket, limit))) => {
+                let failed = Answer::Failed("no answer in time".into());
+                vec![Happening::At(*limit, Event::Answered(*ticket, failed))]
+            }
+            (None, None) => vec![],
+        }
+    }
+
+    fn answers(&self, ticket: Ticket) -> Vec<Answer> {
+        let failed = Answer::Failed("refused".into());
+        match self.memory.asked_to_list(ticket) {
+            Some(true) => vec![listing(&[]), listing(&[80]), failed],
+            Some(false) => {
+                let unknown = self
+                    .memory
+                    .asked_to_renew(ticket)
+                    .then(|| Answer::Unknown("who?".into()));
+                [Answer::Done, failed].into_iter().chain(unknown).collect()
+            }
+            None => vec![],
+        }
+    }
+
+    fn record(&mut self, what: What, trace: &mut Vec<Entry>) -> Steps {
+        let entry = Entry { at: self.now, what };
+        let saw = self.memory.see(&entry);
+        trace.push(entry);
+        saw
+    }
+
+    /// As the driver does it.
+    fn happens(
+        &mut self,
+        scope: &Scope,
+        event: Event,
+        choices: &mut Choices,
+        trace: &mut Vec<Entry>,
+    ) -> Steps {
+        if let Event::Answered(ticket, _) = &event {
+            self.limits.remove(ticket);
+        }
+        self.record(What::Happens(event.clone()), trace)?;
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut effects = VecDeque::from(self.shim.step(self.now, event));
+            while let Some(effect) = effects.pop_front() {
+                let outcome = self.perform(scope, effect, choices, trace)?;
+                match outcome {
+                    Some(started @ Event::Started(..)) => {
+                        for effect in self.shim.step(self.now, started).into_iter().rev() {
+                            effects.push_front(effect);
+                        }
+                    }
+                    Some(outcome) => events.push_back(outcome),
+                    None => {}
+                }
+            }
+        }
+        let deadline = self.shim.deadline();
+        if self.over {
+            Ok(())
+        } else {
+            self.record(What::Rests(deadline), trace)
+        }
+    }
+
+    fn perform(
+        &mut self,
+        scope: &Scope,
+        effect: Effect,
+        choices: &mut Choices,
+        trace: &mut Vec<Entry>,
+    ) -> Result<Option<Event>, Broken> {
+        self.record(What::Does(effect.clone()), trace)?;
+        let outcome = match effect {
+            Effect::Start(ticket, _) if scope.starts_fail && choices.below(2) == 1 => {
+                let failure = StartFailure {
+                    not_found: true,
+                    cause: "not found".into(),
+                };
+                Event::NotStarted(ticket, failure)
+            }
+            Effect::Start(ticket, _) => Event::Started(ticket, Pid(1)),
+            Effect::Load(ticket) => {
+                let plans = u32::try_from(scope.plans.len()).unwrap_or(0);
+                Event::Loaded(ticket, loaded(scope, choices.below(plans + 1)))
+            }
+            Effect::Ask { ticket, limit, .. } => {
+                self.limits.insert(ticket, self.now + limit);
+                return Ok(None);
+            }
+            Effect::Forget(ticket) => {
+                self.limits.remove(&ticket);
+                return Ok(None);
+            }
+            Effect::Exit(_) => {
+                self.over = true;
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        self.record(What::Happens(outcome.clone()), trace)?;
+        Ok(Some(outcome))
+    }
+
+    /// The rooms are those of the plan, and a stop that nothing hinders any more ends.
+    fn stays_well(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
+        let quiet = &mut Choices::recorded(Vec::new());
+        let mut asked = self.clone();
+        asked.happens(scope, Event::StatusAsked(Inquiry(1)), quiet, trace)?;
+        trace.clear();
+        if !number.is_multiple_of(scope.stop_every) {
+            return Ok(());
+        }
+        let began = self.now;
+        self.happens(scope, Event::Signal(Signal::Terminate), quiet, trace)?;
+        for _ in 0..100 {
+            if self.over {
+                let took = self.now - began;
+                let bound = Duration::from_secs(2 + 20 + 10 + 5 + 2);
+                let law = "once faults stop a stop ends in its bounds";
+                let how = format!("it took {took:?}");
+                return if took <= bound {
+                    Ok(())
+                } else {
+                    Err(Broken { law, how })
+                };
+            }
+            self.goes_well(scope, trace)?;
+        }
+        Err(Broken {
+            law: "once faults stop a stop ends in its bounds",
+            how: "it never ends".into(),
+        })
+    }
+
+    /// What is asked is answered, whoever is to end does, and otherwise time passes.
+    fn goes_well(&mut self, scope: &Scope, trace: &mut Vec<Entry>) -> Steps {
+        let quiet = &mut Choices::recorded(Vec::new());
+        let ends = |run: &&(&Ticket, &Role, bool)| {
+            run.2 || !matches!(run.1, Role::Application | Role::Coprocess { .. })
+        };
+        let children: Vec<_> = self.memory.children.iter().collect();
+        let told: Vec<(&Ticket, &Role, bool)> = children
+            .iter()
+            .map(|(ticket, run)| (*ticket, &run.role, run.termed.is_some() || run.killed.is_some()))
+            .collect();
+        if let Some((ticket, ..)) = told.iter().find(ends) {
+            let exited = Event::Exited(**ticket, ExitStatus::Code(0));
+            return self.happens(scope, exited, quiet, trace);
+        }
+        if let Some(ticket) = self.memory.questions.keys().next().copied() {
+            let list = self.memory.asked_to_list(ticket) == Some(true);
+            let answer = if list { listing(&[]) } else { Answer::Done };
+            return self.happens(scope, Event::Answered(ticket, answer), quiet, trace);
+        }
+        match self.time_passes().into_iter().next() {
+            Some(Happening::At(at, event)) => {
+                self.now = at;
+                self.happens(scope, event, quiet, trace)
+            }
+            _ => Err(Broken {
+                law: "something always happens",
+                how: "a stop hangs".into(),
+            }),
+        }
+    }
+}
+
+/// All ways in which a child may end now.
+const fn endings(role: &Role, termed: bool, killed: bool) -> &'static [ExitStatus] {
+    match (role, termed, killed) {
+        (_, _, true) => &[ExitStatus::Signal(9)],
+        (_, true, _) => &[ExitStatus::Signal(15)],
+        (Role::Application, ..) => &[ExitStatus::Code(3)],
+        _ => &[ExitStatus::Code(0), ExitStatus::Code(1)],
+    }
+}
+
+fn listing(ports: &[u16]) -> Answer {
+    let instance = |port: &u16| Instance {
+        id: "n".into(),
+        address: "192.0.2.9".into(),
+        port: *port,
+    };
+    Answer::Instances(Listing {
+        instances: ports.iter().map(instance).collect(),
+        cursor: Some(Cursor(1)),
+    })
+}
+
+fn loaded(scope: &Scope, choice: u32) -> Loaded {
+    match scope.plans.get(choice as usize) {
+        Some(plan) => Loaded::Plan {
+            plan: plan.clone().into(),
+            remarks: vec![],
+        },
+        None => Loaded::Refused("nonsense".into()),
+    }
+}

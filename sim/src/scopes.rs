@@ -1,0 +1,183 @@
+//! The worlds that are explored exhaustively.
+
+use crate::explore::Scope;
+use domain::plan::*;
+use domain::time::Duration;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn job(role: Role, trigger: Trigger, program: &str) -> Job {
+    let whose = Word::from(role.to_string().as_str());
+    Job::new(role, Command::new(program, [whose]), trigger, Output::Inherit)
+}
+
+fn hook(role: Role) -> Option<Job> {
+    let stop = Stop {
+        reach: Reach::Group,
+        grace: seconds(3),
+    };
+    Some(Job {
+        stop,
+        ..job(role, Trigger::Moment, "run")
+    })
+}
+
+fn service(name: &str, port: u16) -> Service {
+    let id = format!("{name}-host");
+    let role = Role::Health {
+        service: name.into(),
+        id: id.clone(),
+    };
+    Service {
+        registration: Registration {
+            id,
+            name: name.into(),
+            address: [192, 0, 2, 1].into(),
+            port,
+            tags: vec![],
+            ttl: seconds(30),
+            enable_tag_override: false,
+            deregister_critical_after: None,
+        },
+        poll: seconds(10),
+        check: Some(job(role, Trigger::Asked, "run")),
+    }
+}
+
+fn backend(program: &str) -> Backend {
+    let role = Role::OnChange { backend: "b".into() };
+    let command = Command::new(program, ["b/-".into()]);
+    Backend {
+        name: "b".into(),
+        tag: None,
+        poll: seconds(10),
+        on_change: Job {
+            command,
+            ..job(role, Trigger::Asked, program)
+        },
+    }
+}
+
+fn coprocess() -> Job {
+    let stop = Stop {
+        reach: Reach::Group,
+        grace: seconds(3),
+    };
+    Job {
+        stop,
+        restarts: Restarts::AtMost(1),
+        ..job(Role::Coprocess { name: "c".into() }, Trigger::Moment, "run")
+    }
+}
+
+fn bare() -> Plan {
+    let path = "/run/containerpilot".into();
+    let stop_timeout = StopTimeout::After(seconds(5));
+    Plan {
+        application: hook(Role::Application),
+        stop_timeout,
+        ..Plan::new(Catalogue::Directory { path })
+    }
+}
+
+fn scope(plans: Vec<Plan>) -> Scope {
+    Scope {
+        plans,
+        reloads: false,
+        maintenance: true,
+        between: true,
+        starts_fail: true,
+        stop_every: 5,
+        most: 2_000_000,
+    }
+}
+
+/// One service, and all hooks; starts that fail, maintenance.
+pub fn hooks() -> Scope {
+    scope(vec![Plan {
+        pre_start: hook(Role::PreStart),
+        pre_stop: hook(Role::PreStop),
+        post_stop: hook(Role::PostStop),
+        services: vec![service("s", 80)],
+        ..bare()
+    }])
+}
+
+/// One service and one backend; every answer and failure, maintenance.
+pub fn small() -> Scope {
+    Scope {
+        between: false,
+        starts_fail: false,
+        ..scope(vec![Plan {
+            services: vec![service("s", 80)],
+            backends: vec![backend("run")],
+            ..bare()
+        }])
+    }
+}
+
+/// One service, then another port of it, or none; every order of reloads, maintenance, answers.
+pub fn reloads() -> Scope {
+    let with = |services| Plan {
+        services,
+        post_stop: hook(Role::PostStop),
+        ..bare()
+    };
+    Scope {
+        reloads: true,
+        starts_fail: false,
+        ..scope(vec![with(vec![service("s", 80)]), with(vec![service("s", 81)])])
+    }
+}
+
+/// One backend whose handler a reload replaces; maintenance, answers,.
+pub fn handlers() -> Scope {
+    let with = |backends| Plan { backends, ..bare() };
+    Scope {
+        reloads: true,
+        ..scope(vec![with(vec![backend("run")]), with(vec![backend("walk")])])
+    }
+}
+
+/// Everything of the small worlds in one: a service, a backend, hooks, reloads, maintenance, failures.
+pub fn whole() -> Scope {
+    let with = |port, program| Plan {
+        pre_start: hook(Role::PreStart),
+        pre_stop: hook(Role::PreStop),
+        post_stop: hook(Role::PostStop),
+        services: vec![service("s", port)],
+        backends: vec![backend(program)],
+        ..bare()
+    };
+    Scope {
+        reloads: true,
+        ..scope(vec![with(80, "run"), with(81, "walk")])
+    }
+}
+
+/// Two services, a backend and a coprocess.
+pub fn large() -> Scope {
+    scope(vec![Plan {
+        services: vec![service("s", 80), service("t", 81)],
+        backends: vec![backend("run")],
+        jobs: vec![coprocess()],
+        ..bare()
+    }])
+}
+
+/// Those that the ordinary tests explore.
+pub const QUICK: [&str; 3] = ["hooks", "reloads", "handlers"];
+
+/// All of them by name; those that end in seconds first.
+pub fn all() -> [(&'static str, Scope); 6] {
+    [
+        ("hooks", hooks()),
+        ("reloads", reloads()),
+        ("handlers", handlers()),
+        ("small", small()),
+        ("whole", whole()),
+        ("large", large()),
+    ]
+}

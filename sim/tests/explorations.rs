@@ -1,0 +1,21 @@
+//! Small worlds, explored exhaustively in every run of the tests.
+//!
+//! What they find is shown by `cargo explore`.
+
+use sim::explore::explore;
+use sim::scopes;
+
+#[test]
+fn no_state_of_the_small_worlds_breaks_a_law_and_every_stop_ends() {
+    for (name, scope) in scopes::all() {
+        if scopes::QUICK.contains(&name) {
+            let explored = explore(&scope);
+            assert!(explored.broken.is_none(), "`cargo explore {name}` shows it");
+            assert!(
+                explored.complete,
+                "{name}: {} states are not all",
+                explored.states
+            );
+        }
+    }
+}
