@@ -94,6 +94,7 @@ laws![
     time::backends_are_not_asked_in_a_hurry,
     time::backends_are_asked_at_least_once_a_poll,
     reload::what_begins_is_of_the_plan_in_force,
+    reload::a_hangup_reads_the_configuration,
     reload::a_refused_configuration_changes_nothing,
     reload::a_reload_waits_for_what_has_to_go,
     reload::a_reload_ends,

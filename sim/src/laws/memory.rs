@@ -50,6 +50,8 @@ pub struct Memory {
     pub(crate) standing: BTreeSet<String>,
     pub(crate) neighbours: BTreeMap<String, Vec<Endpoint>>,
     pub(crate) landed_late: bool,
+    /// Since when all that is left to be done is to see the remaining children go.
+    pub(crate) closing: Option<Instant>,
     /// The application outlived SIGKILL for too long.
     pub(crate) gave_up: bool,
     generation: u32,
@@ -72,6 +74,8 @@ pub(crate) struct Turn {
     pub told_later: bool,
     /// What failed to start.
     pub failed: Vec<Ticket>,
+    /// The configuration is to be read.
+    pub reading: bool,
     /// A configuration was refused.
     pub refused: bool,
 }
@@ -221,6 +225,8 @@ pub(crate) struct BackendFacts {
     pub seen: Vec<Endpoint>,
     /// The handler has to run.
     pub owed: bool,
+    /// The last answer was a failure.
+    pub failed: bool,
     pub not_before: Instant,
     pub not_after: Instant,
 }
@@ -289,6 +295,7 @@ impl Memory {
             standing: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             landed_late: false,
+            closing: None,
             gave_up: false,
             generation: 0,
         }
@@ -455,6 +462,9 @@ impl Memory {
 
     fn rests(&mut self) {
         self.gave_up |= self.survives_kill();
+        if self.closing.is_none() && self.is_closing() {
+            self.closing = Some(self.turn.began);
+        }
         self.turn.resting = true;
         for facts in self.services.values_mut() {
             (facts.passed, facts.unknown) = (false, false);
@@ -526,7 +536,7 @@ impl Memory {
                 self.code = Some(143);
             }
             Signal::User1 => self.toggle(),
-            Signal::Hangup => {}
+            Signal::Hangup => self.turn.reading = true,
         }
     }
 
@@ -682,6 +692,7 @@ impl Memory {
         };
         let poll = facts.poll;
         let soon = |first: u64| Duration::from_millis(first).min(poll / 2);
+        facts.failed = !matches!(answer, Answer::Instances(_));
         let Answer::Instances(listing) = answer else {
             return facts.rest(now, soon(250), poll);
         };
@@ -795,6 +806,7 @@ impl Memory {
             }
             Effect::Tell(Notice::Reloaded) => self.reloaded(),
             Effect::Tell(Notice::LeftBehind(_)) => self.left_behind += 1,
+            Effect::Load(_) => self.turn.reading = false,
             Effect::Exit(_) => self.exited = true,
             _ => {}
         }
@@ -960,6 +972,7 @@ impl Memory {
                 superseded: false,
                 seen: Vec::new(),
                 owed: false,
+                failed: false,
                 not_before: turn + backend.poll,
                 not_after: now + backend.poll,
             };

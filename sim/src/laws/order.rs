@@ -165,6 +165,11 @@ pub(super) fn the_stop_goes_on(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
+    let bound = Duration::from_secs(5 + 2);
+    let late = memory
+        .closing
+        .is_some_and(|since| memory.turn.began >= since + bound);
+    hold(!late, || "what is left was in its way for too long".into())?;
     if memory.is_closing() && !memory.application.is_alive() {
         return hold(!memory.children.is_empty(), || {
             "everything is over, and it does not exit".into()

@@ -40,6 +40,12 @@ pub(super) fn what_begins_is_of_the_plan_in_force(memory: &Memory, entry: &Entry
     hold(there, || format!("{entry}"))
 }
 
+/// SIGHUP is never lost: the configuration is read at once (LC-4, LC-7).
+pub(super) fn a_hangup_reads_the_configuration(memory: &Memory, entry: &Entry) -> Verdict {
+    let rests = matches!(entry.what, What::Rests(_));
+    hold(!(rests && memory.turn.reading), || "SIGHUP was lost".into())
+}
+
 /// A configuration that is refused changes nothing (LC-14).
 pub(super) fn a_refused_configuration_changes_nothing(memory: &Memory, entry: &Entry) -> Verdict {
     let changes = matches!(

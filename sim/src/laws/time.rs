@@ -1,6 +1,6 @@
 //! Laws of time: deadlines, beats, pauses. And of tickets, which are a kind of time.
 
-use super::memory::{Memory, backend_key, whose};
+use super::memory::{Memory, Stage, backend_key, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
 use domain::event::Request;
@@ -23,7 +23,7 @@ pub(super) fn deadlines_lie_in_the_future(memory: &Memory, entry: &Entry) -> Ver
 }
 
 /// No bound is slept through: the driver is to be woken by the time at which the services must have left, the
-/// application had its grace, a run its limit, or a new plan has waited long enough (SD-10).
+/// application had its grace, preStop that of the application it outlives, a run its limit, or a new plan has waited long enough (SD-10).
 pub(super) fn no_bound_is_slept_through(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(deadline) = &entry.what else {
         return Ok(());
@@ -55,6 +55,12 @@ pub(super) fn no_bound_is_slept_through(memory: &Memory, entry: &Entry) -> Verdi
         hold(grace.is_none_or(wakes), || {
             "the application takes too long".into()
         })?;
+        let parting = match memory.application {
+            Stage::Gone(at) if run.role == Role::PreStop => Some(at + memory.grace()),
+            _ => None,
+        };
+        let due = |bound| wakes(bound) && bound > turn;
+        hold(parting.is_none_or(due), || "preStop takes too long".into())?;
     }
     Ok(())
 }
@@ -129,7 +135,8 @@ pub(super) fn tasks_and_sensors_are_not_left_out(memory: &Memory, entry: &Entry)
 }
 
 /// The first question about a backend comes one poll after the start; after a failure, or an answer that came
-/// early, there is a pause, and without a cursor one of a poll (SD-20).
+/// early, there is a pause, and without a cursor one of a poll; after a failure the question takes a whole look,
+/// because the catalogue may be another (SD-20).
 pub(super) fn backends_are_not_asked_in_a_hurry(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, .. }) = &entry.what else {
         return Ok(());
@@ -141,7 +148,10 @@ pub(super) fn backends_are_not_asked_in_a_hurry(memory: &Memory, entry: &Entry) 
         .backends
         .get(&backend_key(&query.service, query.tag.as_deref()));
     let early = facts.filter(|facts| facts.alike == 1 && memory.now < facts.not_before);
-    hold(facts.is_some() && early.is_none(), || format!("{entry}"))
+    let blind = facts.is_some_and(|facts| facts.alike == 1 && facts.failed && query.after.is_some());
+    hold(facts.is_some() && early.is_none() && !blind, || {
+        format!("{entry}")
+    })
 }
 
 /// One poll is the longest time that a backend is not asked about (SD-20).
