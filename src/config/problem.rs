@@ -21,12 +21,17 @@ struct Problem {
 }
 
 impl Problems {
-    /// Something is wrong with this value.
-    pub fn add(&mut self, node: &Node<'_>, message: impl Into<String>) {
+    /// Something is wrong with this value. The message takes one line, whatever is quoted in it.
+    pub fn add(&mut self, node: &Node<'_>, message: impl AsRef<str>) {
+        self.add_lines(node, on_one_line(message.as_ref()));
+    }
+
+    /// Something is wrong with this value, in words of our own that take several lines.
+    pub fn add_lines(&mut self, node: &Node<'_>, message: String) {
         self.problems.push(Problem {
             line: node.line,
-            path: node.path.clone(),
-            message: message.into(),
+            path: on_one_line(&node.path),
+            message,
         });
     }
 
@@ -44,9 +49,9 @@ impl Problems {
     pub fn warn(&mut self, node: &Node<'_>, message: impl AsRef<str>) {
         self.warnings.push(format!(
             "{} (line {}): {}",
-            node.path,
+            on_one_line(&node.path),
             node.line,
-            message.as_ref()
+            on_one_line(message.as_ref())
         ));
     }
 
@@ -55,7 +60,7 @@ impl Problems {
         self.problems.is_empty()
     }
 
-    /// One line for each problem, in the order of the text.
+    /// Each problem from a new line on, in the order of the text.
     pub fn report(mut self, source: &Source) -> String {
         self.problems.sort_by_key(|problem| problem.line);
         let mut report = String::new();
@@ -76,4 +81,16 @@ impl Problems {
         }
         report
     }
+}
+
+/// The text with its control characters written as in Rust, so that a key cannot pass for a line of its own.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
 }

@@ -241,7 +241,7 @@ pub fn interfaces(
     let selected = found
         .map_err(|error| format!("the network interfaces cannot be read: {error}"))
         .and_then(|found| address::select(&parsed, &found).map_err(|error| error.to_string()));
-    selected.map_err(|error| problems.add(node, error)).ok()
+    selected.map_err(|error| problems.add_lines(node, error)).ok()
 }
 
 /// A list of tags.

@@ -829,3 +829,25 @@ fn a_host_without_a_name_cannot_have_services() {
         "{report}"
     );
 }
+
+#[test]
+fn a_text_of_several_lines_is_quoted_on_one() {
+    for (members, expected) in [
+        (
+            r#""a\nb": 1"#,
+            r"configuration:2: a\nb: unknown key `a\nb`, known keys are",
+        ),
+        (
+            r#""logging": {"level": "x\ny"}"#,
+            r"configuration:2: logging.level: Unknown log level 'x\ny'",
+        ),
+        (
+            r#""services": [{"name": "a", "port": 80, "poll": 1, "ttl": 1, "interfaces": "e\u001b\n0"}]"#,
+            r"configuration:2: services[0].interfaces: Unable to parse interface spec: e\u{1b}\n0",
+        ),
+    ] {
+        let report = report_of(members);
+        assert!(report.starts_with(expected), "{report}");
+        assert_eq!(report.lines().count(), 1, "{report}");
+    }
+}
