@@ -13,7 +13,7 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-/// How much of a text that is no number a message shows.
+/// How much of a text that is refused a message shows.
 const SHOWN: usize = 64;
 
 /// The metrics that are exposed beside those of sensors: what the shim counts, and what it uses.
@@ -104,8 +104,8 @@ impl Hash for Value {
 /// A sentence: it is no number, or none that such a metric takes.
 pub fn read(kind: SensorKind, printed: &str) -> Result<Value, String> {
     let text = printed.trim();
+    let shown: String = text.chars().take(SHOWN).collect();
     let number = parse(text).map_err(|cause| {
-        let shown: String = text.chars().take(SHOWN).collect();
         format!(
             "strconv.ParseFloat: parsing \"{}\": {cause}",
             shown.escape_debug()
@@ -113,9 +113,9 @@ pub fn read(kind: SensorKind, printed: &str) -> Result<Value, String> {
     })?;
     match kind {
         SensorKind::Gauge => {}
-        _ if !number.is_finite() => return Err(format!("a {kind} takes finite numbers only, not {text}")),
+        _ if !number.is_finite() => return Err(format!("a {kind} takes finite numbers only, not {shown}")),
         SensorKind::Counter if number < 0.0 => {
-            return Err(format!("a {kind} never goes down, and {text} is negative"));
+            return Err(format!("a {kind} never goes down, and {shown} is negative"));
         }
         SensorKind::Counter | SensorKind::Histogram | SensorKind::Summary => {}
     }
@@ -207,6 +207,8 @@ mod tests {
     fn a_long_text_is_shown_by_its_beginning_on_one_line() {
         let sentence = gauge(&"no\nnumber ".repeat(100)).unwrap_err();
         assert!(sentence.starts_with("strconv.ParseFloat: parsing \"no\\nnumber no"));
+        assert!(sentence.len() < 150);
+        let sentence = read(SensorKind::Counter, &format!("-{}1", "0".repeat(1000))).unwrap_err();
         assert!(sentence.len() < 150);
     }
 
