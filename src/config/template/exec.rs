@@ -10,7 +10,7 @@ use std::fmt::Display;
 use super::error::TemplateError;
 use super::format;
 use super::functions::{self, Behaviour, Environment, Function, Parameter};
-use super::limit::{BoundedText, DEPTH, STEPS, too_long};
+use super::limit::{self, BoundedText, DEPTH, STEPS, too_long};
 use super::parse::Templates;
 use super::syntax::{Body, Branch, Call, Command, Operand, OperandKind, Pipeline, Statement};
 use super::value::{Key, Type, Value};
@@ -125,7 +125,11 @@ impl<'a> Executor<'a> {
     }
 
     fn step(&mut self) -> Executed<()> {
-        self.steps += 1;
+        self.work(1)
+    }
+
+    fn work(&mut self, steps: usize) -> Executed<()> {
+        self.steps += steps;
         match self.steps > STEPS {
             true => self.fail(format!("exceeded {STEPS} steps")),
             false => Ok(()),
@@ -223,6 +227,7 @@ impl<'a> Executor<'a> {
         let mut repeated = false;
         for (index, item) in items {
             repeated = true;
+            self.step()?;
             let item = Held::of_type(element, item);
             self.set_range_variables(&branch.pipeline, index, &item)?;
             let flow = self.body(&item, &branch.body)?;
@@ -404,15 +409,22 @@ impl<'a> Executor<'a> {
             return self.first_that_is(truth, dot, operands, piped);
         }
         let arguments = self.arguments(dot, function, operands, piped)?;
+        self.work(arguments.iter().map(limit::steps_for).sum())?;
         let outcome = match function.behaviour {
             Behaviour::Of(run) => run(&arguments),
             Behaviour::OfEnvironment(run) => run(&arguments, self.environment),
             Behaviour::FirstThatIs(_) => Ok(Value::Nil),
         };
-        outcome.map(Held::known).or_else(|message| {
-            self.at = called;
-            self.fail(format!("error calling {name}: {message}"))
-        })
+        match outcome {
+            Ok(value) => {
+                self.work(limit::steps_for(&value))?;
+                Ok(Held::known(value))
+            }
+            Err(message) => {
+                self.at = called;
+                self.fail(format!("error calling {name}: {message}"))
+            }
+        }
     }
 
     fn check_count(&self, function: &Function, operands: usize, piped: bool) -> Executed<()> {
@@ -673,6 +685,18 @@ mod tests {
         for (text, expected) in [
             (
                 "{{range loop 9999}}{{range loop 9999}}{{if 1}}{{end}}{{end}}{{end}}",
+                steps.clone(),
+            ),
+            (
+                "{{range loop 100000}}{{range loop 100000}}{{end}}{{end}}",
+                steps.clone(),
+            ),
+            (
+                "{{$x := loop 9999}}{{range $x}}{{range $x}}{{end}}{{end}}",
+                steps.clone(),
+            ),
+            (
+                "{{$x := printf \"%999999d\" 1}}{{range loop 9999}}{{if eq $x $x}}{{end}}{{end}}",
                 steps,
             ),
             (

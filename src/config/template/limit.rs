@@ -4,14 +4,23 @@
 //! process 1: every bound is far above what a configuration needs and ends in an error that names
 //! it.
 
+use super::value::Value;
+
 /// Items a single list may have.
 pub(super) const ITEMS: usize = 100_000;
 
 /// Bytes a single text may have, the result included.
 pub(super) const TEXT: usize = 16 * 1024 * 1024;
 
-/// Actions and pieces of text that may be executed for one result.
+/// Actions, pieces of text and rounds of loops that may be executed for one result, and what functions do in
+/// the time of so many.
 pub(super) const STEPS: usize = 1_000_000;
+
+/// Bytes of text that a function takes or gives in the time of a step.
+const BYTES_PER_STEP: usize = 256;
+
+/// Items of a list that a function takes or gives in the time of a step.
+const ITEMS_PER_STEP: usize = 8;
 
 /// Parentheses and blocks that may enclose one another in a template.
 pub(super) const NESTING: usize = 100;
@@ -65,6 +74,15 @@ impl BoundedText {
             return Err(too_long());
         }
         Ok(self.text)
+    }
+}
+
+/// How many steps it counts that a function takes or gives this value.
+pub(super) fn steps_for(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len() / BYTES_PER_STEP,
+        Value::List(list) => list.items.len() / ITEMS_PER_STEP,
+        _ => 0,
     }
 }
 
