@@ -173,6 +173,9 @@ impl Heartbeat {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

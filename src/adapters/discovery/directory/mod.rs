@@ -13,6 +13,8 @@ mod complaints;
 mod entry;
 mod file;
 mod fingerprint;
+#[cfg(test)]
+mod model;
 mod name;
 #[cfg(test)]
 mod tests;
@@ -59,31 +61,29 @@ impl Directory {
         }
     }
 
-    fn write(&self, registration: &Registration) -> Result<(), CatalogueError> {
+    fn write(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
         let folder = self.folder(&registration.name);
-        let now = self.now()?;
-        file::write(&folder, &Entry::new(registration, &now), &now)
+        file::write(&folder, &Entry::new(registration, now), now)
             .map_err(|error| failed("write an entry in", &folder, &error))
     }
 
     /// Tidies up around a new entry; nothing depends on it.
-    fn sweep(&self, service: &str) -> Result<(), CatalogueError> {
+    fn sweep(&self, service: &str, now: &Moment<'_>) -> Result<(), CatalogueError> {
         let folder = self.folder(service);
-        file::sweep(&folder, service, &self.now()?).map_err(|error| failed("sweep", &folder, &error))
+        file::sweep(&folder, service, now).map_err(|error| failed("sweep", &folder, &error))
     }
 
     /// Why there is no entry of ours to keep, if there is none.
-    fn lost(&self, registration: &Registration) -> Result<Option<String>, CatalogueError> {
+    fn lost(&self, registration: &Registration, now: &Moment<'_>) -> Result<Option<String>, CatalogueError> {
         let folder = self.folder(&registration.name);
         let file = name::of_entry(&registration.id);
         let found = file::read(&folder, file.as_ref(), &registration.name)
             .map_err(|error| failed("read", &folder.join(&file), &error))?;
-        let now = self.now()?;
         let reason = match found {
             Found::Nothing => "there is no entry".into(),
             Found::Foreign(foreign) => foreign.reason,
             Found::Entry(entry) if !entry.describes(registration) => "the entry is another one".into(),
-            Found::Entry(entry) if entry.remaining(&now).is_none() => "the entry expired".into(),
+            Found::Entry(entry) if entry.remaining(now).is_none() => "the entry expired".into(),
             Found::Entry(_) => return Ok(None),
         };
         Ok(Some(format!("{}: {reason}", folder.join(file).display())))
@@ -92,6 +92,29 @@ impl Directory {
     fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let view = self.look(&query.service)?;
         Ok(view.listing(query.tag.as_deref(), &self.now()?))
+    }
+
+    fn enter(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
+        self.write(registration, now)?;
+        if let Err(error) = self.sweep(&registration.name, now) {
+            tracing::debug!("{error}");
+        }
+        Ok(())
+    }
+
+    fn keep(&self, registration: &Registration, now: &Moment<'_>) -> Result<Renewal, CatalogueError> {
+        if let Some(reason) = self.lost(registration, now)? {
+            return Ok(Renewal::Unknown(reason));
+        }
+        self.write(registration, now)?;
+        Ok(Renewal::Renewed)
+    }
+
+    fn remove(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        let path = self
+            .folder(&registration.name)
+            .join(name::of_entry(&registration.id));
+        file::remove(&path).map_err(|error| failed("remove", &path, &error))
     }
 
     /// Waits until something differs from what stood at the cursor. A renewal wakes it and makes it look at
@@ -155,26 +178,15 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> CatalogueError {
 #[async_trait(?Send)]
 impl Catalogue for Directory {
     async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        self.write(registration)?;
-        if let Err(error) = self.sweep(&registration.name) {
-            tracing::debug!("{error}");
-        }
-        Ok(())
+        self.enter(registration, &self.now()?)
     }
 
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
-        if let Some(reason) = self.lost(registration)? {
-            return Ok(Renewal::Unknown(reason));
-        }
-        self.write(registration)?;
-        Ok(Renewal::Renewed)
+        self.keep(registration, &self.now()?)
     }
 
     async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        let path = self
-            .folder(&registration.name)
-            .join(name::of_entry(&registration.id));
-        file::remove(&path).map_err(|error| failed("remove", &path, &error))
+        self.remove(registration)
     }
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {

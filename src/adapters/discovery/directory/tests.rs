@@ -50,6 +50,12 @@ fn home() -> (TempDir, Directory) {
     (home, directory)
 }
 
+impl Directory {
+    fn write_now(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        self.write(registration, &self.now()?)
+    }
+}
+
 fn ports(directory: &Directory) -> Vec<u16> {
     ports_of(&directory.list(&at_once()).unwrap())
 }
@@ -98,7 +104,7 @@ fn a_withdrawal_leaves_nothing() {
 #[test]
 fn a_crash_before_the_rename_leaves_no_instance() {
     let (_home, directory) = home();
-    directory.write(&instance(1)).unwrap();
+    directory.write_now(&instance(1)).unwrap();
     let folder = directory.folder("app");
     let whole = fs::read(folder.join("app-1.json")).unwrap();
     let now = directory.now().unwrap();
@@ -111,7 +117,7 @@ fn a_crash_before_the_rename_leaves_no_instance() {
 #[test]
 fn a_failure_while_writing_leaves_the_old_entry_and_no_draft() {
     let (_home, directory) = home();
-    directory.write(&instance(1)).unwrap();
+    directory.write_now(&instance(1)).unwrap();
     let full = file::replace(
         &directory.folder("app"),
         "app-1.json",
@@ -138,7 +144,7 @@ fn a_failure_to_rename_is_told_and_leaves_no_draft() {
 #[test]
 fn what_is_not_an_entry_is_skipped() {
     let (_home, directory) = home();
-    directory.write(&instance(1)).unwrap();
+    directory.write_now(&instance(1)).unwrap();
     let folder = directory.folder("app");
     let whole = fs::read(folder.join("app-1.json")).unwrap();
     fs::write(folder.join("half.json"), &whole[..whole.len() / 2]).unwrap();
@@ -147,7 +153,7 @@ fn what_is_not_an_entry_is_skipped() {
     fs::write(folder.join("README"), b"\xff\xfe").unwrap();
     fs::write(folder.join("huge.json"), vec![b' '; 1 << 20]).unwrap();
     fs::create_dir(folder.join("folder.json")).unwrap();
-    directory.write(&instance(9)).unwrap();
+    directory.write_now(&instance(9)).unwrap();
     fs::rename(folder.join("app-9.json"), directory.path.join("elsewhere")).unwrap();
     symlink("../elsewhere", folder.join("app-9.json")).unwrap();
     nix::unistd::mkfifo(&folder.join("pipe.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -159,7 +165,7 @@ fn what_is_not_an_entry_is_skipped() {
 #[test]
 fn an_entry_of_another_service_does_not_count() {
     let (_home, directory) = home();
-    directory.write(&instance(1)).unwrap();
+    directory.write_now(&instance(1)).unwrap();
     let other = directory.folder("other");
     fs::create_dir(&other).unwrap();
     fs::copy(
@@ -177,7 +183,7 @@ fn an_entry_of_another_service_does_not_count() {
 #[test]
 fn a_foreign_file_under_our_name_is_unknown_and_registering_replaces_it() {
     let (_home, directory) = home();
-    directory.write(&instance(1)).unwrap();
+    directory.write_now(&instance(1)).unwrap();
     fs::write(directory.folder("app").join("app-1.json"), b"{").unwrap();
     assert!(!is_renewed(&directory, 1));
     assert_eq!(ports(&directory), NOBODY);
@@ -209,7 +215,7 @@ fn an_entry_of_another_boot_is_expired() {
         boot: Some("an earlier boot".into()),
         ..Directory::new(&directory.path)
     };
-    before.write(&instance(1)).unwrap();
+    before.write_now(&instance(1)).unwrap();
     assert_eq!(ports(&before), [1]);
     assert_eq!(ports(&directory), NOBODY);
     assert!(!is_renewed(&directory, 1));
@@ -248,13 +254,13 @@ fn registering_sweeps_what_others_left_behind() {
         boot: Some("an earlier boot".into()),
         ..Directory::new(&directory.path)
     };
-    before.write(&instance(1)).unwrap();
-    directory.write(&instance(2)).unwrap();
+    before.write_now(&instance(1)).unwrap();
+    directory.write_now(&instance(2)).unwrap();
     let short = Registration {
         ttl: Duration::ZERO,
         ..instance(3)
     };
-    directory.write(&short).unwrap();
+    directory.write_now(&short).unwrap();
     let folder = directory.folder("app");
     let now = directory.now().unwrap().milliseconds;
     let drafts = [now.saturating_sub(70_000), now, now + 1_000_000];
@@ -285,7 +291,7 @@ fn no_folder_is_no_instances_but_no_access_is_an_error() {
 #[test]
 fn a_folder_that_may_not_be_read_is_an_error() {
     let (_home, directory) = home();
-    directory.write(&instance(1)).unwrap();
+    directory.write_now(&instance(1)).unwrap();
     let folder = directory.folder("app");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
     let listing = directory.list(&at_once());
@@ -301,7 +307,7 @@ fn a_folder_that_may_not_be_read_is_an_error() {
 #[test]
 fn folders_are_open_to_whom_the_mask_lets() {
     let (_home, directory) = home();
-    directory.write(&instance(1)).unwrap();
+    directory.write_now(&instance(1)).unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mask = status
         .lines()
@@ -339,7 +345,7 @@ fn a_reader_who_came_before_the_folders_follows_them_down() {
             fs::create_dir(home.path().join(folder)).unwrap();
             sleep(GATHER * 2).await;
         }
-        directory.write(&instance(1)).unwrap();
+        directory.write_now(&instance(1)).unwrap();
         assert_eq!(told(asked).await, [1]);
     });
 }
@@ -349,7 +355,7 @@ fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
     run(async {
         let (_home, directory) = home();
         let directory = Rc::new(directory);
-        directory.write(&instance(1)).unwrap();
+        directory.write_now(&instance(1)).unwrap();
         let asked = waiting(&directory).await;
         fs::remove_dir_all(&directory.path).unwrap();
         assert_eq!(told(asked).await, NOBODY);
@@ -358,7 +364,7 @@ fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
         sleep(GATHER * 2).await;
         fs::remove_dir_all(&directory.path).unwrap();
         sleep(GATHER * 2).await;
-        directory.write(&instance(2)).unwrap();
+        directory.write_now(&instance(2)).unwrap();
         assert_eq!(told(asked).await, [2]);
     });
 }
@@ -368,7 +374,7 @@ fn a_reader_is_told_that_the_folder_was_moved_away() {
     run(async {
         let (home, directory) = home();
         let directory = Rc::new(directory);
-        directory.write(&instance(1)).unwrap();
+        directory.write_now(&instance(1)).unwrap();
         let asked = waiting(&directory).await;
         fs::rename(directory.folder("app"), home.path().join("away")).unwrap();
         assert_eq!(told(asked).await, NOBODY);
@@ -395,9 +401,9 @@ fn without_a_bell_the_folder_is_polled() {
 fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
     run(async {
         let (_home, directory) = home();
-        directory.write(&instance(1)).unwrap();
+        directory.write_now(&instance(1)).unwrap();
         let bell = Bell::hang(&directory.folder("app"));
-        directory.write(&instance(2)).unwrap();
+        directory.write_now(&instance(2)).unwrap();
         file::remove(&directory.folder("app").join("app-1.json")).unwrap();
         let ring = timeout(PROMPTLY, bell.rings()).await.unwrap();
         let both = ["app-1.json".into(), "app-2.json".into()];
@@ -409,8 +415,8 @@ fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
 fn cursors_mean_the_same_to_every_reader_and_renewals_do_not_move_them() {
     let (_home, one) = home();
     let other = Directory::new(&one.path);
-    one.write(&instance(2)).unwrap();
-    one.write(&instance(1)).unwrap();
+    one.write_now(&instance(2)).unwrap();
+    one.write_now(&instance(1)).unwrap();
     let cursor = |directory: &Directory| directory.list(&at_once()).unwrap().cursor;
     let before = cursor(&one);
     assert_eq!(cursor(&other), before);
@@ -420,7 +426,7 @@ fn cursors_mean_the_same_to_every_reader_and_renewals_do_not_move_them() {
         tags: vec!["blue".into()],
         ..instance(1)
     };
-    one.write(&tagged).unwrap();
+    one.write_now(&tagged).unwrap();
     assert_ne!(cursor(&other), before);
 }
 
@@ -437,7 +443,7 @@ fn the_heartbeats_of_two_hundred_wake_a_reader_now_and_then_and_a_newcomer_is_to
         let (_home, directory) = home();
         let directory = Rc::new(directory);
         for number in 1..=200 {
-            directory.write(&instance(number)).unwrap();
+            directory.write_now(&instance(number)).unwrap();
         }
         let asked = waiting(&directory).await;
         for _ in 0..3 {
@@ -447,7 +453,7 @@ fn the_heartbeats_of_two_hundred_wake_a_reader_now_and_then_and_a_newcomer_is_to
             sleep(GATHER * 2).await;
             assert!(!asked.is_finished(), "heartbeats are no change");
         }
-        directory.write(&instance(201)).unwrap();
+        directory.write_now(&instance(201)).unwrap();
         assert_eq!(told(asked).await.len(), 201);
     });
 }
@@ -460,10 +466,10 @@ fn a_reader_never_misses_the_last_of_many_changes_by_another_thread() {
             let writer = Directory::new(&directory.path);
             let busy = tokio::task::spawn_blocking(move || {
                 for number in 1..=20 {
-                    writer.write(&instance(number)).unwrap();
+                    writer.write_now(&instance(number)).unwrap();
                     file::remove(&writer.folder("app").join("app-1.json")).unwrap();
                 }
-                writer.write(&instance(1000 + round)).unwrap();
+                writer.write_now(&instance(1000 + round)).unwrap();
             });
             let expected = round as usize + 20;
             let reading = async {
@@ -492,11 +498,11 @@ fn an_entry_that_is_renewed_all_the_time_is_in_every_listing() {
         let directory = Directory::new(home.path());
         let writer = Directory::new(home.path());
         for number in 1..=MANY {
-            directory.write(&instance(number)).unwrap();
+            directory.write_now(&instance(number)).unwrap();
         }
         let busy = tokio::task::spawn_blocking(move || {
             for number in (1..=MANY).cycle().take(20_000) {
-                writer.write(&instance(number)).unwrap();
+                writer.write_now(&instance(number)).unwrap();
             }
         });
         while !busy.is_finished() {

@@ -1,0 +1,219 @@
+//! The directory against a model: two shims that share a folder do to it what they would do to a map from IDs
+//! to entries, whatever one does to the other's, and however time passes.
+
+use super::entry::Moment;
+use super::{Directory, Renewal, name};
+use domain::event::{Cursor, Instance};
+use domain::plan::Registration;
+use domain::time::Duration;
+use proptest::prelude::*;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use tempfile::{TempDir, tempdir};
+
+/// Milliseconds that an entry counts.
+const TTL: u64 = 10_000;
+/// The names of the boots that a folder sees.
+const BOOTS: [&str; 3] = ["first", "second", "third"];
+
+/// An instance that registers: its number, and which of three things it says of itself.
+type Told = (u16, u16);
+
+/// What happens to the folder; the first number says which of the two shims does it.
+#[derive(Clone, Debug)]
+enum Happening {
+    Register(usize, Told),
+    Renew(usize, Told),
+    Withdraw(usize, Told),
+    /// So many milliseconds pass.
+    Pass(u64),
+    /// The machine starts again, and its folder is still there.
+    Boot,
+    /// Somebody writes what is no entry over an instance's.
+    Scribble(Told),
+}
+
+/// The folder as a map.
+#[derive(Clone, Debug, Default)]
+struct Folder {
+    now: u64,
+    boot: usize,
+    /// By instance: what it said, and until when it counts.
+    entries: BTreeMap<u16, (u16, u64)>,
+    /// Whether the last renewal found its entry.
+    is_renewed: bool,
+}
+
+impl Folder {
+    /// What a reader sees: each live instance and what it said.
+    fn seen(&self) -> Vec<Told> {
+        let live = self.entries.iter().filter(|(_, (_, until))| self.now < *until);
+        live.map(|(number, (said, _))| (*number, *said)).collect()
+    }
+
+    fn enter(&mut self, (number, said): Told) {
+        self.entries.insert(number, (said, self.now + TTL));
+    }
+}
+
+impl ReferenceStateMachine for Folder {
+    type State = Self;
+    type Transition = Happening;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        (0..100_000_u64)
+            .prop_map(|now| Self {
+                now,
+                ..Self::default()
+            })
+            .boxed()
+    }
+
+    fn transitions(_: &Self) -> BoxedStrategy<Happening> {
+        let told = || (0..3_u16, 0..3_u16);
+        let shim = 0..2_usize;
+        prop_oneof![
+            6 => (shim.clone(), told()).prop_map(|(shim, told)| Happening::Register(shim, told)),
+            6 => (shim.clone(), told()).prop_map(|(shim, told)| Happening::Renew(shim, told)),
+            2 => (shim, told()).prop_map(|(shim, told)| Happening::Withdraw(shim, told)),
+            4 => prop_oneof![Just(TTL), Just(TTL - 1), 0..TTL, Just(2 * 3_600_000)].prop_map(Happening::Pass),
+            1 => Just(Happening::Boot),
+            1 => told().prop_map(Happening::Scribble),
+        ]
+        .boxed()
+    }
+
+    fn preconditions(folder: &Self, happening: &Happening) -> bool {
+        !matches!(happening, Happening::Boot) || folder.boot + 1 < BOOTS.len()
+    }
+
+    fn apply(mut folder: Self, happening: &Happening) -> Self {
+        match *happening {
+            Happening::Register(_, told) => folder.enter(told),
+            Happening::Renew(_, told) => {
+                folder.is_renewed = folder.seen().contains(&told);
+                if folder.is_renewed {
+                    folder.enter(told);
+                }
+            }
+            Happening::Withdraw(_, (number, _)) | Happening::Scribble((number, _)) => {
+                folder.entries.remove(&number);
+            }
+            Happening::Pass(milliseconds) => folder.now += milliseconds,
+            Happening::Boot => {
+                folder.entries.clear();
+                folder.boot += 1;
+                folder.now = 0;
+            }
+        }
+        folder
+    }
+}
+
+/// What an instance says of itself: one port, another port, or a tag.
+fn registration((number, said): Told) -> Registration {
+    Registration {
+        id: format!("app-{number}"),
+        name: "app".into(),
+        address: IpAddr::from([192, 0, 2, 1]),
+        port: 8000 + said % 2,
+        tags: Vec::from_iter((said == 2).then(|| "tagged".into())),
+        ttl: Duration::from_millis(TTL),
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    }
+}
+
+fn instance(told: &Told) -> Instance {
+    let Registration {
+        id, address, port, ..
+    } = registration(*told);
+    Instance {
+        id,
+        address: address.to_string(),
+        port,
+    }
+}
+
+/// Two shims at one folder.
+struct Shims {
+    home: TempDir,
+    shims: [Directory; 2],
+    /// The cursor that each sight had.
+    cursors: BTreeMap<Vec<Told>, Cursor>,
+}
+
+impl Shims {
+    /// Both shims list what the map holds, and a cursor stands for what is seen and nothing else.
+    fn compare(&mut self, folder: &Folder, now: &Moment<'_>) {
+        let seen = folder.seen();
+        for shim in &self.shims {
+            let view = shim.look("app").unwrap();
+            let listing = view.listing(None, now);
+            assert_eq!(listing.instances, Vec::from_iter(seen.iter().map(instance)));
+            let tagged = seen.iter().filter(|(_, said)| *said == 2).map(instance);
+            assert_eq!(
+                view.listing(Some("tagged"), now).instances,
+                Vec::from_iter(tagged)
+            );
+            let expiry = view.next_expiry(now).map(|expiry| expiry.as_millis());
+            let untils = folder.entries.values().map(|(_, until)| *until);
+            let next = untils.filter(|until| folder.now < *until).min();
+            assert_eq!(expiry, next.map(|until| u128::from(until - folder.now)));
+            let cursor = listing.cursor.unwrap();
+            assert_eq!(*self.cursors.entry(seen.clone()).or_insert(cursor), cursor);
+        }
+        let cursor = self.cursors[&seen];
+        let alike = self.cursors.values().filter(|other| **other == cursor);
+        assert_eq!(alike.count(), 1, "two sights have one cursor");
+    }
+}
+
+struct Sharing;
+
+impl StateMachineTest for Sharing {
+    type SystemUnderTest = Shims;
+    type Reference = Folder;
+
+    fn init_test(_: &Folder) -> Shims {
+        let home = tempdir().unwrap();
+        let shims = [(); 2].map(|()| Directory::new(home.path()));
+        Shims {
+            home,
+            shims,
+            cursors: BTreeMap::new(),
+        }
+    }
+
+    fn apply(mut state: Shims, folder: &Folder, happening: Happening) -> Shims {
+        let now = Moment {
+            boot: BOOTS[folder.boot],
+            milliseconds: folder.now,
+        };
+        match happening {
+            Happening::Register(shim, told) => state.shims[shim].enter(&registration(told), &now).unwrap(),
+            Happening::Renew(shim, told) => {
+                let renewal = state.shims[shim].keep(&registration(told), &now).unwrap();
+                assert_eq!(renewal == Renewal::Renewed, folder.is_renewed, "{renewal:?}");
+            }
+            Happening::Withdraw(shim, told) => state.shims[shim].remove(&registration(told)).unwrap(),
+            Happening::Pass(_) | Happening::Boot => {}
+            Happening::Scribble(told) => {
+                let app = state.home.path().join(name::of_folder("app"));
+                fs::create_dir_all(&app).unwrap();
+                fs::write(app.join(name::of_entry(&registration(told).id)), "no entry").unwrap();
+            }
+        }
+        state.compare(folder, &now);
+        state
+    }
+}
+
+prop_state_machine! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn two_shims_see_in_their_folder_what_a_map_would_hold(sequential 1..40 => Sharing);
+}
