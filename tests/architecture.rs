@@ -175,7 +175,7 @@ fn the_simulation_knows_driver_ports_and_domain_and_never_an_adapter() {
 
 #[test]
 fn unsafe_code_stands_in_the_processes_adapter_only_and_says_why_it_is_sound() {
-    for folder in ["src", "sim"] {
+    for folder in ["src", "sim", "fuzz/src", "fuzz/fuzz_targets"] {
         for (path, text) in sources(folder) {
             for (number, line) in text
                 .lines()
@@ -201,6 +201,8 @@ fn every_module_opens_with_what_it_decides() {
         .into_iter()
         .chain(sources("sim"))
         .chain(sources("tests"))
+        .chain(sources("fuzz/src"))
+        .chain(sources("fuzz/fuzz_targets"))
     {
         assert!(text.starts_with("//! "), "{}", path.display());
     }

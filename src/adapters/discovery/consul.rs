@@ -134,8 +134,7 @@ impl Catalogue for Consul {
         let response = succeed(response).await?;
         let cursor = cursor(response.headers(), query.after);
         let body = response.bytes().await.map_err(|error| failure(&error))?;
-        let entries: Vec<HealthEntry> = serde_json::from_slice(&body).map_err(|error| failure(&error))?;
-        let instances = entries.into_iter().map(Instance::from).collect();
+        let instances = instances(&body).map_err(|error| failure(&error))?;
         Ok(Listing { instances, cursor })
     }
 }
@@ -181,6 +180,13 @@ fn cursor(headers: &HeaderMap, before: Option<Cursor>) -> Option<Cursor> {
     let index = headers.get("X-Consul-Index")?.to_str().ok()?.parse().ok()?;
     let went_back = before.is_some_and(|Cursor(before)| index < before);
     (index > 0 && !went_back).then_some(Cursor(index))
+}
+
+/// The instances that a health answer lists; public for the properties in `fuzz/`.
+#[doc(hidden)]
+pub fn instances(body: &[u8]) -> Result<Vec<Instance>, serde_json::Error> {
+    let entries: Vec<HealthEntry> = serde_json::from_slice(body)?;
+    Ok(entries.into_iter().map(Instance::from).collect())
 }
 
 async fn succeed(response: Response) -> Result<Response, CatalogueError> {

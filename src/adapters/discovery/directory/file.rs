@@ -124,7 +124,8 @@ fn text_of(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<Entry, String> {
+/// The entry that stands in this text, if it belongs in this file of a service's folder.
+pub(super) fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<Entry, String> {
     let entry: Entry = serde_json::from_slice(text).map_err(|error| format!("not an entry: {error}"))?;
     if entry.name != service || file != entry.file_name().as_str() {
         return Err(format!(

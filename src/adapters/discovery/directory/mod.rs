@@ -26,7 +26,7 @@ use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use bell::{Bell, Ring};
 use complaints::Complaints;
-use domain::event::{Cursor, Listing, Query};
+use domain::event::{Cursor, Instance, Listing, Query};
 use domain::plan::Registration;
 use domain::time::Duration;
 use entry::{Entry, Moment};
@@ -160,6 +160,18 @@ impl Directory {
         let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         Ok(Moment { boot, milliseconds })
     }
+}
+
+/// The instance that the file of this ID describes in a service's folder, and the text we would write for the
+/// same entry; public for the properties in `fuzz/`.
+///
+/// # Errors
+/// A sentence: it is not an entry, or does not belong there.
+#[doc(hidden)]
+pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u8>), String> {
+    let entry = file::parse(text, name::of_entry(id).as_ref(), service)?;
+    let again = serde_json::to_vec(&entry).map_err(|error| error.to_string())?;
+    Ok((entry.instance(), again))
 }
 
 /// Nothing once the next entry may have expired.

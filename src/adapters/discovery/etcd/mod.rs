@@ -14,7 +14,8 @@ mod key;
 mod leases;
 mod listing;
 mod members;
-mod value;
+#[doc(hidden)]
+pub mod value;
 mod watch;
 
 use crate::ports::{Catalogue, CatalogueError, Renewal};

@@ -1,0 +1,4 @@
+//! Searches for an input that [`properties::configuration`] is not true of.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| properties::configuration(input));

@@ -1,0 +1,387 @@
+//! What is true of every text that somebody else wrote: configurations, templates, entries of catalogues, what
+//! sensors print, what children print.
+//!
+//! Each property is one function over bytes that panics where it is not true. The targets beside this file
+//! search for such bytes; `tests/fuzz_corpus.rs` replays what is remembered. Never reads anything but its
+//! argument, and a clock to see how long it took.
+
+use containerpilot::adapters::console::{LONGEST, Lines};
+use containerpilot::adapters::discovery::{consul, directory, etcd};
+use containerpilot::config::{self, Compiled, Source, Target, template};
+use containerpilot::ports::Interfaces;
+use domain::address::{InterfaceAddress, Specification, select};
+use domain::event::{Effect, Instance, Pid};
+use domain::plan::{Registration, SensorKind, Word};
+use domain::{Event, Instant, Shim};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// No text may take longer than this, on a slow machine and without optimisation.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// No rendered template is longer than this.
+const LONGEST_RENDERED: usize = 16 * 1024 * 1024;
+/// How many steps of a shim are tried with a plan.
+const STEPS: usize = 8;
+/// Nobody's container lives longer, and far behind it the core's time ends.
+const LIFE: Duration = Duration::from_secs(1_000_000_000);
+
+/// A configuration is refused with a place, or becomes one plan that a shim can begin with.
+pub fn configuration(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let load = || load(&text);
+    match within_patience(load) {
+        Err(report) => assert!(names_places(&report), "no place is named: {report:?}"),
+        Ok(compiled) => {
+            assert_eq!(Ok(&compiled), load().as_ref(), "the same text, another plan");
+            assert!(!compiled.shown.contains('\n'), "{:?}", compiled.shown);
+            let shown = serde_json::from_str::<serde_json::Value>(&compiled.shown);
+            assert!(shown.is_ok(), "{:?}", compiled.shown);
+            begin(&compiled);
+        }
+    }
+}
+
+fn load(text: &str) -> Result<Compiled, String> {
+    let target = Target {
+        variables: environment(),
+        hostname: Some("box".into()),
+        interfaces: &Machine,
+        application: &["app".into(), "{{ .NAME }}".into(), Word(vec![0xff])],
+    };
+    config::load(&Source::Inline(text.to_owned()), &target)
+}
+
+/// The machine that configurations are compiled for.
+struct Machine;
+
+impl Interfaces for Machine {
+    fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
+        Ok(machine())
+    }
+}
+
+fn machine() -> Vec<InterfaceAddress> {
+    let address = |interface: &str, address: IpAddr| InterfaceAddress {
+        interface: interface.into(),
+        address,
+    };
+    vec![
+        address("lo", IpAddr::from([127, 0, 0, 1])),
+        address("lo", IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
+        address("eth0", IpAddr::from([192, 0, 2, 10])),
+        address("eth0", IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 10])),
+        address("eth1", IpAddr::from([10, 0, 0, 10])),
+    ]
+}
+
+fn environment() -> BTreeMap<String, String> {
+    let variables = [
+        ("NAME", "app"),
+        ("PARTS", "a:b:c"),
+        ("NUMBER", "3"),
+        ("EMPTY", ""),
+        ("MY-VAR", "dashed \"quoted\"\né"),
+    ];
+    variables
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// A template's error names its line; a text that is no JSON is shown with line and column; everything else is
+/// told in one line each, which begins with its line.
+fn names_places(report: &str) -> bool {
+    let number = |text: &str, before: &str, after: char| {
+        let rest = text.strip_prefix(before)?;
+        let (number, _) = rest.split_once(after)?;
+        number.parse::<usize>().ok().filter(|number| *number > 0)
+    };
+    let template = number(report, "Could not apply template to config: template: :", ':');
+    let syntax = number(report, "configuration: Parse error at line:col [", ':');
+    let each = || {
+        report
+            .split('\n')
+            .all(|line| number(line, "configuration:", ':').is_some() || is_continued(line))
+    };
+    template.is_some() || syntax.is_some() || each()
+}
+
+/// Where no address matches, what was wanted and what is there stand in lines of their own.
+fn is_continued(line: &str) -> bool {
+    line.starts_with("Specifications: [") || line.starts_with("Interfaces IPs: [")
+}
+
+/// The plan can be begun, and each deadline lies behind the step before it.
+fn begin(compiled: &Compiled) {
+    let mut shim = Shim::new(compiled.plan.clone(), 1);
+    let mut now = Instant::START;
+    let mut effects = shim.step(now, Event::Begin);
+    for _ in 0..STEPS {
+        let asked = effects.iter().find_map(|effect| match effect {
+            Effect::Start(ticket, _) => Some(*ticket),
+            _ => None,
+        });
+        let deadline = shim.deadline().filter(|deadline| deadline.since_start() < LIFE);
+        let event = match (asked, deadline) {
+            (Some(ticket), _) => Event::Started(ticket, Pid(7)),
+            (None, Some(deadline)) => {
+                assert!(deadline > now, "{deadline:?} is over at {now:?}");
+                now = deadline;
+                Event::Woken
+            }
+            (None, None) => break,
+        };
+        effects = shim.step(now, event);
+    }
+}
+
+/// A template is rendered or refused, in bounded time and to a bounded length, and always the same; a text
+/// without actions is itself.
+pub fn template(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let render = || template::render(&text, &environment());
+    let rendered = within_patience(render);
+    assert_eq!(rendered, render(), "the same text, another result");
+    match &rendered {
+        Ok(rendered) => assert!(rendered.len() <= LONGEST_RENDERED),
+        Err(error) => {
+            let lines = text.split('\n').count();
+            assert!(
+                (1..=lines).contains(&error.line),
+                "line {} of {lines}",
+                error.line
+            );
+        }
+    }
+    if !text.contains("{{") {
+        assert_eq!(rendered.as_deref(), Ok(&*text));
+    }
+}
+
+/// What a catalogue holds is an instance or is refused; what was read, written again and read again is the same.
+pub fn catalogue_value(input: &[u8]) {
+    etcd_value(input);
+    directory_entry(input);
+    consul_answer(input);
+}
+
+fn etcd_value(input: &[u8]) {
+    for tag in [None, Some("a")] {
+        let Ok(Some(instance)) = etcd::value::instance(input, tag) else {
+            continue;
+        };
+        let untagged = etcd::value::instance(input, None).ok().flatten();
+        assert_eq!(
+            untagged.as_ref(),
+            Some(&instance),
+            "a tag selects, and changes nothing"
+        );
+        let Ok(address) = instance.address.parse::<IpAddr>() else {
+            continue;
+        };
+        let written = etcd::value::of(&registration(&instance, address, tag));
+        let again = etcd::value::instance(written.as_bytes(), tag).ok().flatten();
+        let address = address.to_string();
+        assert_eq!(again, Some(Instance { address, ..instance }), "{written}");
+    }
+}
+
+fn registration(instance: &Instance, address: IpAddr, tag: Option<&str>) -> Registration {
+    Registration {
+        id: instance.id.clone(),
+        name: "app".into(),
+        address,
+        port: instance.port,
+        tags: tag.into_iter().map(str::to_owned).collect(),
+        ttl: Duration::from_secs(1),
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    }
+}
+
+/// An entry belongs in the file that its own ID names, in the folder of its own service, and nowhere else.
+fn directory_entry(input: &[u8]) {
+    let value: serde_json::Value = serde_json::from_slice(input).unwrap_or_default();
+    let named = |key: &str| value[key].as_str().unwrap_or("app").to_owned();
+    let (service, id) = (named("name"), named("id"));
+    let read = |text: &[u8]| directory::entry_in(text, &service, &id);
+    let Ok((instance, written)) = read(input) else {
+        return;
+    };
+    assert_eq!(instance.id, id);
+    assert!(instance.address.parse::<IpAddr>().is_ok(), "{}", instance.address);
+    assert_eq!(read(&written), Ok((instance, written.clone())));
+    let elsewhere = [
+        (format!("{service}2"), id.clone()),
+        (service.clone(), format!("{id}2")),
+    ];
+    for (service, id) in elsewhere {
+        assert!(directory::entry_in(input, &service, &id).is_err());
+    }
+}
+
+fn consul_answer(input: &[u8]) {
+    let Ok(instances) = consul::instances(input) else {
+        return;
+    };
+    let entry = |instance: &Instance| {
+        serde_json::json!({
+            "Node": {"Address": &instance.address},
+            "Service": {"ID": &instance.id, "Address": &instance.address, "Port": instance.port},
+        })
+    };
+    let written = serde_json::Value::from_iter(instances.iter().map(entry)).to_string();
+    assert_eq!(
+        consul::instances(written.as_bytes()).ok(),
+        Some(instances),
+        "{written}"
+    );
+}
+
+/// A number that a metric takes keeps the rule of its kind, and every metric that takes it reads the same; a
+/// refusal is one short line.
+pub fn sensor_text(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let gauge = domain::sensor::read(SensorKind::Gauge, &text);
+    let kinds = [
+        SensorKind::Counter,
+        SensorKind::Gauge,
+        SensorKind::Histogram,
+        SensorKind::Summary,
+    ];
+    for kind in kinds {
+        match domain::sensor::read(kind, &text) {
+            Ok(value) => {
+                let number = value.number();
+                assert_eq!(gauge.as_ref(), Ok(&value), "{kind}");
+                assert!(kind == SensorKind::Gauge || number.is_finite(), "{kind} {number}");
+                assert!(kind != SensorKind::Counter || number >= 0.0, "{kind} {number}");
+                let again = domain::sensor::read(kind, &format!(" {number:e}\n"));
+                assert!(again == Ok(value), "{number:e}");
+            }
+            Err(sentence) => {
+                assert!(!sentence.contains('\n'), "{sentence:?}");
+                assert!(sentence.chars().count() < 500, "{sentence:?}");
+            }
+        }
+    }
+}
+
+/// Of a list of specifications, one a line, each is understood as it is shown, and the first that matches
+/// selects an address that is there, in whatever order the addresses come.
+pub fn interfaces(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let mut wanted = Vec::new();
+    for line in text.split('\n') {
+        match Specification::parse(line) {
+            Err(error) => assert!(error.to_string().contains(line), "{error}"),
+            Ok(one) => {
+                let shown = one.to_string();
+                // `static:` before an address means something else.
+                if !matches!(&one, Specification::Interface(name, _) if name == "static") {
+                    assert_eq!(Specification::parse(&shown).as_ref(), Ok(&one), "{shown}");
+                }
+                wanted.push(one);
+            }
+        }
+    }
+    let found = machine();
+    let reversed: Vec<_> = found.iter().rev().cloned().collect();
+    let selected = select(&wanted, &found);
+    assert_eq!(
+        selected,
+        select(&wanted, &reversed),
+        "the order of the addresses counts"
+    );
+    let alone = wanted
+        .iter()
+        .find_map(|one| Some((one, select(std::slice::from_ref(one), &found).ok()?)));
+    assert_eq!(
+        selected.ok(),
+        alone.map(|(_, address)| address),
+        "the first that matches"
+    );
+    if let Some((one, address)) = alone {
+        let is_there = found.iter().any(|entry| entry.address == address);
+        assert!(
+            is_there || matches!(one, Specification::Static(_)),
+            "{one} gave {address}"
+        );
+    }
+}
+
+/// Where the output is cut into reads makes no difference, a piece is never too long, and no more is held back
+/// than one piece. The first byte says how long the reads are; bytes from 0xF8 on stand for long runs.
+pub fn output_lines(input: &[u8]) {
+    let (first, rest) = input.split_first().unwrap_or((&0, &[]));
+    let output = output_of(rest);
+    let expected = lines_of(&output);
+    let sizes = [
+        usize::from(*first) + 1,
+        usize::from(*first) * 1000 + 1,
+        output.len().max(1),
+    ];
+    for size in sizes.into_iter().filter(|size| output.len() / size < 10_000) {
+        let (mut lines, mut pieces) = (Lines::default(), Vec::new());
+        let (mut fed, mut out) = (0, 0);
+        for read in output.chunks(size) {
+            lines.feed(read, |piece| {
+                assert!(piece.len() <= LONGEST);
+                out += piece.len() + 2;
+                pieces.push(piece.to_vec());
+            });
+            fed += read.len();
+            assert!(
+                fed <= out + LONGEST,
+                "{fed} bytes came in, at the most {out} went out"
+            );
+        }
+        lines.finish(|piece| pieces.push(piece.to_vec()));
+        assert!(pieces == expected, "reads of {size} bytes give other lines");
+    }
+}
+
+/// Eight bytes stand for long runs of one letter, so that short inputs reach the longest piece, a few times.
+fn output_of(input: &[u8]) -> Vec<u8> {
+    let mut output = Vec::new();
+    for byte in input {
+        match byte {
+            0xf8.. if output.len() > 4 * LONGEST => {}
+            0xf8.. => {
+                let length = usize::from(byte - 0xf7) * LONGEST / 4 - usize::from(byte & 1);
+                output.resize(output.len() + length, b'x');
+            }
+            _ => output.push(*byte),
+        }
+    }
+    output
+}
+
+/// The lines of a whole output: ends removed, what is too long in pieces, and no empty piece after others.
+fn lines_of(output: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    for line in output.split_inclusive(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let last = line.len().saturating_sub(1) / LONGEST * LONGEST;
+        lines.extend(line[..last].chunks(LONGEST).map(<[u8]>::to_vec));
+        let end = &line[last..];
+        let end = end.strip_suffix(b"\r").unwrap_or(end);
+        if last == 0 || !end.is_empty() {
+            lines.push(end.to_vec());
+        }
+    }
+    lines
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a text takes is part of what is checked"
+)]
+fn within_patience<T>(work: impl FnOnce() -> T) -> T {
+    let begun = std::time::Instant::now();
+    let done = work();
+    let taken = begun.elapsed();
+    assert!(taken < PATIENCE, "it took {taken:?}");
+    done
+}
