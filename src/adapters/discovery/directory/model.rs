@@ -18,7 +18,7 @@ const TTL: u64 = 10_000;
 /// The names of the boots that a folder sees.
 const BOOTS: [&str; 3] = ["first", "second", "third"];
 
-/// An instance that registers: its number, and which of three things it says of itself.
+/// An instance that registers: its number, and which of four things it says of itself.
 type Told = (u16, u16);
 
 /// What happens to the folder; the first number says which of the two shims does it.
@@ -72,7 +72,7 @@ impl ReferenceStateMachine for Folder {
     }
 
     fn transitions(_: &Self) -> BoxedStrategy<Happening> {
-        let told = || (0..3_u16, 0..3_u16);
+        let told = || (0..3_u16, 0..4_u16);
         let shim = 0..2_usize;
         prop_oneof![
             6 => (shim.clone(), told()).prop_map(|(shim, told)| Happening::Register(shim, told)),
@@ -112,14 +112,18 @@ impl ReferenceStateMachine for Folder {
     }
 }
 
-/// What an instance says of itself: one port, another port, or a tag.
+/// What an instance says of itself: one port, another port, or one of two tags.
 fn registration((number, said): Told) -> Registration {
     Registration {
         id: format!("app-{number}"),
         name: "app".into(),
         address: IpAddr::from([192, 0, 2, 1]),
-        port: 8000 + said % 2,
-        tags: Vec::from_iter((said == 2).then(|| "tagged".into())),
+        port: 8000 + u16::from(said == 1),
+        tags: match said {
+            2 => vec!["tagged".into()],
+            3 => vec!["otherwise".into()],
+            _ => Vec::new(),
+        },
         ttl: Duration::from_millis(TTL),
         enable_tag_override: false,
         deregister_critical_after: None,
