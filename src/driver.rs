@@ -29,7 +29,8 @@ pub struct World<'a> {
 pub async fn run(mut shim: Shim, world: &mut World<'_>) -> u8 {
     let mut event = Event::Begin;
     loop {
-        // No time passes while its effects are performed: nothing may be overdue whose own start is still to be done.
+        // No time passes while its effects are performed: nothing may be overdue whose own start is still to
+        // be done.
         let now = world.clock.now();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {

@@ -1,8 +1,8 @@
 //! The one stream of choices that everything drawn in a simulation comes from.
 //!
-//! It is a seed, a recorded list, or an odometer that counts through all lists there are. Whatever is drawn is
-//! written down, so a life can be lived again, and made shorter. Zero is always the choice that makes the least
-//! trouble: a list that ends too early is continued with zeros.
+//! It is a seed, a recorded list, or an odometer that counts through all lists there are. Whatever is drawn
+//! is written down, so a life can be lived again, and made shorter. Zero is always the choice that makes the
+//! least trouble: a list that ends too early is continued with zeros.
 //!
 //! Never asks for real chance.
 

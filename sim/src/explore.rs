@@ -1,13 +1,16 @@
-//! Exhaustive exploration: every state of a small world, breadth first, so that what is found first is shortest.
+//! Exhaustive exploration: every state of a small world, breadth first, so that what is found first is
+//! shortest.
 //!
-//! A state is the core and what an observer knows; from it everything that can happen does: each child ends in
-//! every way, each question is answered in every way, operators send every signal, time passes to the next
-//! deadline; each start succeeds or fails, each reading of the configuration gives each plan or none. An odometer
-//! counts through all of it. The laws are asked after everything, and from every state a stop must end.
+//! A state is the core and what an observer knows; from it everything that can happen does: each child ends
+//! in every way, each question is answered in every way, operators send every signal, time passes to the next
+//! deadline; each start succeeds or fails, each reading of the configuration gives each plan or none. An
+//! odometer counts through all of it. The laws are asked after everything, and from every state a stop must
+//! end.
 //!
-//! Things happen at instants at which something is due, and in some worlds half-way between them. States are one if they are equal but for the numbers
-//! of tickets and rooms, for how long ago the past is and how far away the future, as long as the order of what is
-//! due is the same. So an exploration that ends has seen every order of events, but not every distance.
+//! Things happen at instants at which something is due, and in some worlds half-way between them. States are
+//! one if they are equal but for the numbers of tickets and rooms, for how long ago the past is and how far
+//! away the future, as long as the order of what is due is the same. So an exploration that ends has seen
+//! every order of events, but not every distance.
 //!
 //! It steps the core itself, because a state must be cloned; the driver's own loop is searched by lives.
 
@@ -85,8 +88,8 @@ struct Way {
     depth: u32,
 }
 
-/// How long a child may outlive SIGKILL: long enough for a reload to lose its patience, and not so long that such
-/// children become more and more. The application may do so for as long as it likes.
+/// How long a child may outlive SIGKILL: long enough for a reload to lose its patience, and not so long that
+/// such children become more and more. The application may do so for as long as it likes.
 const LINGERING: Duration = Duration::from_secs(5);
 
 type Steps = Result<(), Broken>;

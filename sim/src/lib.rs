@@ -10,6 +10,7 @@ pub mod explore;
 pub mod laws;
 pub mod life;
 pub mod likeness;
+pub mod mutants;
 pub mod options;
 pub mod plans;
 pub mod regressions;

@@ -1,8 +1,9 @@
-//! Which states of an exploration are one: a sum of a state's text in which numbers that mean nothing are left out.
+//! Which states of an exploration are one: a sum of a state's text in which numbers that mean nothing are
+//! left out.
 //!
-//! Tickets and rooms count by the order in which they are named, past instants not at all, future ones by their
-//! order. Counters that only operators see, jitter, and how many runs ended at once, which matters only to jobs with
-//! unlimited restarts, are left out. Of what an observer remembers, all times are.
+//! Tickets and rooms count by the order in which they are named, past instants not at all, future ones by
+//! their order. Counters that only operators see, jitter, and how many runs ended at once, which matters only
+//! to jobs with unlimited restarts, are left out. Of what an observer remembers, all times are.
 
 use domain::time::Duration;
 use domain::{Instant, Shim};

@@ -1,8 +1,8 @@
 //! Makes a list of choices that breaks a law as short and as plain as it can.
 //!
 //! A shorter list is one with a shorter end, with zeros where there were none, with pieces left out, or with
-//! smaller numbers: zero is always the choice that makes the least trouble. What counts is that the same law is
-//! broken; how, may differ.
+//! smaller numbers: zero is always the choice that makes the least trouble. What counts is that the same law
+//! is broken; how, may differ.
 
 use crate::choices::Choices;
 use crate::life::live;

@@ -1,7 +1,7 @@
 //! What happened in a life, as typed entries, and the timeline that they read as.
 //!
-//! An entry is what crossed the border between the driver and the world, seen from the world. Nothing in it is
-//! read from the core.
+//! An entry is what crossed the border between the driver and the world, seen from the world. Nothing in it
+//! is read from the core.
 
 use domain::event::{Answer, Ending, Request};
 use domain::plan::{Plan, Role};

@@ -5,6 +5,7 @@
 //! cargo sim 7               lives seed 7 and shows its timeline
 //! cargo sim 1..1000         lives these seeds
 //! cargo sim survey 1..1000  says of all laws that these seeds break by which seed first, and how often
+//! cargo sim judge           says which law is broken first, in small worlds or in many lives
 //! cargo sim shrink 7        makes seed 7 short and saves it in sim/regressions
 //! cargo sim replay NAME     shows the life of a saved list
 //! ```
@@ -14,7 +15,8 @@
     reason = "a tool for a terminal, and no part of the shim"
 )]
 
-use sim::{Choices, Life, live, live_twice, regressions, shrink};
+use sim::explore::explore;
+use sim::{Choices, Life, live, live_twice, regressions, scopes, shrink};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let argument = std::env::args().nth(1).unwrap_or_default();
     let object = std::env::args().nth(2).unwrap_or_default();
     match argument.as_str() {
+        "judge" => return judge(),
         "shrink" => return save(&object),
         "replay" => return replay(&object),
         _ => {}
@@ -36,6 +39,34 @@ fn main() -> ExitCode {
     }
     let (first, last) = range(&argument);
     search(first, last)
+}
+
+/// One line for the table of mutants.
+fn judge() -> ExitCode {
+    for (name, mut scope) in scopes::all() {
+        scope.most = 20_000;
+        if let Some((broken, _)) = scopes::QUICK
+            .contains(&name)
+            .then(|| explore(&scope))
+            .and_then(|explored| explored.broken)
+        {
+            println!("{} (exploring {name})", broken.law.replace('_', " "));
+            return ExitCode::FAILURE;
+        }
+    }
+    for (name, list) in regressions::all().unwrap_or_default() {
+        if let Some(broken) = live(Choices::recorded(list), false).remains.broken {
+            println!("{} (replaying {name})", broken.law.replace('_', " "));
+            return ExitCode::FAILURE;
+        }
+    }
+    for seed in 0..5_000 {
+        if let Some(broken) = live(Choices::seeded(seed), false).remains.broken {
+            println!("{} (seed {seed})", broken.law.replace('_', " "));
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn range(argument: &str) -> (u64, u64) {

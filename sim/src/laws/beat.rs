@@ -48,7 +48,8 @@ impl Beat {
         self.freed = Some(turn);
     }
 
-    /// Whether it may begin now: a tick comes in this turn, or waited for the end of the last run (LC-15, LC-16).
+    /// Whether it may begin now: a tick comes in this turn, or waited for the end of the last run (LC-15,
+    /// LC-16).
     pub fn may_begin(&self, turn: &Turn, now: Instant) -> bool {
         if self.opened.0 != self.opened.1 {
             return now >= self.opened.0 + self.period;

@@ -15,7 +15,8 @@ fn asking(entry: &Entry) -> Option<&Request> {
     }
 }
 
-/// Each service, and each backend, has at most one question on the wire; of backends that are alike, one each.
+/// Each service, and each backend, has at most one question on the wire; of backends that are alike, one
+/// each.
 pub(super) fn one_question_of_each_asker(memory: &Memory, entry: &Entry) -> Verdict {
     let (owner, alike) = match asking(entry) {
         None => return Ok(()),
@@ -31,8 +32,8 @@ pub(super) fn one_question_of_each_asker(memory: &Memory, entry: &Entry) -> Verd
     })
 }
 
-/// A question about a service is given up after two seconds, or one poll if that is shorter; one about a backend
-/// waits for one poll at most, and is given up soon after (SD-10, SD-20).
+/// A question about a service is given up after two seconds, or one poll if that is shorter; one about a
+/// backend waits for one poll at most, and is given up soon after (SD-10, SD-20).
 pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, limit, .. }) = &entry.what else {
         return Ok(());
@@ -134,8 +135,8 @@ pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> V
     })
 }
 
-/// In maintenance no check, handler, task or sensor begins, and nothing is asked of the catalogue but to remove
-/// entries (LC-10, LC-11, LC-13, SD-9).
+/// In maintenance no check, handler, task or sensor begins, and nothing is asked of the catalogue but to
+/// remove entries (LC-10, LC-11, LC-13, SD-9).
 pub(super) fn maintenance_is_quiet(memory: &Memory, entry: &Entry) -> Verdict {
     let begins = match &entry.what {
         What::Does(Effect::Start(_, job)) => super::memory::is_periodic(&job.role),
@@ -145,8 +146,8 @@ pub(super) fn maintenance_is_quiet(memory: &Memory, entry: &Entry) -> Verdict {
     hold(!(memory.maintenance && begins), || format!("{entry}"))
 }
 
-/// A handler starts only because the instances differ from those seen before, or because a reload took a run from
-/// it: a failed or reordered answer is no change (SD-6, SD-7, SD-8, SD-17, SD-19).
+/// A handler starts only because the instances differ from those seen before, or because a reload took a run
+/// from it: a failed or reordered answer is no change (SD-6, SD-7, SD-8, SD-17, SD-19).
 pub(super) fn a_failed_answer_is_no_change(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
@@ -160,7 +161,8 @@ pub(super) fn a_failed_answer_is_no_change(memory: &Memory, entry: &Entry) -> Ve
     })
 }
 
-/// A change is reacted to: at once, or when the handler that runs ends, or when maintenance or a reload does (SD-5).
+/// A change is reacted to: at once, or when the handler that runs ends, or when maintenance or a reload does
+/// (SD-5).
 pub(super) fn a_change_is_reacted_to(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());

@@ -7,7 +7,8 @@ use domain::Effect;
 use domain::plan::{Reach, Restarts, Role};
 use domain::time::Duration;
 
-/// There is at most one run of each job, counted on the wire; of backends that are alike, one each (EX-24, LC-2).
+/// There is at most one run of each job, counted on the wire; of backends that are alike, one each (EX-24,
+/// LC-2).
 pub(super) fn one_run_of_each_job(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
@@ -28,8 +29,8 @@ pub(super) fn signals_go_to_children_that_are_there(memory: &Memory, entry: &Ent
     hold(there, || format!("{entry}"))
 }
 
-/// SIGTERM is sent only to the application, to a preStart that is called off and to coprocesses, once each; the
-/// application alone gets it without its group (EX-13).
+/// SIGTERM is sent only to the application, to a preStart that is called off and to coprocesses, once each;
+/// the application alone gets it without its group (EX-13).
 pub(super) fn only_what_may_be_is_asked_to_stop(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, 15, reach)) = &entry.what else {
         return Ok(());
@@ -138,8 +139,8 @@ pub(super) fn coprocesses_restart_as_often_as_they_may(memory: &Memory, entry: &
     hold(may, || format!("{entry} after {} runs", facts.runs))
 }
 
-/// A coprocess that ended is started again at once, but from the second run that ended within a second on only
-/// after a pause, of a quarter of a second at least and ten at most (EX-23).
+/// A coprocess that ended is started again at once, but from the second run that ended within a second on
+/// only after a pause, of a quarter of a second at least and ten at most (EX-23).
 pub(super) fn coprocesses_that_end_at_once_are_spaced_out(memory: &Memory, entry: &Entry) -> Verdict {
     if let What::Does(Effect::Start(_, job)) = &entry.what {
         let facts = memory

@@ -61,8 +61,8 @@ pub struct Memory {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Turn {
     pub began: Instant,
-    /// Since when ticks may wait that the driver could not see: it is never before the turn, unless starting took
-    /// time in the turn before.
+    /// Since when ticks may wait that the driver could not see: it is never before the turn, unless starting
+    /// took time in the turn before.
     pub looked: Instant,
     resting: bool,
     /// A signal that is to be passed on.

@@ -56,8 +56,9 @@ pub(super) fn after_a_start_was_called_off_nothing_begins(memory: &Memory, entry
     })
 }
 
-/// After the stop began no check, task, sensor or handler begins, and of the catalogue nothing is asked but to
-/// remove entries; a coprocess that ends is started again until it is told to stop itself (LC-6, LC-20, SD-9).
+/// After the stop began no check, task, sensor or handler begins, and of the catalogue nothing is asked but
+/// to remove entries; a coprocess that ends is started again until it is told to stop itself (LC-6, LC-20,
+/// SD-9).
 pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(memory: &Memory, entry: &Entry) -> Verdict {
     let wrong = match &entry.what {
         What::Does(Effect::Start(_, job)) => match job.role {
@@ -89,8 +90,8 @@ pub(super) fn what_runs_periodically_is_killed_as_the_stop_begins(memory: &Memor
     })
 }
 
-/// preStop runs once, when an operator asked for the stop, after every service left or the bound for it passed,
-/// and only while the application is not gone (LC-9, LC-20).
+/// preStop runs once, when an operator asked for the stop, after every service left or the bound for it
+/// passed, and only while the application is not gone (LC-9, LC-20).
 pub(super) fn pre_stop_runs_once_after_the_services_left(memory: &Memory, entry: &Entry) -> Verdict {
     if starting(entry) != Some(&Role::PreStop) {
         return Ok(());
@@ -105,8 +106,8 @@ pub(super) fn pre_stop_runs_once_after_the_services_left(memory: &Memory, entry:
     })
 }
 
-/// The application gets SIGTERM or SIGKILL only when an operator asked for the stop, after every service left or
-/// the bound for it passed, and after preStop ended (14.11, SD-10).
+/// The application gets SIGTERM or SIGKILL only when an operator asked for the stop, after every service left
+/// or the bound for it passed, and after preStop ended (14.11, SD-10).
 pub(super) fn the_application_is_told_to_stop_after_the_services_left(
     memory: &Memory,
     entry: &Entry,
@@ -160,7 +161,8 @@ pub(super) fn coprocesses_are_stopped_last(memory: &Memory, entry: &Entry) -> Ve
 }
 
 /// A stop never waits without a reason: preStop, SIGTERM, SIGKILL, postStop and the exit each come as soon as
-/// what they wait for is over, and SIGTERM is never lost (LC-7, LC-8, SD-10: one bound of two seconds in all).
+/// what they wait for is over, and SIGTERM is never lost (LC-7, LC-8, SD-10: one bound of two seconds in
+/// all).
 pub(super) fn the_stop_goes_on(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
@@ -226,8 +228,8 @@ pub(super) fn the_exit_leaves_no_child(memory: &Memory, entry: &Entry) -> Verdic
 }
 
 /// The exit code is that of a failed preStart, or 143 for a start that was called off, or the application's,
-/// or that of a failed postStop in its place; 137 if the application never went, and 0 if there is none (EX-2,
-/// EX-3, EX-7, EX-8, EX-20, LC-1, LC-8).
+/// or that of a failed postStop in its place; 137 if the application never went, and 0 if there is none
+/// (EX-2, EX-3, EX-7, EX-8, EX-20, LC-1, LC-8).
 pub(super) fn the_exit_code_tells_the_truth(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(code)) = &entry.what else {
         return Ok(());

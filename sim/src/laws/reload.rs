@@ -60,8 +60,8 @@ pub(super) fn a_refused_configuration_changes_nothing(memory: &Memory, entry: &E
     )
 }
 
-/// A new plan is in force when all that has to go is gone, or after five seconds all services that do; and only when
-/// one came.
+/// A new plan is in force when all that has to go is gone, or after five seconds all services that do; and
+/// only when one came.
 pub(super) fn a_reload_waits_for_what_has_to_go(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Tell(Notice::Reloaded)) = &entry.what else {
         return Ok(());
@@ -90,8 +90,8 @@ pub(super) fn a_reload_ends(memory: &Memory, entry: &Entry) -> Verdict {
     })
 }
 
-/// After a reload the rooms equal those of a fresh start: whoever asks is told of the plan's services, backends
-/// and jobs, and of no others.
+/// After a reload the rooms equal those of a fresh start: whoever asks is told of the plan's services,
+/// backends and jobs, and of no others.
 pub(super) fn the_rooms_are_those_of_the_plan(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Report(_, status)) = &entry.what else {
         return Ok(());
@@ -141,8 +141,8 @@ pub(super) fn the_rooms_are_those_of_the_plan(memory: &Memory, entry: &Entry) ->
     hold(jobs == told, || format!("the jobs are {told:?}"))
 }
 
-/// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is, every
-/// coprocess that may run does.
+/// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is,
+/// every coprocess that may run does.
 pub(super) fn once_faults_stop_all_is_well(memory: &Memory, entry: &Entry) -> Verdict {
     let calm = !memory.is_stopping() && memory.opened.is_some() && !memory.exited;
     if entry.what != What::World(Fact::Settled) || !calm || memory.plan().application.is_none() {

@@ -22,8 +22,9 @@ pub(super) fn deadlines_lie_in_the_future(memory: &Memory, entry: &Entry) -> Ver
     hold(*deadline > memory.turn.began, || format!("{entry}"))
 }
 
-/// No bound is slept through: the driver is to be woken by the time at which the services must have left, the
-/// application had its grace, preStop that of the application it outlives, a run its limit, or a new plan has waited long enough (SD-10).
+/// No bound is slept through: the driver is to be woken by the time at which the services must have left,
+/// what was asked to stop had its grace, preStop that of the application it outlives, a run its limit, or a
+/// new plan has waited long enough (SD-10).
 pub(super) fn no_bound_is_slept_through(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(deadline) = &entry.what else {
         return Ok(());
@@ -51,9 +52,10 @@ pub(super) fn no_bound_is_slept_through(memory: &Memory, entry: &Entry) -> Verdi
             format!("{} takes too long", run.whose)
         })?;
         let application = run.role == Role::Application;
-        let grace = run.termed.filter(|_| application).map(|at| at + memory.grace());
-        hold(grace.is_none_or(wakes), || {
-            "the application takes too long".into()
+        let grace = if application { memory.grace() } else { run.grace };
+        let grace = run.termed.map(|at| at + grace);
+        hold(grace.is_none_or(|bound| wakes(bound) && bound > turn), || {
+            format!("{} takes too long to stop", run.whose)
         })?;
         let parting = match memory.application {
             Stage::Gone(at) if run.role == Role::PreStop => Some(at + memory.grace()),
@@ -75,8 +77,8 @@ pub(super) fn tickets_are_never_used_again(memory: &Memory, entry: &Entry) -> Ve
     hold(!taken && ticket.0 > 0, || format!("{entry}"))
 }
 
-/// A check begins at a tick, the first of which comes one poll after the start; if the check before it, or its
-/// heartbeat, took longer, one tick waits for its end (LC-12, LC-15, LC-16).
+/// A check begins at a tick, the first of which comes one poll after the start; if the check before it, or
+/// its heartbeat, took longer, one tick waits for its end (LC-12, LC-15, LC-16).
 pub(super) fn checks_keep_their_beat(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
@@ -105,8 +107,8 @@ pub(super) fn checks_are_not_left_out(memory: &Memory, entry: &Entry) -> Verdict
     })
 }
 
-/// A task and a sensor run at their ticks, the first of which comes one period after the start; if a run takes
-/// longer, one tick waits for its end (LC-15, LC-16).
+/// A task and a sensor run at their ticks, the first of which comes one period after the start; if a run
+/// takes longer, one tick waits for its end (LC-15, LC-16).
 pub(super) fn tasks_and_sensors_keep_their_beat(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
@@ -135,8 +137,8 @@ pub(super) fn tasks_and_sensors_are_not_left_out(memory: &Memory, entry: &Entry)
 }
 
 /// The first question about a backend comes one poll after the start; after a failure, or an answer that came
-/// early, there is a pause, and without a cursor one of a poll; after a failure the question takes a whole look,
-/// because the catalogue may be another (SD-20).
+/// early, there is a pause, and without a cursor one of a poll; after a failure the question takes a whole
+/// look, because the catalogue may be another (SD-20).
 pub(super) fn backends_are_not_asked_in_a_hurry(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, .. }) = &entry.what else {
         return Ok(());

@@ -121,7 +121,8 @@ impl State {
         self.record(What::Does(Effect::Forget(ticket)));
         let asked = self.shelves.wire.remove(&ticket);
         if let Some(asked) = asked.filter(|_| self.faults.late_arrivals) {
-            let after = self.choices.between(0, 100);
+            let latest = self.choices.one_of(&[100, 15_000]);
+            let after = self.choices.between(0, latest);
             let answer = match asked.request {
                 Request::Instances(query) => self.list(&asked.path, &query),
                 _ => Answer::Done,

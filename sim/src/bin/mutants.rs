@@ -1,0 +1,145 @@
+//! `scripts/mutants`: puts each deliberate fault into a copy of the sources, and lets the laws look for it.
+//!
+//! The copy has only what a simulated life needs, so that it builds in seconds: the core, the ports and the
+//! driver. The result is a table, written to `docs/mutants.md`. It takes about as many quarters of a minute
+//! as there are faults.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a tool for a terminal, and no part of the shim"
+)]
+
+use sim::mutants::{Mutant, all};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs, io};
+
+/// How much of the processor's time the laws may take to look for one fault, in seconds.
+const PATIENCE: u32 = 90;
+
+fn main() -> ExitCode {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let wanted = env::args().nth(1).unwrap_or_default();
+    match run(&root, &wanted) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(survivors) => {
+            println!("{survivors} survive for no known reason");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(root: &Path, wanted: &str) -> io::Result<usize> {
+    let copy = root.join("target/mutants");
+    prepare(root, &copy)?;
+    let mutants: Vec<Mutant> = all()
+        .into_iter()
+        .filter(|mutant| mutant.name.contains(wanted))
+        .collect();
+    let mut table = String::from(HEAD);
+    let mut survivors = 0;
+    let first = env::args()
+        .nth(2)
+        .and_then(|first| first.parse().ok())
+        .unwrap_or(1);
+    for (number, mutant) in mutants.iter().enumerate().skip(first - 1) {
+        let source = fs::read_to_string(root.join(&mutant.file))?;
+        let faulty = mutant.apply(&source).map_err(io::Error::other)?;
+        fs::write(copy.join(&mutant.file), faulty)?;
+        let caught = judge(&copy)?;
+        fs::write(copy.join(&mutant.file), source)?;
+        survivors += usize::from(caught.is_none() && mutant.reason.is_none());
+        let reason = mutant.reason.as_deref().unwrap_or("for no known reason");
+        let caught = caught.unwrap_or_else(|| format!("**survives**: {reason}"));
+        println!("{}/{} {}: {caught}", number + 1, mutants.len(), mutant.name);
+        let _ = writeln!(table, "| {} | {} | {caught} |", mutant.name, mutant.file);
+        if wanted.is_empty() && first == 1 {
+            fs::write(root.join("docs/mutants.md"), &table)?;
+        }
+    }
+    Ok(survivors)
+}
+
+const HEAD: &str = "# Mutants
+
+Deliberate faults in the core and in the driver (`sim/mutants.txt`), and the law that catches each: first in the exhaustive
+exploration of small worlds, then in simulated lives. Written by `scripts/mutants`, which takes half an hour; an ordinary
+test checks that each fault can still be put into the source as it is.
+
+| fault | file | caught by |
+| --- | --- | --- |
+";
+
+/// What the laws say about the copy as it is; nothing if they say nothing.
+fn judge(copy: &Path) -> io::Result<Option<String>> {
+    let build = Command::new("cargo")
+        .args(["build", "--quiet", "-p", "sim", "--bin", "sim"])
+        .current_dir(copy)
+        .env_remove("CARGO_TARGET_DIR")
+        .output()?;
+    if !build.status.success() {
+        let words = String::from_utf8_lossy(&build.stderr).into_owned();
+        return Err(io::Error::other(format!("it does not build:\n{words}")));
+    }
+    // A core that never comes to rest asks for more and more memory.
+    let bounded = format!("ulimit -v 6000000; ulimit -t {PATIENCE}; exec target/debug/sim judge");
+    let judged = Command::new("bash")
+        .args(["-c", &bounded])
+        .current_dir(copy)
+        .output()?;
+    let said = String::from_utf8_lossy(&judged.stdout).trim().to_owned();
+    Ok(match judged.status.code() {
+        Some(0) => None,
+        _ if said.is_empty() => Some("it never comes to rest, or panics".into()),
+        _ => Some(said),
+    })
+}
+
+/// A workspace of the core, the driver with its ports, and the simulation.
+fn prepare(root: &Path, copy: &Path) -> io::Result<()> {
+    for folder in ["src/domain", "src/ports", "sim"] {
+        copy_folder(&root.join(folder), &copy.join(folder))?;
+    }
+    fs::copy(root.join("src/driver.rs"), copy.join("src/driver.rs"))?;
+    fs::write(copy.join("src/lib.rs"), "pub mod driver;\npub mod ports;\n")?;
+    fs::copy(root.join("Cargo.lock"), copy.join("Cargo.lock"))?;
+    let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+    let needed = |line: &&str| line.starts_with("async-trait") || line.starts_with("domain");
+    let mut slim = String::new();
+    for section in manifest.split_inclusive("\n\n") {
+        if section.starts_with("[dependencies]") {
+            slim.push_str("[dependencies]\n");
+            section
+                .lines()
+                .filter(needed)
+                .for_each(|line| slim.push_str(&format!("{line}\n")));
+            slim.push('\n');
+        } else if !["[dev-dependencies]", "[[bench]]"]
+            .iter()
+            .any(|left| section.starts_with(left))
+        {
+            slim.push_str(section);
+        }
+    }
+    slim.push_str("\n[profile.dev]\ndebug = false\n");
+    fs::write(copy.join("Cargo.toml"), slim)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Deliberate faults in the core and the driver, each of which a law has to catch.
+//!
+//! They stand in `sim/mutants.txt`: a name, a file, the text that stands there and what replaces it. This
+//! module reads and applies them; `scripts/mutants` tries them one after the other.
+
+/// A deliberate fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mutant {
+    /// What is wrong with it, in words.
+    pub name: String,
+    /// The file it is in, from the root of the repository.
+    pub file: String,
+    /// Why no law catches it, if none is to.
+    pub reason: Option<String>,
+    before: Vec<String>,
+    after: Vec<String>,
+}
+
+/// All of them.
+pub fn all() -> Vec<Mutant> {
+    read(include_str!("../mutants.txt"))
+}
+
+fn read(text: &str) -> Vec<Mutant> {
+    let mut found: Vec<Mutant> = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("== ") {
+            let name = name.into();
+            found.push(Mutant {
+                name,
+                ..Mutant::default()
+            });
+        }
+        let Some(mutant) = found.last_mut() else {
+            continue;
+        };
+        if let Some(file) = line.strip_prefix("-- ") {
+            mutant.file = file.into();
+        } else if let Some(reason) = line.strip_prefix("?? ") {
+            mutant.reason = Some(reason.into());
+        } else if let Some(before) = line.strip_prefix("- ") {
+            mutant.before.push(before.into());
+        } else if let Some(after) = line.strip_prefix("+ ") {
+            mutant.after.push(after.into());
+        }
+    }
+    found
+}
+
+impl Mutant {
+    /// The source with the fault in it.
+    ///
+    /// # Errors
+    /// The text it replaces does not stand there exactly once.
+    pub fn apply(&self, source: &str) -> Result<String, String> {
+        let (before, after) = (self.before.join("\n"), self.after.join("\n"));
+        match source.matches(&before).count() {
+            1 => Ok(source.replacen(&before, &after, 1)),
+            times => Err(format!(
+                "{}: its text stands {times} times in {}",
+                self.name, self.file
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn each_fault_can_be_put_into_the_source_as_it_is() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mutants = all();
+        assert!(mutants.len() >= 40);
+        for mutant in mutants {
+            let source = std::fs::read_to_string(root.join(&mutant.file)).expect(&mutant.file);
+            let faulty = mutant.apply(&source);
+            assert!(faulty.is_ok_and(|faulty| faulty != source), "{mutant:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_read_with_its_lines_as_they_are() {
+        let text = "# words\n\n== a name\n-- a/file.rs\n- one\n-     two\n- \n+ three\n";
+        let mutant = read(text).remove(0);
+        assert_eq!(mutant.apply("x one\n    two\n y"), Ok("x three y".into()));
+        assert!(mutant.apply("one").is_err());
+    }
+}
