@@ -7,6 +7,8 @@
 mod beat;
 mod catalogue;
 mod children;
+#[cfg(test)]
+mod forged;
 mod memory;
 mod order;
 mod reload;

@@ -316,6 +316,16 @@ impl Memory {
     /// # Errors
     /// The first law that it breaks.
     pub fn see(&mut self, entry: &Entry) -> Result<(), Broken> {
+        self.turns_to(entry);
+        for (law, holds) in LAWS {
+            holds(self, entry).map_err(|how| Broken { law, how })?;
+        }
+        self.remembers(entry);
+        Ok(())
+    }
+
+    /// An event begins a turn of the driver.
+    pub(super) fn turns_to(&mut self, entry: &Entry) {
         self.now = entry.at;
         if let What::Happens(_) = entry.what
             && std::mem::take(&mut self.turn.resting)
@@ -327,16 +337,15 @@ impl Memory {
                 ..Turn::default()
             };
         }
-        for (law, holds) in LAWS {
-            holds(self, entry).map_err(|how| Broken { law, how })?;
-        }
+    }
+
+    pub(super) fn remembers(&mut self, entry: &Entry) {
         match &entry.what {
             What::Happens(event) => self.happens(event),
             What::Does(effect) => self.does(effect),
             What::Rests(_) => self.rests(),
             What::World(fact) => self.learns(fact),
         }
-        Ok(())
     }
 
     /// Whether the shim stops, or never began.

@@ -1,0 +1,121 @@
+//! Every law can be broken: true lives are forged, an entry at a time, until each law has caught a forgery.
+//!
+//! A mutant of the core is caught by whichever law sees it first, so mutants alone do not show that a law which
+//! sees it second would ever say a word. A forger needs no fault in the core.
+
+use super::{LAWS, Memory};
+use crate::choices::Choices;
+use crate::life::live;
+use crate::options::Options;
+use crate::plans;
+use crate::trace::{Entry, Fact, What};
+use domain::event::Loaded;
+use domain::plan::Reach;
+use domain::{Effect, Event, Notice};
+use std::collections::BTreeSet;
+
+/// How many lives are forged at the most.
+const LIVES: u64 = 400;
+/// How many forgeries of each.
+const FORGERIES: u32 = 40;
+
+/// Which laws a story breaks, whatever it says after that.
+fn broken_by(story: &[Entry], mut memory: Memory) -> BTreeSet<&'static str> {
+    let mut broken = BTreeSet::new();
+    for entry in story {
+        memory.turns_to(entry);
+        let breaks = LAWS.iter().filter(|(_, holds)| holds(&memory, entry).is_err());
+        broken.extend(breaks.map(|(law, _)| *law));
+        memory.remembers(entry);
+    }
+    broken
+}
+
+/// A place in a story; often one at which something happens that is rare.
+fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
+    let any: Vec<usize> = (0..story.len()).collect();
+    let is_rare = |place: &usize| {
+        let what = &story[*place].what;
+        matches!(
+            what,
+            What::Happens(Event::Signal(_) | Event::Loaded(..)) | What::World(_)
+        )
+    };
+    let rare: Vec<usize> = any.iter().copied().filter(is_rare).collect();
+    let among = if rare.is_empty() || choices.below(2) == 0 {
+        any
+    } else {
+        rare
+    };
+    choices.one_of(&among)
+}
+
+/// One entry is left out, told a second time elsewhere, or told wrongly.
+fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
+    let place = somewhere(story, choices);
+    let other = somewhere(story, choices);
+    let told = &story[place];
+    let lie = match (&told.what, choices.below(4)) {
+        (What::Does(Effect::Send(ticket, signal, _)), 0) => {
+            Some(What::Does(Effect::Send(*ticket, *signal, Reach::Process)))
+        }
+        (What::Happens(Event::Loaded(_, Loaded::Refused(_))), 0 | 1) => {
+            Some(What::Does(Effect::Tell(Notice::Reloaded)))
+        }
+        (
+            What::Does(Effect::Ask {
+                ticket,
+                request,
+                limit,
+            }),
+            0,
+        ) => Some(What::Does(Effect::Ask {
+            ticket: *ticket,
+            request: request.clone(),
+            limit: *limit * 100,
+        })),
+        (What::Rests(Some(_)), 0) => Some(What::Rests(Some(told.at))),
+        (What::Rests(_), 1) => Some(What::World(Fact::Overdue)),
+        (What::World(_), 0) => Some(What::World(Fact::Settled)),
+        (What::World(Fact::Entered(id)), 1) => Some(What::World(Fact::Expired(id.clone()))),
+        (_, 2) => Some(story[other].what.clone()),
+        _ => None,
+    };
+    match lie {
+        Some(what) => {
+            let at = told.at;
+            story.insert(place + 1, Entry { at, what });
+        }
+        None => drop(story.remove(place)),
+    }
+}
+
+#[test]
+fn every_law_catches_a_forgery() {
+    let mut broken = BTreeSet::new();
+    for seed in 0..LIVES {
+        let mut choices = Choices::seeded(seed);
+        let options = Options::draw(&mut choices);
+        let plan = plans::draw(&mut choices, &options);
+        let story = live(Choices::seeded(seed), true).remains.trace;
+        let memory = || Memory::new(&plan, options.faults.starting_takes_time);
+        assert!(
+            broken_by(&story, memory()).is_empty(),
+            "the true story of {seed} breaks no law"
+        );
+        for _ in 0..FORGERIES {
+            let mut forged = story.clone();
+            forge(&mut forged, &mut choices);
+            broken.extend(broken_by(&forged, memory()));
+        }
+        if broken.len() == LAWS.len() {
+            return;
+        }
+    }
+    let never: Vec<&str> = LAWS
+        .iter()
+        .map(|(law, _)| *law)
+        .filter(|law| !broken.contains(law))
+        .collect();
+    assert!(never.is_empty(), "no forgery of {LIVES} lives broke {never:?}");
+}
