@@ -141,19 +141,22 @@ pub fn handlers() -> Scope {
     }
 }
 
-/// Everything of the small worlds in one: a service, a backend, hooks, reloads, maintenance, failures.
+/// Everything of the small worlds in one: a service, a backend, hooks, reloads, maintenance, every answer and
+/// failure. A reload finds the plan as it is, or none; other plans are for [`reloads`] and [`handlers`], starts
+/// that fail for [`hooks`].
 pub fn whole() -> Scope {
-    let with = |port, program| Plan {
-        pre_start: hook(Role::PreStart),
-        pre_stop: hook(Role::PreStop),
-        post_stop: hook(Role::PostStop),
-        services: vec![service("s", port)],
-        backends: vec![backend(program)],
-        ..bare()
-    };
     Scope {
         reloads: true,
-        ..scope(vec![with(80, "run"), with(81, "walk")])
+        between: false,
+        starts_fail: false,
+        ..scope(vec![Plan {
+            pre_start: hook(Role::PreStart),
+            pre_stop: hook(Role::PreStop),
+            post_stop: hook(Role::PostStop),
+            services: vec![service("s", 80)],
+            backends: vec![backend("run")],
+            ..bare()
+        }])
     }
 }
 
