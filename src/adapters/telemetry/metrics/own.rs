@@ -129,28 +129,24 @@ struct Metric {
 }
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    let kind = SensorKind::Counter;
-    Metric {
-        kind,
-        name,
-        labels,
-        help,
-    }
+    metric(SensorKind::Counter, name, labels, help)
 }
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    let kind = SensorKind::Gauge;
-    Metric {
-        kind,
-        name,
-        labels,
-        help,
-    }
+    metric(SensorKind::Gauge, name, labels, help)
 }
 
 /// In seconds.
 const fn durations(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    let kind = SensorKind::Histogram;
+    metric(SensorKind::Histogram, name, labels, help)
+}
+
+const fn metric(
+    kind: SensorKind,
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
     Metric {
         kind,
         name,
