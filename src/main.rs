@@ -27,7 +27,7 @@ use tokio::task::LocalSet;
 const WRONG_FLAG: u8 = 2;
 /// The exit code of a start that is refused.
 const REFUSED: u8 = 1;
-/// How long the end of the program waits for whoever reads its log.
+/// How long the end of the program waits for whoever reads its log. (docs/bounds.md)
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[expect(

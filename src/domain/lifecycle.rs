@@ -16,13 +16,13 @@
 
 use crate::time::{Duration, Instant};
 
-/// How long children that are left may take to stop before they are killed.
+/// How long children that are left may take to stop before they are killed. (docs/bounds.md)
 const CLOSE: Duration = Duration::from_secs(5);
-/// How long killed children may take to be gone before the shim ends without them.
+/// How long killed children may take to be gone before the shim ends without them. (docs/bounds.md)
 const SWEEP: Duration = Duration::from_secs(2);
-/// How long the withdrawal of all services together may delay a stop (SD-10 as amended).
+/// How long the withdrawal of all services together may delay a stop (SD-10 as amended). (docs/bounds.md)
 const WITHDRAWAL: Duration = Duration::from_secs(2);
-/// How long a killed application may take to be gone.
+/// How long a killed application may take to be gone. (docs/bounds.md)
 const DEATH: Duration = Duration::from_secs(10);
 /// The exit code of a start that was called off: 128 + SIGTERM (LC-1).
 const CALLED_OFF: u8 = 143;

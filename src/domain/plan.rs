@@ -11,6 +11,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 /// How long a catalogue request may take at the most (SD-10); shorter where the service's `poll` is.
+/// (docs/bounds.md)
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Everything the shim needs to know.

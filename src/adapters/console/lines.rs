@@ -4,7 +4,7 @@
 //! than [`LONGEST`]; it is handed out in pieces of that size. Never drops a byte but the line ends (EX-10,
 //! EX-11), and where the output was cut into reads makes no difference.
 
-/// The longest piece of a line, in bytes.
+/// The longest piece of a line, in bytes. (docs/bounds.md)
 pub const LONGEST: usize = 64 * 1024;
 
 /// What has been read of a line whose end has not been seen.

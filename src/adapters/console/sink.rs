@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-/// How many bytes may wait for the reader.
+/// How many bytes may wait for the reader. (docs/bounds.md)
 pub const CAPACITY: usize = 256 * 1024;
 
 /// The way to one stream.

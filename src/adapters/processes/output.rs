@@ -24,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const CHUNK: usize = 16 * 1024;
 /// How much is taken out of a pipe when its child is reaped: all that a pipe can be made to hold.
 const PIPE: usize = 1024 * 1024;
-/// How many bytes of the output's end are kept.
+/// How many bytes of the output's end are kept. (docs/bounds.md)
 const TAIL: usize = 1024;
 
 /// A pipe before its child is started.

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long somebody who asks how things are waits for the shim.
+/// How long somebody who asks how things are waits for the shim. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_secs(2);
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";

@@ -21,12 +21,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-/// How many conversations there are at a time.
+/// How many conversations there are at a time. (docs/bounds.md)
 const CONVERSATIONS: usize = 64;
 /// How long a conversation may take from the beginning of one request to that of the next. Longer than the
-/// minute after which Prometheus asks again unless told otherwise.
+/// minute after which Prometheus asks again unless told otherwise. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How many bytes of a request are held; more headers than that are refused with 431.
+/// How many bytes of a request are held; more headers than that are refused with 431. (docs/bounds.md)
 const REQUEST: usize = 16 * 1024;
 /// How long to wait when the machine has no descriptor left for a client.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -153,6 +153,22 @@ mod tests {
                 assert!(took >= PATIENCE && took < PATIENCE + PATIENCE, "{took:?}");
             });
         }
+    }
+
+    /// Nothing reads the queue of the server under test.
+    #[test]
+    fn a_status_that_does_not_come_is_503_after_two_seconds() {
+        beside_a_server(async |address| {
+            let began = Instant::now();
+            let stream = client(address, b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            let answer = hears(&stream).await;
+            assert!(answer.starts_with(b"HTTP/1.1 503 Service Unavailable\r\n"));
+            let took = began.elapsed();
+            assert!(
+                took >= Duration::from_secs(2) && took < Duration::from_secs(3),
+                "{took:?}"
+            );
+        });
     }
 
     #[test]

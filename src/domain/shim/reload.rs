@@ -25,7 +25,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// How long a new plan waits for the old rooms to become empty.
+/// How long a new plan waits for the old rooms to become empty. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A plan that waits for the old rooms to become empty.

@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// No entry is longer than this.
+/// No entry is longer than this. (docs/bounds.md)
 const LONGEST: usize = 256 * 1024;
 /// A draft this old was left behind by a crash; writing one takes microseconds.
 const DRAFT_AGE: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@
 use super::fingerprint::Fingerprint;
 use std::fmt::Write;
 
-/// No name is longer than this, which every file system takes with room for an ending.
+/// No name is longer than this, which every file system takes with room for an ending. (docs/bounds.md)
 const LONGEST: usize = 128;
 /// How much of an over-long name is kept before the fingerprint.
 const KEPT: usize = 80;

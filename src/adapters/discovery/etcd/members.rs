@@ -21,7 +21,7 @@ use std::rc::Rc;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-/// How long one of several members may take before the next is asked, the first time round.
+/// How long one of several members may take before the next is asked, the first time round. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_millis(400);
 /// How long any may take at the most.
 const LIMIT: Duration = plan::REQUEST_LIMIT;

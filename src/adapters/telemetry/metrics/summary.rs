@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 /// How long a value counts.
 const WINDOW: Duration = Duration::from_secs(600);
-/// How many values count at the most, the newest: what a window holds and some more.
+/// How many values count at the most, the newest: what a window holds and some more. (docs/bounds.md)
 const MOST: usize = 1000;
 /// The quantiles, in thousandths.
 const QUANTILES: [u16; 3] = [500, 900, 990];

@@ -1,0 +1,192 @@
+//! docs/bounds.md says what the program says: each bound that the page names is a constant with that value,
+//! each constant that points to the page has a row there, and each test that it names exists.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// How the doc comment of a constant says that the page has a row for it.
+const MARK: &str = "(docs/bounds.md)";
+/// The cells of a row.
+const COLUMNS: usize = 5;
+
+/// One line of the page's tables.
+struct Row {
+    what: String,
+    bound: String,
+    constant: String,
+    shown_by: Vec<String>,
+}
+
+/// The rows of all tables, without their heads.
+fn rows() -> Vec<Row> {
+    let text = read(&Path::new(ROOT).join("docs/bounds.md"));
+    text.lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| what is"))
+        .map(row)
+        .collect()
+}
+
+fn row(line: &str) -> Row {
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    assert_eq!(cells.len(), COLUMNS, "not {COLUMNS} cells: {line}");
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    Row {
+        what: cells[0].into(),
+        bound: cells[1].into(),
+        constant: cells[3].trim_matches('`').into(),
+        shown_by: quoted(cells[4]),
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All Rust files below a folder.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![Path::new(ROOT).join(folder)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The constants whose doc comments point to the page: `file: NAME`, and what stands behind the `=`.
+fn constants() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for path in sources("src") {
+        let file = path.strip_prefix(ROOT).unwrap().display().to_string();
+        let text = read(&path);
+        for (_, behind) in text
+            .match_indices(MARK)
+            .map(|(at, mark)| text.split_at(at + mark.len()))
+        {
+            let (name, value) =
+                constant(behind).unwrap_or_else(|| panic!("{file}: no constant follows on {MARK}"));
+            found.insert(format!("{file}: {name}"), value);
+        }
+    }
+    found
+}
+
+/// The constant that a text begins with, after the rest of its comment and its attributes.
+fn constant(text: &str) -> Option<(String, String)> {
+    let comment = |line: &&str| line.is_empty() || line.starts_with("///") || line.starts_with("#[");
+    let mut lines = text.lines().skip(1).map(str::trim).skip_while(comment);
+    let declaration = lines.next()?;
+    let declaration = match declaration.ends_with(';') {
+        true => declaration.to_owned(),
+        false => format!("{declaration} {}", lines.next()?),
+    };
+    let (left, right) = declaration.split_once(" = ")?;
+    let (_, left) = left.split_once("const ")?;
+    let (name, _) = left.split_once(':')?;
+    Some((name.into(), right.trim_end_matches(';').into()))
+}
+
+/// What an expression of integers, products of them and constant durations comes to: a count, bytes or
+/// milliseconds.
+fn value(expression: &str) -> Option<u128> {
+    let inside = |name| expression.strip_prefix(name)?.strip_suffix(')');
+    if let Some(seconds) = inside("Duration::from_secs(") {
+        return value(seconds)?.checked_mul(1000);
+    }
+    if let Some(milliseconds) = inside("Duration::from_millis(") {
+        return value(milliseconds);
+    }
+    expression
+        .split('*')
+        .map(|factor| factor.trim().replace('_', "").parse::<u128>().ok())
+        .try_fold(1_u128, |product, factor| product.checked_mul(factor?))
+}
+
+/// What a bound on the page comes to: a count, bytes or milliseconds.
+fn written(bound: &str) -> Option<u128> {
+    let (number, unit) = bound.split_once(' ').unwrap_or((bound, ""));
+    let factor = match unit {
+        "" | "bytes" | "ms" => 1,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        "s" => 1000,
+        "min" => 60_000,
+        _ => return None,
+    };
+    Some(number.replace(',', "").parse::<u128>().ok()? * factor)
+}
+
+#[test]
+fn every_bound_on_the_page_is_the_constant_it_names() {
+    let constants = constants();
+    for row in rows().iter().filter(|row| row.constant != "-") {
+        let expression = constants.get(&row.constant);
+        let expression = expression
+            .unwrap_or_else(|| panic!("{}: no constant `{}` points to the page", row.what, row.constant));
+        let found = value(expression);
+        assert!(
+            found.is_some(),
+            "{}: `{expression}` is not a plain number",
+            row.constant
+        );
+        assert_eq!(
+            written(&row.bound),
+            found,
+            "{}: {} is `{expression}`",
+            row.what,
+            row.constant
+        );
+    }
+}
+
+#[test]
+fn every_constant_that_points_to_the_page_has_a_row_there() {
+    let named: BTreeSet<String> = rows().into_iter().map(|row| row.constant).collect();
+    for constant in constants().keys() {
+        assert!(
+            named.contains(constant),
+            "docs/bounds.md has no row for `{constant}`"
+        );
+    }
+}
+
+#[test]
+fn every_row_names_a_test_that_exists() {
+    let folders = ["src", "tests", "sim", "fuzz/src"];
+    let text: String = folders
+        .into_iter()
+        .flat_map(sources)
+        .map(|path| read(&path))
+        .collect();
+    let tests: BTreeSet<&str> = text
+        .split("fn ")
+        .filter_map(|rest| rest.split_once('(').map(|(name, _)| name))
+        .collect();
+    for row in rows() {
+        assert!(!row.shown_by.is_empty(), "{}: no test shows it", row.what);
+        for test in &row.shown_by {
+            assert!(
+                tests.contains(test.as_str()),
+                "{}: there is no test `{test}`",
+                row.what
+            );
+        }
+    }
+}
+
+#[test]
+fn no_row_stands_twice() {
+    let mut seen = BTreeSet::new();
+    for row in rows() {
+        assert!(seen.insert(row.what.clone()), "twice: {}", row.what);
+    }
+}
