@@ -5,6 +5,7 @@ use crate::processes::{children, is_zombie, kill_all_below};
 use crate::waiting::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -79,8 +80,7 @@ impl Program {
         self.spawn(&mut command);
         self.as_pid_1 = true;
         self.until("the program runs as PID 1, or has ended", |program| {
-            fs::read_link(format!("/proc/{}/exe", program.pid()))
-                .is_ok_and(|path| path == Path::new(env!("CARGO_BIN_EXE_containerpilot")))
+            fs::read_link(format!("/proc/{}/exe", program.pid())).is_ok_and(|path| path == binary())
                 || is_zombie(program.child())
         });
     }
@@ -248,9 +248,20 @@ impl Drop for Program {
     }
 }
 
+/// The program under test: the one that cargo built, unless the tests in a hostile world are given another.
+pub fn binary() -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_containerpilot"));
+    match env::var_os("HOSTILE_BINARY") {
+        Some(path) if env!("CARGO_CRATE_NAME") == "hostile" => {
+            fs::canonicalize(path).expect("HOSTILE_BINARY names a program")
+        }
+        _ => built,
+    }
+}
+
 /// The built program, without the configuration of whoever runs the test.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_containerpilot"));
+    let mut command = Command::new(binary());
     command
         .env_remove("CONTAINERPILOT")
         .env_remove("CONSUL_HTTP_TOKEN");

@@ -1,0 +1,43 @@
+//! What is true of the built program in a hostile world: children that print without end, servers that send
+//! nonsense, files that never end, limits that are reached. One subject a module.
+//!
+//! Each test asserts bounds of docs/bounds.md by facts that are seen from outside: when checks start, whether
+//! `/status` answers, how much memory, threads, descriptors and processor time are used, when SIGTERM is
+//! obeyed, and that all is well again afterwards.
+//!
+//! `HOSTILE_BINARY` names the program under test; scripts/test names the release build. Without it the debug
+//! build is tried, whose times are longer: see `slowness`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests start programs, read the clock and may fail by panicking"
+)]
+
+#[path = "../program/http.rs"]
+#[allow(dead_code, reason = "other tests ask servers more")]
+mod http;
+#[path = "../program/processes.rs"]
+#[allow(dead_code, reason = "other tests look at more of a process")]
+mod processes;
+#[path = "../program/program.rs"]
+#[allow(dead_code, reason = "other tests do more with the program")]
+mod program;
+#[path = "../program/waiting.rs"]
+mod waiting;
+
+mod observed;
+
+mod instruments;
+
+use std::env;
+
+/// How much longer than in the release build a step may take: the debug build is not optimised.
+fn slowness() -> u32 {
+    if env::var_os("HOSTILE_BINARY").is_some() {
+        1
+    } else {
+        4
+    }
+}
