@@ -130,7 +130,11 @@ impl Book {
         };
         let instances = self.entries.values().filter(wanted).map(instance).collect();
         let cursor = Some(self.cursor(&query.service));
-        Listing { instances, cursor }
+        Listing {
+            instances,
+            cursor,
+            ..Listing::default()
+        }
     }
 
     fn cursor(&self, service: &str) -> Cursor {

@@ -471,6 +471,7 @@ fn listing(ports: &[u16]) -> Answer {
     Answer::Instances(Listing {
         instances: ports.iter().map(instance).collect(),
         cursor: Some(Cursor(1)),
+        ..Listing::default()
     })
 }
 

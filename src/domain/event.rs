@@ -186,6 +186,20 @@ pub struct Listing {
     pub instances: Vec<Instance>,
     /// Where to go on watching; none if the catalogue cannot say.
     pub cursor: Option<Cursor>,
+    /// Whether the catalogue says that its access rules hid instances from us.
+    pub filtered: bool,
+    /// What stood in the list and was left out.
+    pub skipped: Skipped,
+}
+
+/// Entries of a list that were left out, because they are not what an instance has to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Skipped {
+    /// How many there were.
+    pub count: usize,
+    /// Which was the first, and what is wrong with it; a part of a sentence, such as
+    /// `instance 'db-1' has the port 70000, allowed is 1 to 65535`.
+    pub example: String,
 }
 
 /// One passing instance of a service.

@@ -23,6 +23,7 @@
 extern crate alloc;
 
 pub mod address;
+pub mod causes;
 pub mod event;
 pub mod heartbeat;
 pub mod job;

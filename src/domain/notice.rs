@@ -67,6 +67,24 @@ pub enum Notice {
         /// How many requests failed before.
         failures: u32,
     },
+    /// The catalogue says that its access rules hide instances of a backend from us.
+    Filtered {
+        /// The backend's name.
+        backend: String,
+        /// How many it still lists.
+        instances: usize,
+    },
+    /// It hides none of this backend any more.
+    NoLongerFiltered(String),
+    /// Entries in the list of a backend's instances are left out.
+    Skipped {
+        /// The backend's name.
+        backend: String,
+        /// How many there are.
+        count: usize,
+        /// What is wrong with the first.
+        example: String,
+    },
     /// The passing instances of a backend are others than before.
     Changed {
         /// The backend's name.
@@ -163,6 +181,8 @@ impl Notice {
             | Self::StillRegistered(_)
             | Self::RegistrationFailed(..)
             | Self::QueryFailed { .. }
+            | Self::Filtered { .. }
+            | Self::Skipped { .. }
             | Self::Unhealthy(..)
             | Self::TimedOut { .. }
             | Self::Killing(_)
@@ -191,6 +211,9 @@ impl Notice {
             }
             Self::QueryFailed { backend, .. }
             | Self::QueryResumed { backend, .. }
+            | Self::Filtered { backend, .. }
+            | Self::NoLongerFiltered(backend)
+            | Self::Skipped { backend, .. }
             | Self::Changed { backend, .. } => [("backend", backend.as_str())].into(),
             Self::SensorFailed { sensor, .. } | Self::SensorResumed { sensor, .. } => {
                 [("process", "sensor"), ("sensor", sensor)].into()
@@ -260,6 +283,30 @@ impl fmt::Display for Notice {
                     "The catalogue answers again for {backend} after {failures} failed requests"
                 )
             }
+            Self::Filtered {
+                backend,
+                instances: 0,
+            } => write!(
+                f,
+                "The catalogue lists no instance of {backend}, and says that its ACLs hide some from this token; \
+                 this is not taken as a change"
+            ),
+            Self::Filtered { backend, instances } => write!(
+                f,
+                "The catalogue lists {instances} instances of {backend}, and says that its ACLs hide others from \
+                 this token"
+            ),
+            Self::NoLongerFiltered(backend) => {
+                write!(f, "The catalogue hides no instance of {backend} any more")
+            }
+            Self::Skipped {
+                backend,
+                count,
+                example,
+            } => write!(
+                f,
+                "Left out {count} unusable instances of {backend}, for example: {example}"
+            ),
             Self::Changed { backend, instances } => {
                 write!(f, "Backend {backend} changed: {instances} passing instances")
             }

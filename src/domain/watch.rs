@@ -102,7 +102,20 @@ impl Watch {
             return false;
         };
         let changed = self.remember(instances);
-        let early = now - since < wait;
+        self.go_on(now, since + wait, changed, cursor);
+        changed
+    }
+
+    /// The catalogue answered, but hid every instance: what was seen before still counts.
+    pub fn on_hidden(&mut self, now: Instant, cursor: Option<Cursor>) {
+        if let State::Asking { since, wait } = self.state {
+            self.go_on(now, since + wait, false, cursor);
+        }
+    }
+
+    /// After an answer that was `due` at that time: when to ask next, and after what.
+    fn go_on(&mut self, now: Instant, due: Instant, changed: bool, cursor: Option<Cursor>) {
+        let early = now < due;
         self.failed.reset();
         if changed || !early {
             self.early.reset();
@@ -114,7 +127,6 @@ impl Watch {
         };
         self.cursor = cursor;
         self.rest(now, rest);
-        changed
     }
 
     /// The catalogue failed to answer. What stood in it is unknown, so the next question takes a whole look.

@@ -135,7 +135,11 @@ impl Catalogue for Consul {
         let cursor = cursor(response.headers(), query.after);
         let body = response.bytes().await.map_err(|error| failure(&error))?;
         let instances = instances(&body).map_err(|error| failure(&error))?;
-        Ok(Listing { instances, cursor })
+        Ok(Listing {
+            instances,
+            cursor,
+            ..Listing::default()
+        })
     }
 }
 

@@ -4,13 +4,15 @@
 
 use super::outbox::{Asker, Outbox, Parent, RoomId};
 use super::worker::Worker;
-use crate::event::{Answer, Ending, Listing, Query, Request, Ticket};
+use crate::causes::{Causes, shortened};
+use crate::event::{Answer, Ending, Listing, Query, Request, Skipped, Ticket};
 use crate::measurement::{Measurement, Watched};
 use crate::notice::{Failure, Notice};
 use crate::plan::{Backend, REQUEST_LIMIT};
 use crate::status::BackendStatus;
 use crate::time::{Chance, Instant, earliest};
 use crate::watch::{Ask, Watch};
+use alloc::format;
 use alloc::string::String;
 
 /// See the module.
@@ -25,6 +27,8 @@ pub(super) struct BackendRoom {
     paused: bool,
     superseded: bool,
     changed: Option<Instant>,
+    filtered: bool,
+    skipped: Causes,
 }
 
 impl BackendRoom {
@@ -39,6 +43,8 @@ impl BackendRoom {
             paused,
             superseded: false,
             changed: None,
+            filtered: false,
+            skipped: Causes::default(),
         }
     }
 
@@ -160,6 +166,11 @@ impl BackendRoom {
     fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
         let instances = listing.instances.len();
         self.tell_recovery(out);
+        self.tell_filtered(listing, out);
+        self.tell_skipped(&listing.skipped, out);
+        if listing.filtered && instances == 0 {
+            return self.watch.on_hidden(now, listing.cursor);
+        }
         out.measure(Measurement::Seen {
             backend: self.watched(),
             instances,
@@ -195,6 +206,35 @@ impl BackendRoom {
         };
         let backend = self.backend.name.clone();
         out.tell(Notice::QueryFailed { backend, failure });
+    }
+
+    fn tell_filtered(&mut self, listing: &Listing, out: &mut Outbox) {
+        if core::mem::replace(&mut self.filtered, listing.filtered) == listing.filtered {
+            return;
+        }
+        let backend = self.backend.name.clone();
+        out.tell(if listing.filtered {
+            let instances = listing.instances.len();
+            Notice::Filtered { backend, instances }
+        } else {
+            Notice::NoLongerFiltered(backend)
+        });
+    }
+
+    fn tell_skipped(&mut self, skipped: &Skipped, out: &mut Outbox) {
+        if skipped.count == 0 {
+            return self.skipped.clear();
+        }
+        let (backend, count) = (self.backend.name.clone(), skipped.count);
+        let content = format!("{count} {}", skipped.example);
+        if self.skipped.is_new(&content) {
+            let example = shortened(&skipped.example);
+            out.tell(Notice::Skipped {
+                backend,
+                count,
+                example,
+            });
+        }
     }
 
     fn tell_recovery(&self, out: &mut Outbox) {

@@ -3,7 +3,7 @@
 mod telemetry;
 
 use super::*;
-use crate::event::{Cursor, ExitStatus, Instance, Listing, Pid, Request, StartFailure};
+use crate::event::{Cursor, ExitStatus, Instance, Listing, Pid, Request, Skipped, StartFailure};
 use crate::plan::*;
 use core::net::IpAddr;
 use std::format;
@@ -142,6 +142,10 @@ impl Stage {
     fn after(&mut self, milliseconds: u64) -> Vec<String> {
         self.now = self.now + Duration::from_millis(milliseconds);
         self.step(Event::Woken)
+    }
+
+    fn how_often(&self, part: &str) -> usize {
+        self.told.iter().filter(|told| told.contains(part)).count()
     }
 
     fn told(&self, sentence: &str) -> bool {
@@ -287,6 +291,7 @@ fn instances(ports: &[u16]) -> Answer {
     Answer::Instances(Listing {
         instances,
         cursor: Some(Cursor(1)),
+        ..Listing::default()
     })
 }
 
@@ -627,6 +632,91 @@ fn a_failed_query_is_no_change() {
         "no handler, and on with the watch"
     );
     assert!(stage.told("answers again for db after 1 failed requests"));
+}
+
+/// A backend that has one instance, is handled, and is asked about.
+fn watching() -> Stage {
+    let mut stage = Stage::running(Plan {
+        backends: vec![backend("db")],
+        ..bare()
+    });
+    stage.after(10_000);
+    stage.answers("db?", instances(&[1]));
+    stage.exits("db.onChange", 0);
+    stage.after(50);
+    stage
+}
+
+fn listing(ports: &[u16]) -> Listing {
+    match instances(ports) {
+        Answer::Instances(listing) => listing,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn filtered(ports: &[u16]) -> Answer {
+    Answer::Instances(Listing {
+        filtered: true,
+        ..listing(ports)
+    })
+}
+
+fn skipping(count: usize, example: &str) -> Answer {
+    let skipped = Skipped {
+        count,
+        example: example.into(),
+    };
+    Answer::Instances(Listing {
+        skipped,
+        ..listing(&[1])
+    })
+}
+
+#[test]
+fn an_empty_list_that_was_filtered_is_no_change_and_is_told_once() {
+    let mut stage = watching();
+    for _ in 0..3 {
+        assert_eq!(stage.answers("db?", filtered(&[])), [""; 0]);
+        stage.after(10_000);
+    }
+    let warnings = |stage: &Stage| stage.how_often("says that its ACLs hide some");
+    assert_eq!(warnings(&stage), 1);
+    assert_eq!(
+        stage.answers("db?", instances(&[1])),
+        [""; 0],
+        "the same as before"
+    );
+    assert!(stage.told("hides no instance of db any more"));
+    stage.after(10_000);
+    assert_eq!(stage.answers("db?", filtered(&[])), [""; 0]);
+    assert_eq!(warnings(&stage), 2, "it is told again after it was over");
+}
+
+#[test]
+fn what_a_filtered_list_still_shows_counts() {
+    let mut stage = watching();
+    assert_eq!(stage.answers("db?", filtered(&[2])), ["start db.onChange"]);
+    assert!(stage.told("The catalogue lists 1 instances of db, and says that its ACLs hide others"));
+}
+
+#[test]
+fn instances_that_were_left_out_are_told_once_for_each_content() {
+    let mut stage = watching();
+    for (count, example) in [(1, "port 70000"), (1, "port 70000"), (2, "port 70000")] {
+        assert_eq!(
+            stage.answers("db?", skipping(count, example)),
+            [""; 0],
+            "the others are used"
+        );
+        stage.after(10_000);
+    }
+    let told = |stage: &Stage| stage.how_often("unusable instances of db");
+    assert_eq!(told(&stage), 2);
+    assert!(stage.told("Left out 2 unusable instances of db, for example: port 70000"));
+    stage.answers("db?", instances(&[1]));
+    stage.after(10_000);
+    stage.answers("db?", skipping(1, "port 70000"));
+    assert_eq!(told(&stage), 3, "it is told again after it was over");
 }
 
 #[test]

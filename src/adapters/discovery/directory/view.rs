@@ -68,6 +68,7 @@ impl<'a> View<'a> {
         Listing {
             instances: live.into_iter().map(Entry::instance).collect(),
             cursor: Some(Cursor(sum.short())),
+            ..Listing::default()
         }
     }
 

@@ -126,6 +126,7 @@ impl Etcd {
         Ok(Listing {
             instances: listing::instances(&folder, found.kvs(), query.tag.as_deref(), &self.complaints),
             cursor: revision.map(Cursor),
+            ..Listing::default()
         })
     }
 }

@@ -1,0 +1,151 @@
+//! Which texts about one thing have been told to operators already, so that each is told once.
+//!
+//! Two texts are the same if they differ only in parts that change from one time to the next: ports, addresses,
+//! times, identifiers. A number of up to three digits that stands alone counts, because it may be a status or an
+//! exit code. Never remembers more than a few: whoever makes up a new text each time is not told each time.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// How many different texts about one thing are told aloud (docs/bounds.md).
+const MOST_CAUSES: usize = 8;
+/// How many characters of a text that others wrote are remembered or shown (docs/bounds.md).
+const LONGEST_CAUSE: usize = 200;
+
+/// The texts told so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Causes {
+    told: Vec<String>,
+}
+
+impl Causes {
+    /// Whether nothing like this text was told before, and there is room to remember it. If so, it is remembered.
+    pub fn is_new(&mut self, text: &str) -> bool {
+        let pattern = pattern(text);
+        let new = self.told.len() < MOST_CAUSES && !self.told.contains(&pattern);
+        if new {
+            self.told.push(pattern);
+        }
+        new
+    }
+
+    /// It is over: the next text is new again.
+    pub fn clear(&mut self) {
+        self.told.clear();
+    }
+}
+
+/// The beginning of a text that others wrote, as much of it as is shown.
+pub fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(LONGEST_CAUSE).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The characters that join numbers to something longer: an address, a time, a path.
+const JOINS: [char; 6] = ['.', ':', '-', '_', '/', '@'];
+
+/// The text with one `#` for each part that may be another one the next time.
+fn pattern(text: &str) -> String {
+    let text = shortened(text);
+    let mut pattern = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(first) = rest.chars().next() {
+        let is_word = first.is_alphanumeric();
+        let end = rest.find(|letter: char| letter.is_alphanumeric() != is_word);
+        let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
+        if is_word && is_changeable(part, is_joined(&pattern, after)) {
+            push_changeable(&mut pattern);
+        } else {
+            pattern.push_str(part);
+        }
+        rest = after;
+    }
+    pattern
+}
+
+/// Adds `#`, or lets the one before stand for both: `127.0.0.1:80` and `1.5s` become `#`.
+fn push_changeable(pattern: &mut String) {
+    if pattern.ends_with(JOINS) {
+        let join = pattern.pop();
+        if pattern.ends_with('#') {
+            return;
+        }
+        pattern.extend(join);
+    }
+    pattern.push('#');
+}
+
+/// Whether a word is part of something longer.
+fn is_joined(before: &str, after: &str) -> bool {
+    let mut after = after.chars();
+    let joins_next = after.next().is_some_and(|letter| JOINS.contains(&letter))
+        && after.next().is_some_and(char::is_alphanumeric);
+    before.ends_with(JOINS) || joins_next
+}
+
+fn is_changeable(word: &str, joined: bool) -> bool {
+    let is_code = word.len() <= 3 && !joined && word.bytes().all(|byte| byte.is_ascii_digit());
+    word.contains(|letter: char| letter.is_ascii_digit()) && !is_code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn texts_that_differ_in_ports_times_and_identifiers_are_the_same() {
+        for (one, other) in [
+            ("127.0.0.1:43210: refused", "127.0.0.1:43211: refused"),
+            ("no answer within 2s", "no answer within 1.5s"),
+            ("port 43210 is closed", "port 51000 is closed"),
+            ("at 2026-11-25T21:00:00Z: reset", "at 2026-11-25T21:00:07Z: reset"),
+            ("lease 7587848a3f is gone", "lease 10ab99 is gone"),
+        ] {
+            assert_eq!(pattern(one), pattern(other));
+        }
+    }
+
+    #[test]
+    fn texts_with_other_words_or_codes_differ() {
+        for (one, other) in [
+            ("connection refused", "no answer within 2s"),
+            (
+                "Unexpected response code: 500 ()",
+                "Unexpected response code: 403 ()",
+            ),
+            ("exit status 1", "exit status 2"),
+            ("HTTP 503: unavailable", "HTTP 502: unavailable"),
+        ] {
+            assert_ne!(pattern(one), pattern(other));
+        }
+    }
+
+    #[test]
+    fn each_text_is_new_once_until_it_is_over() {
+        let mut causes = Causes::default();
+        assert!(causes.is_new("refused"));
+        assert!(causes.is_new("timeout"));
+        assert!(!causes.is_new("refused"));
+        causes.clear();
+        assert!(causes.is_new("refused"));
+    }
+
+    #[test]
+    fn whoever_makes_up_new_texts_is_told_a_few_times() {
+        let mut causes = Causes::default();
+        let new = (0..1000).filter(|number| causes.is_new(&format!("failure {}", "x".repeat(*number))));
+        assert_eq!(new.count(), MOST_CAUSES);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let long = "ü".repeat(300);
+        assert_eq!(shortened(&long).chars().count(), LONGEST_CAUSE + 1);
+        assert!(shortened(&long).ends_with('…'));
+        assert_eq!(shortened("short"), "short");
+    }
+}
