@@ -6,6 +6,7 @@
 pub mod consul;
 pub mod directory;
 pub mod etcd;
+pub mod names;
 mod tls;
 
 use crate::adapters::inbox::Postbox;

@@ -1,0 +1,355 @@
+//! Names of hosts: their addresses, looked up by one helper thread, and connections to the first that accepts.
+//!
+//! The system's resolver (`getaddrinfo`, so that `/etc/hosts` and `nsswitch.conf` count) blocks for as long as
+//! a name server is silent. It is therefore asked on one helper thread, which is started when a catalogue that
+//! has a name is opened. Requests for a name that is being looked up share that look-up. An answer counts for a
+//! second; an older one counts when the resolver is silent. Of several addresses, the one that accepted a
+//! connection last is tried first, and the others follow without waiting for the end of that attempt.
+//!
+//! Never needs a second thread, never blocks the loop, and never holds a request longer than its limit.
+
+use domain::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::mpsc::{self, SendError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// How long a request waits for the addresses of a name of which nothing is known (docs/bounds.md)
+const LOOKUP_LIMIT: Duration = Duration::from_millis(1500);
+/// How long a request waits for a look-up before it uses what the look-up before found (docs/bounds.md)
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the addresses of a name count without another look-up (docs/bounds.md)
+const FRESH: Duration = Duration::from_secs(1);
+/// How old the addresses may be that are used while the resolver is silent (docs/bounds.md)
+const USABLE: Duration = Duration::from_secs(600);
+/// The names that something is kept about, those being looked up among them (docs/bounds.md)
+const NAMES: usize = 64;
+/// The addresses of one name that count (docs/bounds.md)
+const ADDRESSES: usize = 32;
+/// How long it may take until one of a host's addresses accepts a connection (docs/bounds.md)
+const CONNECT_LIMIT: Duration = Duration::from_millis(1500);
+/// How long one address may be silent before the next is tried as well (docs/bounds.md)
+const HEAD_START: Duration = Duration::from_millis(200);
+/// The time within which every address of a host is tried, however many there are (docs/bounds.md)
+const ALL_TRIED: Duration = Duration::from_secs(1);
+/// The stack of the helper thread; modules of the system's resolver may need much (docs/bounds.md)
+const STACK: usize = 1024 * 1024;
+
+/// The names of this process: one helper thread serves all catalogues.
+static OF_PROCESS: LazyLock<Names> = LazyLock::new(|| Names::new(system));
+
+/// The addresses of a host, in the order in which they are to be tried; at least one. A host that is an IP
+/// address (an IPv6 one with or without brackets) is its own address.
+///
+/// # Errors
+/// The name has no address, the resolver fails or is silent, too many names are being looked up, or the helper
+/// thread cannot be started.
+pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    OF_PROCESS.addresses(host, port).await
+}
+
+/// A connection to the first address of a host that accepts one. The attempts are staggered, so that a silent
+/// address costs a fraction of the limit.
+///
+/// # Errors
+/// As [`addresses`]; or no address accepts a connection within the limit.
+pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    OF_PROCESS.connect(host, port).await
+}
+
+/// Starts the helper thread if this host is a name. If that fails, requests will say so.
+pub fn prepare(host: &str) {
+    if literal(host).is_none() {
+        OF_PROCESS.table().start(&OF_PROCESS).ok();
+    }
+}
+
+/// Whoever listens at this address of the host did not answer: the next connection tries it last.
+pub fn avoid(host: &str, address: IpAddr) {
+    OF_PROCESS.table().avoid(host, address);
+}
+
+/// The host, if it is an IP address.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Asks the system's resolver, for as long as that takes.
+fn system(name: &str) -> io::Result<Vec<IpAddr>> {
+    let found = (name, 0).to_socket_addrs()?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+/// What is known of names, and who looks them up.
+#[derive(Clone)]
+struct Names {
+    find: fn(&str) -> io::Result<Vec<IpAddr>>,
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Default)]
+struct Table {
+    helper: Option<mpsc::Sender<Lookup>>,
+    names: BTreeMap<String, Entry>,
+}
+
+/// What is known of one name.
+#[derive(Default)]
+struct Entry {
+    running: Option<watch::Receiver<Option<Found>>>,
+    known: Option<(Instant, Vec<IpAddr>)>,
+    /// Accepted a connection last.
+    first: Option<IpAddr>,
+    /// Did not answer, although it may have accepted a connection.
+    last: Option<IpAddr>,
+}
+
+/// What came of a look-up: the addresses, or why there are none.
+type Found = Result<Vec<IpAddr>, String>;
+
+/// A name to be looked up, and where its addresses are awaited.
+struct Lookup {
+    name: String,
+    found: watch::Sender<Option<Found>>,
+}
+
+/// What there is for a request.
+enum Wanted {
+    /// Addresses that count.
+    Known(Vec<IpAddr>),
+    /// A look-up that is on its way, and what the one before found.
+    Running(watch::Receiver<Option<Found>>, Option<Vec<IpAddr>>),
+}
+
+impl Names {
+    fn new(find: fn(&str) -> io::Result<Vec<IpAddr>>) -> Self {
+        Self {
+            find,
+            table: Arc::default(),
+        }
+    }
+
+    /// Nothing is left half done under this lock, so that a panic elsewhere does not matter.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let found = match literal(host) {
+            Some(address) => vec![address],
+            None => self.look_up(host).await?,
+        };
+        let ordered = self.table().ordered(host, found);
+        Ok(ordered.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    }
+
+    async fn look_up(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let wanted = self.table().want(name, self)?;
+        let (mut running, before) = match wanted {
+            Wanted::Known(addresses) => return Ok(addresses),
+            Wanted::Running(running, before) => (running, before),
+        };
+        let limit = if before.is_some() { PATIENCE } else { LOOKUP_LIMIT };
+        let found = match timeout(limit, running.wait_for(Option::is_some)).await {
+            Ok(Ok(found)) => found.clone(),
+            Ok(Err(_)) => Some(Err("the thread that looks names up has ended".into())),
+            Err(_) => before.map(Ok),
+        };
+        let silent = || {
+            Err(format!(
+                "no answer of the system's resolver within {LOOKUP_LIMIT:?}"
+            ))
+        };
+        let found = found.unwrap_or_else(silent);
+        found.map_err(|cause| io::Error::other(format!("the name '{name}' cannot be looked up: {cause}")))
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses = self.addresses(host, port).await?;
+        let stream = match timeout(CONNECT_LIMIT, first_to_accept(&addresses)).await {
+            Ok(stream) => stream?,
+            Err(_) => return Err(silent(&addresses)),
+        };
+        self.table().prefer(host, stream.peer_addr()?.ip());
+        Ok(stream)
+    }
+
+    /// Looks one name after the other up, until nobody can ask any more.
+    fn work(&self, lookups: &mpsc::Receiver<Lookup>) {
+        // Signals are for the thread that waits for them.
+        nix::sys::signal::SigSet::all().thread_block().ok();
+        for Lookup { name, found } in lookups {
+            let answer = checked((self.find)(&name));
+            self.table().finish(&name, &answer);
+            found.send_replace(Some(answer));
+        }
+    }
+}
+
+/// At least one address, and not too many; or a cause.
+fn checked(found: io::Result<Vec<IpAddr>>) -> Found {
+    let mut addresses = found.map_err(|error| error.to_string())?;
+    addresses.truncate(ADDRESSES);
+    if addresses.is_empty() {
+        return Err("it has no address".into());
+    }
+    Ok(addresses)
+}
+
+impl Table {
+    /// Starts the helper thread unless it was started.
+    fn start(&mut self, names: &Names) -> io::Result<&mpsc::Sender<Lookup>> {
+        if self.helper.is_none() {
+            let (sender, lookups) = mpsc::channel();
+            let names = names.clone();
+            let thread = std::thread::Builder::new().name("names".into()).stack_size(STACK);
+            thread.spawn(move || names.work(&lookups)).map_err(|error| {
+                io::Error::other(format!(
+                    "the thread that looks names up cannot be started: {error}"
+                ))
+            })?;
+            self.helper = Some(sender);
+        }
+        self.helper
+            .as_ref()
+            .ok_or_else(|| io::Error::other("there is no thread that looks names up"))
+    }
+
+    /// What there is for a request for this name; a look-up is begun if one is needed and none is on its way.
+    fn want(&mut self, name: &str, names: &Names) -> io::Result<Wanted> {
+        self.make_room_for(name)?;
+        let entry = self.names.entry(name.into()).or_default();
+        let before = entry.known.clone();
+        match before {
+            Some((at, addresses)) if at.elapsed() < FRESH => return Ok(Wanted::Known(addresses)),
+            _ => {}
+        }
+        let before = before.filter(|(at, _)| at.elapsed() < USABLE);
+        let before = before.map(|(_, addresses)| addresses);
+        if let Some(running) = entry.running() {
+            return Ok(Wanted::Running(running, before));
+        }
+        let (found, running) = watch::channel(None);
+        entry.running = Some(running.clone());
+        let lookup = Lookup {
+            name: name.into(),
+            found,
+        };
+        self.send(lookup, names)?;
+        Ok(Wanted::Running(running, before))
+    }
+
+    /// Hands a look-up to the helper thread, or to a new one should it have ended.
+    fn send(&mut self, lookup: Lookup, names: &Names) -> io::Result<()> {
+        let Err(SendError(lookup)) = self.start(names)?.send(lookup) else {
+            return Ok(());
+        };
+        self.helper = None;
+        let sent = self.start(names)?.send(lookup);
+        sent.map_err(|_| io::Error::other("the thread that looks names up has ended"))
+    }
+
+    /// Forgets the name that was found longest ago if there are too many.
+    fn make_room_for(&mut self, name: &str) -> io::Result<()> {
+        if self.names.len() < NAMES || self.names.contains_key(name) {
+            return Ok(());
+        }
+        let idle = self.names.iter().filter(|(_, entry)| entry.running().is_none());
+        let oldest = idle.min_by_key(|(_, entry)| entry.known.as_ref().map(|(at, _)| *at));
+        let oldest = oldest.map(|(name, _)| name.clone()).ok_or_else(|| {
+            io::Error::other(format!(
+                "the name '{name}' cannot be looked up: {NAMES} others are being looked up"
+            ))
+        })?;
+        self.names.remove(&oldest);
+        Ok(())
+    }
+
+    fn finish(&mut self, name: &str, found: &Found) {
+        if let Some(entry) = self.names.get_mut(name) {
+            entry.running = None;
+            if let Ok(addresses) = found {
+                entry.known = Some((Instant::now(), addresses.clone()));
+            }
+        }
+    }
+
+    fn prefer(&mut self, host: &str, address: IpAddr) {
+        if let Some(entry) = self.names.get_mut(host) {
+            entry.first = Some(address);
+            entry.last = entry.last.filter(|last| *last != address);
+        }
+    }
+
+    fn avoid(&mut self, host: &str, address: IpAddr) {
+        if let Some(entry) = self.names.get_mut(host) {
+            entry.last = Some(address);
+            entry.first = entry.first.filter(|first| *first != address);
+        }
+    }
+
+    /// The addresses in the order in which they are to be tried.
+    fn ordered(&self, host: &str, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        if let Some(Entry { first, last, .. }) = self.names.get(host) {
+            addresses.sort_by_key(|address| match Some(*address) {
+                address if address == *first => 0,
+                address if address == *last => 2,
+                _ => 1,
+            });
+        }
+        addresses
+    }
+}
+
+impl Entry {
+    /// The look-up that is on its way, unless whoever did it is gone.
+    fn running(&self) -> Option<watch::Receiver<Option<Found>>> {
+        let running = self.running.as_ref();
+        running.filter(|running| running.has_changed().is_ok()).cloned()
+    }
+}
+
+/// Tries one address after the other, without waiting for the end of an attempt that is silent.
+async fn first_to_accept(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let head_start = HEAD_START.min(ALL_TRIED / count);
+    let mut attempts = JoinSet::new();
+    let mut failures = Vec::new();
+    let mut left = addresses.iter().copied();
+    loop {
+        let next = left.next();
+        if let Some(address) = next {
+            attempts.spawn(attempt(address));
+        }
+        let wait = if next.is_some() { head_start } else { CONNECT_LIMIT };
+        match timeout(wait, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(failure)))) => failures.push(failure),
+            Ok(Some(Err(_panic))) => failures.push("an attempt to connect broke off".into()),
+            Ok(None) => return Err(io::Error::new(ErrorKind::ConnectionRefused, failures.join("; "))),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(address).await;
+    stream.map_err(|error| format!("{address}: {}", crate::cause::in_kernel_words(&error)))
+}
+
+fn silent(addresses: &[SocketAddr]) -> io::Error {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let sentence = format!(
+        "no connection within {CONNECT_LIMIT:?} to {}",
+        addresses.join(", ")
+    );
+    io::Error::new(ErrorKind::TimedOut, sentence)
+}
+
+#[cfg(test)]
+mod tests;
