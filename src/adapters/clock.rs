@@ -10,6 +10,10 @@ use domain::Instant;
 use domain::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
+/// How far a timer reaches, counted from the start: what is due later is never due. The clocks and timers below
+/// us cannot count to every [`Duration`] that a configuration can hold (docs/bounds.md).
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// The clock timers go by: it counts from the start of the program and is untouched by clock steps.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineClock {
@@ -24,9 +28,10 @@ impl MachineClock {
         }
     }
 
-    /// The machine's own name for an instant of ours, as timers take it.
+    /// The machine's own name for an instant of ours, as timers take it; of one that is too far away, that of
+    /// a day on which nobody waits any more.
     pub fn as_std(&self, instant: Instant) -> std::time::Instant {
-        self.start + instant.since_start()
+        self.start + instant.since_start().min(NEVER)
     }
 }
 
@@ -34,6 +39,11 @@ impl Clock for MachineClock {
     fn now(&self) -> Instant {
         Instant::after_start(self.start.elapsed())
     }
+}
+
+/// A time limit as timers take it: one that is too long never ends.
+pub fn limit(limit: Duration) -> Duration {
+    limit.min(NEVER)
 }
 
 /// The time since this machine booted, the same for all containers on it, untouched by clock steps. `None`
@@ -45,4 +55,47 @@ pub fn since_boot() -> Option<Duration> {
 /// The calendar time in the local zone, for people to read.
 pub fn calendar() -> DateTime<FixedOffset> {
     Local::now().fixed_offset()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, proptest};
+
+    proptest! {
+        #[test]
+        fn every_instant_and_every_limit_can_be_waited_for(seconds: u64, nanoseconds in 0_u32..1_000_000_000) {
+            let duration = Duration::new(seconds, nanoseconds);
+            waits(duration);
+        }
+
+        #[test]
+        fn so_can_the_last_ones(back in any::<u32>()) {
+            waits(Duration::MAX.saturating_sub(Duration::from_nanos(back.into())));
+            waits(Duration::from_secs(i64::MAX.unsigned_abs()).saturating_sub(Duration::from_nanos(back.into())));
+        }
+    }
+
+    /// The runtime takes both, and neither is over at once unless it is short.
+    fn waits(duration: Duration) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let clock = MachineClock::start();
+            let deadline = clock.as_std(Instant::after_start(duration)).into();
+            let ready = std::future::ready(());
+            assert!(tokio::time::timeout_at(deadline, ready.clone()).await.is_ok());
+            assert!(tokio::time::timeout(limit(duration), ready).await.is_ok());
+            let soon = tokio::time::sleep(limit(Duration::from_secs(1).min(duration)));
+            let waiting = tokio::time::timeout_at(deadline, soon).await;
+            assert_eq!(
+                waiting.is_ok(),
+                duration >= Duration::from_secs(1),
+                "{duration:?}"
+            );
+        });
+    }
 }

@@ -157,7 +157,7 @@ impl Runs {
         };
         self.state = State::Idle;
         self.ended_at_once = if lived < AT_ONCE {
-            self.ended_at_once + 1
+            self.ended_at_once.saturating_add(1)
         } else {
             0
         };

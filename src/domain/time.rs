@@ -154,7 +154,7 @@ impl Chance {
     pub fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let span = high.saturating_sub(low).as_millis();
         let span = u64::try_from(span).unwrap_or(u64::MAX - 1);
-        low + Duration::from_millis(self.draw() % (span + 1))
+        low.saturating_add(Duration::from_millis(self.draw() % (span + 1)))
     }
 
     fn draw(&mut self) -> u64 {

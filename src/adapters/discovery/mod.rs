@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod names;
 mod tls;
 
+use crate::adapters::clock;
 use crate::adapters::inbox::Postbox;
 use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
 use async_trait::async_trait;
@@ -64,7 +65,7 @@ impl Discovery for Desk {
         let catalogue = Rc::clone(&self.catalogue);
         let postbox = self.postbox.clone();
         let task = spawn_local(async move {
-            let answer = timeout(limit, ask(&*catalogue, request)).await;
+            let answer = timeout(clock::limit(limit), ask(&*catalogue, request)).await;
             let answer = answer.unwrap_or_else(|_| Answer::Failed(format!("no answer within {limit:?}")));
             postbox.post(Event::Answered(ticket, answer));
         });

@@ -7,6 +7,29 @@ use domain::time::Duration;
 /// What is allowed, for messages.
 pub const ALLOWED: &str = "a number of seconds or a duration such as \"500ms\" or \"1m30s\"";
 
+/// The most seconds that a whole number may mean: as many as a duration of Go holds (docs/bounds.md).
+pub const MOST_SECONDS: u64 = 9_223_372_036;
+
+/// A number of seconds that is not negative. `key` begins the message about one that is too large; `at` and
+/// `allowed` are of that message.
+pub fn from_seconds(
+    at: &Node<'_>,
+    seconds: i64,
+    key: &str,
+    allowed: &str,
+    problems: &mut Problems,
+) -> Option<Duration> {
+    let seconds = u64::try_from(seconds).ok()?;
+    if seconds > MOST_SECONDS {
+        problems.add(
+            at,
+            format!("{key} must be <= {MOST_SECONDS}: found {seconds}, allowed is {allowed}"),
+        );
+        return None;
+    }
+    Some(Duration::from_secs(seconds))
+}
+
 /// A time limit: absent, zero or empty is none. `subject` begins the message about a bad one.
 pub fn limit(node: &Node<'_>, subject: &str, problems: &mut Problems) -> Option<Duration> {
     if node.string().is_some_and(|text| text.is_empty()) {

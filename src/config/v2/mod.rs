@@ -18,7 +18,6 @@ use super::json::{Document, Kind, Node};
 use super::problem::Problems;
 use super::{Compiled, Target, template};
 use domain::plan::{Job, Plan, Role, Service, StopTimeout, Word};
-use domain::time::Duration;
 use section::Section;
 use std::collections::BTreeMap;
 
@@ -113,11 +112,8 @@ fn pre_start(section: &mut Section<'_>, stop_timeout: StopTimeout, problems: &mu
 
 /// Seconds; 0 is the default (CFG-11), negative is "at once".
 fn stop_timeout(node: &Node<'_>, problems: &mut Problems) -> Option<StopTimeout> {
-    let seconds = section::integer(
-        node,
-        "a whole number of seconds, or -1 for SIGKILL at once",
-        problems,
-    )?;
+    const ALLOWED: &str = "a whole number of seconds, or -1 for SIGKILL at once";
+    let seconds = section::integer(node, ALLOWED, problems)?;
     if seconds == 0 {
         problems.warn(
             node,
@@ -125,8 +121,10 @@ fn stop_timeout(node: &Node<'_>, problems: &mut Problems) -> Option<StopTimeout>
         );
         return None;
     }
-    let after = |seconds| StopTimeout::After(Duration::from_secs(seconds));
-    Some(u64::try_from(seconds).map_or(StopTimeout::Immediately, after))
+    if seconds < 0 {
+        return Some(StopTimeout::Immediately);
+    }
+    duration::from_seconds(node, seconds, "`stopTimeout`", ALLOWED, problems).map(StopTimeout::After)
 }
 
 /// The trailing arguments, each rendered as a template of its own. One that is wrong leaves all of them as

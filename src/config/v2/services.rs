@@ -177,7 +177,7 @@ fn seconds(
     problems: &mut Problems,
 ) -> Option<Duration> {
     let seconds = positive(node, section, key, subject, SECONDS, problems)?;
-    u64::try_from(seconds).ok().map(Duration::from_secs)
+    duration::from_seconds(node, seconds, &format!("`{key}` in {subject}"), SECONDS, problems)
 }
 
 fn port(node: &Node<'_>, section: &mut Section<'_>, subject: &str, problems: &mut Problems) -> Option<u16> {

@@ -157,7 +157,14 @@ fn poll(node: &Node<'_>, section: &mut Section<'_>, name: &str, problems: &mut P
             format!("`poll` must be > 0 in sensor {name}, allowed is {SECONDS}"),
         );
     }
-    u64::try_from(seconds?).ok().map(Duration::from_secs)
+    let place = given.as_ref().unwrap_or(node);
+    duration::from_seconds(
+        place,
+        seconds?,
+        &format!("`poll` in sensor {name}"),
+        SECONDS,
+        problems,
+    )
 }
 
 /// The parts joined by `_`, empty ones left out; an empty last part makes the whole empty.

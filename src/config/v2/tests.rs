@@ -1,5 +1,7 @@
 //! What the front end accepts, refuses and warns of, by the rows of behaviour-v2.md section 2.
 
+mod extremes;
+
 use super::*;
 use crate::config::{Source, load};
 use crate::ports::MockInterfaces;
@@ -8,6 +10,7 @@ use domain::plan::{
     Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind, Telemetry,
     Tls, Trigger,
 };
+use domain::time::Duration;
 
 fn interfaces() -> MockInterfaces {
     let mut interfaces = MockInterfaces::new();

@@ -158,7 +158,8 @@ impl BackendRoom {
             wait: ask.wait,
         };
         // Consul adds up to a sixteenth to the wait it was asked for.
-        let limit = ask.wait + ask.wait / 16 + REQUEST_LIMIT.min(self.backend.poll);
+        let wait = ask.wait.saturating_add(ask.wait / 16);
+        let limit = wait.saturating_add(REQUEST_LIMIT.min(self.backend.poll));
         let request = Request::Instances(query);
         self.question = Some(out.ask(now, Asker::Backend(self.id), request, limit));
     }

@@ -177,7 +177,7 @@ pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u
 /// Nothing once the next entry may have expired.
 async fn ring_or_expiry(bell: &Bell, expiry: Option<Duration>) -> Option<Ring> {
     match expiry {
-        Some(expiry) => timeout(expiry, bell.rings()).await.ok(),
+        Some(expiry) => timeout(clock::limit(expiry), bell.rings()).await.ok(),
         None => Some(bell.rings().await),
     }
 }
@@ -205,7 +205,7 @@ impl Catalogue for Directory {
         let Some(cursor) = query.after else {
             return self.list(query);
         };
-        match timeout(query.wait, self.differing(query, cursor)).await {
+        match timeout(clock::limit(query.wait), self.differing(query, cursor)).await {
             Ok(answer) => answer,
             Err(_nothing_happened) => self.list(query),
         }

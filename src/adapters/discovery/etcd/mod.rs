@@ -18,6 +18,7 @@ mod members;
 pub mod value;
 mod watch;
 
+use crate::adapters::clock;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use domain::event::{Cursor, Listing, Query};
@@ -170,7 +171,7 @@ impl Catalogue for Etcd {
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
         if let Some(cursor) = query.after {
-            let differing = timeout(query.wait, self.differing(query, cursor)).await;
+            let differing = timeout(clock::limit(query.wait), self.differing(query, cursor)).await;
             differing.unwrap_or(Ok(()))?;
         }
         self.list(query).await
