@@ -11,13 +11,22 @@
     reason = "a measurement starts a program, reads the clock, prints what it found and may fail by panicking"
 )]
 
+#[path = "../tests/common/loopback.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tests need more, and a benchmark runs none"
+)]
+mod loopback;
+
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::telemetry::metrics::Metrics;
 use domain::measurement::Measurement;
 use domain::plan::{Catalogue, Command, Job, Output, Plan, Role, Sensor, SensorKind, Telemetry, Trigger};
 use domain::sensor::read;
+use loopback::OwnAddress;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -99,16 +108,14 @@ fn filled(sensors: &[(SensorKind, String)]) -> Metrics {
 /// The built program with these sensors, none of which runs.
 struct Program {
     child: process::Child,
-    address: SocketAddr,
+    own: OwnAddress,
     _folder: tempfile::TempDir,
 }
 
 impl Program {
     fn start(sensors: &[(SensorKind, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let own = OwnAddress::reserve();
         let sensor = |(kind, name): &(SensorKind, String)| {
             format!(
                 r#"{{"name": "{name}", "help": "A {kind}.", "type": "{kind}", "poll": 3600, "check": "true"}}"#
@@ -116,9 +123,10 @@ impl Program {
         };
         let sensors: Vec<String> = sensors.iter().map(sensor).collect();
         let configuration = format!(
-            r#"{{"directory": "{}", "telemetry": {{"port": {}, "interfaces": "lo", "sensors": [{}]}}}}"#,
+            r#"{{"directory": "{}", "telemetry": {{"port": {}, "interfaces": "static:{}", "sensors": [{}]}}}}"#,
             folder.path().join("catalogue").display(),
-            address.port(),
+            own.socket().port(),
+            own.ip(),
             sensors.join(",")
         );
         let child = process::Command::new(env!("CARGO_BIN_EXE_containerpilot"))
@@ -128,7 +136,7 @@ impl Program {
             .unwrap();
         let program = Self {
             child,
-            address,
+            own,
             _folder: folder,
         };
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -141,7 +149,7 @@ impl Program {
 
     /// How long the answer is, if there is one.
     fn scrape(&self) -> Option<usize> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
+        let mut stream = TcpStream::connect(self.own.socket()).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;

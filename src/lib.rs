@@ -15,5 +15,9 @@ mod cause;
 pub mod command_line;
 pub mod config;
 pub mod driver;
+#[cfg(test)]
+#[path = "../tests/common/loopback.rs"]
+#[allow(dead_code, reason = "the program's tests need more")]
+mod loopback;
 pub mod ports;
 pub mod version;

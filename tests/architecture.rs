@@ -7,6 +7,7 @@
     reason = "a test may fail by panicking"
 )]
 
+use regex::Regex;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -226,5 +227,55 @@ fn there_is_no_drawer_for_odds_and_ends() {
             !["utils", "util", "helpers", "common", "types", "prelude"].contains(&name.as_str()),
             "{name}"
         );
+    }
+}
+
+/// Whether a text asks the kernel for a free port and lets go of it before its number is used: somebody else may
+/// have the port by then. A listener that is kept is no such thing.
+fn lets_go_of_a_free_port(text: &str) -> bool {
+    let dense: String = code(text)
+        .flat_map(str::chars)
+        .filter(|letter| !letter.is_whitespace())
+        .collect();
+    let zero = r#"bind\([^;]*?(?::0"|,0\))"#;
+    let in_passing = format!(r"{zero}[^;{{}}]*\.local_addr\(\)");
+    let in_a_function = format!(r"fn\w+\([^)]*\)->(?:u16|SocketAddr)\{{[^{{}}]*{zero}[^{{}}]*\}}");
+    let by_name = r"\b(?:free|unused|ephemeral|available)_(?:port|addr|address)\b";
+    let kept = Regex::new(&format!(r"let(?:mut)?(\w+)=[^;]*{zero}")).unwrap();
+    let is_dropped = |name: &str| dense.contains(&format!("drop({name})"));
+    [in_passing.as_str(), &in_a_function, by_name]
+        .iter()
+        .any(|pattern| Regex::new(pattern).unwrap().is_match(&dense))
+        || kept.captures_iter(&dense).any(|found| is_dropped(&found[1]))
+}
+
+#[test]
+fn no_test_takes_a_free_port_lets_it_go_and_takes_it_again() {
+    for bad in [
+        "let port = TcpListener::bind(\"127.0.0.1:0\").unwrap()\n    .local_addr().unwrap().port();",
+        "let a = UdpSocket::bind((\"127.0.0.1\", 0)).await?.local_addr()?;",
+        "let listener = TcpListener::bind(\"[::1]:0\").unwrap();\nlet a = listener.local_addr();\ndrop(listener);",
+        "fn port() -> u16 { let it = bind((LOCALHOST, 0)).unwrap(); it.local_addr().unwrap().port() }",
+        "use crate::ports::free_port;",
+    ] {
+        assert!(lets_go_of_a_free_port(bad), "{bad}");
+    }
+    for good in [
+        "let listener = TcpListener::bind(\"127.0.0.1:0\").unwrap();\nlet url = listener.local_addr().unwrap();",
+        "fn url() -> SocketAddr { let it = bind(\"127.0.0.1:0\")?; let a = it.local_addr()?; \
+         spawn(move || { it.accept() }); a }",
+        "let own = OwnAddress::reserve();\nlet holder = TcpListener::bind(own.socket()).unwrap();\ndrop(holder);",
+    ] {
+        assert!(!lets_go_of_a_free_port(good), "{good}");
+    }
+    let folders = ["src", "sim", "tests", "benches"].map(sources);
+    for (path, text) in folders.into_iter().flatten() {
+        if !path.ends_with("tests/architecture.rs") {
+            let name = path.display();
+            assert!(
+                !lets_go_of_a_free_port(&text),
+                "{name}: use tests/common/loopback.rs"
+            );
+        }
     }
 }

@@ -20,8 +20,8 @@ mod etcd_server;
 #[path = "program/http.rs"]
 #[allow(dead_code, reason = "the program's tests ask more")]
 mod http;
-#[path = "program/ports.rs"]
-mod ports;
+#[path = "common/loopback.rs"]
+mod loopback;
 #[path = "program/processes.rs"]
 mod processes;
 #[path = "program/program.rs"]

@@ -15,8 +15,9 @@ mod etcd_server;
 #[path = "program/http.rs"]
 #[allow(dead_code, reason = "the program's tests ask more")]
 mod http;
-#[path = "program/ports.rs"]
-mod ports;
+#[path = "common/loopback.rs"]
+#[allow(dead_code, reason = "the program's tests want a port, too")]
+mod loopback;
 
 use common::{PROMPTLY, both, run, within};
 use containerpilot::adapters::discovery::etcd::Etcd;
@@ -24,6 +25,7 @@ use containerpilot::ports::{Catalogue, Renewal};
 use domain::event::{Cursor, Query};
 use domain::plan::{self, Registration, Secret, Tls};
 use etcd_server::{Server, folder_of_certificates};
+use loopback::OwnAddress;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -273,9 +275,10 @@ fn a_withdrawal_leaves_what_another_put_there_and_takes_what_a_former_self_left(
 
 /// A server that demands a certificate, the folder with all certificates, and what its clients need.
 fn secured() -> (Server, TempDir, Tls) {
-    let folder = folder_of_certificates();
+    let own = OwnAddress::reserve();
+    let folder = folder_of_certificates(&own);
     let file = |name: &str| folder.path().join(name).display().to_string();
-    let server = Server::start_secured("3.5", &folder);
+    let server = Server::start_secured("3.5", own, &folder);
     let right = Tls {
         ca_file: Some(file("consul-agent-ca.pem")),
         client: Some((

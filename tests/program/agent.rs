@@ -1,7 +1,7 @@
-//! A real Consul agent on free ports of the loopback interface, and a few questions to its API.
+//! A real Consul agent on a loopback address of its own, and a few questions to its API.
 
 use crate::http;
-use crate::ports::free_port;
+use crate::loopback::OwnAddress;
 use crate::waiting::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,10 +13,17 @@ use std::time::Duration;
 /// How long an agent may take to lead on a machine that has much else to do.
 const START: Duration = Duration::from_secs(60);
 
+/// Its ports.
+const HTTP: u16 = 21_500;
+const SERVER: u16 = 21_300;
+const SERF: u16 = 21_301;
+/// Its port for HTTPS, if its configuration opens one.
+pub const HTTPS: u16 = 21_501;
+
 /// A running agent.
 pub struct Agent {
     child: Child,
-    ports: [u16; 4],
+    own: OwnAddress,
     configuration: Vec<String>,
     token: String,
 }
@@ -27,16 +34,18 @@ impl Agent {
         Self::start_with(&[], "")
     }
 
-    /// Starts an agent with pieces of configuration of its own, `@` for its port for HTTPS, that is asked with
-    /// this token.
+    /// Starts an agent with pieces of configuration of its own that is asked with this token.
     pub fn start_with(configuration: &[&str], token: &str) -> Self {
-        let ports = [free_port(), free_port(), free_port(), free_port()];
-        let expand = |piece: &&str| piece.replace('@', &ports[3].to_string());
-        let configuration: Vec<String> = configuration.iter().map(expand).collect();
-        let child = spawn(ports, &configuration);
+        Self::start_at(OwnAddress::reserve(), configuration, token)
+    }
+
+    /// The same at an address that the test has reserved.
+    pub fn start_at(own: OwnAddress, configuration: &[&str], token: &str) -> Self {
+        let configuration: Vec<String> = configuration.iter().map(|piece| (*piece).to_owned()).collect();
+        let child = spawn(&own, &configuration);
         let agent = Self {
             child,
-            ports,
+            own,
             configuration,
             token: token.into(),
         };
@@ -46,18 +55,18 @@ impl Agent {
 
     /// `host:port` of its API over TLS, if it has one.
     pub fn secure_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports[3])
+        self.own.at(HTTPS).to_string()
     }
 
     /// `host:port` of its HTTP API.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports[0])
+        self.own.at(HTTP).to_string()
     }
 
-    /// Ends it, and starts another on the same ports that remembers nothing.
+    /// Ends it, and starts another at the same address that remembers nothing.
     pub fn restart(&mut self) {
         self.stop();
-        self.child = spawn(self.ports, &self.configuration);
+        self.child = spawn(&self.own, &self.configuration);
         self.until_ready();
     }
 
@@ -173,10 +182,11 @@ pub fn consul() -> Command {
     Command::new(binary())
 }
 
-fn spawn([http, server, serf, _]: [u16; 4], configuration: &[String]) -> Child {
+fn spawn(own: &OwnAddress, configuration: &[String]) -> Child {
+    let ip = own.ip();
     let arguments = format!(
-        "agent -dev -node=test -bind=127.0.0.1 -client=127.0.0.1 -http-port={http} -dns-port=-1 -grpc-port=-1 \
-         -server-port={server} -serf-lan-port={serf} -serf-wan-port=-1 -log-level=warn"
+        "agent -dev -node=test -bind={ip} -client={ip} -http-port={HTTP} -dns-port=-1 -grpc-port=-1 \
+         -server-port={SERVER} -serf-lan-port={SERF} -serf-wan-port=-1 -log-level=warn"
     );
     let mut command = consul();
     command

@@ -3,7 +3,7 @@
 
 use crate::agent::hostname;
 use crate::etcd_server::Server;
-use crate::ports::free_port;
+use crate::loopback::OwnAddress;
 use crate::program::{Program, UNTIL_TERM};
 use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
@@ -158,9 +158,10 @@ fn a_frozen_server_delays_sigterm_by_two_seconds_at_most() {
 #[test]
 fn a_dead_and_a_frozen_endpoint_beside_a_live_one_cost_no_heartbeat() {
     let server = Server::start("3.5");
-    let dead = format!("http://127.0.0.1:{}", free_port());
-    let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
-    let frozen = format!("http://{}", frozen.local_addr().unwrap());
+    let (nobody, silent) = (OwnAddress::reserve(), OwnAddress::reserve());
+    let dead = format!("http://{}", nobody.socket());
+    let _listens = TcpListener::bind(silent.socket()).unwrap();
+    let frozen = format!("http://{}", silent.socket());
     let program = started(&service(&[&dead, &frozen, &server.url()]));
     until_there(&server);
     until_checked(&program, 7);

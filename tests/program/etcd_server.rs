@@ -1,7 +1,7 @@
-//! A real etcd server on free ports of the loopback interface, and its own tool to look into it.
+//! A real etcd server on a loopback address of its own, and its own tool to look into it.
 
 use crate::http;
-use crate::ports::free_port;
+use crate::loopback::OwnAddress;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -15,11 +15,15 @@ use tempfile::TempDir;
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
+/// Its ports for clients and for other members.
+const CLIENT: u16 = 21_379;
+const PEER: u16 = 21_380;
+
 /// A running server.
 pub struct Server {
     version: &'static str,
     folder: TempDir,
-    ports: [u16; 2],
+    own: OwnAddress,
     scheme: &'static str,
     more: Vec<String>,
     child: Child,
@@ -28,14 +32,14 @@ pub struct Server {
 impl Server {
     /// Starts a server of this version, `3.4` or `3.5`, and waits until it leads.
     pub fn start(version: &'static str) -> Self {
-        let server = Self::start_with(version, "http", Vec::new());
+        let server = Self::start_with(version, OwnAddress::reserve(), "http", Vec::new());
         let healthy = || server.page("/health").contains("\"true\"");
         server.until(healthy);
         server
     }
 
-    /// Starts a server that demands a certificate of its clients.
-    pub fn start_secured(version: &'static str, certificates: &TempDir) -> Self {
+    /// Starts a server that demands a certificate of its clients, at the address that its own is for.
+    pub fn start_secured(version: &'static str, own: OwnAddress, certificates: &TempDir) -> Self {
         let option = |name: &str, file: &str| format!("--{name}={}/{file}", certificates.path().display());
         let more = vec![
             "--client-cert-auth".into(),
@@ -43,19 +47,18 @@ impl Server {
             option("cert-file", "dc1-server-consul-0.pem"),
             option("key-file", "dc1-server-consul-0-key.pem"),
         ];
-        let server = Self::start_with(version, "https", more);
-        server.until(|| TcpStream::connect(("127.0.0.1", server.ports[0])).is_ok());
+        let server = Self::start_with(version, own, "https", more);
+        server.until(|| TcpStream::connect(server.own.at(CLIENT)).is_ok());
         server
     }
 
-    fn start_with(version: &'static str, scheme: &'static str, more: Vec<String>) -> Self {
+    fn start_with(version: &'static str, own: OwnAddress, scheme: &'static str, more: Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ports = [free_port(), free_port()];
-        let child = spawn(version, &folder, ports, scheme, &more);
+        let child = spawn(version, &folder, &own, scheme, &more);
         Self {
             version,
             folder,
-            ports,
+            own,
             scheme,
             more,
             child,
@@ -64,12 +67,12 @@ impl Server {
 
     /// The URL of its API.
     pub fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme, self.ports[0])
+        format!("{}://{}", self.scheme, self.own.at(CLIENT))
     }
 
-    /// Starts it again on the same data and ports; it must not run.
+    /// Starts it again on the same data and address; it must not run.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.version, &self.folder, self.ports, self.scheme, &self.more);
+        self.child = spawn(self.version, &self.folder, &self.own, self.scheme, &self.more);
         self.until(|| self.page("/health").contains("\"true\""));
     }
 
@@ -123,7 +126,7 @@ impl Server {
 
     /// The body of a page of its HTTP server; empty if there is no answer.
     pub fn page(&self, path: &str) -> String {
-        let address = format!("127.0.0.1:{}", self.ports[0]);
+        let address = self.own.at(CLIENT).to_string();
         http::ask(&address, &format!("GET {path}"), "", "").map_or_else(String::new, |answer| answer.body)
     }
 
@@ -149,12 +152,13 @@ impl Drop for Server {
     }
 }
 
-/// Authorities, and certificates by the first of them for a server at 127.0.0.1 and a client.
-pub fn folder_of_certificates() -> TempDir {
+/// Authorities, and certificates by the first of them for a server at this address and a client.
+pub fn folder_of_certificates(own: &OwnAddress) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = format!("cert create -server -additional-ipaddress={}", own.ip());
     for create in [
         "ca create",
-        "cert create -server",
+        &server,
         "cert create -client",
         "ca create -domain=other",
     ] {
@@ -167,12 +171,12 @@ pub fn folder_of_certificates() -> TempDir {
     folder
 }
 
-fn spawn(version: &str, folder: &TempDir, [client, peer]: [u16; 2], scheme: &str, more: &[String]) -> Child {
+fn spawn(version: &str, folder: &TempDir, own: &OwnAddress, scheme: &str, more: &[String]) -> Child {
     let binary = binary(&format!("etcd-{version}"), "etcd");
     let data = folder.path().display();
     let (client, peer) = (
-        format!("{scheme}://127.0.0.1:{client}"),
-        format!("http://127.0.0.1:{peer}"),
+        format!("{scheme}://{}", own.at(CLIENT)),
+        format!("http://{}", own.at(PEER)),
     );
     let arguments = format!(
         "--name=test --data-dir={data} --listen-client-urls={client} --advertise-client-urls={client} \

@@ -15,7 +15,8 @@ mod agent;
 #[allow(dead_code, reason = "the adapter's tests ask the server more")]
 mod etcd_server;
 mod http;
-mod ports;
+#[path = "../common/loopback.rs"]
+mod loopback;
 mod processes;
 mod program;
 #[path = "../common/schema.rs"]

@@ -7,7 +7,7 @@
 
 use crate::agent::{Agent, hostname};
 use crate::http;
-use crate::ports::free_port;
+use crate::loopback::{OwnAddress, PORT};
 use crate::program::{Program, UNTIL_TERM, command};
 use crate::waiting::{SOON, until};
 use domain::sensor::OWN;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -54,7 +55,7 @@ const CONFIGURATION: &str = r#"{
     {"name": "agent", "restarts": "unlimited", "command": ["sh", "@/counted", "2", "@/agent", "true"]}
   ],
   "telemetry": {
-    "port": PORT, "interfaces": ["lo"],
+    "port": PORT, "interfaces": ["static:ADDRESS"],
     "sensors": [
       {"name": "app_jobs_total", "help": "Jobs done.", "type": "counter", "poll": 1, "timeout": "1000s",
        "check": ["sh", "@/counted", "3", "@/jobs", "echo", "5"]},
@@ -181,14 +182,14 @@ const EXPECTED: &[(&str, f64)] = &[
 
 struct Prometheus {
     child: Child,
-    port: u16,
+    own: OwnAddress,
     folder: TempDir,
 }
 
 impl Prometheus {
-    /// Starts one that scrapes this port every second.
-    fn that_knows(port: u16) -> Self {
-        let targets = format!("static_configs: [{{targets: ['127.0.0.1:{port}']}}]");
+    /// Starts one that scrapes this endpoint every second.
+    fn that_knows(endpoint: SocketAddr) -> Self {
+        let targets = format!("static_configs: [{{targets: ['{endpoint}']}}]");
         Self::start("prometheus", &targets)
     }
 
@@ -208,30 +209,32 @@ impl Prometheus {
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, configuration).expect("the file can be written");
         let log = fs::File::create(folder.path().join("log")).expect("a file for the log");
-        let port = free_port();
+        let own = OwnAddress::reserve();
         let child = Command::new(binary(version, "prometheus"))
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
                 folder.path().join("data").display()
             ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address={}", own.socket()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("Prometheus can be started");
-        let prometheus = Self { child, port, folder };
+        let prometheus = Self { child, own, folder };
         let log = || fs::read_to_string(prometheus.folder.path().join("log")).unwrap_or_default();
         let failed = || format!("Prometheus is ready: {}", log());
-        until(SOON, failed, || get(port, "/-/ready").is_some());
+        until(SOON, failed, || {
+            get(prometheus.own.socket(), "/-/ready").is_some()
+        });
         prometheus
     }
 
     /// The samples that a query gives: labels and value.
     fn ask(&self, query: &str) -> Vec<(Value, f64)> {
         let path = format!("/api/v1/query?query={}", encoded(query));
-        let body = get(self.port, &path).unwrap_or_else(|| panic!("Prometheus understands {query}"));
+        let body = get(self.own.socket(), &path).unwrap_or_else(|| panic!("Prometheus understands {query}"));
         let answer: Value = serde_json::from_str(&body).expect("JSON");
         let samples = answer["data"]["result"].as_array().expect("a vector").iter();
         samples
@@ -273,8 +276,8 @@ fn binary(version: &str, name: &str) -> PathBuf {
 }
 
 /// The body of a page that is there.
-fn get(port: u16, path: &str) -> Option<String> {
-    let answer = http::get(&format!("127.0.0.1:{port}"), path)?;
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let answer = http::get(&address.to_string(), path)?;
     (answer.status == 200).then_some(answer.body)
 }
 
@@ -284,10 +287,11 @@ fn encoded(text: &str) -> String {
 }
 
 /// Starts the program and leads it to where [`EXPECTED`] holds.
-fn led_to_standstill(agent: &Agent, prometheus: &Prometheus, port: u16) -> Program {
+fn led_to_standstill(agent: &Agent, prometheus: &Prometheus, endpoint: SocketAddr) -> Program {
     let configuration = CONFIGURATION
         .replace("CONSUL", &agent.address())
-        .replace("PORT", &port.to_string());
+        .replace("ADDRESS", &endpoint.ip().to_string())
+        .replace("PORT", &endpoint.port().to_string());
     let mut program = Program::new();
     program.write("counted", COUNTED);
     program.write("check", &program.expand(CHECK));
@@ -327,9 +331,10 @@ fn led_to_standstill(agent: &Agent, prometheus: &Prometheus, port: u16) -> Progr
 #[test]
 fn a_real_prometheus_knows_every_metric_with_its_value() {
     let agent = Agent::start();
-    let port = free_port();
-    let prometheus = Prometheus::that_knows(port);
-    let program = led_to_standstill(&agent, &prometheus, port);
+    let own = OwnAddress::reserve();
+    let endpoint = own.socket();
+    let prometheus = Prometheus::that_knows(endpoint);
+    let program = led_to_standstill(&agent, &prometheus, endpoint);
     for (query, expected) in EXPECTED {
         prometheus.until(query, &[*expected]);
     }
@@ -337,21 +342,21 @@ fn a_real_prometheus_knows_every_metric_with_its_value() {
     every_question_is_timed_and_counted_once(&prometheus);
     the_build_is_known(&prometheus);
     the_process_is_known(&prometheus, &program);
-    every_name_was_asked_for(port);
+    every_name_was_asked_for(endpoint);
     the_dashboard_shows_numbers(&prometheus);
-    promtool_does_not_complain(port);
+    promtool_does_not_complain(endpoint);
 }
 
 #[test]
 fn a_real_prometheus_finds_the_endpoint_through_consul_while_it_is_not_in_maintenance() {
-    let agent = Agent::start();
+    let (agent, own) = (Agent::start(), OwnAddress::reserve());
     let prometheus = Prometheus::that_asks(&agent);
     let configuration = format!(
         r#"{{"consul": "{}",
-            "telemetry": {{"port": {}, "interfaces": ["lo"], "sensors": [
+            "telemetry": {{"port": {PORT}, "interfaces": ["static:{}"], "sensors": [
                 {{"name": "app_load", "help": "Load.", "type": "gauge", "poll": 1, "check": "echo 1.25"}}]}}}}"#,
         agent.address(),
-        free_port()
+        own.ip()
     );
     let program = Program::start(&configuration, &UNTIL_TERM);
     prometheus.until("up", &[1.0]);
@@ -459,8 +464,8 @@ fn the_process_is_known(prometheus: &Prometheus, program: &Program) {
 }
 
 /// Nothing is exposed that the test does not know.
-fn every_name_was_asked_for(port: u16) {
-    let text = get(port, "/metrics").expect("the endpoint answers");
+fn every_name_was_asked_for(endpoint: SocketAddr) {
+    let text = get(endpoint, "/metrics").expect("the endpoint answers");
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let exposed: BTreeSet<&str> = types.map(|line| line.split(' ').next().unwrap()).collect();
     let own = OWN.iter().map(|(name, _)| *name);
@@ -513,8 +518,8 @@ fn the_dashboard_shows_numbers(prometheus: &Prometheus) {
     assert_eq!(queries, expected);
 }
 
-fn promtool_does_not_complain(port: u16) {
-    let text = get(port, "/metrics").expect("the endpoint answers");
+fn promtool_does_not_complain(endpoint: SocketAddr) {
+    let text = get(endpoint, "/metrics").expect("the endpoint answers");
     let mut promtool = Command::new(binary("prometheus", "promtool"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

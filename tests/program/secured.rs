@@ -1,6 +1,7 @@
 //! Consul behind access control, TLS, a Unix socket or a proxy that is none of our business.
 
-use crate::agent::{Agent, consul};
+use crate::agent::{Agent, HTTPS, consul};
+use crate::loopback::OwnAddress;
 use crate::program::Program;
 use std::process::{Command, Stdio};
 
@@ -60,10 +61,11 @@ fn without_a_token_the_refusal_is_told() {
 
 /// An agent that demands a certificate of its clients, and the folder with all certificates.
 fn secured() -> (Agent, Program) {
-    let folder = Program::new();
+    let (folder, own) = (Program::new(), OwnAddress::reserve());
+    let server = format!("cert create -server -additional-ipaddress={}", own.ip());
     for create in [
         "ca create",
-        "cert create -server",
+        &server,
         "cert create -client",
         "ca create -domain=other",
     ] {
@@ -81,7 +83,8 @@ fn secured() -> (Agent, Program) {
         r#"ca_file = "@/consul-agent-ca.pem", cert_file = "@/dc1-server-consul-0.pem",
            key_file = "@/dc1-server-consul-0-key.pem", verify_incoming_https = true"#,
     );
-    let agent = Agent::start_with(&["ports { https = @ }", &tls.replace(',', "\n")], "");
+    let ports = format!("ports {{ https = {HTTPS} }}");
+    let agent = Agent::start_at(own, &[&ports, &tls.replace(',', "\n")], "");
     (agent, folder)
 }
 
@@ -197,8 +200,9 @@ fn a_file_that_is_missing_is_told_at_the_start() {
 fn a_unix_socket_is_an_address_too() {
     let folder = Program::new();
     let socket = folder.path("consul.sock").display().to_string();
-    let addresses = format!(r#"addresses {{ http = "127.0.0.1 unix://{socket}" }}"#);
-    let agent = Agent::start_with(&[&addresses], "");
+    let own = OwnAddress::reserve();
+    let addresses = format!(r#"addresses {{ http = "{} unix://{socket}" }}"#, own.ip());
+    let agent = Agent::start_at(own, &[&addresses], "");
     let program = started(&config(&format!("\"unix://{socket}\"")), &[]);
     agent.until_passing("app", 1);
     program.until_told("an instance came");
@@ -206,10 +210,11 @@ fn a_unix_socket_is_an_address_too() {
 
 #[test]
 fn neither_a_proxy_nor_a_missing_bundle_of_authorities_is_in_the_way_of_plain_http_on_loopback() {
-    let agent = Agent::start();
+    let (agent, nobody) = (Agent::start(), OwnAddress::reserve());
+    let proxy = format!("http://{}", nobody.socket());
     let variables = [
-        ("HTTP_PROXY", "http://127.0.0.1:1"),
-        ("http_proxy", "http://127.0.0.1:1"),
+        ("HTTP_PROXY", proxy.as_str()),
+        ("http_proxy", &proxy),
         ("SSL_CERT_FILE", "/nonexistent"),
         ("SSL_CERT_DIR", "/nonexistent"),
     ];

@@ -1,25 +1,26 @@
 //! Telemetry as an operator sees it: the endpoint, its service, sensors, the status, and clients of any kind.
 
 use crate::http::{self, get};
-use crate::ports::free_port;
+use crate::loopback::{OwnAddress, PORT};
 use crate::processes::{descriptors_of, field};
-use crate::program::{Program, UNTIL_TERM};
+use crate::program::{Program, UNTIL_TERM, in_namespaces};
 use crate::schema::assert_is_status;
 use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 /// A request after which the connection ends.
 fn request(method: &str, path: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
 }
 
-/// A configuration with telemetry on a loopback port.
-fn config(port: u16, sensors: &str) -> String {
+/// A configuration with telemetry at this address.
+fn config(endpoint: SocketAddr, sensors: &str) -> String {
+    let (ip, port) = (endpoint.ip(), endpoint.port());
     format!(
-        r#"{{"directory": "@/catalogue",
-            "telemetry": {{"port": {port}, "interfaces": "lo", "tags": ["t"], "sensors": [{sensors}]}}}}"#
+        r#"{{"directory": "@/catalogue", "telemetry": {{"port": {port}, "interfaces": "static:{ip}",
+            "tags": ["t"], "sensors": [{sensors}]}}}}"#
     )
 }
 
@@ -38,6 +39,7 @@ fn of_file(name: &str, kind: &str, file: &str) -> String {
 /// A running program with an endpoint.
 struct Served {
     program: Program,
+    own: OwnAddress,
     address: String,
 }
 
@@ -47,14 +49,18 @@ impl Served {
     }
 
     fn with(sensors: &str, prepare: impl FnOnce(&Program)) -> Self {
-        let port = free_port();
+        let own = OwnAddress::reserve();
         let mut program = Program::new();
         prepare(&program);
-        program.configure(&config(port, sensors));
+        program.configure(&config(own.socket(), sensors));
         program.launch(&UNTIL_TERM);
-        let address = format!("127.0.0.1:{port}");
+        let address = own.socket().to_string();
         program.until_told(&format!("telemetry: Listening on {address}"));
-        Self { program, address }
+        Self {
+            program,
+            own,
+            address,
+        }
     }
 
     fn reload(&self, config: &str) {
@@ -65,10 +71,6 @@ impl Served {
         self.program.until("the configuration is reloaded", |program| {
             reloaded(program) > before
         });
-    }
-
-    fn port(&self) -> u16 {
-        self.address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     fn metrics(&self) -> String {
@@ -142,9 +144,9 @@ fn the_endpoint_is_registered_and_leaves_with_the_shim() {
     let entry: serde_json::Value = serde_json::from_slice(&std::fs::read(entry).unwrap()).unwrap();
     assert_eq!(
         (&entry["port"], &entry["tags"]),
-        (&served.port().into(), &["t"][..].into())
+        (&PORT.into(), &["t"][..].into())
     );
-    assert_eq!(entry["address"], "127.0.0.1");
+    assert_eq!(entry["address"], served.own.ip().to_string());
     let mut program = served.program;
     assert_eq!(program.stop(), 0);
     until(SOON, || "the endpoint has left".into(), || entries() == 0);
@@ -152,14 +154,24 @@ fn the_endpoint_is_registered_and_leaves_with_the_shim() {
 
 #[test]
 fn the_endpoint_listens_on_ipv6() {
-    let port = free_port();
-    let text =
-        format!(r#"{{"directory": "@/c", "telemetry": {{"port": {port}, "interfaces": "lo:inet6"}}}}"#);
-    let mut program = Program::start(&text, &UNTIL_TERM);
-    let address = format!("[::1]:{port}");
-    program.until_told(&format!("telemetry: Listening on {address}"));
-    assert_eq!(get(&address, "/metrics").unwrap().status, 200);
-    assert_eq!(program.stop(), 0);
+    // There is one loopback address of IPv6 in a network namespace, so this test has one to itself.
+    let mut program = Program::new();
+    program.configure(r#"{"directory": "@/c", "telemetry": {"port": 9090, "interfaces": "lo:inet6"}}"#);
+    let ask = "until curl -g -s http://[::1]:9090/metrics > @/page; do sleep 0.05; done; touch @/up; exec sleep 1000";
+    let mut command = in_namespaces(
+        &["--net"],
+        &["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"],
+        &program.command(&["sh", "-c", ask]),
+    );
+    program.spawn(&mut command);
+    program.until_told("telemetry: Listening on [::1]:9090");
+    program.until_file("up");
+    assert!(
+        program.read("page").contains("containerpilot_build_info"),
+        "{}",
+        program.read("page")
+    );
+    assert_eq!(program.stop(), 143);
 }
 
 #[test]
@@ -248,11 +260,14 @@ fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
 
 #[test]
 fn an_address_that_is_taken_ends_the_start_before_anything_runs() {
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = holder.local_addr().unwrap().port();
-    let (code, program) = Program::run(&config(port, ""), &["touch", "@/started"]);
+    let own = OwnAddress::reserve();
+    let _holder = TcpListener::bind(own.socket()).unwrap();
+    let (code, program) = Program::run(&config(own.socket(), ""), &["touch", "@/started"]);
     assert_eq!(code, 1);
-    let sentence = format!("Error serving telemetry on 127.0.0.1:{port}: address already in use");
+    let sentence = format!(
+        "Error serving telemetry on {}: address already in use",
+        own.socket()
+    );
     assert!(program.stderr().contains(&sentence), "{}", program.stderr());
     assert!(!program.has("started"));
 }
@@ -260,12 +275,13 @@ fn an_address_that_is_taken_ends_the_start_before_anything_runs() {
 #[test]
 fn an_address_that_is_taken_refuses_a_reload_which_changes_nothing() {
     let served = Served::start(&sensor("answers", "counter", r#""check": "echo 42""#));
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = holder.local_addr().unwrap().port();
+    let other = OwnAddress::reserve();
+    let taken = other.socket();
+    let _holder = TcpListener::bind(taken).unwrap();
     served.program.configure(&config(taken, ""));
     served.program.signal(Signal::SIGHUP);
     served.program.until_told(&format!(
-        "Error serving telemetry on 127.0.0.1:{taken}: address already in use"
+        "Error serving telemetry on {taken}: address already in use"
     ));
     served.until_line("containerpilot_reloads_total{result=\"refused\"} 1");
     let before = served.value("test_answers");
@@ -276,9 +292,9 @@ fn an_address_that_is_taken_refuses_a_reload_which_changes_nothing() {
 #[test]
 fn a_reload_moves_the_endpoint_and_one_without_telemetry_closes_it() {
     let served = Served::start("");
-    let other = free_port();
-    let moved = format!("127.0.0.1:{other}");
-    served.reload(&config(other, ""));
+    let other = OwnAddress::reserve();
+    let moved = other.socket().to_string();
+    served.reload(&config(other.socket(), ""));
     assert_eq!(get(&moved, "/metrics").unwrap().status, 200);
     until(
         SOON,
@@ -291,7 +307,7 @@ fn a_reload_moves_the_endpoint_and_one_without_telemetry_closes_it() {
         || "the new address is closed".into(),
         || get(&moved, "/metrics").is_none(),
     );
-    served.reload(&config(served.port(), ""));
+    served.reload(&config(served.own.socket(), ""));
     assert_eq!(get(&served.address, "/metrics").unwrap().status, 200);
     served.stop();
 }
@@ -316,7 +332,7 @@ fn a_reload_keeps_drops_and_changes_sensors() {
         .to_owned();
     let changed = sensor("changed", "counter", check).replace("Help.", "Another help.");
     served.reload(&config(
-        served.port(),
+        served.own.socket(),
         &[sensor("kept", "counter", check), changed].join(","),
     ));
     let page = served.metrics();
@@ -328,9 +344,9 @@ fn a_reload_keeps_drops_and_changes_sensors() {
 
 #[test]
 fn telemetry_is_served_in_maintenance_and_not_before_the_application() {
-    let port = free_port();
+    let own = OwnAddress::reserve();
     let mut program = Program::new();
-    let text = config(port, "").replacen(
+    let text = config(own.socket(), "").replacen(
         '{',
         r#"{"preStart": ["sh", "-c", "touch @/begun; until [ -e @/go ]; do sleep 0.05; done"],"#,
         1,
@@ -338,7 +354,7 @@ fn telemetry_is_served_in_maintenance_and_not_before_the_application() {
     program.configure(&text);
     program.launch(&UNTIL_TERM);
     program.until_file("begun");
-    let address = format!("127.0.0.1:{port}");
+    let address = own.socket().to_string();
     let mut early = http::connect(&address).expect("the address is ours from the start");
     early.write_all(request("GET", "/metrics").as_bytes()).unwrap();
     assert!(!program.stdout().contains("Listening"));
@@ -357,17 +373,18 @@ fn telemetry_is_served_in_maintenance_and_not_before_the_application() {
 
 #[test]
 fn the_status_tells_how_things_are() {
-    let port = free_port();
+    let own = OwnAddress::reserve();
     let text = format!(
         r#"{{"directory": "@/catalogue",
             "services": [{{"name": "app", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 9,
                            "health": ["sh", "-c", "echo fine; echo aside >&2"]}}],
             "backends": [{{"name": "app", "poll": 1, "onChange": "true"}}],
             "coprocesses": [{{"name": "side", "command": ["sleep", "1000"]}}],
-            "telemetry": {{"port": {port}, "interfaces": "lo"}}}}"#
+            "telemetry": {{"port": {PORT}, "interfaces": "static:{}"}}}}"#,
+        own.ip()
     );
     let mut program = Program::start(&text, &UNTIL_TERM);
-    let address = format!("127.0.0.1:{port}");
+    let address = own.socket().to_string();
     let status = || -> serde_json::Value {
         let page = get(&address, "/status").filter(|page| page.status == 200);
         page.map(|page| serde_json::from_str(&page.body).expect("JSON"))

@@ -66,11 +66,7 @@ pub enum Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A free address of this host.
-    fn free() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-    }
+    use crate::loopback::OwnAddress;
 
     fn is_free(address: SocketAddr) -> bool {
         TcpListener::bind(address).is_ok()
@@ -78,7 +74,8 @@ mod tests {
 
     #[test]
     fn what_was_tried_out_is_what_is_opened() {
-        let (doors, address) = (Doors::default(), free());
+        let (doors, own) = (Doors::default(), OwnAddress::reserve());
+        let address = own.socket();
         doors.try_out(Some(address)).unwrap();
         assert!(!is_free(address));
         let Step::Open(listener) = doors.go_to(Some(address)) else {
@@ -91,10 +88,10 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_refused_and_nothing_changes() {
-        let (doors, address) = (Doors::default(), free());
+        let (doors, own, other) = (Doors::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (address, taken) = (own.socket(), other.socket());
         doors.try_out(Some(address)).unwrap();
-        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-        let taken = holder.local_addr().unwrap();
+        let _holder = TcpListener::bind(taken).unwrap();
         let error = doors.try_out(Some(taken)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(matches!(doors.go_to(Some(address)), Step::Open(_)));
@@ -102,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_trial_that_another_one_follows_is_let_go() {
-        let (doors, first, second) = (Doors::default(), free(), free());
+        let (doors, one, other) = (Doors::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (first, second) = (one.socket(), other.socket());
         doors.try_out(Some(first)).unwrap();
         doors.try_out(Some(second)).unwrap();
         assert!(is_free(first));
@@ -113,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_reload_back_to_the_open_door_leaves_it_open() {
-        let (doors, first, second) = (Doors::default(), free(), free());
+        let (doors, one, other) = (Doors::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (first, second) = (one.socket(), other.socket());
         doors.try_out(Some(first)).unwrap();
         let Step::Open(_listener) = doors.go_to(Some(first)) else {
             panic!("the door is ready");
