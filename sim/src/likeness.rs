@@ -21,11 +21,12 @@ pub(crate) struct Likeness {
 }
 
 /// Words after which a number means nothing beyond this.
-const COUNTERS: [(&str, u64); 9] = [
+const COUNTERS: [(&str, u64); 10] = [
     ("last_ticket: ", 0),
     ("last_room: ", 0),
     ("Chance(", 0),
     ("failures: ", 1),
+    ("times: ", 1),
     ("restarts: ", 0),
     ("ended_at_once: ", 0),
     ("generation: ", 0),
@@ -91,6 +92,10 @@ impl Likeness {
         if (head.ends_with("last: ") || head.ends_with("newest: ")) && tail.starts_with("Some(") {
             self.alike.push_str(head);
             return Some(skip_brackets(&tail["Some".len()..]));
+        }
+        if head.ends_with("remembered: ") && tail.starts_with('[') {
+            self.alike.push_str(head);
+            return Some(skip_brackets(tail));
         }
         if !first.is_ascii_digit() {
             return None;
@@ -174,8 +179,8 @@ fn skip_brackets(text: &str) -> &str {
     let mut open = 0;
     for (place, letter) in text.bytes().enumerate() {
         match letter {
-            b'(' => open += 1,
-            b')' => open -= 1,
+            b'(' | b'[' => open += 1,
+            b')' | b']' => open -= 1,
             _ => {}
         }
         if open == 0 {

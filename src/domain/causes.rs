@@ -15,23 +15,23 @@ const LONGEST_CAUSE: usize = 200;
 /// The texts told so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Causes {
-    told: Vec<String>,
+    remembered: Vec<String>,
 }
 
 impl Causes {
     /// Whether nothing like this text was told before, and there is room to remember it. If so, it is remembered.
     pub fn is_new(&mut self, text: &str) -> bool {
         let pattern = pattern(text);
-        let new = self.told.len() < MOST_CAUSES && !self.told.contains(&pattern);
+        let new = self.remembered.len() < MOST_CAUSES && !self.remembered.contains(&pattern);
         if new {
-            self.told.push(pattern);
+            self.remembered.push(pattern);
         }
         new
     }
 
     /// It is over: the next text is new again.
     pub fn clear(&mut self) {
-        self.told.clear();
+        self.remembered.clear();
     }
 }
 

@@ -25,6 +25,7 @@ extern crate alloc;
 pub mod address;
 pub mod causes;
 pub mod event;
+pub mod failures;
 pub mod heartbeat;
 pub mod job;
 pub mod lifecycle;

@@ -1,8 +1,8 @@
 //! What operators are told: a closed list of sentences, each with its level and its log fields.
 //!
 //! The core decides what is said and how loudly; the console only gives it a form. Texts that operators may
-//! have alerts on are the original's (behaviour-v2.md 10.6). A failure that repeats is told once, then with
-//! its number at each power of ten, and when it is over; the other repetitions are for [`Level::Debug`].
+//! have alerts on are the original's (behaviour-v2.md 10.6). Which repetitions of a failure are told aloud is
+//! decided by [`Failures`](crate::failures::Failures); the others are for [`Level::Debug`].
 
 use crate::event::{Ending, Pid, Signal};
 use crate::plan::{Command, Level, Role};
@@ -51,6 +51,8 @@ pub enum Notice {
     HeartbeatsResumed(Named, u32),
     /// The health check does not pass any more.
     Unhealthy(Named, Ending),
+    /// The health check still fails, but for another reason.
+    UnhealthyAnew(Named, Ending),
     /// The health check passes again.
     Healthy(Named),
     /// The instances of a backend could not be listed.
@@ -149,14 +151,8 @@ pub struct Failure {
     pub cause: String,
     /// 1 for the first in a row.
     pub times: u32,
-}
-
-impl Failure {
-    /// Whether it is told aloud: the first, the tenth, the hundredth in a row and so on.
-    fn is_news(&self) -> bool {
-        let is_power_of_ten = |times: u32| 10_u32.checked_pow(times.ilog10()) == Some(times);
-        self.times <= 1 || is_power_of_ten(self.times)
-    }
+    /// Whether it is told aloud, or at [`Level::Debug`] only.
+    pub aloud: bool,
 }
 
 impl Notice {
@@ -167,7 +163,7 @@ impl Notice {
             | Self::HeartbeatFailed(_, failure)
             | Self::QueryFailed { failure, .. }
             | Self::SensorFailed { failure, .. }
-                if !failure.is_news() =>
+                if !failure.aloud =>
             {
                 Level::Debug
             }
@@ -184,6 +180,7 @@ impl Notice {
             | Self::Filtered { .. }
             | Self::Skipped { .. }
             | Self::Unhealthy(..)
+            | Self::UnhealthyAnew(..)
             | Self::TimedOut { .. }
             | Self::Killing(_)
             | Self::RestartDelayed(..)
@@ -206,6 +203,7 @@ impl Notice {
             | Self::HeartbeatFailed(named, _)
             | Self::HeartbeatsResumed(named, _)
             | Self::Unhealthy(named, _)
+            | Self::UnhealthyAnew(named, _)
             | Self::Healthy(named) => {
                 [("serviceID", named.id.as_str()), ("serviceName", &named.service)].into()
             }
@@ -270,6 +268,13 @@ impl fmt::Display for Notice {
                 write!(
                     f,
                     "Health check of {} does not pass any more: {ending}",
+                    named.service
+                )
+            }
+            Self::UnhealthyAnew(named, ending) => {
+                write!(
+                    f,
+                    "Health check of {} fails in another way now: {ending}",
                     named.service
                 )
             }
@@ -428,6 +433,7 @@ mod tests {
         let failure = |times| Failure {
             cause: "refused".into(),
             times,
+            aloud: true,
         };
         let told = [
             (Notice::Reloading, "Reloading configuration."),
@@ -532,22 +538,20 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_repeats_is_told_at_each_power_of_ten() {
-        let failed = |times| {
+    fn a_repetition_that_is_not_told_aloud_is_for_debugging() {
+        let failed = |times, aloud| {
             Notice::HeartbeatFailed(
                 named(),
                 Failure {
                     cause: "refused".into(),
                     times,
+                    aloud,
                 },
             )
         };
-        let aloud = |times: &u32| failed(*times).level() == Level::Error;
-        let told: Vec<u32> = (1..=100_000).filter(aloud).collect();
-        assert_eq!(told, [1, 10, 100, 1_000, 10_000, 100_000]);
-        assert_eq!(failed(2).level(), Level::Debug);
-        assert!(!aloud(&u32::MAX));
-        let sentences = [failed(1), failed(10)].map(|failed| failed.to_string());
+        assert_eq!(failed(1, true).level(), Level::Error);
+        assert_eq!(failed(2, false).level(), Level::Debug);
+        let sentences = [failed(1, true), failed(10, true)].map(|failed| failed.to_string());
         assert_eq!(sentences[0], "Failed to write heartbeat: refused");
         assert_eq!(
             sentences[1],

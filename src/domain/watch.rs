@@ -77,11 +77,6 @@ impl Watch {
         }
     }
 
-    /// How many failures in a row there were.
-    pub fn failures(&self) -> u32 {
-        self.failed.failures()
-    }
-
     /// The instances when they were last listed, in order.
     pub fn seen(&self) -> &[Endpoint] {
         &self.seen
@@ -286,7 +281,7 @@ mod tests {
     fn a_failure_is_no_change_and_the_next_question_takes_a_whole_look() {
         let (mut watch, now) = watching();
         watch.on_failure(now);
-        assert_eq!(watch.failures(), 1);
+        assert_eq!(watch.failed.failures(), 1);
         let next = watch.deadline().unwrap();
         assert!(next - now >= FAILED / 2 && next - now <= FAILED);
         assert_eq!(
@@ -297,7 +292,7 @@ mod tests {
             })
         );
         assert!(!watch.on_instances(next, &instances(&[1]), Some(Cursor(1))));
-        assert_eq!(watch.failures(), 0);
+        assert_eq!(watch.failed.failures(), 0);
     }
 
     #[test]

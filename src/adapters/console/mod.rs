@@ -273,7 +273,14 @@ mod tests {
             id: "app-host".into(),
         };
         let cause = "a < b".into();
-        Notice::RegistrationFailed(named, Failure { cause, times })
+        Notice::RegistrationFailed(
+            named,
+            Failure {
+                cause,
+                times,
+                aloud: times != 2,
+            },
+        )
     }
 
     #[test]

@@ -6,8 +6,9 @@ use super::outbox::{Asker, Outbox, Parent, RoomId};
 use super::worker::Worker;
 use crate::causes::{Causes, shortened};
 use crate::event::{Answer, Ending, Listing, Query, Request, Skipped, Ticket};
+use crate::failures::Failures;
 use crate::measurement::{Measurement, Watched};
-use crate::notice::{Failure, Notice};
+use crate::notice::Notice;
 use crate::plan::{Backend, REQUEST_LIMIT};
 use crate::status::BackendStatus;
 use crate::time::{Chance, Instant, earliest};
@@ -27,6 +28,7 @@ pub(super) struct BackendRoom {
     paused: bool,
     superseded: bool,
     changed: Option<Instant>,
+    failures: Failures,
     filtered: bool,
     skipped: Causes,
 }
@@ -43,6 +45,7 @@ impl BackendRoom {
             paused,
             superseded: false,
             changed: None,
+            failures: Failures::default(),
             filtered: false,
             skipped: Causes::default(),
         }
@@ -138,7 +141,7 @@ impl BackendRoom {
             backend: self.watched(),
             instances: self.watch.seen().to_vec(),
             changed: self.changed,
-            failures: self.watch.failures(),
+            failures: self.failures.count(),
             handler: self.handler.status(out),
         }
     }
@@ -201,10 +204,7 @@ impl BackendRoom {
 
     fn on_failure(&mut self, now: Instant, cause: String, out: &mut Outbox) {
         self.watch.on_failure(now);
-        let failure = Failure {
-            cause,
-            times: self.watch.failures(),
-        };
+        let failure = self.failures.add(cause);
         let backend = self.backend.name.clone();
         out.tell(Notice::QueryFailed { backend, failure });
     }
@@ -238,9 +238,8 @@ impl BackendRoom {
         }
     }
 
-    fn tell_recovery(&self, out: &mut Outbox) {
-        let failures = self.watch.failures();
-        if failures > 0 {
+    fn tell_recovery(&mut self, out: &mut Outbox) {
+        if let Some(failures) = self.failures.end() {
             let backend = self.backend.name.clone();
             out.tell(Notice::QueryResumed { backend, failures });
         }

@@ -3,8 +3,9 @@
 use super::outbox::{Outbox, Parent, RoomId};
 use super::worker::Worker;
 use crate::event::Ending;
+use crate::failures::Failures;
 use crate::measurement::{Measurement, RunResult};
-use crate::notice::{Failure, Notice};
+use crate::notice::Notice;
 use crate::plan::Sensor;
 use crate::sensor;
 use crate::status::{JobStatus, Run};
@@ -16,7 +17,7 @@ use alloc::string::{String, ToString};
 pub(super) struct SensorRoom {
     pub sensor: Sensor,
     worker: Worker,
-    failures: u32,
+    failures: Failures,
     closing: bool,
 }
 
@@ -29,7 +30,7 @@ impl SensorRoom {
         Self {
             sensor: sensor.clone(),
             worker,
-            failures: 0,
+            failures: Failures::default(),
             closing: false,
         }
     }
@@ -100,18 +101,13 @@ impl SensorRoom {
     }
 
     fn tell_failure(&mut self, cause: String, out: &mut Outbox) {
-        self.failures = self.failures.saturating_add(1);
-        let failure = Failure {
-            cause,
-            times: self.failures,
-        };
+        let failure = self.failures.add(cause);
         let sensor = self.sensor.name.clone();
         out.tell(Notice::SensorFailed { sensor, failure });
     }
 
     fn tell_recovery(&mut self, out: &mut Outbox) {
-        let failures = core::mem::take(&mut self.failures);
-        if failures > 0 {
+        if let Some(failures) = self.failures.end() {
             let sensor = self.sensor.name.clone();
             out.tell(Notice::SensorResumed { sensor, failures });
         }

@@ -2,13 +2,15 @@
 
 use super::outbox::{Asker, Outbox, Parent, RoomId};
 use super::worker::Worker;
+use crate::causes::Causes;
 use crate::event::{Answer, Ending, Request};
+use crate::failures::Failures;
 use crate::heartbeat::{Action, Heartbeat, Reply, Stance};
-use crate::notice::{Failure, Named, Notice};
+use crate::notice::{Named, Notice};
 use crate::plan::{REQUEST_LIMIT, Service};
 use crate::status::ServiceStatus;
 use crate::time::{Chance, Instant, earliest};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +21,8 @@ pub(super) struct ServiceRoom {
     check: Option<Worker>,
     asked: Option<Action>,
     unhealthy: bool,
-    failures: u32,
+    reasons: Causes,
+    failures: Failures,
     closing: bool,
 }
 
@@ -33,7 +36,8 @@ impl ServiceRoom {
             check: check.map(|job| Worker::new(now, Parent::Check(id), job, chance)),
             asked: None,
             unhealthy: false,
-            failures: 0,
+            reasons: Causes::default(),
+            failures: Failures::default(),
             closing: false,
         }
     }
@@ -167,14 +171,21 @@ impl ServiceRoom {
     }
 
     fn tell_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
-        if self.closing || failed.is_some() == self.unhealthy {
+        if self.closing {
             return;
         }
-        self.unhealthy = failed.is_some();
-        out.tell(match failed {
-            Some(ending) => Notice::Unhealthy(self.named(), ending.clone()),
-            None => Notice::Healthy(self.named()),
-        });
+        let was_unhealthy = core::mem::replace(&mut self.unhealthy, failed.is_some());
+        let named = self.named();
+        match failed {
+            None if was_unhealthy => {
+                self.reasons.clear();
+                out.tell(Notice::Healthy(named));
+            }
+            None => {}
+            Some(ending) if !self.reasons.is_new(&ending.to_string()) => {}
+            Some(ending) if was_unhealthy => out.tell(Notice::UnhealthyAnew(named, ending.clone())),
+            Some(ending) => out.tell(Notice::Unhealthy(named, ending.clone())),
+        }
     }
 
     fn tell_answer(&mut self, asked: Action, answer: Answer, out: &mut Outbox) {
@@ -194,11 +205,7 @@ impl ServiceRoom {
     }
 
     fn tell_failure(&mut self, asked: Action, cause: String, out: &mut Outbox) {
-        self.failures = self.failures.saturating_add(1);
-        let failure = Failure {
-            cause,
-            times: self.failures,
-        };
+        let failure = self.failures.add(cause);
         out.tell(match asked {
             Action::Register => Notice::RegistrationFailed(self.named(), failure),
             _ => Notice::HeartbeatFailed(self.named(), failure),
@@ -206,8 +213,7 @@ impl ServiceRoom {
     }
 
     fn tell_recovery(&mut self, out: &mut Outbox) {
-        let failures = core::mem::take(&mut self.failures);
-        if failures > 0 {
+        if let Some(failures) = self.failures.end() {
             out.tell(Notice::HeartbeatsResumed(self.named(), failures));
         }
     }

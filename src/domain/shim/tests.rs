@@ -18,6 +18,7 @@ struct Stage {
     questions: BTreeMap<String, Ticket>,
     loads: Vec<Ticket>,
     told: Vec<String>,
+    levels: Vec<Level>,
     measured: Vec<Measurement>,
     exposed: Vec<Plan>,
 }
@@ -31,6 +32,7 @@ impl Stage {
             questions: BTreeMap::new(),
             loads: Vec::new(),
             told: Vec::new(),
+            levels: Vec::new(),
             measured: Vec::new(),
             exposed: Vec::new(),
         }
@@ -72,6 +74,7 @@ impl Stage {
             Effect::Load(ticket) => self.loads.push(ticket),
             Effect::Tell(notice) => {
                 self.told.push(notice.to_string());
+                self.levels.push(notice.level());
                 return None;
             }
             Effect::Measure(measurement) => {
@@ -142,6 +145,14 @@ impl Stage {
     fn after(&mut self, milliseconds: u64) -> Vec<String> {
         self.now = self.now + Duration::from_millis(milliseconds);
         self.step(Event::Woken)
+    }
+
+    /// What was told as a warning or an error.
+    fn warnings(&self) -> impl Iterator<Item = &str> {
+        let levels = self.levels.iter();
+        let told = self.told.iter().zip(levels);
+        let loud = told.filter(|(_, level)| matches!(level, Level::Warning | Level::Error));
+        loud.map(|(told, _)| told.as_str())
     }
 
     fn how_often(&self, part: &str) -> usize {
@@ -595,6 +606,37 @@ fn health_is_told_when_it_changes() {
         1
     );
     assert_eq!(told("Health check of app passes again"), 1);
+}
+
+#[test]
+fn a_health_check_that_fails_in_another_way_is_told_once_for_each() {
+    let mut stage = registered();
+    for code in [1, 2, 1, 2, 2] {
+        stage.after(10_000);
+        stage.exits("app.health", code);
+        stage.children.remove("task[clean]");
+    }
+    assert_eq!(stage.how_often("does not pass any more: exit status 1"), 1);
+    assert_eq!(stage.how_often("fails in another way now: exit status 2"), 1);
+    assert_eq!(stage.how_often("Health check of app"), 2);
+}
+
+#[test]
+fn another_cause_of_a_failed_query_is_told_aloud_at_once() {
+    let mut stage = watching();
+    for cause in ["refused", "refused", "permission denied", "refused"] {
+        stage.answers("db?", Answer::Failed(cause.into()));
+        stage.after(10_000);
+    }
+    let aloud: Vec<&str> = stage
+        .warnings()
+        .filter(|told| told.contains("Failed to query"))
+        .collect();
+    assert_eq!(aloud.len(), 2);
+    assert_eq!(
+        aloud[1],
+        "Failed to query db: permission denied (3 failures in a row) [<nil>]"
+    );
 }
 
 #[test]

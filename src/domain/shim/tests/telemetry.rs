@@ -115,15 +115,16 @@ fn text_that_is_no_value_is_dropped_and_told() {
 
 #[test]
 fn a_failed_sensor_is_told_loudly_once_and_then_quietly() {
-    let failed = |times| Notice::SensorFailed {
+    let failed = |times, aloud| Notice::SensorFailed {
         sensor: "c".into(),
         failure: crate::notice::Failure {
             cause: "exit status 1".into(),
             times,
+            aloud,
         },
     };
-    assert_eq!(failed(1).level(), Level::Error);
-    assert_eq!(failed(2).level(), Level::Debug);
+    assert_eq!(failed(1, true).level(), Level::Error);
+    assert_eq!(failed(2, false).level(), Level::Debug);
 }
 
 #[test]

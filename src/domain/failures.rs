@@ -1,0 +1,95 @@
+//! The failures in a row of one thing: how many there were, and which of them operators are told aloud.
+//!
+//! The first is, then each one at a power of ten, and at once each one whose cause is another than those told
+//! before. Never tells: it only counts.
+
+use crate::causes::Causes;
+use crate::notice::Failure;
+use alloc::string::String;
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Failures {
+    times: u32,
+    causes: Causes,
+}
+
+impl Failures {
+    /// How many there were in a row.
+    pub fn count(&self) -> u32 {
+        self.times
+    }
+
+    /// It failed once more.
+    pub fn add(&mut self, cause: String) -> Failure {
+        self.times = self.times.saturating_add(1);
+        let is_new = self.causes.is_new(&cause);
+        Failure {
+            aloud: is_new || is_power_of_ten(self.times),
+            times: self.times,
+            cause,
+        }
+    }
+
+    /// It succeeded: how many failures there were before, if there were any.
+    pub fn end(&mut self) -> Option<u32> {
+        let ended = core::mem::take(self);
+        (ended.times > 0).then_some(ended.times)
+    }
+}
+
+fn is_power_of_ten(times: u32) -> bool {
+    10_u32.checked_pow(times.ilog10()) == Some(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// The numbers of those that are told aloud.
+    fn aloud(causes: impl IntoIterator<Item = &'static str>) -> Vec<u32> {
+        let mut failures = Failures::default();
+        let failed = causes.into_iter().map(|cause| failures.add(cause.into()));
+        let told = failed.filter(|failure| failure.aloud);
+        told.map(|failure| failure.times).collect()
+    }
+
+    #[test]
+    fn a_failure_that_repeats_is_told_at_each_power_of_ten() {
+        assert_eq!(
+            aloud(core::iter::repeat_n("refused", 100_000)),
+            [1, 10, 100, 1_000, 10_000, 100_000]
+        );
+        assert!(!is_power_of_ten(u32::MAX));
+    }
+
+    #[test]
+    fn a_failure_whose_cause_changed_is_told_at_once() {
+        let mut causes = vec!["refused"; 9];
+        causes[3] = "permission denied";
+        causes[5] = "refused by 127.0.0.1:5000";
+        causes[6] = "refused by 127.0.0.1:5001";
+        assert_eq!(aloud(causes), [1, 4, 6]);
+    }
+
+    #[test]
+    fn two_causes_in_turn_are_told_once_each() {
+        assert_eq!(
+            aloud(["refused", "timeout"].into_iter().cycle().take(50)),
+            [1, 2, 10]
+        );
+    }
+
+    #[test]
+    fn a_success_begins_anew() {
+        let mut failures = Failures::default();
+        assert_eq!(failures.end(), None);
+        failures.add("refused".into());
+        failures.add("refused".into());
+        assert_eq!(failures.end(), Some(2));
+        let failure = failures.add("refused".into());
+        assert!(failure.aloud && failure.times == 1);
+    }
+}
