@@ -220,6 +220,179 @@ fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
     }
 }
 
+/// Puts many keys with these values below the service `db`, in a few calls.
+async fn put_all(server: &Server, values: impl Iterator<Item = (String, Vec<u8>)>) {
+    let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();
+    let mut values = values.peekable();
+    while values.peek().is_some() {
+        // A transaction holds 128 operations and 2 MiB at the most.
+        let some = values.by_ref().take(10).collect::<Vec<_>>();
+        let size: usize = some.iter().map(|(_, value)| value.len()).sum();
+        let more = if size < 20_000 { 110 } else { 0 };
+        let some = some.into_iter().chain(values.by_ref().take(more));
+        let puts: Vec<_> = some.map(|(id, value)| put(&id, value)).collect();
+        client.txn(etcd_client::Txn::new().and_then(puts)).await.unwrap();
+    }
+}
+
+fn put(id: &str, value: Vec<u8>) -> etcd_client::TxnOp {
+    etcd_client::TxnOp::put(format!("/containerpilot/db/{id}/service"), value, None)
+}
+
+/// A value of about so many bytes.
+fn value(number: u32, size: usize) -> (String, Vec<u8>) {
+    let id = format!("db-{number:06}");
+    let tag = "t".repeat(size.saturating_sub(80));
+    let port = number % 60_000;
+    let value =
+        format!(r#"{{"id":"{id}","name":"db","address":"192.0.2.9","port":{port},"tags":["{tag}"]}}"#);
+    (id, value.into_bytes())
+}
+
+async fn listed(etcd: &Etcd) -> Result<domain::event::Listing, String> {
+    etcd.instances(&query(None, Duration::ZERO))
+        .await
+        .map_err(|error| error.0)
+}
+
+#[test]
+fn a_list_larger_than_four_mebibytes_is_read_in_pages() {
+    for version in ["3.4", "3.5"] {
+        let server = Server::start(version);
+        run(async {
+            let etcd = adapter(&[&server.url()]);
+            put_all(&server, (0..6_000).map(|number| value(number, 1_024))).await;
+            let listing = listed(&etcd).await.unwrap();
+            assert_eq!(listing.instances.len(), 6_000);
+            let ids: std::collections::BTreeSet<_> =
+                listing.instances.iter().map(|found| &found.id).collect();
+            assert_eq!(ids.len(), 6_000, "each once");
+            let question = query(listing.cursor, LONG);
+            let news = async { server.ctl(&["del", "/containerpilot/db/db-000007/service"]) };
+            let (answer, _) = both(timeout(PROMPTLY * 5, etcd.instances(&question)), news).await;
+            assert_eq!(answer.expect("in time").unwrap().instances.len(), 5_999);
+        });
+    }
+}
+
+#[test]
+fn a_list_beyond_its_bounds_is_a_failed_request_in_one_sentence() {
+    let server = Server::start("3.5");
+    run(async {
+        let etcd = adapter(&[&server.url()]);
+        put_all(&server, (0..350).map(|number| value(number, 50_000))).await;
+        let told = listed(&etcd).await.unwrap_err();
+        let below = "what stands below /containerpilot/db/ is more than is read of one service, ";
+        assert_eq!(told, format!("{below}16 MiB"));
+        server.ctl(&["del", "--prefix", "/containerpilot/db/db-0003"]);
+        assert_eq!(listed(&etcd).await.unwrap().instances.len(), 300);
+        server.ctl(&["del", "--prefix", ""]);
+        put_all(&server, (0..20_001).map(|number| value(number, 0))).await;
+        assert_eq!(
+            listed(&etcd).await.unwrap_err(),
+            format!("{below}20000 instances")
+        );
+        server.ctl(&["del", "/containerpilot/db/db-000007/service"]);
+        assert_eq!(listed(&etcd).await.unwrap().instances.len(), 20_000);
+    });
+}
+
+#[test]
+fn all_pages_show_one_moment() {
+    let server = Server::start("3.5");
+    run(async {
+        let etcd = adapter(&[&server.url()]);
+        put_all(&server, (1..=1_000).map(|number| value(number, 200))).await;
+        // An instance that is always there, either before all others or behind them.
+        let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();
+        let (_, text) = value(0, 200);
+        put_all(&server, [("a".to_owned(), text.clone())].into_iter()).await;
+        let moving = tokio::task::spawn_local(async move {
+            for (from, to) in [("a", "z"), ("z", "a")].into_iter().cycle() {
+                let gone = etcd_client::TxnOp::delete(format!("/containerpilot/db/{from}/service"), None);
+                let txn = etcd_client::Txn::new().and_then([put(to, text.clone()), gone]);
+                client.txn(txn).await.unwrap();
+            }
+        });
+        for _ in 0..30 {
+            assert_eq!(listed(&etcd).await.unwrap().instances.len(), 1_001);
+        }
+        moving.abort();
+    });
+}
+
+#[test]
+fn what_others_wrote_is_skipped_and_counted_and_the_others_are_used() {
+    let server = Server::start("3.5");
+    run(async {
+        let etcd = adapter(&[&server.url()]);
+        let with_port = |port| format!(r#"{{"id":"x","address":"192.0.2.9","port":{port}}}"#).into_bytes();
+        let foreign = [
+            ("a-port", with_port("70000")),
+            ("b-port", with_port("-1")),
+            ("c-half", b"{".to_vec()),
+            ("d-bytes", b"\xff\xfe".to_vec()),
+            ("e-large", vec![b' '; 100 * 1024]),
+            ("f-larger", vec![b' '; 1024 * 1024]),
+        ];
+        put_all(
+            &server,
+            foreign.into_iter().map(|(id, value)| (id.to_owned(), value)),
+        )
+        .await;
+        put_all(&server, (0..3).map(|number| value(number, 200))).await;
+        let listing = listed(&etcd).await.unwrap();
+        assert_eq!(listing.instances.len(), 3);
+        assert_eq!(listing.skipped.count, 6);
+        assert_eq!(
+            listing.skipped.example,
+            "the value of /containerpilot/db/a-port/service has the port 70000, allowed is 0 to 65535"
+        );
+        server.ctl(&["del", "--prefix", "/containerpilot/db/a"]);
+        server.ctl(&["del", "--from-key", "/containerpilot/db/b", "--prefix=false"]);
+        put_all(
+            &server,
+            [("larger".to_owned(), vec![b' '; 1024 * 1024])].into_iter(),
+        )
+        .await;
+        let listing = listed(&etcd).await.unwrap();
+        assert_eq!(
+            listing.skipped.example,
+            "the value of /containerpilot/db/larger/service is larger than 512 KiB"
+        );
+    });
+}
+
+#[test]
+fn a_watch_whose_events_are_too_large_reads_again() {
+    let server = Server::start("3.5");
+    run(async {
+        let etcd = adapter(&[&server.url()]);
+        let cursor = listed(&etcd).await.unwrap().cursor;
+        let question = query(cursor, LONG);
+        let news = Box::pin(put_all(&server, (0..20).map(|number| value(number, 30_000))));
+        let (answer, ()) = both(timeout(PROMPTLY * 5, etcd.instances(&question)), news).await;
+        assert!(!answer.expect("in time").unwrap().instances.is_empty());
+    });
+}
+
+#[test]
+fn a_large_foreign_value_under_our_key_is_registered_over() {
+    let server = Server::start("3.5");
+    run(async {
+        let etcd = adapter(&[&server.url()]);
+        put_all(
+            &server,
+            [("db-1".to_owned(), vec![b' '; 1024 * 1024])].into_iter(),
+        )
+        .await;
+        let renewal = etcd.renew(&instance(1)).await.unwrap();
+        assert!(matches!(&renewal, Renewal::Unknown(cause) if cause.ends_with("the entry is another one")));
+        etcd.register(&instance(1)).await.unwrap();
+        assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
+    });
+}
+
 /// Whoever answers in HTTP/1, as an etcd of the second version does.
 fn old_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -201,7 +201,7 @@ fn on_change_runs_on_arrival_and_departure_long_before_the_next_poll() {
         "{:?}",
         before.elapsed()
     );
-    let skipped = "/containerpilot/db/db-2/service is skipped, its value is not an instance";
+    let skipped = "the value of /containerpilot/db/db-2/service is not an instance";
     program.until_told(skipped);
     assert_eq!(
         program.stdout().matches(skipped).count(),

@@ -15,6 +15,11 @@ pub fn of_service(prefix: &str, name: &str) -> String {
     format!("{prefix}/{}/", part(name))
 }
 
+/// The first key behind all those that begin with `service`, which ends in a slash.
+pub fn end_of(service: &str) -> Vec<u8> {
+    [service.trim_end_matches('/').as_bytes(), &[b'/' + 1]].concat()
+}
+
 /// What all keys of an instance begin with.
 pub fn of_folder(prefix: &str, registration: &Registration) -> String {
     of_service(prefix, &registration.name) + &part(&registration.id) + "/"
@@ -65,6 +70,13 @@ mod tests {
         ] {
             assert_eq!(part(name), expected);
         }
+    }
+
+    #[test]
+    fn all_keys_of_a_service_lie_before_its_end() {
+        let end = end_of("/p/app/");
+        assert!(b"/p/app/\xff\xff/service"[..] < end[..]);
+        assert!(b"/p/app0"[..] >= end[..]);
     }
 
     #[test]

@@ -12,8 +12,8 @@
 mod failure;
 mod key;
 mod leases;
-mod listing;
 mod members;
+mod pages;
 #[doc(hidden)]
 pub mod value;
 mod watch;
@@ -21,12 +21,13 @@ mod watch;
 use crate::adapters::clock;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
-use domain::event::{Cursor, Listing, Query};
+use domain::event::{Listing, Query};
 use domain::plan::{self, Registration};
-use etcd_client::{DeleteOptions, Error, GetOptions, KeyValue, PutOptions};
+use etcd_client::{DeleteOptions, Error, PutOptions};
 use leases::Leases;
-use listing::Complaints;
 use members::Members;
+use pages::{Page, PageRequest, Reading};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// An etcd cluster.
@@ -35,7 +36,8 @@ pub struct Etcd {
     prefix: String,
     members: Members,
     leases: Leases,
-    complaints: Complaints,
+    /// Held by whoever reads large pages.
+    large_pages: Semaphore,
 }
 
 impl Etcd {
@@ -48,7 +50,7 @@ impl Etcd {
             prefix: settings.prefix.clone(),
             members: Members::new(settings)?,
             leases: Leases::default(),
-            complaints: Complaints::default(),
+            large_pages: Semaphore::new(1),
         })
     }
 
@@ -63,7 +65,7 @@ impl Etcd {
     async fn put(&self, key: &str, value: &str, lease: i64) -> Result<(), CatalogueError> {
         let question = async |client: &etcd_client::Client| {
             let options = PutOptions::new().with_lease(lease);
-            client.kv_client().put(key, value, Some(options)).await
+            pages::keys_of(client).put(key, value, Some(options)).await
         };
         self.members.ask(question).await.map(drop)
     }
@@ -87,11 +89,8 @@ impl Etcd {
         }
     }
 
-    async fn find(&self, key: &str) -> Result<Option<KeyValue>, CatalogueError> {
-        let found = self
-            .members
-            .ask(async |client| client.kv_client().get(key, None).await);
-        Ok(found.await?.kvs().first().cloned())
+    async fn page(&self, request: &PageRequest) -> Result<Page, CatalogueError> {
+        self.members.ask(async |client| request.ask(client).await).await
     }
 
     /// Keeps a lease alive once; says whether it was still there.
@@ -109,26 +108,23 @@ impl Etcd {
     async fn delete(&self, folder: &str) -> Result<(), CatalogueError> {
         let question = async |client: &etcd_client::Client| {
             let options = DeleteOptions::new().with_prefix();
-            client.kv_client().delete(folder, Some(options)).await
+            pages::keys_of(client).delete(folder, Some(options)).await
         };
         self.members.ask(question).await.map(drop)
     }
 
     async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let folder = key::of_service(&self.prefix, &query.service);
-        let question = async |client: &etcd_client::Client| {
-            let options = GetOptions::new().with_prefix();
-            client.kv_client().get(folder.as_str(), Some(options)).await
-        };
-        let found = self.members.ask(question).await?;
-        let revision = found
-            .header()
-            .and_then(|header| u64::try_from(header.revision()).ok());
-        Ok(Listing {
-            instances: listing::instances(&folder, found.kvs(), query.tag.as_deref(), &self.complaints),
-            cursor: revision.map(Cursor),
-            ..Listing::default()
-        })
+        let mut reading = Reading::new(&folder, query.tag.as_deref());
+        let mut turn = None;
+        while let Some(request) = reading.request() {
+            if request.is_large() && turn.is_none() {
+                turn = self.large_pages.acquire().await.ok();
+            }
+            let page = self.page(&request).await?;
+            reading.take(&page, &request)?;
+        }
+        Ok(reading.listing())
     }
 }
 
@@ -146,12 +142,17 @@ impl Catalogue for Etcd {
 
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
         let key = key::of_instance(&self.prefix, registration);
-        let reason = match self.find(&key).await? {
-            None => "there is no entry",
-            Some(found) if found.value() != value::of(registration).as_bytes() => "the entry is another one",
-            Some(found) if found.lease() == 0 => "the entry has no lease",
-            Some(found) if self.keep_alive(found.lease()).await? => return Ok(Renewal::Renewed),
-            Some(_) => "its lease ran out",
+        let reason = match self.page(&PageRequest::for_key(&key)).await? {
+            Page::TooLarge => "the entry is another one",
+            Page::Found(found) => match found.kvs().first() {
+                None => "there is no entry",
+                Some(found) if found.value() != value::of(registration).as_bytes() => {
+                    "the entry is another one"
+                }
+                Some(found) if found.lease() == 0 => "the entry has no lease",
+                Some(found) if self.keep_alive(found.lease()).await? => return Ok(Renewal::Renewed),
+                Some(_) => "its lease ran out",
+            },
         };
         Ok(Renewal::Unknown(format!("{key}: {reason}")))
     }

@@ -5,7 +5,11 @@
 use domain::event::Instance;
 use domain::plan::Registration;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::net::IpAddr;
+
+/// How much of a wrong port is told.
+const LONGEST_PORT: usize = 20;
 
 /// The value of an instance.
 pub fn of(registration: &Registration) -> String {
@@ -21,16 +25,29 @@ pub fn of(registration: &Registration) -> String {
 }
 
 /// The instance a value describes, if it has the tag that is asked for.
-pub fn instance(value: &[u8], tag: Option<&str>) -> Result<Option<Instance>, serde_json::Error> {
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence that begins with the value.
+pub fn instance(value: &[u8], tag: Option<&str>) -> Result<Option<Instance>, String> {
+    let text = std::str::from_utf8(value).map_err(|_| "is not UTF-8")?;
+    let entry: Result<Entry, _> = serde_json::from_str(text);
     let Entry {
         id,
         address,
         port,
         tags,
-    } = serde_json::from_slice(value)?;
+    } = entry.map_err(|error| format!("is not an instance: {error}"))?;
+    let port = self::port(port.get())?;
     let tags = tags.unwrap_or_default();
     let is_asked_for = tag.is_none_or(|tag| tags.iter().any(|has| has == tag));
     Ok(is_asked_for.then_some(Instance { id, address, port }))
+}
+
+fn port(written: &str) -> Result<u16, String> {
+    let shown = || written.chars().take(LONGEST_PORT).collect::<String>();
+    written
+        .parse()
+        .map_err(|_| format!("has the port {}, allowed is 0 to 65535", shown()))
 }
 
 #[derive(Serialize)]
@@ -44,10 +61,11 @@ struct Written<'a> {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct Entry<'v> {
     id: String,
     address: String,
-    port: u16,
+    #[serde(borrow)]
+    port: &'v RawValue,
     tags: Option<Vec<String>>,
 }
 
@@ -94,5 +112,17 @@ mod tests {
         for wrong in ["", "{}", "[]", r#"{"id":"a","address":"h","port":70000}"#] {
             assert!(instance(wrong.as_bytes(), None).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_told() {
+        let with_port = |port: &str| format!(r#"{{"id":"a","address":"h","port":{port}}}"#);
+        let told = |value: &[u8]| instance(value, None).unwrap_err();
+        for port in ["70000", "-1", "1.5", "\"80\""] {
+            let expected = format!("has the port {port}, allowed is 0 to 65535");
+            assert_eq!(told(with_port(port).as_bytes()), expected);
+        }
+        assert_eq!(told(b"\xff"), "is not UTF-8");
+        assert!(told(b"{").starts_with("is not an instance: "), "{}", told(b"{"));
     }
 }

@@ -10,6 +10,9 @@ use crate::ports::CatalogueError;
 use domain::event::{Cursor, Instance, Query};
 use etcd_client::{Client, Error, Event, EventType, KeyValue, WatchOptions, WatchStream};
 
+/// The largest message of a watch; a larger one says that it is time to read again (docs/bounds.md).
+const LARGEST_EVENTS: usize = 256 * 1024;
+
 impl Etcd {
     /// Comes back when the present is to be read again. Dropping it ends the watch.
     pub(super) async fn differing(&self, query: &Query, Cursor(after): Cursor) -> Result<(), CatalogueError> {
@@ -40,7 +43,8 @@ async fn open(client: &Client, folder: &str, revision: i64) -> Result<(WatchStre
         .with_prefix()
         .with_prev_key()
         .with_start_revision(revision);
-    let mut stream = client.watch_client().watch(folder, Some(options)).await?;
+    let mut watcher = client.watch_client().max_decoding_message_size(LARGEST_EVENTS);
+    let mut stream = watcher.watch(folder, Some(options)).await?;
     let created = stream
         .message()
         .await?

@@ -1,0 +1,259 @@
+//! Reading all that stands below a service's key: in pages at one revision, up to a stated size.
+//!
+//! A first page is small, so that many backends may read theirs at the same time; the rest of a longer list is
+//! read by one reader at a time. So memory is bounded however many backends there are. Between two pages the
+//! loop serves everybody else.
+//!
+//! What others wrote is skipped and counted, and never makes the list unreadable: a value that is longer than a
+//! page is skipped by its key alone. Never trusts the server to keep to what was asked.
+
+use super::{key, value};
+use crate::ports::CatalogueError;
+use domain::event::{Cursor, Instance, Listing, Skipped};
+use etcd_client::{Client, Error, GetOptions, GetResponse, KeyValue, KvClient, ResponseHeader};
+use tonic::Code;
+
+/// The largest list: keys and values together (docs/bounds.md).
+const LARGEST_LIST: usize = 16 * 1024 * 1024;
+/// The most instances in a list (docs/bounds.md).
+const MOST_INSTANCES: usize = 20_000;
+/// The largest value that may be an instance (docs/bounds.md).
+const LARGEST_VALUE: usize = 64 * 1024;
+/// The largest first page of a list, as a message (docs/bounds.md).
+const FIRST_PAGE: usize = 64 * 1024;
+/// The largest further page of a list, as a message (docs/bounds.md).
+const LARGEST_PAGE: usize = 512 * 1024;
+/// How many keys the first page may have.
+const FIRST_KEYS: usize = 128;
+/// How many keys a page may have.
+const MOST_KEYS: usize = 2048;
+/// How much of a skipped value's key is told.
+const LONGEST_KEY: usize = 200;
+/// How large a further page should be.
+const DESIRED_PAGE: usize = 256 * 1024;
+
+/// What one page is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    from: Vec<u8>,
+    end: Vec<u8>,
+    /// 0 is the present.
+    revision: i64,
+    keys: usize,
+    /// The largest message that is accepted.
+    size: usize,
+    keys_only: bool,
+}
+
+/// What came of asking for a page.
+#[derive(Debug)]
+pub enum Page {
+    /// The server sent it.
+    Found(GetResponse),
+    /// Its message is larger than was accepted.
+    TooLarge,
+}
+
+impl PageRequest {
+    /// The page that holds this key alone.
+    pub fn for_key(key: &str) -> Self {
+        Self {
+            from: key.into(),
+            end: [key.as_bytes(), b"\0"].concat(),
+            revision: 0,
+            keys: 1,
+            size: FIRST_PAGE,
+            keys_only: false,
+        }
+    }
+
+    /// Whether it may be as large as only one page may be at a time.
+    pub fn is_large(&self) -> bool {
+        self.size > FIRST_PAGE
+    }
+
+    /// Asks one member for the page.
+    ///
+    /// # Errors
+    /// The member does not answer, or refuses.
+    pub async fn ask(&self, client: &Client) -> Result<Page, Error> {
+        let options = GetOptions::new()
+            .with_range(self.end.clone())
+            .with_revision(self.revision)
+            .with_limit(i64::try_from(self.keys).unwrap_or(i64::MAX));
+        let options = match self.keys_only {
+            true => options.with_keys_only(),
+            false => options,
+        };
+        let mut client = kv_client(client, self.size);
+        match client.get(self.from.clone(), Some(options)).await {
+            Ok(found) => Ok(Page::Found(found)),
+            Err(error) if is_too_large(&error) => Ok(Page::TooLarge),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// For all questions about keys but pages.
+pub fn keys_of(client: &Client) -> KvClient {
+    kv_client(client, FIRST_PAGE)
+}
+
+fn kv_client(client: &Client, largest: usize) -> KvClient {
+    client.kv_client().max_decoding_message_size(largest)
+}
+
+/// Whether the client refused an answer for its size.
+fn is_too_large(error: &Error) -> bool {
+    let is_size = |status: &tonic::Status| {
+        status.code() == Code::OutOfRange && status.message().contains("message length too large")
+    };
+    matches!(error, Error::GRpcStatus(status) if is_size(status))
+}
+
+/// A list on its way: what was read, and what to ask for next.
+#[derive(Debug)]
+pub struct Reading<'q> {
+    folder: &'q str,
+    tag: Option<&'q str>,
+    next: Option<PageRequest>,
+    /// Of the first page, and so of all.
+    revision: i64,
+    size: usize,
+    instances: Vec<Instance>,
+    skipped: Skipped,
+}
+
+impl<'q> Reading<'q> {
+    /// The list of all instances below `folder` that have the tag, if one is asked for.
+    pub fn new(folder: &'q str, tag: Option<&'q str>) -> Self {
+        let first = PageRequest {
+            from: folder.into(),
+            end: key::end_of(folder),
+            revision: 0,
+            keys: FIRST_KEYS,
+            size: FIRST_PAGE,
+            keys_only: false,
+        };
+        Self {
+            folder,
+            tag,
+            next: Some(first),
+            revision: 0,
+            size: 0,
+            instances: Vec::new(),
+            skipped: Skipped::default(),
+        }
+    }
+
+    /// What to ask for next; nothing when the list is complete.
+    pub fn request(&self) -> Option<PageRequest> {
+        self.next.clone()
+    }
+
+    /// Takes the answer to what was asked for last.
+    ///
+    /// # Errors
+    /// A sentence: the list is larger than is allowed, or the server answered what was not asked.
+    pub fn take(&mut self, page: &Page, asked: &PageRequest) -> Result<(), CatalogueError> {
+        match page {
+            Page::Found(found) => self.add(found, asked),
+            Page::TooLarge => self.shrink(asked),
+        }
+    }
+
+    /// The complete list.
+    pub fn listing(self) -> Listing {
+        Listing {
+            instances: self.instances,
+            cursor: u64::try_from(self.revision).ok().map(Cursor),
+            skipped: self.skipped,
+            ..Listing::default()
+        }
+    }
+
+    fn add(&mut self, found: &GetResponse, asked: &PageRequest) -> Result<(), CatalogueError> {
+        let before = self.size;
+        if asked.revision == 0 {
+            self.revision = found.header().map_or(0, ResponseHeader::revision);
+        }
+        for kv in found.kvs() {
+            self.add_one(kv, asked)?;
+        }
+        self.next = match found.kvs().last() {
+            Some(last) if found.more() => {
+                let average = ((self.size - before) / found.kvs().len()).max(1);
+                Some(PageRequest {
+                    from: after(last.key(), asked)?,
+                    end: asked.end.clone(),
+                    revision: self.revision,
+                    keys: (DESIRED_PAGE / average).clamp(1, MOST_KEYS),
+                    size: LARGEST_PAGE,
+                    keys_only: false,
+                })
+            }
+            _ => None,
+        };
+        Ok(())
+    }
+
+    fn add_one(&mut self, kv: &KeyValue, asked: &PageRequest) -> Result<(), CatalogueError> {
+        self.size = self.size.saturating_add(kv.key().len() + kv.value().len());
+        if self.size > LARGEST_LIST {
+            return Err(self.too_large(&format!("{} MiB", LARGEST_LIST / (1024 * 1024))));
+        }
+        if !key::is_instance(self.folder, kv.key()) {
+            return Ok(());
+        }
+        let read = match kv.value() {
+            _ if asked.keys_only => Err(format!("is larger than {} KiB", LARGEST_PAGE / 1024)),
+            long if long.len() > LARGEST_VALUE => Err(format!("is larger than {} KiB", LARGEST_VALUE / 1024)),
+            value => value::instance(value, self.tag),
+        };
+        match read {
+            Ok(instance) => self.instances.extend(instance),
+            Err(reason) => self.skip(kv.key(), &reason),
+        }
+        match self.instances.len() > MOST_INSTANCES {
+            true => Err(self.too_large(&format!("{MOST_INSTANCES} instances"))),
+            false => Ok(()),
+        }
+    }
+
+    fn skip(&mut self, key: &[u8], reason: &str) {
+        self.skipped.count += 1;
+        if self.skipped.count == 1 {
+            let key = String::from_utf8_lossy(key.get(..LONGEST_KEY).unwrap_or(key));
+            self.skipped.example = format!("the value of {key} {reason}");
+        }
+    }
+
+    /// Asks for less: more memory first, then fewer keys, and at last for one key without its value.
+    fn shrink(&mut self, asked: &PageRequest) -> Result<(), CatalogueError> {
+        let mut next = asked.clone();
+        match asked {
+            PageRequest { keys_only: true, .. } => return Err(self.too_large("one key of its size")),
+            PageRequest { size: FIRST_PAGE, .. } => next.size = LARGEST_PAGE,
+            PageRequest { keys: 1, .. } => next.keys_only = true,
+            PageRequest { keys, .. } => next.keys = (keys / 4).max(1),
+        }
+        self.next = Some(next);
+        Ok(())
+    }
+
+    fn too_large(&self, allowed: &str) -> CatalogueError {
+        CatalogueError(format!(
+            "what stands below {} is more than is read of one service, {allowed}",
+            self.folder
+        ))
+    }
+}
+
+/// The first key after `last`, which must lie in what was asked for.
+fn after(last: &[u8], asked: &PageRequest) -> Result<Vec<u8>, CatalogueError> {
+    if last < &asked.from[..] || last >= &asked.end[..] {
+        let sentence = "etcd's answer has keys that were not asked for";
+        return Err(CatalogueError(sentence.into()));
+    }
+    Ok([last, b"\0"].concat())
+}
