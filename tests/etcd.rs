@@ -138,7 +138,7 @@ fn a_watch_that_breaks_wakes_whoever_waits_and_the_same_adapter_works_again() {
             server.stop();
         };
         let (answer, ()) = both(waiting, death).await;
-        let error = answer.expect("at once").unwrap_err().0;
+        let error = answer.expect("at once").unwrap_err().to_string();
         assert!(error.contains("Connection refused"), "{error}");
         server.start_again();
         assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
@@ -159,7 +159,11 @@ fn a_quiet_watch_lasts_and_a_frozen_server_is_noticed() {
         assert!(begin.elapsed() >= quiet, "it was cut after {:?}", begin.elapsed());
         server.freeze();
         let begin = Instant::now();
-        let error = etcd.instances(&query(None, Duration::ZERO)).await.unwrap_err().0;
+        let error = etcd
+            .instances(&query(None, Duration::ZERO))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no answer within"), "{error}");
         assert!(
             begin.elapsed() < Duration::from_millis(4_500),
@@ -186,14 +190,14 @@ fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
                 .register(&instance(1))
                 .await
                 .unwrap_err();
-            assert!(nobody.0.contains("user name is empty"), "{nobody}");
+            assert!(nobody.to_string().contains("user name is empty"), "{nobody}");
             settings.login = login("wrong");
             let wrong = Etcd::new(&settings)
                 .unwrap()
                 .register(&instance(1))
                 .await
                 .unwrap_err();
-            assert!(wrong.0.contains("authentication failed"), "{wrong}");
+            assert!(wrong.to_string().contains("authentication failed"), "{wrong}");
             settings.login = login("secret");
             let etcd = Etcd::new(&settings).unwrap();
             etcd.register(&instance(1)).await.unwrap();
@@ -252,7 +256,7 @@ fn value(number: u32, size: usize) -> (String, Vec<u8>) {
 async fn listed(etcd: &Etcd) -> Result<domain::event::Listing, String> {
     etcd.instances(&query(None, Duration::ZERO))
         .await
-        .map_err(|error| error.0)
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -414,7 +418,11 @@ fn old_server() -> String {
 fn a_server_that_speaks_no_v3_is_told_of_in_one_sentence() {
     run(async {
         let url = old_server();
-        let error = adapter(&[&url]).register(&instance(1)).await.unwrap_err().0;
+        let error = adapter(&[&url])
+            .register(&instance(1))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(&url) && error.contains("does not answer in etcd's v3 API"),
             "{error}"
@@ -491,7 +499,7 @@ fn what_is_wrong_with_tls_is_told() {
     let (server, folder, right) = secured();
     let refusal = async |tls: Tls| {
         let etcd = Etcd::new(&over(&server, tls)).expect("settings of etcd");
-        etcd.register(&instance(1)).await.unwrap_err().0
+        etcd.register(&instance(1)).await.unwrap_err().to_string()
     };
     run(async {
         let other_name = Tls {
@@ -521,7 +529,7 @@ fn what_is_wrong_with_tls_is_told() {
         verify: false,
         ..right
     };
-    let told = Etcd::new(&over(&server, unchecked)).unwrap_err().0;
+    let told = Etcd::new(&over(&server, unchecked)).unwrap_err().to_string();
     assert!(told.contains("`verify: false`"), "{told}");
 }
 

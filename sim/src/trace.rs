@@ -124,6 +124,7 @@ impl fmt::Display for Said<'_> {
             Answer::Done => f.write_str("done"),
             Answer::Unknown(words) => write!(f, "unknown ({words})"),
             Answer::Failed(cause) => write!(f, "failed ({cause})"),
+            Answer::Busy(cause) => write!(f, "busy ({cause})"),
             Answer::Instances(listing) => {
                 write!(f, "instances")?;
                 for instance in &listing.instances {

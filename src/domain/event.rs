@@ -177,6 +177,8 @@ pub enum Answer {
     Instances(Listing),
     /// The request failed or took too long: the cause.
     Failed(String),
+    /// The catalogue takes no more connections or requests of ours for now, and did nothing: its words.
+    Busy(String),
 }
 
 /// The passing instances of a service at one moment.

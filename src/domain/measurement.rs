@@ -132,7 +132,7 @@ impl Outcome {
         match answer {
             Answer::Done | Answer::Instances(_) => Self::Done,
             Answer::Unknown(_) => Self::Unknown,
-            Answer::Failed(_) => Self::Failed,
+            Answer::Failed(_) | Answer::Busy(_) => Self::Failed,
         }
     }
 }

@@ -63,11 +63,17 @@ pub enum Renewal {
 
 /// Why a catalogue did not do what it was asked for; a sentence with all its causes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogueError(pub String);
+pub enum CatalogueError {
+    /// The request failed, or was refused.
+    Failed(String),
+    /// The catalogue takes no more connections or requests of ours for now, and did nothing.
+    Busy(String),
+}
 
 impl fmt::Display for CatalogueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let (Self::Failed(cause) | Self::Busy(cause)) = self;
+        f.write_str(cause)
     }
 }
 

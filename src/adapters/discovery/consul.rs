@@ -18,9 +18,13 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
+use std::io::ErrorKind;
+use tokio::time::Instant;
 
 /// How long a connection nobody uses is kept; longer than most polls, shorter than Consul's patience.
 const IDLE: Duration = Duration::from_secs(30);
+/// A connection beyond the agent's limit is cut at once; one that is cut later is cut for another reason.
+const CUT: Duration = Duration::from_secs(1);
 /// How much of an error's body is told.
 const TOLD: usize = 200;
 
@@ -38,7 +42,7 @@ impl Consul {
     /// The address is no address, or the token cannot be sent in a header.
     pub fn new(settings: &plan::Consul) -> Result<Self, CatalogueError> {
         let mut base = base(settings).map_err(|error| {
-            CatalogueError(format!(
+            CatalogueError::Failed(format!(
                 "'{}' is not an address of Consul: {error}",
                 settings.address
             ))
@@ -80,8 +84,7 @@ impl Consul {
         query: &[(&str, &str)],
         body: String,
     ) -> Result<Response, CatalogueError> {
-        let request = self.request(Method::PUT, path, query).body(body);
-        request.send().await.map_err(|error| failure(&error))
+        send(self.request(Method::PUT, path, query).body(body)).await
     }
 }
 
@@ -102,7 +105,7 @@ impl Catalogue for Consul {
         match refusal(response).await {
             None => Ok(Renewal::Renewed),
             Some(refusal) if refusal.is_unknown_check() => Ok(Renewal::Unknown(refusal.to_string())),
-            Some(refusal) => Err(CatalogueError(refusal.to_string())),
+            Some(refusal) => Err(CatalogueError::Failed(refusal.to_string())),
         }
     }
 
@@ -111,7 +114,7 @@ impl Catalogue for Consul {
         let response = self.put(&path, &[], String::new()).await?;
         match refusal(response).await {
             Some(refusal) if refusal.status != StatusCode::NOT_FOUND => {
-                Err(CatalogueError(refusal.to_string()))
+                Err(CatalogueError::Failed(refusal.to_string()))
             }
             _ => Ok(()),
         }
@@ -130,8 +133,7 @@ impl Catalogue for Consul {
             &["v1", "health", "service", &query.service],
             &parameters,
         );
-        let response = request.send().await.map_err(|error| failure(&error))?;
-        let response = succeed(response).await?;
+        let response = succeed(send(request).await?).await?;
         let cursor = cursor(response.headers(), query.after);
         let body = response.bytes().await.map_err(|error| failure(&error))?;
         let instances = instances(&body).map_err(|error| failure(&error))?;
@@ -162,8 +164,9 @@ fn base(settings: &plan::Consul) -> Result<Url, String> {
 fn headers(settings: &plan::Consul) -> Result<HeaderMap, CatalogueError> {
     let mut headers = HeaderMap::new();
     if let Some(token) = &settings.token {
-        let mut value = HeaderValue::from_str(&token.0)
-            .map_err(|_| CatalogueError("the Consul token has characters that no header can carry".into()))?;
+        let mut value = HeaderValue::from_str(&token.0).map_err(|_| {
+            CatalogueError::Failed("the Consul token has characters that no header can carry".into())
+        })?;
         value.set_sensitive(true);
         headers.insert("X-Consul-Token", value);
     }
@@ -193,11 +196,41 @@ pub fn instances(body: &[u8]) -> Result<Vec<Instance>, serde_json::Error> {
     Ok(entries.into_iter().map(Instance::from).collect())
 }
 
+/// Sends a request and waits for its answer; says [`CatalogueError::Busy`] if the agent takes no more of ours
+/// for now. By default it cuts the 201st connection of an address, without a word up to 1.8, later with 429.
+async fn send(request: RequestBuilder) -> Result<Response, CatalogueError> {
+    let sent = Instant::now();
+    match request.send().await {
+        Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+            Err(CatalogueError::Busy(Refusal::of(response).await.to_string()))
+        }
+        Err(error) if is_cut(&error) && sent.elapsed() < CUT => {
+            Err(CatalogueError::Busy(cause::in_full(&error)))
+        }
+        answer => answer.map_err(|error| failure(&error)),
+    }
+}
+
+/// Whether the other side took a connection and closed it without an answer, or with one that came before the
+/// request, as Consul's 429 may.
+fn is_cut(error: &(dyn Error + 'static)) -> bool {
+    const ENDS: [ErrorKind; 3] = [
+        ErrorKind::ConnectionReset,
+        ErrorKind::BrokenPipe,
+        ErrorKind::UnexpectedEof,
+    ];
+    let io = error.downcast_ref::<std::io::Error>();
+    let hyper = error.downcast_ref::<hyper::Error>();
+    io.is_some_and(|error| ENDS.contains(&error.kind()))
+        || hyper.is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
+        || error.source().is_some_and(is_cut)
+}
+
 async fn succeed(response: Response) -> Result<Response, CatalogueError> {
     if response.status() == StatusCode::OK {
         return Ok(response);
     }
-    Err(CatalogueError(Refusal::of(response).await.to_string()))
+    Err(CatalogueError::Failed(Refusal::of(response).await.to_string()))
 }
 
 async fn refusal(response: Response) -> Option<Refusal> {
@@ -243,7 +276,7 @@ impl std::fmt::Display for Refusal {
 }
 
 fn failure(error: &dyn Error) -> CatalogueError {
-    CatalogueError(cause::in_full(error))
+    CatalogueError::Failed(cause::in_full(error))
 }
 
 #[derive(Serialize)]
@@ -335,7 +368,7 @@ impl From<HealthEntry> for Instance {
 mod tests {
     use super::*;
     use domain::plan::Tls;
-    use std::net::IpAddr;
+    use std::net::{IpAddr, SocketAddr};
 
     fn settings(address: &str) -> plan::Consul {
         plan::Consul {
@@ -414,6 +447,56 @@ mod tests {
         };
         assert_eq!(entry(""), "192.0.2.9");
         assert_eq!(entry("192.0.2.1"), "192.0.2.1");
+    }
+
+    /// What comes of a registration at this address while a server does something.
+    fn fails(address: SocketAddr, serves: impl Future<Output = ()>) -> CatalogueError {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let consul = Consul::new(&settings(&address.to_string())).unwrap();
+        let registers = async { consul.register(&registration()).await.unwrap_err() };
+        runtime
+            .unwrap()
+            .block_on(async { tokio::join!(registers, serves).0 })
+    }
+
+    /// The same of a server that takes one connection, reads so many bytes, says this and closes it after a
+    /// while.
+    fn fails_with(reads: usize, says: &[u8], after: Duration) -> CatalogueError {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        fails(listener.local_addr().unwrap(), async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let (connection, _) = listener.accept().await.unwrap();
+            while reads > 0 && connection.try_read(&mut vec![0; reads]).is_err() {
+                connection.readable().await.unwrap();
+            }
+            connection.writable().await.unwrap();
+            connection.try_write(says).unwrap();
+            tokio::time::sleep(after).await;
+        })
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_at_once_and_a_429_mean_busy() {
+        let cut = fails_with(0, b"", Duration::ZERO);
+        assert!(matches!(cut, CatalogueError::Busy(_)), "{cut}");
+        let answer = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\n\r\nmany";
+        let words = "Unexpected response code: 429 (many)".into();
+        assert_eq!(
+            fails_with(10_000, answer, Duration::ZERO),
+            CatalogueError::Busy(words)
+        );
+        let early = fails_with(0, answer, Duration::from_millis(50));
+        assert!(matches!(early, CatalogueError::Busy(_)), "{early}");
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_later_or_refused_is_a_failure() {
+        let cut = fails_with(0, b"", CUT);
+        assert!(matches!(cut, CatalogueError::Failed(_)), "{cut}");
+        let nobody = SocketAddr::from(([127, 255, 255, 254], 1));
+        let refused = fails(nobody, async {});
+        assert!(matches!(refused, CatalogueError::Failed(_)), "{refused}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Desk {
 impl Desk {
     /// A desk that posts answers to `postbox`; it knows no catalogue before it is told one.
     pub fn new(postbox: Postbox) -> Self {
-        let none = CatalogueError("no catalogue is configured".into());
+        let none = CatalogueError::Failed("no catalogue is configured".into());
         Self {
             catalogue: Rc::new(Closed(none)),
             postbox,
@@ -87,7 +87,7 @@ async fn ask(catalogue: &dyn Catalogue, request: Request) -> Answer {
         Request::Withdraw(registration) => catalogue.withdraw(&registration).await.map(|()| Answer::Done),
         Request::Instances(query) => catalogue.instances(&query).await.map(Answer::Instances),
     };
-    answer.unwrap_or_else(|CatalogueError(cause)| Answer::Failed(cause))
+    answer.unwrap_or_else(Answer::from)
 }
 
 impl From<Renewal> for Answer {
@@ -95,6 +95,15 @@ impl From<Renewal> for Answer {
         match renewal {
             Renewal::Renewed => Self::Done,
             Renewal::Unknown(cause) => Self::Unknown(cause),
+        }
+    }
+}
+
+impl From<CatalogueError> for Answer {
+    fn from(error: CatalogueError) -> Self {
+        match error {
+            CatalogueError::Failed(cause) => Self::Failed(cause),
+            CatalogueError::Busy(cause) => Self::Busy(cause),
         }
     }
 }

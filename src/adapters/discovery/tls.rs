@@ -19,7 +19,7 @@ pub fn secure(client: ClientBuilder, tls: &Tls, base: &mut Url) -> Result<Client
     if let Some(texts) = authorities(tls)? {
         let bundles = texts.iter().map(|text| Certificate::from_pem_bundle(text));
         let bundles: Result<Vec<_>, _> = bundles.collect();
-        let bundles = bundles.map_err(|error| CatalogueError(cause::in_full(&error)))?;
+        let bundles = bundles.map_err(|error| CatalogueError::Failed(cause::in_full(&error)))?;
         client = client.tls_certs_only(bundles.into_iter().flatten());
     } else if !tls.verify {
         client = client.tls_certs_only([]);
@@ -60,7 +60,7 @@ fn authority(file: &Path) -> Result<Vec<u8>, CatalogueError> {
     let bundle = Certificate::from_pem_bundle(&text);
     let bundle = bundle.map_err(|error| unfit(&file.display().to_string(), &error))?;
     if bundle.is_empty() {
-        return Err(CatalogueError(format!(
+        return Err(CatalogueError::Failed(format!(
             "{} has no certificate in it",
             file.display()
         )));
@@ -98,7 +98,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CatalogueError> {
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> CatalogueError {
-    CatalogueError(format!(
+    CatalogueError::Failed(format!(
         "{} cannot be read: {}",
         file.display(),
         cause::in_kernel_words(error)
@@ -106,7 +106,7 @@ fn unreadable(file: &Path, error: &std::io::Error) -> CatalogueError {
 }
 
 fn unfit(file: &str, error: &reqwest::Error) -> CatalogueError {
-    CatalogueError(format!("{file} cannot be used: {}", cause::in_full(error)))
+    CatalogueError::Failed(format!("{file} cannot be used: {}", cause::in_full(error)))
 }
 
 fn rename(client: ClientBuilder, name: &str, base: &mut Url) -> Result<ClientBuilder, CatalogueError> {
@@ -116,7 +116,7 @@ fn rename(client: ClientBuilder, name: &str, base: &mut Url) -> Result<ClientBui
         .trim_matches(['[', ']'])
         .to_owned();
     let changed = base.set_host(Some(name));
-    changed.map_err(|error| CatalogueError(format!("'{name}' is not a server name: {error}")))?;
+    changed.map_err(|error| CatalogueError::Failed(format!("'{name}' is not a server name: {error}")))?;
     Ok(client.dns_resolver(Arc::new(Host(host))))
 }
 
@@ -140,7 +140,10 @@ mod tests {
 
     fn refusal(tls: &Tls) -> String {
         let mut base = Url::parse("https://127.0.0.1:8501").unwrap();
-        secure(Client::builder(), tls, &mut base).map(drop).unwrap_err().0
+        secure(Client::builder(), tls, &mut base)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]

@@ -74,7 +74,9 @@ impl BackendRoom {
         self.question = None;
         match answer {
             Answer::Instances(listing) => self.on_instances(now, &listing, out),
-            Answer::Failed(cause) | Answer::Unknown(cause) => self.on_failure(now, cause, out),
+            Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause) => {
+                self.on_failure(now, cause, out)
+            }
             Answer::Done => self.on_failure(now, "the catalogue gave no list".into(), out),
         }
     }

@@ -190,7 +190,7 @@ impl ServiceRoom {
 
     fn tell_answer(&mut self, asked: Action, answer: Answer, out: &mut Outbox) {
         match (asked, answer) {
-            (Action::Withdraw, Answer::Failed(cause)) => {
+            (Action::Withdraw, Answer::Failed(cause) | Answer::Busy(cause)) => {
                 out.tell(Notice::DeregisteringFailed(self.named(), cause));
             }
             (Action::Withdraw, _) => {}
@@ -199,7 +199,9 @@ impl ServiceRoom {
                 self.tell_recovery(out);
                 out.tell(Notice::Registered(self.named()));
             }
-            (_, Answer::Failed(cause) | Answer::Unknown(cause)) => self.tell_failure(asked, cause, out),
+            (_, Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause)) => {
+                self.tell_failure(asked, cause, out)
+            }
             (_, Answer::Done | Answer::Instances(_)) => self.tell_recovery(out),
         }
     }
@@ -223,6 +225,6 @@ fn reply(answer: &Answer) -> Reply {
     match answer {
         Answer::Done => Reply::Done,
         Answer::Unknown(_) => Reply::Unknown,
-        Answer::Failed(_) | Answer::Instances(_) => Reply::Failed,
+        Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) => Reply::Failed,
     }
 }

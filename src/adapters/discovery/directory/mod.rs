@@ -154,7 +154,7 @@ impl Directory {
     }
 
     fn now(&self) -> Result<Moment<'_>, CatalogueError> {
-        let untold = |what: &str| CatalogueError(format!("this machine does not tell {what}"));
+        let untold = |what: &str| CatalogueError::Failed(format!("this machine does not tell {what}"));
         let boot = self.boot.as_deref().ok_or_else(|| untold("its boot ID"))?;
         let since = clock::since_boot().ok_or_else(|| untold("the time since it booted"))?;
         let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
@@ -184,7 +184,7 @@ async fn ring_or_expiry(bell: &Bell, expiry: Option<Duration>) -> Option<Ring> {
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> CatalogueError {
     let cause = cause::in_kernel_words(error);
-    CatalogueError(format!("cannot {what} {}: {cause}", path.display()))
+    CatalogueError::Failed(format!("cannot {what} {}: {cause}", path.display()))
 }
 
 #[async_trait(?Send)]

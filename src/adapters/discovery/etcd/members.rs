@@ -44,7 +44,7 @@ impl Members {
         let members: Result<Vec<_>, _> = members.map(|url| Member::new(url, settings)).collect();
         let members = members?;
         if members.is_empty() {
-            return Err(CatalogueError("no endpoint of etcd is given".into()));
+            return Err(CatalogueError::Failed("no endpoint of etcd is given".into()));
         }
         Ok(Self {
             members,
@@ -69,7 +69,7 @@ impl Members {
             };
             match self.trial(index, &question, patience).await {
                 Ok(answer) => return Ok(answer),
-                Err(Failure::Refused(refusal)) => return Err(CatalogueError(refusal)),
+                Err(Failure::Refused(refusal)) => return Err(CatalogueError::Failed(refusal)),
                 Err(Failure::Unreachable(cause)) => failures[index] = cause,
             }
         }
@@ -77,7 +77,7 @@ impl Members {
         let failures: Vec<_> = failures
             .map(|(member, cause)| format!("{}: {cause}", member.name))
             .collect();
-        Err(CatalogueError(failures.join("; ")))
+        Err(CatalogueError::Failed(failures.join("; ")))
     }
 
     async fn trial<T>(
@@ -121,7 +121,7 @@ type Connection = Rc<OnceCell<Client>>;
 impl Member {
     fn new(url: &str, settings: &plan::Etcd) -> Result<Self, CatalogueError> {
         let parsed = endpoint(url)
-            .map_err(|error| CatalogueError(format!("'{url}' is not an address of etcd: {error}")))?;
+            .map_err(|error| CatalogueError::Failed(format!("'{url}' is not an address of etcd: {error}")))?;
         Ok(Self {
             name: url.into(),
             options: options(&parsed, settings)?,
@@ -208,7 +208,7 @@ fn secure(tls: &plan::Tls) -> Result<TlsOptions, CatalogueError> {
     if !tls.verify {
         let refusal = "etcd's certificate is always checked, `verify: false` is for Consul only: name the \
                        authority in `cafile`, and the name in the certificate in `servername`";
-        return Err(CatalogueError(refusal.into()));
+        return Err(CatalogueError::Failed(refusal.into()));
     }
     let mut options = match tls::authorities(tls)? {
         Some(texts) => TlsOptions::new().ca_certificates(texts.into_iter().map(Certificate::from_pem)),

@@ -242,7 +242,7 @@ impl<'q> Reading<'q> {
     }
 
     fn too_large(&self, allowed: &str) -> CatalogueError {
-        CatalogueError(format!(
+        CatalogueError::Failed(format!(
             "what stands below {} is more than is read of one service, {allowed}",
             self.folder
         ))
@@ -253,7 +253,7 @@ impl<'q> Reading<'q> {
 fn after(last: &[u8], asked: &PageRequest) -> Result<Vec<u8>, CatalogueError> {
     if last < &asked.from[..] || last >= &asked.end[..] {
         let sentence = "etcd's answer has keys that were not asked for";
-        return Err(CatalogueError(sentence.into()));
+        return Err(CatalogueError::Failed(sentence.into()));
     }
     Ok([last, b"\0"].concat())
 }
