@@ -6,9 +6,12 @@
     reason = "a test may fail by panicking, and says what it could not compare"
 )]
 
+#[path = "common/shared.rs"]
+mod shared;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -80,13 +83,11 @@ fn every_row_that_is_true_names_a_test_and_every_test_is_there() {
 /// Where the reference is at hand, the rows are its rows.
 #[test]
 fn the_rows_are_those_of_the_reference() {
-    let shared = std::env::var_os("CONTAINERPILOT_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(ROOT).join("../shared"));
-    if !shared.exists() {
-        eprintln!("the behaviour reference is not there: {}", shared.display());
+    let Some(reference) = shared::shared("reference/behaviour-v2.md") else {
+        println!("behaviour reference: skipped, as asked for");
         return;
-    }
-    let text = fs::read_to_string(shared.join("reference/behaviour-v2.md")).unwrap();
+    };
+    let text = fs::read_to_string(reference).unwrap();
     let section = text
         .split("# 15. Quirks table")
         .nth(2)

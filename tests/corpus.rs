@@ -1,8 +1,7 @@
 //! Real configuration files: what the original 2.7.8 accepted is accepted and renders to the same bytes, and
 //! what it refused is refused, but for the deliberate exceptions below.
 //!
-//! The files are not ours to copy: they are looked for in the folder that `CONTAINERPILOT_SHARED` names, by
-//! default `../shared` beside the crate. Without it the test says so and ends.
+//! The files are not ours to copy: `common/shared.rs` says where they are looked for.
 #![allow(
     clippy::disallowed_macros,
     clippy::unwrap_used,
@@ -11,12 +10,15 @@
     reason = "a test may fail by panicking, and says what it counted"
 )]
 
+#[path = "common/shared.rs"]
+mod shared;
+
 use containerpilot::config::{self, Source, Target};
 use containerpilot::ports::Interfaces;
 use domain::address::InterfaceAddress;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The release whose verdicts count.
 const ORIGINAL: &str = "2.7.8";
@@ -75,13 +77,10 @@ struct Verdict {
 
 #[test]
 fn the_original_s_verdicts_and_renderings() {
-    let shared = std::env::var_os("CONTAINERPILOT_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
-    let corpus = shared.join("corpus");
-    if !shared.exists() {
-        eprintln!("the corpus is not there: {}", corpus.display());
+    let Some(corpus) = shared::shared("corpus") else {
+        println!("corpus: skipped, as asked for");
         return;
-    }
+    };
     let table = |name: &str| {
         read(&corpus.join(name))
             .lines()

@@ -1,16 +1,19 @@
 //! Renders the shared template cases and compares with what Go made of them.
 //!
-//! The folder of shared material is named by `CONTAINERPILOT_SHARED`, by default `../shared` beside
-//! the crate; without it there is nothing to compare, and the test says so and ends. A case passes
-//! if the output is Go's to the byte or, where Go refuses, if the message is Go's to the letter.
+//! `common/shared.rs` says where they are looked for. A case passes if the output is Go's to the byte or,
+//! where Go refuses, if the message is Go's to the letter.
 #![allow(
     clippy::disallowed_macros,
-    reason = "what is missing and what was counted is for whoever runs the tests"
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what was counted is for whoever runs the tests, which may fail by panicking"
 )]
+
+#[path = "common/shared.rs"]
+mod shared;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
 
 use containerpilot::config::template::{self, Key, Type, Value};
 use serde_json::Value as Json;
@@ -25,12 +28,11 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 #[test]
 fn templates_render_as_in_go() -> Outcome {
-    let shared = shared();
-    if !shared.exists() {
-        eprintln!("the shared cases are not there: {}", shared.display());
+    let Some(cases) = shared::shared("templates/cases.json") else {
+        println!("templates: skipped, as asked for");
         return Ok(());
-    }
-    let text = std::fs::read_to_string(shared.join("templates/cases.json"))?;
+    };
+    let text = std::fs::read_to_string(cases)?;
     let cases: Json = serde_json::from_str(&text)?;
     let verdicts = verdicts(&cases);
     let counts = ["env", "rich"].map(|data| count(&verdicts, data));
@@ -51,12 +53,6 @@ struct Verdict {
     data: String,
     /// What differs from Go, if anything.
     difference: Option<String>,
-}
-
-fn shared() -> PathBuf {
-    let named = std::env::var_os("CONTAINERPILOT_SHARED").map(PathBuf::from);
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    named.unwrap_or_else(beside)
 }
 
 fn verdicts(cases: &Json) -> Vec<Verdict> {

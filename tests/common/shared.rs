@@ -1,0 +1,51 @@
+//! Material that tests compare with and that is not part of this repository, because it is not ours to copy:
+//! real configuration files, template cases, the reference of the original's behaviour.
+//!
+//! It is looked for in the folder that `CONTAINERPILOT_SHARED` names, by default `../shared` beside the crate.
+//! Without it a test fails, unless that variable is `none`: whoever wants to skip these tests says so.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+const VARIABLE: &str = "CONTAINERPILOT_SHARED";
+/// The variable's value that skips the tests.
+const NONE: &str = "none";
+
+/// Where this file or folder of the shared material is; nothing if the tests that need it are to be skipped.
+///
+/// # Panics
+/// It is missing.
+pub fn shared(piece: &str) -> Option<PathBuf> {
+    let named = env::var_os(VARIABLE).map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    find(&named.unwrap_or(beside), piece).unwrap_or_else(|missing| panic!("{missing}"))
+}
+
+fn find(folder: &Path, piece: &str) -> Result<Option<PathBuf>, String> {
+    if folder == Path::new(NONE) {
+        return Ok(None);
+    }
+    let path = folder.join(piece);
+    match path.exists() {
+        true => Ok(Some(path)),
+        false => Err(format!(
+            "{} is not there: name its folder in {VARIABLE}, or {NONE} to skip this test",
+            path.display()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_unless_skipping_was_asked_for() {
+        let folder = Path::new("/no/such");
+        let missing = find(folder, "corpus").expect_err("it is not there");
+        assert!(missing.starts_with("/no/such/corpus is not there: "), "{missing}");
+        assert!(!missing.contains('\n'));
+        assert_eq!(find(Path::new("none"), "corpus"), Ok(None));
+        assert_eq!(find(Path::new("/"), "proc"), Ok(Some("/proc".into())));
+    }
+}
