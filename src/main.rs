@@ -11,7 +11,7 @@ use containerpilot::adapters::settings::MachineSettings;
 use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::{Doors, Endpoint};
 use containerpilot::command_line::{CommandLine, Refusal, usage};
-use containerpilot::config::{self, Source};
+use containerpilot::config::{self, Readable, Source};
 use containerpilot::driver::{self, World};
 use containerpilot::ports::Console as _;
 use containerpilot::version::{COMMIT, VERSION};
@@ -87,7 +87,11 @@ fn source(line: &CommandLine) -> Result<Source, String> {
 
 /// Writes the rendered configuration, byte for byte (behaviour-v2.md 1.3).
 fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
-    let rendered = config::render(source, &Environment::default().variables())?;
+    let rendered = config::render(
+        source,
+        Readable::FilesAndPipes,
+        &Environment::default().variables(),
+    )?;
     match out.unwrap_or("-") {
         "-" => io::stdout()
             .write_all(rendered.as_bytes())

@@ -13,7 +13,7 @@
 #[path = "common/shared.rs"]
 mod shared;
 
-use containerpilot::config::{self, Source, Target};
+use containerpilot::config::{self, Readable, Source, Target};
 use containerpilot::ports::Interfaces;
 use domain::address::InterfaceAddress;
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ fn the_original_s_verdicts_and_renderings() {
         let variables = &environments[&verdict.id][&verdict.environment];
         tally.compare_verdict(&verdict, &load(&source, variables));
         if let Some(original) = rendered(&corpus, &verdict, &source) {
-            let ours = config::render(&Source::Inline(source), variables);
+            let ours = config::render(&Source::Inline(source), Readable::Files, variables);
             tally.compare_rendering(&verdict, &original, &ours);
         }
     }
@@ -172,7 +172,7 @@ fn load(source: &str, variables: &BTreeMap<String, String>) -> Result<(), String
         interfaces: &OriginalsMachine,
         application: &[],
     };
-    config::load(&Source::Inline(source.into()), &target).map(drop)
+    config::load(&Source::Inline(source.into()), Readable::Files, &target).map(drop)
 }
 
 /// What the original rendered: the source itself where it changed nothing, none where it refused.

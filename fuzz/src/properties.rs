@@ -7,7 +7,7 @@
 
 use containerpilot::adapters::console::{LONGEST, Lines};
 use containerpilot::adapters::discovery::{consul, directory, etcd};
-use containerpilot::config::{self, Compiled, Source, Target, template};
+use containerpilot::config::{self, Compiled, Readable, Source, Target, template};
 use containerpilot::ports::Interfaces;
 use domain::address::{InterfaceAddress, Specification, select};
 use domain::event::{Effect, Instance, Pid};
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// No text may take longer than this, on a slow machine and without optimisation.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No rendered template is longer than this.
-const LONGEST_RENDERED: usize = 16 * 1024 * 1024;
+const LONGEST_RENDERED: usize = config::source::LARGEST;
 /// How many steps of a shim are tried with a plan.
 const STEPS: usize = 8;
 /// Nobody's container lives longer, and far behind it the core's time ends.
@@ -50,7 +50,7 @@ fn load(text: &str) -> Result<Compiled, String> {
         interfaces: &Machine,
         application: &["app".into(), "{{ .NAME }}".into(), Word(vec![0xff])],
     };
-    config::load(&Source::Inline(text.to_owned()), &target)
+    config::load(&Source::Inline(text.to_owned()), Readable::Files, &target)
 }
 
 /// The machine that configurations are compiled for.
@@ -107,9 +107,12 @@ fn names_places(report: &str) -> bool {
     template.is_some() || syntax.is_some() || each()
 }
 
-/// Where no address matches, what was wanted and what is there stand in lines of their own.
+/// Where no address matches, what was wanted and what is there stand in lines of their own; so does how many
+/// more problems there are.
 fn is_continued(line: &str) -> bool {
-    line.starts_with("Specifications: [") || line.starts_with("Interfaces IPs: [")
+    line.starts_with("configuration: and ")
+        || line.starts_with("Specifications: [")
+        || line.starts_with("Interfaces IPs: [")
 }
 
 /// The plan can be begun, and each deadline lies behind the step before it.

@@ -18,6 +18,23 @@ impl Interfaces for MachineInterfaces {
     }
 }
 
+/// The addresses as they were at one moment; asking again asks nobody.
+#[derive(Clone, Debug)]
+pub struct Listed(Result<Vec<InterfaceAddress>, String>);
+
+impl Listed {
+    /// What `interfaces` says now.
+    pub fn now(interfaces: &dyn Interfaces) -> Self {
+        Self(interfaces.addresses().map_err(|error| error.to_string()))
+    }
+}
+
+impl Interfaces for Listed {
+    fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
+        self.0.clone().map_err(io::Error::other)
+    }
+}
+
 /// An alias such as `eth0:1` is another address of `eth0`, not another interface.
 fn without_alias(name: &str) -> &str {
     name.split_once(':').map_or(name, |(interface, _)| interface)

@@ -2,9 +2,10 @@
 
 use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
+use crate::adapters::interfaces::Listed;
 use crate::adapters::telemetry::Doors;
 use crate::cause;
-use crate::config::{self, Compiled, Source, Target};
+use crate::config::{self, Compiled, Readable, Source, Target};
 use crate::ports::{Interfaces, Settings};
 use domain::event::Loaded;
 use domain::plan::{Telemetry, Word};
@@ -31,13 +32,15 @@ impl<I: Interfaces> MachineSettings<I> {
     /// A report for the operator.
     pub fn compile(&self) -> Result<(Plan, Vec<Notice>), String> {
         let hostname = nix::unistd::gethostname().ok();
+        // Each service looks for its address.
+        let interfaces = Listed::now(&self.interfaces);
         let target = Target {
             variables: self.environment.variables(),
             hostname: hostname.and_then(|name| name.into_string().ok()),
-            interfaces: &self.interfaces,
+            interfaces: &interfaces,
             application: &self.application,
         };
-        let compiled = config::load(&self.source, &target)?;
+        let compiled = config::load(&self.source, Readable::FilesAndPipes, &target)?;
         // A catalogue that can never be reached as described is refused before anything starts.
         let opened = discovery::open(&compiled.plan.catalogue);
         opened.map_err(|error| format!("{}: {error}", self.source))?;

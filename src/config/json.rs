@@ -1,10 +1,11 @@
 //! JSON as written: every value keeps its place in the text, so that whatever is wrong with it later can be
 //! pointed at. Syntax errors are reported as the original reports them, with the true place (CFG-2).
 //!
-//! The parsing is `serde_json`'s; this only keeps positions and words errors as operators know them.
+//! The parsing is `serde_json`'s; this only keeps positions and words errors as operators know them. All of it
+//! takes time and memory in proportion to the text.
 
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use super::secrets;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use std::fmt;
@@ -13,18 +14,16 @@ use std::fmt;
 pub struct Document<'a> {
     text: &'a str,
     root: &'a RawValue,
-    value: Value,
+    lines: Lines,
 }
 
 /// A value in a document, and how one gets there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Node<'a> {
     raw: &'a RawValue,
     /// The keys and indices that lead here, for instance `services[1].interfaces[0]`; empty for the root.
     pub path: String,
-    /// The line it begins in, from 1.
-    pub line: usize,
-    text: &'a str,
+    document: &'a Document<'a>,
 }
 
 /// What sort of value a node is.
@@ -52,51 +51,65 @@ impl<'a> Document<'a> {
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let root: &RawValue = serde_json::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
         // Raw text is only scanned; this looks into strings and numbers too.
-        let value = serde_json::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
-        Ok(Self { text, root, value })
+        let whole: Result<Checked, _> = serde_json::from_str(text);
+        whole.map_err(|error| SyntaxError::new(text, &error))?;
+        let lines = Lines::of(text);
+        Ok(Self { text, root, lines })
     }
 
     /// The whole on one line, with `***` for what is secret by its key's name.
     pub fn shown(&self) -> String {
-        let mut value = self.value.clone();
-        hide_secrets(&mut value);
-        value.to_string()
+        secrets::on_one_line(self.text)
     }
 
     /// The outermost value.
-    pub fn root(&self) -> Node<'a> {
-        Node::new(self.text, self.root, String::new())
+    pub fn root(&self) -> Node<'_> {
+        Node {
+            raw: self.root,
+            path: String::new(),
+            document: self,
+        }
     }
 }
 
-fn hide_secrets(value: &mut Value) {
-    const SECRET: [&str; 3] = ["token", "password", "secret"];
-    match value {
-        Value::Object(members) => {
-            for (key, value) in members {
-                let key = key.to_lowercase();
-                match SECRET.iter().any(|word| key.contains(word)) {
-                    true => *value = "***".into(),
-                    false => hide_secrets(value),
-                }
-            }
-        }
-        Value::Array(elements) => elements.iter_mut().for_each(hide_secrets),
-        _ => {}
+/// How many newlines stand before each block of a text, so that the line of an offset is found without
+/// counting from the start.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    const BLOCK: usize = 256;
+
+    fn of(text: &str) -> Self {
+        let mut before = 0;
+        let blocks = text.as_bytes().chunks(Self::BLOCK);
+        let counts = blocks.map(|block| {
+            let here = before;
+            before += newlines(block);
+            here
+        });
+        Self(counts.collect())
     }
+
+    /// The line of an offset in the text, from 1.
+    fn at(&self, text: &str, offset: usize) -> usize {
+        let block = offset / Self::BLOCK;
+        let before = self.0.get(block).copied().unwrap_or_default();
+        let rest = text.as_bytes().get(block * Self::BLOCK..offset);
+        before + newlines(rest.unwrap_or_default()) + 1
+    }
+}
+
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 impl<'a> Node<'a> {
-    fn new(text: &'a str, raw: &'a RawValue, path: String) -> Self {
+    /// The line it begins in, from 1.
+    pub fn line(&self) -> usize {
+        let text = self.document.text;
         // `raw` is a part of `text`.
-        let offset = raw.get().as_ptr() as usize - text.as_ptr() as usize;
-        let line = text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
-        Self {
-            raw,
-            path,
-            line,
-            text,
-        }
+        let offset = self.raw.get().as_ptr() as usize - text.as_ptr() as usize;
+        self.document.lines.at(text, offset)
     }
 
     /// What sort of value it is.
@@ -142,22 +155,31 @@ impl<'a> Node<'a> {
     }
 
     /// The elements of the array it is, if it is one.
-    pub fn elements(&self) -> Option<Vec<Self>> {
+    pub fn elements(&self) -> Option<impl ExactSizeIterator<Item = Self>> {
         let elements: Vec<&'a RawValue> = serde_json::from_str(self.raw.get()).ok()?;
-        let node = |(index, raw)| Self::new(self.text, raw, format!("{}[{index}]", self.path));
-        Some(elements.into_iter().enumerate().map(node).collect())
+        let node = |(index, raw)| Self {
+            raw,
+            path: format!("{}[{index}]", self.path),
+            document: self.document,
+        };
+        Some(elements.into_iter().enumerate().map(node))
     }
 
-    /// The members of the object it is, in the order written, if it is one.
-    pub fn members(&self) -> Option<Vec<(String, Self)>> {
+    /// The keys and values of the object it is, in the order written, if it is one. [`Self::member`] makes
+    /// nodes of them.
+    pub fn members(&self) -> Option<Vec<(String, &'a RawValue)>> {
         let mut json = serde_json::Deserializer::from_str(self.raw.get());
-        let members = json.deserialize_map(Members).ok()?;
+        json.deserialize_map(Members).ok()
+    }
+
+    /// The member of that key.
+    pub fn member(&self, key: &str, raw: &'a RawValue) -> Self {
         let dot = if self.path.is_empty() { "" } else { "." };
-        let node = |(key, raw): (String, &'a RawValue)| {
-            let path = format!("{}{dot}{key}", self.path);
-            (key, Self::new(self.text, raw, path))
-        };
-        Some(members.into_iter().map(node).collect())
+        Self {
+            raw,
+            path: format!("{}{dot}{key}", self.path),
+            document: self.document,
+        }
     }
 }
 
@@ -180,37 +202,103 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// Where a text stops being JSON, and why (behaviour-v2.md 2.9).
+/// A value that was read to its end, and of which nothing is kept.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self, A::Error> {
+        while elements.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+/// Where a text stops being JSON, and why (behaviour-v2.md 2.9). The excerpt shows no secrets and is cut where
+/// its lines are long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     line: usize,
     column: usize,
     cause: String,
     shown: Vec<String>,
+    /// Where the offending byte stands in the last line shown.
+    caret: usize,
     extra_comma: bool,
 }
 
 impl SyntaxError {
     fn new(text: &str, error: &serde_json::Error) -> Self {
-        let lines: Vec<&str> = text.split('\n').collect();
         let (line, column) = place(text, error);
-        let numbered = |line: usize| lines.get(line - 1).map(|text| format!("{line:5}: {text}"));
-        let shown = (line.saturating_sub(1).max(1)..=line)
-            .filter_map(numbered)
-            .collect();
-        let before: usize = lines.iter().take(line - 1).map(|line| line.len() + 1).sum();
-        let offset = before + column.saturating_sub(1);
+        let (start, start_of_line) = starts(text, line);
+        let offset = start_of_line + column.saturating_sub(1);
         let offending = text.get(offset..).and_then(|rest| rest.chars().next());
         let last = text
             .get(..offset)
             .and_then(|read| read.trim_end().chars().next_back());
         let ended = error.classify() == Category::Eof;
+        let excerpt = secrets::Excerpt::of(text, start, start_of_line, offset);
+        let first = line + 1 - excerpt.lines.len();
+        let numbered = |(number, text): (usize, String)| format!("{number:5}: {text}");
         Self {
             line,
             column,
             cause: cause(error, offending.filter(|_| !ended), last),
-            shown,
+            shown: (first..).zip(excerpt.lines).map(numbered).collect(),
+            caret: excerpt.caret + usize::from(column > 0),
             extra_comma: !ended && matches!(offending, Some(']' | '}')) && last == Some(','),
+        }
+    }
+}
+
+/// Where the line before this one begins, if there is one, and where this one does.
+fn starts(text: &str, line: usize) -> (usize, usize) {
+    let after_newline = |(at, _)| at + 1;
+    let mut starts = [0].into_iter().chain(text.match_indices('\n').map(after_newline));
+    match line {
+        ..=1 => (0, 0),
+        _ => {
+            let before = starts.nth(line - 2).unwrap_or_default();
+            (before, starts.next().unwrap_or(before))
         }
     }
 }
@@ -263,7 +351,7 @@ impl fmt::Display for SyntaxError {
         for line in &self.shown {
             writeln!(f, "{line}")?;
         }
-        write!(f, "{}^", "-".repeat(6 + self.column))?;
+        write!(f, "{}^", "-".repeat(6 + self.caret))?;
         if self.extra_comma {
             f.write_str("\nDo you have an extra comma somewhere?")?;
         }
@@ -358,11 +446,16 @@ mod tests {
     fn values_keep_their_line_and_path() {
         let document =
             Document::parse("{\n \"services\": [\n  {\"name\": \"a\"},\n  {\"name\":\n 5}]}").unwrap();
-        let (_, services) = document.root().members().unwrap().remove(0);
-        let second = services.elements().unwrap().remove(1);
-        let (_, name) = second.members().unwrap().remove(0);
+        fn only<'a>(node: &Node<'a>) -> Node<'a> {
+            let (key, raw) = node.members().unwrap().remove(0);
+            node.member(&key, raw)
+        }
+        let root = document.root();
+        let services = only(&root);
+        let second = services.elements().unwrap().nth(1).unwrap();
+        let name = only(&second);
         assert_eq!(
-            (name.path.as_str(), name.line, name.kind()),
+            (name.path.as_str(), name.line(), name.kind()),
             ("services[1].name", 5, Kind::Number)
         );
     }
@@ -373,7 +466,7 @@ mod tests {
         let shown = Document::parse(text).unwrap().shown();
         assert_eq!(
             shown,
-            r#"{"consul":{"address":"c:1","token":"***"},"list":[{"Password":"***"}]}"#
+            r#"{"consul":{"address":"c:1","token":"***"},"list":[{"Password":["***"]}]}"#
         );
     }
 

@@ -6,11 +6,12 @@
 
 pub mod json;
 mod problem;
+mod secrets;
 pub mod source;
 pub mod template;
 pub mod v2;
 
-pub use source::Source;
+pub use source::{Readable, Source};
 
 use crate::ports::Interfaces;
 use domain::Plan;
@@ -45,8 +46,8 @@ pub struct Compiled {
 ///
 /// # Errors
 /// A report for the operator: everything that is wrong, a line each, with file, line and key.
-pub fn load(source: &Source, target: &Target<'_>) -> Result<Compiled, String> {
-    let text = render(source, &target.variables)?;
+pub fn load(source: &Source, readable: Readable, target: &Target<'_>) -> Result<Compiled, String> {
+    let text = render(source, readable, &target.variables)?;
     let document = Document::parse(&text).map_err(|error| format!("{source}: {error}{}", hint(source)))?;
     v2::compile(&document, target).map_err(|problems| problems.report(source))
 }
@@ -54,7 +55,7 @@ pub fn load(source: &Source, target: &Target<'_>) -> Result<Compiled, String> {
 /// A path without its prefix is taken as the text itself (CFG-24).
 fn hint(source: &Source) -> String {
     match source {
-        Source::Inline(text) if text.starts_with(['/', '.']) && !text.contains('\n') => {
+        Source::Inline(text) if text.starts_with(['/', '.']) && !text.contains('\n') && text.len() < 4096 => {
             format!("\nDid you mean file://{text}?")
         }
         _ => String::new(),
@@ -65,8 +66,12 @@ fn hint(source: &Source) -> String {
 ///
 /// # Errors
 /// The file cannot be read, or the template is wrong.
-pub fn render(source: &Source, variables: &BTreeMap<String, String>) -> Result<String, String> {
-    let text = source.read()?;
+pub fn render(
+    source: &Source,
+    readable: Readable,
+    variables: &BTreeMap<String, String>,
+) -> Result<String, String> {
+    let text = source.read(readable)?;
     let rendered = template::render(&text, variables);
     rendered.map_err(|error| format!("Could not apply template to config: {error}"))
 }

@@ -3,8 +3,24 @@
 //! What is remembered is the place, not the content: a reload reads the file anew.
 
 use crate::cause;
-use std::path::PathBuf;
+use nix::libc::O_NONBLOCK;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::{fmt, fs};
+
+/// Bytes of a configuration, before and after its template is rendered (docs/bounds.md).
+pub const LARGEST: usize = 4 * 1024 * 1024;
+
+/// What a configuration may be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readable {
+    /// Regular files: reading one again gives what it says then, and never waits for a writer.
+    Files,
+    /// Regular files and pipes, which may wait for a writer.
+    FilesAndPipes,
+}
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,16 +43,62 @@ impl Source {
     /// The text as it is there now.
     ///
     /// # Errors
-    /// A sentence: the file cannot be read, or is not UTF-8.
-    pub fn read(&self) -> Result<String, String> {
+    /// A sentence: the file cannot be read, is larger than [`LARGEST`], is not UTF-8, or is something else than
+    /// `readable` says.
+    pub fn read(&self, readable: Readable) -> Result<String, String> {
         match self {
             Self::Inline(text) => Ok(text.clone()),
-            Self::File(path) => fs::read_to_string(path).map_err(|error| {
-                let cause = cause::in_kernel_words(&error);
-                format!("Could not read config file: open {}: {cause}", path.display())
-            }),
+            Self::File(path) => read_file(path, readable)
+                .map_err(|cause| format!("Could not read config file: open {}: {cause}", path.display())),
         }
     }
+}
+
+fn read_file(path: &Path, readable: Readable) -> Result<String, String> {
+    let in_words = |error: io::Error| cause::in_kernel_words(&error);
+    // Opening a device can have effects of its own, so its kind is asked first.
+    refuse(fs::metadata(path).map_err(in_words)?.file_type(), readable)?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    if readable == Readable::Files {
+        // A pipe that stands there since a moment ago is opened at once, and refused.
+        options.custom_flags(O_NONBLOCK);
+    }
+    let file = options.open(path).map_err(in_words)?;
+    let metadata = file.metadata().map_err(in_words)?;
+    refuse(metadata.file_type(), readable)?;
+    if metadata.len() > LARGEST as u64 {
+        return Err(too_large());
+    }
+    read_all(file).and_then(|bytes| String::from_utf8(bytes).map_err(|_| NOT_UTF8.into()))
+}
+
+const NOT_UTF8: &str = "stream did not contain valid UTF-8";
+
+fn read_all(file: File) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = file.take(LARGEST as u64 + 1).read_to_end(&mut bytes);
+    match read.map_err(|error| cause::in_kernel_words(&error))? {
+        ..=LARGEST => Ok(bytes),
+        _ => Err(too_large()),
+    }
+}
+
+fn too_large() -> String {
+    format!("it is larger than {LARGEST} bytes")
+}
+
+/// A sentence about what is not to be read.
+fn refuse(kind: FileType, readable: Readable) -> Result<(), String> {
+    let what = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_fifo() && readable == Readable::FilesAndPipes => return Ok(()),
+        _ if kind.is_fifo() => "is a pipe, which can be read at the start only",
+        _ if kind.is_dir() => "is a directory",
+        _ if kind.is_socket() => "is a socket",
+        _ => "is a device",
+    };
+    Err(format!("{what}; a regular file is needed"))
 }
 
 /// Writes a text to the file that `out` names; the flag `-out` is named if it names none (CLI-2).
@@ -99,10 +161,64 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = Source::new("file:///xxxx").read().unwrap_err();
+        let error = Source::new("file:///xxxx").read(Readable::Files).unwrap_err();
         assert_eq!(
             error,
             "Could not read config file: open /xxxx: no such file or directory"
         );
+    }
+
+    fn refused(path: &Path, readable: Readable) -> String {
+        Source::File(path.into()).read(readable).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for (path, what) in [
+            (Path::new("/dev/zero"), "is a device"),
+            (folder.path(), "is a directory"),
+            (&fifo, "is a pipe, which can be read at the start only"),
+        ] {
+            let refused = refused(path, Readable::Files);
+            assert!(
+                refused.ends_with(&format!("{what}; a regular file is needed")),
+                "{refused}"
+            );
+        }
+        assert!(refused(Path::new("/dev/zero"), Readable::FilesAndPipes).contains("a device"));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "somebody else writes to the pipe")]
+    fn a_pipe_is_read_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let writer = std::thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::write(fifo, "{}")
+        });
+        assert_eq!(Source::File(fifo).read(Readable::FilesAndPipes), Ok("{}".into()));
+        writer.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sparse");
+        File::create(&path).unwrap().set_len(2 << 30).unwrap();
+        assert!(refused(&path, Readable::Files).ends_with("it is larger than 4194304 bytes"));
+        File::create(&path).unwrap().set_len(LARGEST as u64).unwrap();
+        let read = Source::File(path).read(Readable::Files);
+        assert_eq!(read.map(|text| text.len()), Ok(LARGEST));
+    }
+
+    #[test]
+    fn a_stream_without_end_is_read_up_to_the_bound() {
+        let endless = File::open("/dev/zero").unwrap();
+        assert_eq!(read_all(endless), Err(too_large()));
     }
 }

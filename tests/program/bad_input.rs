@@ -140,7 +140,8 @@ fn a_configuration_that_cannot_be_read_is_told_on_standard_error_and_starts_noth
     fs::create_dir(program.path("cp.json")).unwrap();
     program.launch(&["touch", "@/started"]);
     assert_eq!(program.code(), 1);
-    let folder = program.expand("Could not read config file: open @/cp.json: is a directory");
+    let folder = program
+        .expand("Could not read config file: open @/cp.json: is a directory; a regular file is needed");
     assert_eq!(sentence(&program.stderr()), folder);
     fs::remove_dir(program.path("cp.json")).unwrap();
     fs::write(program.path("cp.json"), b"{\"directory\": \"\xff\"}").unwrap();

@@ -7,12 +7,18 @@
 
 use std::borrow::Cow;
 
+use super::limit::TOKENS;
 use super::quote::{is_printable, quote};
 
 /// Cuts the template into tokens; the last one is always `EndOfText` or `Error`.
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut lexer = Lexer::new(text);
-    while lexer.step() {}
+    while lexer.step() {
+        if lexer.tokens.len() >= TOKENS {
+            lexer.fail(format!("more than {TOKENS} words and marks"));
+            break;
+        }
+    }
     lexer.tokens
 }
 

@@ -6,26 +6,32 @@
 
 use super::value::Value;
 
-/// Items a single list may have.
+/// Items a single list may have (docs/bounds.md).
 pub(super) const ITEMS: usize = 100_000;
 
-/// Bytes a single text may have, the result included.
-pub(super) const TEXT: usize = 16 * 1024 * 1024;
+/// Bytes a single text may have, the result included (docs/bounds.md).
+pub(super) const TEXT: usize = 4 * 1024 * 1024;
+
+/// Tokens a template may have: words, numbers, marks and the text between actions (docs/bounds.md).
+pub(super) const TOKENS: usize = 500_000;
+
+/// Variables that may be visible in one place of a template (docs/bounds.md).
+pub(super) const VARIABLES: usize = 500;
 
 /// Actions, pieces of text and rounds of loops that may be executed for one result, and what functions do in
-/// the time of so many.
+/// the time of so many (docs/bounds.md).
 pub(super) const STEPS: usize = 1_000_000;
 
 /// Bytes of text that a function takes or gives in the time of a step.
-const BYTES_PER_STEP: usize = 256;
+const BYTES_PER_STEP: usize = 64;
 
 /// Items of a list that a function takes or gives in the time of a step.
-const ITEMS_PER_STEP: usize = 8;
+const ITEMS_PER_STEP: usize = 2;
 
-/// Parentheses and blocks that may enclose one another in a template.
+/// Parentheses and blocks that may enclose one another in a template (docs/bounds.md).
 pub(super) const NESTING: usize = 100;
 
-/// Template calls, blocks and parentheses that may enclose one another while executing.
+/// Template calls, blocks and parentheses that may enclose one another while executing (docs/bounds.md).
 pub(super) const DEPTH: usize = 200;
 
 /// Width or precision in a format.

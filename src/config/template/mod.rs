@@ -36,10 +36,15 @@ pub use value::{Key, List, Map, Type, Value};
 
 /// Renders a Go text template over the environment.
 pub fn render(text: &str, environment: &BTreeMap<String, String>) -> Result<String, TemplateError> {
+    render_value(text, &self::environment(environment), environment)
+}
+
+/// The environment as a value that templates are rendered over.
+pub fn environment(environment: &BTreeMap<String, String>) -> Value {
     let entries = environment
         .iter()
         .map(|(name, value)| (name.clone(), Value::text(value.as_str())));
-    render_value(text, &Value::map(Type::Text, entries), environment)
+    Value::map(Type::Text, entries)
 }
 
 /// Renders a Go text template over any value; the function `env` still sees the environment.
@@ -154,6 +159,35 @@ mod tests {
             .spawn(render_all);
         let outcome = thread.map(|thread| thread.join().unwrap_or_default());
         assert!(matches!(outcome, Ok([true, true, true, false])));
+    }
+
+    fn refused(text: &str) -> String {
+        render(text, &environment())
+            .map(|text| text.len())
+            .unwrap_err()
+            .message
+    }
+
+    #[test]
+    fn a_template_has_a_number_of_words_and_of_variables_in_one_place() {
+        let words = |number: usize| format!("{{{{print{}}}}}", " 1".repeat(number));
+        assert_eq!(refused(&words(250_000)), "more than 500000 words and marks");
+        let variables = |number| {
+            (0..number)
+                .map(|index| format!("{{{{$v{index} := 1}}}}"))
+                .collect::<String>()
+        };
+        assert_eq!(render(&variables(500), &environment()).as_deref(), Ok(""));
+        assert_eq!(refused(&variables(501)), "more than 500 variables in one place");
+        let apart = "{{if 1}}{{$v := 1}}{{end}}".repeat(1_000);
+        assert_eq!(render(&apart, &environment()).as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn a_rendered_text_is_as_long_as_a_configuration_at_the_most() {
+        assert_eq!(limit::TEXT, crate::config::source::LARGEST);
+        let text = "{{$x := printf \"%100000d\" 1}}{{range loop 50}}{{$x}}{{end}}";
+        assert_eq!(refused(text), limit::too_long());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::error::TemplateError;
 use super::functions;
 use super::lex::{self, Keyword, Kind, Token};
-use super::limit::NESTING;
+use super::limit::{NESTING, VARIABLES};
 use super::literal;
 use super::quote::quote;
 use super::syntax::{Body, Branch, Call, Command, Operand, OperandKind, Pipeline, Statement};
@@ -338,11 +338,11 @@ impl<'a> Parser<'a> {
             let mark = self.advance_past_space();
             match mark.kind {
                 Kind::Assign | Kind::Declare => {
-                    self.declare(name, &mut variables);
+                    self.declare(name, &mut variables)?;
                     return Ok((variables, mark.kind == Kind::Assign));
                 }
                 Kind::Punctuation if mark.text == "," => {
-                    self.declare(name, &mut variables);
+                    self.declare(name, &mut variables)?;
                     self.check_second_variable(context, variables.len())?;
                 }
                 _ => {
@@ -354,9 +354,13 @@ impl<'a> Parser<'a> {
         Ok((variables, false))
     }
 
-    fn declare(&mut self, name: String, variables: &mut Vec<String>) {
+    fn declare(&mut self, name: String, variables: &mut Vec<String>) -> Parsed<()> {
+        if self.variables.len() > VARIABLES {
+            return self.fail(format!("more than {VARIABLES} variables in one place"));
+        }
         self.variables.push(name.clone());
         variables.push(name);
+        Ok(())
     }
 
     fn check_second_variable(&mut self, context: &str, count: usize) -> Parsed<()> {

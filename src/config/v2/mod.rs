@@ -31,7 +31,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>) -> Result<Compiled,
     match plan {
         Some(plan) if problems.is_empty() => Ok(Compiled {
             plan,
-            warnings: problems.warnings,
+            warnings: problems.into_warnings(),
             shown: document.shown(),
         }),
         _ => Err(problems),
@@ -98,12 +98,8 @@ fn pre_start(section: &mut Section<'_>, stop_timeout: StopTimeout, problems: &mu
     let old = section.take("onStart");
     let new = section.take("preStart");
     match (&old, &new) {
-        (Some(_), Some(_)) => problems
-            .warnings
-            .push(format!("{OLD} only the preStart option provided")),
-        (Some(_), None) => problems
-            .warnings
-            .push(format!("{OLD} the onStart option as a preStart")),
+        (Some(_), Some(_)) => problems.advise(format!("{OLD} only the preStart option provided")),
+        (Some(_), None) => problems.advise(format!("{OLD} the onStart option as a preStart")),
         _ => {}
     }
     let command = command::optional(&new.or(old)?, problems)?;
@@ -148,14 +144,15 @@ fn rendered(target: &Target<'_>, services: &[Service], problems: &mut Problems) 
         )
     };
     variables.extend(services.iter().map(address));
+    let data = template::environment(&variables);
     let render = |word: &Word| match std::str::from_utf8(&word.0) {
-        Ok(text) => template::render(text, &variables).map(|text| Word(text.into_bytes())),
+        Ok(text) => template::render_value(text, &data, &variables).map(|text| Word(text.into_bytes())),
         Err(_) => Ok(word.clone()),
     };
     let rendered: Result<Vec<Word>, _> = target.application.iter().map(render).collect();
     rendered.unwrap_or_else(|error| {
         let sentence = format!("Unable to render command arguments template: {error}");
-        problems.warnings.push(sentence);
+        problems.advise(sentence);
         target.application.to_vec()
     })
 }

@@ -2,11 +2,14 @@
 
 use crate::config::json::{Kind, Node};
 use crate::config::problem::Problems;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// An object that is being read.
 pub struct Section<'a> {
-    members: BTreeMap<String, Node<'a>>,
+    node: Node<'a>,
+    members: BTreeMap<String, &'a RawValue>,
     known: Vec<&'static str>,
 }
 
@@ -19,6 +22,7 @@ impl<'a> Section<'a> {
             return None;
         };
         Some(Self {
+            node: node.clone(),
             members: members.into_iter().collect(),
             known: Vec::new(),
         })
@@ -27,24 +31,49 @@ impl<'a> Section<'a> {
     /// The value of a key; `null` counts as absent.
     pub fn take(&mut self, key: &'static str) -> Option<Node<'a>> {
         self.known.push(key);
-        self.members.remove(key).filter(|node| node.kind() != Kind::Null)
+        let raw = self.members.remove(key)?;
+        let node = self.node.member(key, raw);
+        (node.kind() != Kind::Null).then_some(node)
     }
 
     /// Notes every key that nobody asked for.
     pub fn close(self, problems: &mut Problems) {
-        for (key, node) in &self.members {
-            let meant = nearest(key, &self.known);
-            let hint = match meant {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("known keys are {}", self.known.join(", ")),
+        for (key, raw) in &self.members {
+            let message = match problems.are_enough() {
+                true => String::new(),
+                false => format!("unknown key `{}`, {}", shortened(key), self.hint(key)),
             };
-            problems.add(node, format!("unknown key `{key}`, {hint}"));
+            problems.add(&self.node.member(&shortened(key), raw), message);
+        }
+    }
+
+    fn hint(&self, key: &str) -> String {
+        match nearest(key, &self.known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("known keys are {}", self.known.join(", ")),
         }
     }
 }
 
+/// A key as messages show it.
+fn shortened(key: &str) -> Cow<'_, str> {
+    match key.char_indices().nth(LONGEST_KEY) {
+        Some((end, _)) => format!("{}...", &key[..end]).into(),
+        None => key.into(),
+    }
+}
+
+/// Characters of an unknown key that are shown; a longer one is compared with no known key (docs/bounds.md).
+const LONGEST_KEY: usize = 100;
+
+/// Elements that a list of the configuration may have (docs/bounds.md).
+const LONGEST_LIST: usize = 100_000;
+
 /// The known key that differs least, if it differs little.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    if key.len() > LONGEST_KEY {
+        return None;
+    }
     let distance = |candidate: &&str| edits(&key.to_lowercase(), &candidate.to_lowercase());
     let nearest = known.iter().copied().min_by_key(distance)?;
     (distance(&nearest) <= 2.min(key.len() / 2)).then_some(nearest)
@@ -77,10 +106,15 @@ pub fn list<'a, T>(
         problems.wrong(node, "not a list", allowed);
         return Vec::new();
     };
-    elements
-        .iter()
-        .filter_map(|element| read(element, problems))
-        .collect()
+    let length = elements.len();
+    if length > LONGEST_LIST {
+        problems.add(
+            node,
+            format!("a list of {length} elements, allowed are {LONGEST_LIST} at the most"),
+        );
+        return Vec::new();
+    }
+    elements.filter_map(|element| read(&element, problems)).collect()
 }
 
 /// A string, or a list of strings, each with its place.

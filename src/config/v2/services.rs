@@ -8,6 +8,7 @@ use crate::config::problem::Problems;
 use domain::address::{self, Specification};
 use domain::plan::{Backend, Registration, Role, Service};
 use domain::time::Duration;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// What a period may be, for messages.
@@ -21,16 +22,15 @@ const NAME_RULE: &str = "Deprecation warning: service names must be alpha-numeri
 
 /// Reads `services`. Two of one name would overwrite each other (CFG-16).
 pub fn read_services(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Vec<Service> {
-    let mut names: Vec<String> = Vec::new();
+    let mut names: HashSet<String> = HashSet::new();
     list(node, "an array of services", problems, |node, problems| {
         let service = service(node, target, problems)?;
-        if names.contains(&service.registration.name) {
+        if !names.insert(service.registration.name.clone()) {
             problems.add(
                 node,
                 format!("there are two services called {}", service.registration.name),
             );
         }
-        names.push(service.registration.name.clone());
         Some(service)
     })
 }

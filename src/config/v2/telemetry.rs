@@ -10,6 +10,7 @@ use crate::config::problem::Problems;
 use domain::plan::{Job, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry, Trigger};
 use domain::sensor::{is_own, series_of};
 use domain::time::Duration;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 /// The name of the endpoint's own service (behaviour-v2.md 4.1), and its beat.
@@ -39,10 +40,11 @@ pub fn read(
     let address = interfaces(node, section.take("interfaces"), target, problems);
     let tags = section.take("tags").map(|node| tags(&node, problems));
     let mut sensors: Vec<Sensor> = Vec::new();
+    let mut series = HashMap::new();
     if let Some(node) = section.take("sensors") {
         list(&node, "an array of sensors", problems, |node, problems| {
             let sensor = sensor(node, problems)?;
-            refuse_twins(node, &sensor, &sensors, problems);
+            refuse_twins(node, &sensor, &mut series, problems);
             sensors.push(sensor);
             Some(())
         });
@@ -184,28 +186,29 @@ fn whole_name(node: &Node<'_>, parts: [&str; 3], problems: &mut Problems) -> Opt
     valid.then_some(name)
 }
 
-/// Two metrics that need one name would hide each other (TM-7).
-fn refuse_twins(node: &Node<'_>, sensor: &Sensor, others: &[Sensor], problems: &mut Problems) {
+/// Two metrics that need one name would hide each other (TM-7). `taken` says which sensor a series belongs to.
+fn refuse_twins(
+    node: &Node<'_>,
+    sensor: &Sensor,
+    taken: &mut HashMap<String, String>,
+    problems: &mut Problems,
+) {
     let name = &sensor.name;
     let needed = series_of(sensor.kind, name);
-    let needs_too = |other: &&Sensor| {
-        let taken = series_of(other.kind, &other.name);
-        taken.iter().any(|series| needed.contains(series))
-    };
     if needed.iter().any(|series| is_own(series)) {
         problems.add(
             node,
             format!("{name} is in the way of a metric that is there without any sensor"),
         );
     }
-    match others.iter().find(needs_too) {
-        Some(other) if other.name == *name => {
+    match needed.iter().find_map(|series| taken.get(series)) {
+        Some(other) if other == name => {
             problems.add(node, format!("there are two sensors called {name}"));
         }
         Some(other) => {
-            let sentence = format!("{name} and {} need series of one name", other.name);
-            problems.add(node, sentence);
+            problems.add(node, format!("{name} and {other} need series of one name"));
         }
         None => {}
     }
+    taken.extend(needed.into_iter().map(|series| (series, name.clone())));
 }

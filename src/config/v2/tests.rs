@@ -3,7 +3,7 @@
 mod extremes;
 
 use super::*;
-use crate::config::{Source, load};
+use crate::config::{Readable, Source, load};
 use crate::ports::MockInterfaces;
 use domain::address::InterfaceAddress;
 use domain::plan::{
@@ -39,7 +39,7 @@ fn compiled_with(text: &str, variables: &[(&str, &str)], application: &[&str]) -
         interfaces: &interfaces(),
         application: &application,
     };
-    load(&Source::Inline(text.into()), &target)
+    load(&Source::Inline(text.into()), Readable::Files, &target)
 }
 
 fn compiled(text: &str) -> Compiled {
@@ -824,7 +824,7 @@ fn a_host_without_a_name_cannot_have_services() {
         interfaces: &interfaces(),
         application: &[],
     };
-    let report = load(&Source::Inline(text), &target)
+    let report = load(&Source::Inline(text), Readable::Files, &target)
         .map(|compiled| compiled.plan)
         .unwrap_err();
     assert!(
@@ -853,4 +853,122 @@ fn a_text_of_several_lines_is_quoted_on_one() {
         assert!(report.starts_with(expected), "{report}");
         assert_eq!(report.lines().count(), 1, "{report}");
     }
+}
+
+type Text<'a> = &'a dyn Fn(usize) -> String;
+
+/// How long it takes to compile what `text` makes of a number, and of four times as many.
+#[expect(clippy::disallowed_methods, reason = "a test measures time")]
+fn takes(text: Text<'_>, number: usize) -> [std::time::Duration; 2] {
+    [number, 4 * number].map(|number| {
+        let text = text(number);
+        let once = |_| {
+            let start = std::time::Instant::now();
+            drop(compiled_with(&text, &[], &[]));
+            start.elapsed()
+        };
+        (0..3).map(once).min().unwrap()
+    })
+}
+
+#[test]
+fn four_times_the_text_takes_four_times_as_long() {
+    let list =
+        |number: usize, one: &dyn Fn(usize) -> String| (0..number).map(one).collect::<Vec<_>>().join(",\n");
+    let services = |number| {
+        let one =
+            |index| format!(r#"{{"name": "s{index}", "port": 80, "poll": 1, "ttl": 5, "health": "true"}}"#);
+        format!(r#"{{"consul": "c:1", "services": [{}]}}"#, list(number, &one))
+    };
+    let unknown = |number| format!("{{{}}}", list(number, &|index| format!(r#""key{index}": 1"#)));
+    let numbers = |number| format!(r#"{{"services": [{}]}}"#, list(number, &|_| "1".into()));
+    let sensors = |number| {
+        let one = |index| {
+            format!(r#"{{"name": "s{index}", "help": "h", "type": "gauge", "poll": 1, "check": "true"}}"#)
+        };
+        format!(
+            r#"{{"consul": "c:1", "telemetry": {{"sensors": [{}]}}}}"#,
+            list(number, &one)
+        )
+    };
+    let long = |number| {
+        format!(
+            r#"{{"consul": "{}", "{}": 1}}"#,
+            "x".repeat(number),
+            "k".repeat(number)
+        )
+    };
+    let cut_off = |number| format!("{{\"token\": \"{}\n", "x\\n".repeat(number));
+    let nested = |number| "[".repeat(number);
+    let texts: [(&str, usize, Text<'_>); 7] = [
+        ("services", 500, &services),
+        ("unknown keys", 5_000, &unknown),
+        ("numbers", 20_000, &numbers),
+        ("sensors", 500, &sensors),
+        ("long strings", 200_000, &long),
+        ("a string that does not end", 100_000, &cut_off),
+        ("nesting", 200_000, &nested),
+    ];
+    for (what, number, text) in texts {
+        let [once, four_times] = takes(text, number);
+        // It would be sixteen times if each had to do with each other one.
+        assert!(
+            four_times < 9 * once.max(std::time::Duration::from_millis(1)),
+            "{what}: {once:?} {four_times:?}"
+        );
+    }
+}
+
+#[test]
+fn the_first_hundred_problems_are_named_and_the_others_counted() {
+    let unknown: Vec<String> = (0..250).map(|index| format!("\"key{index}\": 1")).collect();
+    let report = report_of(&unknown.join(","));
+    assert_eq!(report.lines().count(), 101);
+    assert!(
+        report.ends_with("\nconfiguration: and 150 more problems"),
+        "{report}"
+    );
+    let warned: Vec<String> = (0..250)
+        .map(|index| format!(r#"{{"name": "A{index}", "poll": 1, "onChange": "x"}}"#))
+        .collect();
+    let warnings = compiled(&format!(
+        r#"{{"consul": "c:1", "backends": [{}]}}"#,
+        warned.join(",")
+    ))
+    .warnings;
+    assert_eq!(warnings.len(), 101);
+    assert_eq!(warnings[100], "and 150 more warnings about the configuration");
+}
+
+#[test]
+fn what_a_report_quotes_is_cut() {
+    let long = "x".repeat(1_000_000);
+    for members in [
+        format!("\"{long}\": 1"),
+        format!(r#""stopTimeout": "{long}""#),
+        format!(r#""logging": {{"level": "{long}"}}"#),
+        format!(r#""tasks": [{{"command": "x", "frequency": "{long}"}}]"#),
+        service_with(&format!(r#""interfaces": ["{long}"]"#)),
+    ] {
+        let report = report_of(&members);
+        assert!(
+            report.len() < 10_000 && report.contains("..."),
+            "{}",
+            report.len()
+        );
+    }
+}
+
+#[test]
+fn a_list_has_a_longest_length() {
+    let tags = |number: usize| service_with(&format!(r#""tags": [{}]"#, vec!["\"t\""; number].join(",")));
+    assert_eq!(
+        plan_of(&tags(100_000)).services[0].registration.tags.len(),
+        100_000
+    );
+    let report = report_of(&tags(100_001));
+    assert!(
+        report.contains("services[0].tags: a list of 100001 elements, allowed are 100000 at the most"),
+        "{report}"
+    );
 }
