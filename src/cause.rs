@@ -9,7 +9,11 @@ pub fn in_kernel_words(error: &io::Error) -> String {
     let Some(code) = error.raw_os_error() else {
         return error.to_string();
     };
-    let mut characters = Errno::from_raw(code).desc().chars();
+    let words = match Errno::from_raw(code) {
+        Errno::EAGAIN => "Resource temporarily unavailable",
+        other => other.desc(),
+    };
+    let mut characters = words.chars();
     let first = characters.next().map(|first| first.to_ascii_lowercase());
     first.into_iter().chain(characters).collect()
 }
@@ -36,6 +40,8 @@ mod tests {
     fn the_kernels_words_are_gos() {
         let missing = io::Error::from_raw_os_error(Errno::ENOENT as i32);
         assert_eq!(in_kernel_words(&missing), "no such file or directory");
+        let no_room = io::Error::from_raw_os_error(Errno::EAGAIN as i32);
+        assert_eq!(in_kernel_words(&no_room), "resource temporarily unavailable");
         assert_eq!(in_kernel_words(&io::Error::other("odd")), "odd");
     }
 }

@@ -6,7 +6,7 @@ use containerpilot::adapters::discovery::Desk;
 use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
-use containerpilot::adapters::processes::{self, Children};
+use containerpilot::adapters::processes::{self, Children, OpenFiles};
 use containerpilot::adapters::settings::MachineSettings;
 use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::{Doors, Endpoint};
@@ -102,16 +102,23 @@ fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
 }
 
 fn start(source: Source, line: CommandLine) -> Result<u8, String> {
+    processes::keep_descriptors_from_children();
+    let open_files = OpenFiles::raise();
+    processes::check_reserve()?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
-    let code = LocalSet::new().block_on(&runtime, run(source, line.application));
+    let code = LocalSet::new().block_on(&runtime, run(source, line.application, open_files));
     // A name that is still being looked up does not hold the end.
     runtime.shutdown_background();
     code
 }
 
 /// Puts the machine's adapters together and runs the shim to its end.
-async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8, String> {
+async fn run(
+    source: Source,
+    application: Vec<domain::plan::Word>,
+    open_files: Option<OpenFiles>,
+) -> Result<u8, String> {
     let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let clock = MachineClock::start();
     let mut inbox = Queue::new(clock);
@@ -142,7 +149,7 @@ async fn run(source: Source, application: Vec<domain::plan::Word>) -> Result<u8,
         let sentence = format!("orphans of the application will not be reaped: {error}");
         console.tell(&Notice::Advice(sentence));
     }
-    let children = Children::new(environment, inbox.postbox());
+    let children = Children::new(environment, open_files, inbox.postbox());
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Desk::new(inbox.postbox());
     let mut telemetry = Endpoint::new(clock, inbox.postbox(), doors);

@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::task::spawn_local;
 
 /// Never passed on: ours, a child's, the kernel's word about a fault of our own, or not to be caught.
-const NOT_PASSED_ON: [i32; 16] = [
+const NOT_PASSED_ON: [i32; 18] = [
     libc::SIGTERM,
     libc::SIGINT,
     libc::SIGHUP,
@@ -33,7 +33,13 @@ const NOT_PASSED_ON: [i32; 16] = [
     libc::SIGFPE,
     libc::SIGSEGV,
     libc::SIGSYS,
+    libc::SIGXFSZ,
+    libc::SIGXCPU,
 ];
+
+/// The kernel's word that a limit of our own is reached: a write fails by it, or the time that is left until
+/// the hard limit counts. They neither end us nor reach the application, which has limits of its own.
+const LIMITS: [i32; 2] = [libc::SIGXFSZ, libc::SIGXCPU];
 
 /// From here on every signal is taken.
 #[derive(Debug)]
@@ -52,6 +58,10 @@ impl Signals {
             (Signal::Hangup, libc::SIGHUP),
             (Signal::User1, libc::SIGUSR1),
         ];
+        for number in LIMITS {
+            // Once a handler stands, it stays, whether or not somebody waits for the signal.
+            drop(signal(SignalKind::from_raw(number))?);
+        }
         let others = passed_on().map(|number| (Signal::Other(number), number));
         let stream = |(name, number)| signal(SignalKind::from_raw(number)).map(|stream| (name, stream));
         ours.into_iter()

@@ -30,6 +30,7 @@ mod waiting;
 mod observed;
 
 mod instruments;
+mod limits;
 
 use std::env;
 

@@ -21,6 +21,8 @@ use domain::time::Duration;
 use domain::{Instant, Notice};
 use events::{Events, Listener, Said};
 use format::{Entry, render};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
 use sink::Sink;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -117,8 +119,29 @@ pub fn output(role: &Role, line: &[u8]) {
 
 /// Why the program does not start, on the standard error whatever the configuration says (CLI-5).
 pub fn fatal(message: &str) {
-    if let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() {
-        last_words(stderr, clock::calendar(), message);
+    match io::stderr().as_fd().try_clone_to_owned() {
+        Ok(stderr) => last_words(stderr, clock::calendar(), message),
+        Err(_no_descriptor) => last_words_without_descriptor(message),
+    }
+}
+
+/// The same when not one more descriptor can be had: what a pipe or terminal takes at once.
+fn last_words_without_descriptor(message: &str) {
+    let stderr = io::stderr();
+    let entry = render(LogFormat::Default, &last_entry(clock::calendar(), message));
+    let limit = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
+    let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut asked, limit).is_ok_and(|ready| ready > 0) {
+        write(&stderr, &entry).ok();
+    }
+}
+
+fn last_entry(time: DateTime<FixedOffset>, message: &str) -> Entry<'_> {
+    Entry {
+        level: Level::Fatal,
+        time,
+        message: message.as_bytes(),
+        fields: &[],
     }
 }
 
@@ -126,13 +149,7 @@ fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str) {
     let clock = MachineClock::start();
     let until = clock.now() + LAST_WORDS;
     let mut sink = Sink::new(stderr);
-    let entry = Entry {
-        level: Level::Fatal,
-        time,
-        message: message.as_bytes(),
-        fields: &[],
-    };
-    sink.write(render(LogFormat::Default, &entry));
+    sink.write(render(LogFormat::Default, &last_entry(time, message)));
     while !sink.drain() && sink.wait(&clock, until) {}
 }
 

@@ -6,10 +6,15 @@
 //! status can be lost.
 //!
 //! Children are started directly, without a shell, each in a process group of its own, with `/dev/null` for
-//! standard input (EX-1). The working directory, ids and limits are ours.
+//! standard input (EX-1). The working directory, ids and limits are ours, but for that of open files, which is
+//! the one we were started with.
 
+mod inherited;
 mod output;
+mod spawn;
 mod wait;
+
+pub use inherited::{OpenFiles, check_reserve, keep_descriptors_from_children};
 
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::Postbox;
@@ -20,13 +25,11 @@ use domain::plan::{Job, Reach, Word};
 use domain::{Event, Ticket};
 use nix::sys::prctl;
 use output::{Capture, Reader};
+use spawn::Spawner;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
-use std::process::{self, Stdio};
+use std::process;
 use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
@@ -35,6 +38,7 @@ use tokio::task::spawn_local;
 #[derive(Debug)]
 pub struct Children {
     environment: Environment,
+    spawner: Spawner,
     table: Rc<RefCell<Table>>,
 }
 
@@ -52,11 +56,17 @@ struct Child {
 }
 
 impl Children {
-    /// No children yet; from here on whatever dies is reaped and posted to `postbox`.
+    /// No children yet; from here on whatever dies is reaped and posted to `postbox`. Children get the limit
+    /// `open_files` if that is another than ours.
     ///
     /// # Errors
-    /// SIGCHLD cannot be caught.
-    pub fn new(environment: Environment, postbox: Postbox) -> io::Result<Self> {
+    /// SIGCHLD cannot be caught, or no descriptor is left.
+    pub fn new(
+        environment: Environment,
+        open_files: Option<OpenFiles>,
+        postbox: Postbox,
+    ) -> io::Result<Self> {
+        let spawner = Spawner::new(open_files)?;
         let table = Rc::new(RefCell::new(Table::default()));
         let mut died = signal(SignalKind::child())?;
         let dead = Rc::clone(&table);
@@ -65,7 +75,11 @@ impl Children {
                 reap(&dead, &postbox);
             }
         });
-        Ok(Self { environment, table })
+        Ok(Self {
+            environment,
+            spawner,
+            table,
+        })
     }
 
     /// Waits until what finished children wrote has been logged, for a short while at the most.
@@ -102,11 +116,13 @@ impl Processes for Children {
     fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
         let failure = |error: io::Error| start_failure(&job.command.program, &error);
         let capture = Capture::of(job).map_err(failure)?;
-        let pid = spawn(job, &self.environment, capture.as_ref()).map_err(failure)?;
-        let output = capture
-            .map(|capture| capture.read(job))
-            .transpose()
+        let exports = self.environment.exports();
+        let pid = self
+            .spawner
+            .spawn(job, &exports, capture.as_ref())
             .map_err(failure)?;
+        // From here on nothing can fail: a process that runs is always in the table.
+        let output = capture.map(|capture| capture.read(job));
         let mut table = self.table.borrow_mut();
         table.readers.retain(|reader| !reader.is_finished());
         table.by_pid.insert(pid, Child { ticket, output });
@@ -123,24 +139,6 @@ impl Processes for Children {
     fn export(&mut self, name: &str, value: &str) {
         self.environment.export(name, value);
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the one owner of fork")]
-fn spawn(job: &Job, environment: &Environment, capture: Option<&Capture>) -> io::Result<Pid> {
-    let mut child = process::Command::new(os(&job.command.program));
-    child
-        .args(job.command.arguments.iter().map(os))
-        .envs(environment.exports());
-    child.stdin(Stdio::null()).process_group(0);
-    if let Some(capture) = capture {
-        capture.attach(&mut child, job.output)?;
-    }
-    let child = child.spawn()?;
-    i32::try_from(child.id()).map(Pid).map_err(io::Error::other)
-}
-
-fn os(word: &Word) -> &OsStr {
-    OsStr::from_bytes(&word.0)
 }
 
 /// The sentences and codes of behaviour-v2.md 7.1 and EX-7.

@@ -8,9 +8,8 @@ use crate::adapters::console::{self, Lines};
 use domain::plan::{Job, Output, Role};
 use domain::time::Duration;
 use std::cell::RefCell;
-use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::io::{self, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::{JoinHandle, spawn_local};
@@ -30,7 +29,7 @@ const TAIL: usize = 1024;
 /// A pipe before its child is started.
 #[derive(Debug)]
 pub struct Capture {
-    reader: PipeReader,
+    receiver: Receiver,
     writer: PipeWriter,
 }
 
@@ -41,30 +40,23 @@ impl Capture {
             return Ok(None);
         }
         let (reader, writer) = io::pipe()?;
-        Ok(Some(Self { reader, writer }))
+        let receiver = Receiver::from_owned_fd(OwnedFd::from(reader))?;
+        Ok(Some(Self { receiver, writer }))
     }
 
-    /// Gives the command our end to write to; only a log takes its errors, too.
-    pub fn attach(&self, command: &mut Command, output: Output) -> io::Result<()> {
-        command.stdout(self.end()?);
-        if output == Output::Log {
-            command.stderr(self.end()?);
-        }
-        Ok(())
+    /// The child's end.
+    pub fn writer(&self) -> BorrowedFd<'_> {
+        self.writer.as_fd()
     }
 
     /// Lets go of our copy of the child's end, and reads what it writes.
-    pub fn read(self, job: &Job) -> io::Result<Reader> {
+    pub fn read(self, job: &Job) -> Reader {
         let pipe = Rc::new(Pipe {
-            receiver: Receiver::from_owned_fd(OwnedFd::from(self.reader))?,
+            receiver: self.receiver,
             written: RefCell::new(Written::by(job)),
         });
         let reading = spawn_local(Rc::clone(&pipe).read_to_end());
-        Ok(Reader { pipe, reading })
-    }
-
-    fn end(&self) -> io::Result<Stdio> {
-        self.writer.try_clone().map(Stdio::from)
+        Reader { pipe, reading }
     }
 }
 
@@ -226,7 +218,7 @@ mod tests {
         let reading = async {
             let capture = Capture::of(&job).unwrap().unwrap();
             let mut child = capture.writer.try_clone().unwrap();
-            let reader = capture.read(&job).unwrap();
+            let reader = capture.read(&job);
             child.write_all(b"42\n").unwrap();
             reader.on_reaped()
         };

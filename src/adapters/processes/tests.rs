@@ -6,6 +6,7 @@ use crate::adapters::inbox::Queue;
 use crate::ports::Inbox;
 use domain::event::ExitStatus;
 use domain::plan::{Command, Output, Role, Trigger};
+use std::ffi::CString;
 use std::path::Path;
 
 fn job(words: &[&str], output: Output) -> Job {
@@ -24,7 +25,7 @@ fn children() {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut queue = Queue::new(MachineClock::start());
         let environment = Environment::default();
-        let mut children = Children::new(environment, queue.postbox()).unwrap();
+        let mut children = Children::new(environment, None, queue.postbox()).unwrap();
         codes_and_signals_are_kept(&mut children, &mut queue).await;
         failures_to_start_are_named(&mut children);
         a_group_is_killed_whole(&mut children, &mut queue).await;
@@ -32,6 +33,7 @@ fn children() {
         many_that_die_at_once_are_all_found(&mut children, &mut queue).await;
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
         what_was_written_comes_right_before_the_end(&mut children, &mut queue).await;
+        the_environment_is_passed_on_byte_for_byte(&mut children, &mut queue).await;
     });
 }
 
@@ -178,6 +180,45 @@ async fn what_was_written_comes_right_before_the_end(children: &mut Children, qu
             assert!(found.starts_with('…') && found.len() < 1100, "{found}");
         }
     }
+}
+
+/// What was inherited, entries that are there twice or have no `=` included, and behind it what was exported.
+async fn the_environment_is_passed_on_byte_for_byte(children: &mut Children, queue: &mut Queue) {
+    let odd = [
+        &b"PATH=/nowhere"[..],
+        b"A=1",
+        b"NOTHING",
+        b"A=\xff",
+        b"=",
+        b"X=old",
+    ];
+    let odd: Vec<CString> = odd.iter().map(|entry| CString::new(*entry).unwrap()).collect();
+    let own = std::mem::replace(&mut children.spawner.environment, odd);
+    children.export("X", "new");
+    let folder = tempfile::tempdir().unwrap();
+    let found = folder.path().join("found");
+    let words = [
+        "dd",
+        "status=none",
+        "if=/proc/self/environ",
+        &format!("of={}", found.display()),
+    ];
+    children.start(Ticket(60), &job(&words, Output::Inherit)).unwrap();
+    assert_eq!(ended(queue).await, (Ticket(60), ExitStatus::Code(0)));
+    children.spawner.environment = own;
+    let found = std::fs::read(found).unwrap();
+    assert_eq!(found, b"PATH=/nowhere\0A=1\0NOTHING\0A=\xff\0=\0X=new\0");
+}
+
+#[test]
+fn the_inherited_environment_is_the_kernels_copy_of_it() {
+    let entries = super::inherited::environment();
+    let found: Vec<u8> = entries
+        .iter()
+        .flat_map(|entry| entry.to_bytes_with_nul())
+        .copied()
+        .collect();
+    assert_eq!(found, std::fs::read("/proc/self/environ").unwrap());
 }
 
 async fn until(mut holds: impl FnMut() -> bool) {

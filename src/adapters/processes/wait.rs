@@ -1,7 +1,7 @@
 //! `waitpid` and `kill`, without losing a status.
 //!
-//! The only unsafe code of the program: the safe wrapper refuses statuses of real-time signals, and such a
-//! child's end would be lost.
+//! Unsafe, because the safe wrapper refuses statuses of real-time signals, and such a child's end would be
+//! lost.
 #![allow(unsafe_code, reason = "see above; each block says why it is sound")]
 
 use domain::event::{ExitStatus, Pid};

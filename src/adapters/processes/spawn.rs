@@ -1,0 +1,177 @@
+//! How a child is started: `posix_spawn`, which costs the same however large the shim is.
+//!
+//! A child gets a process group of its own, no blocked signal, SIGPIPE as it was before the Rust runtime
+//! ignored it, an empty standard input, the inherited environment byte for byte with what was exported since,
+//! and the limit of open files that the shim was started with. What it inherits of descriptors is the standard
+//! streams.
+
+use super::inherited::{self, OpenFiles};
+use super::output::Capture;
+use domain::event::Pid;
+use domain::plan::{Job, Output, Word};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, fstat, makedev};
+use nix::unistd;
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+const STDIN: i32 = 0;
+const STDOUT: i32 = 1;
+const STDERR: i32 = 2;
+/// The device that is empty.
+const NULL: (u64, u64) = (1, 3);
+
+/// Starts children.
+#[derive(Debug)]
+pub struct Spawner {
+    nothing: OwnedFd,
+    pub(super) environment: Vec<CString>,
+    open_files: Option<OpenFiles>,
+}
+
+impl Spawner {
+    /// Children get the environment of this process as it is now, and `open_files` if that is another limit
+    /// than ours.
+    ///
+    /// # Errors
+    /// The process may not have any more descriptors.
+    pub fn new(open_files: Option<OpenFiles>) -> io::Result<Self> {
+        Ok(Self {
+            nothing: nothing()?,
+            environment: inherited::environment(),
+            open_files,
+        })
+    }
+
+    /// Starts a process that runs the job's command.
+    ///
+    /// # Errors
+    /// The program is not there, cannot be executed, or the machine has no room for it.
+    pub fn spawn(
+        &self,
+        job: &Job,
+        exports: &[(String, String)],
+        capture: Option<&Capture>,
+    ) -> io::Result<Pid> {
+        let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
+        let words = words.map(in_c).collect::<io::Result<Vec<_>>>()?;
+        let exported = exported(exports)?;
+        let environment = with_exports(&self.environment, &exported);
+        let streams = self.streams(job.output, capture.map(Capture::writer))?;
+        let attributes = attributes()?;
+        let start = || posix_spawnp(&words[0], &streams, &attributes, &words, &environment);
+        let started = match self.open_files {
+            Some(limit) => limit.during(start),
+            None => start(),
+        };
+        Ok(Pid(started?.as_raw()))
+    }
+
+    /// Only a log takes the errors, too.
+    fn streams(&self, output: Output, writer: Option<BorrowedFd<'_>>) -> nix::Result<PosixSpawnFileActions> {
+        let mut streams = PosixSpawnFileActions::init()?;
+        streams.add_dup2(self.nothing.as_raw_fd(), STDIN)?;
+        if let Some(writer) = writer {
+            streams.add_dup2(writer.as_raw_fd(), STDOUT)?;
+            if output == Output::Log {
+                streams.add_dup2(writer.as_raw_fd(), STDERR)?;
+            }
+        }
+        Ok(streams)
+    }
+}
+
+fn attributes() -> nix::Result<PosixSpawnAttr> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(
+        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
+            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
+            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
+    )?;
+    attributes.set_pgroup(unistd::Pid::from_raw(0))?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+    Ok(attributes)
+}
+
+fn in_c(word: &Word) -> io::Result<CString> {
+    Ok(CString::new(word.0.as_slice())?)
+}
+
+/// `/dev/null`; where there is none, or something else in its place, the end of a pipe that nobody writes to.
+fn nothing() -> io::Result<OwnedFd> {
+    null().or_else(|error| {
+        let cause = crate::cause::in_kernel_words(&error);
+        tracing::warn!("/dev/null cannot be used ({cause}): the standard input of children is an empty pipe");
+        Ok(io::pipe()?.0.into())
+    })
+}
+
+/// Whatever is in its place, opening it does not wait.
+fn null() -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let null = open("/dev/null", flags | OFlag::O_NONBLOCK, Mode::empty())?;
+    if fstat(&null)?.st_rdev != makedev(NULL.0, NULL.1) {
+        return Err(io::Error::other("it is not the null device"));
+    }
+    fcntl(null.as_fd(), FcntlArg::F_SETFL(flags))?;
+    Ok(null)
+}
+
+/// What was exported, as entries of an environment.
+fn exported(exports: &[(String, String)]) -> io::Result<Vec<CString>> {
+    let entry = |(name, value): &(String, String)| Ok(CString::new(format!("{name}={value}"))?);
+    exports.iter().map(entry).collect()
+}
+
+/// The inherited entries but those of a name that was exported, and the exported ones behind them.
+fn with_exports<'a>(inherited: &'a [CString], exported: &'a [CString]) -> Vec<&'a CStr> {
+    let names: BTreeSet<&[u8]> = exported.iter().map(|entry| name(entry)).collect();
+    let kept = inherited.iter().filter(|entry| !names.contains(name(entry)));
+    kept.chain(exported).map(CString::as_c_str).collect()
+}
+
+/// What stands before the `=`; all of an entry that has none.
+fn name(entry: &CStr) -> &[u8] {
+    let bytes = entry.to_bytes();
+    let end = bytes.iter().position(|byte| *byte == b'=');
+    end.map_or(bytes, |end| &bytes[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(texts: &[&str]) -> Vec<CString> {
+        texts.iter().map(|text| CString::new(*text).unwrap()).collect()
+    }
+
+    fn merged(inherited: &[&str], exports: &[&str]) -> Vec<String> {
+        let (inherited, exported) = (entries(inherited), entries(exports));
+        let merged = with_exports(&inherited, &exported);
+        merged
+            .iter()
+            .map(|entry| entry.to_str().unwrap().into())
+            .collect()
+    }
+
+    #[test]
+    fn entries_are_kept_as_they_are_but_for_exported_names() {
+        let odd = ["A=1", "NOTHING", "A=2", "=", "", "=x=y", "B="];
+        assert_eq!(merged(&odd, &[]), odd);
+        let exports = ["A=3", "NEW=4"];
+        assert_eq!(
+            merged(&odd, &exports),
+            ["NOTHING", "=", "", "=x=y", "B=", "A=3", "NEW=4"]
+        );
+    }
+
+    #[test]
+    fn a_word_with_a_null_byte_is_refused() {
+        assert!(in_c(&Word(b"a\0b".to_vec())).is_err());
+    }
+}
