@@ -19,7 +19,7 @@ mod http;
 #[allow(dead_code, reason = "the program's tests want a port, too")]
 mod loopback;
 
-use common::{PROMPTLY, both, run, within};
+use common::{PROMPTLY, both, run, while_waiting, within};
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
 use domain::event::{Cursor, Query};
@@ -71,25 +71,24 @@ fn query(after: Option<Cursor>, wait: Duration) -> Query {
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// Waits until a server watches for so many.
+async fn watches(server: &Server, count: f64) {
+    let look = async || {
+        let watchers = server.metric("etcd_debugging_mvcc_watcher_total");
+        (watchers == Some(count)).then_some(())
+    };
+    within(PROMPTLY, &format!("the server watches for {count}"), look).await;
+}
+
 #[test]
 fn nobody_who_stopped_waiting_is_still_watched_for() {
     let server = Server::start("3.5");
-    let watchers = || server.metric("etcd_debugging_mvcc_watcher_total");
     run(async {
         let etcd = adapter(&[&server.url()]);
         let cursor = etcd.instances(&query(None, Duration::ZERO)).await.unwrap().cursor;
         let question = query(cursor, LONG);
-        let waiting = timeout(Duration::from_millis(500), etcd.instances(&question));
-        let watched = async {
-            let look = async || (watchers() == Some(1.0)).then_some(());
-            within(PROMPTLY, "somebody is watched for", look).await;
-        };
-        let (answer, ()) = both(waiting, watched).await;
-        assert!(answer.is_err());
-        within(PROMPTLY, "nobody is watched for", async || {
-            (watchers() == Some(0.0)).then_some(())
-        })
-        .await;
+        while_waiting(etcd.instances(&question), watches(&server, 1.0)).await;
+        watches(&server, 0.0).await;
     });
 }
 
@@ -134,7 +133,7 @@ fn a_watch_that_breaks_wakes_whoever_waits_and_the_same_adapter_works_again() {
         let question = query(cursor, LONG);
         let waiting = timeout(PROMPTLY * 2, etcd.instances(&question));
         let death = async {
-            sleep(Duration::from_millis(200)).await;
+            watches(&server, 1.0).await;
             server.stop();
         };
         let (answer, ()) = both(waiting, death).await;
@@ -201,7 +200,7 @@ fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
             settings.login = login("secret");
             let etcd = Etcd::new(&settings).unwrap();
             etcd.register(&instance(1)).await.unwrap();
-            // A token lasts three seconds on this server.
+            // A token lasts three seconds on this server after its last use.
             let end = Instant::now() + Duration::from_secs(8);
             while Instant::now() < end {
                 sleep(Duration::from_millis(1_900)).await;
@@ -213,6 +212,7 @@ fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
                 sleep(Duration::from_millis(4_100)).await;
                 assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
             }
+            assert!(refused_tokens(&server) >= 2.0, "two tokens have expired");
             server.ctl(&["--user=root:secret", "user", "add", "other:secret"]);
             assert_eq!(
                 etcd.renew(&instance(1)).await.unwrap(),
@@ -395,6 +395,15 @@ fn a_large_foreign_value_under_our_key_is_registered_over() {
         etcd.register(&instance(1)).await.unwrap();
         assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
     });
+}
+
+/// How many requests with an expired token a server has refused.
+fn refused_tokens(server: &Server) -> f64 {
+    let refused = r#"grpc_server_handled_total{grpc_code="Unauthenticated""#;
+    let page = server.page("/metrics");
+    let lines = page.lines().filter(|line| line.starts_with(refused));
+    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    counts.sum()
 }
 
 /// Whoever answers in HTTP/1, as an etcd of the second version does.
@@ -625,7 +634,7 @@ fn a_watch_that_fell_silent_wakes_whoever_waits() {
         let etcd = adapter(&[&way.url]);
         let cursor = etcd.instances(&query(None, Duration::ZERO)).await.unwrap().cursor;
         let silence = async {
-            sleep(Duration::from_millis(500)).await;
+            watches(&server, 1.0).await;
             way.silence(1);
             adapter(&[&server.url()]).register(&instance(1)).await.unwrap();
         };

@@ -278,7 +278,9 @@ fn envvars_name_the_address_of_a_service_in_the_applications_arguments() {
 #[test]
 fn coprocess_is_started_again_as_often_as_configured_and_anew_after_a_reload() {
     let coprocess = r#"{"name": "coprocess", "command": ["sh", "/coprocess.sh", "arg1"], "restarts": 1}"#;
-    let (world, _consul, config) = with_consul(&format!(r#""coprocesses": [{coprocess}], {APP}"#));
+    let (world, _consul, config) = with_consul(&format!(
+        r#""coprocesses": [{coprocess}], "tasks": [{{"command": ["echo", "a second"], "frequency": "1s"}}], {APP}"#
+    ));
     let script = r#"echo $$ > /pid; echo "began with $1"; while :; do echo line; sleep 1; done"#;
     let app = app(&config).file("/coprocess.sh", script);
     let app = app.start(&world, "one", &SERVER);
@@ -293,7 +295,7 @@ fn coprocess_is_started_again_as_often_as_configured_and_anew_after_a_reload() {
     let first = until_begun("began with arg1", 2);
     kill();
     app.until_told_times("coprocess[coprocess] exited", 2);
-    std::thread::sleep(Duration::from_secs(1));
+    app.until_told_times("a second", app.times_told("a second") + 2);
     assert_eq!(app.times_told("began with arg1"), 2, "it has had its one restart");
     app.run(&["sed", "-i", "s/arg1/arg2/", CONFIG]);
     app.signal("SIGHUP");

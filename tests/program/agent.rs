@@ -82,11 +82,16 @@ impl Agent {
         kill(Pid::from_raw(pid), signal).expect("the agent runs");
     }
 
-    /// The body of an answer; `Null` if there is none.
+    /// The body of an answer; fails if there is none.
     pub fn get(&self, path: &str) -> Value {
-        self.request("GET", path, "")
-            .and_then(|body| serde_json::from_str(&body).ok())
-            .unwrap_or_default()
+        self.answer(path)
+            .unwrap_or_else(|| panic!("Consul answers {path}"))
+    }
+
+    /// The body of an answer, if there is one.
+    fn answer(&self, path: &str) -> Option<Value> {
+        let body = self.request("GET", path, "")?;
+        serde_json::from_str(&body).ok()
     }
 
     /// Sends a body; fails if the agent does not take it.
@@ -97,9 +102,15 @@ impl Agent {
 
     /// The passing instances of a service.
     pub fn passing(&self, service: &str) -> Vec<Value> {
-        match self.get(&format!("/v1/health/service/{service}?passing=1")) {
-            Value::Array(entries) => entries,
-            _ => Vec::new(),
+        self.entries(service)
+            .unwrap_or_else(|| panic!("Consul lists {service}"))
+    }
+
+    /// The passing instances of a service, if there is an answer.
+    fn entries(&self, service: &str) -> Option<Vec<Value>> {
+        match self.answer(&format!("/v1/health/service/{service}?passing=1"))? {
+            Value::Array(entries) => Some(entries),
+            _ => None,
         }
     }
 
@@ -116,17 +127,21 @@ impl Agent {
         let failed = || {
             format!(
                 "{service} has {count} passing instances, not {:?}",
-                self.passing(service)
+                self.entries(service)
             )
         };
-        until(SOON, failed, || self.passing(service).len() == count);
+        until(SOON, failed, || {
+            self.entries(service)
+                .is_some_and(|entries| entries.len() == count)
+        });
     }
 
     /// Waits until this agent knows a service by its ID, or does not.
     pub fn until_known(&self, id: &str, known: bool) {
-        let failed = || format!("{id} known: {known}, not {}", self.get("/v1/agent/services"));
+        let services = || self.answer("/v1/agent/services");
+        let failed = || format!("{id} known: {known}, not {:?}", services());
         until(SOON, failed, || {
-            self.get("/v1/agent/services")[id].is_object() == known
+            services().is_some_and(|services| services[id].is_object() == known)
         });
     }
 
@@ -144,14 +159,12 @@ impl Agent {
     fn until_ready(&self) {
         let failed = || format!("Consul leads at {}", self.address());
         until(START, failed, || {
-            self.get("/v1/status/leader")
-                .as_str()
-                .is_some_and(|leader| !leader.is_empty())
+            self.answer("/v1/status/leader")
+                .is_some_and(|leader| leader.as_str().is_some_and(|leader| !leader.is_empty()))
         });
         until(START, failed, || {
-            self.get("/v1/catalog/nodes")
-                .as_array()
-                .is_some_and(|nodes| !nodes.is_empty())
+            self.answer("/v1/catalog/nodes")
+                .is_some_and(|nodes| nodes.as_array().is_some_and(|nodes| !nodes.is_empty()))
         });
     }
 

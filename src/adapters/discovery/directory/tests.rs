@@ -3,13 +3,13 @@
 use super::*;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::rc::Rc;
 use tempfile::{TempDir, tempdir};
 use tokio::task::{LocalSet, spawn_local};
 
 const LONG: Duration = Duration::from_secs(60);
-const PROMPTLY: Duration = Duration::from_secs(2);
+const PROMPTLY: Duration = Duration::from_secs(10);
 const NOBODY: [u16; 0] = [];
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -326,8 +326,49 @@ async fn waiting(directory: &Rc<Directory>) -> tokio::task::JoinHandle<Listing> 
     let before = directory.list(&at_once()).unwrap().cursor;
     let reader = Rc::clone(directory);
     let asked = spawn_local(async move { reader.instances(&query(before, LONG)).await.unwrap() });
-    sleep(GATHER * 3).await;
+    until_watched(&directory.folder("app")).await;
     asked
+}
+
+/// Waits until this process watches a folder or, if it is not there, the nearest one above it.
+async fn until_watched(folder: &Path) {
+    let place = folder.ancestors().find(|place| place.exists()).unwrap();
+    let watch = format!("ino:{:x} ", fs::metadata(place).unwrap().ino());
+    let is_watched = || {
+        let descriptors = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+        let mut watches = descriptors.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        watches.any(|text| {
+            text.lines()
+                .any(|line| line.starts_with("inotify ") && line.contains(&watch))
+        })
+    };
+    let look = async {
+        while !is_watched() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PROMPTLY, look)
+        .await
+        .expect("the folder is watched in time");
+}
+
+/// Somebody else waits and is told of something that happens elsewhere: whoever waits since before has looked.
+async fn somebody_else_is_told(directory: &Rc<Directory>, number: u16) {
+    let elsewhere = Registration {
+        name: "elsewhere".into(),
+        ..instance(number)
+    };
+    let mut question = Query {
+        service: "elsewhere".into(),
+        ..at_once()
+    };
+    question.after = directory.list(&question).unwrap().cursor;
+    question.wait = LONG;
+    let reader = Rc::clone(directory);
+    let asked = spawn_local(async move { reader.instances(&question).await.unwrap() });
+    until_watched(&directory.folder("elsewhere")).await;
+    directory.write_now(&elsewhere).unwrap();
+    assert!(told(asked).await.contains(&number));
 }
 
 async fn told(asked: tokio::task::JoinHandle<Listing>) -> Vec<u16> {
@@ -343,7 +384,7 @@ fn a_reader_who_came_before_the_folders_follows_them_down() {
         let asked = waiting(&directory).await;
         for folder in ["not", "not/there", "not/there/yet", "not/there/yet/app"] {
             fs::create_dir(home.path().join(folder)).unwrap();
-            sleep(GATHER * 2).await;
+            until_watched(&home.path().join(folder)).await;
         }
         directory.write_now(&instance(1)).unwrap();
         assert_eq!(told(asked).await, [1]);
@@ -361,9 +402,9 @@ fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
         assert_eq!(told(asked).await, NOBODY);
         let asked = waiting(&directory).await;
         fs::create_dir_all(directory.folder("app")).unwrap();
-        sleep(GATHER * 2).await;
+        until_watched(&directory.folder("app")).await;
         fs::remove_dir_all(&directory.path).unwrap();
-        sleep(GATHER * 2).await;
+        until_watched(&directory.folder("app")).await;
         directory.write_now(&instance(2)).unwrap();
         assert_eq!(told(asked).await, [2]);
     });
@@ -446,11 +487,11 @@ fn the_heartbeats_of_two_hundred_wake_a_reader_now_and_then_and_a_newcomer_is_to
             directory.write_now(&instance(number)).unwrap();
         }
         let asked = waiting(&directory).await;
-        for _ in 0..3 {
+        for round in 1..=3 {
             for number in 1..=200 {
                 assert_eq!(directory.renew(&instance(number)).await, Ok(Renewal::Renewed));
             }
-            sleep(GATHER * 2).await;
+            somebody_else_is_told(&directory, round).await;
             assert!(!asked.is_finished(), "heartbeats are no change");
         }
         directory.write_now(&instance(201)).unwrap();
