@@ -83,6 +83,7 @@ laws![
     catalogue::what_has_to_leave_asks_for_it,
     catalogue::maintenance_is_quiet,
     catalogue::a_failed_answer_is_no_change,
+    catalogue::handlers_that_cannot_start_are_spaced_out,
     catalogue::a_change_is_reacted_to,
     catalogue::a_healthy_entry_never_expires,
     catalogue::a_service_that_left_stays_away,

@@ -26,7 +26,7 @@ const COUNTERS: [(&str, u64); 10] = [
     ("last_room: ", 0),
     ("Chance(", 0),
     ("failures: ", 1),
-    ("times: ", 1),
+    ("times: ", 0),
     ("restarts: ", 0),
     ("ended_at_once: ", 0),
     ("generation: ", 0),

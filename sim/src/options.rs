@@ -53,6 +53,8 @@ pub struct Faults {
     pub children_outlive_kill: bool,
     /// Programs cannot be started.
     pub children_cannot_start: bool,
+    /// For a while no process can be started.
+    pub no_pids_for_a_while: bool,
     /// Starting a process takes the shim's time.
     pub starting_takes_time: bool,
     /// Children leave processes behind.
@@ -116,6 +118,7 @@ impl Faults {
             children_ignore_term: fault(),
             children_outlive_kill: fault(),
             children_cannot_start: fault(),
+            no_pids_for_a_while: fault(),
             starting_takes_time: fault(),
             orphans: fault(),
             catalogue_is_slow: fault(),
@@ -130,13 +133,14 @@ impl Faults {
         }
     }
 
-    fn named(&self) -> [(&'static str, bool); 16] {
+    fn named(&self) -> [(&'static str, bool); 17] {
         [
             ("children fail", self.children_fail),
             ("children hang", self.children_hang),
             ("children ignore TERM", self.children_ignore_term),
             ("children outlive KILL", self.children_outlive_kill),
             ("children cannot start", self.children_cannot_start),
+            ("no PIDs for a while", self.no_pids_for_a_while),
             ("starting takes time", self.starting_takes_time),
             ("orphans", self.orphans),
             ("the catalogue is slow", self.catalogue_is_slow),

@@ -45,6 +45,10 @@ pub enum Fact {
     Outage,
     /// It can be reached again.
     OutageOver,
+    /// No process can be started any more.
+    NoPids,
+    /// Processes can be started again.
+    PidsAgain,
     /// The catalogue lost everything.
     Forgets,
     /// A request arrives though its answer was given up.

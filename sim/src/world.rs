@@ -45,6 +45,8 @@ enum Item {
     Expires(String),
     Weather,
     OutageOver,
+    NoPids,
+    PidsAgain,
     Operator,
     Neighbours,
     Heal,
@@ -65,6 +67,7 @@ pub(crate) struct State {
     /// What the driver is told next, before anything else.
     next: Option<Event>,
     children: BTreeMap<Ticket, Child>,
+    no_pids: bool,
     shelves: Shelves,
     /// What the configuration says now.
     file: Plan,
@@ -109,6 +112,7 @@ impl World {
             last: 0,
             next: None,
             children: BTreeMap::new(),
+            no_pids: false,
             shelves: Shelves::default(),
             file: plan.clone(),
             memory,
@@ -212,6 +216,8 @@ impl State {
             Item::Expires(path) => self.expires(&path),
             Item::Weather => self.weather(),
             Item::OutageOver => self.outage_over(),
+            Item::NoPids => self.no_pids(),
+            Item::PidsAgain => self.pids_again(),
             Item::Operator => return self.operator(),
             Item::Neighbours => self.neighbours_change(),
             Item::Heal => self.heal(),

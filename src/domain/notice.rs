@@ -125,6 +125,19 @@ pub enum Notice {
     Started(Role, Pid),
     /// A run ended.
     Ended(Role, Ending),
+    /// A process could not be started.
+    NotStarted {
+        /// Whose it would have been.
+        role: Role,
+        /// The exit code that tells it.
+        code: u8,
+        /// Why, and how often in a row.
+        failure: Failure,
+    },
+    /// A process ran that could not be started this often before.
+    StartedAgain(Role, u32),
+    /// A process that could not be started is started again, after this time at first.
+    StartRetried(Role, Duration),
     /// A run ended because the shim stopped it.
     Stopped(Role, Ending),
     /// A coprocess is started again after a while, because it keeps ending at once.
@@ -163,6 +176,7 @@ impl Notice {
             | Self::HeartbeatFailed(_, failure)
             | Self::QueryFailed { failure, .. }
             | Self::SensorFailed { failure, .. }
+            | Self::NotStarted { failure, .. }
                 if !failure.aloud =>
             {
                 Level::Debug
@@ -173,6 +187,12 @@ impl Notice {
             | Self::SignalForwarded(_)
             | Self::Changed { .. } => Level::Debug,
             Self::Ended(role, ending) => ended_level(role, ending),
+            Self::NotStarted {
+                role: Role::Health { .. } | Role::Sensor { .. },
+                ..
+            }
+            | Self::StartedAgain(Role::Health { .. } | Role::Sensor { .. }, _) => Level::Debug,
+            Self::NotStarted { .. } => Level::Error,
             Self::Advice(_)
             | Self::StillRegistered(_)
             | Self::RegistrationFailed(..)
@@ -329,6 +349,18 @@ impl fmt::Display for Notice {
             Self::Killing(role) => write!(f, "killing command for {role}"),
             Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
             Self::Ended(role, ending) => ended(f, role, ending),
+            Self::NotStarted { role, code, failure } => not_started(f, role, *code, failure),
+            Self::StartedAgain(role, failures) => {
+                write!(
+                    f,
+                    "{role} ran again after it could not be started {failures} times"
+                )
+            }
+            Self::StartRetried(role, delay) => write!(
+                f,
+                "{role} is started again until it runs, first in {}",
+                InUnits(*delay)
+            ),
             Self::Stopped(role, ending) => write!(f, "{role} was stopped: {ending}"),
             Self::RestartDelayed(role, delay) => {
                 write!(
@@ -348,9 +380,15 @@ fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Resul
     match (role, ending) {
         (Role::Application, Ending::Exited(_)) => write!(f, "{ending}"),
         (Role::Coprocess { .. }, _) => write!(f, "{role} exited ({}): {ending}", ending.code()),
-        (_, Ending::NotStarted(failure)) => write!(f, "Unable to start {role}: {}", failure.cause),
-        (_, Ending::Exited(_)) if ending.passed() => write!(f, "{role} exited: {ending}"),
-        (_, Ending::Exited(_)) => write!(f, "{role} exited with error: {ending}"),
+        _ if ending.passed() => write!(f, "{role} exited: {ending}"),
+        _ => write!(f, "{role} exited with error: {ending}"),
+    }
+}
+
+fn not_started(f: &mut fmt::Formatter<'_>, role: &Role, code: u8, failure: &Failure) -> fmt::Result {
+    match role {
+        Role::Coprocess { .. } => write!(f, "{role} exited ({code}): {failure}"),
+        _ => write!(f, "Unable to start {role}: {failure}"),
     }
 }
 
@@ -418,7 +456,7 @@ impl fmt::Display for Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ExitStatus, StartFailure};
+    use crate::event::ExitStatus;
     use std::string::ToString;
 
     fn named() -> Named {
@@ -517,16 +555,19 @@ mod tests {
     fn endings_are_told_by_what_the_job_is_for() {
         let code = |code| Ending::Exited(ExitStatus::Code(code));
         let coprocess = Role::Coprocess { name: "c".into() };
-        let missing = Ending::NotStarted(StartFailure {
-            not_found: true,
-            cause: "no such file".into(),
-        });
+        let missing = |role: &Role| {
+            let failure = Failure {
+                cause: "no such file".into(),
+                times: 1,
+                aloud: true,
+            };
+            let (role, code) = (role.clone(), 127);
+            Notice::NotStarted { role, code, failure }.to_string()
+        };
         let told = |role: &Role, ending: &Ending| Notice::Ended(role.clone(), ending.clone()).to_string();
         assert_eq!(told(&Role::Application, &code(3)), "exit status 3");
-        assert_eq!(
-            told(&Role::Application, &missing),
-            "Unable to start APP: no such file"
-        );
+        assert_eq!(missing(&Role::Application), "Unable to start APP: no such file");
+        assert_eq!(missing(&coprocess), "coprocess[c] exited (127): no such file");
         assert_eq!(
             told(&coprocess, &code(3)),
             "coprocess[c] exited (3): exit status 3"

@@ -3,9 +3,9 @@
 use super::memory::{Kind, Memory, Presence, backend_key};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
-use domain::Effect;
 use domain::event::Request;
 use domain::plan::{REQUEST_LIMIT, Role};
+use domain::{Effect, Instant};
 
 /// What is asked of the catalogue, if something is.
 fn asking(entry: &Entry) -> Option<&Request> {
@@ -161,8 +161,21 @@ pub(super) fn a_failed_answer_is_no_change(memory: &Memory, entry: &Entry) -> Ve
     })
 }
 
-/// A change is reacted to: at once, or when the handler that runs ends, or when maintenance or a reload does
-/// (SD-5).
+/// A handler that could not be started is not started again in a hurry.
+pub(super) fn handlers_that_cannot_start_are_spaced_out(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Start(_, job)) = &entry.what else {
+        return Ok(());
+    };
+    let facts = memory.backends.get(&super::memory::whose(job));
+    let retry = facts
+        .filter(|facts| facts.alike == 1)
+        .and_then(|facts| facts.retry);
+    let early = retry.is_some_and(|(not_before, _)| memory.now < not_before);
+    hold(!early, || format!("{entry} in a hurry"))
+}
+
+/// A change is reacted to: at once, or when the handler that runs ends, or when maintenance or a reload does, or
+/// within ten seconds after the handler could not be started (SD-5).
 pub(super) fn a_change_is_reacted_to(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
@@ -170,10 +183,11 @@ pub(super) fn a_change_is_reacted_to(memory: &Memory, entry: &Entry) -> Verdict 
     if memory.maintenance || memory.is_stopping() || memory.incoming.is_some() {
         return Ok(());
     }
-    let idle = memory
-        .backends
-        .iter()
-        .find(|(owner, facts)| facts.owed && facts.alike == 1 && memory.runs_of(owner).next().is_none());
+    let waits = |retry: Option<(Instant, Instant)>| retry.is_some_and(|(_, at)| memory.turn.began < at);
+    let idle = memory.backends.iter().find(|(owner, facts)| {
+        let due = facts.owed && facts.alike == 1 && !waits(facts.retry);
+        due && memory.runs_of(owner).next().is_none()
+    });
     hold(idle.is_none(), || {
         format!("{} has changed", idle.map_or("", |(owner, _)| owner))
     })

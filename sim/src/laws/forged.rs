@@ -38,7 +38,7 @@ fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
         let what = &story[*place].what;
         matches!(
             what,
-            What::Happens(Event::Signal(_) | Event::Loaded(..)) | What::World(_)
+            What::Happens(Event::Signal(_) | Event::Loaded(..) | Event::NotStarted(..)) | What::World(_)
         )
     };
     let rare: Vec<usize> = any.iter().copied().filter(is_rare).collect();
@@ -59,6 +59,11 @@ fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
         (What::Does(Effect::Send(ticket, signal, _)), 0) => {
             Some(What::Does(Effect::Send(*ticket, *signal, Reach::Process)))
         }
+        (What::Happens(Event::NotStarted(ticket, _)), 0) => story[..place]
+            .iter()
+            .map(|entry| &entry.what)
+            .find(|what| matches!(what, What::Does(Effect::Start(started, _)) if started == ticket))
+            .cloned(),
         (What::Happens(Event::Loaded(_, Loaded::Refused(_))), 0 | 1) => {
             Some(What::Does(Effect::Tell(Notice::Reloaded)))
         }

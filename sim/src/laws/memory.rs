@@ -225,6 +225,8 @@ pub(crate) struct BackendFacts {
     pub seen: Vec<Endpoint>,
     /// The handler has to run.
     pub owed: bool,
+    /// It could not be started, and is to be tried again between these two instants.
+    pub retry: Option<(Instant, Instant)>,
     /// The last answer was a failure.
     pub failed: bool,
     pub not_before: Instant,
@@ -495,6 +497,8 @@ impl Memory {
             }
             Fact::Outage
             | Fact::OutageOver
+            | Fact::NoPids
+            | Fact::PidsAgain
             | Fact::Forgets
             | Fact::Healed
             | Fact::Settled
@@ -630,7 +634,7 @@ impl Memory {
                 }
             }
             Role::Coprocess { .. } => self.coprocess_ended(&run),
-            Role::OnChange { .. } => {}
+            Role::OnChange { .. } => self.handler_ended(&run.whose, ending),
         }
     }
 
@@ -654,6 +658,18 @@ impl Memory {
             if !passed || now - run.since >= facts.beat.period() / 2 {
                 facts.disturbed = now;
             }
+        }
+    }
+
+    /// A handler that could not be started still has to run, after a wait of half a second at first, and of ten
+    /// seconds at most.
+    fn handler_ended(&mut self, whose: &str, ending: &Ending) {
+        let (now, turn) = (self.now, self.turn.began);
+        if let Some(facts) = self.backends.get_mut(whose)
+            && matches!(ending, Ending::NotStarted(_))
+        {
+            facts.owed = true;
+            facts.retry = Some((turn + Duration::from_millis(250), now + Duration::from_secs(10)));
         }
     }
 
@@ -847,6 +863,7 @@ impl Memory {
             Role::OnChange { .. } => {
                 if let Some(facts) = self.backends.get_mut(&run.whose) {
                     facts.owed = false;
+                    facts.retry = None;
                 }
             }
             Role::Task { .. } | Role::Sensor { .. } => {
@@ -950,6 +967,9 @@ impl Memory {
             if (facts.poll != poll || moves) && !maintenance {
                 facts.rest(now, poll, poll);
             }
+            if facts.superseded || facts.handler != backend.on_change {
+                facts.retry = None;
+            }
             facts.alike = alike.max(facts.alike);
             facts.poll = poll;
             facts.handler = backend.on_change.clone();
@@ -981,6 +1001,7 @@ impl Memory {
                 superseded: false,
                 seen: Vec::new(),
                 owed: false,
+                retry: None,
                 failed: false,
                 not_before: turn + backend.poll,
                 not_after: now + backend.poll,

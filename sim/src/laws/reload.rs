@@ -1,6 +1,6 @@
 //! Laws of the way from one plan to the next, and of how things are once all is calm.
 
-use super::memory::{Endpoint, Memory, Stage, key_of, sensor_jobs};
+use super::memory::{BackendFacts, Endpoint, Memory, Stage, key_of, sensor_jobs};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::event::Request;
@@ -141,8 +141,8 @@ pub(super) fn the_rooms_are_those_of_the_plan(memory: &Memory, entry: &Entry) ->
     hold(jobs == told, || format!("the jobs are {told:?}"))
 }
 
-/// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is,
-/// every coprocess that may run does.
+/// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is and no
+/// handler waits to be started, every coprocess that may run does.
 pub(super) fn once_faults_stop_all_is_well(memory: &Memory, entry: &Entry) -> Verdict {
     let calm = !memory.is_stopping() && memory.opened.is_some() && !memory.exited;
     if entry.what != What::World(Fact::Settled) || !calm || memory.plan().application.is_none() {
@@ -164,6 +164,16 @@ pub(super) fn once_faults_stop_all_is_well(memory: &Memory, entry: &Entry) -> Ve
     let missing = memory.services.keys().find(|id| !memory.standing.contains(*id));
     hold(missing.is_none(), || {
         format!("{missing:?} does not stand in the catalogue")
+    })?;
+    let owed = |(owner, facts): &(&String, &BackendFacts)| {
+        facts.owed && facts.alike == 1 && memory.runs_of(owner).next().is_none()
+    };
+    let waiting = memory.backends.iter().find(owed);
+    hold(waiting.is_none(), || {
+        format!(
+            "the handler of {} has not run",
+            waiting.map_or("", |(owner, _)| owner)
+        )
     })?;
     let none = Vec::new();
     let stale = memory.plan().backends.iter().find(|backend| {

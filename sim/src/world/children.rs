@@ -1,7 +1,7 @@
 //! The world's children: how they start, live, take signals and die.
 
 use super::{Item, State};
-use crate::trace::What;
+use crate::trace::{Fact, What};
 use domain::event::{ExitStatus, Pid, StartFailure};
 use domain::plan::{Job, Output, Reach, Role};
 use domain::time::Duration;
@@ -29,9 +29,9 @@ impl State {
         if self.faults.starting_takes_time && self.choices.odds(20) {
             self.now = self.now + self.choices.between(1, 400);
         }
-        if self.faults.children_cannot_start && self.choices.odds(8) {
+        if self.no_pids || (self.faults.children_cannot_start && self.choices.odds(8)) {
             let failure = StartFailure {
-                not_found: self.choices.below(2) == 0,
+                not_found: !self.no_pids && self.choices.below(2) == 0,
                 cause: "cannot be started".into(),
             };
             self.record(What::Happens(Event::NotStarted(ticket, failure.clone())));
@@ -46,6 +46,24 @@ impl State {
         let pid = Pid(i32::try_from(ticket.0).unwrap_or(i32::MAX).saturating_add(100));
         self.record(What::Happens(Event::Started(ticket, pid)));
         Ok(pid)
+    }
+
+    /// The limit of processes is reached, until [`Self::pids_again`].
+    pub(super) fn no_pids(&mut self) {
+        if self.faults.no_pids_for_a_while {
+            self.no_pids = true;
+            self.fact(Fact::NoPids);
+            let after = self.choices.between(100, 40_000);
+            self.schedule(after, Item::PidsAgain);
+        }
+    }
+
+    pub(super) fn pids_again(&mut self) {
+        if std::mem::take(&mut self.no_pids) {
+            self.fact(Fact::PidsAgain);
+            let after = self.choices.until(1_000, 60_000);
+            self.schedule(after, Item::NoPids);
+        }
     }
 
     fn draw_child(&mut self, job: &Job) -> Child {

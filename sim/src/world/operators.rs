@@ -27,6 +27,10 @@ impl State {
         self.schedule(after, Item::Weather);
         let after = self.choices.until(100, 20_000);
         self.schedule(after, Item::Neighbours);
+        if self.faults.no_pids_for_a_while {
+            let after = self.choices.until(1_000, 60_000);
+            self.schedule(after, Item::NoPids);
+        }
     }
 
     fn next_operator(&mut self) {
@@ -57,6 +61,7 @@ impl State {
         self.options.operators = 0;
         self.queue.retain(|_, item| !matches!(item, Item::Operator));
         self.outage_over();
+        self.pids_again();
         self.heal_children();
         self.fact(Fact::Healed);
         self.schedule(SETTLING, Item::Settle);

@@ -1,6 +1,7 @@
 //! The room of one backend: its watch and its handler.
 //!
-//! Changes that come while the handler runs, or in maintenance, collapse into one more run.
+//! Changes that come while the handler runs, or in maintenance, collapse into one more run. A handler that cannot
+//! be started is tried again until it runs, so that no change is lost.
 
 use super::outbox::{Asker, Outbox, Parent, RoomId};
 use super::worker::Worker;
@@ -11,10 +12,13 @@ use crate::measurement::{Measurement, Watched};
 use crate::notice::Notice;
 use crate::plan::{Backend, REQUEST_LIMIT};
 use crate::status::BackendStatus;
-use crate::time::{Chance, Instant, earliest};
+use crate::time::{Backoff, Chance, Duration, Instant, earliest};
 use crate::watch::{Ask, Watch};
 use alloc::format;
 use alloc::string::String;
+
+/// The first wait before a handler that could not be started is started again, and the longest.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +29,9 @@ pub(super) struct BackendRoom {
     handler: Worker,
     question: Option<Ticket>,
     again: bool,
+    /// The waits between attempts to start the handler, and when the next one is due.
+    retries: Backoff,
+    retry_at: Option<Instant>,
     paused: bool,
     superseded: bool,
     changed: Option<Instant>,
@@ -42,6 +49,8 @@ impl BackendRoom {
             handler: Worker::new(now, Parent::Handler(id), &backend.on_change, chance),
             question: None,
             again: false,
+            retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, chance.split()),
+            retry_at: None,
             paused,
             superseded: false,
             changed: None,
@@ -52,7 +61,8 @@ impl BackendRoom {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        earliest(self.watch.deadline(), self.handler.deadline())
+        let retry_at = self.retry_at.filter(|_| self.may_handle());
+        earliest(earliest(self.watch.deadline(), self.handler.deadline()), retry_at)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -68,6 +78,7 @@ impl BackendRoom {
             self.ask(now, ask, out);
         }
         self.handler.on_time(now, out);
+        self.catch_up(now, out);
     }
 
     pub fn on_answer(&mut self, now: Instant, answer: Answer, out: &mut Outbox) {
@@ -83,6 +94,10 @@ impl BackendRoom {
 
     pub fn on_handler_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
         self.handler.on_ended(now, ending, out);
+        match ending {
+            Ending::NotStarted(_) => self.try_again_later(now, out),
+            Ending::Exited(_) => self.retries.reset(),
+        }
         self.catch_up(now, out);
     }
 
@@ -125,6 +140,7 @@ impl BackendRoom {
                 out.disown(ticket);
             }
             self.handler = Worker::new(now, Parent::Handler(self.id), &backend.on_change, chance);
+            self.retry_at = None;
             self.catch_up(now, out);
         }
         self.backend = backend.clone();
@@ -192,9 +208,26 @@ impl BackendRoom {
 
     /// Runs the handler for the changes that wait for it, if it may.
     fn catch_up(&mut self, now: Instant, out: &mut Outbox) {
-        if self.again && !self.paused && !self.superseded && !self.handler.is_running() {
+        let due = self.retry_at.is_none_or(|at| at <= now);
+        if due && self.may_handle() {
             self.again = false;
+            self.retry_at = None;
             self.handler.start(now, out);
+        }
+    }
+
+    /// Whether changes wait for the handler, and it may run.
+    fn may_handle(&self) -> bool {
+        self.again && !self.paused && !self.superseded && !self.handler.is_running()
+    }
+
+    /// The handler could not be started, so the changes still wait for it.
+    fn try_again_later(&mut self, now: Instant, out: &mut Outbox) {
+        let delay = self.retries.delay();
+        self.again = true;
+        self.retry_at = Some(now + delay);
+        if self.retries.failures() == 1 && self.may_handle() {
+            out.tell(Notice::StartRetried(self.handler.job.role.clone(), delay));
         }
     }
 

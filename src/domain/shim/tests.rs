@@ -715,6 +715,70 @@ fn skipping(count: usize, example: &str) -> Answer {
 }
 
 #[test]
+fn a_handler_that_could_not_be_started_is_tried_again_until_it_ran() {
+    let mut stage = watching();
+    assert_eq!(stage.answers("db?", instances(&[2])), ["start db.onChange"]);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        assert_eq!(stage.is_missing("db.onChange"), [""; 0]);
+        let failed = stage.now;
+        while !stage.children.contains_key("db.onChange") {
+            stage.after(25);
+            stage.questions.clear();
+        }
+        waits.push(stage.now - failed);
+    }
+    assert!(waits[0] <= Duration::from_millis(525) && waits[0] >= Duration::from_millis(250));
+    assert!(waits[7] <= Duration::from_millis(10_025) && waits[7] >= Duration::from_secs(5));
+    assert_eq!(
+        stage.exits("db.onChange", 1),
+        [""; 0],
+        "it ran, whatever it ended with"
+    );
+    let aloud: Vec<&str> = stage
+        .warnings()
+        .filter(|told| told.contains("db.onChange"))
+        .collect();
+    assert_eq!(aloud.len(), 2, "{aloud:?}");
+    assert_eq!(stage.how_often("is started again until it runs, first in"), 1);
+    assert!(stage.told("db.onChange ran again after it could not be started 8 times"));
+}
+
+#[test]
+fn a_handler_that_waits_to_be_started_is_not_while_it_may_not() {
+    let mut stage = watching();
+    stage.answers("db?", instances(&[2]));
+    stage.is_missing("db.onChange");
+    stage.signal(Signal::User1);
+    assert_eq!(stage.after(20_000), [""; 0]);
+    assert_eq!(stage.signal(Signal::User1), ["start db.onChange"]);
+    stage.is_missing("db.onChange");
+    assert_eq!(stage.signal(Signal::Terminate), ["send 15 to the Process of APP"]);
+    assert_eq!(stage.after(3_000), [""; 0]);
+}
+
+#[test]
+fn a_lost_answer_never_runs_a_handler_twice_for_the_same_list() {
+    let mut stage = watching();
+    for _ in 0..5 {
+        let lost = Answer::Failed("no answer in time".into());
+        assert_eq!(stage.answers("db?", lost), [""; 0]);
+        stage.after(10_000);
+        assert_eq!(stage.answers("db?", instances(&[1])), ["list db"], "no handler");
+    }
+    let lost = Answer::Failed("the answer with the change was lost".into());
+    stage.answers("db?", lost);
+    stage.after(10_000);
+    assert_eq!(stage.answers("db?", instances(&[2])), ["start db.onChange"]);
+    stage.exits("db.onChange", 0);
+    stage.after(10_000);
+    stage.answers("db?", Answer::Failed("lost again".into()));
+    stage.after(10_000);
+    stage.answers("db?", instances(&[2]));
+    assert!(!stage.children.contains_key("db.onChange"));
+}
+
+#[test]
 fn an_empty_list_that_was_filtered_is_no_change_and_is_told_once() {
     let mut stage = watching();
     for _ in 0..3 {

@@ -2,6 +2,7 @@
 
 use super::outbox::{Outbox, Parent, SIGKILL, SIGTERM};
 use crate::event::{Ending, Ticket};
+use crate::failures::Failures;
 use crate::job::{Action, Runs};
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
@@ -21,6 +22,7 @@ pub(super) struct Worker {
     restarts: u64,
     printed: String,
     last: Option<Run>,
+    start_failures: Failures,
 }
 
 impl Worker {
@@ -34,6 +36,7 @@ impl Worker {
             restarts: 0,
             printed: String::new(),
             last: None,
+            start_failures: Failures::default(),
         }
     }
 
@@ -92,16 +95,12 @@ impl Worker {
             ending: ending.clone(),
             output: core::mem::take(&mut self.printed),
         };
-        let role = self.job.role.clone();
         out.measure(Measurement::Ran {
-            role: role.clone(),
+            role: self.job.role.clone(),
             result: run.result,
             took: run.took,
         });
-        out.tell(match run.result {
-            RunResult::Stopped => Notice::Stopped(role, run.ending.clone()),
-            _ => Notice::Ended(role, run.ending.clone()),
-        });
+        self.tell_end(&run, out);
         self.last = Some(run);
         let action = self.runs.on_ended(now);
         if let Some(until) = self.runs.resting_until() {
@@ -137,6 +136,22 @@ impl Worker {
         if let Some(ticket) = self.ticket {
             out.send(ticket, signal, reach);
         }
+    }
+
+    fn tell_end(&mut self, run: &Run, out: &mut Outbox) {
+        let (role, ending) = (self.job.role.clone(), run.ending.clone());
+        if let Ending::NotStarted(failure) = ending {
+            let code = run.ending.code();
+            let failure = self.start_failures.add(failure.cause);
+            return out.tell(Notice::NotStarted { role, code, failure });
+        }
+        if let Some(failures) = self.start_failures.end() {
+            out.tell(Notice::StartedAgain(role.clone(), failures));
+        }
+        out.tell(match run.result {
+            RunResult::Stopped => Notice::Stopped(role, ending),
+            _ => Notice::Ended(role, ending),
+        });
     }
 
     fn result(&self, ending: &Ending) -> RunResult {
