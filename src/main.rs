@@ -30,6 +30,10 @@ const REFUSED: u8 = 1;
 /// How long the end of the program waits for whoever reads its log. (docs/bounds.md)
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How many tasks of connections run before the runtime looks again at signals, sockets and timers, and gives the
+/// driver a chance. (docs/bounds.md)
+const TASKS_BETWEEN_LOOKS: u32 = 1;
+
 #[expect(
     clippy::disallowed_methods,
     reason = "only main ends the program; threads that wait for nothing hold no exit"
@@ -105,7 +109,10 @@ fn start(source: Source, line: CommandLine) -> Result<u8, String> {
     processes::keep_descriptors_from_children();
     let open_files = OpenFiles::raise();
     processes::check_reserve()?;
-    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread()
+        .event_interval(TASKS_BETWEEN_LOOKS)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let code = LocalSet::new().block_on(&runtime, run(source, line.application, open_files));
     // A name that is still being looked up does not hold the end.
@@ -149,7 +156,7 @@ async fn run(
         let sentence = format!("orphans of the application will not be reaped: {error}");
         console.tell(&Notice::Advice(sentence));
     }
-    let children = Children::new(environment, open_files, inbox.postbox());
+    let children = Children::new(environment, open_files, inbox.postbox(), console.clone());
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Desk::new(inbox.postbox());
     let mut telemetry = Endpoint::new(clock, inbox.postbox(), doors);

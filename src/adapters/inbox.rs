@@ -8,6 +8,8 @@ use crate::ports::Inbox;
 use async_trait::async_trait;
 use domain::{Event, Instant};
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout_at};
 
@@ -21,13 +23,20 @@ pub struct Queue {
 
 /// A way into the queue.
 #[derive(Clone, Debug)]
-pub struct Postbox(mpsc::UnboundedSender<Event>);
+pub struct Postbox {
+    events: mpsc::UnboundedSender<Event>,
+    /// How many events are in the queue.
+    count: Arc<AtomicUsize>,
+}
 
 impl Queue {
     /// An empty queue whose deadlines are told by `clock`.
     pub fn new(clock: MachineClock) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let postbox = Postbox(sender);
+        let postbox = Postbox {
+            events: sender,
+            count: Arc::default(),
+        };
         Self {
             clock,
             events,
@@ -42,7 +51,10 @@ impl Queue {
 
     async fn event(&mut self) -> Event {
         match self.events.recv().await {
-            Some(event) => event,
+            Some(event) => {
+                self.postbox.count.fetch_sub(1, Ordering::Relaxed);
+                event
+            }
             // The queue holds a postbox of its own, so this cannot happen.
             None => pending().await,
         }
@@ -52,7 +64,13 @@ impl Queue {
 impl Postbox {
     /// Puts an event into the queue. Once the driver is gone it goes nowhere.
     pub fn post(&self, event: Event) {
-        self.0.send(event).ok();
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.events.send(event).ok();
+    }
+
+    /// Whether the driver has something to do.
+    pub fn has_events(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
     }
 }
 

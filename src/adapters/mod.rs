@@ -11,3 +11,4 @@ pub mod processes;
 pub mod settings;
 pub mod signals;
 pub mod telemetry;
+pub mod turns;

@@ -9,7 +9,8 @@
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::sockopt::SockType;
+use nix::sys::socket::{self, MsgFlags, getsockopt, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::write;
 use std::io::IsTerminal;
@@ -27,6 +28,7 @@ const TERMINAL_PIECE: usize = 1;
 pub struct Door {
     descriptor: OwnedFd,
     way: Way,
+    together: usize,
 }
 
 /// How a write is kept from waiting.
@@ -48,13 +50,20 @@ impl Door {
         match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
             SFlag::S_IFIFO => Self::opened_again(descriptor, PIPE_PIECE),
             SFlag::S_IFCHR if terminal => Self::opened_again(descriptor, TERMINAL_PIECE),
-            SFlag::S_IFSOCK => Self::with(descriptor, Way::Socket),
-            _ => Self::with(descriptor, Way::Plain),
+            SFlag::S_IFSOCK => {
+                let together = if is_stream(&descriptor) { PIPE_PIECE } else { 0 };
+                Self::with(descriptor, Way::Socket, together)
+            }
+            _ => Self::with(descriptor, Way::Plain, usize::MAX),
         }
     }
 
-    fn with(descriptor: OwnedFd, way: Way) -> Self {
-        Self { descriptor, way }
+    fn with(descriptor: OwnedFd, way: Way, together: usize) -> Self {
+        Self {
+            descriptor,
+            way,
+            together,
+        }
     }
 
     /// A description of our own for the same pipe or terminal, or the given one if that is not possible.
@@ -62,9 +71,15 @@ impl Door {
         let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         match open(path.as_str(), flags, Mode::empty()) {
-            Ok(own) => Self::with(own, Way::Plain),
-            Err(_) => Self::with(descriptor, Way::Asking(piece)),
+            Ok(own) => Self::with(own, Way::Plain, PIPE_PIECE),
+            Err(_) => Self::with(descriptor, Way::Asking(piece), piece),
         }
+    }
+
+    /// How many bytes may be written at once if several entries share a write: what the kernel does not mix with
+    /// what others write to the same pipe, nothing where each write is a message, and any number into a file.
+    pub fn together(&self) -> usize {
+        self.together
     }
 
     /// Writes what can be written now; how much that was. [`Errno::EAGAIN`] if nothing can.
@@ -88,6 +103,11 @@ impl Door {
         let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         poll(&mut asked, limit).is_ok_and(|ready| ready > 0)
     }
+}
+
+/// Whether a socket carries bytes and not messages.
+fn is_stream(descriptor: &OwnedFd) -> bool {
+    getsockopt(descriptor, SockType) == Ok(socket::SockType::Stream)
 }
 
 /// For the runtime to watch; never to be written to directly.
@@ -173,7 +193,7 @@ mod tests {
     fn a_full_pipe_that_cannot_be_opened_again_does_not_make_us_wait() {
         let (reader, writer) = pipe().unwrap();
         let application = writer.try_clone().unwrap();
-        let door = Door::with(writer, Way::Asking(PIPE_PIECE));
+        let door = Door::with(writer, Way::Asking(PIPE_PIECE), PIPE_PIECE);
         fills_without_waiting_and_takes_more_once_read(&door, &reader);
         assert!(is_blocking(&application));
     }
@@ -181,7 +201,7 @@ mod tests {
     #[test]
     fn a_full_terminal_that_cannot_be_opened_again_does_not_make_us_wait() {
         let ends = openpty(None, None).unwrap();
-        let door = Door::with(ends.slave, Way::Asking(TERMINAL_PIECE));
+        let door = Door::with(ends.slave, Way::Asking(TERMINAL_PIECE), TERMINAL_PIECE);
         fills_without_waiting_and_takes_more_once_read(&door, &ends.master);
     }
 

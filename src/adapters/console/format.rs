@@ -6,77 +6,109 @@
 
 use chrono::{DateTime, FixedOffset, SecondsFormat};
 use domain::plan::{Level, LogFormat};
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// What one entry says.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
     /// How important it is.
     pub level: Level,
-    /// When it was said, in the zone that it shall be shown in.
-    pub time: DateTime<FixedOffset>,
+    /// When it was said.
+    pub time: &'a Stamp,
     /// The sentence; any bytes.
     pub message: &'a [u8],
     /// Further names and values, sorted by name.
     pub fields: &'a [(&'static str, String)],
 }
 
-/// The entry in the given form, its newline included.
-pub fn render(format: LogFormat, entry: &Entry<'_>) -> Vec<u8> {
+/// A second of calendar time as entries show it. It is formatted once, for all entries of that second.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    second: i64,
+    offset: FixedOffset,
+    /// `2016/04/14 01:27:38 `
+    plain: String,
+    /// Seconds, local zone, `Z` where that is UTC.
+    rfc3339: String,
+}
+
+impl Stamp {
+    /// The second of this time, in the zone that it shall be shown in.
+    pub fn new(time: DateTime<FixedOffset>) -> Self {
+        Self {
+            second: time.timestamp(),
+            offset: *time.offset(),
+            plain: time.format("%Y/%m/%d %H:%M:%S ").to_string(),
+            rfc3339: time.to_rfc3339_opts(SecondsFormat::Secs, true),
+        }
+    }
+
+    /// Becomes the second of this time, which is mostly the one it is already.
+    pub fn update(&mut self, time: DateTime<FixedOffset>) {
+        if self.second != time.timestamp() || self.offset != *time.offset() {
+            *self = Self::new(time);
+        }
+    }
+}
+
+/// Appends the entry in the given form, its newline included.
+pub fn render(line: &mut Vec<u8>, format: LogFormat, entry: &Entry<'_>) {
     match format {
-        LogFormat::Default => default(entry),
-        LogFormat::Text => text(entry).into(),
-        LogFormat::Json => json(entry).into(),
+        LogFormat::Default => default(line, entry),
+        LogFormat::Text => text(line, entry),
+        LogFormat::Json => json(line, entry),
     }
 }
 
 /// `2016/04/14 01:27:38 message`: no level, no fields, and the message's bytes as they are (LG-1).
-fn default(entry: &Entry<'_>) -> Vec<u8> {
-    let mut line = entry.time.format("%Y/%m/%d %H:%M:%S ").to_string().into_bytes();
+fn default(line: &mut Vec<u8>, entry: &Entry<'_>) {
+    line.extend_from_slice(entry.time.plain.as_bytes());
     line.extend_from_slice(entry.message);
     line.push(b'\n');
-    line
 }
 
 /// `key=value` pairs, each followed by a space, the last one too (LG-3).
-fn text(entry: &Entry<'_>) -> String {
-    let mut line = String::with_capacity(entry.message.len() + 128);
-    pair(&mut line, "time", rfc3339(entry).as_bytes());
-    pair(&mut line, "level", name(entry.level).as_bytes());
+fn text(line: &mut Vec<u8>, entry: &Entry<'_>) {
+    pair(line, "time", entry.time.rfc3339.as_bytes());
+    pair(line, "level", name(entry.level).as_bytes());
     if !entry.message.is_empty() {
-        pair(&mut line, "msg", entry.message);
+        pair(line, "msg", entry.message);
     }
     for (name, value) in entry.fields {
-        pair(&mut line, name, value.as_bytes());
+        pair(line, name, value.as_bytes());
     }
-    line.push('\n');
-    line
+    line.push(b'\n');
 }
 
 /// One object with its keys sorted; `msg` is there even when empty.
-fn json(entry: &Entry<'_>) -> String {
-    let time = rfc3339(entry);
-    let mut members: Vec<(&str, &[u8])> = vec![
+fn json(line: &mut Vec<u8>, entry: &Entry<'_>) {
+    let always: [(&str, &[u8]); 3] = [
         ("level", name(entry.level).as_bytes()),
         ("msg", entry.message),
-        ("time", time.as_bytes()),
+        ("time", entry.time.rfc3339.as_bytes()),
     ];
-    members.extend(entry.fields.iter().map(|(name, value)| (*name, value.as_bytes())));
-    members.sort_by_key(|(name, _)| *name);
-    let mut line = String::with_capacity(entry.message.len() + 128);
-    for (index, (name, value)) in members.into_iter().enumerate() {
-        line.push(if index == 0 { '{' } else { ',' });
-        json_string(&mut line, name.as_bytes());
-        line.push(':');
-        json_string(&mut line, value);
+    let mut fields = entry.fields.iter().peekable();
+    line.push(b'{');
+    for (key, value) in always {
+        while let Some((name, field)) = fields.next_if(|(name, _)| *name < key) {
+            member(line, name, field.as_bytes());
+        }
+        member(line, key, value);
     }
-    line.push_str("}\n");
-    line
+    for (name, field) in fields {
+        member(line, name, field.as_bytes());
+    }
+    // The comma behind the last member.
+    line.pop();
+    line.extend_from_slice(b"}\n");
 }
 
-/// Seconds, local zone, `Z` where that is UTC.
-fn rfc3339(entry: &Entry<'_>) -> String {
-    entry.time.to_rfc3339_opts(SecondsFormat::Secs, true)
+/// `"key":"value",`
+fn member(line: &mut Vec<u8>, key: &str, value: &[u8]) {
+    json_string(line, key.as_bytes());
+    line.push(b':');
+    json_string(line, value);
+    line.push(b',');
 }
 
 /// The names of the levels in entries.
@@ -92,14 +124,15 @@ fn name(level: Level) -> &'static str {
 }
 
 /// `key=value` and a space; the value is bare where it cannot be misread.
-fn pair(line: &mut String, key: &str, value: &[u8]) {
-    line.push_str(key);
-    line.push('=');
-    match std::str::from_utf8(value) {
-        Ok(bare) if bare.bytes().all(needs_no_quotes) => line.push_str(bare),
-        _ => quoted(line, value),
+fn pair(line: &mut Vec<u8>, key: &str, value: &[u8]) {
+    line.extend_from_slice(key.as_bytes());
+    line.push(b'=');
+    if value.iter().all(|byte| needs_no_quotes(*byte)) {
+        line.extend_from_slice(value);
+    } else {
+        quoted(line, value);
     }
-    line.push(' ');
+    line.push(b' ');
 }
 
 /// Whether a value may stand bare if it consists of such bytes only.
@@ -108,31 +141,66 @@ fn needs_no_quotes(byte: u8) -> bool {
 }
 
 /// The value in quotes, escaped as Go's `%q` does.
-fn quoted(line: &mut String, value: &[u8]) {
-    line.push('"');
-    for chunk in value.utf8_chunks() {
-        chunk.valid().chars().for_each(|character| quote(line, character));
-        for byte in chunk.invalid() {
-            append(line, format_args!("\\x{byte:02x}"));
+fn quoted(line: &mut Vec<u8>, value: &[u8]) {
+    line.push(b'"');
+    match std::str::from_utf8(value) {
+        Ok(text) => escaped(line, text, &PLAIN, quote),
+        Err(_) => {
+            for chunk in value.utf8_chunks() {
+                escaped(line, chunk.valid(), &PLAIN, quote);
+                for byte in chunk.invalid() {
+                    append(line, format_args!("\\x{byte:02x}"));
+                }
+            }
         }
     }
-    line.push('"');
+    line.push(b'"');
 }
 
+/// Appends a text: runs of plain bytes as they are, every other character by `escape`.
+fn escaped(line: &mut Vec<u8>, mut text: &str, plain: &[bool; 256], escape: impl Fn(&mut Vec<u8>, char)) {
+    loop {
+        let run = text
+            .bytes()
+            .position(|byte| !plain[usize::from(byte)])
+            .unwrap_or(text.len());
+        // Only a plain byte that is part of a character could be in the way, and ASCII is none.
+        let (start, rest) = text.split_at_checked(run).unwrap_or((text, ""));
+        line.extend_from_slice(start.as_bytes());
+        let mut rest = rest.chars();
+        match rest.next() {
+            Some(character) => escape(line, character),
+            None => return,
+        }
+        text = rest.as_str();
+    }
+}
+
+/// Whether a byte is a character that Go's `%q` writes as it is; those beyond ASCII are looked at one by one.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
+
 /// One character inside quotes.
-fn quote(line: &mut String, character: char) {
+fn quote(line: &mut Vec<u8>, character: char) {
     match character {
-        '"' => line.push_str("\\\""),
-        '\\' => line.push_str("\\\\"),
-        '\x07' => line.push_str("\\a"),
-        '\x08' => line.push_str("\\b"),
-        '\x0c' => line.push_str("\\f"),
-        '\n' => line.push_str("\\n"),
-        '\r' => line.push_str("\\r"),
-        '\t' => line.push_str("\\t"),
-        '\x0b' => line.push_str("\\v"),
+        '"' => line.extend_from_slice(b"\\\""),
+        '\\' => line.extend_from_slice(b"\\\\"),
+        '\x07' => line.extend_from_slice(b"\\a"),
+        '\x08' => line.extend_from_slice(b"\\b"),
+        '\x0c' => line.extend_from_slice(b"\\f"),
+        '\n' => line.extend_from_slice(b"\\n"),
+        '\r' => line.extend_from_slice(b"\\r"),
+        '\t' => line.extend_from_slice(b"\\t"),
+        '\x0b' => line.extend_from_slice(b"\\v"),
         '\0'..' ' | '\x7f' => append(line, format_args!("\\x{:02x}", u32::from(character))),
-        _ if printable(character) => line.push(character),
+        _ if printable(character) => push(line, character),
         ..='\u{ffff}' => append(line, format_args!("\\u{:04x}", u32::from(character))),
         _ => append(line, format_args!("\\U{:08x}", u32::from(character))),
     }
@@ -152,37 +220,60 @@ fn printable(character: char) -> bool {
 }
 
 /// A JSON string, escaped as Go's `encoding/json` does.
-fn json_string(line: &mut String, value: &[u8]) {
-    line.push('"');
-    for chunk in value.utf8_chunks() {
-        chunk
-            .valid()
-            .chars()
-            .for_each(|character| json_escape(line, character));
-        for _ in chunk.invalid() {
-            line.push_str("\\ufffd");
+fn json_string(line: &mut Vec<u8>, value: &[u8]) {
+    line.push(b'"');
+    match std::str::from_utf8(value) {
+        Ok(text) => escaped(line, text, &PLAIN_IN_JSON, json_escape),
+        Err(_) => {
+            for chunk in value.utf8_chunks() {
+                escaped(line, chunk.valid(), &PLAIN_IN_JSON, json_escape);
+                for _ in chunk.invalid() {
+                    line.extend_from_slice(b"\\ufffd");
+                }
+            }
         }
     }
-    line.push('"');
+    line.push(b'"');
 }
 
+/// Whether a byte is or begins a character that JSON shows as it is. 0xE2 begins U+2028 and U+2029.
+static PLAIN_IN_JSON: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < b' ' {
+        plain[byte as usize] = false;
+        byte += 1;
+    }
+    let escaped = [b'"', b'\\', b'<', b'>', b'&', 0xe2];
+    let mut index = 0;
+    while index < escaped.len() {
+        plain[escaped[index] as usize] = false;
+        index += 1;
+    }
+    plain
+};
+
 /// One character of a JSON string; what could end a script or a line in a web page is escaped too.
-fn json_escape(line: &mut String, character: char) {
+fn json_escape(line: &mut Vec<u8>, character: char) {
     match character {
-        '"' => line.push_str("\\\""),
-        '\\' => line.push_str("\\\\"),
-        '\n' => line.push_str("\\n"),
-        '\r' => line.push_str("\\r"),
-        '\t' => line.push_str("\\t"),
+        '"' => line.extend_from_slice(b"\\\""),
+        '\\' => line.extend_from_slice(b"\\\\"),
+        '\n' => line.extend_from_slice(b"\\n"),
+        '\r' => line.extend_from_slice(b"\\r"),
+        '\t' => line.extend_from_slice(b"\\t"),
         '\0'..' ' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
             append(line, format_args!("\\u{:04x}", u32::from(character)));
         }
-        _ => line.push(character),
+        _ => push(line, character),
     }
 }
 
-/// Writing into a string cannot fail.
-fn append(line: &mut String, what: std::fmt::Arguments<'_>) {
+fn push(line: &mut Vec<u8>, character: char) {
+    line.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// Writing into memory cannot fail.
+fn append(line: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     let _ = line.write_fmt(what);
 }
 
@@ -197,6 +288,16 @@ mod tests {
         ("serviceName", "app"),
     ];
 
+    fn stamp(time: &str) -> Stamp {
+        Stamp::new(DateTime::parse_from_rfc3339(time).unwrap())
+    }
+
+    fn line(format: LogFormat, entry: &Entry<'_>) -> Vec<u8> {
+        let mut line = Vec::new();
+        render(&mut line, format, entry);
+        line
+    }
+
     fn rendered(
         format: LogFormat,
         (level, time): (Level, &str),
@@ -209,11 +310,11 @@ mod tests {
             .collect();
         let entry = Entry {
             level,
-            time: DateTime::parse_from_rfc3339(time).unwrap(),
+            time: &stamp(time),
             message,
             fields: &fields,
         };
-        let line = render(format, &entry);
+        let line = line(format, &entry);
         line.iter().map(|byte| byte.escape_ascii().to_string()).collect()
     }
 
@@ -336,9 +437,9 @@ mod tests {
         );
         let fields = [
             ("backend", "b"),
+            ("coprocess", "c"),
             ("process", "onChange"),
             ("task", "t"),
-            ("coprocess", "c"),
         ];
         assert_eq!(
             rendered(
@@ -395,20 +496,20 @@ mod tests {
     proptest! {
         #[test]
         fn text_and_json_are_one_line_whatever_a_child_prints(message in any::<Vec<u8>>()) {
-            let when = DateTime::parse_from_rfc3339("2026-11-22T11:36:55Z").unwrap();
-            let entry = Entry { level: Level::Info, time: when, message: &message, fields: &[] };
+            let when = stamp("2026-11-22T11:36:55Z");
+            let entry = Entry { level: Level::Info, time: &when, message: &message, fields: &[] };
             for format in [LogFormat::Text, LogFormat::Json] {
-                let line = render(format, &entry);
+                let line = line(format, &entry);
                 assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
             }
         }
 
         #[test]
         fn json_is_read_back_as_it_was(message in any::<String>(), task in any::<String>()) {
-            let when = DateTime::parse_from_rfc3339("2026-11-22T11:36:55Z").unwrap();
+            let when = stamp("2026-11-22T11:36:55Z");
             let fields = [("task", task.clone())];
-            let entry = Entry { level: Level::Info, time: when, message: message.as_bytes(), fields: &fields };
-            let read: serde_json::Value = serde_json::from_slice(&render(LogFormat::Json, &entry)).unwrap();
+            let entry = Entry { level: Level::Info, time: &when, message: message.as_bytes(), fields: &fields };
+            let read: serde_json::Value = serde_json::from_slice(&line(LogFormat::Json, &entry)).unwrap();
             assert_eq!(read["msg"], message);
             assert_eq!(read["task"], task);
         }

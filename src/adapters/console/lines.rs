@@ -4,8 +4,13 @@
 //! than [`LONGEST`]; it is handed out in pieces of that size. Never drops a byte but the line ends (EX-10,
 //! EX-11), and where the output was cut into reads makes no difference.
 
+use memchr::{memchr, memchr_iter};
+
 /// The longest piece of a line, in bytes. (docs/bounds.md)
 pub const LONGEST: usize = 64 * 1024;
+
+/// How many bytes of memory are kept for the next line.
+const SHORT: usize = 4096;
 
 /// What has been read of a line whose end has not been seen.
 #[derive(Debug, Default)]
@@ -17,13 +22,23 @@ pub struct Lines {
 
 impl Lines {
     /// Takes what was read and hands out each line that is complete, without its `\n` or `\r\n`.
-    pub fn feed(&mut self, bytes: &[u8], mut emit: impl FnMut(&[u8])) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match part.strip_suffix(b"\n") {
-                Some(rest) => self.complete(rest, &mut emit),
-                None => self.hold(part, &mut emit),
-            }
+    pub fn feed(&mut self, bytes: &[u8], emit: impl FnMut(&[u8])) {
+        self.feed_at_most(bytes, usize::MAX, emit);
+    }
+
+    /// The same, until so many lines are complete; how many bytes were taken.
+    pub fn feed_at_most(&mut self, bytes: &[u8], most: usize, mut emit: impl FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        for end in memchr_iter(b'\n', bytes).take(most) {
+            self.complete(&bytes[taken..end], &mut emit);
+            taken = end + 1;
         }
+        // Stopped by the number of lines, or by the end of what was read?
+        if memchr(b'\n', &bytes[taken..]).is_none() {
+            self.hold(&bytes[taken..], &mut emit);
+            taken = bytes.len();
+        }
+        taken
     }
 
     /// The output is over: hands out a last line that has no end.
@@ -49,12 +64,16 @@ impl Lines {
 
     /// The line ends after these bytes. One that went out in pieces does not end in an empty piece.
     fn complete(&mut self, bytes: &[u8], emit: &mut impl FnMut(&[u8])) {
+        if self.held.is_empty() && !self.cut && bytes.len() <= LONGEST {
+            return emit(bytes.strip_suffix(b"\r").unwrap_or(bytes));
+        }
         self.hold(bytes, emit);
         let line = self.held.strip_suffix(b"\r").unwrap_or(&self.held);
         if !line.is_empty() || !self.cut {
             emit(line);
         }
         self.held.clear();
+        self.held.shrink_to(SHORT);
         self.cut = false;
     }
 }
@@ -110,6 +129,18 @@ mod tests {
         }
         lines.finish(|piece| out += piece.len());
         assert_eq!(out, 100_000_000);
+    }
+
+    #[test]
+    fn so_many_lines_are_taken_and_the_rest_is_left() {
+        let mut lines = Lines::default();
+        let mut out = Vec::new();
+        let mut taken = |bytes: &[u8]| lines.feed_at_most(bytes, 2, |line| out.push(line.to_vec()));
+        assert_eq!(taken(b"a\nb\nc\nd"), 4);
+        assert_eq!(taken(b"c\nd"), 3);
+        assert_eq!(taken(b""), 0);
+        assert_eq!(taken(b"e\nf\n"), 4);
+        assert_eq!(out, [&b"a"[..], b"b", b"c", b"de", b"f"]);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! The shim's own log: what operators are told and what hooks print, in the original's three forms.
 //!
 //! Everything that is told is a `tracing` event ([`events`]), takes its form in [`format`] and leaves through
-//! a [`sink`], one for each stream. It is made so that whoever reads the log can stop reading, and go, without
+//! a [`sink`], one for each stream. Only the lines of children go a shorter way, because they may be many. It is made so that whoever reads the log can stop reading, and go, without
 //! the shim noticing: nothing here waits, grows without bound, or fails. Never says anything of its own accord,
 //! except how much was lost.
 
@@ -20,10 +20,11 @@ use domain::plan::{Level, LogFormat, LogOutput, Logging, Role};
 use domain::time::Duration;
 use domain::{Instant, Notice};
 use events::{Events, Listener, Said};
-use format::{Entry, render};
+use format::{Entry, Stamp, render};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 use sink::Sink;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,10 +51,18 @@ impl Console {
         Ok(Self::on(stdout, stderr, clock::calendar))
     }
 
+    /// A log that nobody reads.
+    #[cfg(test)]
+    pub fn to_nobody() -> Self {
+        let nobody = || std::fs::File::create("/dev/null").unwrap().into();
+        Self::on(nobody(), nobody(), clock::calendar)
+    }
+
     fn on(stdout: OwnedFd, stderr: OwnedFd, calendar: fn() -> DateTime<FixedOffset>) -> Self {
         let log = Log {
             logging: Logging::default(),
             calendar,
+            stamp: Stamp::new(calendar()),
             stdout: Sink::new(stdout),
             stderr: Sink::new(stderr),
         };
@@ -77,6 +86,12 @@ impl Console {
         }
     }
 
+    /// Logs lines of a child's output: `say` hands them over one by one, and they are written when it comes
+    /// back.
+    pub fn lines(&self, origin: &Origin, say: impl FnOnce(&mut dyn FnMut(&[u8]))) {
+        self.log().lines(origin, say);
+    }
+
     /// The program ends: what still waits is handed out, as far as readers take it within `limit`.
     pub fn flush(&self, limit: Duration) {
         let clock = MachineClock::start();
@@ -89,6 +104,12 @@ impl Console {
     /// One thread, and nothing that panics while it writes: the lock is always free and whole.
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console").finish_non_exhaustive()
     }
 }
 
@@ -112,9 +133,16 @@ impl Listener for Console {
     }
 }
 
-/// A line that a hook printed, on either stream (EX-12).
-pub fn output(role: &Role, line: &[u8]) {
-    events::emit(Level::Info, line, &role.fields());
+/// Whose output a line is, as entries say it: the job's fields, sorted by name (EX-12).
+#[derive(Clone, Debug)]
+pub struct Origin(Vec<(&'static str, String)>);
+
+impl Origin {
+    /// The output of jobs of this role.
+    pub fn of(role: &Role) -> Self {
+        let fields = role.fields().into_iter();
+        Self(fields.map(|(name, value)| (name, value.to_owned())).collect())
+    }
 }
 
 /// Why the program does not start, on the standard error whatever the configuration says (CLI-5).
@@ -128,7 +156,9 @@ pub fn fatal(message: &str) {
 /// The same when not one more descriptor can be had: what a pipe or terminal takes at once.
 fn last_words_without_descriptor(message: &str) {
     let stderr = io::stderr();
-    let entry = render(LogFormat::Default, &last_entry(clock::calendar(), message));
+    let stamp = Stamp::new(clock::calendar());
+    let mut entry = Vec::new();
+    render(&mut entry, LogFormat::Default, &last_entry(&stamp, message));
     let limit = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
     let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut asked, limit).is_ok_and(|ready| ready > 0) {
@@ -136,7 +166,7 @@ fn last_words_without_descriptor(message: &str) {
     }
 }
 
-fn last_entry(time: DateTime<FixedOffset>, message: &str) -> Entry<'_> {
+fn last_entry<'a>(time: &'a Stamp, message: &'a str) -> Entry<'a> {
     Entry {
         level: Level::Fatal,
         time,
@@ -149,7 +179,8 @@ fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str) {
     let clock = MachineClock::start();
     let until = clock.now() + LAST_WORDS;
     let mut sink = Sink::new(stderr);
-    sink.write(render(LogFormat::Default, &last_entry(time, message)));
+    let stamp = Stamp::new(time);
+    sink.take(|line| render(line, LogFormat::Default, &last_entry(&stamp, message)));
     while !sink.drain() && sink.wait(&clock, until) {}
 }
 
@@ -157,6 +188,7 @@ fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str) {
 struct Log {
     logging: Logging,
     calendar: fn() -> DateTime<FixedOffset>,
+    stamp: Stamp,
     stdout: Sink,
     stderr: Sink,
 }
@@ -176,18 +208,35 @@ impl Log {
     fn tell(&mut self, level: Level, said: &Said) {
         let output = self.logging.output;
         self.drain(output);
-        let entry = self.rendered(level, said);
-        self.sink(output).write(entry);
+        self.stamp.update((self.calendar)());
+        self.take(output, level, &said.message, &said.fields);
+        self.sink(output).drain();
     }
 
-    fn rendered(&self, level: Level, said: &Said) -> Vec<u8> {
+    fn lines(&mut self, origin: &Origin, say: impl FnOnce(&mut dyn FnMut(&[u8]))) {
+        if !self.hears(Level::Info) {
+            return say(&mut |_| {});
+        }
+        let output = self.logging.output;
+        self.drain(output);
+        self.stamp.update((self.calendar)());
+        say(&mut |line| self.take(output, Level::Info, line, &origin.0));
+        self.sink(output).drain();
+    }
+
+    /// Hands an entry to the stream, in the form that is configured.
+    fn take(&mut self, output: LogOutput, level: Level, message: &[u8], fields: &[(&'static str, String)]) {
+        let sink = match output {
+            LogOutput::Stdout => &mut self.stdout,
+            LogOutput::Stderr => &mut self.stderr,
+        };
         let entry = Entry {
             level,
-            time: (self.calendar)(),
-            message: &said.message,
-            fields: &said.fields,
+            time: &self.stamp,
+            message,
+            fields,
         };
-        render(self.logging.format, &entry)
+        sink.take(|line| render(line, self.logging.format, &entry));
     }
 
     /// Writes what waits and tells what was lost; whether nothing waits any more.
@@ -200,13 +249,10 @@ impl Log {
     }
 
     fn tell_lost(&mut self, output: LogOutput, count: u64) {
-        let said = Said {
-            message: format!("{count} log entries were dropped because nobody read them").into(),
-            fields: Vec::new(),
-        };
+        let message = format!("{count} log entries were dropped because nobody read them");
         if self.hears(Level::Warning) {
-            let entry = self.rendered(Level::Warning, &said);
-            self.sink(output).write(entry);
+            self.stamp.update((self.calendar)());
+            self.take(output, Level::Warning, message.as_bytes(), &[]);
         }
     }
 
@@ -260,11 +306,16 @@ mod tests {
 
         /// Ten entries of which the pipe takes one and the console not all; nothing is read.
         fn overrun(&self) {
-            self.says(|_| (0..10).for_each(|_| output(&Role::PreStart, &[b'x'; LONG])));
+            (0..10).for_each(|_| output(&self.console, &Role::PreStart, &[b'x'; LONG]));
         }
     }
 
     const LONG: usize = 60_000;
+
+    /// A child of this role prints a line.
+    fn output(console: &Console, role: &Role, line: &[u8]) {
+        console.lines(&Origin::of(role), |emit| emit(line));
+    }
 
     fn noon() -> DateTime<FixedOffset> {
         DateTime::parse_from_rfc3339("2026-11-22T12:00:00Z").unwrap()
@@ -326,7 +377,7 @@ mod tests {
         let task = Role::Task { name: "t1".into() };
         let text = Read::new(Level::Info, LogFormat::Text);
         assert_eq!(
-            text.after(|_| output(&task, b"\xff")),
+            text.after(|console| output(console, &task, b"\xff")),
             r#"time="2026-11-22T12:00:00Z" level=info msg="\\xff" process=task task=t1 \n"#
         );
         let jobs = [
@@ -342,11 +393,11 @@ mod tests {
         ];
         for (role, fields) in jobs {
             let line = format!(r#"time="2026-11-22T12:00:00Z" level=info {fields} \n"#);
-            assert_eq!(text.after(|_| output(&role, b"")), line);
+            assert_eq!(text.after(|console| output(console, &role, b"")), line);
         }
         let plain = Read::new(Level::Info, LogFormat::Default);
         assert_eq!(
-            plain.after(|_| output(&task, b"\xff")),
+            plain.after(|console| output(console, &task, b"\xff")),
             r"2026/11/22 12:00:00 \xff\n"
         );
     }
@@ -380,14 +431,14 @@ mod tests {
                     format: LogFormat::Default,
                     output: LogOutput::Stdout,
                 });
-                output(&Role::PreStart, b"here");
+                output(console, &Role::PreStart, b"here");
             }
             console.configure(Logging {
                 level: Level::Info,
                 format: LogFormat::Text,
                 output: LogOutput::Stderr,
             });
-            output(&Role::PreStart, b"there");
+            output(console, &Role::PreStart, b"there");
         });
         assert_eq!(stdout, r"2026/11/22 12:00:00 here\n".repeat(2));
         assert_eq!(
@@ -421,7 +472,7 @@ mod tests {
         while !console.log().drain(LogOutput::Stdout) {
             all += &taken(&read.stdout);
         }
-        all += &read.after(|_| output(&Role::PreStart, b"after"));
+        all += &read.after(|console| output(console, &Role::PreStart, b"after"));
         let entries: Vec<_> = all.split_terminator(r"\n").map(|entry| &entry[20..]).collect();
         let [kept @ .., lost, after] = entries.as_slice() else {
             panic!("too few entries");
@@ -444,7 +495,7 @@ mod tests {
         let mut all = String::new();
         for _ in 0..10 {
             all += &taken(&read.stdout);
-            read.says(|_| output(&Role::PreStart, b"after"));
+            read.says(|console| output(console, &Role::PreStart, b"after"));
         }
         let (_, told) = all.split_once("nobody read them").unwrap();
         assert!(told.starts_with(r"\n2026/11/22 12:00:00 after\n"));

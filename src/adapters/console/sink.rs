@@ -1,9 +1,9 @@
-//! Entries on their way to a stream: written now if possible, kept if the reader is slow, and counted instead
-//! of kept if the reader is gone for long.
+//! Entries on their way to a stream: written when the caller has no more of them, kept if the reader is slow,
+//! and counted instead of kept if the reader is gone for long.
 //!
 //! Never waits (except in [`Sink::wait`], for so long), never holds more than [`CAPACITY`] and one
 //! entry, never lets one entry into the middle of another, and never fails: what a broken stream does not
-//! take is discarded.
+//! take is discarded. Several whole entries share a write where the stream keeps them together.
 
 use super::door::Door;
 use crate::ports::Clock;
@@ -18,18 +18,27 @@ use tokio::sync::Notify;
 
 /// How many bytes may wait for the reader. (docs/bounds.md)
 pub const CAPACITY: usize = 256 * 1024;
+/// How many bytes are gathered before they are written without being asked for.
+const GATHERED: usize = 16 * 1024;
 
 /// The way to one stream.
 #[derive(Debug)]
 pub struct Sink {
     door: Arc<Door>,
-    waiting: VecDeque<Vec<u8>>,
+    /// All that waits, and before it what has been written of the same allocation.
+    bytes: Vec<u8>,
+    /// Where in `bytes` the first entry begins.
+    first: usize,
+    /// The lengths of the entries that wait.
+    waiting: VecDeque<usize>,
     /// Bytes of all that waits.
     size: usize,
     /// Bytes of the first waiting entry that are written already.
     begun: usize,
     /// Entries that found no room since the last time this was told.
     lost: u64,
+    /// Whether the stream took nothing the last time it was tried.
+    full: bool,
     stalled: Arc<Notify>,
 }
 
@@ -38,30 +47,50 @@ impl Sink {
     pub fn new(descriptor: OwnedFd) -> Self {
         Self {
             door: Arc::new(Door::new(descriptor)),
+            bytes: Vec::new(),
+            first: 0,
             waiting: VecDeque::new(),
             size: 0,
             begun: 0,
             lost: 0,
+            full: false,
             stalled: Arc::default(),
         }
     }
 
-    /// Takes one entry, behind those that wait.
-    pub fn write(&mut self, entry: Vec<u8>) {
-        if !self.drain() && !self.has_room(entry.len()) {
+    /// Takes one entry, behind those that wait; `render` appends it. Once an entry is lost, none is taken
+    /// before that is told: the gap is in one place.
+    pub fn take(&mut self, render: impl FnOnce(&mut Vec<u8>)) {
+        if self.lost > 0 && !self.waiting.is_empty() {
             self.lost += 1;
             return;
         }
-        self.size += entry.len();
-        self.waiting.push_back(entry);
-        if self.waiting.len() == 1 && !self.drain() {
-            self.stalled.notify_one();
+        let before = self.bytes.len();
+        render(&mut self.bytes);
+        self.waiting.push_back(self.bytes.len() - before);
+        self.size += self.bytes.len() - before;
+        if self.size >= GATHERED && !self.full {
+            self.drain();
+        }
+        if self.size > CAPACITY && self.waiting.len() > 1 {
+            self.lose_last();
         }
     }
 
-    /// Once an entry is lost, none is taken before that is told: the gap is in one place.
-    fn has_room(&self, length: usize) -> bool {
-        self.lost == 0 && self.size + length <= CAPACITY
+    /// Takes one entry and writes it, if that is possible now.
+    #[cfg(test)]
+    fn write(&mut self, entry: &[u8]) {
+        self.drain();
+        self.take(|bytes| bytes.extend_from_slice(entry));
+        self.drain();
+    }
+
+    /// The last entry finds no room.
+    fn lose_last(&mut self) {
+        let length = self.waiting.pop_back().unwrap_or(0);
+        self.size -= length;
+        self.bytes.truncate(self.bytes.len() - length);
+        self.lost += 1;
     }
 
     /// How many entries were lost, each counted once, and only when half of the room is free again: so a slow
@@ -73,21 +102,66 @@ impl Sink {
 
     /// Writes what waits, as far as that is possible now; whether all is written.
     pub fn drain(&mut self) -> bool {
-        while let Some(entry) = self.waiting.front() {
-            match self.door.write(&entry[self.begun..]) {
-                Ok(written) if written > 0 && self.begun + written < entry.len() => self.begun += written,
-                Err(Errno::EAGAIN) => return false,
+        let noticed = std::mem::replace(&mut self.full, false);
+        while let Some(length) = self.next_write() {
+            let start = self.first + self.begun;
+            match self.door.write(&self.bytes[start..start + length]) {
+                Ok(written) if written > 0 => self.forget(written),
+                Err(Errno::EAGAIN) => {
+                    self.full = true;
+                    break;
+                }
                 Err(Errno::EINTR) => {}
-                Ok(_) | Err(_) => self.forget_first(),
+                Ok(_) | Err(_) => self.forget(length),
             }
         }
-        true
+        self.make_room();
+        if self.full && !noticed {
+            self.stalled.notify_one();
+        }
+        self.waiting.is_empty()
     }
 
-    /// The first entry is written, or will never be.
-    fn forget_first(&mut self) {
-        self.size -= self.waiting.pop_front().map_or(0, |entry| entry.len());
-        self.begun = 0;
+    /// How many bytes the next write has: the rest of an entry that is begun, or as many whole entries as the
+    /// stream keeps together, one at least.
+    fn next_write(&self) -> Option<usize> {
+        let first = *self.waiting.front()?;
+        if self.begun > 0 {
+            return Some(first - self.begun);
+        }
+        let mut length = first;
+        for next in self.waiting.iter().skip(1) {
+            if length + next > self.door.together() {
+                break;
+            }
+            length += next;
+        }
+        Some(length)
+    }
+
+    /// So many bytes are written, or will never be.
+    fn forget(&mut self, count: usize) {
+        self.begun += count;
+        while let Some(length) = self.waiting.front().copied()
+            && length <= self.begun
+        {
+            self.begun -= length;
+            self.first += length;
+            self.size -= length;
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Gives back the room of what is written, once that is worth the while.
+    fn make_room(&mut self) {
+        if self.first == self.bytes.len() {
+            self.bytes.clear();
+            self.bytes.shrink_to(4 * GATHERED);
+            self.first = 0;
+        } else if self.first >= CAPACITY / 2 {
+            self.bytes.drain(..self.first);
+            self.first = 0;
+        }
     }
 
     /// Waits until there is room, but not beyond `until`; whether there is.
@@ -163,7 +237,7 @@ mod tests {
         let mut sink = Sink::new(writer);
         let mut written = 0;
         while sink.drain() {
-            sink.write(vec![b'x'; 1000]);
+            sink.write(&[b'x'; 1000]);
             written += 1000;
         }
         (sink, reader, written)
@@ -190,7 +264,7 @@ mod tests {
     fn what_a_full_pipe_does_not_take_comes_later_and_in_order() {
         let (mut sink, reader, before) = stalled();
         for number in 0..1000 {
-            sink.write(format!("{number}\n").into());
+            sink.write(format!("{number}\n").as_bytes());
         }
         let expected: String = (0..1000).map(|number| format!("{number}\n")).collect();
         let all = read_all(&mut sink, &reader);
@@ -204,12 +278,12 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         let mut sink = Sink::new(writer);
         let large = vec![b'a'; 2 * CAPACITY];
-        sink.write(large.clone());
+        sink.write(&large);
         assert!(sink.begun > 0);
-        sink.write(b"lost".into());
+        sink.write(b"lost");
         let all = read_all(&mut sink, &reader);
         assert_eq!(sink.take_lost(), Some(1));
-        sink.write(b"b".into());
+        sink.write(b"b");
         assert!(all == large);
         assert_eq!(read_some(&reader), b"b");
     }
@@ -219,7 +293,7 @@ mod tests {
         let (mut sink, reader, before) = stalled();
         let kept = sink.waiting.len();
         for _ in 0..100_000 {
-            sink.write(vec![b'y'; 100]);
+            sink.write(&[b'y'; 100]);
             assert!(sink.size <= CAPACITY);
         }
         let kept = sink.waiting.len() - kept;
@@ -233,10 +307,10 @@ mod tests {
     #[test]
     fn after_a_loss_nothing_is_taken_until_the_loss_is_told() {
         let (mut sink, reader, _) = stalled();
-        sink.write(vec![b'y'; CAPACITY]);
-        sink.write(b"y".into());
+        sink.write(&[b'y'; CAPACITY]);
+        sink.write(b"y");
         read_some(&reader);
-        sink.write(b"y".into());
+        sink.write(b"y");
         assert_eq!(sink.take_lost(), Some(2));
     }
 
@@ -253,7 +327,7 @@ mod tests {
         let entry = |number: usize| format!("{number} {}\n", "x".repeat(number)).into_bytes();
         let mut sent = 0;
         while sink.waiting.len() < 3 {
-            sink.write(entry(sent));
+            sink.write(&entry(sent));
             sent += 1;
         }
         let mut buffer = vec![0; 1 << 16];
@@ -268,7 +342,7 @@ mod tests {
     fn a_reader_that_has_gone_is_not_missed() {
         let (mut sink, reader, _) = stalled();
         drop(reader);
-        sink.write(b"x".into());
+        sink.write(b"x");
         assert!(sink.drain());
         assert_eq!((sink.size, sink.begun, sink.take_lost()), (0, 0, None));
     }
@@ -277,7 +351,7 @@ mod tests {
     fn a_full_disk_is_not_missed() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut sink = Sink::new(full.into());
-        sink.write(b"x".into());
+        sink.write(b"x");
         assert!(sink.drain());
     }
 
@@ -306,9 +380,9 @@ mod tests {
         local.block_on(&runtime, async {
             for _ in 0..3 {
                 while sink.borrow_mut().drain() {
-                    sink.borrow_mut().write(vec![b'x'; 100_000]);
+                    sink.borrow_mut().write(&[b'x'; 100_000]);
                 }
-                sink.borrow_mut().write(b"the last".into());
+                sink.borrow_mut().write(b"the last");
                 until_read(&reader, b"the last").await;
             }
         });

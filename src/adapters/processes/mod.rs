@@ -16,23 +16,28 @@ mod wait;
 
 pub use inherited::{OpenFiles, check_reserve, keep_descriptors_from_children};
 
+use crate::adapters::console::Console;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::Postbox;
+use crate::adapters::turns::Turns;
 use crate::cause;
 use crate::ports::Processes;
 use domain::event::{Pid, StartFailure};
 use domain::plan::{Job, Reach, Word};
 use domain::{Event, Ticket};
 use nix::sys::prctl;
-use output::{Capture, Reader};
+use output::{Capture, Reader, Readers};
 use spawn::Spawner;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::process;
 use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
+
+/// How many pipes of finished children are read because others hold them open. (docs/bounds.md)
+const HELD: usize = 64;
 
 /// Our children. Lives on a tokio `LocalSet`.
 #[derive(Debug)]
@@ -40,13 +45,28 @@ pub struct Children {
     environment: Environment,
     spawner: Spawner,
     table: Rc<RefCell<Table>>,
+    readers: Readers,
 }
 
 /// Who is alive, or at least not reaped.
 #[derive(Debug, Default)]
 struct Table {
     by_pid: BTreeMap<Pid, Child>,
-    readers: Vec<Reader>,
+    /// Who reads pipes of finished children that others still hold open, the oldest first.
+    readers: VecDeque<Reader>,
+}
+
+impl Table {
+    /// Reads on what others write to the pipe of a child that ended.
+    fn read_on(&mut self, reader: Reader) {
+        self.readers.retain(|reader| !reader.is_finished());
+        self.readers.push_back(reader);
+        if self.readers.len() > HELD
+            && let Some(oldest) = self.readers.pop_front()
+        {
+            oldest.give_up();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,8 +76,8 @@ struct Child {
 }
 
 impl Children {
-    /// No children yet; from here on whatever dies is reaped and posted to `postbox`. Children get the limit
-    /// `open_files` if that is another than ours.
+    /// No children yet; from here on whatever dies is reaped and posted to `postbox`, and what children print
+    /// goes to `console`. Children get the limit `open_files` if that is another than ours.
     ///
     /// # Errors
     /// SIGCHLD cannot be caught, or no descriptor is left.
@@ -65,11 +85,13 @@ impl Children {
         environment: Environment,
         open_files: Option<OpenFiles>,
         postbox: Postbox,
+        console: Console,
     ) -> io::Result<Self> {
         let spawner = Spawner::new(open_files)?;
         let table = Rc::new(RefCell::new(Table::default()));
         let mut died = signal(SignalKind::child())?;
         let dead = Rc::clone(&table);
+        let readers = Readers::new(console, Turns::new(postbox.clone()));
         spawn_local(async move {
             while died.recv().await.is_some() {
                 reap(&dead, &postbox);
@@ -79,6 +101,7 @@ impl Children {
             environment,
             spawner,
             table,
+            readers,
         })
     }
 
@@ -94,9 +117,7 @@ impl Children {
                 .collect()
         };
         readers.extend(running);
-        for reader in readers {
-            reader.finish().await;
-        }
+        Reader::finish(readers).await;
     }
 }
 
@@ -122,10 +143,9 @@ impl Processes for Children {
             .spawn(job, &exports, capture.as_ref())
             .map_err(failure)?;
         // From here on nothing can fail: a process that runs is always in the table.
-        let output = capture.map(|capture| capture.read(job));
-        let mut table = self.table.borrow_mut();
-        table.readers.retain(|reader| !reader.is_finished());
-        table.by_pid.insert(pid, Child { ticket, output });
+        let output = capture.map(|capture| capture.read(job, &self.readers));
+        let child = Child { ticket, output };
+        self.table.borrow_mut().by_pid.insert(pid, child);
         Ok(pid)
     }
 
@@ -167,7 +187,7 @@ fn reap(table: &RefCell<Table>, postbox: &Postbox) {
             if let Some(text) = output.on_reaped() {
                 postbox.post(Event::Printed(child.ticket, text));
             }
-            table.readers.push(output);
+            table.read_on(output);
         }
         postbox.post(Event::Exited(child.ticket, status));
     }

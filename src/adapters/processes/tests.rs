@@ -25,7 +25,8 @@ fn children() {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut queue = Queue::new(MachineClock::start());
         let environment = Environment::default();
-        let mut children = Children::new(environment, None, queue.postbox()).unwrap();
+        let postbox = queue.postbox();
+        let mut children = Children::new(environment, None, postbox, Console::to_nobody()).unwrap();
         codes_and_signals_are_kept(&mut children, &mut queue).await;
         failures_to_start_are_named(&mut children);
         a_group_is_killed_whole(&mut children, &mut queue).await;
@@ -34,6 +35,9 @@ fn children() {
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
         what_was_written_comes_right_before_the_end(&mut children, &mut queue).await;
         the_environment_is_passed_on_byte_for_byte(&mut children, &mut queue).await;
+        whoever_holds_the_pipe_of_a_finished_child_can_write_on(&mut children, &mut queue).await;
+        so_many_pipes_of_finished_children_are_held_and_no_more(&mut children, &mut queue).await;
+        another_user_may_open_the_output_it_was_given(&mut children, &mut queue).await;
     });
 }
 
@@ -219,6 +223,63 @@ fn the_inherited_environment_is_the_kernels_copy_of_it() {
         .copied()
         .collect();
     assert_eq!(found, std::fs::read("/proc/self/environ").unwrap());
+}
+
+async fn whoever_holds_the_pipe_of_a_finished_child_can_write_on(children: &mut Children, queue: &mut Queue) {
+    for (number, output) in [(60, Output::Capture), (61, Output::Log)] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let script = format!(
+            "(while [ ! -e {0} ]; do sleep 0.01; done; head -c 300000 /dev/zero && touch {1}) & exit 0",
+            file("ended").display(),
+            file("written").display()
+        );
+        children
+            .start(Ticket(number), &job(&["sh", "-c", &script], output))
+            .unwrap();
+        assert_eq!(ended(queue).await, (Ticket(number), ExitStatus::Code(0)));
+        // Others start meanwhile.
+        children
+            .start(Ticket(number + 100), &job(&["true"], Output::Log))
+            .unwrap();
+        ended(queue).await;
+        std::fs::write(file("ended"), "").unwrap();
+        until(|| file("written").exists()).await;
+    }
+}
+
+async fn so_many_pipes_of_finished_children_are_held_and_no_more(children: &mut Children, queue: &mut Queue) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        "while [ -e {} ]; do sleep 0.1; done & exit 0",
+        folder.path().display()
+    );
+    for number in 0..u64::try_from(HELD).unwrap() + 3 {
+        children
+            .start(Ticket(2000 + number), &job(&["sh", "-c", &script], Output::Log))
+            .unwrap();
+        ended(queue).await;
+    }
+    assert_eq!(children.table.borrow().readers.len(), HELD);
+    drop(folder);
+    let held = || {
+        let mut table = children.table.borrow_mut();
+        table.readers.retain(|reader| !reader.is_finished());
+        table.readers.len()
+    };
+    until(|| held() == 0).await;
+}
+
+async fn another_user_may_open_the_output_it_was_given(children: &mut Children, queue: &mut Queue) {
+    let job = job(&["stat", "-Lc", "%a", "/dev/stdout"], Output::Capture);
+    children.start(Ticket(70), &job).unwrap();
+    loop {
+        match queue.next(None).await {
+            Event::Printed(Ticket(70), mode) => assert_eq!(mode, "622\n"),
+            Event::Exited(Ticket(70), status) => return assert_eq!(status, ExitStatus::Code(0)),
+            _ => {}
+        }
+    }
 }
 
 async fn until(mut holds: impl FnMut() -> bool) {

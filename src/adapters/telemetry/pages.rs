@@ -2,6 +2,7 @@
 
 use super::metrics::Metrics;
 use crate::adapters::inbox::Postbox;
+use crate::adapters::turns::Turns;
 use domain::Event;
 use domain::event::Inquiry;
 use domain::time::Duration;
@@ -27,6 +28,7 @@ type Page = Response<Full<Bytes>>;
 pub struct Pages {
     metrics: Rc<RefCell<Metrics>>,
     postbox: Postbox,
+    turns: Turns,
     last: Cell<u64>,
     waiting: RefCell<BTreeMap<Inquiry, oneshot::Sender<String>>>,
 }
@@ -36,14 +38,17 @@ impl Pages {
     pub fn new(metrics: Rc<RefCell<Metrics>>, postbox: Postbox) -> Self {
         Self {
             metrics,
+            turns: Turns::new(postbox.clone()),
             postbox,
             last: Cell::new(0),
             waiting: RefCell::default(),
         }
     }
 
-    /// Answers a request. HEAD is GET without the body, which the server leaves out.
+    /// Answers a request, one in each round of the loop however many clients ask. HEAD is GET without the body,
+    /// which the server leaves out.
     pub async fn answer(&self, method: &Method, path: &str) -> Page {
+        self.turns.next().await;
         match (path, method) {
             ("/metrics", &Method::GET | &Method::HEAD) => self.metrics(),
             ("/status", &Method::GET | &Method::HEAD) => self.status().await,

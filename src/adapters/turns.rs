@@ -1,0 +1,112 @@
+//! Turns for work that must not hold up the loop: the output of children, pages for whoever scrapes.
+//!
+//! There is one turn of a kind in each round of the runtime, in the order in which they were asked for. Before
+//! a turn begins, the runtime has looked at signals, sockets and timers, and the driver has been given a chance
+//! to handle what they brought. So whoever has much to do does it in pieces, and everything else waits for one
+//! piece at the most. Never says how large a piece is: whoever takes turns does.
+
+use super::inbox::Postbox;
+use std::rc::Rc;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+
+/// The turns of one kind of work.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    one_at_a_time: Rc<Semaphore>,
+    postbox: Postbox,
+}
+
+impl Turns {
+    /// Turns that come after the events in this inbox.
+    pub fn new(postbox: Postbox) -> Self {
+        Self {
+            one_at_a_time: Rc::new(Semaphore::new(1)),
+            postbox,
+        }
+    }
+
+    /// Waits for a turn, which lasts until the caller waits for something.
+    pub async fn next(&self) {
+        let turn = self.one_at_a_time.acquire().await;
+        yield_now().await;
+        if self.postbox.has_events() {
+            yield_now().await;
+        }
+        drop(turn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use crate::ports::Inbox;
+    use domain::Event;
+    use domain::event::Signal;
+    use std::cell::{Cell, RefCell};
+    use tokio::task::{LocalSet, spawn_local};
+    use tokio::time::{Duration, timeout};
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, future)
+    }
+
+    #[test]
+    fn whoever_has_endless_work_shares_the_turns() {
+        block_on(async {
+            let turns = Turns::new(Queue::new(MachineClock::start()).postbox());
+            let order = Rc::new(RefCell::new(Vec::new()));
+            for name in 0..3 {
+                let (turns, order) = (turns.clone(), Rc::clone(&order));
+                spawn_local(async move {
+                    loop {
+                        turns.next().await;
+                        order.borrow_mut().push(name);
+                    }
+                });
+            }
+            while order.borrow().len() < 30 {
+                yield_now().await;
+            }
+            let order = order.borrow();
+            assert!(
+                order
+                    .windows(3)
+                    .all(|three| three[0] != three[1] && three[0] != three[2]),
+                "{order:?}"
+            );
+        });
+    }
+
+    /// The runtime's own way to wait for a socket costs a task nothing, so endless work never ends its turn by
+    /// itself.
+    #[test]
+    fn a_timer_and_an_event_are_not_held_up_by_endless_work() {
+        block_on(async {
+            let mut queue = Queue::new(MachineClock::start());
+            let turns = Turns::new(queue.postbox());
+            let done = Rc::new(Cell::new(0_u64));
+            let (count, postbox) = (Rc::clone(&done), queue.postbox());
+            spawn_local(async move {
+                loop {
+                    turns.next().await;
+                    count.set(count.get() + 1);
+                    if count.get() == 10 {
+                        postbox.post(Event::Signal(Signal::Terminate));
+                    }
+                }
+            });
+            assert_eq!(queue.next(None).await, Event::Signal(Signal::Terminate));
+            assert_eq!(done.get(), 10, "the event comes before the next turn");
+            let never = std::future::pending::<()>();
+            assert!(timeout(Duration::from_millis(20), never).await.is_err());
+            assert!(done.get() > 10);
+        });
+    }
+}
