@@ -15,9 +15,15 @@
     reason = "tests start programs, read the clock and may fail by panicking"
 )]
 
+#[path = "../program/etcd_server.rs"]
+#[allow(dead_code, reason = "other tests ask the server more")]
+mod etcd_server;
 #[path = "../program/http.rs"]
 #[allow(dead_code, reason = "other tests ask servers more")]
 mod http;
+#[path = "../common/loopback.rs"]
+#[allow(dead_code, reason = "other tests need more of an address")]
+mod loopback;
 #[path = "../program/processes.rs"]
 #[allow(dead_code, reason = "other tests look at more of a process")]
 mod processes;
@@ -29,6 +35,7 @@ mod waiting;
 
 mod observed;
 
+mod etcd;
 mod instruments;
 mod limits;
 

@@ -5,6 +5,7 @@ use crate::loopback::OwnAddress;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -114,6 +115,21 @@ impl Server {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "etcdctl {arguments:?}: {error}");
         String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// One transaction of `etcdctl txn`: conditions, then and else, with an empty line after each.
+    #[allow(dead_code, reason = "only some tests fill a server")]
+    pub fn txn(&self, text: &str) {
+        let mut command = Command::new(binary(&format!("etcd-{}", self.version), "etcdctl"));
+        command
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &self.url(), "txn"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("etcdctl can be started");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(text.as_bytes()).expect("etcdctl reads");
+        drop(stdin);
+        assert!(child.wait().expect("etcdctl ends").success(), "etcdctl txn");
     }
 
     /// All keys and values, each on a line of its own.

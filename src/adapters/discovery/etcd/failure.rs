@@ -3,10 +3,14 @@
 //! An answer of the cluster is final; only silence, and what says nothing about the question, is worth asking
 //! somebody else.
 
+use super::meter;
 use crate::cause;
 use etcd_client::Error as EtcdError;
 use std::error::Error;
 use tonic::{Code, Status};
+
+/// How many characters are told of a refusal (docs/bounds.md)
+const TOLD: usize = 400;
 
 /// What is told of a stream that ended before its first answer.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,10 @@ pub fn is_missing(error: &EtcdError) -> bool {
 /// A connection that is new and yet breaks in HTTP/2's own terms leads to somebody who does not speak it. By
 /// the last time round, every connection is new.
 fn of_connection(cause: String) -> String {
+    let flood = meter::sentence();
+    if cause.contains(&flood) {
+        return flood;
+    }
     let of_http2 = ["http2 error", "connection error"];
     if of_http2.iter().any(|words| cause.contains(words)) {
         return foreign(&cause);
@@ -72,11 +80,30 @@ fn is_final(status: &Status) -> bool {
     status.source().is_none() && !elsewhere.contains(&status.code()) && !is_login_old
 }
 
+/// What is told, which may be as long as the server likes.
 fn words(status: &Status) -> String {
+    all_words(status).chars().take(TOLD).collect()
+}
+
+fn all_words(status: &Status) -> String {
     match status.source() {
         Some(source) => of_connection(cause::in_full(source)),
         None if status.code() == Code::Unimplemented => foreign(status.message()),
         None if status.message().is_empty() => status.code().description().into(),
         None => status.message().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_refusal_the_beginning_is_told() {
+        let status = Status::permission_denied("no".repeat(10_000));
+        let Failure::Refused(told) = Failure::from(EtcdError::GRpcStatus(status)) else {
+            panic!("a refusal is final");
+        };
+        assert_eq!(told, "no".repeat(TOLD / 2));
     }
 }

@@ -8,8 +8,11 @@
 //! frozen, or be gone without having said so. There are no pings for that: etcd hangs up on clients that send
 //! more than one in five seconds.
 
+use super::connection::{Connection, Target};
 use super::failure::Failure;
+use super::meter;
 use crate::adapters::discovery::tls;
+use crate::cause;
 use crate::ports::CatalogueError;
 use domain::plan;
 use domain::time::Duration;
@@ -18,7 +21,6 @@ use reqwest::Url;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 /// How long one of several members may take before the next is asked, the first time round. (docs/bounds.md)
@@ -27,9 +29,6 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const LIMIT: Duration = plan::REQUEST_LIMIT;
 /// How often a question goes round. A connection may turn out to be broken only when it is used.
 const ROUNDS: usize = 2;
-/// The time between two pings on a watch where nothing happens, and how long the answer may take.
-const PING: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
-
 /// See the module.
 #[derive(Debug)]
 pub struct Members {
@@ -52,22 +51,24 @@ impl Members {
         })
     }
 
-    /// Asks one after the other until one answers.
+    /// Asks one after the other until one answers; the answer may have this size.
     pub async fn ask<T>(
         &self,
+        size: usize,
         question: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, CatalogueError> {
         let count = self.members.len();
         let mut failures = vec![String::new(); count];
         let first = self.first.get();
-        for attempt in 0..ROUNDS * count {
+        let ways = self.ways().await;
+        for attempt in 0..ROUNDS * ways {
             let index = (first + attempt) % count;
-            let patience = if attempt < count && count > 1 {
+            let patience = if attempt < ways && ways > 1 {
                 PATIENCE
             } else {
                 LIMIT
             };
-            match self.trial(index, &question, patience).await {
+            match self.trial(index, size, &question, patience).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Refused(refusal)) => return Err(CatalogueError::Failed(refusal)),
                 Err(Failure::Unreachable(cause)) => failures[index] = cause,
@@ -80,26 +81,38 @@ impl Members {
         Err(CatalogueError::Failed(failures.join("; ")))
     }
 
+    /// How many there are to be asked: the members, or the addresses of the only one.
+    async fn ways(&self) -> usize {
+        match &self.members[..] {
+            [member] => member.connection().ways(&member.target).await,
+            several => several.len(),
+        }
+    }
+
     async fn trial<T>(
         &self,
         index: usize,
+        size: usize,
         question: impl AsyncFn(&Client) -> Result<T, Error>,
         patience: Duration,
     ) -> Result<T, Failure> {
+        let member = &self.members[index];
         let trial = Trial {
             members: self,
             index,
-            connection: self.members[index].connection(),
+            connection: member.connection(),
             answered: Cell::new(false),
         };
         let asked = async {
-            let client = self.members[index].client(&trial.connection).await?;
+            let client = trial.connection.client(&member.target).await?;
             question(client).await
         };
+        let expected = trial.connection.asked.ask(size);
         let answer = match timeout(patience, asked).await {
             Ok(answer) => answer.map_err(Failure::from),
-            Err(_) => Err(Failure::Unreachable(format!("no answer within {patience:?}"))),
+            Err(_) => Err(trial.silence(patience)),
         };
+        drop(expected);
         let answered = !matches!(answer, Err(Failure::Unreachable(_)));
         trial.answered.set(answered);
         answer
@@ -110,40 +123,37 @@ impl Members {
 struct Member {
     /// As the operator wrote it.
     name: String,
-    url: Url,
-    options: ConnectOptions,
-    connection: RefCell<Connection>,
+    target: Target,
+    connection: RefCell<Rc<Connection>>,
 }
-
-/// A connection that may have to be opened first; whoever needs it at that moment waits for the one who does.
-type Connection = Rc<OnceCell<Client>>;
 
 impl Member {
     fn new(url: &str, settings: &plan::Etcd) -> Result<Self, CatalogueError> {
-        let parsed = endpoint(url)
-            .map_err(|error| CatalogueError::Failed(format!("'{url}' is not an address of etcd: {error}")))?;
+        let refused =
+            |error: &str| CatalogueError::Failed(format!("'{url}' is not an address of etcd: {error}"));
+        let parsed = endpoint(url).map_err(|error| refused(&error))?;
+        let tls = match parsed.scheme() {
+            "https" => Some(secure(&settings.tls)?),
+            _ => None,
+        };
+        let target = Target::new(&parsed, options(settings), tls);
         Ok(Self {
             name: url.into(),
-            options: options(&parsed, settings)?,
-            url: parsed,
+            target: target.map_err(|error| refused(&cause::in_full(&error)))?,
             connection: RefCell::default(),
         })
     }
 
-    fn connection(&self) -> Connection {
+    fn connection(&self) -> Rc<Connection> {
         Rc::clone(&self.connection.borrow())
     }
 
-    async fn client<'c>(&self, connection: &'c Connection) -> Result<&'c Client, Error> {
-        let open = || Client::connect([self.url.as_str()], Some(self.options.clone()));
-        connection.get_or_try_init(open).await
-    }
-
-    /// The next question gets another connection.
-    fn replace(&self, connection: &Connection) {
+    /// The next question gets another connection, and to another address if there are several.
+    fn replace(&self, connection: &Rc<Connection>) {
         let mut current = self.connection.borrow_mut();
         if Rc::ptr_eq(&current, connection) {
-            *current = Connection::default();
+            *current = Rc::default();
+            connection.avoid(&self.target);
         }
     }
 }
@@ -158,8 +168,19 @@ impl fmt::Debug for Member {
 struct Trial<'m> {
     members: &'m Members,
     index: usize,
-    connection: Connection,
+    connection: Rc<Connection>,
     answered: Cell<bool>,
+}
+
+impl Trial<'_> {
+    fn silence(&self, patience: Duration) -> Failure {
+        let cause = if self.connection.asked.is_flooded() {
+            format!("no answer within {patience:?}, but {}", meter::sentence())
+        } else {
+            format!("no answer within {patience:?}")
+        };
+        Failure::Unreachable(cause)
+    }
 }
 
 impl Drop for Trial<'_> {
@@ -188,20 +209,14 @@ fn endpoint(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn options(url: &Url, settings: &plan::Etcd) -> Result<ConnectOptions, CatalogueError> {
-    let (interval, limit) = PING;
-    let mut options = ConnectOptions::new()
-        .with_keep_alive(interval, limit)
-        .with_keep_alive_while_idle(false)
+fn options(settings: &plan::Etcd) -> ConnectOptions {
+    let options = ConnectOptions::new()
         .with_require_leader(true)
         .with_auto_token_refresh(true);
-    if let Some((user, password)) = &settings.login {
-        options = options.with_user(user, &password.0);
+    match &settings.login {
+        Some((user, password)) => options.with_user(user, &password.0),
+        None => options,
     }
-    if url.scheme() == "https" {
-        options = options.with_tls(secure(&settings.tls)?);
-    }
-    Ok(options)
 }
 
 fn secure(tls: &plan::Tls) -> Result<TlsOptions, CatalogueError> {

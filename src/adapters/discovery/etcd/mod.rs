@@ -9,10 +9,12 @@
 //! Never keeps a lease alive by itself, never trusts a connection on which a question was given up, and never
 //! waits for a change without having seen where to begin.
 
+mod connection;
 mod failure;
 mod key;
 mod leases;
 mod members;
+mod meter;
 mod pages;
 #[doc(hidden)]
 pub mod value;
@@ -29,6 +31,9 @@ use members::Members;
 use pages::{Page, PageRequest, Reading};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+/// How much comes as the answer to a question about one thing.
+const SHORT: usize = 16 * 1024;
 
 /// An etcd cluster.
 #[derive(Debug)]
@@ -56,9 +61,9 @@ impl Etcd {
 
     async fn grant(&self, registration: &Registration) -> Result<i64, CatalogueError> {
         let seconds = i64::try_from(registration.ttl.as_secs()).unwrap_or(i64::MAX);
-        let granted = self
-            .members
-            .ask(async |client| client.lease_client().grant(seconds, None).await);
+        let granted = self.members.ask(SHORT, async |client| {
+            client.lease_client().grant(seconds, None).await
+        });
         Ok(granted.await?.id())
     }
 
@@ -67,7 +72,7 @@ impl Etcd {
             let options = PutOptions::new().with_lease(lease);
             pages::keys_of(client).put(key, value, Some(options)).await
         };
-        self.members.ask(question).await.map(drop)
+        self.members.ask(SHORT, question).await.map(drop)
     }
 
     /// Revokes a lease; one that is not there counts as revoked.
@@ -76,7 +81,7 @@ impl Etcd {
             let revoked = client.lease_client().revoke(lease).await.map(drop);
             revoked.or_else(|error| failure::is_missing(&error).then_some(()).ok_or(error))
         };
-        self.members.ask(question).await
+        self.members.ask(SHORT, question).await
     }
 
     /// Revokes the leases granted for a key but for the newest; nothing depends on it, they run out anyway.
@@ -90,7 +95,10 @@ impl Etcd {
     }
 
     async fn page(&self, request: &PageRequest) -> Result<Page, CatalogueError> {
-        self.members.ask(async |client| request.ask(client).await).await
+        let question = async |client: &etcd_client::Client| request.ask(client).await;
+        // A member that sends a page that is too large is stopped when it has sent a part of it.
+        let size = request.size + connection::STREAM_WINDOW as usize;
+        self.members.ask(size, question).await
     }
 
     /// Keeps a lease alive once; says whether it was still there.
@@ -102,7 +110,7 @@ impl Etcd {
                 Err(error) if failure::is_missing(&error) => Ok(false),
                 Err(error) => Err(error),
             };
-        self.members.ask(question).await
+        self.members.ask(SHORT, question).await
     }
 
     async fn delete(&self, folder: &str) -> Result<(), CatalogueError> {
@@ -110,7 +118,7 @@ impl Etcd {
             let options = DeleteOptions::new().with_prefix();
             pages::keys_of(client).delete(folder, Some(options)).await
         };
-        self.members.ask(question).await.map(drop)
+        self.members.ask(SHORT, question).await.map(drop)
     }
 
     async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {

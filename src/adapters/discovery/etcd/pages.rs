@@ -41,7 +41,7 @@ pub struct PageRequest {
     revision: i64,
     keys: usize,
     /// The largest message that is accepted.
-    size: usize,
+    pub size: usize,
     keys_only: bool,
 }
 

@@ -5,7 +5,7 @@
 //! the history is compacted, say) or that breaks says so too, and never leaves anybody waiting.
 
 use super::failure::Ended;
-use super::{Etcd, key, value};
+use super::{Etcd, SHORT, key, value};
 use crate::ports::CatalogueError;
 use domain::event::{Cursor, Instance, Query};
 use etcd_client::{Client, Error, Event, EventType, KeyValue, WatchOptions, WatchStream};
@@ -20,7 +20,7 @@ impl Etcd {
         let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
         let opened = self
             .members
-            .ask(async |client| open(client, &folder, after + 1).await);
+            .ask(SHORT, async |client| open(client, &folder, after + 1).await);
         let (mut stream, now) = opened.await?;
         // A cluster that was set up anew counts from one again.
         if now < after {

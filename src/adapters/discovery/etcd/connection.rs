@@ -1,0 +1,157 @@
+//! One connection to one member, opened when it is first used, and never a second time.
+//!
+//! Names are looked up, and addresses tried, as for every catalogue; what the member may send is metered. A
+//! connection that breaks stays broken, so that a server which hangs up at once is asked again only as often as
+//! whoever asks decides.
+
+use super::meter::{Asked, Metered};
+use crate::adapters::discovery::names;
+use domain::time::Duration;
+use etcd_client::{Channel, Client, ConnectOptions, Error};
+use hyper_util::rt::TokioIo;
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
+use tonic::transport::{ClientTlsConfig, Endpoint};
+
+/// The time between two pings on a watch where nothing happens, and how long the answer may take.
+const PING: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
+/// What a member may send of one answer before we have read it (docs/bounds.md)
+pub const STREAM_WINDOW: u32 = 128 * 1024;
+/// What a member may send of all answers together before we have read them (docs/bounds.md)
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The headers of an answer, and so the text of a refusal (docs/bounds.md)
+const LARGEST_HEADERS: u32 = 16 * 1024;
+
+/// How to reach one member.
+pub struct Target {
+    host: String,
+    port: u16,
+    endpoint: Endpoint,
+    options: ConnectOptions,
+}
+
+impl Target {
+    /// A member at this URL, which must be checked.
+    ///
+    /// # Errors
+    /// TLS cannot be set up, or the URL has no host.
+    pub fn new(
+        url: &reqwest::Url,
+        options: ConnectOptions,
+        tls: Option<ClientTlsConfig>,
+    ) -> Result<Self, Error> {
+        let (interval, limit) = PING;
+        let mut endpoint = Endpoint::from_shared(url.as_str().to_owned())?
+            .http2_keep_alive_interval(interval)
+            .keep_alive_timeout(limit)
+            .keep_alive_while_idle(false)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_header_list_size(LARGEST_HEADERS);
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls)?;
+        }
+        let host = url.host_str().unwrap_or_default().to_owned();
+        names::prepare(&host);
+        Ok(Self {
+            host,
+            port: url.port_or_known_default().unwrap_or_default(),
+            endpoint,
+            options,
+        })
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Connection {
+    client: OnceCell<Client>,
+    ways: OnceCell<usize>,
+    /// What is asked for on it.
+    pub asked: Asked,
+    /// Where it leads, once it is there.
+    peer: Arc<OnceLock<IpAddr>>,
+}
+
+impl Connection {
+    /// The client that asks on this connection; whoever needs it while it is made waits for the one who does.
+    ///
+    /// # Errors
+    /// With a login: the member cannot be reached, or refuses.
+    pub async fn client(&self, target: &Target) -> Result<&Client, Error> {
+        self.client.get_or_try_init(|| self.open(target)).await
+    }
+
+    async fn open(&self, target: &Target) -> Result<Client, Error> {
+        let connector = Connector {
+            host: target.host.clone(),
+            port: target.port,
+            asked: self.asked.clone(),
+            peer: Arc::clone(&self.peer),
+            used: Cell::new(false),
+        };
+        let channel = target.endpoint.connect_with_connector_lazy(connector);
+        Client::from_channel(Channel::Tonic(channel), Some(target.options.clone())).await
+    }
+
+    /// How many addresses the member has.
+    pub async fn ways(&self, target: &Target) -> usize {
+        let count = async || {
+            let found = names::addresses(&target.host, target.port).await;
+            found.map_or(1, |found| found.len())
+        };
+        *self.ways.get_or_init(count).await
+    }
+
+    /// Whoever is at its other end does not answer.
+    pub fn avoid(&self, target: &Target) {
+        if let Some(peer) = self.peer.get() {
+            names::avoid(&target.host, *peer);
+        }
+    }
+}
+
+/// Connects once.
+struct Connector {
+    host: String,
+    port: u16,
+    asked: Asked,
+    peer: Arc<OnceLock<IpAddr>>,
+    used: Cell<bool>,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Metered<TcpStream>>>> + Send>>;
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Metered<TcpStream>>;
+    type Error = io::Error;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Connecting {
+        let (host, port, asked) = (self.host.clone(), self.port, self.asked.clone());
+        let peer = Arc::clone(&self.peer);
+        let used = self.used.replace(true);
+        Box::pin(async move {
+            if used {
+                return Err(io::Error::other("the connection was closed"));
+            }
+            let stream = names::connect(&host, port).await?;
+            stream.set_nodelay(true)?;
+            peer.set(stream.peer_addr()?.ip()).ok();
+            Ok(TokioIo::new(Metered::new(stream, asked)))
+        })
+    }
+}
