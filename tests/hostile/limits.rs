@@ -172,14 +172,14 @@ fn limits_of_the_shim_itself_end_neither_it_nor_the_application() {
     assert!(program.has("stopped") && program.stdout().len() == 1024);
 }
 
-/// A user who has no processes but those of one test.
-const NOBODY_ELSE: u32 = 61_000;
+/// A user who has no processes but those of one test of this run.
+fn own_user(number: u32) -> u32 {
+    1_000_000 + 2 * std::process::id() + number
+}
 
-/// The program as a user of its own that may have so many processes, or nothing if the tests may not do that.
-fn with_processes(limit: u32, user: u32, config: &str, application: &[&str]) -> Option<Program> {
-    if !geteuid().is_root() {
-        return None;
-    }
+/// The program as a user of its own that may have so many processes.
+fn with_processes(limit: u32, user: u32, config: &str, application: &[&str]) -> Program {
+    assert!(geteuid().is_root(), "this test needs root");
     let mut program = Program::new();
     program.configure(config);
     fs::copy(binary(), program.path("containerpilot")).unwrap();
@@ -194,14 +194,12 @@ fn with_processes(limit: u32, user: u32, config: &str, application: &[&str]) -> 
     );
     command.args(arguments);
     program.spawn(&mut command);
-    Some(program)
+    program
 }
 
 #[test]
 fn where_no_process_can_be_started_the_code_says_so() {
-    let Some(mut program) = with_processes(1, NOBODY_ELSE, CHECKED, &["sleep", "1000"]) else {
-        return;
-    };
+    let mut program = with_processes(1, own_user(0), CHECKED, &["sleep", "1000"]);
     assert_eq!(program.code(), 126);
     let sentence = "fork/exec sleep: resource temporarily unavailable";
     assert!(program.stdout().contains(sentence), "{}", program.stdout());
@@ -214,9 +212,7 @@ fn when_processes_run_out_jobs_fail_and_everything_else_goes_on() {
         "backends": [{"name": "other", "poll": 1, "onChange": "true"}],
         "tasks": [{"name": "t", "command": "true", "frequency": "1s"}]}"#;
     let application = ["sleep", "1000"];
-    let Some(mut program) = with_processes(2, NOBODY_ELSE + 1, config, &application) else {
-        return;
-    };
+    let mut program = with_processes(2, own_user(1), config, &application);
     for failed in ["task[t]", "app does not pass", "Failed to query other"] {
         program.until(failed, |program| program.stdout().contains(failed));
     }

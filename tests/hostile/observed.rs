@@ -2,12 +2,12 @@
 //! the figures that bounds are about.
 
 use crate::http::{self, Answer};
+use crate::loopback::OwnAddress;
 use crate::processes::{descriptors_of, field};
 use crate::program::{Program, UNTIL_TERM};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use std::fs;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often the observed check is due.
@@ -147,14 +147,10 @@ fn config(host: &str, hostile: &Hostile<'_>) -> String {
     )
 }
 
-/// A loopback address that no other test of this run uses.
+/// A loopback address that nobody else uses while this process runs.
 pub fn own_address() -> String {
-    static LAST: AtomicU32 = AtomicU32::new(0);
-    let number = std::process::id()
-        .wrapping_mul(251)
-        .wrapping_add(LAST.fetch_add(1, Ordering::Relaxed));
-    let [_, high, middle, low] = number.to_be_bytes();
-    format!("127.{}.{middle}.{}", 1 + high % 200, 1 + low % 250)
+    // A few are reserved, and all of them are free again when the process ends.
+    Box::leak(Box::new(OwnAddress::reserve())).ip().to_string()
 }
 
 /// When a process was started, as its `/proc/PID/stat` tells.
