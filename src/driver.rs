@@ -64,7 +64,7 @@ impl World<'_> {
                     Err(failure) => Event::NotStarted(ticket, failure),
                 }));
             }
-            Effect::Load(ticket) => return Continue(Some(Event::Loaded(ticket, self.settings.load()))),
+            Effect::Load(ticket) => self.settings.load(ticket),
             Effect::Send(ticket, signal, reach) => self.processes.send(ticket, signal, reach),
             Effect::Ask {
                 ticket,
@@ -171,6 +171,13 @@ mod tests {
         Job::new(role, Command::new("true", []), Trigger::Moment, Output::Inherit)
     }
 
+    fn found(plan: Plan) -> Loaded {
+        Loaded::Plan {
+            plan: plan.into(),
+            remarks: vec![],
+        }
+    }
+
     fn plan() -> Plan {
         let catalogue = Catalogue::Directory {
             path: "/run/containerpilot".into(),
@@ -230,42 +237,6 @@ mod tests {
             0,
             "it is killed for its limit after everything was started"
         );
-    }
-
-    #[test]
-    fn a_new_configuration_is_told_when_all_that_began_before_it_is_carried_out() {
-        let mut mocks = Mocks::in_a_hurry();
-        let load = mocks.settings.expect_load().times(1);
-        load.return_once(|| Loaded::Plan {
-            plan: plan().into(),
-            remarks: vec![],
-        });
-        let mut order = Sequence::new();
-        for label in ["APP", "task[clean]"] {
-            let start = mocks.processes.expect_start().times(1).in_sequence(&mut order);
-            start
-                .withf(move |_, job| job.role.to_string() == label)
-                .returning(|_, _| Ok(Pid(5)));
-        }
-        let send = mocks.processes.expect_send().times(1).in_sequence(&mut order);
-        send.withf(|_, signal, _| *signal == 9).return_const(());
-        let mut events = Sequence::new();
-        let mut happens = |event: Event| {
-            let next = mocks.inbox.expect_next().times(1).in_sequence(&mut events);
-            next.return_once(|_| event);
-        };
-        happens(Event::Signal(Signal::Hangup));
-        happens(Event::Exited(domain::Ticket(3), ExitStatus::Signal(9)));
-        happens(Event::Exited(domain::Ticket(1), ExitStatus::Code(0)));
-        let task = Job {
-            trigger: Trigger::Every(Duration::from_secs(100)),
-            ..job(Role::Task { name: "clean".into() })
-        };
-        let begun = Plan {
-            jobs: vec![task],
-            ..plan()
-        };
-        assert_eq!(mocks.run(begun), 0);
     }
 
     #[test]
@@ -363,10 +334,9 @@ mod tests {
             ..plan()
         };
         let load = mocks.settings.expect_load().times(1).in_sequence(&mut order);
-        load.return_once(|| Loaded::Plan {
-            plan: loaded.into(),
-            remarks: vec![],
-        });
+        load.withf(|ticket| *ticket == domain::Ticket(2)).return_const(());
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+        next.return_once(|_| Event::Loaded(domain::Ticket(2), found(loaded)));
         let connect = mocks.discovery.expect_connect().times(1).in_sequence(&mut order);
         connect
             .withf(move |catalogue| *catalogue == other)

@@ -7,7 +7,7 @@ use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::{self, Children, OpenFiles};
-use containerpilot::adapters::settings::MachineSettings;
+use containerpilot::adapters::settings::{MachineSettings, Overdue};
 use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::{Doors, Endpoint};
 use containerpilot::command_line::{CommandLine, Refusal, usage};
@@ -27,6 +27,8 @@ use tokio::task::LocalSet;
 const WRONG_FLAG: u8 = 2;
 /// The exit code of a start that is refused.
 const REFUSED: u8 = 1;
+/// The exit code of a start that is called off by SIGTERM or SIGINT, also before anything runs (LC-1).
+const STOPPED: u8 = 143;
 /// How long the end of the program waits for whoever reads its log. (docs/bounds.md)
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -143,8 +145,14 @@ async fn run(
         interfaces,
         application,
         doors: doors.clone(),
+        postbox: inbox.postbox(),
+        overdue: Overdue::default(),
     };
-    let (plan, remarks) = settings.compile()?;
+    let Some(compiled) = inbox.unless_stopped(settings.compile()).await else {
+        console::fatal("stopped by a signal while the configuration was being read");
+        return Ok(STOPPED);
+    };
+    let (plan, remarks) = compiled?;
     let mut console = Console::open().map_err(refused("the log cannot be opened"))?;
     console.install();
     console.attend();

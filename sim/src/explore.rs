@@ -88,6 +88,9 @@ struct Way {
     depth: u32,
 }
 
+/// How long reading the configuration may take.
+const READING: Duration = Duration::from_secs(2);
+
 /// How long a child may outlive SIGKILL: long enough for a reload to lose its patience, and not so long that
 /// such children become more and more. The application may do so for as long as it likes.
 const LINGERING: Duration = Duration::from_secs(5);
@@ -257,6 +260,10 @@ impl State {
                 all.push(Happening::Now(Event::Answered(*ticket, answer)));
             }
         }
+        if let Some(ticket) = self.memory.loading {
+            let readings = scope.plans.iter().map(found).chain([refused()]);
+            all.extend(readings.map(|loaded| Happening::Now(Event::Loaded(ticket, loaded))));
+        }
         let mut signal = |signal| all.push(Happening::Now(Event::Signal(signal)));
         signal(Signal::Terminate);
         if scope.reloads {
@@ -284,8 +291,11 @@ impl State {
             }
             (Some(deadline), None) => vec![Happening::At(deadline, Event::Woken)],
             (_, Some((ticket, limit))) => {
-                let failed = Answer::Failed("no answer in time".into());
-                vec![Happening::At(*limit, Event::Answered(*ticket, failed))]
+                let late = match self.memory.loading == Some(*ticket) {
+                    true => Event::Loaded(*ticket, refused()),
+                    false => Event::Answered(*ticket, Answer::Failed("no answer in time".into())),
+                };
+                vec![Happening::At(*limit, late)]
             }
             (None, None) => vec![],
         }
@@ -321,7 +331,7 @@ impl State {
         choices: &mut Choices,
         trace: &mut Vec<Entry>,
     ) -> Steps {
-        if let Event::Answered(ticket, _) = &event {
+        if let Event::Answered(ticket, _) | Event::Loaded(ticket, _) = &event {
             self.limits.remove(ticket);
         }
         self.record(What::Happens(event.clone()), trace)?;
@@ -367,8 +377,8 @@ impl State {
             }
             Effect::Start(ticket, _) => Event::Started(ticket, Pid(1)),
             Effect::Load(ticket) => {
-                let plans = u32::try_from(scope.plans.len()).unwrap_or(0);
-                Event::Loaded(ticket, loaded(scope, choices.below(plans + 1)))
+                self.limits.insert(ticket, self.now + READING);
+                return Ok(None);
             }
             Effect::Ask { ticket, limit, .. } => {
                 self.limits.insert(ticket, self.now + limit);
@@ -475,12 +485,13 @@ fn listing(ports: &[u16]) -> Answer {
     })
 }
 
-fn loaded(scope: &Scope, choice: u32) -> Loaded {
-    match scope.plans.get(choice as usize) {
-        Some(plan) => Loaded::Plan {
-            plan: plan.clone().into(),
-            remarks: vec![],
-        },
-        None => Loaded::Refused("nonsense".into()),
+fn found(plan: &Plan) -> Loaded {
+    Loaded::Plan {
+        plan: plan.clone().into(),
+        remarks: vec![],
     }
+}
+
+fn refused() -> Loaded {
+    Loaded::Refused("nonsense".into())
 }

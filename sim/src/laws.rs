@@ -98,6 +98,7 @@ laws![
     time::backends_are_asked_at_least_once_a_poll,
     reload::what_begins_is_of_the_plan_in_force,
     reload::a_hangup_reads_the_configuration,
+    reload::the_configuration_is_read_once_at_a_time,
     reload::a_refused_configuration_changes_nothing,
     reload::a_reload_waits_for_what_has_to_go,
     reload::a_reload_ends,

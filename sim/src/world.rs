@@ -28,6 +28,9 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
+/// Milliseconds that reading the configuration may take.
+const READING: u32 = 2_000;
+
 /// Something that will happen.
 #[derive(Clone, Debug)]
 enum Item {
@@ -282,14 +285,12 @@ impl Discovery for World {
 }
 
 impl Settings for World {
-    /// The driver says no ticket: the newest is the one.
-    fn load(&mut self) -> Loaded {
+    fn load(&mut self, ticket: Ticket) {
         let mut state = self.0.borrow_mut();
-        let ticket = state.memory.next_load();
         state.record(What::Does(Effect::Load(ticket)));
         let loaded = state.load();
-        state.record(What::Happens(Event::Loaded(ticket, loaded.clone())));
-        loaded
+        let after = state.choices.until(0, READING);
+        state.schedule(after, Item::Tells(Event::Loaded(ticket, loaded)));
     }
 }
 

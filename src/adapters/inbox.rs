@@ -6,10 +6,13 @@
 use crate::adapters::clock::MachineClock;
 use crate::ports::Inbox;
 use async_trait::async_trait;
+use domain::event::Signal;
 use domain::{Event, Instant};
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout_at};
 
@@ -47,6 +50,26 @@ impl Queue {
     /// A way into this queue.
     pub fn postbox(&self) -> Postbox {
         self.postbox.clone()
+    }
+
+    /// What comes of `work`; none if SIGTERM or SIGINT comes before. Other events wait until then.
+    pub async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let mut kept = Vec::new();
+        let done = loop {
+            let mut event = pin!(self.event());
+            let happened = poll_fn(|context| match work.as_mut().poll(context) {
+                Poll::Ready(done) => Poll::Ready(Err(done)),
+                Poll::Pending => event.as_mut().poll(context).map(Ok),
+            });
+            match happened.await {
+                Err(done) => break Some(done),
+                Ok(Event::Signal(Signal::Terminate | Signal::Interrupt)) => break None,
+                Ok(event) => kept.push(event),
+            }
+        };
+        kept.into_iter().for_each(|event| self.postbox.post(event));
+        done
     }
 
     async fn event(&mut self) -> Event {

@@ -1,7 +1,12 @@
 //! The configuration of this process: its source, compiled for this machine as it is now.
+//!
+//! Reading and compiling happen on a thread of their own, because a file system may hang and a template may
+//! work: the loop goes on meanwhile. There is one such thread at a time. One that does not come back in time is
+//! left alone, and what it finds in the end counts for nothing; until then further readings are refused.
 
 use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
+use crate::adapters::inbox::Postbox;
 use crate::adapters::interfaces::Listed;
 use crate::adapters::telemetry::Doors;
 use crate::cause;
@@ -9,9 +14,26 @@ use crate::config::{self, Compiled, Readable, Source, Target};
 use crate::ports::{Interfaces, Settings};
 use domain::event::Loaded;
 use domain::plan::{Telemetry, Word};
-use domain::{Notice, Plan};
+use domain::time::Duration;
+use domain::{Event, Notice, Plan, Ticket};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
 
-/// Where this process' configuration comes from, and what it is compiled for.
+/// How long reading and compiling may take at a reload (docs/bounds.md).
+const LOAD_LIMIT: Duration = Duration::from_secs(2);
+
+/// The stack of the thread that reads and compiles; the deepest template needs less (docs/bounds.md).
+const STACK: usize = 2 * 1024 * 1024;
+
+/// What compiling gives; the report of everything that is wrong otherwise.
+type Outcome = Result<Compiled, String>;
+
+/// Where this process' configuration comes from, and what it is compiled for. Lives on a tokio `LocalSet`.
 pub struct MachineSettings<I> {
     /// The place that is read, at each reload anew.
     pub source: Source,
@@ -23,59 +45,290 @@ pub struct MachineSettings<I> {
     pub application: Vec<Word>,
     /// Where it is tried out whether telemetry can be served.
     pub doors: Doors,
+    /// Where it is told what came of a reload.
+    pub postbox: Postbox,
+    /// A reading that did not come back in time.
+    pub overdue: Overdue,
 }
 
-impl<I: Interfaces> MachineSettings<I> {
-    /// Reads and compiles the configuration: the plan, and what operators are told about it.
+/// A reading that did not come back in time, if there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Overdue(Rc<RefCell<Option<Receiver<Outcome>>>>);
+
+impl Overdue {
+    /// Whether that thread is still at work.
+    fn is_at_work(&self) -> bool {
+        let mut overdue = self.0.borrow_mut();
+        let at_work = overdue
+            .as_mut()
+            .is_some_and(|outcome| outcome.try_recv() == Err(TryRecvError::Empty));
+        if !at_work {
+            *overdue = None;
+        }
+        at_work
+    }
+}
+
+impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
+    /// Reads and compiles the configuration for the start: the plan, and what operators are told about it. It
+    /// takes as long as it takes, for a pipe may have to wait for its writer.
     ///
     /// # Errors
     /// A report for the operator.
-    pub fn compile(&self) -> Result<(Plan, Vec<Notice>), String> {
+    pub async fn compile(&self) -> Result<(Plan, Vec<Notice>), String> {
+        let reading = self.reading(Readable::FilesAndPipes);
+        let outcome = match reading.clone().begin() {
+            Ok(outcome) => outcome.await.unwrap_or_else(|_| Err(self.aborted())),
+            // Without another thread the start waits, and a signal with it.
+            Err(_) => reading.run(),
+        };
+        outcome.and_then(|compiled| try_out(&self.doors, &self.source, compiled))
+    }
+
+    fn reading(&self, readable: Readable) -> Reading<I> {
+        Reading {
+            source: self.source.clone(),
+            readable,
+            variables: self.environment.variables(),
+            interfaces: self.interfaces.clone(),
+            application: self.application.clone(),
+        }
+    }
+
+    fn begin(&self) -> Result<Receiver<Outcome>, String> {
+        if self.overdue.is_at_work() {
+            let sentence = "an earlier reload has not finished reading it";
+            return Err(format!("{}: {sentence}", self.source));
+        }
+        let begun = self.reading(Readable::Files).begin();
+        begun.map_err(|error| {
+            let cause = cause::in_kernel_words(&error);
+            format!(
+                "{}: the thread that reads it cannot be started: {cause}",
+                self.source
+            )
+        })
+    }
+
+    fn aborted(&self) -> String {
+        format!("{}: the thread that reads it has ended", self.source)
+    }
+}
+
+impl<I: Interfaces + Clone + Send + 'static> Settings for MachineSettings<I> {
+    fn load(&mut self, ticket: Ticket) {
+        let (postbox, doors, source) = (self.postbox.clone(), self.doors.clone(), self.source.clone());
+        let (overdue, aborted) = (self.overdue.clone(), self.aborted());
+        let mut outcome = match self.begin() {
+            Ok(outcome) => outcome,
+            Err(report) => return postbox.post(Event::Loaded(ticket, Loaded::Refused(report))),
+        };
+        spawn_local(async move {
+            let loaded = match timeout(LOAD_LIMIT, &mut outcome).await {
+                Ok(Ok(outcome)) => outcome.and_then(|compiled| try_out(&doors, &source, compiled)),
+                Ok(Err(_)) => Err(aborted),
+                Err(_) => {
+                    *overdue.0.borrow_mut() = Some(outcome);
+                    Err(format!(
+                        "{source}: it could not be read and checked within {LOAD_LIMIT:?}"
+                    ))
+                }
+            };
+            postbox.post(Event::Loaded(ticket, answer(loaded)));
+        });
+    }
+}
+
+fn answer(loaded: Result<(Plan, Vec<Notice>), String>) -> Loaded {
+    match loaded {
+        Ok((plan, remarks)) => Loaded::Plan {
+            plan: Box::new(plan),
+            remarks,
+        },
+        Err(report) => Loaded::Refused(report),
+    }
+}
+
+/// An address that telemetry cannot be served on is refused like anything else (TM-10).
+fn try_out(doors: &Doors, source: &Source, compiled: Compiled) -> Result<(Plan, Vec<Notice>), String> {
+    let Compiled {
+        plan,
+        warnings,
+        shown,
+    } = compiled;
+    let address = plan.telemetry.as_ref().map(|Telemetry { address, .. }| *address);
+    doors.try_out(address).map_err(|error| {
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        let cause = cause::in_kernel_words(&error);
+        format!("{source}: Error serving telemetry on {address}: {cause}")
+    })?;
+    let remarks = warnings
+        .into_iter()
+        .map(Notice::Advice)
+        .chain([Notice::LoadedConfiguration(shown)]);
+    Ok((plan, remarks.collect()))
+}
+
+/// All that the thread which reads and compiles needs; nothing of it is shared with the loop.
+#[derive(Clone)]
+struct Reading<I> {
+    source: Source,
+    readable: Readable,
+    variables: BTreeMap<String, String>,
+    interfaces: I,
+    application: Vec<Word>,
+}
+
+impl<I: Interfaces + Send + 'static> Reading<I> {
+    fn begin(self) -> io::Result<Receiver<Outcome>> {
+        let (sender, outcome) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("configuration".into())
+            .stack_size(STACK);
+        thread.spawn(move || {
+            // Signals are for the thread that waits for them.
+            nix::sys::signal::SigSet::all().thread_block().ok();
+            // Nobody may be waiting any more.
+            sender.send(self.run()).ok();
+        })?;
+        Ok(outcome)
+    }
+
+    fn run(self) -> Outcome {
         let hostname = nix::unistd::gethostname().ok();
         // Each service looks for its address.
         let interfaces = Listed::now(&self.interfaces);
         let target = Target {
-            variables: self.environment.variables(),
+            variables: self.variables,
             hostname: hostname.and_then(|name| name.into_string().ok()),
             interfaces: &interfaces,
             application: &self.application,
         };
-        let compiled = config::load(&self.source, Readable::FilesAndPipes, &target)?;
+        let compiled = config::load(&self.source, self.readable, &target)?;
         // A catalogue that can never be reached as described is refused before anything starts.
-        let opened = discovery::open(&compiled.plan.catalogue);
+        let opened = discovery::open(&compiled.plan.catalogue).map(drop);
         opened.map_err(|error| format!("{}: {error}", self.source))?;
-        self.try_out(compiled.plan.telemetry.as_ref())?;
-        let Compiled {
-            plan,
-            warnings,
-            shown,
-        } = compiled;
-        let remarks = warnings
-            .into_iter()
-            .map(Notice::Advice)
-            .chain([Notice::LoadedConfiguration(shown)]);
-        Ok((plan, remarks.collect()))
-    }
-
-    /// So is an address that telemetry cannot be served on (TM-10).
-    fn try_out(&self, telemetry: Option<&Telemetry>) -> Result<(), String> {
-        let address = telemetry.map(|telemetry| telemetry.address);
-        self.doors.try_out(address).map_err(|error| {
-            let address = address.map(|address| address.to_string()).unwrap_or_default();
-            let cause = cause::in_kernel_words(&error);
-            format!("{}: Error serving telemetry on {address}: {cause}", self.source)
-        })
+        Ok(compiled)
     }
 }
 
-impl<I: Interfaces> Settings for MachineSettings<I> {
-    fn load(&mut self) -> Loaded {
-        match self.compile() {
-            Ok((plan, remarks)) => Loaded::Plan {
-                plan: Box::new(plan),
-                remarks,
-            },
-            Err(report) => Loaded::Refused(report),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use crate::ports::Inbox as _;
+    use domain::address::InterfaceAddress;
+    use domain::event::Signal;
+    use std::sync::{Arc, Barrier};
+    use tokio::task::LocalSet;
+
+    /// Interfaces that nobody learns before both sides have come to the barrier.
+    #[derive(Clone)]
+    struct Hanging(Arc<Barrier>);
+
+    impl Interfaces for Hanging {
+        fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
+            self.0.wait();
+            Ok(vec![])
         }
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        LocalSet::new().block_on(&runtime.unwrap(), future)
+    }
+
+    fn settings(inbox: &Queue, text: &str, barrier: usize) -> MachineSettings<Hanging> {
+        MachineSettings {
+            source: Source::Inline(text.into()),
+            environment: Environment::default(),
+            interfaces: Hanging(Arc::new(Barrier::new(barrier))),
+            application: vec![],
+            doors: Doors::default(),
+            postbox: inbox.postbox(),
+            overdue: Overdue::default(),
+        }
+    }
+
+    /// What comes of a reading.
+    async fn loaded(inbox: &mut Queue, settings: &mut MachineSettings<Hanging>) -> Loaded {
+        settings.load(Ticket(7));
+        match inbox.next(None).await {
+            Event::Loaded(Ticket(7), loaded) => loaded,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn report(loaded: Loaded) -> String {
+        match loaded {
+            Loaded::Refused(report) => report,
+            Loaded::Plan { .. } => panic!("it is refused"),
+        }
+    }
+
+    const GOOD: &str = r#"{"directory": "/run/containerpilot"}"#;
+
+    #[test]
+    fn what_comes_of_a_reading_is_told_under_its_ticket() {
+        block_on(async {
+            let mut inbox = Queue::new(MachineClock::start());
+            let mut good = settings(&inbox, GOOD, 1);
+            assert!(matches!(loaded(&mut inbox, &mut good).await, Loaded::Plan { .. }));
+            let mut wrong = settings(&inbox, "{}", 1);
+            let report = report(loaded(&mut inbox, &mut wrong).await);
+            assert!(report.contains("No discovery backend defined"), "{report}");
+        });
+    }
+
+    #[test]
+    fn a_reading_that_hangs_is_refused_in_time_and_others_until_it_has_ended() {
+        block_on(async {
+            tokio::time::pause();
+            let mut inbox = Queue::new(MachineClock::start());
+            let mut settings = settings(&inbox, GOOD, 2);
+            let began = tokio::time::Instant::now();
+            let late = report(loaded(&mut inbox, &mut settings).await);
+            assert_eq!(late, "configuration: it could not be read and checked within 2s");
+            assert_eq!(began.elapsed().as_secs(), 2);
+            for _ in 0..3 {
+                let busy = report(loaded(&mut inbox, &mut settings).await);
+                assert_eq!(
+                    busy,
+                    "configuration: an earlier reload has not finished reading it"
+                );
+            }
+            assert_eq!(began.elapsed().as_secs(), 2, "nobody waited again");
+            tokio::time::resume();
+            settings.interfaces.0.wait();
+            while settings.overdue.is_at_work() {
+                tokio::task::yield_now().await;
+            }
+            settings.interfaces = Hanging(Arc::new(Barrier::new(1)));
+            assert!(matches!(
+                loaded(&mut inbox, &mut settings).await,
+                Loaded::Plan { .. }
+            ));
+        });
+    }
+
+    #[test]
+    fn a_signal_calls_the_start_off_and_others_wait_for_it() {
+        block_on(async {
+            let mut inbox = Queue::new(MachineClock::start());
+            let hanging = settings(&inbox, GOOD, 2);
+            let others = [Signal::Hangup, Signal::User1].map(Event::Signal);
+            for event in others.clone() {
+                inbox.postbox().post(event);
+            }
+            inbox.postbox().post(Event::Signal(Signal::Terminate));
+            assert!(inbox.unless_stopped(hanging.compile()).await.is_none());
+            hanging.interfaces.0.wait();
+            let good = settings(&inbox, GOOD, 1);
+            assert!(inbox.unless_stopped(good.compile()).await.unwrap().is_ok());
+            for event in others {
+                assert_eq!(inbox.next(None).await, event);
+            }
+        });
     }
 }

@@ -251,7 +251,8 @@ pub enum Effect {
     },
     /// Nobody waits any more for the answer to a catalogue request; it may be dropped on its way.
     Forget(Ticket),
-    /// Read the configuration again. Answered by `Loaded`.
+    /// Read the configuration again. Answered by `Loaded`, within a time that the adapter states; there is one
+    /// such question at a time.
     Load(Ticket),
     /// From now on requests go to this catalogue.
     Connect(Catalogue),

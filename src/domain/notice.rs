@@ -21,6 +21,8 @@ pub enum Notice {
     LoadedConfiguration(String),
     /// SIGHUP was taken.
     Reloading,
+    /// SIGHUP was taken while the configuration was being read.
+    ReloadFollows,
     /// The new configuration is in force.
     Reloaded,
     /// The new configuration is wrong, and nothing changed.
@@ -259,6 +261,9 @@ impl fmt::Display for Notice {
             Self::Advice(sentence) => f.write_str(sentence),
             Self::LoadedConfiguration(json) => write!(f, "Loaded config: {json}"),
             Self::Reloading => f.write_str("Reloading configuration."),
+            Self::ReloadFollows => {
+                f.write_str("The configuration is being read; it will be read once more after that.")
+            }
             Self::Reloaded => f.write_str("Configuration reloaded."),
             Self::ReloadRefused(report) => write!(f, "Error initializing config: {report}"),
             Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),

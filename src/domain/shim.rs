@@ -115,7 +115,7 @@ impl Shim {
             Signal::Other(number) => self.forward(number),
             _ if !self.lifecycle.takes_configuration() => self.out.tell(Notice::SignalIgnored(signal)),
             Signal::Terminate | Signal::Interrupt => self.advance(now, Input::StopAsked),
-            Signal::Hangup => self.load(),
+            Signal::Hangup => self.out.load(),
             Signal::User1 => self.toggle_maintenance(now),
         }
     }
@@ -200,6 +200,9 @@ impl Shim {
         match loaded {
             Loaded::Plan { plan, remarks } => self.receive(now, *plan, remarks),
             Loaded::Refused(report) => self.refuse(report),
+        }
+        if self.out.shall_load_again() {
+            self.out.load();
         }
     }
 

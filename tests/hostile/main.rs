@@ -35,6 +35,7 @@ mod waiting;
 
 mod observed;
 
+mod config;
 mod etcd;
 mod instruments;
 mod limits;

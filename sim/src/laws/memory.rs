@@ -41,6 +41,10 @@ pub struct Memory {
     pub(crate) children: BTreeMap<Ticket, Run>,
     pub(crate) questions: BTreeMap<Ticket, Asked>,
     pub(crate) newest: Option<Ticket>,
+    /// The reading of the configuration that is under way.
+    pub loading: Option<Ticket>,
+    /// A SIGHUP came, and the configuration was not read since.
+    pub to_be_read: bool,
     pub(crate) services: BTreeMap<String, ServiceFacts>,
     pub(crate) backends: BTreeMap<String, BackendFacts>,
     /// Of tasks and sensors.
@@ -69,13 +73,10 @@ pub(crate) struct Turn {
     pub forward: Option<i32>,
     /// A variable that is to be exported before anything else starts.
     pub export: Option<(String, String)>,
-    /// Something failed to start, or a configuration was read: the core is told when what it began before is
-    /// carried out.
+    /// Something failed to start: the core is told when what it began before is carried out.
     pub told_later: bool,
     /// What failed to start.
     pub failed: Vec<Ticket>,
-    /// The configuration is to be read.
-    pub reading: bool,
     /// A configuration was refused.
     pub refused: bool,
 }
@@ -289,6 +290,8 @@ impl Memory {
             children: BTreeMap::new(),
             questions: BTreeMap::new(),
             newest: None,
+            loading: None,
+            to_be_read: false,
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
             beats: BTreeMap::new(),
@@ -306,11 +309,6 @@ impl Memory {
     /// The plan in force.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// A ticket for a reading of the configuration, whose own the port does not say.
-    pub fn next_load(&self) -> Ticket {
-        Ticket(self.newest.map_or(0, |newest| newest.0) + 1)
     }
 
     /// Asks every law about the entry, and remembers it.
@@ -531,8 +529,8 @@ impl Memory {
             }
             Event::Exited(ticket, status) => self.ended(*ticket, &Ending::Exited(*status)),
             Event::Answered(ticket, answer) => self.answered(*ticket, answer),
-            Event::Loaded(_, loaded) => {
-                self.turn.told_later = true;
+            Event::Loaded(ticket, loaded) => {
+                self.loading = self.loading.filter(|loading| loading != ticket);
                 self.loaded(loaded);
             }
             _ => {}
@@ -549,7 +547,7 @@ impl Memory {
                 self.code = Some(143);
             }
             Signal::User1 => self.toggle(),
-            Signal::Hangup => self.turn.reading = true,
+            Signal::Hangup => self.to_be_read = true,
         }
     }
 
@@ -831,7 +829,11 @@ impl Memory {
             }
             Effect::Tell(Notice::Reloaded) => self.reloaded(),
             Effect::Tell(Notice::LeftBehind(_)) => self.left_behind += 1,
-            Effect::Load(_) => self.turn.reading = false,
+            Effect::Load(ticket) => {
+                self.newest = Some(*ticket);
+                self.loading = Some(*ticket);
+                self.to_be_read = false;
+            }
             Effect::Exit(_) => self.exited = true,
             _ => {}
         }

@@ -40,10 +40,17 @@ pub(super) fn what_begins_is_of_the_plan_in_force(memory: &Memory, entry: &Entry
     hold(there, || format!("{entry}"))
 }
 
-/// SIGHUP is never lost: the configuration is read at once (LC-4, LC-7).
+/// SIGHUP is never lost: the configuration is read at once, or after the reading that is under way (LC-4, LC-7).
 pub(super) fn a_hangup_reads_the_configuration(memory: &Memory, entry: &Entry) -> Verdict {
     let rests = matches!(entry.what, What::Rests(_));
-    hold(!(rests && memory.turn.reading), || "SIGHUP was lost".into())
+    let due = memory.to_be_read && memory.loading.is_none() && memory.takes_orders();
+    hold(!(rests && due), || "SIGHUP was lost".into())
+}
+
+/// However often SIGHUP comes, the configuration is read once at a time.
+pub(super) fn the_configuration_is_read_once_at_a_time(memory: &Memory, entry: &Entry) -> Verdict {
+    let reads = matches!(entry.what, What::Does(Effect::Load(_)));
+    hold(!(reads && memory.loading.is_some()), || format!("{entry}"))
 }
 
 /// A configuration that is refused changes nothing (LC-14).

@@ -9,8 +9,9 @@ use domain::plan::{Plan, StopTimeout};
 use domain::time::Duration;
 
 /// How long everything may take to be as it should once there are no faults any more: two of the longest
-/// beats, the longest pause of a coprocess, the patience of a reload, and five seconds for all the rest.
-const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 5 + 5);
+/// beats, the longest pause of a coprocess, two readings of the configuration and the patience of a reload, and
+/// five seconds for all the rest.
+const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 2 * 2 + 5 + 5);
 /// How long a change of a backend may take to be reacted to, in a world without faults.
 const REACTING: Duration = Duration::from_secs(15);
 /// What stopping may take beside the application's own time: the withdrawal, a preStop and a postStop of half

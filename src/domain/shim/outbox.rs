@@ -59,6 +59,7 @@ pub(super) struct Outbox {
     children: BTreeMap<Ticket, Child>,
     questions: BTreeMap<Ticket, Asked>,
     load: Option<Ticket>,
+    load_again: bool,
 }
 
 impl Outbox {
@@ -190,16 +191,27 @@ impl Outbox {
         }
     }
 
-    /// Reads the configuration again; an earlier reading counts for nothing.
+    /// Reads the configuration again. There is one reading at a time: while one is under way, another one is
+    /// remembered and follows it, because the file may have changed after it was read.
     pub fn load(&mut self) {
-        let ticket = self.ticket();
-        self.load = Some(ticket);
-        self.push(Effect::Load(ticket));
+        if self.load.is_none() {
+            let ticket = self.ticket();
+            self.load = Some(ticket);
+            self.tell(Notice::Reloading);
+            self.push(Effect::Load(ticket));
+        } else if !core::mem::replace(&mut self.load_again, true) {
+            self.tell(Notice::ReloadFollows);
+        }
     }
 
-    /// Whether this is the newest reading.
+    /// Whether this is the reading under way. It is over then.
     pub fn loaded(&mut self, ticket: Ticket) -> bool {
         self.load.take_if(|newest| *newest == ticket).is_some()
+    }
+
+    /// Whether another reading was asked for while one was under way; said once.
+    pub fn shall_load_again(&mut self) -> bool {
+        core::mem::take(&mut self.load_again)
     }
 
     fn ticket(&mut self) -> Ticket {

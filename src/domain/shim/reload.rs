@@ -37,11 +37,6 @@ pub(super) struct Incoming {
 }
 
 impl Shim {
-    pub(super) fn load(&mut self) {
-        self.out.tell(Notice::Reloading);
-        self.out.load();
-    }
-
     /// A good plan came. Before the application runs it simply replaces the one that waits (LC-2).
     pub(super) fn receive(&mut self, now: Instant, plan: Plan, remarks: Vec<Notice>) {
         for remark in remarks {

@@ -1144,21 +1144,45 @@ fn a_stop_during_a_reload_is_not_lost() {
 }
 
 #[test]
-fn only_the_newest_of_several_reloads_counts() {
+fn a_reload_that_is_asked_for_while_one_is_read_follows_it() {
+    let mut stage = registered();
+    for _ in 0..5 {
+        stage.signal(Signal::Hangup);
+    }
+    assert_eq!(stage.loads.len(), 1, "the configuration is read once at a time");
+    let told = "The configuration is being read; it will be read once more after that.";
+    assert!(stage.told(told));
+    assert!(stage.loads(bare()).contains(&"withdraw app".into()));
+    assert_eq!(
+        stage.loads.len(),
+        1,
+        "and once more, however often it was asked for"
+    );
+    stage.loads(bare());
+    assert_eq!(stage.loads.len(), 0);
+}
+
+#[test]
+fn a_reload_that_is_asked_for_does_not_follow_a_stop() {
     let mut stage = registered();
     stage.signal(Signal::Hangup);
     stage.signal(Signal::Hangup);
-    let newest = stage.loads.pop().unwrap();
+    assert!(stage.signal(Signal::Terminate).contains(&"withdraw app".into()));
+    assert_eq!(stage.loads(bare()), [""; 0]);
+    assert_eq!(stage.loads.len(), 0);
+}
+
+#[test]
+fn only_the_reading_under_way_is_waited_for() {
+    let mut stage = registered();
+    stage.signal(Signal::Hangup);
+    let other = Ticket(stage.loads[0].0 + 1);
     let stale = Loaded::Plan {
         plan: bare().into(),
         remarks: vec![],
     };
-    assert_eq!(stage.loads(bare()), [""; 0], "nobody waits for the first");
-    assert!(
-        stage
-            .step(Event::Loaded(newest, stale))
-            .contains(&"withdraw app".into())
-    );
+    assert_eq!(stage.step(Event::Loaded(other, stale)), [""; 0]);
+    assert!(stage.loads(bare()).contains(&"withdraw app".into()));
 }
 
 #[test]
