@@ -133,6 +133,12 @@ impl Heartbeat {
         }
     }
 
+    /// The question was taken back before it was sent, or after the catalogue did not take it.
+    pub fn on_taken_back(&mut self) {
+        let asked = core::mem::replace(&mut self.talk, Talk::Silent);
+        self.presence = self.presence_after(asked, Reply::Failed);
+    }
+
     /// Leave the catalogue: at once, or after the answer on its way.
     pub fn leave(&mut self) -> Option<Action> {
         self.stance = Stance::Out;

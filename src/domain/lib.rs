@@ -32,6 +32,7 @@ pub mod lifecycle;
 pub mod measurement;
 pub mod notice;
 pub mod plan;
+pub mod requests;
 pub mod sensor;
 pub mod shim;
 pub mod status;

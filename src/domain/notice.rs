@@ -96,6 +96,17 @@ pub enum Notice {
         /// How many there are now.
         instances: usize,
     },
+    /// The catalogue takes no more connections or requests, so fewer are on their way at a time for a while.
+    BudgetCut {
+        /// How many at the most.
+        allowed: u32,
+        /// How many there may be otherwise.
+        whole: u32,
+        /// What the catalogue said.
+        cause: String,
+    },
+    /// As many requests as usual are on their way again.
+    BudgetWhole(u32),
     /// A sensor gave no value.
     SensorFailed {
         /// The metric's name.
@@ -206,6 +217,7 @@ impl Notice {
             | Self::TimedOut { .. }
             | Self::Killing(_)
             | Self::RestartDelayed(..)
+            | Self::BudgetCut { .. }
             | Self::LeftBehind(_) => Level::Warning,
             Self::ReloadRefused(_) | Self::HeartbeatFailed(..) | Self::SensorFailed { .. } => Level::Error,
             _ => Level::Info,
@@ -339,6 +351,23 @@ impl fmt::Display for Notice {
             ),
             Self::Changed { backend, instances } => {
                 write!(f, "Backend {backend} changed: {instances} passing instances")
+            }
+            Self::BudgetCut {
+                allowed,
+                whole,
+                cause,
+            } => {
+                write!(
+                    f,
+                    "The catalogue takes no more connections, asking it {allowed} things at a time instead of \
+                     {whole} for a while: {cause}"
+                )
+            }
+            Self::BudgetWhole(whole) => {
+                write!(
+                    f,
+                    "The catalogue takes connections again, asking it {whole} things at a time"
+                )
             }
             Self::SensorFailed { sensor, failure } => write!(f, "Sensor {sensor} gave no value: {failure}"),
             Self::SensorResumed { sensor, failures } => {

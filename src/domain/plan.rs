@@ -19,6 +19,9 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 pub struct Plan {
     /// Where the services are registered and the backends looked up.
     pub catalogue: Catalogue,
+    /// How many requests may be on their way to the catalogue at a time, at least
+    /// [`crate::requests::FEWEST`]; none if any number may.
+    pub max_connections: Option<u32>,
     /// How the shim's own log looks.
     pub logging: Logging,
     /// The program given on the command line; a reload does not change it (LC-21).
@@ -47,6 +50,7 @@ impl Plan {
     pub fn new(catalogue: Catalogue) -> Self {
         Self {
             catalogue,
+            max_connections: None,
             logging: Logging::default(),
             application: None,
             pre_start: None,

@@ -26,7 +26,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backend::BackendRoom;
-use outbox::{Asker, Outbox, Parent, RoomId, SIGTERM};
+use outbox::{Asker, Outbox, Parent, Reply, RoomId, SIGTERM};
 use reload::Incoming;
 use sensor::SensorRoom;
 use service::ServiceRoom;
@@ -66,7 +66,7 @@ impl Shim {
             incoming: None,
             last_room: 0,
             chance: Chance::new(seed),
-            out: Outbox::default(),
+            out: Outbox::new(Chance::new(!seed)),
         }
     }
 
@@ -91,7 +91,7 @@ impl Shim {
         let sensors = self.sensors.values().map(SensorRoom::deadline);
         let periodic = services.chain(backends).chain(jobs).chain(sensors);
         let rooms = periodic.chain(hook).chain(incoming);
-        rooms.fold(self.lifecycle.deadline(), earliest)
+        rooms.fold(earliest(self.lifecycle.deadline(), self.out.deadline()), earliest)
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
@@ -174,10 +174,15 @@ impl Shim {
     }
 
     fn on_answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
-        match self.out.answered(now, ticket, &answer) {
-            Some(Asker::Service(room)) => self.on_service_answered(now, room, answer),
-            Some(Asker::Backend(room)) => self.on_backend_answered(now, room, answer),
-            None => {}
+        if let Some(reply) = self.out.answered(now, ticket, answer) {
+            self.on_reply(now, reply);
+        }
+    }
+
+    fn on_reply(&mut self, now: Instant, reply: Reply) {
+        match reply.asker {
+            Asker::Service(room) => self.on_service_answered(now, room, reply.answer),
+            Asker::Backend(room) => self.on_backend_answered(now, room, reply.sent, reply.answer),
         }
     }
 
@@ -187,9 +192,9 @@ impl Shim {
         }
     }
 
-    fn on_backend_answered(&mut self, now: Instant, room: RoomId, answer: Answer) {
+    fn on_backend_answered(&mut self, now: Instant, room: RoomId, sent: Instant, answer: Answer) {
         if let Some(room) = self.backends.get_mut(&room) {
-            room.on_answer(now, answer, &mut self.out);
+            room.on_answer(now, sent, answer, &mut self.out);
         }
     }
 
@@ -246,7 +251,7 @@ impl Shim {
             if self.deadline().is_some_and(|deadline| deadline <= now) {
                 self.on_time(now);
             } else if !self.move_on(now) {
-                return;
+                return self.out.dispatch(now);
             }
         }
     }
@@ -263,6 +268,10 @@ impl Shim {
         }
         for room in self.sensors.values_mut() {
             room.on_time(now, &mut self.out);
+        }
+        self.out.on_time(now);
+        while let Some(reply) = self.out.given_up(now) {
+            self.on_reply(now, reply);
         }
         if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
             self.advance(now, Input::TimeIsUp);
@@ -281,6 +290,22 @@ impl Shim {
             self.advance(now, Input::ChildrenGone);
         } else if self.may_swap() {
             self.swap(now);
+        } else {
+            return self.share_connections(now);
+        }
+        true
+    }
+
+    /// Lets a backend's queries block, or not any more; says whether there was one to be told.
+    fn share_connections(&mut self, now: Instant) -> bool {
+        if let Some(Asker::Backend(room)) = self.out.requests().revoke() {
+            if let Some(room) = self.backends.get_mut(&room) {
+                room.stop_blocking(&mut self.out);
+            }
+        } else if let Some(Asker::Backend(room)) = self.out.requests().grant() {
+            if let Some(room) = self.backends.get_mut(&room) {
+                room.let_block(now);
+            }
         } else {
             return false;
         }

@@ -5,6 +5,9 @@
 //! and port (SD-7); its beginning is empty, so a first answer with instances is a change and one without is
 //! none (SD-6). A failed answer is never a change.
 //!
+//! If its query may not block, because too many connections would be held, it asks with a short one, one `poll`
+//! after the last answer, and knows within one `poll` what has changed.
+//!
 //! Never asks in a hurry: after a failure, or an early answer that says nothing new, it waits longer and
 //! longer, up to one `poll`.
 
@@ -41,8 +44,19 @@ pub struct Ask {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum State {
-    Resting { until: Instant },
-    Asking { since: Instant, wait: Duration },
+    /// `since` is when it was answered, or began.
+    Resting {
+        since: Instant,
+        until: Instant,
+    },
+    /// It would ask already if its query might block.
+    Waiting {
+        since: Instant,
+    },
+    Asking {
+        since: Instant,
+        wait: Duration,
+    },
     Paused,
 }
 
@@ -55,7 +69,8 @@ impl Watch {
         let state = if paused {
             State::Paused
         } else {
-            State::Resting { until: now + poll }
+            let (since, until) = (now, now + poll);
+            State::Resting { since, until }
         };
         let (early, failed) = (chance.split(), chance.split());
         Self {
@@ -72,7 +87,8 @@ impl Watch {
     /// When [`Self::on_time`] has a question.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Resting { until } => Some(until),
+            State::Resting { until, .. } => Some(until),
+            State::Waiting { since } => Some(since + self.poll),
             State::Asking { .. } | State::Paused => None,
         }
     }
@@ -82,13 +98,52 @@ impl Watch {
         &self.seen
     }
 
-    /// Time passed.
-    pub fn on_time(&mut self, now: Instant) -> Option<Ask> {
+    /// Time passed. A query that may not block comes one `poll` after the last answer.
+    pub fn on_time(&mut self, now: Instant, may_block: bool) -> Option<Ask> {
         self.deadline().filter(|deadline| *deadline <= now)?;
-        let after = self.cursor;
+        if let State::Resting { since, .. } = self.state
+            && self.cursor.is_some()
+            && !may_block
+            && now < since + self.poll
+        {
+            self.state = State::Waiting { since };
+            return None;
+        }
+        let after = self.cursor.filter(|_| may_block);
         let wait = after.map_or(Duration::ZERO, |_| self.poll);
         self.state = State::Asking { since: now, wait };
         Some(Ask { after, wait })
+    }
+
+    /// From now on its query may block.
+    pub fn let_block(&mut self, now: Instant) {
+        if let State::Waiting { since } = self.state {
+            self.state = State::Resting { since, until: now };
+        }
+    }
+
+    /// From now on its query may not block: says whether one that does is to be forgotten.
+    pub fn stop_blocking(&mut self) -> bool {
+        let State::Asking { since, .. } = self.state else {
+            return false;
+        };
+        let blocks = self.is_blocking();
+        if blocks {
+            self.state = State::Waiting { since };
+        }
+        blocks
+    }
+
+    /// Whether a query is asked that may block.
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.state, State::Asking { wait, .. } if wait > Duration::ZERO)
+    }
+
+    /// The question went out only then.
+    pub fn on_sent(&mut self, at: Instant) {
+        if let State::Asking { since, .. } = &mut self.state {
+            *since = at;
+        }
     }
 
     /// The catalogue listed the instances; says whether they are others than before.
@@ -141,9 +196,7 @@ impl Watch {
     /// Ask again, one `poll` from `now` at the latest; what was seen before still counts.
     pub fn resume(&mut self, now: Instant) {
         self.cursor = None;
-        self.state = State::Resting {
-            until: now + self.poll,
-        };
+        self.rest(now, self.poll);
     }
 
     /// Another configuration of the same backend: what was seen still counts (SD-19).
@@ -157,7 +210,8 @@ impl Watch {
     }
 
     fn rest(&mut self, now: Instant, rest: Duration) {
-        self.state = State::Resting { until: now + rest };
+        let (since, until) = (now, now + rest);
+        self.state = State::Resting { since, until };
     }
 
     fn remember(&mut self, instances: &[Instance]) -> bool {
@@ -197,34 +251,34 @@ mod tests {
     /// A watch that has seen one instance on port 1, at second 10, and asked again.
     fn watching() -> (Watch, Instant) {
         let mut watch = fresh();
-        watch.on_time(at(10_000));
+        watch.on_time(at(10_000), true);
         assert!(watch.on_instances(at(10_000), &instances(&[1]), Some(Cursor(7))));
         let next = watch.deadline().unwrap();
-        watch.on_time(next);
+        watch.on_time(next, true);
         (watch, next)
     }
 
     #[test]
     fn the_first_question_comes_after_one_poll_and_does_not_wait() {
         let mut watch = fresh();
-        assert_eq!(watch.on_time(at(9_999)), None);
+        assert_eq!(watch.on_time(at(9_999), true), None);
         assert_eq!(
-            watch.on_time(at(10_000)),
+            watch.on_time(at(10_000), true),
             Some(Ask {
                 after: None,
                 wait: Duration::ZERO
             })
         );
-        assert_eq!(watch.on_time(at(30_000)), None, "one question at a time");
+        assert_eq!(watch.on_time(at(30_000), true), None, "one question at a time");
     }
 
     #[test]
     fn later_questions_wait_for_a_change_for_at_most_one_poll() {
         let mut watch = fresh();
-        watch.on_time(at(10_000));
+        watch.on_time(at(10_000), true);
         watch.on_instances(at(10_000), &[], Some(Cursor(7)));
         assert_eq!(
-            watch.on_time(at(10_000)),
+            watch.on_time(at(10_000), true),
             Some(Ask {
                 after: Some(Cursor(7)),
                 wait: POLL
@@ -232,7 +286,7 @@ mod tests {
         );
         assert!(!watch.on_instances(at(20_000), &[], Some(Cursor(7))));
         assert_eq!(
-            watch.on_time(at(20_000)),
+            watch.on_time(at(20_000), true),
             Some(Ask {
                 after: Some(Cursor(7)),
                 wait: POLL
@@ -244,7 +298,7 @@ mod tests {
     fn a_first_answer_with_instances_is_a_change_and_one_without_is_none() {
         for (found, changed) in [(instances(&[1]), true), (Vec::new(), false)] {
             let mut watch = fresh();
-            watch.on_time(at(10_000));
+            watch.on_time(at(10_000), true);
             assert_eq!(watch.on_instances(at(10_001), &found, None), changed);
         }
     }
@@ -252,12 +306,12 @@ mod tests {
     #[test]
     fn after_a_change_the_next_question_comes_within_fifty_milliseconds() {
         let mut watch = fresh();
-        watch.on_time(at(10_000));
+        watch.on_time(at(10_000), true);
         watch.on_instances(at(10_000), &instances(&[1]), Some(Cursor(1)));
         let mut now = watch.deadline().unwrap();
         assert!(now > at(10_000) && now <= at(10_050));
         for change in 0..20 {
-            watch.on_time(now);
+            watch.on_time(now, true);
             assert!(watch.on_instances(now, &instances(&[change + 2]), Some(Cursor(2))));
             let next = watch.deadline().unwrap();
             assert!(next > now && next <= now + EARLY, "a busy backend stays as quick");
@@ -271,7 +325,7 @@ mod tests {
         for _ in 0..20 {
             assert!(!watch.on_instances(now, &instances(&[1]), Some(Cursor(8))));
             now = watch.deadline().unwrap();
-            watch.on_time(now);
+            watch.on_time(now, true);
         }
         watch.on_instances(now, &instances(&[1]), Some(Cursor(8)));
         assert!(watch.deadline().unwrap() - now >= POLL / 2);
@@ -285,7 +339,7 @@ mod tests {
         let next = watch.deadline().unwrap();
         assert!(next - now >= FAILED / 2 && next - now <= FAILED);
         assert_eq!(
-            watch.on_time(next),
+            watch.on_time(next, true),
             Some(Ask {
                 after: None,
                 wait: Duration::ZERO
@@ -298,7 +352,7 @@ mod tests {
     #[test]
     fn a_catalogue_that_cannot_be_watched_is_polled() {
         let mut watch = fresh();
-        watch.on_time(at(10_000));
+        watch.on_time(at(10_000), true);
         watch.on_instances(at(10_000), &instances(&[1]), None);
         assert_eq!(watch.deadline(), Some(at(20_000)));
     }
@@ -314,7 +368,7 @@ mod tests {
         assert_eq!(watch.deadline(), None);
         watch.resume(at(60_000));
         assert_eq!(
-            watch.on_time(at(70_000)),
+            watch.on_time(at(70_000), true),
             Some(Ask {
                 after: None,
                 wait: Duration::ZERO
@@ -328,7 +382,7 @@ mod tests {
         let (mut watch, now) = watching();
         watch.retime(now, POLL / 2);
         assert_eq!(watch.deadline(), Some(now + POLL / 2));
-        watch.on_time(now + POLL / 2);
+        watch.on_time(now + POLL / 2, true);
         assert!(!watch.on_instances(now + POLL / 2, &instances(&[1]), None));
     }
 
@@ -338,9 +392,9 @@ mod tests {
             (ports, shuffled) in prop::collection::vec(1u16..5, 0..6).prop_flat_map(|p| (Just(p.clone()), Just(p).prop_shuffle()))
         ) {
             let mut watch = fresh();
-            watch.on_time(at(10_000));
+            watch.on_time(at(10_000), true);
             watch.on_instances(at(10_000), &instances(&ports), None);
-            watch.on_time(at(20_000));
+            watch.on_time(at(20_000), true);
             let mut renamed = instances(&shuffled);
             renamed.iter_mut().for_each(|instance| instance.id.push_str("-other"));
             prop_assert!(!watch.on_instances(at(20_000), &renamed, None));
@@ -349,9 +403,9 @@ mod tests {
         #[test]
         fn another_multiset_is_a_change(before in prop::collection::vec(1u16..4, 0..5), after in prop::collection::vec(1u16..4, 0..5)) {
             let mut watch = fresh();
-            watch.on_time(at(10_000));
+            watch.on_time(at(10_000), true);
             watch.on_instances(at(10_000), &instances(&before), None);
-            watch.on_time(at(20_000));
+            watch.on_time(at(20_000), true);
             let counts = |ports: &[u16]| { let mut sorted = ports.to_vec(); sorted.sort_unstable(); sorted };
             let differs = counts(&before) != counts(&after);
             prop_assert_eq!(watch.on_instances(at(20_000), &instances(&after), None), differs);

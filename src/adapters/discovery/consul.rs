@@ -23,7 +23,8 @@ use tokio::time::Instant;
 
 /// How long a connection nobody uses is kept; longer than most polls, shorter than Consul's patience.
 const IDLE: Duration = Duration::from_secs(30);
-/// A connection beyond the agent's limit is cut at once; one that is cut later is cut for another reason.
+/// A connection beyond the agent's limit is cut at once; one that is cut later is cut for another reason
+/// (docs/bounds.md).
 const CUT: Duration = Duration::from_secs(1);
 /// How much of an error's body is told.
 const TOLD: usize = 200;

@@ -1,24 +1,29 @@
 //! Where services are registered: `consul`, `etcd` or `directory`, exactly one (behaviour-v2.md 2.1, 2.3, 6.1).
 
-use super::section::{Section, boolean, string, strings};
+use super::section::{Section, boolean, integer, string, strings};
 use crate::config::Target;
 use crate::config::json::{Kind, Node};
 use crate::config::problem::Problems;
 use domain::plan::{Catalogue, Consul, Etcd, Scheme, Secret, Tls};
+use domain::requests::FEWEST;
 
 /// The message when there is none.
 pub const NONE: &str = "No discovery backend defined";
 const SEVERAL: &str = "More than one discovery backend defined";
 const ALLOWED: &str = "one of consul, etcd, directory";
 const DEFAULT_PREFIX: &str = "/containerpilot";
+/// How many requests Consul is asked at a time unless `maxConnections` says otherwise (docs/bounds.md).
+const DEFAULT_CONNECTIONS: u32 = 16;
+/// The largest `maxConnections`: five times what an agent takes of one address by default (docs/bounds.md).
+const MOST_CONNECTIONS: u32 = 1000;
 
-/// Reads the one catalogue of the document.
+/// Reads the one catalogue of the document, and how many requests it is asked at a time.
 pub fn read(
     root: &Node<'_>,
     section: &mut Section<'_>,
     target: &Target<'_>,
     problems: &mut Problems,
-) -> Option<Catalogue> {
+) -> Option<(Catalogue, Option<u32>)> {
     let given = ["consul", "etcd", "directory"].map(|key| section.take(key));
     let mut there = given.iter().flatten();
     let (first, second) = (there.next(), there.next());
@@ -30,9 +35,9 @@ pub fn read(
     }
     match given {
         _ if second.is_some() => None,
-        [Some(node), _, _] => consul(&node, target, problems).map(Catalogue::Consul),
-        [_, Some(node), _] => etcd(&node, problems).map(Catalogue::Etcd),
-        [_, _, node] => directory(&node?, problems),
+        [Some(node), _, _] => consul(&node, target, problems),
+        [_, Some(node), _] => etcd(&node, problems).map(|etcd| (Catalogue::Etcd(etcd), None)),
+        [_, _, node] => directory(&node?, problems).map(|directory| (directory, None)),
     }
 }
 
@@ -43,9 +48,10 @@ struct Written {
     scheme: Option<Scheme>,
     token: Option<String>,
     tls: Tls,
+    max_connections: Option<u32>,
 }
 
-fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option<Consul> {
+fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option<(Catalogue, Option<u32>)> {
     let written = match node.kind() {
         Kind::String => Written {
             address: node.string()?,
@@ -73,13 +79,14 @@ fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opti
         .text("CONSUL_HTTP_TOKEN")
         .or(written.token)
         .map(Secret);
-    let tls = environment.tls(written.tls);
-    Some(Consul {
+    let consul = Consul {
         address,
         scheme,
         token,
-        tls,
-    })
+        tls: environment.tls(written.tls),
+    };
+    let max_connections = written.max_connections.unwrap_or(DEFAULT_CONNECTIONS);
+    Some((Catalogue::Consul(consul), Some(max_connections)))
 }
 
 /// The variables of Consul's own tools, which win over the file (behaviour-v2.md 2.3).
@@ -134,9 +141,23 @@ fn consul_object(node: &Node<'_>, problems: &mut Problems) -> Option<Written> {
             .take("tls")
             .map(|node| tls(&node, problems))
             .unwrap_or_default(),
+        max_connections: section
+            .take("maxConnections")
+            .and_then(|node| max_connections(&node, problems)),
     };
     section.close(problems);
     Some(written)
+}
+
+fn max_connections(node: &Node<'_>, problems: &mut Problems) -> Option<u32> {
+    let allowed = format!("a whole number from {FEWEST} to {MOST_CONNECTIONS}");
+    let number = integer(node, &allowed, problems)?;
+    let number = u32::try_from(number).ok();
+    let number = number.filter(|number| (FEWEST..=MOST_CONNECTIONS).contains(number));
+    if number.is_none() {
+        problems.wrong(node, "out of range", &allowed);
+    }
+    number
 }
 
 /// The member of that name if it is a text that is not empty.

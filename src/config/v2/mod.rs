@@ -44,7 +44,7 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
         return None;
     }
     let mut section = Section::open(root, "an object", problems)?;
-    let catalogue = catalogue::read(root, &mut section, target, problems);
+    let (catalogue, max_connections) = catalogue::read(root, &mut section, target, problems).unzip();
     let logging = section.take("logging").map(|node| logging::read(&node, problems));
     let stop_timeout = section
         .take("stopTimeout")
@@ -79,6 +79,7 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
     section.close(problems);
     Some(Plan {
         catalogue: catalogue?,
+        max_connections: max_connections.flatten(),
         logging: logging.unwrap_or_default(),
         application: application(target, &services, problems),
         pre_start,

@@ -308,6 +308,26 @@ fn consul_is_an_address_or_an_object_and_the_token_of_the_environment_wins() {
 }
 
 #[test]
+fn consul_is_asked_sixteen_things_at_a_time_or_as_many_as_are_written() {
+    let max_connections =
+        |text: &str| compiled_with(text, &[], &[]).map(|compiled| compiled.plan.max_connections);
+    let object = |number: &str| {
+        format!("{{\"consul\": {{\"address\": \"consul:8500\", \"maxConnections\": {number}}}}}")
+    };
+    assert_eq!(max_connections("{\"consul\": \"consul:8500\"}"), Ok(Some(16)));
+    assert_eq!(max_connections(&object("2")), Ok(Some(2)));
+    assert_eq!(max_connections(&object("\"1000\"")), Ok(Some(1000)));
+    assert_eq!(max_connections("{\"directory\": \"/run\"}"), Ok(None));
+    for wrong in ["1", "0", "-1", "1001", "4294967298"] {
+        let report = max_connections(&object(wrong)).unwrap_err();
+        assert!(
+            report.contains("maxConnections") && report.contains("a whole number from 2 to 1000"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
 fn logging_words_are_taken_in_any_case_and_others_are_named() {
     let logging =
         plan_of("\"logging\": {\"level\": \"DEBUG\", \"format\": \"json\", \"output\": \"STDERR\"}").logging;

@@ -6,7 +6,7 @@
 use super::outbox::{Asker, Outbox, Parent, RoomId};
 use super::worker::Worker;
 use crate::causes::{Causes, shortened};
-use crate::event::{Answer, Ending, Listing, Query, Request, Skipped, Ticket};
+use crate::event::{Answer, Ending, Listing, Query, Request, Skipped};
 use crate::failures::Failures;
 use crate::measurement::{Measurement, Watched};
 use crate::notice::Notice;
@@ -27,7 +27,6 @@ pub(super) struct BackendRoom {
     id: RoomId,
     watch: Watch,
     handler: Worker,
-    question: Option<Ticket>,
     again: bool,
     /// The waits between attempts to start the handler, and when the next one is due.
     retries: Backoff,
@@ -41,13 +40,22 @@ pub(super) struct BackendRoom {
 }
 
 impl BackendRoom {
-    pub fn new(now: Instant, id: RoomId, backend: &Backend, paused: bool, mut chance: Chance) -> Self {
+    pub fn new(
+        now: Instant,
+        id: RoomId,
+        backend: &Backend,
+        paused: bool,
+        mut chance: Chance,
+        out: &mut Outbox,
+    ) -> Self {
+        if !paused {
+            out.requests().enter(Asker::Backend(id));
+        }
         Self {
             backend: backend.clone(),
             id,
             watch: Watch::new(now, backend.poll, paused, chance.split()),
             handler: Worker::new(now, Parent::Handler(id), &backend.on_change, chance),
-            question: None,
             again: false,
             retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, chance.split()),
             retry_at: None,
@@ -74,15 +82,17 @@ impl BackendRoom {
     }
 
     pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
-        if let Some(ask) = self.watch.on_time(now) {
+        let may_block = out.requests().may_block(Asker::Backend(self.id));
+        if let Some(ask) = self.watch.on_time(now, may_block) {
             self.ask(now, ask, out);
         }
         self.handler.on_time(now, out);
         self.catch_up(now, out);
     }
 
-    pub fn on_answer(&mut self, now: Instant, answer: Answer, out: &mut Outbox) {
-        self.question = None;
+    /// The catalogue answered the question that was sent at this time.
+    pub fn on_answer(&mut self, now: Instant, sent: Instant, answer: Answer, out: &mut Outbox) {
+        self.watch.on_sent(sent);
         match answer {
             Answer::Instances(listing) => self.on_instances(now, &listing, out),
             Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause) => {
@@ -105,12 +115,14 @@ impl BackendRoom {
     pub fn pause(&mut self, out: &mut Outbox) {
         self.paused = true;
         self.watch.pause();
-        self.forget(out);
+        out.forget(Asker::Backend(self.id));
+        out.requests().leave(Asker::Backend(self.id));
     }
 
     pub fn resume(&mut self, now: Instant, out: &mut Outbox) {
         self.paused = false;
         self.watch.resume(now);
+        out.requests().enter(Asker::Backend(self.id));
         self.catch_up(now, out);
     }
 
@@ -131,7 +143,7 @@ impl BackendRoom {
     pub fn adopt(&mut self, now: Instant, backend: &Backend, chance: Chance, out: &mut Outbox) {
         if self.backend.poll != backend.poll {
             self.watch.retime(now, backend.poll);
-            self.forget(out);
+            out.forget(Asker::Backend(self.id));
         }
         if self.superseded || self.backend.on_change != backend.on_change {
             self.supersede(out);
@@ -148,9 +160,21 @@ impl BackendRoom {
 
     /// Another catalogue: what was asked of the old one is forgotten, what was seen still counts.
     pub fn change_catalogue(&mut self, now: Instant, out: &mut Outbox) {
-        self.forget(out);
+        out.forget(Asker::Backend(self.id));
         if !self.paused {
             self.watch.resume(now);
+        }
+    }
+
+    /// From now on its queries may block.
+    pub fn let_block(&mut self, now: Instant) {
+        self.watch.let_block(now);
+    }
+
+    /// From now on they may not; one that does is forgotten.
+    pub fn stop_blocking(&mut self, out: &mut Outbox) {
+        if self.watch.stop_blocking() {
+            out.forget(Asker::Backend(self.id));
         }
     }
 
@@ -182,22 +206,26 @@ impl BackendRoom {
         let wait = ask.wait.saturating_add(ask.wait / 16);
         let limit = wait.saturating_add(REQUEST_LIMIT.min(self.backend.poll));
         let request = Request::Instances(query);
-        self.question = Some(out.ask(now, Asker::Backend(self.id), request, limit));
+        out.ask(now, Asker::Backend(self.id), request, limit, REQUEST_LIMIT);
     }
 
     fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
         let instances = listing.instances.len();
+        let blocked = self.watch.is_blocking();
         self.tell_recovery(out);
         self.tell_filtered(listing, out);
         self.tell_skipped(&listing.skipped, out);
         if listing.filtered && instances == 0 {
+            out.requests().answered(Asker::Backend(self.id), blocked, false);
             return self.watch.on_hidden(now, listing.cursor);
         }
         out.measure(Measurement::Seen {
             backend: self.watched(),
             instances,
         });
-        if self.watch.on_instances(now, &listing.instances, listing.cursor) {
+        let changed = self.watch.on_instances(now, &listing.instances, listing.cursor);
+        out.requests().answered(Asker::Backend(self.id), blocked, changed);
+        if changed {
             let backend = self.backend.name.clone();
             out.tell(Notice::Changed { backend, instances });
             self.changed = Some(now);
@@ -231,13 +259,8 @@ impl BackendRoom {
         }
     }
 
-    fn forget(&mut self, out: &mut Outbox) {
-        if let Some(question) = self.question.take() {
-            out.forget(question);
-        }
-    }
-
     fn on_failure(&mut self, now: Instant, cause: String, out: &mut Outbox) {
+        out.requests().failed(Asker::Backend(self.id));
         self.watch.on_failure(now);
         let failure = self.failures.add(cause);
         let backend = self.backend.name.clone();

@@ -7,9 +7,11 @@ use crate::event::{Answer, Effect, Pid, Request, Ticket};
 use crate::measurement::{Measurement, Outcome, Question};
 use crate::notice::Notice;
 use crate::plan::{Job, Reach, Role};
-use crate::time::{Duration, Instant};
+use crate::requests::{Change, Kind, Requests};
+use crate::time::{Chance, Duration, Instant, earliest};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 pub(super) const SIGKILL: i32 = 9;
@@ -46,23 +48,57 @@ struct Child {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Asked {
-    asker: Asker,
+    /// What is asked; it is kept only while it may have to be sent (again).
+    request: Option<Request>,
     question: Question,
-    since: Instant,
+    limit: Duration,
+    /// When it is given up if it was not sent before; none if it is not sent again.
+    until: Option<Instant>,
+    /// When it was sent last, if it is on its way.
+    sent: Option<(Ticket, Instant)>,
+    /// Why the catalogue did not take it, if it did not.
+    refused: Option<String>,
+}
+
+/// An answer, whose it is, and when the question was sent.
+pub(super) struct Reply {
+    pub asker: Asker,
+    pub sent: Instant,
+    pub answer: Answer,
 }
 
 /// See the module.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Outbox {
     effects: Vec<Effect>,
     last_ticket: u64,
     children: BTreeMap<Ticket, Child>,
-    questions: BTreeMap<Ticket, Asked>,
+    questions: BTreeMap<Asker, Asked>,
+    askers: BTreeMap<Ticket, Asker>,
+    requests: Requests<Asker>,
+    budget: Option<u32>,
+    chance: Chance,
     load: Option<Ticket>,
     load_again: bool,
 }
 
 impl Outbox {
+    /// Nothing is asked yet; `chance` is for pauses.
+    pub fn new(chance: Chance) -> Self {
+        Self {
+            effects: Vec::new(),
+            last_ticket: 0,
+            children: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            requests: Requests::new(),
+            budget: None,
+            chance,
+            load: None,
+            load_again: false,
+        }
+    }
+
     /// The effects of the step, in order.
     pub fn take(&mut self) -> Vec<Effect> {
         core::mem::take(&mut self.effects)
@@ -154,41 +190,162 @@ impl Outbox {
         }
     }
 
-    pub fn ask(&mut self, now: Instant, asker: Asker, request: Request, limit: Duration) -> Ticket {
-        let ticket = self.ticket();
-        let question = Question::of(&request);
-        let since = now;
-        self.questions.insert(
-            ticket,
-            Asked {
-                asker,
-                question,
-                since,
-            },
-        );
-        self.push(Effect::Ask {
-            ticket,
-            request,
+    /// Asks as soon as the budget allows it; `limit` counts from then, `patience` from now.
+    pub fn ask(&mut self, now: Instant, asker: Asker, request: Request, limit: Duration, patience: Duration) {
+        let kind = match &request {
+            Request::Withdraw(_) => Kind::Withdrawal,
+            Request::Register(_) | Request::Renew(_) => Kind::Heartbeat,
+            Request::Instances(_) => Kind::Query,
+        };
+        let asked = Asked {
+            question: Question::of(&request),
+            request: Some(request),
             limit,
-        });
-        ticket
+            until: Some(now + patience),
+            sent: None,
+            refused: None,
+        };
+        self.questions.insert(asker, asked);
+        self.requests.push(asker, kind);
+        self.dispatch(now);
     }
 
-    /// The question was answered; whose it was.
-    pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: &Answer) -> Option<Asker> {
-        let asked = self.questions.remove(&ticket)?;
+    /// Sends what may go out now.
+    pub fn dispatch(&mut self, now: Instant) {
+        while let Some(asker) = self.requests.next(now) {
+            let ticket = self.ticket();
+            let may_be_refused = self.budget.is_some();
+            let Some(asked) = self.questions.get_mut(&asker) else {
+                continue;
+            };
+            let request = if may_be_refused {
+                asked.request.clone()
+            } else {
+                asked.until = None;
+                asked.request.take()
+            };
+            asked.sent = Some((ticket, now));
+            let limit = asked.limit;
+            self.askers.insert(ticket, asker);
+            if let Some(request) = request {
+                self.push(Effect::Ask {
+                    ticket,
+                    request,
+                    limit,
+                });
+            }
+        }
+    }
+
+    /// The question was answered; whose it was, unless it is asked again because the catalogue was busy.
+    pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) -> Option<Reply> {
+        let asker = self.askers.remove(&ticket)?;
+        let asked = self.questions.get(&asker)?;
+        let (_, sent) = asked.sent?;
         self.measure(Measurement::Answered {
-            question: asked.question,
-            outcome: Outcome::of(answer),
-            took: now - asked.since,
+            question: asked.question.clone(),
+            outcome: Outcome::of(&answer),
+            took: now - sent,
         });
-        Some(asked.asker)
+        match answer {
+            Answer::Busy(cause) if self.budget.is_some() => {
+                self.refused(now, asker, sent, cause);
+                None
+            }
+            Answer::Busy(cause) => Some(self.end(asker, sent, Answer::Failed(cause))),
+            answer => {
+                if !matches!(answer, Answer::Failed(_)) {
+                    self.requests.taken();
+                }
+                Some(self.end(asker, sent, answer))
+            }
+        }
     }
 
-    pub fn forget(&mut self, ticket: Ticket) {
-        if self.questions.remove(&ticket).is_some() {
+    /// A question that waited too long: its asker is answered that it failed. What a passing check says is not
+    /// true for ever, and what the catalogue does not take is told at last.
+    pub fn given_up(&mut self, now: Instant) -> Option<Reply> {
+        let over = |asked: &Asked| asked.given_up().is_some_and(|at| at <= now);
+        let (asker, asked) = self.questions.iter().find(|(_, asked)| over(asked))?;
+        let cause = asked.refused.clone();
+        let cause = cause.unwrap_or_else(|| "too many requests before it are on their way".into());
+        let asker = *asker;
+        Some(self.end(asker, now, Answer::Failed(cause)))
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn forget(&mut self, asker: Asker) {
+        let Some(asked) = self.questions.remove(&asker) else {
+            return;
+        };
+        self.requests.done(asker);
+        if let Some((ticket, _)) = asked.sent {
+            self.askers.remove(&ticket);
             self.push(Effect::Forget(ticket));
         }
+    }
+
+    /// Takes back a question that is not on its way yet; says whether there was one.
+    pub fn take_back(&mut self, asker: Asker) -> bool {
+        let waits = self.requests.is_waiting(asker);
+        if waits {
+            self.forget(asker);
+        }
+        waits
+    }
+
+    /// How many requests may be on their way from now on, to another catalogue perhaps.
+    pub fn set_budget(&mut self, budget: Option<u32>) {
+        self.budget = budget;
+        self.requests.set_budget(budget);
+    }
+
+    /// Who decides which backends' queries may block.
+    pub fn requests(&mut self) -> &mut Requests<Asker> {
+        &mut self.requests
+    }
+
+    /// Lets time pass for what waits.
+    pub fn on_time(&mut self, now: Instant) {
+        let change = self.requests.on_time(now);
+        self.tell_change(change, String::new());
+    }
+
+    /// When there is something to be done about questions, unless something else happens first.
+    pub fn deadline(&self) -> Option<Instant> {
+        // Without a budget nothing waits.
+        self.budget?;
+        let given_up = self.questions.values().map(Asked::given_up);
+        given_up.fold(self.requests.deadline(), earliest)
+    }
+
+    fn refused(&mut self, now: Instant, asker: Asker, sent: Instant, cause: String) {
+        if let Some(asked) = self.questions.get_mut(&asker) {
+            asked.sent = None;
+            asked.refused = Some(cause.clone());
+        }
+        let chance = self.chance.split();
+        let change = self.requests.refused(now, asker, sent, chance);
+        self.tell_change(change, cause);
+    }
+
+    fn tell_change(&mut self, change: Option<Change>, cause: String) {
+        let whole = self.budget.unwrap_or_default();
+        match change {
+            Some(Change::Cut(allowed)) => self.tell(Notice::BudgetCut {
+                allowed,
+                whole,
+                cause,
+            }),
+            Some(Change::Whole(whole)) => self.tell(Notice::BudgetWhole(whole)),
+            None => {}
+        }
+    }
+
+    fn end(&mut self, asker: Asker, sent: Instant, answer: Answer) -> Reply {
+        self.questions.remove(&asker);
+        self.requests.done(asker);
+        Reply { asker, sent, answer }
     }
 
     /// Reads the configuration again. There is one reading at a time: while one is under way, another one is
@@ -217,5 +374,14 @@ impl Outbox {
     fn ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
+    }
+}
+
+impl Asked {
+    /// When it has waited too long. A query that was never refused only waits for its turn.
+    fn given_up(&self) -> Option<Instant> {
+        let is_query = matches!(self.question, Question::List(_) | Question::Watch(_));
+        let waits = self.sent.is_none() && (!is_query || self.refused.is_some());
+        self.until.filter(|_| waits)
     }
 }

@@ -110,6 +110,7 @@ impl Shim {
     /// remember what it did for us.
     pub(super) fn announce_plan(&mut self, other_catalogue: bool) {
         self.out.push(Effect::Configure(self.plan.logging));
+        self.out.set_budget(self.plan.max_connections);
         if other_catalogue {
             self.out.push(Effect::Connect(self.plan.catalogue.clone()));
         }
@@ -146,7 +147,7 @@ impl Shim {
                 .count();
             if rooms < alike {
                 let (id, chance) = (self.next_room(), self.chance.split());
-                let room = BackendRoom::new(now, id, backend, self.maintenance, chance);
+                let room = BackendRoom::new(now, id, backend, self.maintenance, chance, &mut self.out);
                 self.backends.insert(id, room);
             }
         }

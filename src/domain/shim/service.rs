@@ -9,8 +9,11 @@ use crate::heartbeat::{Action, Heartbeat, Reply, Stance};
 use crate::notice::{Named, Notice};
 use crate::plan::{REQUEST_LIMIT, Service};
 use crate::status::ServiceStatus;
-use crate::time::{Chance, Instant, earliest};
+use crate::time::{Chance, Duration, Instant, earliest};
 use alloc::string::{String, ToString};
+
+/// How long a withdrawal may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
+const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,7 +130,12 @@ impl ServiceRoom {
         }
     }
 
+    /// A heartbeat that was not sent yet is not sent any more.
     fn leave(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
+        if self.asked != Some(Action::Withdraw) && out.take_back(Asker::Service(self.id)) {
+            self.asked = None;
+            self.heartbeat.on_taken_back();
+        }
         let action = self.heartbeat.leave();
         if action.is_some() || !self.has_left() {
             out.tell(notice);
@@ -167,7 +175,12 @@ impl ServiceRoom {
         };
         self.asked = Some(question);
         let limit = REQUEST_LIMIT.min(self.service.poll);
-        out.ask(now, Asker::Service(self.id), request, limit);
+        // What a passing check says is true until the next check is due.
+        let patience = match question {
+            Action::Withdraw => WITHDRAWAL_PATIENCE,
+            _ => REQUEST_LIMIT.max(self.service.poll),
+        };
+        out.ask(now, Asker::Service(self.id), request, limit, patience);
     }
 
     fn tell_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {

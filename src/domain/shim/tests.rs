@@ -1,5 +1,6 @@
 //! Scenarios of the whole machine: what it asks of the world, event by event, in the words of [`brief`].
 
+mod requests;
 mod telemetry;
 
 use super::*;

@@ -1,0 +1,273 @@
+//! The budget: its two shares, whose queries may block, and what happens when the catalogue takes no more.
+
+use super::*;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const fn at(milliseconds: u64) -> Instant {
+    Instant::after_start(Duration::from_millis(milliseconds))
+}
+
+fn with(budget: u32) -> Requests<u32> {
+    let mut requests = Requests::new();
+    requests.set_budget(Some(budget));
+    requests
+}
+
+/// Everybody who may ask at this time.
+fn sent(requests: &mut Requests<u32>, now: Instant) -> Vec<u32> {
+    core::iter::from_fn(|| requests.next(now)).collect()
+}
+
+fn granted(requests: &mut Requests<u32>) -> Vec<u32> {
+    core::iter::from_fn(|| requests.grant()).collect()
+}
+
+fn push_all(requests: &mut Requests<u32>, askers: core::ops::Range<u32>, kind: Kind) {
+    for asker in askers {
+        requests.push(asker, kind);
+    }
+}
+
+#[test]
+fn without_a_budget_nothing_waits_and_every_query_may_block() {
+    let mut requests = Requests::new();
+    push_all(&mut requests, 0..1000, Kind::Query);
+    push_all(&mut requests, 1000..2000, Kind::Heartbeat);
+    assert_eq!(sent(&mut requests, at(0)).len(), 2000);
+    assert!(requests.may_block(7));
+    assert_eq!(requests.deadline(), None);
+}
+
+#[test]
+fn a_heartbeat_does_not_wait_for_queries() {
+    let mut requests = with(16);
+    push_all(&mut requests, 0..1000, Kind::Query);
+    assert_eq!(sent(&mut requests, at(0)).len(), 8);
+    push_all(&mut requests, 2000..2100, Kind::Heartbeat);
+    assert_eq!(sent(&mut requests, at(0)).len(), 8, "the other half");
+}
+
+#[test]
+fn heartbeats_have_what_queries_leave_until_one_waits() {
+    let mut requests = with(16);
+    push_all(&mut requests, 0..100, Kind::Heartbeat);
+    assert_eq!(sent(&mut requests, at(0)).len(), 16);
+    requests.push(200, Kind::Query);
+    for asker in 0..8 {
+        requests.done(asker);
+    }
+    assert_eq!(sent(&mut requests, at(0))[0], 200);
+    requests.done(200);
+    let heartbeats = 100 - 16;
+    push_all(&mut requests, 201..300, Kind::Query);
+    assert_eq!(
+        sent(&mut requests, at(0)).len(),
+        1,
+        "{heartbeats} wait for their own half"
+    );
+}
+
+#[test]
+fn withdrawals_go_before_heartbeats_and_those_in_their_order() {
+    let mut requests = with(2);
+    push_all(&mut requests, 0..4, Kind::Heartbeat);
+    requests.push(9, Kind::Withdrawal);
+    let mut order = sent(&mut requests, at(0));
+    while let Some(asker) = order.last().copied().filter(|_| order.len() < 5) {
+        requests.done(asker);
+        order.extend(sent(&mut requests, at(0)));
+    }
+    assert_eq!(order, [9, 0, 1, 2, 3]);
+}
+
+#[test]
+fn what_is_taken_back_or_forgotten_is_not_sent_and_leaves_its_place() {
+    let mut requests = with(2);
+    push_all(&mut requests, 0..5, Kind::Heartbeat);
+    assert_eq!(sent(&mut requests, at(0)), [0, 1]);
+    assert!(!requests.is_waiting(0));
+    assert!(requests.is_waiting(2));
+    requests.done(2);
+    assert!(!requests.is_waiting(2));
+    requests.done(0);
+    assert_eq!(sent(&mut requests, at(0)), [3]);
+}
+
+#[test]
+fn as_many_backends_as_the_share_has_places_may_all_block() {
+    let mut requests = with(16);
+    (0..8).for_each(|backend| requests.enter(backend));
+    assert_eq!(granted(&mut requests).len(), 8);
+    requests.answered(3, true, false);
+    assert!(requests.may_block(3), "nobody else needs its place");
+    requests.enter(8);
+    let revoked = core::iter::from_fn(|| requests.revoke()).count();
+    assert_eq!(
+        (revoked, granted(&mut requests).len()),
+        (2, 0),
+        "a quarter is for short queries"
+    );
+}
+
+#[test]
+fn places_for_blocking_queries_go_round() {
+    let mut requests = with(4);
+    (0..5).for_each(|backend| requests.enter(backend));
+    let mut turns: Vec<u32> = granted(&mut requests);
+    assert_eq!(turns.len(), 1);
+    for turn in 0..9 {
+        requests.answered(turns[turn], true, false);
+        turns.extend(granted(&mut requests));
+    }
+    assert_eq!(turns, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_backend_that_changed_keeps_its_place_or_gets_the_next() {
+    let mut requests = with(4);
+    (0..5).for_each(|backend| requests.enter(backend));
+    assert_eq!(granted(&mut requests), [0]);
+    requests.answered(0, true, true);
+    assert!(requests.may_block(0));
+    requests.answered(3, false, true);
+    requests.answered(1, false, false);
+    requests.failed(0);
+    assert_eq!(granted(&mut requests), [3]);
+}
+
+#[test]
+fn no_place_is_given_away_while_a_short_query_waits() {
+    let mut requests = with(2);
+    (0..3).for_each(|backend| requests.enter(backend));
+    push_all(&mut requests, 0..3, Kind::Query);
+    assert_eq!(
+        granted(&mut requests),
+        [],
+        "one place, and it is for short queries"
+    );
+    let mut requests = with(16);
+    (0..9).for_each(|backend| requests.enter(backend));
+    push_all(&mut requests, 0..9, Kind::Query);
+    sent(&mut requests, at(0));
+    assert_eq!(granted(&mut requests), [], "one waits");
+    requests.done(0);
+    sent(&mut requests, at(0));
+    assert_eq!(granted(&mut requests).len(), 6);
+}
+
+#[test]
+fn a_catalogue_that_takes_no_more_is_asked_half_as_much_after_a_pause() {
+    let mut requests = with(16);
+    push_all(&mut requests, 0..20, Kind::Heartbeat);
+    assert_eq!(sent(&mut requests, at(0)).len(), 16);
+    let chance = Chance::new(1);
+    assert_eq!(requests.refused(at(1), 0, at(0), chance), Some(Change::Cut(8)));
+    assert_eq!(
+        requests.refused(at(2), 1, at(0), chance),
+        None,
+        "sent before it was cut"
+    );
+    (2..16).for_each(|asker| requests.done(asker));
+    assert_eq!(sent(&mut requests, at(50)), []);
+    let pause = requests.deadline().unwrap();
+    assert!(pause >= at(101) && pause <= at(201), "{pause:?}");
+    assert_eq!(requests.on_time(pause), None);
+    assert_eq!(sent(&mut requests, pause), [1, 0, 16, 17, 18, 19]);
+    assert_eq!(
+        requests.refused(at(300), 1, pause, chance),
+        None,
+        "it is told once"
+    );
+    assert_eq!(requests.allowed(), Some(3), "half of what was on its way");
+}
+
+#[test]
+fn a_budget_is_never_cut_below_two_and_grows_back_to_the_whole() {
+    let mut requests = with(16);
+    let chance = Chance::new(1);
+    for second in 0..20 {
+        requests.push(1, Kind::Heartbeat);
+        let now = at(10_000 * second);
+        requests.on_time(now);
+        assert_eq!(sent(&mut requests, now), [1]);
+        requests.refused(now + Duration::from_secs(1), 1, now, chance);
+        assert_eq!(requests.allowed(), Some(FEWEST));
+        requests.done(1);
+    }
+    let mut waits = 0;
+    let whole = loop {
+        let now = requests.deadline().unwrap();
+        if let Some(change) = requests.on_time(now) {
+            break (change, now);
+        }
+        waits += 1;
+        assert!(waits < 30);
+    };
+    assert_eq!(whole, (Change::Whole(16), at(191_000 + 140_000)));
+    assert_eq!(requests.deadline(), None);
+}
+
+#[test]
+fn a_pause_grows_until_the_catalogue_takes_something() {
+    let mut requests = with(16);
+    let chance = Chance::new(1);
+    let mut now = at(0);
+    let mut pause = |requests: &mut Requests<u32>| {
+        requests.push(1, Kind::Heartbeat);
+        requests.on_time(now);
+        assert_eq!(sent(requests, now), [1]);
+        let refused = now + Duration::from_millis(1);
+        requests.refused(refused, 1, now, chance);
+        requests.done(1);
+        now = requests.deadline().unwrap();
+        now - refused
+    };
+    for _ in 0..8 {
+        assert!(pause(&mut requests) <= LONGEST_PAUSE);
+    }
+    assert!(pause(&mut requests) >= LONGEST_PAUSE / 2);
+    requests.taken();
+    assert!(pause(&mut requests) <= FIRST_PAUSE);
+}
+
+proptest! {
+    /// Whatever happens: the budget and the share of queries are kept, a heartbeat waits for heartbeats only,
+    /// and everybody gets a turn.
+    #[test]
+    fn the_budget_is_kept_and_everybody_gets_a_turn(
+        budget in 2u32..20, steps in prop::collection::vec((0u32..40, 0u8..3), 1..300)
+    ) {
+        let mut requests = with(budget);
+        let mut open = BTreeMap::new();
+        let is_query = |asker: &u32| *asker < 20;
+        (0..20).for_each(|backend| requests.enter(backend));
+        for (asker, what) in steps {
+            match what {
+                0 if !open.contains_key(&asker) && !requests.is_waiting(asker) => {
+                    requests.push(asker, if is_query(&asker) { Kind::Query } else { Kind::Heartbeat });
+                }
+                1 => {
+                    requests.done(asker);
+                    open.remove(&asker);
+                }
+                _ => requests.answered(asker, true, false),
+            }
+            open.extend(sent(&mut requests, at(0)).into_iter().map(|asker| (asker, ())));
+            granted(&mut requests);
+            let queries = open.keys().copied().filter(|asker| is_query(asker)).count();
+            let services = open.len() - queries;
+            let (budget, share) = (budget as usize, budget as usize / 2);
+            prop_assert!(open.len() <= budget && queries <= share);
+            let waits = |askers: core::ops::Range<u32>| askers.clone().any(|asker| requests.is_waiting(asker));
+            prop_assert!(!waits(20..40) || services >= budget - share);
+            prop_assert!(!waits(0..20) || queries == share || open.len() == budget);
+            prop_assert!(requests.blocking.len() <= share.saturating_sub(1) || share == 0);
+        }
+        while let Some((asker, ())) = open.pop_first() {
+            requests.done(asker);
+            open.extend(sent(&mut requests, at(0)).into_iter().map(|asker| (asker, ())));
+        }
+        prop_assert!((0..40).all(|asker| !requests.is_waiting(asker)));
+    }
+}
