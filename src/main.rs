@@ -132,7 +132,7 @@ async fn run(
     let clock = MachineClock::start();
     let mut inbox = Queue::new(clock);
     // First of all: from here on no signal is lost.
-    Signals::install()
+    let died = Signals::install()
         .map_err(refused("signals cannot be taken"))?
         .post_to(inbox.postbox());
     let environment = Environment::default();
@@ -164,7 +164,7 @@ async fn run(
         let sentence = format!("orphans of the application will not be reaped: {error}");
         console.tell(&Notice::Advice(sentence));
     }
-    let children = Children::new(environment, open_files, inbox.postbox(), console.clone());
+    let children = Children::new(environment, open_files, inbox.postbox(), console.clone(), died);
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Desk::new(inbox.postbox());
     let mut telemetry = Endpoint::new(clock, inbox.postbox(), doors);

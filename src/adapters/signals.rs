@@ -1,19 +1,26 @@
 //! Signals to the shim, as events.
 //!
-//! Handlers are installed before anything else happens, so that a signal of the first millisecond waits in
-//! the inbox. SIGCHLD is for `processes`, not an event. Signals that tell of a fault of our own, and those
-//! that cannot be caught, are left alone.
+//! All are blocked before anything else happens, and wait in the kernel until they are taken: a few of each number
+//! in each round of the loop, and after some rounds only once in a while. So whoever sends signals without pause
+//! does not keep the shim from its work, as a handler that runs for each of them would. Ordinary signals come
+//! once for many, as the kernel has it; each real-time signal comes, however many wait. Children start with none blocked. SIGCHLD is for `processes`,
+//! not an event. Signals that tell of a fault of our own, and those that cannot be caught, are left alone.
 
 use crate::adapters::inbox::Postbox;
+use crate::adapters::processes::pending::{self, Pending};
 use domain::Event;
 use domain::event::Signal;
+use domain::time::Duration;
 use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use std::future::poll_fn;
+use nix::sys::signal::{self, SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
-use std::task::{Context, Poll};
-use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
-use tokio::task::spawn_local;
+use std::rc::Rc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::sleep;
 
 /// Never passed on: ours, a child's, the kernel's word about a fault of our own, or not to be caught.
 const NOT_PASSED_ON: [i32; 18] = [
@@ -41,54 +48,120 @@ const NOT_PASSED_ON: [i32; 18] = [
 /// the hard limit counts. They neither end us nor reach the application, which has limits of its own.
 const LIMITS: [i32; 2] = [libc::SIGXFSZ, libc::SIGXCPU];
 
-/// From here on every signal is taken.
+/// What the kernel says by a signal about a fault of ours must not wait.
+const FAULTS: [signal::Signal; 7] = [
+    signal::Signal::SIGILL,
+    signal::Signal::SIGTRAP,
+    signal::Signal::SIGABRT,
+    signal::Signal::SIGBUS,
+    signal::Signal::SIGFPE,
+    signal::Signal::SIGSEGV,
+    signal::Signal::SIGSYS,
+];
+
+/// How many of each number are taken at a time. (docs/bounds.md)
+const TAKEN: usize = 8;
+/// How often in a row signals are taken before there is a pause each time. (docs/bounds.md)
+const ROUNDS: usize = 32;
+/// How long signals wait when they come without pause. (docs/bounds.md)
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// From here on every signal waits until it is taken.
 #[derive(Debug)]
-pub struct Signals(Vec<(Signal, Stream)>);
+pub struct Signals {
+    /// Readable while one waits; never read.
+    waiting: Rc<SignalFd>,
+    /// What each number means, in the order in which they are looked at.
+    events: Vec<(i32, Signal)>,
+    child_died: Rc<Notify>,
+}
 
 impl Signals {
-    /// Installs all handlers, and opens the mask we may have inherited.
+    /// Blocks all signals but those of a fault of ours. Threads that start later inherit that.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn install() -> io::Result<Self> {
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        let mut taken = SigSet::all();
+        FAULTS.iter().for_each(|fault| taken.remove(*fault));
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), None)?;
         let ours = [
-            (Signal::Terminate, libc::SIGTERM),
-            (Signal::Interrupt, libc::SIGINT),
-            (Signal::Hangup, libc::SIGHUP),
-            (Signal::User1, libc::SIGUSR1),
+            (libc::SIGTERM, Signal::Terminate),
+            (libc::SIGINT, Signal::Interrupt),
+            (libc::SIGHUP, Signal::Hangup),
+            (libc::SIGUSR1, Signal::User1),
         ];
-        for number in LIMITS {
-            // Once a handler stands, it stays, whether or not somebody waits for the signal.
-            drop(signal(SignalKind::from_raw(number))?);
+        let others = passed_on().map(|number| (number, Signal::Other(number)));
+        let events: Vec<_> = ours.into_iter().chain(others).collect();
+        pending::reset(libc::SIGCHLD)?;
+        for (number, _) in &events {
+            pending::reset(*number)?;
         }
-        let others = passed_on().map(|number| (Signal::Other(number), number));
-        let stream = |(name, number)| signal(SignalKind::from_raw(number)).map(|stream| (name, stream));
-        ours.into_iter()
-            .chain(others)
-            .map(stream)
-            .collect::<io::Result<_>>()
-            .map(Self)
+        let waiting = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self {
+            waiting: Rc::new(waiting),
+            events,
+            child_died: Rc::default(),
+        })
     }
 
-    /// Posts each signal as it comes. Lives on a tokio `LocalSet`.
-    pub fn post_to(mut self, postbox: Postbox) {
+    /// Posts each signal as it comes; what comes back is notified when children may have died. Lives on a tokio
+    /// `LocalSet`.
+    pub fn post_to(self, postbox: Postbox) -> Rc<Notify> {
+        let child_died = Rc::clone(&self.child_died);
         spawn_local(async move {
             loop {
-                let signal = poll_fn(|context| self.poll(context)).await;
-                postbox.post(Event::Signal(signal));
+                self.any().await;
+                let mut rounds = 0;
+                while self.take_some(&postbox) {
+                    rounds += 1;
+                    match rounds < ROUNDS {
+                        true => yield_now().await,
+                        false => sleep(PAUSE).await,
+                    }
+                }
             }
         });
+        child_died
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Signal> {
-        for (name, stream) in &mut self.0 {
-            if stream.poll_recv(context).is_ready() {
-                return Poll::Ready(*name);
+    /// Waits until a signal waits. It is watched only here, so that not every signal of many wakes us.
+    async fn any(&self) {
+        match watched(Rc::clone(&self.waiting)) {
+            Ok(waiting) => drop(waiting.readable().await),
+            // The machine has no room to watch it.
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+
+    /// Whether there was any.
+    fn take_some(&self, postbox: &Postbox) -> bool {
+        let pending = Pending::now();
+        let take = |number: i32| pending.has(number) && pending::take(number);
+        let died = take(libc::SIGCHLD);
+        if died {
+            self.child_died.notify_one();
+        }
+        for limit in LIMITS {
+            take(limit);
+        }
+        let mut posted = false;
+        for (number, signal) in &self.events {
+            for _ in (0..TAKEN).take_while(|_| take(*number)) {
+                postbox.post(Event::Signal(*signal));
+                posted = true;
             }
         }
-        Poll::Pending
+        died || posted
     }
+}
+
+fn watched(signals: Rc<SignalFd>) -> io::Result<AsyncFd<Rc<SignalFd>>> {
+    #[expect(
+        deprecated,
+        reason = "its successor is an unsafe function; what it asks for holds here: the descriptor is kept open"
+    )]
+    AsyncFd::with_interest(signals, Interest::READABLE)
 }
 
 /// All other signals the kernel lets us catch; 32 and 33 are the C library's own.

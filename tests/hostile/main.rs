@@ -37,6 +37,7 @@ mod observed;
 
 mod config;
 mod etcd;
+mod flood;
 mod instruments;
 mod limits;
 

@@ -11,6 +11,7 @@
 
 mod inherited;
 mod output;
+pub mod pending;
 mod spawn;
 mod wait;
 
@@ -33,11 +34,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::process;
 use std::rc::Rc;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::spawn_local;
+use tokio::sync::Notify;
+use tokio::task::{spawn_local, yield_now};
 
 /// How many pipes of finished children are read because others hold them open. (docs/bounds.md)
 const HELD: usize = 64;
+/// How many children and orphans that died are reaped in one round of the loop. (docs/bounds.md)
+const REAPED: usize = 64;
 
 /// Our children. Lives on a tokio `LocalSet`.
 #[derive(Debug)]
@@ -57,6 +60,18 @@ struct Table {
 }
 
 impl Table {
+    /// Forgets a child that was reaped, and posts what it printed; whose it was, unless it is an orphan.
+    fn remove(&mut self, pid: Pid, postbox: &Postbox) -> Option<Ticket> {
+        let child = self.by_pid.remove(&pid)?;
+        if let Some(output) = child.output {
+            if let Some(text) = output.on_reaped() {
+                postbox.post(Event::Printed(child.ticket, text));
+            }
+            self.read_on(output);
+        }
+        Some(child.ticket)
+    }
+
     /// Reads on what others write to the pipe of a child that ended.
     fn read_on(&mut self, reader: Reader) {
         self.readers.retain(|reader| !reader.is_finished());
@@ -76,25 +91,28 @@ struct Child {
 }
 
 impl Children {
-    /// No children yet; from here on whatever dies is reaped and posted to `postbox`, and what children print
-    /// goes to `console`. Children get the limit `open_files` if that is another than ours.
+    /// No children yet; from here on whatever dies is reaped and posted to `postbox` once `died` is notified, and
+    /// what children print goes to `console`. Children get the limit `open_files` if that is another than ours.
     ///
     /// # Errors
-    /// SIGCHLD cannot be caught, or no descriptor is left.
+    /// No descriptor is left.
     pub fn new(
         environment: Environment,
         open_files: Option<OpenFiles>,
         postbox: Postbox,
         console: Console,
+        died: Rc<Notify>,
     ) -> io::Result<Self> {
         let spawner = Spawner::new(open_files)?;
         let table = Rc::new(RefCell::new(Table::default()));
-        let mut died = signal(SignalKind::child())?;
         let dead = Rc::clone(&table);
         let readers = Readers::new(console, Turns::new(postbox.clone()));
         spawn_local(async move {
-            while died.recv().await.is_some() {
-                reap(&dead, &postbox);
+            loop {
+                died.notified().await;
+                while reap(&dead, &postbox) {
+                    yield_now().await;
+                }
             }
         });
         Ok(Self {
@@ -175,22 +193,19 @@ fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
     StartFailure { not_found, cause }
 }
 
-/// Reaps everything there is to reap: SIGCHLD comes once for many.
-fn reap(table: &RefCell<Table>, postbox: &Postbox) {
-    while let Some((pid, status)) = wait::next_dead() {
-        let mut table = table.borrow_mut();
-        let Some(child) = table.by_pid.remove(&pid) else {
-            postbox.post(Event::OrphanReaped(pid));
-            continue;
+/// Reaps what there is to reap, but no more at a time than [`REAPED`]; whether there may be more. SIGCHLD comes
+/// once for many.
+fn reap(table: &RefCell<Table>, postbox: &Postbox) -> bool {
+    for _ in 0..REAPED {
+        let Some((pid, status)) = wait::next_dead() else {
+            return false;
         };
-        if let Some(output) = child.output {
-            if let Some(text) = output.on_reaped() {
-                postbox.post(Event::Printed(child.ticket, text));
-            }
-            table.read_on(output);
+        match table.borrow_mut().remove(pid, postbox) {
+            Some(ticket) => postbox.post(Event::Exited(ticket, status)),
+            None => postbox.post(Event::OrphanReaped(pid)),
         }
-        postbox.post(Event::Exited(child.ticket, status));
     }
+    true
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use domain::event::ExitStatus;
 use domain::plan::{Command, Output, Role, Trigger};
 use std::ffi::CString;
 use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
 
 fn job(words: &[&str], output: Output) -> Job {
     let mut words = words.iter().map(|word| Word::from(*word));
@@ -26,7 +27,7 @@ fn children() {
         let mut queue = Queue::new(MachineClock::start());
         let environment = Environment::default();
         let postbox = queue.postbox();
-        let mut children = Children::new(environment, None, postbox, Console::to_nobody()).unwrap();
+        let mut children = Children::new(environment, None, postbox, Console::to_nobody(), deaths()).unwrap();
         codes_and_signals_are_kept(&mut children, &mut queue).await;
         failures_to_start_are_named(&mut children);
         a_group_is_killed_whole(&mut children, &mut queue).await;
@@ -39,6 +40,20 @@ fn children() {
         so_many_pipes_of_finished_children_are_held_and_no_more(&mut children, &mut queue).await;
         another_user_may_open_the_output_it_was_given(&mut children, &mut queue).await;
     });
+}
+
+/// Notified when a child of this process has died. The program itself blocks SIGCHLD and takes it; here other
+/// threads would take it.
+fn deaths() -> Rc<Notify> {
+    let mut signals = signal(SignalKind::child()).unwrap();
+    let died = Rc::new(Notify::new());
+    let notified = Rc::clone(&died);
+    spawn_local(async move {
+        while signals.recv().await.is_some() {
+            notified.notify_one();
+        }
+    });
+    died
 }
 
 async fn ended(queue: &mut Queue) -> (Ticket, ExitStatus) {

@@ -1,0 +1,114 @@
+//! Signals that wait in the kernel because they are blocked: which there are, and taking them one at a time.
+//!
+//! The safe wrappers know no real-time signals, and take whatever has the lowest number.
+#![allow(unsafe_code, reason = "see above; each block says why it is sound")]
+
+use nix::errno::Errno;
+use nix::libc;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// Whether one that is waiting of this number was there, and is now taken.
+pub fn take(number: i32) -> bool {
+    let Some(only) = set_of(number) else {
+        return false;
+    };
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    loop {
+        // SAFETY: both pointers are to valid values for the duration of the call, and no information is asked
+        // for. With no time to wait it returns at once.
+        if unsafe { libc::sigtimedwait(&raw const only, ptr::null_mut(), &raw const now) } == number {
+            return true;
+        }
+        if Errno::last() != Errno::EINTR {
+            return false;
+        }
+    }
+}
+
+/// The signals that wait.
+#[derive(Clone, Copy)]
+pub struct Pending(libc::sigset_t);
+
+impl Pending {
+    /// Those that wait now.
+    pub fn now() -> Self {
+        let mut waiting = empty();
+        // SAFETY: the pointer is to a valid set for the duration of the call, which cannot fail for it.
+        unsafe { libc::sigpending(&raw mut waiting) };
+        Self(waiting)
+    }
+
+    /// Whether one of this number waits.
+    pub fn has(&self, number: i32) -> bool {
+        // SAFETY: the pointer is to a valid set for the duration of the call; a wrong number is an error.
+        unsafe { libc::sigismember(&raw const self.0, number) == 1 }
+    }
+}
+
+/// Makes the signal do what it does by default, also if it was inherited as ignored: so that children do not
+/// inherit that, and the ends of children are kept until somebody waits for them.
+///
+/// # Errors
+/// The number is that of no signal.
+pub fn reset(number: i32) -> io::Result<()> {
+    // SAFETY: no handler of ours is installed, so none is called; whoever calls this blocks the signal.
+    match unsafe { libc::signal(number, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+fn empty() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the call makes the set valid and cannot fail.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+fn set_of(number: i32) -> Option<libc::sigset_t> {
+    let mut set = empty();
+    // SAFETY: the pointer is to a valid set for the duration of the call; a wrong number is an error.
+    (unsafe { libc::sigaddset(&raw mut set, number) } == 0).then_some(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+    /// Sends a signal to the calling thread only.
+    fn raise(number: i32) {
+        // SAFETY: the call takes no pointers.
+        unsafe { libc::raise(number) };
+    }
+
+    /// Signals that were sent to a thread which blocks them wait there.
+    #[test]
+    fn each_real_time_signal_is_taken_once_and_no_number_stands_in_for_another() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None).unwrap();
+                let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+                assert!(!take(first) && !Pending::now().has(first));
+                raise(first);
+                raise(first);
+                raise(last);
+                raise(libc::SIGUSR2);
+                raise(libc::SIGUSR2);
+                let pending = Pending::now();
+                assert!(pending.has(first) && pending.has(last) && !pending.has(first + 1));
+                assert!(take(last) && !take(last));
+                assert!(take(first) && take(first) && !take(first));
+                assert!(take(libc::SIGUSR2) && !take(libc::SIGUSR2));
+                assert!(!take(0) && !take(1000));
+            });
+        });
+    }
+}
