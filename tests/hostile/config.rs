@@ -58,6 +58,11 @@ fn long_list(program: &Program) {
     );
 }
 
+fn expression(program: &Program) {
+    let text = r#"{{ $x := printf "%100000d" 1 | replaceAll " " "a" }}{{ regexReplaceAll "a.*b|a" "x" $x }}"#;
+    program.write("other", text);
+}
+
 /// Puts what another name stands for into the place of the file.
 fn replace(program: &Program) {
     fs::rename(program.path("other"), program.path("cp.json")).unwrap();
@@ -88,6 +93,28 @@ fn what_cannot_be_a_configuration_is_refused_and_disturbs_nothing() {
     observed.until_starts(1);
     assert!(observed.peak_memory() < 100 << 20, "{}", observed.peak_memory());
     assert!(observed.threads() <= 2, "{}", observed.threads());
+    let took = observed.terminate();
+    assert!(took < Duration::from_secs(1) * slowness(), "{took:?}");
+}
+
+#[test]
+fn a_regular_expression_without_end_is_refused_and_disturbs_nothing() {
+    let observed = Observed::start(&Hostile::default());
+    observed.until_starts(2);
+    expression(&observed.program);
+    replace(&observed.program);
+    reload(&observed);
+    observed.until_starts(2);
+    // Without optimisation so many steps may take longer than a reload may.
+    observed.program.until("it is refused", |program| {
+        program.stdout().contains("exceeded 1000000 steps")
+            || slowness() > 1 && program.stdout().contains("within 2s")
+    });
+    assert!(
+        observed.lateness(2) < PROMPT * slowness(),
+        "{:?}",
+        observed.lateness(2)
+    );
     let took = observed.terminate();
     assert!(took < Duration::from_secs(1) * slowness(), "{took:?}");
 }

@@ -7,6 +7,7 @@ use super::format;
 use super::functions::{Environment, Outcome};
 use super::limit::{BoundedText, bounded};
 use super::regex;
+use super::search::Steps;
 use super::value::{Type, Value};
 
 /// The second argument if it is a text that is not empty, else the first as text.
@@ -73,9 +74,9 @@ pub(super) fn replace_all(arguments: &[Value]) -> Outcome {
 }
 
 /// The last argument with every match of the first replaced by the second.
-pub(super) fn regex_replace_all(arguments: &[Value]) -> Outcome {
+pub(super) fn regex_replace_all(arguments: &[Value], steps: &mut Steps) -> Outcome {
     let [pattern, replacement, text] = texts(arguments)?;
-    regex::replace_all(pattern, replacement, text).map(Value::text)
+    regex::replace_all(pattern, replacement, text, steps).map(Value::text)
 }
 
 /// The numbers from the first argument, or 0, towards the last, which is left out.

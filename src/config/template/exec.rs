@@ -9,9 +9,10 @@ use std::fmt::Display;
 
 use super::error::TemplateError;
 use super::format;
-use super::functions::{self, Behaviour, Environment, Function, Parameter};
+use super::functions::{self, Behaviour, Environment, Function, Outcome, Parameter};
 use super::limit::{self, BoundedText, DEPTH, STEPS, too_long};
 use super::parse::Templates;
+use super::search::Steps;
 use super::syntax::{Body, Branch, Call, Command, Operand, OperandKind, Pipeline, Statement};
 use super::value::{Key, Type, Value};
 
@@ -131,7 +132,7 @@ impl<'a> Executor<'a> {
     fn work(&mut self, steps: usize) -> Executed<()> {
         self.steps += steps;
         match self.steps > STEPS {
-            true => self.fail(format!("exceeded {STEPS} steps")),
+            true => self.fail(limit::exceeded()),
             false => Ok(()),
         }
     }
@@ -413,6 +414,7 @@ impl<'a> Executor<'a> {
         let outcome = match function.behaviour {
             Behaviour::Of(run) => run(&arguments),
             Behaviour::OfEnvironment(run) => run(&arguments, self.environment),
+            Behaviour::Counted(run) => self.counted(run, &arguments),
             Behaviour::FirstThatIs(_) => Ok(Value::Nil),
         };
         match outcome {
@@ -425,6 +427,14 @@ impl<'a> Executor<'a> {
                 self.fail(format!("error calling {name}: {message}"))
             }
         }
+    }
+
+    /// Calls a function that counts its steps itself.
+    fn counted(&mut self, run: fn(&[Value], &mut Steps) -> Outcome, arguments: &[Value]) -> Outcome {
+        let mut steps = Steps::new(STEPS.saturating_sub(self.steps));
+        let outcome = run(arguments, &mut steps);
+        self.steps = STEPS - steps.left();
+        outcome
     }
 
     fn check_count(&self, function: &Function, operands: usize, piped: bool) -> Executed<()> {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::search::Steps;
 use super::value::Value;
 use super::{access, additions, compare, escape, format};
 
@@ -38,6 +39,8 @@ pub(super) enum Behaviour {
     FirstThatIs(bool),
     /// From its arguments.
     Of(fn(&[Value]) -> Outcome),
+    /// From its arguments, and it counts the steps.
+    Counted(fn(&[Value], &mut Steps) -> Outcome),
     /// From its arguments and the environment.
     OfEnvironment(fn(&[Value], &Environment) -> Outcome),
 }
@@ -88,7 +91,7 @@ static FUNCTIONS: &[Function] = &[
     closed(
         "regexReplaceAll",
         &[TEXT, TEXT, TEXT],
-        Behaviour::Of(additions::regex_replace_all),
+        Behaviour::Counted(additions::regex_replace_all),
     ),
     closed(
         "replaceAll",

@@ -92,6 +92,11 @@ pub(super) fn steps_for(value: &Value) -> usize {
     }
 }
 
+/// The complaint about more steps than there may be.
+pub(super) fn exceeded() -> String {
+    format!("exceeded {STEPS} steps")
+}
+
 /// The complaint about a text beyond the bound.
 pub(super) fn too_long() -> String {
     format!("text is longer than {TEXT} bytes")

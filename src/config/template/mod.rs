@@ -25,6 +25,7 @@ mod literal;
 mod parse;
 mod quote;
 mod regex;
+mod search;
 mod syntax;
 mod value;
 mod verbs;

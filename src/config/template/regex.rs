@@ -1,54 +1,81 @@
-//! Go's regular expressions on top of the `regex` crate.
+//! Go's regular expressions, compiled by `regex-automata`.
 //!
 //! Both descend from RE2 but read some patterns differently: in Go `\w`, `\d`, `\s` and `\b` are
 //! about ASCII only, `\Q..\E` quotes, `{,2}` is plain text, and a class knows neither nested
 //! classes nor set operations. So a pattern is read by Go's rules and rewritten, every plain
 //! character in a form that means the same to both; what Go refuses is refused here in its words.
 //! What remains unsaid (an unknown property, a pattern that grows too large) the crate decides.
+//! Matches are found by `search`, which counts the steps.
 
-use regex::{Captures, Regex, RegexBuilder};
+use std::error::Error;
 
-use super::limit::BoundedText;
+use regex_automata::nfa::thompson::{Compiler, Config, NFA};
+
+use super::limit::{BoundedText, exceeded};
+use super::search::{Match, Search, Steps};
 
 /// The text with every match replaced; `$1`, `$name` and `${name}` in the replacement are expanded.
-pub(super) fn replace_all(pattern: &str, replacement: &str, text: &str) -> Result<String, String> {
-    let regex = compile(pattern)?;
+/// Matches follow one another as in Go's `ReplaceAll`.
+pub(super) fn replace_all(
+    pattern: &str,
+    replacement: &str,
+    text: &str,
+    steps: &mut Steps,
+) -> Result<String, String> {
+    let nfa = compile(pattern, steps)?;
+    let mut search = Search::new(&nfa, text)?;
     let mut out = BoundedText::default();
-    let mut end = 0;
-    for captures in regex.captures_iter(text) {
-        let Some(found) = captures.get(0) else {
-            continue;
+    let (mut from, mut end) = (0, 0);
+    while from <= text.len() && !out.overflowed() {
+        let Some(found) = search.find(from, steps) else {
+            break;
         };
         out.push(&text[end..found.start()]);
-        expand(&mut out, replacement, &captures);
-        end = found.end();
-        if out.overflowed() {
-            break;
+        if found.end() > end || found.start() == 0 {
+            expand(&mut out, replacement, &found);
         }
+        end = found.end();
+        let next = text[from..].chars().next().map_or(1, char::len_utf8);
+        from = end.max(from + next);
+    }
+    if steps.left() == 0 {
+        return Err(exceeded());
     }
     out.push(&text[end..]);
     out.finish()
 }
 
-/// Memory a compiled pattern may take.
-const COMPILED_SIZE: usize = 4 * 1024 * 1024;
+/// Memory a compiled pattern may take (docs/bounds.md).
+const COMPILED_SIZE: usize = 1024 * 1024;
+
+/// Bytes of a compiled pattern that cost as much as a step, and steps that compiling costs at least.
+const COMPILED_PER_STEP: usize = 64;
+const LEAST_STEPS: usize = 50;
 
 /// Repetitions a pattern may ask for.
 const REPETITIONS: u32 = 1000;
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+fn compile(pattern: &str, steps: &mut Steps) -> Result<NFA, String> {
     let adapted = adapt(pattern).map_err(|message| format!("error parsing regexp: {message}"))?;
-    let mut builder = RegexBuilder::new(&adapted);
-    builder.size_limit(COMPILED_SIZE).build().map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.lines().last().unwrap_or_default();
-        let reason = reason.trim_start_matches("error: ");
-        format!("error parsing regexp: {reason}: `{pattern}`")
-    })
+    let config = Config::new().nfa_size_limit(Some(COMPILED_SIZE));
+    let nfa = Compiler::new()
+        .configure(config)
+        .build(&adapted)
+        .map_err(|error| {
+            // What is wrong with a pattern stands in the last line of the cause, below the pattern.
+            let reason = error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            let reason = reason.lines().last().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ");
+            format!("error parsing regexp: {reason}: `{pattern}`")
+        })?;
+    let cost = LEAST_STEPS + nfa.memory_usage() / COMPILED_PER_STEP;
+    steps.take(cost).then_some(nfa).ok_or_else(exceeded)
 }
 
 /// Appends the replacement with the names in it expanded.
-fn expand(out: &mut BoundedText, replacement: &str, captures: &Captures<'_>) {
+fn expand(out: &mut BoundedText, replacement: &str, found: &Match<'_>) {
     let mut rest = replacement;
     while let Some((before, after)) = rest.split_once('$') {
         out.push(before);
@@ -56,7 +83,7 @@ fn expand(out: &mut BoundedText, replacement: &str, captures: &Captures<'_>) {
             out.push("$");
             rest = after;
         } else if let Some((name, after)) = group_name(after) {
-            out.push(group(captures, name));
+            out.push(group(found, name));
             rest = after;
         } else {
             out.push("$");
@@ -79,14 +106,13 @@ fn group_name(text: &str) -> Option<(&str, &str)> {
     (!name.is_empty()).then_some((name, after))
 }
 
-fn group<'a>(captures: &Captures<'a>, name: &str) -> &'a str {
+fn group<'a>(found: &Match<'a>, name: &str) -> &'a str {
     let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
     let padded = name.len() > 1 && name.starts_with('0');
-    let found = match name.parse() {
-        Ok(number) if is_number && !padded => captures.get(number),
-        _ => captures.name(name),
-    };
-    found.map_or("", |found| found.as_str())
+    match name.parse() {
+        Ok(number) if is_number && !padded => found.group(number),
+        _ => found.named(name),
+    }
 }
 
 /// The pattern in the words of the crate.
@@ -167,7 +193,12 @@ impl<'a> Adapter<'a> {
     }
 
     fn plain(&mut self, character: char) -> Adapted<()> {
-        self.verbatim(&regex::escape(character.encode_utf8(&mut [0; 4])))
+        let mut text = String::new();
+        if character.is_ascii_punctuation() && !matches!(character, '<' | '>') {
+            text.push('\\');
+        }
+        text.push(character);
+        self.verbatim(&text)
     }
 
     fn open_group(&mut self, start: &'a str) -> Adapted<()> {
@@ -473,7 +504,12 @@ fn repetitions(digits: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limit::STEPS;
     use super::*;
+
+    fn replace_all(pattern: &str, replacement: &str, text: &str) -> Result<String, String> {
+        super::replace_all(pattern, replacement, text, &mut Steps::new(STEPS))
+    }
 
     fn check(pattern: &str, replacement: &str, text: &str, expected: &str) {
         let replaced = replace_all(pattern, replacement, text);
@@ -600,5 +636,42 @@ mod tests {
         assert!(replace_all(&"(".repeat(100_000), "", "").is_err());
         let nested = "(".repeat(100_000) + &")".repeat(100_000);
         assert!(replace_all(&nested, "", "").is_err());
+    }
+
+    #[test]
+    fn whatever_takes_too_long_ends_at_the_bound_of_steps() {
+        let text = "a".repeat(1_000_000);
+        for pattern in [
+            "a.*b|a",
+            "(a|aa)*b",
+            "(((a*)*)*)*b",
+            "a{0,1000}b",
+            r"(\pL{1,20})*!",
+        ] {
+            assert_eq!(replace_all(pattern, "", &text), Err(exceeded()), "{pattern}");
+        }
+        let many = "(a)".repeat(1_000) + "{500}";
+        assert!(replace_all(&many, "", &text).is_err());
+    }
+
+    #[test]
+    fn what_a_search_looks_at_costs_steps_and_no_more() {
+        let mut steps = Steps::new(STEPS);
+        let list = "one,".repeat(10_000);
+        let replaced = super::replace_all(",", "\n", &list, &mut steps).unwrap();
+        assert_eq!(replaced, list.replace(',', "\n"));
+        assert!(steps.left() > STEPS * 9 / 10, "{}", steps.left());
+    }
+
+    proptest::proptest! {
+        /// Small patterns over few letters, as the library for regular expressions replaces them.
+        #[test]
+        fn matches_are_those_of_the_library(pattern in "[abé.]([abé()|*+?.^$]|[*+?][?]){0,8}", text in "[abé]{0,8}") {
+            let expected = ::regex::Regex::new(&pattern);
+            if let (Ok(ours), Ok(regex)) = (replace_all(&pattern, "<$1>", &text), expected) {
+                let theirs = regex.replace_all(&text, "<$1>");
+                proptest::prop_assert_eq!(ours, theirs, "{} {}", pattern, text);
+            }
+        }
     }
 }

@@ -1,0 +1,283 @@
+//! Finds matches of a compiled regular expression, and counts the work.
+//!
+//! All alternatives are followed at once, byte by byte, the preferred ones first (Pike's method), so one search
+//! takes time in proportion to the text and the pattern. Libraries search so, too, but do not say how much
+//! work it was, and a replacement is many searches; here each followed state counts towards the steps of the
+//! template. The pattern is compiled by `regex-automata`.
+
+use regex_automata::PatternID;
+use regex_automata::nfa::thompson::{NFA, State};
+use regex_automata::util::primitives::StateID;
+
+/// Places of the text that the states of a pattern may remember altogether, two for each group (docs/bounds.md).
+const PLACES: usize = 1_000_000;
+
+/// Followed states that count as one step of a template.
+const FOLLOWED_PER_STEP: usize = 8;
+
+/// A place that was not reached.
+const NOWHERE: usize = usize::MAX;
+
+/// The steps that a template may still take.
+pub(super) struct Steps {
+    left: usize,
+    followed: usize,
+}
+
+impl Steps {
+    /// So many.
+    pub(super) fn new(left: usize) -> Self {
+        Self { left, followed: 0 }
+    }
+
+    /// How many are left.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Takes some; says whether there were as many.
+    pub(super) fn take(&mut self, steps: usize) -> bool {
+        let left = self.left.checked_sub(steps);
+        self.left = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    fn follow(&mut self, states: usize) -> bool {
+        self.followed += states;
+        let steps = self.followed / FOLLOWED_PER_STEP;
+        self.followed %= FOLLOWED_PER_STEP;
+        self.take(steps)
+    }
+}
+
+/// A search for one pattern through one text.
+pub(super) struct Search<'a> {
+    nfa: &'a NFA,
+    text: &'a str,
+    now: Alternatives,
+    next: Alternatives,
+}
+
+/// Where a match begins and ends, and its groups.
+pub(super) struct Match<'a> {
+    nfa: &'a NFA,
+    text: &'a str,
+    places: Vec<usize>,
+}
+
+impl<'a> Match<'a> {
+    /// Where the whole match begins.
+    pub(super) fn start(&self) -> usize {
+        self.places[0]
+    }
+
+    /// Where it ends.
+    pub(super) fn end(&self) -> usize {
+        self.places[1]
+    }
+
+    /// What the group of that number matched; nothing if there is none.
+    pub(super) fn group(&self, number: usize) -> &'a str {
+        let range = number.checked_mul(2).and_then(|start| {
+            let (start, end) = (self.places.get(start)?, self.places.get(start + 1)?);
+            self.text.get(*start..*end)
+        });
+        range.unwrap_or_default()
+    }
+
+    /// What the group of that name matched; nothing if there is none.
+    pub(super) fn named(&self, name: &str) -> &'a str {
+        let number = self.nfa.group_info().to_index(PatternID::ZERO, name);
+        number.map_or("", |number| self.group(number))
+    }
+}
+
+impl<'a> Search<'a> {
+    /// A search that has not begun.
+    ///
+    /// # Errors
+    /// The pattern has so many groups and repetitions that it would take too much memory.
+    pub(super) fn new(nfa: &'a NFA, text: &'a str) -> Result<Self, String> {
+        let width = 2 * nfa.group_info().group_len(PatternID::ZERO);
+        let states = nfa.states().len();
+        if states.saturating_mul(width) > PLACES {
+            return Err("too many groups and repetitions in a regular expression".into());
+        }
+        Ok(Self {
+            nfa,
+            text,
+            now: Alternatives::new(states, width),
+            next: Alternatives::new(states, width),
+        })
+    }
+
+    /// The first match that begins at `from` or later, and of those the preferred one. None, too, if the steps
+    /// are used up: then none are left.
+    pub(super) fn find(&mut self, from: usize, steps: &mut Steps) -> Option<Match<'a>> {
+        let (nfa, text) = (self.nfa, self.text);
+        let mut found = None;
+        self.now.clear();
+        for at in from..=text.len() {
+            if found.is_none() && text.is_char_boundary(at) {
+                self.now.begin(nfa, text, at);
+            }
+            if found.is_some() && self.now.order.is_empty() {
+                break;
+            }
+            found = self.advance(at).or(found);
+            let followed = 1 + self.now.followed + self.next.followed;
+            if !steps.follow(followed) {
+                return None;
+            }
+            std::mem::swap(&mut self.now, &mut self.next);
+            self.next.clear();
+            self.now.followed = 0;
+        }
+        found.map(|places| Match { nfa, text, places })
+    }
+
+    /// Takes every alternative one byte on. The first that is a match ends those after it.
+    fn advance(&mut self, at: usize) -> Option<Vec<usize>> {
+        self.next.clear();
+        let byte = self.text.as_bytes().get(at).copied();
+        for index in 0..self.now.order.len() {
+            let id = self.now.order[index];
+            let state = self.nfa.state(id);
+            if let State::Match { .. } = state {
+                return Some(self.now.places_of(id).to_vec());
+            }
+            if let Some(to) = byte.and_then(|byte| after(state, byte)) {
+                self.next
+                    .follow(self.nfa, self.text, to, at + 1, self.now.places_of(id));
+            }
+        }
+        None
+    }
+}
+
+/// Where a byte leads from a state.
+fn after(state: &State, byte: u8) -> Option<StateID> {
+    match state {
+        State::ByteRange { trans } => trans.matches_byte(byte).then_some(trans.next),
+        State::Sparse(transitions) => transitions.matches_byte(byte),
+        State::Dense(transitions) => transitions.matches_byte(byte),
+        _ => None,
+    }
+}
+
+/// The alternatives at one place of the text, the preferred ones first.
+struct Alternatives {
+    /// States that need a byte, or are a match.
+    order: Vec<StateID>,
+    /// States that were reached.
+    reached: Vec<bool>,
+    /// Which ones, so that forgetting them costs no more than reaching them did.
+    touched: Vec<StateID>,
+    /// For each state, the ends of the groups on the way to it.
+    places: Vec<usize>,
+    width: usize,
+    /// The places of the way that is being followed, and what is still to be followed from there.
+    way: Vec<usize>,
+    open: Vec<Open>,
+    /// How much work it was.
+    followed: usize,
+}
+
+/// What is still to be followed.
+enum Open {
+    State(StateID),
+    /// A place of the way is what it was before.
+    Restore(usize, usize),
+}
+
+impl Alternatives {
+    fn new(states: usize, width: usize) -> Self {
+        Self {
+            order: Vec::new(),
+            reached: vec![false; states],
+            touched: Vec::new(),
+            places: vec![NOWHERE; states * width],
+            width,
+            way: Vec::new(),
+            open: Vec::new(),
+            followed: 0,
+        }
+    }
+
+    fn clear(&mut self) {
+        for id in self.touched.drain(..) {
+            self.reached[id.as_usize()] = false;
+        }
+        self.order.clear();
+        self.followed = 0;
+    }
+
+    fn places_of(&self, id: StateID) -> &[usize] {
+        let start = id.as_usize() * self.width;
+        &self.places[start..start + self.width]
+    }
+
+    /// A match may begin here.
+    fn begin(&mut self, nfa: &NFA, text: &str, at: usize) {
+        self.way.clear();
+        self.way.resize(self.width, NOWHERE);
+        self.follow_way(nfa, text, nfa.start_anchored(), at);
+    }
+
+    /// Reaches a state, and from there all that costs no byte.
+    fn follow(&mut self, nfa: &NFA, text: &str, to: StateID, at: usize, places: &[usize]) {
+        self.way.clear();
+        self.way.extend_from_slice(places);
+        self.follow_way(nfa, text, to, at);
+    }
+
+    fn follow_way(&mut self, nfa: &NFA, text: &str, to: StateID, at: usize) {
+        self.open.push(Open::State(to));
+        while let Some(open) = self.open.pop() {
+            match open {
+                Open::Restore(slot, place) => self.way[slot] = place,
+                Open::State(id) => self.reach(nfa, text, id, at),
+            }
+        }
+    }
+
+    fn reach(&mut self, nfa: &NFA, text: &str, id: StateID, at: usize) {
+        self.followed += 1;
+        if std::mem::replace(&mut self.reached[id.as_usize()], true) {
+            return;
+        }
+        self.touched.push(id);
+        match nfa.state(id) {
+            State::Look { look, next } => {
+                if nfa.look_matcher().matches(*look, text.as_bytes(), at) {
+                    self.open.push(Open::State(*next));
+                }
+            }
+            State::Union { alternates } => {
+                let alternates = alternates.iter().rev();
+                self.open.extend(alternates.map(|id| Open::State(*id)));
+            }
+            State::BinaryUnion { alt1, alt2 } => {
+                self.open.extend([Open::State(*alt2), Open::State(*alt1)]);
+            }
+            State::Capture { next, slot, .. } => {
+                let slot = slot.as_usize();
+                let before = std::mem::replace(&mut self.way[slot], at);
+                self.open
+                    .extend([Open::Restore(slot, before), Open::State(*next)]);
+            }
+            State::Fail => {}
+            State::ByteRange { .. } | State::Sparse(_) | State::Dense(_) | State::Match { .. } => {
+                self.remember(id);
+            }
+        }
+    }
+
+    fn remember(&mut self, id: StateID) {
+        self.order.push(id);
+        let start = id.as_usize() * self.width;
+        self.places[start..start + self.width].copy_from_slice(&self.way);
+        // Copying many places takes as long as following a few states.
+        self.followed += self.width / 16;
+    }
+}
