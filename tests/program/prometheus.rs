@@ -21,11 +21,14 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// Runs a command as often as is said, then hangs: `sh counted TIMES FILE COMMAND...`.
+/// Runs a command as often as is said, then hangs: `sh counted TIMES FILE COMMAND...`. It starts no process of its own:
+/// one that is killed with it would be an orphan, and orphans are counted.
 const COUNTED: &str = "times=$1 file=$2
 shift 2
 echo >>$file
-[ $(wc -l <$file) -le $times ] || exec sleep 1000
+runs=0
+while read -r _; do runs=$((runs + 1)); done <$file
+[ $runs -le $times ] || exec sleep 1000
 exec \"$@\"
 ";
 
