@@ -33,6 +33,7 @@ mod program;
 #[path = "../program/waiting.rs"]
 mod waiting;
 
+mod cgroup;
 mod observed;
 
 mod config;
@@ -40,6 +41,7 @@ mod etcd;
 mod flood;
 mod instruments;
 mod limits;
+mod pids;
 
 use std::env;
 

@@ -29,6 +29,7 @@ pub struct Program {
     child: Option<Child>,
     as_pid_1: bool,
     environment: Vec<(&'static str, &'static str)>,
+    starter: Vec<String>,
 }
 
 impl Program {
@@ -39,6 +40,7 @@ impl Program {
             child: None,
             as_pid_1: false,
             environment: Vec::new(),
+            starter: Vec::new(),
         }
     }
 
@@ -68,15 +70,29 @@ impl Program {
         self.environment.push((name, value));
     }
 
+    /// Lets it be started, also as process 1, by another program that is given its words.
+    #[allow(dead_code, reason = "tests in a hostile world do")]
+    pub fn start_by(&mut self, words: Vec<String>) {
+        self.starter = words;
+    }
+
     /// Starts the program on the configuration file.
     pub fn launch(&mut self, application: &[&str]) {
-        let mut command = self.command(application);
+        let mut command = self.behind_starter(self.command(application));
         self.spawn(&mut command);
+    }
+
+    fn behind_starter(&self, command: Command) -> Command {
+        let words: Vec<&str> = self.starter.iter().map(String::as_str).collect();
+        match words.is_empty() {
+            true => command,
+            false => started_by(&words, &command),
+        }
     }
 
     /// Starts the program on the configuration file, as process 1.
     pub fn launch_as_pid_1(&mut self, application: &[&str]) {
-        let mut command = in_pid_namespace(&self.command(application));
+        let mut command = self.behind_starter(in_pid_namespace(&self.command(application)));
         self.spawn(&mut command);
         self.as_pid_1 = true;
         self.until("the program runs as PID 1, or has ended", |program| {
