@@ -16,6 +16,9 @@ fn job(words: &[&str], output: Output) -> Job {
     Job::new(Role::Task { name: "t".into() }, command, Trigger::Moment, output)
 }
 
+/// How long what comes may take on a busy machine.
+const LONG: domain::time::Duration = domain::time::Duration::from_secs(20);
+
 /// One thread for all of these tests: a process has one owner of its children, and so has a test.
 #[test]
 fn children() {
@@ -154,31 +157,43 @@ async fn many_that_die_at_once_are_all_found(children: &mut Children, queue: &mu
 }
 
 async fn the_end_of_the_process_is_the_end_of_the_run(children: &mut Children, queue: &mut Queue) {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = folder.path().join("holder");
+    let script = format!("sleep 1000 & echo $! > {}; exit 3", holder.display());
     children
-        .start(Ticket(40), &job(&["sh", "-c", "sleep 5 & exit 3"], Output::Log))
+        .start(Ticket(40), &job(&["sh", "-c", &script], Output::Log))
         .unwrap();
-    assert_eq!(
-        ended(queue).await,
-        (Ticket(40), ExitStatus::Code(3)),
-        "though the pipe is held open"
-    );
+    let end = tokio::time::timeout(LONG, ended(queue)).await;
+    let end = end.expect("an end, though the pipe is held open");
+    assert_eq!(end, (Ticket(40), ExitStatus::Code(3)));
     children.finish_output().await;
+    kill_named(&holder, children, queue).await;
+}
+
+/// Kills the process whose ID stands in a file.
+async fn kill_named(file: &Path, children: &mut Children, queue: &mut Queue) {
+    let script = format!("kill -KILL $(cat {})", file.display());
+    children
+        .start(Ticket(41), &job(&["sh", "-c", &script], Output::Inherit))
+        .unwrap();
+    assert_eq!(ended(queue).await, (Ticket(41), ExitStatus::Code(0)));
 }
 
 async fn what_was_written_comes_right_before_the_end(children: &mut Children, queue: &mut Queue) {
     let many = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678; i=$((i+1)); done; echo end";
     let long = format!("…{}end\n", "0123456789012345678\n".repeat(51));
+    let folder = tempfile::tempdir().unwrap();
+    let holder = folder.path().join("holder");
+    let held = format!(
+        "sleep 1000 2>/dev/null & echo $! > {}; echo 7; exit 1",
+        holder.display()
+    );
     for (number, script, output, text) in [
         (50, "echo 42; echo no >&2", Output::Capture, Some("42\n")),
         (51, "echo 42; echo yes >&2", Output::Log, Some("42\nyes\n")),
         (52, "echo 42", Output::Inherit, None),
         (53, "exit 1", Output::Capture, None),
-        (
-            54,
-            "sleep 5 2>/dev/null & echo 7; exit 1",
-            Output::Capture,
-            Some("7\n"),
-        ),
+        (54, &held, Output::Capture, Some("7\n")),
         (55, many, Output::Capture, Some(long.as_str())),
         (56, many, Output::Log, Some(long.as_str())),
     ] {
@@ -199,6 +214,7 @@ async fn what_was_written_comes_right_before_the_end(children: &mut Children, qu
             assert!(found.starts_with('…') && found.len() < 1100, "{found}");
         }
     }
+    kill_named(&holder, children, queue).await;
 }
 
 /// What was inherited, entries that are there twice or have no `=` included, and behind it what was exported.
