@@ -37,6 +37,7 @@ mod cgroup;
 mod observed;
 
 mod config;
+mod directory;
 mod etcd;
 mod flood;
 mod instruments;

@@ -110,3 +110,52 @@ fn without_inotify_changes_are_noticed_by_looking() {
     );
     assert_eq!(program.stop(), 0);
 }
+
+/// A time namespace shows another time since boot; what stands in the folder means the same to everybody.
+#[test]
+fn shims_in_different_time_namespaces_agree_on_what_has_expired() {
+    for shift in ["1000000", "-100"] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            r#"{{"directory": "{}", "services": [{{"name": "app", "port": 8000, "interfaces": "static:192.0.2.7",
+                "poll": 1, "ttl": 30, "health": "true"}}]}}"#,
+            folder.path().display()
+        );
+        let mut program = Program::new();
+        program.configure(&config);
+        let shifted = ["--time", "--boottime", shift, "--fork", "--kill-child"];
+        let mut command = in_namespaces(&shifted, &[], &program.command(&UNTIL_TERM));
+        program.spawn(&mut command);
+        let directory = containerpilot::adapters::discovery::directory::Directory::new(folder.path());
+        program.until("an entry of another time namespace counts", |_| {
+            instances(&directory) == 1
+        });
+        let entry = std::fs::read_dir(folder.path().join("app"))
+            .unwrap()
+            .flatten()
+            .next()
+            .unwrap();
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let entry: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let expiry = entry["expires"]["milliseconds_since_boot"].as_f64().unwrap() / 1000.0;
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        assert!((expiry - uptime - 30.0).abs() < 5.0, "{expiry} at {uptime}");
+    }
+}
+
+fn instances(directory: &containerpilot::adapters::discovery::directory::Directory) -> usize {
+    use containerpilot::ports::Catalogue as _;
+    let question = domain::event::Query {
+        service: "app".into(),
+        tag: None,
+        after: None,
+        wait: std::time::Duration::ZERO,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let listing = runtime.block_on(directory.instances(&question)).unwrap();
+    listing.instances.len()
+}

@@ -24,17 +24,21 @@ const ATTEMPTS: usize = 8;
 /// How much is read from the kernel at once; a folder in turmoil shall not hold the one thread.
 const MOST_READS: usize = 64;
 
-/// Something to listen to for the changes of one folder.
-pub(super) enum Bell {
+/// A bell at a folder, or on the way to it; none if nobody tells. It is hung where the folder may be touched,
+/// and listened to on the loop.
+pub(super) struct Bell(Option<Hung<Notifier>>);
+
+/// A bell that the loop listens to.
+pub(super) enum AttachedBell {
     /// The kernel tells.
-    Hung(Hung),
+    Hung(Hung<AsyncFd<Notifier>>),
     /// Nobody tells.
     Missing,
 }
 
-/// A bell at a folder, or on the way to it.
-pub(super) struct Hung {
-    notifier: AsyncFd<Notifier>,
+/// What rings.
+pub(super) struct Hung<N> {
+    notifier: N,
     /// The next step towards the folder, if it is not there yet.
     awaited: Option<OsString>,
 }
@@ -53,14 +57,24 @@ impl Bell {
     pub fn hang(folder: &Path) -> Self {
         for _ in 0..ATTEMPTS {
             match Hung::at(folder) {
-                Ok(Some(hung)) => return Self::Hung(hung),
                 Ok(None) => {}
-                Err(_) => return Self::Missing,
+                hung => return Self(hung.ok().flatten()),
             }
         }
-        Self::Missing
+        Self(None)
     }
 
+    /// From now on the loop listens.
+    pub fn attach(self) -> AttachedBell {
+        let attach = |Hung { notifier, awaited }: Hung<Notifier>| {
+            let notifier = notifier.listen().ok()?;
+            Some(AttachedBell::Hung(Hung { notifier, awaited }))
+        };
+        self.0.and_then(attach).unwrap_or(AttachedBell::Missing)
+    }
+}
+
+impl AttachedBell {
     /// Waits for something to happen. Nothing is lost if the wait is given up.
     pub async fn rings(&self) -> Ring {
         match self {
@@ -73,7 +87,7 @@ impl Bell {
     }
 }
 
-impl Hung {
+impl Hung<Notifier> {
     /// Watches the folder or the nearest one above it that is there; none if that just changed.
     fn at(folder: &Path) -> io::Result<Option<Self>> {
         let notifier = Notifier::new()?;
@@ -83,12 +97,14 @@ impl Hung {
                 Err(Errno::ENOENT) => awaited = Some(place.file_name().ok_or(Errno::ENOENT)?.to_owned()),
                 Err(error) => return Err(error.into()),
                 Ok(()) if awaited.as_ref().is_some_and(|step| place.join(step).exists()) => return Ok(None),
-                Ok(()) => return notifier.listen().map(|notifier| Some(Self { notifier, awaited })),
+                Ok(()) => return Ok(Some(Self { notifier, awaited })),
             }
         }
         Err(Errno::ENOENT.into())
     }
+}
 
+impl Hung<AsyncFd<Notifier>> {
     async fn rings(&self) -> Ring {
         let mut files = BTreeSet::new();
         let Ok(mut ready) = self.notifier.readable().await else {
@@ -125,7 +141,7 @@ fn visible(events: Vec<InotifyEvent>) -> impl Iterator<Item = OsString> {
 }
 
 /// An inotify instance as the runtime takes it.
-struct Notifier(Inotify);
+pub(super) struct Notifier(Inotify);
 
 impl Notifier {
     fn new() -> nix::Result<Self> {

@@ -9,7 +9,8 @@ use super::name;
 use domain::event::Instance;
 use domain::plan::Registration;
 use domain::time::Duration;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::net::IpAddr;
 
 /// A moment on this machine.
@@ -27,6 +28,7 @@ pub(super) struct Entry {
     pub id: String,
     pub name: String,
     address: IpAddr,
+    #[serde(deserialize_with = "port")]
     port: u16,
     tags: Vec<String>,
     ttl_milliseconds: u64,
@@ -119,6 +121,12 @@ impl Moment<'_> {
         boot: "",
         milliseconds: 0,
     };
+}
+
+fn port<'d, D: Deserializer<'d>>(from: D) -> Result<u16, D::Error> {
+    let written = serde_json::Value::deserialize(from)?;
+    let port = written.as_u64().and_then(|port| u16::try_from(port).ok());
+    port.ok_or_else(|| D::Error::custom(format!("the port is {written}, allowed is 0 to 65535")))
 }
 
 fn milliseconds(duration: Duration) -> u64 {

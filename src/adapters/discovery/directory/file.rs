@@ -9,7 +9,6 @@
 //! cannot be seen is not an entry that is gone. Never waits: a pipe is not opened for reading its end.
 
 use super::entry::{Entry, Moment};
-use super::fingerprint::Fingerprint;
 use domain::time::Duration;
 use nix::fcntl::OFlag;
 use std::collections::BTreeSet;
@@ -27,6 +26,9 @@ const DRAFT_AGE: Duration = Duration::from_secs(60);
 /// An entry that expired this long ago is not coming back.
 const ENTRY_AGE: Duration = Duration::from_secs(3600);
 
+/// The files in one service's folder (docs/bounds.md)
+pub(super) const MOST_FILES: usize = 20_000;
+
 /// What a file turned out to be.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -34,17 +36,8 @@ pub(super) enum Found {
     Entry(Entry),
     /// It is not there.
     Nothing,
-    /// Not an entry of ours.
-    Foreign(Foreign),
-}
-
-/// A file that is not an entry.
-#[derive(Debug)]
-pub(super) struct Foreign {
-    /// Why not.
-    pub reason: String,
-    /// What stands in it, and why it is not an entry.
-    pub fingerprint: Fingerprint,
+    /// Not an entry of ours, and why not.
+    Foreign(String),
 }
 
 /// The names of the files in a folder but for hidden ones; none if there is no folder.
@@ -59,11 +52,21 @@ pub(super) fn names(folder: &Path) -> io::Result<BTreeSet<OsString>> {
             files => files?,
         };
         for file in files {
-            names.insert(file?.file_name());
+            let name = file?.file_name();
+            if !is_hidden(&name) {
+                names.insert(name);
+            }
+            if names.len() > MOST_FILES {
+                return Err(too_many());
+            }
         }
     }
-    names.retain(|name| !is_hidden(name));
     Ok(names)
+}
+
+/// Why a folder is not read.
+pub(super) fn too_many() -> io::Error {
+    io::Error::other(format!("it holds more than {MOST_FILES} files"))
 }
 
 /// Whether it is a draft, or something else that cannot be an entry and is no reason to complain.
@@ -71,16 +74,17 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".")
 }
 
-/// Reads one file of a service's folder.
-pub(super) fn read(folder: &Path, file: &OsStr, service: &str) -> io::Result<Found> {
+/// Reads one file of a service's folder; the size of its text, too.
+pub(super) fn read(folder: &Path, file: &OsStr, service: &str) -> io::Result<(Found, usize)> {
     let text = match text_of(&folder.join(file)) {
         Ok(text) => text,
-        Err(error) => return failure(error),
+        Err(error) => return Ok((failure(error)?, 0)),
     };
-    Ok(match parse(&text, file, service) {
+    let found = match parse(&text, file, service) {
         Ok(entry) => Found::Entry(entry),
-        Err(reason) => Found::Foreign(Foreign::new(reason, &text)),
-    })
+        Err(reason) => Found::Foreign(reason),
+    };
+    Ok((found, text.len()))
 }
 
 /// Which failures say something about the file.
@@ -89,20 +93,9 @@ fn failure(error: io::Error) -> io::Result<Found> {
     const SOCKET: Option<i32> = Some(nix::errno::Errno::ENXIO as i32);
     match error.kind() {
         ErrorKind::NotFound => Ok(Found::Nothing),
-        ErrorKind::PermissionDenied | ErrorKind::InvalidData => Ok(foreign(&error)),
-        _ if [LINK, SOCKET].contains(&error.raw_os_error()) => Ok(foreign(&error)),
+        ErrorKind::PermissionDenied | ErrorKind::InvalidData => Ok(Found::Foreign(error.to_string())),
+        _ if [LINK, SOCKET].contains(&error.raw_os_error()) => Ok(Found::Foreign(error.to_string())),
         _ => Err(error),
-    }
-}
-
-fn foreign(error: &io::Error) -> Found {
-    Found::Foreign(Foreign::new(error.to_string(), b""))
-}
-
-impl Foreign {
-    fn new(reason: String, text: &[u8]) -> Self {
-        let fingerprint = Fingerprint::new().with(reason.as_bytes()).with(text);
-        Self { reason, fingerprint }
     }
 }
 
@@ -113,8 +106,12 @@ fn text_of(path: &Path) -> io::Result<Vec<u8>> {
         .read(true)
         .custom_flags(flags.bits())
         .open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidData, "not a regular file"));
+    }
+    if metadata.len() > LONGEST as u64 {
+        return Err(io::Error::new(ErrorKind::InvalidData, "too long for an entry"));
     }
     let mut text = Vec::new();
     file.take(LONGEST as u64 + 1).read_to_end(&mut text)?;
@@ -211,7 +208,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 /// An entry that comes back to life between the look and the removal is lost until its owner's next
 /// heartbeat, which registers it again; for that it must have been dead for an hour.
 pub(super) fn sweep(folder: &Path, service: &str, now: &Moment<'_>) -> io::Result<()> {
-    for file in fs::read_dir(folder)? {
+    for file in fs::read_dir(folder)?.take(MOST_FILES) {
         let file = file?.file_name();
         if is_left_behind(folder, &file, service, now) {
             let _ = fs::remove_file(folder.join(file));
@@ -226,7 +223,7 @@ fn is_left_behind(folder: &Path, file: &OsStr, service: &str, now: &Moment<'_>) 
         return age.is_none_or(|age| u128::from(age) > DRAFT_AGE.as_millis());
     }
     match read(folder, file, service) {
-        Ok(Found::Entry(entry)) => entry.is_gone_since(now, ENTRY_AGE),
+        Ok((Found::Entry(entry), _)) => entry.is_gone_since(now, ENTRY_AGE),
         _ => false,
     }
 }

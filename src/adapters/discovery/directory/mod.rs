@@ -6,159 +6,143 @@
 //!
 //! There is no lock, because whoever stops while he holds one would stop all others: each file has one writer,
 //! and of two that use the same ID the last one wins, until the other's next heartbeat finds an entry that is
-//! not its own. Never waits but for time and the kernel's word that something changed; never starts a thread.
+//! not its own. Whatever touches the folder happens on one thread of its own, because its file system may hang;
+//! the loop never waits but for time and the kernel's word that something changed.
 
 mod bell;
-mod complaints;
+mod boot_clock;
 mod entry;
 mod file;
 mod fingerprint;
+mod folders;
 #[cfg(test)]
 mod model;
 mod name;
 #[cfg(test)]
 mod tests;
 mod view;
+mod worker;
 
-use crate::adapters::clock;
-use crate::cause;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
-use bell::{Bell, Ring};
-use complaints::Complaints;
+use bell::{AttachedBell, Bell, Ring};
 use domain::event::{Cursor, Instance, Listing, Query};
 use domain::plan::Registration;
 use domain::time::Duration;
-use entry::{Entry, Moment};
-use file::Found;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use folders::{Folders, failed};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 use view::View;
+use worker::{IsAbandoned, Worker};
 
-/// Where the kernel tells the boot's ID.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The time between two looks of a waiting reader; what happens meanwhile is looked at together.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// See the module.
 #[derive(Debug)]
 pub struct Directory {
-    path: PathBuf,
-    boot: Option<String>,
-    complaints: Complaints,
+    folders: Arc<Folders>,
+    worker: Worker,
+}
+
+/// What a reader knows at a moment.
+struct Sight {
+    view: View,
+    listing: Listing,
+    /// How long until the next entry expires, if one lives.
+    expiry: Option<Duration>,
 }
 
 impl Directory {
     /// The catalogue in this folder, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        let boot = fs::read_to_string(BOOT_ID).ok();
+        Self::of(Folders::new(path))
+    }
+
+    fn of(folders: Folders) -> Self {
         Self {
-            path: path.into(),
-            boot: boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()),
-            complaints: Complaints::default(),
+            folders: Arc::new(folders),
+            worker: Worker::default(),
         }
-    }
-
-    fn write(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
-        let folder = self.folder(&registration.name);
-        file::write(&folder, &Entry::new(registration, now), now)
-            .map_err(|error| failed("write an entry in", &folder, &error))
-    }
-
-    /// Tidies up around a new entry; nothing depends on it.
-    fn sweep(&self, service: &str, now: &Moment<'_>) -> Result<(), CatalogueError> {
-        let folder = self.folder(service);
-        file::sweep(&folder, service, now).map_err(|error| failed("sweep", &folder, &error))
-    }
-
-    /// Why there is no entry of ours to keep, if there is none.
-    fn lost(&self, registration: &Registration, now: &Moment<'_>) -> Result<Option<String>, CatalogueError> {
-        let folder = self.folder(&registration.name);
-        let file = name::of_entry(&registration.id);
-        let found = file::read(&folder, file.as_ref(), &registration.name)
-            .map_err(|error| failed("read", &folder.join(&file), &error))?;
-        let reason = match found {
-            Found::Nothing => "there is no entry".into(),
-            Found::Foreign(foreign) => foreign.reason,
-            Found::Entry(entry) if !entry.describes(registration) => "the entry is another one".into(),
-            Found::Entry(entry) if entry.remaining(now).is_none() => "the entry expired".into(),
-            Found::Entry(_) => return Ok(None),
-        };
-        Ok(Some(format!("{}: {reason}", folder.join(file).display())))
-    }
-
-    fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
-        let view = self.look(&query.service)?;
-        Ok(view.listing(query.tag.as_deref(), &self.now()?))
-    }
-
-    fn enter(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
-        self.write(registration, now)?;
-        if let Err(error) = self.sweep(&registration.name, now) {
-            tracing::debug!("{error}");
-        }
-        Ok(())
-    }
-
-    fn keep(&self, registration: &Registration, now: &Moment<'_>) -> Result<Renewal, CatalogueError> {
-        if let Some(reason) = self.lost(registration, now)? {
-            return Ok(Renewal::Unknown(reason));
-        }
-        self.write(registration, now)?;
-        Ok(Renewal::Renewed)
-    }
-
-    fn remove(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        let path = self
-            .folder(&registration.name)
-            .join(name::of_entry(&registration.id));
-        file::remove(&path).map_err(|error| failed("remove", &path, &error))
     }
 
     /// Waits until something differs from what stood at the cursor. A renewal wakes it and makes it look at
     /// one file, and it goes on waiting.
     async fn differing(&self, query: &Query, cursor: Cursor) -> Result<Listing, CatalogueError> {
-        let folder = self.folder(&query.service);
         loop {
-            // The bell first: what happens after the look rings.
-            let bell = Bell::hang(&folder);
-            let mut view = self.look(&query.service)?;
+            let (bell, mut sight) = self.look_and_listen(query).await?;
+            let bell = bell.attach();
             loop {
-                let now = self.now()?;
-                let listing = view.listing(query.tag.as_deref(), &now);
-                if listing.cursor != Some(cursor) {
-                    return Ok(listing);
+                if sight.listing.cursor != Some(cursor) {
+                    return Ok(sight.listing);
                 }
                 sleep(GATHER).await;
-                match ring_or_expiry(&bell, view.next_expiry(&now)).await {
-                    None => {}
-                    Some(Ring::Files(files)) => {
-                        view.look_again(&files)
-                            .map_err(|error| failed("read", &folder, &error))?;
-                    }
+                sight = match ring_or_expiry(&bell, sight.expiry).await {
+                    None => self.look_again(sight.view, BTreeSet::new(), query).await?,
+                    Some(Ring::Files(files)) => self.look_again(sight.view, files, query).await?,
                     Some(Ring::Everything) => break,
                 }
             }
         }
     }
 
-    fn look<'a>(&'a self, service: &'a str) -> Result<View<'a>, CatalogueError> {
-        let folder = self.folder(service);
-        View::look(service, folder.clone(), &self.complaints).map_err(|error| failed("read", &folder, &error))
+    /// The bell first: what happens after the look rings.
+    async fn look_and_listen(&self, query: &Query) -> Result<(Bell, Sight), CatalogueError> {
+        let (folders, query) = (Arc::clone(&self.folders), query.clone());
+        let look = move |is_abandoned: IsAbandoned<'_>| {
+            let bell = Bell::hang(&folders.folder(&query.service));
+            let view = folders.look(&query.service, is_abandoned)?;
+            Ok((bell, Sight::of(view, &query, &folders)?))
+        };
+        self.worker.run(look).await
     }
 
-    fn folder(&self, service: &str) -> PathBuf {
-        self.path.join(name::of_folder(service))
+    async fn look_again(
+        &self,
+        mut view: View,
+        files: BTreeSet<OsString>,
+        query: &Query,
+    ) -> Result<Sight, CatalogueError> {
+        let (folders, query) = (Arc::clone(&self.folders), query.clone());
+        let look = move |is_abandoned: IsAbandoned<'_>| {
+            let again = view.look_again(&files, is_abandoned);
+            again.map_err(|error| failed("read", &folders.folder(&query.service), &error))?;
+            Sight::of(view, &query, &folders)
+        };
+        self.worker.run(look).await
     }
 
-    fn now(&self) -> Result<Moment<'_>, CatalogueError> {
-        let untold = |what: &str| CatalogueError::Failed(format!("this machine does not tell {what}"));
-        let boot = self.boot.as_deref().ok_or_else(|| untold("its boot ID"))?;
-        let since = clock::since_boot().ok_or_else(|| untold("the time since it booted"))?;
-        let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Ok(Moment { boot, milliseconds })
+    async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
+        let (folders, query) = (Arc::clone(&self.folders), query.clone());
+        let look = move |is_abandoned: IsAbandoned<'_>| {
+            let view = folders.look(&query.service, is_abandoned)?;
+            Sight::of(view, &query, &folders)
+        };
+        Ok(self.worker.run(look).await?.listing)
+    }
+
+    /// Does something about one instance.
+    async fn change<T: Send + 'static>(
+        &self,
+        registration: &Registration,
+        change: fn(&Folders, &Registration) -> Result<T, CatalogueError>,
+    ) -> Result<T, CatalogueError> {
+        let (folders, registration) = (Arc::clone(&self.folders), registration.clone());
+        self.worker.run(move |_| change(&folders, &registration)).await
+    }
+}
+
+impl Sight {
+    fn of(view: View, query: &Query, folders: &Folders) -> Result<Self, CatalogueError> {
+        let now = folders.now()?;
+        Ok(Self {
+            listing: view.listing(query.tag.as_deref(), &now),
+            expiry: view.next_expiry(&now),
+            view,
+        })
     }
 }
 
@@ -175,39 +159,36 @@ pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u
 }
 
 /// Nothing once the next entry may have expired.
-async fn ring_or_expiry(bell: &Bell, expiry: Option<Duration>) -> Option<Ring> {
+async fn ring_or_expiry(bell: &AttachedBell, expiry: Option<Duration>) -> Option<Ring> {
     match expiry {
-        Some(expiry) => timeout(clock::limit(expiry), bell.rings()).await.ok(),
+        Some(expiry) => timeout(expiry, bell.rings()).await.ok(),
         None => Some(bell.rings().await),
     }
-}
-
-fn failed(what: &str, path: &Path, error: &io::Error) -> CatalogueError {
-    let cause = cause::in_kernel_words(error);
-    CatalogueError::Failed(format!("cannot {what} {}: {cause}", path.display()))
 }
 
 #[async_trait(?Send)]
 impl Catalogue for Directory {
     async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        self.enter(registration, &self.now()?)
+        let enter = |folders: &Folders, registration: &_| folders.enter(registration, &folders.now()?);
+        self.change(registration, enter).await
     }
 
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
-        self.keep(registration, &self.now()?)
+        let keep = |folders: &Folders, registration: &_| folders.keep(registration, &folders.now()?);
+        self.change(registration, keep).await
     }
 
     async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        self.remove(registration)
+        self.change(registration, Folders::remove).await
     }
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let Some(cursor) = query.after else {
-            return self.list(query);
+            return self.list(query).await;
         };
-        match timeout(clock::limit(query.wait), self.differing(query, cursor)).await {
+        match timeout(query.wait, self.differing(query, cursor)).await {
             Ok(answer) => answer,
-            Err(_nothing_happened) => self.list(query),
+            Err(_nothing_happened) => self.list(query).await,
         }
     }
 }

@@ -2,7 +2,8 @@
 //! to entries, whatever one does to the other's, and however time passes.
 
 use super::entry::Moment;
-use super::{Directory, Renewal, name};
+use super::folders::Folders;
+use super::{Renewal, name};
 use domain::event::{Cursor, Instance};
 use domain::plan::Registration;
 use domain::time::Duration;
@@ -144,7 +145,7 @@ fn instance(told: &Told) -> Instance {
 /// Two shims at one folder.
 struct Shims {
     home: TempDir,
-    shims: [Directory; 2],
+    shims: [Folders; 2],
     /// The cursor that each sight had.
     cursors: BTreeMap<Vec<Told>, Cursor>,
 }
@@ -154,7 +155,7 @@ impl Shims {
     fn compare(&mut self, folder: &Folder, now: &Moment<'_>) {
         let seen = folder.seen();
         for shim in &self.shims {
-            let view = shim.look("app").unwrap();
+            let view = shim.look("app", &|| false).unwrap();
             let listing = view.listing(None, now);
             assert_eq!(listing.instances, Vec::from_iter(seen.iter().map(instance)));
             let tagged = seen.iter().filter(|(_, said)| *said == 2).map(instance);
@@ -183,7 +184,7 @@ impl StateMachineTest for Sharing {
 
     fn init_test(_: &Folder) -> Shims {
         let home = tempdir().unwrap();
-        let shims = [(); 2].map(|()| Directory::new(home.path()));
+        let shims = [(); 2].map(|()| Folders::new(home.path()));
         Shims {
             home,
             shims,

@@ -1,9 +1,12 @@
 //! The directory's own traps; what it shares with every catalogue stands in tests/catalogue.rs.
 
+use super::entry::{Entry, Moment};
 use super::*;
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::rc::Rc;
 use tempfile::{TempDir, tempdir};
 use tokio::task::{LocalSet, spawn_local};
@@ -52,12 +55,23 @@ fn home() -> (TempDir, Directory) {
 
 impl Directory {
     fn write_now(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        self.write(registration, &self.now()?)
+        self.folders.write(registration, &self.folders.now()?)
+    }
+
+    fn folder(&self, service: &str) -> PathBuf {
+        self.folders.folder(service)
+    }
+
+    /// A shim at the same folder that found this boot's ID.
+    fn of_boot(&self, boot: Option<&str>) -> Self {
+        let mut folders = Folders::new(&self.folders.path);
+        folders.boot = boot.map(str::to_owned);
+        Self::of(folders)
     }
 }
 
 fn ports(directory: &Directory) -> Vec<u16> {
-    ports_of(&directory.list(&at_once()).unwrap())
+    ports_of(&directory.folders.list(&at_once()).unwrap())
 }
 
 fn ports_of(listing: &Listing) -> Vec<u16> {
@@ -107,7 +121,7 @@ fn a_crash_before_the_rename_leaves_no_instance() {
     directory.write_now(&instance(1)).unwrap();
     let folder = directory.folder("app");
     let whole = fs::read(folder.join("app-1.json")).unwrap();
-    let now = directory.now().unwrap();
+    let now = directory.folders.now().unwrap();
     fs::write(folder.join(format!(".{}-1-0.draft", now.milliseconds)), whole).unwrap();
     fs::remove_file(folder.join("app-1.json")).unwrap();
     assert_eq!(ports(&directory), NOBODY);
@@ -121,7 +135,7 @@ fn a_failure_while_writing_leaves_the_old_entry_and_no_draft() {
     let full = file::replace(
         &directory.folder("app"),
         "app-1.json",
-        &directory.now().unwrap(),
+        &directory.folders.now().unwrap(),
         |draft| {
             draft.write_all(b"{\"id\":")?;
             Err(io::ErrorKind::StorageFull.into())
@@ -154,12 +168,83 @@ fn what_is_not_an_entry_is_skipped() {
     fs::write(folder.join("huge.json"), vec![b' '; 1 << 20]).unwrap();
     fs::create_dir(folder.join("folder.json")).unwrap();
     directory.write_now(&instance(9)).unwrap();
-    fs::rename(folder.join("app-9.json"), directory.path.join("elsewhere")).unwrap();
+    fs::rename(
+        folder.join("app-9.json"),
+        directory.folders.path.join("elsewhere"),
+    )
+    .unwrap();
     symlink("../elsewhere", folder.join("app-9.json")).unwrap();
     nix::unistd::mkfifo(&folder.join("pipe.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let socket = std::os::unix::net::UnixListener::bind(folder.join("socket.json")).unwrap();
-    assert_eq!(ports(&directory), [1]);
+    let port = String::from_utf8(whole)
+        .unwrap()
+        .replace(r#""port":1"#, r#""port":70000"#);
+    fs::write(folder.join("0-port.json"), port).unwrap();
+    let listing = directory.folders.list(&at_once()).unwrap();
+    assert_eq!(ports_of(&listing), [1]);
+    assert_eq!(listing.skipped.count, 10);
+    let told = format!(
+        "{}/0-port.json: not an entry: the port is 70000",
+        folder.display()
+    );
+    assert!(
+        listing.skipped.example.starts_with(&told),
+        "{}",
+        listing.skipped.example
+    );
     drop(socket);
+}
+
+#[test]
+fn a_folder_with_too_many_files_is_an_error_and_the_loop_goes_on_meanwhile() {
+    run(async {
+        let (_home, directory) = home();
+        directory.write_now(&instance(1)).unwrap();
+        let folder = directory.folder("app");
+        for number in 1..file::MOST_FILES {
+            fs::write(folder.join(format!("other-{number}")), b"").unwrap();
+        }
+        let question = at_once();
+        let asked = directory.instances(&question);
+        let mut asked = std::pin::pin!(asked);
+        let mut turns = 0_u32;
+        let listing = loop {
+            match timeout(Duration::from_millis(1), &mut asked).await {
+                Ok(listing) => break listing.unwrap(),
+                Err(_) => turns += 1,
+            }
+        };
+        assert!(turns > 0, "it took some time, and not the loop's");
+        assert_eq!(
+            (ports_of(&listing), listing.skipped.count),
+            (vec![1], file::MOST_FILES - 1)
+        );
+        fs::write(folder.join("one-more"), b"").unwrap();
+        let error = directory.instances(&at_once()).await.unwrap_err().to_string();
+        assert!(error.ends_with("it holds more than 20000 files"), "{error}");
+    });
+}
+
+#[test]
+fn a_folder_with_too_much_in_its_files_is_an_error() {
+    let (_home, directory) = home();
+    for number in 1..=64 {
+        let large = Registration {
+            tags: vec!["t".repeat(255 * 1024)],
+            ..instance(number)
+        };
+        directory.write_now(&large).unwrap();
+    }
+    assert_eq!(ports(&directory).len(), 64);
+    for number in 65..=66 {
+        let large = Registration {
+            tags: vec!["t".repeat(255 * 1024)],
+            ..instance(number)
+        };
+        directory.write_now(&large).unwrap();
+    }
+    let error = directory.folders.list(&at_once()).unwrap_err().to_string();
+    assert!(error.ends_with("its files hold more than 16 MiB"), "{error}");
 }
 
 #[test]
@@ -177,7 +262,7 @@ fn an_entry_of_another_service_does_not_count() {
         service: "other".into(),
         ..at_once()
     };
-    assert_eq!(directory.list(&question).unwrap().instances, []);
+    assert_eq!(directory.folders.list(&question).unwrap().instances, []);
 }
 
 #[test]
@@ -195,7 +280,7 @@ fn a_foreign_file_under_our_name_is_unknown_and_registering_replaces_it() {
 #[test]
 fn of_two_writers_the_last_one_wins_and_the_other_is_told() {
     let (_home, one) = home();
-    let other = Directory::new(&one.path);
+    let other = Directory::new(&one.folders.path);
     let moved = Registration {
         port: 9,
         ..instance(1)
@@ -211,10 +296,7 @@ fn of_two_writers_the_last_one_wins_and_the_other_is_told() {
 #[test]
 fn an_entry_of_another_boot_is_expired() {
     let (_home, directory) = home();
-    let before = Directory {
-        boot: Some("an earlier boot".into()),
-        ..Directory::new(&directory.path)
-    };
+    let before = directory.of_boot(Some("an earlier boot"));
     before.write_now(&instance(1)).unwrap();
     assert_eq!(ports(&before), [1]);
     assert_eq!(ports(&directory), NOBODY);
@@ -224,10 +306,7 @@ fn an_entry_of_another_boot_is_expired() {
 #[test]
 fn a_machine_that_does_not_tell_its_boot_has_no_such_catalogue() {
     let (_home, directory) = home();
-    let untold = Directory {
-        boot: None,
-        ..directory
-    };
+    let untold = directory.of_boot(None);
     let error = run(untold.register(&instance(1))).unwrap_err();
     assert_eq!(error.to_string(), "this machine does not tell its boot ID");
     assert!(run(untold.instances(&at_once())).is_err());
@@ -250,10 +329,7 @@ fn an_entry_counts_up_to_its_last_millisecond() {
 #[test]
 fn registering_sweeps_what_others_left_behind() {
     let (_home, directory) = home();
-    let before = Directory {
-        boot: Some("an earlier boot".into()),
-        ..Directory::new(&directory.path)
-    };
+    let before = directory.of_boot(Some("an earlier boot"));
     before.write_now(&instance(1)).unwrap();
     directory.write_now(&instance(2)).unwrap();
     let short = Registration {
@@ -262,7 +338,7 @@ fn registering_sweeps_what_others_left_behind() {
     };
     directory.write_now(&short).unwrap();
     let folder = directory.folder("app");
-    let now = directory.now().unwrap().milliseconds;
+    let now = directory.folders.now().unwrap().milliseconds;
     let drafts = [now.saturating_sub(70_000), now, now + 1_000_000];
     for draft in drafts {
         fs::write(folder.join(format!(".{draft}-1-0.draft")), b"{").unwrap();
@@ -281,7 +357,7 @@ fn no_folder_is_no_instances_but_no_access_is_an_error() {
     let (home, directory) = home();
     assert_eq!(ports(&directory), NOBODY);
     fs::write(home.path().join("catalogue"), b"a file in place of the folder").unwrap();
-    assert!(directory.list(&at_once()).is_err());
+    assert!(directory.folders.list(&at_once()).is_err());
     assert!(run(directory.instances(&query(Some(Cursor(0)), LONG))).is_err());
     assert!(run(directory.renew(&instance(1))).is_err());
     let error = run(directory.register(&instance(1))).unwrap_err();
@@ -294,7 +370,7 @@ fn a_folder_that_may_not_be_read_is_an_error() {
     directory.write_now(&instance(1)).unwrap();
     let folder = directory.folder("app");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
-    let listing = directory.list(&at_once());
+    let listing = directory.folders.list(&at_once());
     let may_read_all = fs::read_dir(&folder).is_ok();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(
@@ -323,7 +399,7 @@ fn folders_are_open_to_whom_the_mask_lets() {
 
 /// A question that waits, asked in the background; its answer once it has begun to wait.
 async fn waiting(directory: &Rc<Directory>) -> tokio::task::JoinHandle<Listing> {
-    let before = directory.list(&at_once()).unwrap().cursor;
+    let before = directory.folders.list(&at_once()).unwrap().cursor;
     let reader = Rc::clone(directory);
     let asked = spawn_local(async move { reader.instances(&query(before, LONG)).await.unwrap() });
     until_watched(&directory.folder("app")).await;
@@ -362,7 +438,7 @@ async fn somebody_else_is_told(directory: &Rc<Directory>, number: u16) {
         service: "elsewhere".into(),
         ..at_once()
     };
-    question.after = directory.list(&question).unwrap().cursor;
+    question.after = directory.folders.list(&question).unwrap().cursor;
     question.wait = LONG;
     let reader = Rc::clone(directory);
     let asked = spawn_local(async move { reader.instances(&question).await.unwrap() });
@@ -398,12 +474,12 @@ fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
         let directory = Rc::new(directory);
         directory.write_now(&instance(1)).unwrap();
         let asked = waiting(&directory).await;
-        fs::remove_dir_all(&directory.path).unwrap();
+        fs::remove_dir_all(&directory.folders.path).unwrap();
         assert_eq!(told(asked).await, NOBODY);
         let asked = waiting(&directory).await;
         fs::create_dir_all(directory.folder("app")).unwrap();
         until_watched(&directory.folder("app")).await;
-        fs::remove_dir_all(&directory.path).unwrap();
+        fs::remove_dir_all(&directory.folders.path).unwrap();
         until_watched(&directory.folder("app")).await;
         directory.write_now(&instance(2)).unwrap();
         assert_eq!(told(asked).await, [2]);
@@ -425,15 +501,15 @@ fn a_reader_is_told_that_the_folder_was_moved_away() {
 #[test]
 fn a_relative_path_is_watched_too() {
     run(async {
-        let hung = Bell::hang(Path::new("a-folder-that-is-not-there/app"));
-        assert!(matches!(hung, Bell::Hung(_)));
+        let hung = Bell::hang(Path::new("a-folder-that-is-not-there/app")).attach();
+        assert!(matches!(hung, AttachedBell::Hung(_)));
     });
 }
 
 #[test]
 fn without_a_bell_the_folder_is_polled() {
     run(async {
-        let ring = timeout(PROMPTLY, Bell::Missing.rings()).await;
+        let ring = timeout(PROMPTLY, AttachedBell::Missing.rings()).await;
         assert_eq!(ring, Ok(Ring::Everything));
     });
 }
@@ -443,7 +519,7 @@ fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
     run(async {
         let (_home, directory) = home();
         directory.write_now(&instance(1)).unwrap();
-        let bell = Bell::hang(&directory.folder("app"));
+        let bell = Bell::hang(&directory.folder("app")).attach();
         directory.write_now(&instance(2)).unwrap();
         file::remove(&directory.folder("app").join("app-1.json")).unwrap();
         let ring = timeout(PROMPTLY, bell.rings()).await.unwrap();
@@ -455,10 +531,10 @@ fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
 #[test]
 fn cursors_mean_the_same_to_every_reader_and_renewals_do_not_move_them() {
     let (_home, one) = home();
-    let other = Directory::new(&one.path);
+    let other = Directory::new(&one.folders.path);
     one.write_now(&instance(2)).unwrap();
     one.write_now(&instance(1)).unwrap();
-    let cursor = |directory: &Directory| directory.list(&at_once()).unwrap().cursor;
+    let cursor = |directory: &Directory| directory.folders.list(&at_once()).unwrap().cursor;
     let before = cursor(&one);
     assert_eq!(cursor(&other), before);
     assert!(is_renewed(&one, 1));
@@ -474,7 +550,7 @@ fn cursors_mean_the_same_to_every_reader_and_renewals_do_not_move_them() {
 #[test]
 fn an_empty_listing_has_a_cursor_every_release_agrees_on() {
     let (_home, directory) = home();
-    let listing = directory.list(&at_once()).unwrap();
+    let listing = directory.folders.list(&at_once()).unwrap();
     assert_eq!(listing.cursor, Some(Cursor(0x0eda_065b_652e_c4cf)));
 }
 
@@ -504,7 +580,7 @@ fn a_reader_never_misses_the_last_of_many_changes_by_another_thread() {
     run(async {
         let (_home, directory) = home();
         for round in 0..30 {
-            let writer = Directory::new(&directory.path);
+            let writer = Directory::new(&directory.folders.path);
             let busy = tokio::task::spawn_blocking(move || {
                 for number in 1..=20 {
                     writer.write_now(&instance(number)).unwrap();

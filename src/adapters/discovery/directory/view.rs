@@ -1,63 +1,101 @@
 //! What one reader knows of a service's folder: read as a whole once, and then only the files that changed,
 //! so that the renewals of many instances cost a reader one small file each.
 
-use super::complaints::Complaints;
 use super::entry::{Entry, Moment};
 use super::file::{self, Found};
 use super::fingerprint::Fingerprint;
-use domain::event::{Cursor, Listing};
+use super::worker::IsAbandoned;
+use domain::event::{Cursor, Listing, Skipped};
 use domain::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 
+/// All entries of a service together, as texts (docs/bounds.md)
+const LARGEST_SERVICE: usize = 16 * 1024 * 1024;
+
 /// The entries of a service, live or expired.
-pub(super) struct View<'a> {
-    service: &'a str,
+pub(super) struct View {
+    service: String,
     folder: PathBuf,
-    complaints: &'a Complaints,
-    entries: BTreeMap<OsString, Entry>,
+    /// Each with the size of its text.
+    entries: BTreeMap<OsString, (Entry, usize)>,
+    size: usize,
+    /// What is no entry, and why.
+    foreign: BTreeMap<OsString, String>,
 }
 
-impl<'a> View<'a> {
+impl View {
     /// Reads the folder of a service.
-    pub fn look(service: &'a str, folder: PathBuf, complaints: &'a Complaints) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The folder or a file in it cannot be read for now, holds more than is allowed, or nobody waits any more.
+    pub fn look(service: &str, folder: PathBuf, is_abandoned: IsAbandoned<'_>) -> io::Result<Self> {
         let names = file::names(&folder)?;
-        complaints.keep(&folder, &names);
         let mut view = Self {
-            service,
+            service: service.into(),
             folder,
-            complaints,
             entries: BTreeMap::new(),
+            size: 0,
+            foreign: BTreeMap::new(),
         };
-        view.look_again(&names)?;
+        view.look_again(&names, is_abandoned)?;
         Ok(view)
     }
 
     /// Reads these files, for the first time or again.
-    pub fn look_again(&mut self, files: &BTreeSet<OsString>) -> io::Result<()> {
-        files.iter().try_for_each(|file| self.look_at(file))
+    ///
+    /// # Errors
+    /// As for [`Self::look`].
+    pub fn look_again(
+        &mut self,
+        files: &BTreeSet<OsString>,
+        is_abandoned: IsAbandoned<'_>,
+    ) -> io::Result<()> {
+        let mut read = 0;
+        for file in files {
+            if is_abandoned() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            read += self.look_at(file)?;
+            if read.max(self.size) > LARGEST_SERVICE {
+                let sentence = format!("its files hold more than {} MiB", LARGEST_SERVICE / (1024 * 1024));
+                return Err(io::Error::other(sentence));
+            }
+        }
+        let count = self.entries.len() + self.foreign.len();
+        if count > file::MOST_FILES {
+            Err(file::too_many())
+        } else {
+            Ok(())
+        }
     }
 
-    fn look_at(&mut self, file: &OsStr) -> io::Result<()> {
-        let found = file::read(&self.folder, file, self.service)?;
-        if let Found::Foreign(foreign) = &found {
-            self.complaints.raise(&self.folder, file, foreign);
-        } else {
-            self.complaints.withdraw(&self.folder, file);
+    /// Reads a file; how much that was.
+    fn look_at(&mut self, file: &OsStr) -> io::Result<usize> {
+        let (found, size) = file::read(&self.folder, file, &self.service)?;
+        self.foreign.remove(file);
+        if let Some((_, size)) = self.entries.remove(file) {
+            self.size -= size;
         }
         match found {
-            Found::Entry(entry) => self.entries.insert(file.to_owned(), entry),
-            Found::Nothing | Found::Foreign(_) => self.entries.remove(file),
-        };
-        Ok(())
+            Found::Entry(entry) => {
+                self.size += size;
+                self.entries.insert(file.to_owned(), (entry, size));
+            }
+            Found::Foreign(reason) => {
+                self.foreign.insert(file.to_owned(), reason);
+            }
+            Found::Nothing => {}
+        }
+        Ok(size)
     }
 
     /// The live instances, all those with the tag if there is one. The cursor is the fingerprint of what is
     /// seen, so it means the same in every process, and the same set has the same cursor.
     pub fn listing(&self, tag: Option<&str>, now: &Moment<'_>) -> Listing {
-        let live = self.entries.values();
+        let live = self.entries.values().map(|(entry, _)| entry);
         let mut live: Vec<&Entry> = live
             .filter(|entry| entry.has(tag) && entry.remaining(now).is_some())
             .collect();
@@ -68,7 +106,17 @@ impl<'a> View<'a> {
         Listing {
             instances: live.into_iter().map(Entry::instance).collect(),
             cursor: Some(Cursor(sum.short())),
+            skipped: self.skipped(),
             ..Listing::default()
+        }
+    }
+
+    fn skipped(&self) -> Skipped {
+        let first = self.foreign.first_key_value();
+        let example = first.map(|(file, reason)| format!("{}: {reason}", self.folder.join(file).display()));
+        Skipped {
+            count: self.foreign.len(),
+            example: example.unwrap_or_default(),
         }
     }
 
@@ -76,7 +124,7 @@ impl<'a> View<'a> {
     pub fn next_expiry(&self, now: &Moment<'_>) -> Option<Duration> {
         self.entries
             .values()
-            .filter_map(|entry| entry.remaining(now))
+            .filter_map(|(entry, _)| entry.remaining(now))
             .min()
     }
 }

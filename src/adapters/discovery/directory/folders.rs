@@ -1,0 +1,133 @@
+//! What is done in the folder, all of it at once: entering, keeping, removing and listing.
+//!
+//! Every call may last as long as the file system likes, so that none is made on the loop.
+
+use super::boot_clock::BootClock;
+use super::entry::{Entry, Moment};
+use super::file::{self, Found};
+use super::name;
+use super::view::View;
+use super::worker::IsAbandoned;
+use crate::cause;
+use crate::ports::{CatalogueError, Renewal};
+#[cfg(test)]
+use domain::event::{Listing, Query};
+use domain::plan::Registration;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel tells the boot's ID.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The folders of all services, below one path.
+#[derive(Debug)]
+pub(super) struct Folders {
+    pub path: PathBuf,
+    pub boot: Option<String>,
+    clock: BootClock,
+}
+
+impl Folders {
+    /// Those below this path, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let boot = fs::read_to_string(BOOT_ID).ok();
+        Self {
+            path: path.into(),
+            boot: boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()),
+            clock: BootClock::new(),
+        }
+    }
+
+    /// Writes an entry that counts from now.
+    pub fn write(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
+        let folder = self.folder(&registration.name);
+        file::write(&folder, &Entry::new(registration, now), now)
+            .map_err(|error| failed("write an entry in", &folder, &error))
+    }
+
+    /// Tidies up around a new entry; nothing depends on it.
+    pub fn sweep(&self, service: &str, now: &Moment<'_>) -> Result<(), CatalogueError> {
+        let folder = self.folder(service);
+        file::sweep(&folder, service, now).map_err(|error| failed("sweep", &folder, &error))
+    }
+
+    /// Why there is no entry of ours to keep, if there is none.
+    pub fn lost(
+        &self,
+        registration: &Registration,
+        now: &Moment<'_>,
+    ) -> Result<Option<String>, CatalogueError> {
+        let folder = self.folder(&registration.name);
+        let file = name::of_entry(&registration.id);
+        let (found, _) = file::read(&folder, file.as_ref(), &registration.name)
+            .map_err(|error| failed("read", &folder.join(&file), &error))?;
+        let reason = match found {
+            Found::Nothing => "there is no entry".into(),
+            Found::Foreign(reason) => reason,
+            Found::Entry(entry) if !entry.describes(registration) => "the entry is another one".into(),
+            Found::Entry(entry) if entry.remaining(now).is_none() => "the entry expired".into(),
+            Found::Entry(_) => return Ok(None),
+        };
+        Ok(Some(format!("{}: {reason}", folder.join(file).display())))
+    }
+
+    /// Lists what there is now.
+    #[cfg(test)]
+    pub fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
+        let view = self.look(&query.service, &|| false)?;
+        Ok(view.listing(query.tag.as_deref(), &self.now()?))
+    }
+
+    /// Enters an instance for one TTL.
+    pub fn enter(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
+        self.write(registration, now)?;
+        self.sweep(&registration.name, now).ok();
+        Ok(())
+    }
+
+    /// Keeps an entry for another TTL, if it is still there and still says what it said.
+    pub fn keep(&self, registration: &Registration, now: &Moment<'_>) -> Result<Renewal, CatalogueError> {
+        if let Some(reason) = self.lost(registration, now)? {
+            return Ok(Renewal::Unknown(reason));
+        }
+        self.write(registration, now)?;
+        Ok(Renewal::Renewed)
+    }
+
+    /// Removes an instance; one that is not there counts as removed.
+    pub fn remove(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        let path = self
+            .folder(&registration.name)
+            .join(name::of_entry(&registration.id));
+        file::remove(&path).map_err(|error| failed("remove", &path, &error))
+    }
+
+    /// Reads a service's folder.
+    pub fn look(&self, service: &str, is_abandoned: IsAbandoned<'_>) -> Result<View, CatalogueError> {
+        let folder = self.folder(service);
+        View::look(service, folder.clone(), is_abandoned).map_err(|error| failed("read", &folder, &error))
+    }
+
+    /// The folder of a service.
+    pub fn folder(&self, service: &str) -> PathBuf {
+        self.path.join(name::of_folder(service))
+    }
+
+    /// This moment; an error if the machine does not tell.
+    pub fn now(&self) -> Result<Moment<'_>, CatalogueError> {
+        let untold = |what: &str| CatalogueError::Failed(format!("this machine does not tell {what}"));
+        let boot = self.boot.as_deref().ok_or_else(|| untold("its boot ID"))?;
+        let since = self
+            .clock
+            .now()
+            .ok_or_else(|| untold("the time since it booted"))?;
+        let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Ok(Moment { boot, milliseconds })
+    }
+}
+
+pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> CatalogueError {
+    let cause = cause::in_kernel_words(error);
+    CatalogueError::Failed(format!("cannot {what} {}: {cause}", path.display()))
+}

@@ -1,0 +1,256 @@
+//! The one thread that touches the folder: a file system may hang (frozen, on a server that is gone), and then
+//! only this thread hangs with it.
+//!
+//! It is started with the first request. Requests wait for each other, up to a stated number; one that nobody
+//! waits for any more is not begun, or is broken off at the next file. When the catalogue is dropped the thread
+//! ends, unless it hangs: then nobody waits for it. Never runs two requests at a time.
+
+use crate::cause;
+use crate::ports::CatalogueError;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// The requests that wait for the folder (docs/bounds.md)
+const MOST_WAITING: usize = 1000;
+/// The threads that hang in folders of former configurations, and the one in use (docs/bounds.md)
+const MOST_THREADS: usize = 64;
+/// The stack of a thread.
+const STACK: usize = 512 * 1024;
+
+/// The threads of all folders of this process that have not ended.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Something to be done on the thread.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Tells whether nobody waits for the outcome any more.
+pub(super) type IsAbandoned<'a> = &'a dyn Fn() -> bool;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Worker {
+    jobs: RefCell<Option<mpsc::Sender<Job>>>,
+    waiting: Arc<AtomicUsize>,
+    threads: &'static AtomicUsize,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self::counted(&THREADS)
+    }
+}
+
+impl Worker {
+    /// One whose thread counts here.
+    fn counted(threads: &'static AtomicUsize) -> Self {
+        Self {
+            jobs: RefCell::default(),
+            waiting: Arc::default(),
+            threads,
+        }
+    }
+
+    /// Does something on the thread. Dropping the future gives it up.
+    ///
+    /// # Errors
+    /// Those of `work`; or the thread cannot be started, broke off, or too many requests wait for it.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
+    ) -> Result<T, CatalogueError> {
+        let (sender, answer) = oneshot::channel();
+        let waiting = Arc::clone(&self.waiting);
+        let job = move || {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            if !sender.is_closed() {
+                let done = work(&|| sender.is_closed());
+                sender.send(done).ok();
+            }
+        };
+        self.hand_in(Box::new(job))?;
+        let broken = |_| CatalogueError::Failed("the thread that works in the folder broke off".into());
+        answer.await.map_err(broken)?
+    }
+
+    fn hand_in(&self, job: Job) -> Result<(), CatalogueError> {
+        if self.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            let sentence =
+                format!("the file system of the folder hangs: {MOST_WAITING} requests wait for it");
+            return Err(CatalogueError::Failed(sentence));
+        }
+        let mut jobs = self.jobs.borrow_mut();
+        let sender = match jobs.take() {
+            Some(sender) => sender,
+            None => start(self.threads)?,
+        };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let Err(mpsc::SendError(job)) = sender.send(job) else {
+            *jobs = Some(sender);
+            return Ok(());
+        };
+        // What waited for a thread that broke off is gone with it.
+        self.waiting.store(0, Ordering::Relaxed);
+        let sender = start(self.threads)?;
+        self.waiting.store(1, Ordering::Relaxed);
+        sender.send(job).ok();
+        *jobs = Some(sender);
+        Ok(())
+    }
+}
+
+/// A thread that does what it is handed, until nobody can hand it anything any more.
+fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueError> {
+    let refused = |cause: &str| {
+        CatalogueError::Failed(format!(
+            "the thread that works in the folder cannot be started: {cause}"
+        ))
+    };
+    let running =
+        Running::new(threads).ok_or_else(|| refused("others hang in folders of former configurations"))?;
+    let (sender, jobs) = mpsc::channel::<Job>();
+    let work = move || {
+        let _running = running;
+        // Signals are for the thread that waits for them.
+        nix::sys::signal::SigSet::all().thread_block().ok();
+        jobs.into_iter().for_each(|job| job());
+    };
+    let thread = std::thread::Builder::new()
+        .name("folder".into())
+        .stack_size(STACK);
+    thread
+        .spawn(work)
+        .map_err(|error| refused(&cause::in_kernel_words(&error)))?;
+    Ok(sender)
+}
+
+/// One of the threads that count here.
+struct Running(&'static AtomicUsize);
+
+impl Running {
+    /// One more, if there may be one.
+    fn new(threads: &'static AtomicUsize) -> Option<Self> {
+        if threads.fetch_add(1, Ordering::Relaxed) < MOST_THREADS {
+            return Some(Self(threads));
+        }
+        threads.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::time::Duration;
+    use std::sync::mpsc::channel;
+    use tokio::time::timeout;
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap().block_on(test)
+    }
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_request_that_hangs_holds_only_those_behind_it_and_they_are_not_begun_if_given_up() {
+        run(async {
+            let worker = Worker::default();
+            let (release, hang) = channel::<()>();
+            let hanging = worker.run(move |_| {
+                hang.recv().ok();
+                Ok(1)
+            });
+            assert!(timeout(SHORT, hanging).await.is_err());
+            let (begin, begun) = channel::<()>();
+            let behind = worker.run(move |_| Ok(begin.send(()).ok()));
+            assert!(timeout(SHORT, behind).await.is_err());
+            release.send(()).unwrap();
+            let next = timeout(LONG, worker.run(|_| Ok(2))).await;
+            assert_eq!(next.expect("in time"), Ok(2));
+            assert!(begun.try_recv().is_err(), "nobody waited for it any more");
+        });
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_is_told_so() {
+        run(async {
+            let worker = Worker::default();
+            let (tell, told) = channel::<()>();
+            let working = worker.run(move |is_abandoned| {
+                while !is_abandoned() {
+                    std::thread::yield_now();
+                }
+                tell.send(()).ok();
+                Ok(())
+            });
+            assert!(timeout(SHORT, working).await.is_err());
+            assert!(told.recv_timeout(LONG).is_ok());
+        });
+    }
+
+    #[test]
+    fn more_requests_than_may_wait_are_refused_at_once() {
+        run(async {
+            let worker = Worker::default();
+            let (_release, hang) = channel::<()>();
+            let hanging = worker.run(move |_| Ok(hang.recv().ok()));
+            assert!(timeout(SHORT, hanging).await.is_err());
+            for _ in 0..MOST_WAITING {
+                assert!(timeout(Duration::ZERO, worker.run(|_| Ok(()))).await.is_err());
+            }
+            let refused = timeout(LONG, worker.run(|_| Ok(()))).await.expect("at once");
+            let told = refused.unwrap_err().to_string();
+            assert_eq!(
+                told,
+                "the file system of the folder hangs: 1000 requests wait for it"
+            );
+        });
+    }
+
+    #[test]
+    fn no_more_threads_hang_than_are_allowed() {
+        static HERE: AtomicUsize = AtomicUsize::new(0);
+        run(async {
+            let mut hanging = Vec::new();
+            for _ in 0..MOST_THREADS {
+                let worker = Worker::counted(&HERE);
+                let (release, hang) = channel::<()>();
+                let asked = worker.run(move |_| Ok(hang.recv().ok()));
+                assert!(timeout(Duration::from_millis(1), asked).await.is_err());
+                hanging.push(release);
+            }
+            let refused = Worker::counted(&HERE)
+                .run(|_| Ok(()))
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(refused.contains("others hang in folders of former"), "{refused}");
+            drop(hanging);
+            let worker = Worker::counted(&HERE);
+            let again = async { while worker.run(|_| Ok(())).await.is_err() {} };
+            assert!(timeout(LONG, again).await.is_ok(), "they ended");
+        });
+    }
+
+    #[test]
+    fn a_thread_that_broke_off_is_a_failed_request_and_the_next_one_has_another() {
+        run(async {
+            let worker = Worker::default();
+            let broken = worker.run::<()>(|_| panic!("as it is to")).await.unwrap_err();
+            assert!(broken.to_string().contains("broke off"), "{broken}");
+            while let Err(error) = worker.run(|_| Ok(())).await {
+                assert!(error.to_string().contains("broke off"), "{error}");
+            }
+        });
+    }
+}
