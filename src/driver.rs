@@ -1,11 +1,21 @@
 //! The loop: wait for an event or the deadline, step, perform the effects in order.
 //!
-//! The same function runs in production and in simulation. It decides nothing and knows no runtime.
+//! The same function runs in production and in simulation. It decides nothing and knows no runtime. After a
+//! panic, whether in the core, in the loop or in what the loop calls, another machine is run in the same loop: the
+//! [`Emergency`], which ends everything in order.
 
+use crate::panics;
 use crate::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
-use domain::{Effect, Event, Shim};
+use domain::emergency::{Emergency, FAULT, Recorded};
+use domain::{Effect, Event, Instant, Shim};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::pin::pin;
+use std::task::Poll;
+
+/// How often an emergency that panics is gone on with (docs/bounds.md).
+const ATTEMPTS: usize = 8;
 
 /// The world the driver acts on.
 pub struct World<'a> {
@@ -25,8 +35,74 @@ pub struct World<'a> {
     pub telemetry: &'a mut dyn Telemetry,
 }
 
-/// Runs the shim to its end; the exit code.
-pub async fn run(mut shim: Shim, world: &mut World<'_>) -> u8 {
+/// What the loop can run.
+pub trait Machine {
+    /// Something happened, or time passed; what is to be done about it, in this order.
+    fn step(&mut self, now: Instant, event: Event) -> Vec<Effect>;
+
+    /// When to step with [`Event::Woken`], if nothing else happens before.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+impl Machine for Shim {
+    fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        self.step(now, event)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline()
+    }
+}
+
+impl Machine for Recorded {
+    fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        self.step(now, event)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline()
+    }
+}
+
+impl Machine for Emergency {
+    fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        self.step(now, event)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline()
+    }
+}
+
+/// Runs the shim to its end; the exit code. After a panic, or when `broken` says that events do not arrive any
+/// more, everything is ended in order, and the code is [`FAULT`].
+pub async fn live(shim: Shim, world: &mut World<'_>, broken: impl Future<Output = ()>) -> u8 {
+    let mut machine = Recorded::new(shim);
+    let life = unless(broken, run(&mut machine, world));
+    if let Ok(Some(code)) = panics::caught(life).await {
+        return code;
+    }
+    let mut emergency = machine.emergency();
+    for _ in 0..ATTEMPTS {
+        if let Ok(code) = panics::caught(run(&mut emergency, world)).await {
+            return code;
+        }
+    }
+    FAULT
+}
+
+/// What comes of the second, unless the first ends before it.
+async fn unless<T>(first: impl Future<Output = ()>, second: impl Future<Output = T>) -> Option<T> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    poll_fn(|context| match first.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => second.as_mut().poll(context).map(Some),
+    })
+    .await
+}
+
+/// Runs a machine to its end; the exit code.
+pub async fn run(machine: &mut impl Machine, world: &mut World<'_>) -> u8 {
     let mut event = Event::Begin;
     loop {
         // No time passes while its effects are performed: nothing may be overdue whose own start is still to
@@ -34,12 +110,12 @@ pub async fn run(mut shim: Shim, world: &mut World<'_>) -> u8 {
         let now = world.clock.now();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let mut effects = VecDeque::from(shim.step(now, event));
+            let mut effects = VecDeque::from(machine.step(now, event));
             while let Some(effect) = effects.pop_front() {
                 match world.perform(effect) {
                     // Whoever is started next finds the PID of whoever was started before in its environment.
                     Continue(Some(started @ Event::Started(..))) => {
-                        for effect in shim.step(now, started).into_iter().rev() {
+                        for effect in machine.step(now, started).into_iter().rev() {
                             effects.push_front(effect);
                         }
                     }
@@ -50,7 +126,7 @@ pub async fn run(mut shim: Shim, world: &mut World<'_>) -> u8 {
                 }
             }
         }
-        event = world.inbox.next(shim.deadline()).await;
+        event = world.inbox.next(machine.deadline()).await;
     }
 }
 
@@ -149,8 +225,16 @@ mod tests {
             mocks
         }
 
+        fn run(self, plan: Plan) -> u8 {
+            self.drive(async |world| run(&mut Shim::new(plan, 1), world).await)
+        }
+
+        fn live(self, plan: Plan, broken: impl Future<Output = ()>) -> u8 {
+            self.drive(async |world| live(Shim::new(plan, 1), world, broken).await)
+        }
+
         /// The driver needs no runtime: with answers at hand it never waits.
-        fn run(mut self, plan: Plan) -> u8 {
+        fn drive(mut self, drive: impl AsyncFnOnce(&mut World<'_>) -> u8) -> u8 {
             let mut world = World {
                 clock: &self.clock,
                 inbox: &mut self.inbox,
@@ -160,7 +244,8 @@ mod tests {
                 console: &mut self.console,
                 telemetry: &mut self.telemetry,
             };
-            match pin!(run(Shim::new(plan, 1), &mut world)).poll(&mut Context::from_waker(Waker::noop())) {
+            let driven = pin!(drive(&mut world));
+            match driven.poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(code) => code,
                 Poll::Pending => panic!("it waits for something that no mock gives"),
             }
@@ -344,5 +429,64 @@ mod tests {
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(0)));
         assert_eq!(mocks.run(plan()), 0);
+    }
+
+    /// A world whose application runs and is to end by this signal, after which it does.
+    fn ended_by(signal: i32) -> Mocks {
+        let mut mocks = Mocks::new();
+        mocks.discovery.expect_connect().return_const(());
+        mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
+        let send = mocks.processes.expect_send().times(1);
+        send.withf(move |ticket, number, _| (ticket.0, *number) == (1, signal))
+            .return_const(());
+        mocks
+    }
+
+    #[test]
+    fn after_a_panic_children_are_stopped_and_the_code_is_70() {
+        let mut mocks = ended_by(15);
+        let mut order = Sequence::new();
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+        next.returning(|_| panic!("a fault of the inbox"));
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(15)));
+        assert_eq!(mocks.live(plan(), std::future::pending()), 70);
+    }
+
+    #[test]
+    fn when_events_do_not_arrive_any_more_children_are_stopped_and_the_code_is_70() {
+        let mut mocks = Mocks::new();
+        mocks.inbox.expect_next().never();
+        assert_eq!(
+            mocks.live(plan(), std::future::ready(())),
+            70,
+            "before anything was started"
+        );
+    }
+
+    #[test]
+    fn an_emergency_that_panics_too_goes_on_and_ends() {
+        let mut mocks = ended_by(15);
+        let mut order = Sequence::new();
+        for _ in 0..3 {
+            let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+            next.returning(|_| panic!("a fault of the inbox"));
+        }
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(15)));
+        assert_eq!(mocks.live(plan(), std::future::pending()), 70);
+        let mut mocks = ended_by(15);
+        mocks.inbox.expect_next().returning(|_| panic!("always"));
+        assert_eq!(mocks.live(plan(), std::future::pending()), 70, "and not for ever");
+    }
+
+    #[test]
+    fn without_a_panic_the_code_is_the_applications() {
+        let mut mocks = Mocks::new();
+        mocks.discovery.expect_connect().return_const(());
+        mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
+        let next = mocks.inbox.expect_next().times(1);
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(7)));
+        assert_eq!(mocks.live(plan(), std::future::pending()), 7);
     }
 }

@@ -19,5 +19,6 @@ pub mod driver;
 #[path = "../tests/common/loopback.rs"]
 #[allow(dead_code, reason = "the program's tests need more")]
 mod loopback;
+pub mod panics;
 pub mod ports;
 pub mod version;

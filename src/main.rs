@@ -13,8 +13,10 @@ use containerpilot::adapters::telemetry::{Doors, Endpoint};
 use containerpilot::command_line::{CommandLine, Refusal, usage};
 use containerpilot::config::{self, Readable, Source};
 use containerpilot::driver::{self, World};
+use containerpilot::panics;
 use containerpilot::ports::Console as _;
 use containerpilot::version::{COMMIT, VERSION};
+use domain::emergency::FAULT;
 use domain::time::Duration;
 use domain::{Notice, Shim};
 use std::hash::{BuildHasher, RandomState};
@@ -41,11 +43,12 @@ const TASKS_BETWEEN_LOOKS: u32 = 1;
     reason = "only main ends the program; threads that wait for nothing hold no exit"
 )]
 fn main() {
-    let code = match CommandLine::parse(env::args_os().skip(1)) {
+    panics::install(console::fault);
+    let code = panics::caught_in(|| match CommandLine::parse(env::args_os().skip(1)) {
         Ok(line) => obey(line),
         Err(refusal) => refuse(&refusal),
-    };
-    process::exit(code.into());
+    });
+    process::exit(code.unwrap_or(FAULT).into());
 }
 
 /// Does what the command line says; the exit code.
@@ -168,6 +171,7 @@ async fn run(
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Desk::new(inbox.postbox());
     let mut telemetry = Endpoint::new(clock, inbox.postbox(), doors);
+    let broken = inbox.broken();
     let mut world = World {
         clock: &clock,
         inbox: &mut inbox,
@@ -178,8 +182,9 @@ async fn run(
         telemetry: &mut telemetry,
     };
     let seed = RandomState::new().hash_one(process::id());
-    let code = driver::run(Shim::new(plan, seed), &mut world).await;
-    children.finish_output().await;
-    console.flush(LAST_WORDS);
+    let code = driver::live(Shim::new(plan, seed), &mut world, broken).await;
+    // All that counts is done: a panic now costs the rest of the log.
+    panics::caught(children.finish_output()).await.ok();
+    panics::caught_in(|| console.flush(LAST_WORDS)).ok();
     Ok(code)
 }

@@ -29,7 +29,7 @@ pub fn live(mut choices: Choices, keep: bool) -> Life {
     } else {
         String::new()
     };
-    let shim = Shim::new(plan.clone(), options.jitter.into());
+    let mut shim = Shim::new(plan.clone(), options.jitter.into());
     let world = World::new(choices, options, &plan, keep);
     let code = {
         let mut inbox = world.clone();
@@ -44,7 +44,7 @@ pub fn live(mut choices: Choices, keep: bool) -> Life {
             console: &mut console,
             telemetry: &mut telemetry,
         };
-        let life = pin!(driver::run(shim, &mut ports));
+        let life = pin!(driver::run(&mut shim, &mut ports));
         match life.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(code) => Some(code),
             Poll::Pending => None,

@@ -4,6 +4,7 @@
 //! sleeps until its deadline.
 
 use crate::adapters::clock::MachineClock;
+use crate::panics;
 use crate::ports::Inbox;
 use async_trait::async_trait;
 use domain::event::Signal;
@@ -13,7 +14,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_local;
 use tokio::time::{sleep_until, timeout_at};
 
 /// The queue of events.
@@ -30,6 +32,7 @@ pub struct Postbox {
     events: mpsc::UnboundedSender<Event>,
     /// How many events are in the queue.
     count: Arc<AtomicUsize>,
+    broken: Arc<Notify>,
 }
 
 impl Queue {
@@ -39,6 +42,7 @@ impl Queue {
         let postbox = Postbox {
             events: sender,
             count: Arc::default(),
+            broken: Arc::default(),
         };
         Self {
             clock,
@@ -72,6 +76,12 @@ impl Queue {
         done
     }
 
+    /// Waits until a task panicked on which the arrival of events depends.
+    pub fn broken(&self) -> impl Future<Output = ()> + 'static {
+        let broken = Arc::clone(&self.postbox.broken);
+        async move { broken.notified().await }
+    }
+
     async fn event(&mut self) -> Event {
         match self.events.recv().await {
             Some(event) => {
@@ -89,6 +99,17 @@ impl Postbox {
     pub fn post(&self, event: Event) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.events.send(event).ok();
+    }
+
+    /// Runs a task that posts what nobody else does. If it panics, [`Queue::broken`] says so. Lives on a tokio
+    /// `LocalSet`.
+    pub fn rely_on(&self, task: impl Future<Output = ()> + 'static) {
+        let broken = Arc::clone(&self.broken);
+        spawn_local(async move {
+            if panics::caught(task).await.is_err() {
+                broken.notify_one();
+            }
+        });
     }
 
     /// Whether the driver has something to do.
@@ -167,6 +188,22 @@ mod tests {
             queue.postbox().post(Event::Signal(Signal::User1));
             let deadline = clock.now() + Duration::from_secs(3600);
             assert_eq!(queue.next(Some(deadline)).await, Event::Signal(Signal::User1));
+        });
+    }
+
+    #[test]
+    fn a_panic_of_a_task_that_is_relied_on_is_told_and_its_end_is_not() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        tokio::task::LocalSet::new().block_on(&runtime.unwrap(), async {
+            let queue = Queue::new(MachineClock::start());
+            queue.postbox().rely_on(async {});
+            let soon = Duration::from_millis(20);
+            assert!(tokio::time::timeout(soon, queue.broken()).await.is_err());
+            queue.postbox().rely_on(async { panic!("a fault of a task") });
+            let in_time = Duration::from_secs(20);
+            assert!(tokio::time::timeout(in_time, queue.broken()).await.is_ok());
         });
     }
 }

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 /// Never passed on: ours, a child's, the kernel's word about a fault of our own, or not to be caught.
@@ -109,7 +109,7 @@ impl Signals {
     /// `LocalSet`.
     pub fn post_to(self, postbox: Postbox) -> Rc<Notify> {
         let child_died = Rc::clone(&self.child_died);
-        spawn_local(async move {
+        postbox.clone().rely_on(async move {
             loop {
                 self.any().await;
                 let mut rounds = 0;

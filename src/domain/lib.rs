@@ -24,6 +24,7 @@ extern crate alloc;
 
 pub mod address;
 pub mod causes;
+pub mod emergency;
 pub mod event;
 pub mod failures;
 pub mod heartbeat;

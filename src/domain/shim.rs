@@ -94,6 +94,11 @@ impl Shim {
         rooms.fold(earliest(self.lifecycle.deadline(), self.out.deadline()), earliest)
     }
 
+    /// How long the application may take to stop, by the plan in force.
+    pub fn stop_grace(&self) -> Duration {
+        self.plan.stop_timeout.grace()
+    }
+
     fn on_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Begin => self.begin(now),

@@ -147,19 +147,28 @@ impl Origin {
 
 /// Why the program does not start, on the standard error whatever the configuration says (CLI-5).
 pub fn fatal(message: &str) {
+    on_stderr(message, LAST_WORDS);
+}
+
+/// A fault of the program itself, on the standard error, as far as that takes it now: other things still go on.
+pub fn fault(message: &str) {
+    on_stderr(message, Duration::ZERO);
+}
+
+fn on_stderr(message: &str, limit: Duration) {
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(stderr) => last_words(stderr, clock::calendar(), message),
-        Err(_no_descriptor) => last_words_without_descriptor(message),
+        Ok(stderr) => last_words(stderr, clock::calendar(), message, limit),
+        Err(_no_descriptor) => last_words_without_descriptor(message, limit),
     }
 }
 
 /// The same when not one more descriptor can be had: what a pipe or terminal takes at once.
-fn last_words_without_descriptor(message: &str) {
+fn last_words_without_descriptor(message: &str, limit: Duration) {
     let stderr = io::stderr();
     let stamp = Stamp::new(clock::calendar());
     let mut entry = Vec::new();
     render(&mut entry, LogFormat::Default, &last_entry(&stamp, message));
-    let limit = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
+    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
     let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut asked, limit).is_ok_and(|ready| ready > 0) {
         write(&stderr, &entry).ok();
@@ -175,9 +184,9 @@ fn last_entry<'a>(time: &'a Stamp, message: &'a str) -> Entry<'a> {
     }
 }
 
-fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str) {
+fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str, limit: Duration) {
     let clock = MachineClock::start();
-    let until = clock.now() + LAST_WORDS;
+    let until = clock.now() + limit;
     let mut sink = Sink::new(stderr);
     let stamp = Stamp::new(time);
     sink.take(|line| render(line, LogFormat::Default, &last_entry(&stamp, message)));
@@ -554,7 +563,7 @@ mod tests {
     #[test]
     fn last_words_are_in_the_default_form() {
         let (reader, writer) = pipe().unwrap();
-        last_words(writer, noon(), "no such file\nat all");
+        last_words(writer, noon(), "no such file\nat all", LAST_WORDS);
         assert_eq!(taken(&reader), r"2026/11/22 12:00:00 no such file\nat all\n");
     }
 }

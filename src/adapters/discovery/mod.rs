@@ -11,6 +11,7 @@ mod tls;
 
 use crate::adapters::clock;
 use crate::adapters::inbox::Postbox;
+use crate::panics;
 use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
 use async_trait::async_trait;
 use consul::Consul;
@@ -65,8 +66,11 @@ impl Discovery for Desk {
         let catalogue = Rc::clone(&self.catalogue);
         let postbox = self.postbox.clone();
         let task = spawn_local(async move {
-            let answer = timeout(clock::limit(limit), ask(&*catalogue, request)).await;
-            let answer = answer.unwrap_or_else(|_| Answer::Failed(format!("no answer within {limit:?}")));
+            let asked = panics::caught(ask(&*catalogue, request));
+            let answer = match timeout(clock::limit(limit), asked).await {
+                Ok(answer) => answer.unwrap_or_else(|panicked| Answer::Failed(panicked.to_string())),
+                Err(_) => Answer::Failed(format!("no answer within {limit:?}")),
+            };
             postbox.post(Event::Answered(ticket, answer));
         });
         self.on_their_way.retain(|_, task| !task.is_finished());
@@ -127,5 +131,44 @@ impl Catalogue for Closed {
 
     async fn instances(&self, _: &Query) -> Result<Listing, CatalogueError> {
         Err(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use crate::ports::{Inbox, MockCatalogue};
+
+    #[test]
+    fn a_panic_is_a_failed_request_and_the_next_one_is_asked() {
+        let mut catalogue = MockCatalogue::new();
+        let instances = catalogue.expect_instances().times(1);
+        instances.returning(|_| panic!("a fault of the catalogue"));
+        catalogue.expect_instances().returning(|_| Ok(Listing::default()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        tokio::task::LocalSet::new().block_on(&runtime.unwrap(), async {
+            let mut queue = Queue::new(MachineClock::start());
+            let mut desk = Desk::new(queue.postbox());
+            desk.catalogue = Rc::new(catalogue);
+            let query = Query {
+                service: "app".into(),
+                tag: None,
+                after: None,
+                wait: Duration::ZERO,
+            };
+            for number in 1..=2 {
+                let request = Request::Instances(query.clone());
+                desk.ask(Ticket(number), request, Duration::from_secs(20));
+            }
+            let first = queue.next(None).await;
+            let failed = matches!(first, Event::Answered(Ticket(1), Answer::Failed(_)));
+            assert!(failed, "{first:?}");
+            let second = Event::Answered(Ticket(2), Answer::Instances(Listing::default()));
+            assert_eq!(queue.next(None).await, second);
+        });
     }
 }

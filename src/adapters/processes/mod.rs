@@ -35,7 +35,7 @@ use std::io;
 use std::process;
 use std::rc::Rc;
 use tokio::sync::Notify;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 
 /// How many pipes of finished children are read because others hold them open. (docs/bounds.md)
 const HELD: usize = 64;
@@ -107,7 +107,7 @@ impl Children {
         let table = Rc::new(RefCell::new(Table::default()));
         let dead = Rc::clone(&table);
         let readers = Readers::new(console, Turns::new(postbox.clone()));
-        spawn_local(async move {
+        postbox.clone().rely_on(async move {
             loop {
                 died.notified().await;
                 while reap(&dead, &postbox) {

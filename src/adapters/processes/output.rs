@@ -10,6 +10,7 @@
 
 use crate::adapters::console::{Console, Lines, Origin};
 use crate::adapters::turns::Turns;
+use crate::panics;
 use domain::plan::{Job, Output};
 use domain::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -34,6 +35,8 @@ const LINES: usize = 512;
 const PIPE: usize = 1024 * 1024;
 /// How much of what finished children wrote may wait to be logged, all together. (docs/bounds.md)
 const UNREAD: usize = 16 * 1024 * 1024;
+/// How often reading is begun again after a panic. (docs/bounds.md)
+const ATTEMPTS: usize = 8;
 /// How many bytes of the output's end are kept. (docs/bounds.md)
 const TAIL: usize = 1024;
 
@@ -88,7 +91,8 @@ impl Capture {
             written: RefCell::new(Written::by(job)),
             readers: readers.clone(),
         });
-        let reading = spawn_local(Rc::clone(&pipe).read_to_end());
+        let read = Rc::clone(&pipe);
+        let reading = spawn_local(through_faults(async move || Rc::clone(&read).read_to_end().await));
         Reader { pipe, reading }
     }
 }
@@ -135,6 +139,15 @@ impl Reader {
             }
         };
         timeout(LAST_WORDS, all).await.ok();
+    }
+}
+
+/// A panic while output is logged costs what was being logged: a pipe that nobody reads would stop its child.
+async fn through_faults(read: impl AsyncFn()) {
+    for _ in 0..ATTEMPTS {
+        if panics::caught(read()).await.is_ok() {
+            return;
+        }
     }
 }
 
@@ -366,6 +379,19 @@ mod tests {
             tail.feed(piece);
         }
         tail.text()
+    }
+
+    #[test]
+    fn a_panic_while_output_is_read_costs_what_was_being_read() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (faults, begun) in [(0, 1), (1, 2), (100, ATTEMPTS)] {
+            let begins = Cell::new(0);
+            runtime.block_on(through_faults(async || {
+                begins.set(begins.get() + 1);
+                assert!(begins.get() > faults, "a fault of the log");
+            }));
+            assert_eq!(begins.get(), begun);
+        }
     }
 
     /// Whoever is reaped before the runtime has looked at the pipe loses nothing.

@@ -9,6 +9,7 @@ use domain::plan::{Command, Output, Role, Trigger};
 use std::ffi::CString;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
 
 fn job(words: &[&str], output: Output) -> Job {
     let mut words = words.iter().map(|word| Word::from(*word));

@@ -13,6 +13,7 @@ pub use doors::Doors;
 
 use crate::adapters::clock::{MachineClock, calendar};
 use crate::adapters::inbox::Postbox;
+use crate::panics;
 use crate::ports::Telemetry;
 use domain::Plan;
 use domain::event::Inquiry;
@@ -25,6 +26,7 @@ use std::cell::RefCell;
 use std::net::TcpListener;
 use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::sleep;
 
 /// The endpoint. Lives on a tokio `LocalSet`.
 pub struct Endpoint {
@@ -59,7 +61,13 @@ impl Endpoint {
         let serving = spawn_local(async move {
             // It was made for this when it was tried out.
             if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                server::serve(listener, pages).await;
+                // A client that makes it panic is one of many.
+                while panics::caught(server::serve(&listener, Rc::clone(&pages)))
+                    .await
+                    .is_err()
+                {
+                    sleep(server::PAUSE).await;
+                }
             }
         });
         self.serving = Some(serving.abort_handle());

@@ -29,10 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How many bytes of a request are held; more headers than that are refused with 431. (docs/bounds.md)
 const REQUEST: usize = 16 * 1024;
 /// How long to wait when the machine has no descriptor left for a client.
-const PAUSE: Duration = Duration::from_millis(100);
+pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves whoever comes, until it is dropped; all conversations end with it.
-pub async fn serve(listener: TcpListener, pages: Rc<Pages>) {
+pub async fn serve(listener: &TcpListener, pages: Rc<Pages>) {
     let mut conversations = Conversations::default();
     loop {
         match listener.accept().await {
@@ -115,10 +115,8 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let clock = MachineClock::start();
             let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
-            spawn_local(serve(
-                listener,
-                Rc::new(Pages::new(metrics, Queue::new(clock).postbox())),
-            ));
+            let pages = Rc::new(Pages::new(metrics, Queue::new(clock).postbox()));
+            spawn_local(async move { serve(&listener, pages).await });
             test(address).await
         })
     }

@@ -1,0 +1,439 @@
+//! The end after a fault of the program itself: a panic in the core, the driver or an adapter.
+//!
+//! Whatever panicked cannot be trusted with the stop. So a [`Ledger`] keeps, beside the machine and without
+//! asking it, which children may run and what may be registered; and an [`Emergency`] needs nothing else. It
+//! tells all children to stop, withdraws all registrations, kills what is left, and exits with [`FAULT`], all
+//! within bounds. Hooks are not run, and nothing is started any more.
+
+use crate::event::{Answer, Effect, Event, Request, Ticket};
+use crate::plan::{Reach, Registration};
+use crate::shim::Shim;
+use crate::time::{Duration, Instant, earliest};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The exit code after a fault of the program itself, as sysexits.h has it.
+pub const FAULT: u8 = 70;
+/// How long the withdrawals may take (docs/bounds.md).
+const WITHDRAWAL: Duration = Duration::from_secs(2);
+/// How long children may take to stop at the most, whatever `stopTimeout` says (docs/bounds.md).
+const LONGEST_GRACE: Duration = Duration::from_secs(60);
+/// How long killed children may take to be gone (docs/bounds.md).
+const DEATH: Duration = Duration::from_secs(2);
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+/// What there is to stop, as far as effects and events tell. A child that may run is in it, and so is an
+/// instance that may be registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ledger {
+    children: BTreeMap<Ticket, Child>,
+    registrations: BTreeMap<String, Registration>,
+    requests: BTreeSet<Ticket>,
+    withdrawals: BTreeMap<Ticket, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Child {
+    /// Who of it gets SIGTERM.
+    reach: Reach,
+    /// Whether it runs; otherwise it may, if the fault came right after its start.
+    runs: bool,
+}
+
+impl Ledger {
+    /// This is to be done.
+    pub fn does(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Start(ticket, job) => self.starts(*ticket, job.stop.reach),
+            Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
+            Effect::Forget(ticket) => drop(self.requests.remove(ticket)),
+            // What was registered with the catalogue before has left it, or is left to its TTL.
+            Effect::Connect(_) => self.registrations.clear(),
+            _ => {}
+        }
+    }
+
+    /// This happened.
+    pub fn happens(&mut self, event: &Event) {
+        match event {
+            Event::Started(ticket, _) => self.runs(*ticket),
+            Event::NotStarted(ticket, _) | Event::Exited(ticket, _) => drop(self.children.remove(ticket)),
+            Event::Answered(ticket, answer) => self.answered(*ticket, answer),
+            _ => {}
+        }
+    }
+
+    fn starts(&mut self, ticket: Ticket, reach: Reach) {
+        self.children.insert(ticket, Child { reach, runs: false });
+    }
+
+    fn runs(&mut self, ticket: Ticket) {
+        if let Some(child) = self.children.get_mut(&ticket) {
+            child.runs = true;
+        }
+    }
+
+    fn has_children(&self) -> bool {
+        self.children.values().any(|child| child.runs)
+    }
+
+    fn give_up_children(&mut self) {
+        self.children.values_mut().for_each(|child| child.runs = false);
+    }
+
+    fn asks(&mut self, ticket: Ticket, request: &Request) {
+        self.requests.insert(ticket);
+        match request {
+            Request::Register(registration) | Request::Renew(registration) => {
+                self.registrations
+                    .insert(registration.id.clone(), registration.clone());
+            }
+            Request::Withdraw(registration) => {
+                self.withdrawals.insert(ticket, registration.id.clone());
+            }
+            Request::Instances(_) => {}
+        }
+    }
+
+    fn answered(&mut self, ticket: Ticket, answer: &Answer) {
+        self.requests.remove(&ticket);
+        if let (Some(id), Answer::Done) = (self.withdrawals.remove(&ticket), answer) {
+            self.registrations.remove(&id);
+        }
+    }
+}
+
+/// The machine with a ledger beside it.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    shim: Shim,
+    ledger: Ledger,
+}
+
+impl Recorded {
+    /// A machine of which nothing was asked yet.
+    pub fn new(shim: Shim) -> Self {
+        Self {
+            shim,
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// As [`Shim::step`].
+    pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        self.ledger.happens(&event);
+        let effects = self.shim.step(now, event);
+        for effect in &effects {
+            self.ledger.does(effect);
+        }
+        effects
+    }
+
+    /// As [`Shim::deadline`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.shim.deadline()
+    }
+
+    /// The end that this machine gets after a fault, wherever it stands.
+    pub fn emergency(self) -> Emergency {
+        Emergency::new(self.ledger, self.shim.stop_grace())
+    }
+}
+
+/// The end, as a machine of its own that is driven as [`Shim`] is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Emergency {
+    ledger: Ledger,
+    grace: Duration,
+    withdrawn_by: Instant,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum State {
+    Beginning,
+    /// All were told to stop.
+    Stopping {
+        kill_at: Instant,
+    },
+    /// All that were left were killed.
+    Killed {
+        gone_by: Instant,
+    },
+    Over,
+}
+
+impl Emergency {
+    /// The end of everything in the ledger; children have `grace` between SIGTERM and SIGKILL, but not longer
+    /// than a minute.
+    pub fn new(ledger: Ledger, grace: Duration) -> Self {
+        Self {
+            ledger,
+            grace: grace.min(LONGEST_GRACE),
+            withdrawn_by: Instant::START,
+            state: State::Beginning,
+        }
+    }
+
+    /// Something happened, or time passed; what is to be done about it, in this order. [`Effect::Exit`] is the
+    /// last effect. Effects that got lost in another fault are not repeated, and the end comes all the same.
+    pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        self.ledger.happens(&event);
+        let mut effects = Vec::new();
+        if self.state == State::Beginning {
+            self.begin(now, &mut effects);
+        }
+        self.on_time(now, &mut effects);
+        if self.is_done() {
+            self.state = State::Over;
+            self.send(SIGKILL, &mut effects);
+            effects.push(Effect::Exit(FAULT));
+        }
+        effects
+    }
+
+    /// What took as long as it may is not waited for any longer.
+    fn on_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.withdrawn_by <= now {
+            self.ledger.withdrawals.clear();
+        }
+        match self.state {
+            State::Stopping { kill_at } if kill_at <= now => {
+                self.send(SIGKILL, effects);
+                self.state = State::Killed { gone_by: now + DEATH };
+            }
+            State::Killed { gone_by } if gone_by <= now => self.ledger.give_up_children(),
+            _ => {}
+        }
+    }
+
+    /// When to step with [`Event::Woken`] if nothing else happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let children = match self.state {
+            State::Beginning => return Some(Instant::START),
+            State::Stopping { kill_at } => kill_at,
+            State::Killed { gone_by } => gone_by,
+            State::Over => return None,
+        };
+        let children = self.ledger.has_children().then_some(children);
+        let withdrawals = (!self.ledger.withdrawals.is_empty()).then_some(self.withdrawn_by);
+        earliest(children, withdrawals)
+    }
+
+    /// Children first: a fault in the catalogue's adapter does not keep them from being told.
+    fn begin(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.state = State::Stopping {
+            kill_at: now + self.grace,
+        };
+        self.withdrawn_by = now + WITHDRAWAL;
+        self.send(SIGTERM, effects);
+        let requests = core::mem::take(&mut self.ledger.requests);
+        effects.extend(requests.into_iter().map(Effect::Forget));
+        self.ledger.withdrawals.clear();
+        // Numbers that the machine does not come to.
+        let numbers = (0..=u64::MAX).rev().map(Ticket);
+        let registrations = self.ledger.registrations.clone().into_values();
+        for (ticket, registration) in numbers.zip(registrations) {
+            let request = Request::Withdraw(registration);
+            self.ledger.asks(ticket, &request);
+            effects.push(Effect::Ask {
+                ticket,
+                request,
+                limit: WITHDRAWAL,
+            });
+        }
+    }
+
+    fn send(&self, signal: i32, effects: &mut Vec<Effect>) {
+        for (ticket, child) in &self.ledger.children {
+            let reach = if signal == SIGKILL {
+                Reach::Group
+            } else {
+                child.reach
+            };
+            effects.push(Effect::Send(*ticket, signal, reach));
+        }
+    }
+
+    /// An answer that failed is an answer: the TTL ends the entry.
+    fn is_done(&self) -> bool {
+        let begun = !matches!(self.state, State::Beginning | State::Over);
+        begun && !self.ledger.has_children() && self.ledger.withdrawals.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ExitStatus, Pid};
+    use crate::plan::{Catalogue, Command, Job, Output, Role, Trigger};
+    use alloc::boxed::Box;
+    use std::vec;
+
+    const fn at(milliseconds: u64) -> Instant {
+        Instant::after_start(Duration::from_millis(milliseconds))
+    }
+
+    const GRACE: Duration = Duration::from_secs(5);
+
+    fn start(number: u64) -> Effect {
+        let job = Job::new(
+            Role::Application,
+            Command::new("a", []),
+            Trigger::Moment,
+            Output::Inherit,
+        );
+        Effect::Start(Ticket(number), Box::new(job))
+    }
+
+    fn started(number: u64) -> Event {
+        Event::Started(Ticket(number), Pid(1))
+    }
+
+    fn exited(number: u64) -> Event {
+        Event::Exited(Ticket(number), ExitStatus::Code(0))
+    }
+
+    fn registration(id: &str) -> Registration {
+        Registration {
+            id: id.into(),
+            name: id.into(),
+            address: core::net::Ipv4Addr::LOCALHOST.into(),
+            port: 1,
+            tags: vec![],
+            ttl: GRACE,
+            enable_tag_override: false,
+            deregister_critical_after: None,
+        }
+    }
+
+    fn ask(number: u64, request: Request) -> Effect {
+        Effect::Ask {
+            ticket: Ticket(number),
+            request,
+            limit: WITHDRAWAL,
+        }
+    }
+
+    fn withdraw(nth: u64, id: &str) -> Effect {
+        ask(u64::MAX - nth, Request::Withdraw(registration(id)))
+    }
+
+    fn done(number: u64) -> Event {
+        Event::Answered(Ticket(number), Answer::Done)
+    }
+
+    /// A ledger of what was done and happened.
+    fn ledger(effects: &[Effect], events: &[Event]) -> Ledger {
+        let mut ledger = Ledger::default();
+        effects.iter().for_each(|effect| ledger.does(effect));
+        events.iter().for_each(|event| ledger.happens(event));
+        ledger
+    }
+
+    #[test]
+    fn children_are_told_to_stop_and_registrations_are_withdrawn_and_then_it_is_over() {
+        let register = ask(3, Request::Register(registration("a")));
+        let renew = ask(4, Request::Renew(registration("b")));
+        let ledger = ledger(
+            &[start(1), start(2), register, renew],
+            &[started(1), started(2), exited(2), done(3)],
+        );
+        let mut emergency = Emergency::new(ledger, GRACE);
+        let term = Effect::Send(Ticket(1), SIGTERM, Reach::Group);
+        let expected = vec![
+            term,
+            Effect::Forget(Ticket(4)),
+            withdraw(0, "a"),
+            withdraw(1, "b"),
+        ];
+        assert_eq!(emergency.step(at(0), Event::Begin), expected);
+        assert_eq!(emergency.deadline(), Some(at(2_000)));
+        assert_eq!(emergency.step(at(10), done(u64::MAX)), []);
+        assert_eq!(emergency.step(at(10), exited(1)), []);
+        let failed = Event::Answered(Ticket(u64::MAX - 1), Answer::Failed("no".into()));
+        assert_eq!(emergency.step(at(20), failed), [Effect::Exit(FAULT)]);
+        assert_eq!(emergency.deadline(), None);
+        assert_eq!(emergency.step(at(30), exited(1)), []);
+    }
+
+    #[test]
+    fn who_does_not_stop_is_killed_after_the_grace_and_waited_for_two_seconds() {
+        let mut emergency = Emergency::new(ledger(&[start(1)], &[started(1)]), GRACE);
+        emergency.step(at(0), Event::Begin);
+        assert_eq!(emergency.deadline(), Some(at(5_000)));
+        let kill = Effect::Send(Ticket(1), SIGKILL, Reach::Group);
+        assert_eq!(
+            emergency.step(at(5_000), Event::Woken),
+            std::slice::from_ref(&kill)
+        );
+        assert_eq!(emergency.deadline(), Some(at(7_000)));
+        assert_eq!(
+            emergency.step(at(7_000), Event::Woken),
+            [kill, Effect::Exit(FAULT)]
+        );
+    }
+
+    #[test]
+    fn a_child_that_may_never_have_been_started_is_killed_but_not_waited_for() {
+        let mut emergency = Emergency::new(ledger(&[start(1)], &[]), GRACE);
+        let send = |signal| Effect::Send(Ticket(1), signal, Reach::Group);
+        let expected = [send(SIGTERM), send(SIGKILL), Effect::Exit(FAULT)];
+        assert_eq!(emergency.step(at(0), Event::Begin), expected);
+    }
+
+    #[test]
+    fn a_grace_is_a_minute_at_the_most() {
+        let mut emergency = Emergency::new(ledger(&[start(1)], &[started(1)]), Duration::MAX);
+        emergency.step(at(0), Event::Begin);
+        assert_eq!(emergency.deadline(), Some(at(60_000)));
+    }
+
+    #[test]
+    fn a_catalogue_that_does_not_answer_costs_two_seconds() {
+        let register = ask(3, Request::Register(registration("a")));
+        let mut emergency = Emergency::new(ledger(&[register], &[]), GRACE);
+        emergency.step(at(100), Event::Begin);
+        assert_eq!(emergency.step(at(2_099), Event::Woken), []);
+        assert_eq!(emergency.step(at(2_100), Event::Woken), [Effect::Exit(FAULT)]);
+    }
+
+    #[test]
+    fn what_left_is_not_withdrawn_again_unless_it_failed() {
+        let effects = |number| {
+            let register = ask(number, Request::Register(registration("a")));
+            [register, ask(number + 1, Request::Withdraw(registration("a")))]
+        };
+        let left = ledger(&effects(1), &[done(1), done(2)]);
+        assert_eq!(
+            Emergency::new(left, GRACE).step(at(0), Event::Begin),
+            [Effect::Exit(FAULT)]
+        );
+        let failed = Event::Answered(Ticket(2), Answer::Failed("no".into()));
+        let unsure = ledger(&effects(1), &[done(1), failed]);
+        assert_eq!(
+            Emergency::new(unsure, GRACE).step(at(0), Event::Begin),
+            [withdraw(0, "a")]
+        );
+        let mut moved = ledger(&effects(1), &[]);
+        moved.does(&Effect::Connect(Catalogue::Directory { path: "/b".into() }));
+        assert!(moved.registrations.is_empty());
+    }
+
+    #[test]
+    fn effects_that_got_lost_do_not_keep_it_from_its_end() {
+        let register = ask(3, Request::Register(registration("a")));
+        let mut emergency = Emergency::new(ledger(&[start(1), register], &[started(1)]), GRACE);
+        drop(emergency.step(at(0), Event::Begin));
+        let mut now = at(0);
+        let mut ended = false;
+        while let Some(deadline) = emergency.deadline() {
+            now = now.max(deadline);
+            ended = emergency.step(now, Event::Woken).contains(&Effect::Exit(FAULT));
+        }
+        assert!(ended && now <= at(7_000), "{now:?}");
+    }
+}

@@ -1,0 +1,187 @@
+//! A panic in the program itself: everything ends in order.
+//!
+//! The program's own parts are put together here as in its main function, but with an inbox that panics when a
+//! test says so. Each test runs that in a process of its own, which is this test program once more; so it has a
+//! main function instead of the usual harness, under which it would have a second thread that takes signals.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests start programs, read the clock, print and may fail by panicking"
+)]
+
+#[path = "program/processes.rs"]
+#[allow(dead_code, reason = "other tests look at more of a process")]
+mod processes;
+#[path = "program/program.rs"]
+#[allow(dead_code, reason = "other tests do more with the program")]
+mod program;
+#[path = "program/waiting.rs"]
+#[allow(dead_code, reason = "other tests wait for more")]
+mod waiting;
+
+use crate::program::{Program, UNTIL_TERM, in_namespaces};
+use async_trait::async_trait;
+use containerpilot::adapters::clock::MachineClock;
+use containerpilot::adapters::console::{self, Console};
+use containerpilot::adapters::discovery::Desk;
+use containerpilot::adapters::environment::Environment;
+use containerpilot::adapters::inbox::Queue;
+use containerpilot::adapters::interfaces::MachineInterfaces;
+use containerpilot::adapters::processes::Children;
+use containerpilot::adapters::settings::{MachineSettings, Overdue};
+use containerpilot::adapters::signals::Signals;
+use containerpilot::adapters::telemetry::{Doors, Endpoint};
+use containerpilot::config::Source;
+use containerpilot::driver::{self, World};
+use containerpilot::panics;
+use containerpilot::ports::Inbox;
+use domain::{Event, Instant, Shim};
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Names the folder of the process that is to have the fault.
+const FOLDER: &str = "CONTAINERPILOT_TEST_FAULT_IN";
+
+/// Panics with a secret in its message once there is a file `panic`.
+struct Faulty {
+    queue: Queue,
+    file: PathBuf,
+}
+
+#[async_trait(?Send)]
+impl Inbox for Faulty {
+    async fn next(&mut self, deadline: Option<Instant>) -> Event {
+        if self.file.exists() {
+            std::fs::remove_file(&self.file).expect("it is ours");
+            panic!("a fault on purpose: s3cret of {}\nand more", self.file.display());
+        }
+        self.queue.next(deadline).await
+    }
+}
+
+/// Each test by its name.
+const TESTS: [(&str, fn()); 2] = [
+    (
+        "after_a_panic_children_are_told_to_stop_services_leave_and_the_code_is_70",
+        after_a_panic_children_are_told_to_stop_services_leave_and_the_code_is_70,
+    ),
+    ("so_it_is_as_process_1", so_it_is_as_process_1),
+];
+
+fn main() {
+    if let Some(folder) = env::var_os(FOLDER) {
+        std::process::exit(run(folder.into()).into());
+    }
+    let filters: Vec<String> = env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
+        test();
+        println!("test {name} ... ok");
+    }
+}
+
+/// The program with a fault; its exit code.
+fn run(folder: PathBuf) -> u8 {
+    panics::install(console::fault);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), live(folder))
+}
+
+async fn live(folder: PathBuf) -> u8 {
+    let clock = MachineClock::start();
+    let queue = Queue::new(clock);
+    let postbox = queue.postbox();
+    let died = Signals::install().expect("signals").post_to(postbox.clone());
+    let environment = Environment::default();
+    let doors = Doors::default();
+    let application = UNTIL_TERM.map(|word| word.replace('@', &folder.display().to_string()));
+    let mut settings = MachineSettings {
+        source: Source::new(&format!("file://{}", folder.join("cp.json").display())),
+        environment: environment.clone(),
+        interfaces: MachineInterfaces,
+        application: application.iter().map(|word| word.as_str().into()).collect(),
+        doors: doors.clone(),
+        postbox: postbox.clone(),
+        overdue: Overdue::default(),
+    };
+    let (plan, _) = settings.compile().await.expect("a configuration");
+    let mut console = Console::open().expect("a console");
+    console.install();
+    let children = Children::new(environment, None, postbox.clone(), console.clone(), died);
+    let (broken, file) = (queue.broken(), folder.join("panic"));
+    let mut world = World {
+        clock: &clock,
+        inbox: &mut Faulty { queue, file },
+        processes: &mut children.expect("children"),
+        discovery: &mut Desk::new(postbox.clone()),
+        settings: &mut settings,
+        console: &mut console,
+        telemetry: &mut Endpoint::new(clock, postbox, doors),
+    };
+    driver::live(Shim::new(plan, 1), &mut world, broken).await
+}
+
+const CONFIG: &str = r#"{"directory": "@/catalogue", "stopTimeout": 2, "services": [
+        {"name": "app", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 60, "health": "true"}],
+    "coprocesses": [{"name": "stubborn", "command": ["sh", "-c",
+        "trap '' TERM; echo $$ > @/stubborn; while :; do sleep 0.05; done"]}],
+    "postStop": ["touch", "@/post-stop"]}"#;
+
+/// The program with a fault, in namespaces of its own.
+fn faulty(namespaces: &[&str]) -> Program {
+    let mut program = Program::new();
+    program.configure(CONFIG);
+    let mut command = Command::new(env::current_exe().expect("this program"));
+    command.env(FOLDER, program.path(""));
+    if !namespaces.is_empty() {
+        command = in_namespaces(namespaces, &[], &command);
+    }
+    program.spawn(&mut command);
+    for file in ["up", "stubborn", "catalogue/app"] {
+        program.until_file(file);
+    }
+    program
+}
+
+fn ends_in_order(mut program: Program) {
+    program.write("panic", "");
+    // The next check wakes it.
+    assert_eq!(program.code(), 70, "{}", program.stderr());
+    assert!(program.has("stopped"), "the application was told to stop");
+    let entries = std::fs::read_dir(program.path("catalogue/app")).expect("the service's folder");
+    let entries: Vec<_> = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".json"))
+        .collect();
+    assert!(entries.is_empty(), "{entries:?}");
+    assert!(!program.has("post-stop"));
+    let stderr = program.stderr();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains("A fault in the shim itself at tests/panics.rs:"),
+        "{stderr}"
+    );
+    assert!(stderr.ends_with(": a fault on purpose\n"), "{stderr}");
+}
+
+fn after_a_panic_children_are_told_to_stop_services_leave_and_the_code_is_70() {
+    let program = faulty(&[]);
+    let stubborn = crate::processes::pids(&program.read("stubborn"))[0];
+    let began = std::time::Instant::now();
+    ends_in_order(program);
+    assert!(began.elapsed() >= Duration::from_secs(2) && began.elapsed() < Duration::from_secs(15));
+    assert!(!crate::processes::is_there(stubborn) || crate::processes::is_zombie(stubborn));
+}
+
+fn so_it_is_as_process_1() {
+    ends_in_order(faulty(&["--pid", "--fork", "--mount-proc", "--kill-child"]));
+}
