@@ -59,6 +59,10 @@ const FAULTS: [signal::Signal; 7] = [
     signal::Signal::SIGSYS,
 ];
 
+/// Nothing to anybody: left to the kernel, which drops them. Were they blocked, they would wait for ever, and wake
+/// us each time we look.
+const NOTHING: [signal::Signal; 2] = [signal::Signal::SIGPIPE, signal::Signal::SIGURG];
+
 /// How many of each number are taken at a time. (docs/bounds.md)
 const TAKEN: usize = 8;
 /// How often in a row signals are taken before there is a pause each time. (docs/bounds.md)
@@ -77,13 +81,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks all signals but those of a fault of ours. Threads that start later inherit that.
+    /// Blocks all signals but those of a fault of ours and those that are nothing. Threads that start later inherit that.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn install() -> io::Result<Self> {
         let mut taken = SigSet::all();
-        FAULTS.iter().for_each(|fault| taken.remove(*fault));
+        let left_alone = FAULTS.iter().chain(&NOTHING);
+        left_alone.for_each(|number| taken.remove(*number));
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), None)?;
         let ours = [
             (libc::SIGTERM, Signal::Terminate),

@@ -1,13 +1,16 @@
 //! What the program does where the machine gives little: few descriptors, no more processes, no `/dev/null`,
 //! limits of its own; and what of its own state children do not get.
 
+use crate::observed::{Hostile, Observed};
 use crate::program::{Program, UNTIL_TERM, binary, in_namespaces, started_by};
+use crate::slowness;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
 const ALONE: &str = r#"{"directory": "@/catalogue"}"#;
 const CHECKED: &str = r#"{"directory": "@/catalogue", "services": [
@@ -211,11 +214,28 @@ fn when_processes_run_out_jobs_fail_and_everything_else_goes_on() {
         "services": [{"name": "app", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 10, "health": "true"}],
         "backends": [{"name": "other", "poll": 1, "onChange": "true"}],
         "tasks": [{"name": "t", "command": "true", "frequency": "1s"}]}"#;
-    let application = ["sleep", "1000"];
-    let mut program = with_processes(2, own_user(1), config, &application);
+    // The shim, the application and what it started. At the start the shim may have a thread for a moment.
+    let application = ["sh", "-c", "sleep 60 & exec sleep 1000"];
+    let mut program = with_processes(3, own_user(1), config, &application);
     for failed in ["task[t]", "app does not pass", "Failed to query other"] {
         program.until(failed, |program| program.stdout().contains(failed));
     }
     program.signal(Signal::SIGTERM);
     assert_eq!(program.code(), 128 + 15, "{}", program.stdout());
+}
+
+/// What is nothing to the shim does not wait in it, either.
+#[test]
+fn signals_that_are_nothing_cost_nothing() {
+    let observed = Observed::start(&Hostile::default());
+    let numbers = [Signal::SIGPIPE, Signal::SIGURG, Signal::SIGXFSZ, Signal::SIGXCPU];
+    numbers.iter().for_each(|number| observed.program.signal(*number));
+    observed.until_starts(1);
+    let before = observed.processor_time();
+    observed.until_starts(2);
+    let used = observed.processor_time() - before;
+    assert!(
+        used < Duration::from_millis(200) * slowness(),
+        "{used:?} in two seconds"
+    );
 }
