@@ -106,7 +106,7 @@ fn ports_know_the_domain_only() {
             "crate::driver",
             "tokio::",
             "nix::",
-            "reqwest",
+            "hyper",
         ],
     );
 }
@@ -119,7 +119,7 @@ fn the_driver_knows_ports_and_domain_only_and_no_runtime() {
         "crate::config",
         "tokio",
         "nix::",
-        "reqwest",
+        "hyper",
         "std::fs",
         "std::process",
     ] {
@@ -135,7 +135,7 @@ fn the_configuration_knows_no_adapter_and_no_driver() {
             "crate::adapters",
             "crate::driver",
             "tokio::",
-            "reqwest",
+            "hyper",
             "std::process",
             "std::env",
         ],
@@ -164,7 +164,7 @@ fn adapters_do_not_know_the_driver_and_no_signal_is_sent_or_child_reaped_but_in_
 
 #[test]
 fn the_simulation_knows_driver_ports_and_domain_and_never_an_adapter() {
-    never("sim", &["adapters", "tokio::", "reqwest"]);
+    never("sim", &["adapters", "tokio::", "hyper"]);
     let names = dependencies(&manifest("sim/Cargo.toml"), "[dependencies]");
     assert!(
         names

@@ -204,7 +204,8 @@ impl<I: Interfaces + Send + 'static> Reading<I> {
             interfaces: &interfaces,
             application: &self.application,
         };
-        let compiled = config::load(&self.source, self.readable, &target)?;
+        let mut compiled = config::load(&self.source, self.readable, &target)?;
+        discovery::note_contents(&mut compiled.plan.catalogue);
         // A catalogue that can never be reached as described is refused before anything starts.
         let opened = discovery::open(&compiled.plan.catalogue).map(drop);
         opened.map_err(|error| format!("{}: {error}", self.source))?;

@@ -79,6 +79,30 @@ pub enum Catalogue {
     },
 }
 
+impl Catalogue {
+    /// Whether both are reached in the same way, so that what is registered in one is in the other: only the
+    /// contents of certificates may differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let without_contents = |catalogue: &Self| {
+            let mut catalogue = catalogue.clone();
+            if let Some(tls) = catalogue.tls_mut() {
+                tls.contents = 0;
+            }
+            catalogue
+        };
+        without_contents(self) == without_contents(other)
+    }
+
+    /// What counts for TLS, if the catalogue can be spoken to over TLS.
+    pub fn tls_mut(&mut self) -> Option<&mut Tls> {
+        match self {
+            Self::Consul(consul) => Some(&mut consul.tls),
+            Self::Etcd(etcd) => Some(&mut etcd.tls),
+            Self::Directory { .. } => None,
+        }
+    }
+}
+
 /// How to reach a Consul agent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Consul {
@@ -118,6 +142,8 @@ pub struct Tls {
     pub server_name: Option<String>,
     /// Whether the server's certificate is checked at all.
     pub verify: bool,
+    /// A number that changes when the contents of the files change; 0 if no file is named.
+    pub contents: u64,
 }
 
 /// The system's authorities, no certificate of our own, and everything checked.
@@ -129,6 +155,7 @@ impl Default for Tls {
             client: None,
             server_name: None,
             verify: true,
+            contents: 0,
         }
     }
 }

@@ -7,85 +7,106 @@
 //! Never waits for a change without a cursor, and never trusts one that Consul has gone back behind: after a
 //! restart of the server an old index would only wait out its time.
 
+mod client;
+mod listing;
+mod proxy;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use super::address::{self, Place};
 use super::tls;
-use crate::cause;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
+use client::{Answer, Client, Refusal};
 use domain::event::{Cursor, Instance, Listing, Query};
 use domain::plan::{self, Registration, Scheme};
-use domain::time::Duration;
-use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
-use serde::{Deserialize, Serialize};
-use std::error::Error;
-use std::io::ErrorKind;
-use tokio::time::Instant;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use proxy::Proxy;
+use serde::Serialize;
+use std::cell::RefCell;
+use wire::{Route, Secured, Target};
 
-/// How long a connection nobody uses is kept; longer than most polls, shorter than Consul's patience.
-const IDLE: Duration = Duration::from_secs(30);
-/// A connection beyond the agent's limit is cut at once; one that is cut later is cut for another reason
-/// (docs/bounds.md).
-const CUT: Duration = Duration::from_secs(1);
-/// How much of an error's body is told.
-const TOLD: usize = 200;
+/// What is escaped in a part of a path or of a query: all but what URLs leave alone.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A Consul agent.
 #[derive(Debug)]
 pub struct Consul {
-    base: Url,
     client: Client,
+    /// What is told when the agent is asked for the first time.
+    advice: RefCell<Option<String>>,
 }
 
 impl Consul {
-    /// An agent at this address; nothing is sent yet.
+    /// An agent at this address; nothing is sent yet. Proxies are those of the environment.
     ///
     /// # Errors
-    /// The address is no address, or the token cannot be sent in a header.
+    /// The address is no address, what TLS needs cannot be read, or the token cannot be sent in a header.
     pub fn new(settings: &plan::Consul) -> Result<Self, CatalogueError> {
-        let mut base = base(settings).map_err(|error| {
-            CatalogueError::Failed(format!(
-                "'{}' is not an address of Consul: {error}",
-                settings.address
-            ))
-        })?;
-        // Fails if it is there already, which is as good.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let mut client = Client::builder()
-            .pool_idle_timeout(IDLE)
-            .default_headers(headers(settings)?);
-        if let Some(socket) = settings.address.split_once("unix://").map(|(_, path)| path) {
-            client = client.unix_socket(socket);
-        }
-        if base.host_str().is_some_and(is_loopback) {
-            client = client.no_proxy();
-        }
-        client = match settings.scheme {
-            // Without TLS no certificate of the system is needed, and there may be none.
-            Scheme::Http => client.tls_certs_only([]),
-            Scheme::Https => tls::secure(client, &settings.tls, &mut base)?,
+        Self::with(settings, &|name| std::env::var(name).ok())
+    }
+
+    /// The same with these variables in the environment.
+    fn with(
+        settings: &plan::Consul,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, CatalogueError> {
+        let mut headers = headers(settings)?;
+        let (user, bare) = address::without_user(&settings.address);
+        let unfit =
+            |cause: String| CatalogueError::Failed(format!("'{bare}' is not an address of Consul: {cause}"));
+        let mut advice = None;
+        let (route, host) = match settings.address.split_once("unix://") {
+            Some((_, path)) => {
+                let target = Target::Socket(path.into());
+                (route(settings, target, None, "localhost")?, "localhost")
+            }
+            None => {
+                let user = user.map(address::basic).transpose().map_err(unfit)?;
+                headers.extend(user.map(|user| (AUTHORIZATION, user)));
+                let place = Place::parse(bare, default_port(settings.scheme)).map_err(unfit)?;
+                let proxy = proxy::choose(settings.scheme, &place, variable);
+                let proxy = proxy.unwrap_or_else(|sentence| {
+                    advice = Some(sentence);
+                    None
+                });
+                let host = place.host.clone();
+                (route(settings, Target::Host(place), proxy, &host)?, bare)
+            }
         };
-        let client = client.build().map_err(|error| failure(&error))?;
-        Ok(Self { base, client })
+        Ok(Self {
+            client: Client::new(route, host, headers).map_err(unfit)?,
+            advice: RefCell::new(advice),
+        })
     }
 
-    fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.extend(path);
+    /// Sends a request; says [`CatalogueError::Busy`] if the agent takes no more of ours for now. By default it
+    /// cuts the 201st connection of an address, without a word up to 1.8, later with 429.
+    async fn send(&self, method: Method, path: &str, body: &str) -> Result<Answer, CatalogueError> {
+        if let Some(sentence) = self.advice.take() {
+            tracing::warn!("{sentence}");
         }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
+        let answer = self.client.send(method, path, body).await?;
+        match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => Err(CatalogueError::Busy(answer.refusal().await.to_string())),
+            _ => Ok(answer),
         }
-        self.client.request(method, url)
     }
 
-    async fn put(
-        &self,
-        path: &[&str],
-        query: &[(&str, &str)],
-        body: String,
-    ) -> Result<Response, CatalogueError> {
-        send(self.request(Method::PUT, path, query).body(body)).await
+    async fn put(&self, path: &str, body: &str) -> Result<Option<Refusal>, CatalogueError> {
+        let answer = self.send(Method::PUT, path, body).await?;
+        if answer.status() == StatusCode::OK {
+            answer.ignore().await;
+            return Ok(None);
+        }
+        Ok(Some(answer.refusal().await))
     }
 }
 
@@ -93,27 +114,31 @@ impl Consul {
 impl Catalogue for Consul {
     async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
         let body = serde_json::to_string(&Service::from(registration));
-        let body = body.map_err(|error| failure(&error))?;
-        let response = self
-            .put(&["v1", "agent", "service", "register"], &[], body)
-            .await?;
-        succeed(response).await.map(drop)
+        let body = body.map_err(|error| CatalogueError::Failed(error.to_string()))?;
+        match self
+            .put(&path(&["v1", "agent", "service", "register"], &[]), &body)
+            .await?
+        {
+            None => Ok(()),
+            Some(refusal) => Err(CatalogueError::Failed(refusal.to_string())),
+        }
     }
 
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
-        let path = ["v1", "agent", "check", "pass", &registration.id];
-        let response = self.put(&path, &[("note", "ok")], String::new()).await?;
-        match refusal(response).await {
+        let path = path(
+            &["v1", "agent", "check", "pass", &registration.id],
+            &[("note", "ok")],
+        );
+        match self.put(&path, "").await? {
             None => Ok(Renewal::Renewed),
-            Some(refusal) if refusal.is_unknown_check() => Ok(Renewal::Unknown(refusal.to_string())),
+            Some(refusal) if is_unknown_check(&refusal) => Ok(Renewal::Unknown(refusal.to_string())),
             Some(refusal) => Err(CatalogueError::Failed(refusal.to_string())),
         }
     }
 
     async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        let path = ["v1", "agent", "service", "deregister", &registration.id];
-        let response = self.put(&path, &[], String::new()).await?;
-        match refusal(response).await {
+        let path = path(&["v1", "agent", "service", "deregister", &registration.id], &[]);
+        match self.put(&path, "").await? {
             Some(refusal) if refusal.status != StatusCode::NOT_FOUND => {
                 Err(CatalogueError::Failed(refusal.to_string()))
             }
@@ -129,37 +154,91 @@ impl Catalogue for Consul {
         if let Some(index) = &index {
             parameters.extend([("index", index.as_str()), ("wait", &wait)]);
         }
-        let request = self.request(
-            Method::GET,
-            &["v1", "health", "service", &query.service],
-            &parameters,
-        );
-        let response = succeed(send(request).await?).await?;
-        let cursor = cursor(response.headers(), query.after);
-        let body = response.bytes().await.map_err(|error| failure(&error))?;
-        let instances = instances(&body).map_err(|error| failure(&error))?;
-        Ok(Listing {
-            instances,
-            cursor,
-            ..Listing::default()
-        })
+        let path = path(&["v1", "health", "service", &query.service], &parameters);
+        let answer = self.send(Method::GET, &path, "").await?;
+        if answer.status() != StatusCode::OK {
+            return Err(CatalogueError::Failed(answer.refusal().await.to_string()));
+        }
+        list(answer, query.after).await
     }
 }
 
-fn base(settings: &plan::Consul) -> Result<Url, String> {
-    let scheme = match settings.scheme {
-        Scheme::Http => "http",
-        Scheme::Https => "https",
+/// Reads the answer to a question for instances.
+async fn list(mut answer: Answer, before: Option<Cursor>) -> Result<Listing, CatalogueError> {
+    let cursor = cursor(answer.headers(), before);
+    let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs");
+    let filtered = filtered.is_some_and(|value| value == "true");
+    let mut reader = listing::Reader::default();
+    let malformed = |malformed: listing::Malformed| CatalogueError::Failed(malformed.to_string());
+    while let Some(piece) = answer.piece().await? {
+        reader.take(&piece).map_err(malformed)?;
+    }
+    answer.done();
+    let (instances, skipped) = reader.finish().map_err(malformed)?;
+    Ok(Listing {
+        instances,
+        cursor,
+        filtered,
+        skipped,
+    })
+}
+
+/// A path with a query, each part escaped.
+fn path(parts: &[&str], query: &[(&str, &str)]) -> String {
+    let mut path = String::new();
+    for part in parts {
+        path.push('/');
+        path.extend(utf8_percent_encode(part, ESCAPED));
+    }
+    for (index, (key, value)) in query.iter().enumerate() {
+        path.push(if index == 0 { '?' } else { '&' });
+        path.push_str(key);
+        path.push('=');
+        path.extend(utf8_percent_encode(value, ESCAPED));
+    }
+    path
+}
+
+fn default_port(scheme: Scheme) -> u16 {
+    match scheme {
+        Scheme::Http => 80,
+        Scheme::Https => 443,
+    }
+}
+
+fn route(
+    settings: &plan::Consul,
+    target: Target,
+    proxy: Option<Proxy>,
+    host: &str,
+) -> Result<Route, CatalogueError> {
+    let secured = match settings.scheme {
+        Scheme::Http => None,
+        Scheme::Https => Some(secured(&settings.tls, host)?),
     };
-    let authority = if settings.address.contains("unix://") {
-        "localhost"
-    } else {
-        &settings.address
+    let with_tls = |proxy: Proxy| -> Result<_, CatalogueError> {
+        let secured = match proxy.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(secured_by_system(&proxy.place.host)?),
+        };
+        Ok((proxy, secured))
     };
-    let url = Url::parse(&format!("{scheme}://{authority}")).map_err(|error| error.to_string())?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    bare.then_some(url)
-        .ok_or_else(|| "nothing is allowed after host:port".into())
+    Ok(Route {
+        target,
+        proxy: proxy.map(with_tls).transpose()?,
+        secured,
+    })
+}
+
+fn secured(tls: &plan::Tls, host: &str) -> Result<Secured, CatalogueError> {
+    Ok(Secured {
+        config: tls::config(tls)?,
+        name: tls::server_name(tls, host)?,
+    })
+}
+
+fn secured_by_system(host: &str) -> Result<Secured, CatalogueError> {
+    secured(&plan::Tls::default(), host)
 }
 
 fn headers(settings: &plan::Consul) -> Result<HeaderMap, CatalogueError> {
@@ -174,15 +253,6 @@ fn headers(settings: &plan::Consul) -> Result<HeaderMap, CatalogueError> {
     Ok(headers)
 }
 
-/// Proxies of the environment are never for this machine itself.
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse()
-            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
 /// Where to go on watching. Consul's index must be reset when it goes back.
 fn cursor(headers: &HeaderMap, before: Option<Cursor>) -> Option<Cursor> {
     let index = headers.get("X-Consul-Index")?.to_str().ok()?.parse().ok()?;
@@ -191,93 +261,21 @@ fn cursor(headers: &HeaderMap, before: Option<Cursor>) -> Option<Cursor> {
 }
 
 /// The instances that a health answer lists; public for the properties in `fuzz/`.
+///
+/// # Errors
+/// The answer is not a list.
 #[doc(hidden)]
-pub fn instances(body: &[u8]) -> Result<Vec<Instance>, serde_json::Error> {
-    let entries: Vec<HealthEntry> = serde_json::from_slice(body)?;
-    Ok(entries.into_iter().map(Instance::from).collect())
+pub fn instances(body: &[u8]) -> Result<Vec<Instance>, Box<dyn std::error::Error>> {
+    let mut reader = listing::Reader::default();
+    reader.take(body)?;
+    Ok(reader.finish()?.0)
 }
 
-/// Sends a request and waits for its answer; says [`CatalogueError::Busy`] if the agent takes no more of ours
-/// for now. By default it cuts the 201st connection of an address, without a word up to 1.8, later with 429.
-async fn send(request: RequestBuilder) -> Result<Response, CatalogueError> {
-    let sent = Instant::now();
-    match request.send().await {
-        Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
-            Err(CatalogueError::Busy(Refusal::of(response).await.to_string()))
-        }
-        Err(error) if is_cut(&error) && sent.elapsed() < CUT => {
-            Err(CatalogueError::Busy(cause::in_full(&error)))
-        }
-        answer => answer.map_err(|error| failure(&error)),
-    }
-}
-
-/// Whether the other side took a connection and closed it without an answer, or with one that came before the
-/// request, as Consul's 429 may.
-fn is_cut(error: &(dyn Error + 'static)) -> bool {
-    const ENDS: [ErrorKind; 3] = [
-        ErrorKind::ConnectionReset,
-        ErrorKind::BrokenPipe,
-        ErrorKind::UnexpectedEof,
-    ];
-    let io = error.downcast_ref::<std::io::Error>();
-    let hyper = error.downcast_ref::<hyper::Error>();
-    io.is_some_and(|error| ENDS.contains(&error.kind()))
-        || hyper.is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
-        || error.source().is_some_and(is_cut)
-}
-
-async fn succeed(response: Response) -> Result<Response, CatalogueError> {
-    if response.status() == StatusCode::OK {
-        return Ok(response);
-    }
-    Err(CatalogueError::Failed(Refusal::of(response).await.to_string()))
-}
-
-async fn refusal(response: Response) -> Option<Refusal> {
-    if response.status() == StatusCode::OK {
-        // The body is read to its end, so that the connection can be used again.
-        response.bytes().await.ok();
-        return None;
-    }
-    Some(Refusal::of(response).await)
-}
-
-/// An answer that is not 200.
-struct Refusal {
-    status: StatusCode,
-    body: String,
-}
-
-impl Refusal {
-    async fn of(response: Response) -> Self {
-        let status = response.status();
-        let body = response.text().await.unwrap_or_default();
-        let body = body.trim().chars().take(TOLD).collect();
-        Self { status, body }
-    }
-
-    /// Consul up to 1.10 says it with 500 and the first sentence, later ones with 404.
-    fn is_unknown_check(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
-            || self.body.contains("does not have associated TTL")
-            || self.body.contains("Unknown check")
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Unexpected response code: {} ({})",
-            self.status.as_u16(),
-            self.body
-        )
-    }
-}
-
-fn failure(error: &dyn Error) -> CatalogueError {
-    CatalogueError::Failed(cause::in_full(error))
+/// Consul up to 1.10 says it with 500 and the first sentence, later ones with 404.
+fn is_unknown_check(refusal: &Refusal) -> bool {
+    refusal.status == StatusCode::NOT_FOUND
+        || refusal.body.contains("does not have associated TTL")
+        || refusal.body.contains("Unknown check")
 }
 
 #[derive(Serialize)]
@@ -328,203 +326,5 @@ impl<'a> From<&'a Registration> for Service<'a> {
             enable_tag_override: registration.enable_tag_override,
             check,
         }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HealthEntry {
-    node: Node,
-    service: ServiceEntry,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Node {
-    address: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ServiceEntry {
-    #[serde(rename = "ID")]
-    id: String,
-    address: String,
-    port: u16,
-}
-
-/// A service without an address of its own is reached at its node's (SD-7).
-impl From<HealthEntry> for Instance {
-    fn from(entry: HealthEntry) -> Self {
-        let own = entry.service.address;
-        Self {
-            id: entry.service.id,
-            address: if own.is_empty() { entry.node.address } else { own },
-            port: entry.service.port,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use domain::plan::Tls;
-    use std::net::{IpAddr, SocketAddr};
-
-    fn settings(address: &str) -> plan::Consul {
-        plan::Consul {
-            address: address.into(),
-            scheme: Scheme::Http,
-            token: None,
-            tls: Tls::default(),
-        }
-    }
-
-    fn registration() -> Registration {
-        Registration {
-            id: "app-vm".into(),
-            name: "app".into(),
-            address: IpAddr::from([127, 0, 0, 1]),
-            port: 8000,
-            tags: vec!["t1".into()],
-            ttl: Duration::from_secs(5),
-            enable_tag_override: false,
-            deregister_critical_after: None,
-        }
-    }
-
-    #[test]
-    fn the_registration_carries_the_original_names_and_a_passing_ttl_check() {
-        let body = serde_json::to_value(Service::from(&registration())).unwrap();
-        let expected = serde_json::json!({
-            "ID": "app-vm", "Name": "app", "Tags": ["t1"], "Port": 8000, "Address": "127.0.0.1",
-            "Check": {
-                "CheckID": "app-vm", "Name": "app-vm", "Notes": "TTL for app set by containerpilot",
-                "TTL": "5s", "Status": "passing"
-            }
-        });
-        assert_eq!(body, expected);
-    }
-
-    #[test]
-    fn the_options_of_2_6_are_sent_when_configured() {
-        let mut registration = registration();
-        registration.enable_tag_override = true;
-        registration.deregister_critical_after = Some("90m".into());
-        let body = serde_json::to_value(Service::from(&registration)).unwrap();
-        assert_eq!(body["EnableTagOverride"], true);
-        assert_eq!(body["Check"]["DeregisterCriticalServiceAfter"], "90m");
-    }
-
-    #[test]
-    fn names_are_escaped_in_paths() {
-        let consul = Consul::new(&settings("consul:8500")).unwrap();
-        let request = consul
-            .request(Method::PUT, &["v1", "a/b c"], &[("note", "ok")])
-            .build()
-            .unwrap();
-        assert_eq!(request.url().as_str(), "http://consul:8500/v1/a%2Fb%20c?note=ok");
-    }
-
-    #[test]
-    fn an_index_that_went_back_is_forgotten() {
-        let headers = |index: &'static str| {
-            HeaderMap::from_iter([("X-Consul-Index".parse().unwrap(), HeaderValue::from_static(index))])
-        };
-        assert_eq!(cursor(&headers("12"), None), Some(Cursor(12)));
-        assert_eq!(cursor(&headers("12"), Some(Cursor(190))), None);
-        assert_eq!(cursor(&headers("190"), Some(Cursor(190))), Some(Cursor(190)));
-        assert_eq!(cursor(&headers("0"), None), None);
-        assert_eq!(cursor(&HeaderMap::new(), None), None);
-    }
-
-    #[test]
-    fn an_instance_without_an_address_has_its_nodes() {
-        let entry = |address: &str| {
-            let json = serde_json::json!({
-                "Node": {"Address": "192.0.2.9"}, "Service": {"ID": "a", "Address": address, "Port": 1}
-            });
-            Instance::from(serde_json::from_value::<HealthEntry>(json).unwrap()).address
-        };
-        assert_eq!(entry(""), "192.0.2.9");
-        assert_eq!(entry("192.0.2.1"), "192.0.2.1");
-    }
-
-    /// What comes of a registration at this address while a server does something.
-    fn fails(address: SocketAddr, serves: impl Future<Output = ()>) -> CatalogueError {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let consul = Consul::new(&settings(&address.to_string())).unwrap();
-        let registers = async { consul.register(&registration()).await.unwrap_err() };
-        runtime
-            .unwrap()
-            .block_on(async { tokio::join!(registers, serves).0 })
-    }
-
-    /// The same of a server that takes one connection, reads so many bytes, says this and closes it after a
-    /// while.
-    fn fails_with(reads: usize, says: &[u8], after: Duration) -> CatalogueError {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        fails(listener.local_addr().unwrap(), async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let (connection, _) = listener.accept().await.unwrap();
-            while reads > 0 && connection.try_read(&mut vec![0; reads]).is_err() {
-                connection.readable().await.unwrap();
-            }
-            connection.writable().await.unwrap();
-            connection.try_write(says).unwrap();
-            tokio::time::sleep(after).await;
-        })
-    }
-
-    #[test]
-    fn a_connection_that_is_cut_at_once_and_a_429_mean_busy() {
-        let cut = fails_with(0, b"", Duration::ZERO);
-        assert!(matches!(cut, CatalogueError::Busy(_)), "{cut}");
-        let answer = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\n\r\nmany";
-        let words = "Unexpected response code: 429 (many)".into();
-        assert_eq!(
-            fails_with(10_000, answer, Duration::ZERO),
-            CatalogueError::Busy(words)
-        );
-        let early = fails_with(0, answer, Duration::from_millis(50));
-        assert!(matches!(early, CatalogueError::Busy(_)), "{early}");
-    }
-
-    #[test]
-    fn a_connection_that_is_cut_later_or_refused_is_a_failure() {
-        let cut = fails_with(0, b"", CUT);
-        assert!(matches!(cut, CatalogueError::Failed(_)), "{cut}");
-        let nobody = SocketAddr::from(([127, 255, 255, 254], 1));
-        let refused = fails(nobody, async {});
-        assert!(matches!(refused, CatalogueError::Failed(_)), "{refused}");
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused() {
-        for bad in [
-            "consul:port",
-            "consul:8500/path",
-            "",
-            "consul:99999",
-            "http://consul",
-        ] {
-            assert!(Consul::new(&settings(bad)).is_err(), "{bad}");
-        }
-        for good in [
-            "consul",
-            "consul:8500",
-            "192.0.2.1:8500",
-            "[::1]:8500",
-            "unix:///run/consul.sock",
-        ] {
-            assert!(Consul::new(&settings(good)).is_ok(), "{good}");
-        }
-    }
-
-    #[test]
-    fn loopback_hosts_are_known() {
-        assert!(is_loopback("localhost") && is_loopback("127.0.0.2") && is_loopback("[::1]"));
-        assert!(!is_loopback("consul") && !is_loopback("192.0.2.1"));
     }
 }

@@ -3,6 +3,7 @@
 //! Each request is a task of its own, so that one that hangs holds nothing but itself. Its answer is posted
 //! to the inbox within its time limit, come what may.
 
+mod address;
 pub mod consul;
 pub mod directory;
 pub mod etcd;
@@ -36,6 +37,13 @@ pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueE
         plan::Catalogue::Etcd(etcd) => Rc::new(Etcd::new(etcd)?),
         plan::Catalogue::Directory { path } => Rc::new(Directory::new(path)),
     })
+}
+
+/// Notes in a plan what stands in the files that its TLS needs, so that replaced certificates make another plan.
+pub fn note_contents(catalogue: &mut plan::Catalogue) {
+    if let Some(tls) = catalogue.tls_mut() {
+        tls.contents = tls::contents(tls);
+    }
 }
 
 /// Asks the catalogue in use. Lives on a tokio `LocalSet`.

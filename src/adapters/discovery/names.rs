@@ -12,7 +12,8 @@ use domain::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::mpsc::{self, SendError};
+use std::panic::catch_unwind;
+use std::sync::mpsc;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -184,7 +185,10 @@ impl Names {
         // Signals are for the thread that waits for them.
         nix::sys::signal::SigSet::all().thread_block().ok();
         for Lookup { name, found } in lookups {
-            let answer = checked((self.find)(&name));
+            // A panic of the system's modules is a failed request.
+            let found_by_system = catch_unwind(|| (self.find)(&name));
+            let broke_off = |_| Err(io::Error::other("the look-up broke off"));
+            let answer = checked(found_by_system.unwrap_or_else(broke_off));
             self.table().finish(&name, &answer);
             found.send_replace(Some(answer));
         }
@@ -240,18 +244,9 @@ impl Table {
             name: name.into(),
             found,
         };
-        self.send(lookup, names)?;
-        Ok(Wanted::Running(running, before))
-    }
-
-    /// Hands a look-up to the helper thread, or to a new one should it have ended.
-    fn send(&mut self, lookup: Lookup, names: &Names) -> io::Result<()> {
-        let Err(SendError(lookup)) = self.start(names)?.send(lookup) else {
-            return Ok(());
-        };
-        self.helper = None;
         let sent = self.start(names)?.send(lookup);
-        sent.map_err(|_| io::Error::other("the thread that looks names up has ended"))
+        sent.map_err(|_| io::Error::other("the thread that looks names up has ended"))?;
+        Ok(Wanted::Running(running, before))
     }
 
     /// Forgets the name that was found longest ago if there are too many.

@@ -124,6 +124,7 @@ impl Environment<'_> {
             client: client.or(written.client),
             server_name: self.text("CONSUL_TLS_SERVER_NAME").or(written.server_name),
             verify: self.boolean("CONSUL_HTTP_SSL_VERIFY").unwrap_or(written.verify),
+            contents: 0,
         }
     }
 }
@@ -198,6 +199,8 @@ fn tls(node: &Node<'_>, problems: &mut Problems) -> Tls {
         client: certificate.zip(key),
         server_name,
         verify: verify.unwrap_or(true),
+        // Files are not the compiler's business.
+        contents: 0,
     }
 }
 

@@ -681,6 +681,7 @@ fn tls_of_consul_is_read_and_the_environment_wins() {
         client: Some(("c".into(), "d".into())),
         server_name: Some("e".into()),
         verify: false,
+        contents: 0,
     };
     assert_eq!(tls(written, &[]), (Scheme::Https, read));
     let variables = [
@@ -698,6 +699,7 @@ fn tls_of_consul_is_read_and_the_environment_wins() {
         client: Some(("C".into(), "D".into())),
         server_name: Some("E".into()),
         verify: true,
+        contents: 0,
     };
     assert_eq!(tls(written, &variables), (Scheme::Https, environment));
     assert_eq!(

@@ -106,12 +106,12 @@ impl Shim {
         self.expose(listening);
     }
 
-    /// Tells the world what of the plan concerns it. A catalogue that stays is not opened anew: it may
-    /// remember what it did for us.
-    pub(super) fn announce_plan(&mut self, other_catalogue: bool) {
+    /// Tells the world what of the plan concerns it. A catalogue that stays is not opened anew, unless its
+    /// certificates were replaced: it may remember what it did for us.
+    pub(super) fn announce_plan(&mut self, connect: bool) {
         self.out.push(Effect::Configure(self.plan.logging));
         self.out.set_budget(self.plan.max_connections);
-        if other_catalogue {
+        if connect {
             self.out.push(Effect::Connect(self.plan.catalogue.clone()));
         }
         for service in &self.plan.services {
@@ -189,7 +189,8 @@ impl Shim {
 
     /// Puts the plan in force; says whether its catalogue is another.
     fn follow(&mut self, plan: Plan) -> bool {
-        let other_catalogue = plan.catalogue != self.plan.catalogue;
+        let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
+        let connect = plan.catalogue != self.plan.catalogue;
         let application = self.plan.application.take();
         let pre_start = self.plan.pre_start.take();
         self.plan = Plan {
@@ -197,7 +198,7 @@ impl Shim {
             pre_start,
             ..plan
         };
-        self.announce_plan(other_catalogue);
+        self.announce_plan(connect);
         self.out.measure(Measurement::Reloaded { accepted: true });
         self.out.tell(Notice::Reloaded);
         other_catalogue
@@ -209,7 +210,7 @@ impl Shim {
 
     /// Sends away what the new plan does not have as it is.
     fn make_room(&mut self, now: Instant, plan: &Plan) {
-        let other_catalogue = plan.catalogue != self.plan.catalogue;
+        let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
         let stays = |service: &Service| !other_catalogue && plan.services.contains(service);
         for room in self.services.values_mut() {
             if !room.is_closing() && !stays(&room.service) {

@@ -309,7 +309,11 @@ fn instances(ports: &[u16]) -> Answer {
 
 /// The full plan with its service registered, at second 10.
 fn registered() -> Stage {
-    let mut stage = Stage::running(full());
+    registered_by(full())
+}
+
+fn registered_by(plan: Plan) -> Stage {
+    let mut stage = Stage::running(plan);
     stage.exits("preStart", 0);
     stage.after(10_000);
     stage.exits("app.health", 0);
@@ -944,6 +948,34 @@ fn another_catalogue_sends_every_service_away_before_it_is_used() {
     let ticket = stage.questions.remove("app").unwrap();
     let effects = stage.shim.step(stage.now, Event::Answered(ticket, Answer::Done));
     assert!(effects.contains(&Effect::Connect(other)), "{effects:?}");
+}
+
+/// The full plan in an etcd whose certificates have these contents.
+fn full_with_certificates(contents: u64) -> Plan {
+    let catalogue = Catalogue::Etcd(Etcd {
+        endpoints: vec!["https://etcd:2379".into()],
+        prefix: "/containerpilot".into(),
+        login: None,
+        tls: Tls {
+            contents,
+            ..Tls::default()
+        },
+    });
+    Plan { catalogue, ..full() }
+}
+
+#[test]
+fn replaced_certificates_open_the_catalogue_anew_and_send_no_service_away() {
+    let mut stage = registered_by(full_with_certificates(1));
+    stage.signal(Signal::Hangup);
+    let effects = stage.loads(full_with_certificates(2));
+    assert!(!effects.contains(&"withdraw app".into()), "{effects:?}");
+    let ticket = stage.children.remove("coprocess[side]").unwrap();
+    let died = Event::Exited(ticket, ExitStatus::Signal(9));
+    let effects = stage.shim.step(stage.now, died);
+    let connect = Effect::Connect(full_with_certificates(2).catalogue);
+    assert!(effects.contains(&connect), "{effects:?}");
+    assert!(!stage.questions.contains_key("app"), "{:?}", stage.questions);
 }
 
 #[test]

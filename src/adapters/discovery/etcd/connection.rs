@@ -5,6 +5,7 @@
 //! whoever asks decides.
 
 use super::meter::{Asked, Metered};
+use crate::adapters::discovery::address::Place;
 use crate::adapters::discovery::names;
 use domain::time::Duration;
 use etcd_client::{Channel, Client, ConnectOptions, Error};
@@ -40,17 +41,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// A member at this URL, which must be checked.
+    /// A member at this place, spoken to over TLS if that is given.
     ///
     /// # Errors
-    /// TLS cannot be set up, or the URL has no host.
-    pub fn new(
-        url: &reqwest::Url,
-        options: ConnectOptions,
-        tls: Option<ClientTlsConfig>,
-    ) -> Result<Self, Error> {
+    /// TLS cannot be set up, or the place is none that a URL can name.
+    pub fn new(place: Place, options: ConnectOptions, tls: Option<ClientTlsConfig>) -> Result<Self, Error> {
         let (interval, limit) = PING;
-        let mut endpoint = Endpoint::from_shared(url.as_str().to_owned())?
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{place}"))?
             .http2_keep_alive_interval(interval)
             .keep_alive_timeout(limit)
             .keep_alive_while_idle(false)
@@ -60,11 +58,11 @@ impl Target {
         if let Some(tls) = tls {
             endpoint = endpoint.tls_config(tls)?;
         }
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let Place { host, port } = place;
         names::prepare(&host);
         Ok(Self {
             host,
-            port: url.port_or_known_default().unwrap_or_default(),
+            port,
             endpoint,
             options,
         })

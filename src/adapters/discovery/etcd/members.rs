@@ -11,13 +11,13 @@
 use super::connection::{Connection, Target};
 use super::failure::Failure;
 use super::meter;
+use crate::adapters::discovery::address::{self, Place};
 use crate::adapters::discovery::tls;
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::plan;
 use domain::time::Duration;
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
-use reqwest::Url;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -129,14 +129,12 @@ struct Member {
 
 impl Member {
     fn new(url: &str, settings: &plan::Etcd) -> Result<Self, CatalogueError> {
+        let shown = address::shown(url);
         let refused =
-            |error: &str| CatalogueError::Failed(format!("'{url}' is not an address of etcd: {error}"));
-        let parsed = endpoint(url).map_err(|error| refused(&error))?;
-        let tls = match parsed.scheme() {
-            "https" => Some(secure(&settings.tls)?),
-            _ => None,
-        };
-        let target = Target::new(&parsed, options(settings), tls);
+            |error: &str| CatalogueError::Failed(format!("'{shown}' is not an address of etcd: {error}"));
+        let (is_secure, place) = endpoint(url).map_err(|error| refused(&error))?;
+        let tls = is_secure.then(|| secure(&settings.tls)).transpose()?;
+        let target = Target::new(place, options(settings), tls);
         Ok(Self {
             name: url.into(),
             target: target.map_err(|error| refused(&cause::in_full(&error)))?,
@@ -197,16 +195,19 @@ impl Drop for Trial<'_> {
     }
 }
 
-fn endpoint(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if url.scheme() != "http" && url.scheme() != "https" {
-        return Err("the scheme is neither http nor https".into());
-    }
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !bare || !url.username().is_empty() || url.password().is_some() {
+/// Whether a member is spoken to over TLS, and where it is.
+fn endpoint(text: &str) -> Result<(bool, Place), String> {
+    let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
+    let (is_secure, port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (false, 80),
+        "https" => (true, 443),
+        _ => return Err("the scheme is neither http nor https".into()),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#', '@']) {
         return Err("nothing but scheme://host:port is allowed".into());
     }
-    Ok(url)
+    Ok((is_secure, Place::parse(authority, port)?))
 }
 
 fn options(settings: &plan::Etcd) -> ConnectOptions {

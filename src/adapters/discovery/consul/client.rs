@@ -1,0 +1,453 @@
+//! Requests to Consul over HTTP/1.1, and the connections they go over.
+//!
+//! A connection carries one request at a time and is kept for a while afterwards. One whose answer is not read to
+//! its end, for whatever reason, is closed. A request on a kept connection that breaks before it is answered is
+//! sent once more on a new one: all our requests may be sent twice. No redirect is followed: the token must not
+//! reach another host.
+
+use super::wire::{self, Allowance, Connected, Route, Target};
+use crate::adapters::discovery::names;
+use crate::cause;
+use crate::ports::CatalogueError;
+use domain::time::Duration;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use std::cell::{Cell, RefCell};
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::rc::{Rc, Weak};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
+use tokio::time::{Instant, sleep};
+
+/// The longest body of an answer (docs/bounds.md)
+const LONGEST_BODY: usize = 16 * 1024 * 1024;
+/// The longest body of an answer that is a refusal, or says nothing that counts (docs/bounds.md)
+const LONGEST_REFUSAL: usize = 64 * 1024;
+/// The longest head of an answer (docs/bounds.md)
+const LONGEST_HEAD: usize = 64 * 1024;
+/// The most headers of an answer (docs/bounds.md)
+const MOST_HEADERS: usize = 100;
+/// How much of a body is read before all else has its turn (docs/bounds.md)
+const TURN: usize = 32 * 1024;
+/// What a piece costs beside its bytes, as so many bytes.
+const COST: usize = 256;
+/// How long a connection nobody uses is kept; longer than most polls, shorter than Consul's patience
+/// (docs/bounds.md)
+const IDLE: Duration = Duration::from_secs(30);
+/// The most connections that are kept while nobody uses them (docs/bounds.md)
+const MOST_IDLE: usize = 16;
+/// A connection beyond the agent's limit is cut at once; one that is cut later is cut for another reason
+/// (docs/bounds.md).
+pub const CUT: Duration = Duration::from_secs(1);
+/// How many characters of a refusal are told (docs/bounds.md)
+const TOLD: usize = 200;
+
+/// Sends requests to one server.
+#[derive(Debug)]
+pub struct Client {
+    route: Route,
+    host: HeaderValue,
+    headers: HeaderMap,
+    /// What stands before the path in a request to a proxy.
+    origin: Option<String>,
+    kept: Rc<Kept>,
+}
+
+impl Client {
+    /// A client that sends these headers with each request. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The host cannot be named in a header.
+    pub fn new(route: Route, host: &str, headers: HeaderMap) -> Result<Self, String> {
+        let is_forwarded = route.proxy.is_some() && route.secured.is_none();
+        let mut headers = headers;
+        if let (true, Some((proxy, _))) = (is_forwarded, &route.proxy) {
+            headers.extend(
+                proxy
+                    .authorization
+                    .clone()
+                    .map(|value| (PROXY_AUTHORIZATION, value)),
+            );
+        }
+        route.prepare();
+        Ok(Self {
+            route,
+            host: HeaderValue::try_from(host).map_err(|_| "no header can carry the host".to_owned())?,
+            headers,
+            origin: is_forwarded.then(|| format!("http://{host}")),
+            kept: Rc::default(),
+        })
+    }
+
+    /// Sends a request, and returns when the head of its answer is there.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not answer in HTTP within the limits.
+    pub async fn send(&self, method: Method, path: &str, body: &str) -> Result<Answer, CatalogueError> {
+        while let Some(mut connection) = self.kept.take() {
+            // One that was closed meanwhile says so here.
+            if connection.sender.ready().await.is_err() {
+                continue;
+            }
+            match self.send_on(connection, &method, path, body).await {
+                Err(error) if is_broken(&error) => break,
+                answer => return answer.map_err(|error| self.failed(&error)),
+            }
+        }
+        let connection = self.connect().await?;
+        let connected = Instant::now();
+        let answer = self.send_on(connection, &method, path, body).await;
+        answer.map_err(|error| match is_cut(&error) && connected.elapsed() < CUT {
+            true => CatalogueError::Busy(self.in_words(&error)),
+            false => self.failed(&error),
+        })
+    }
+
+    async fn connect(&self) -> Result<Connection, CatalogueError> {
+        let Connected {
+            stream,
+            allowance,
+            peer,
+        } = self.route.connect().await?;
+        let handshake = http1::Builder::new()
+            .max_headers(MOST_HEADERS)
+            .max_header_size(LONGEST_HEAD)
+            .max_buf_size(LONGEST_HEAD)
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(|error| self.failed(&error))?;
+        let task = spawn_local(async move {
+            // Whoever waits for an answer hears of the failure, too.
+            connection.await.ok();
+        });
+        Ok(Connection {
+            sender,
+            allowance,
+            peer,
+            task: Aborted(task.abort_handle()),
+            idle_since: Instant::now(),
+        })
+    }
+
+    async fn send_on(
+        &self,
+        mut connection: Connection,
+        method: &Method,
+        path: &str,
+        body: &str,
+    ) -> Result<Answer, hyper::Error> {
+        let request = self.request(method, path, body);
+        connection.allowance.renew();
+        let mut unanswered = Unanswered(connection.peer.clone());
+        let answer = connection.sender.send_request(request).await?;
+        unanswered.0 = None;
+        let (head, body) = answer.into_parts();
+        connection.allowance.grow(LONGEST_HEAD);
+        Ok(Answer {
+            head: Response::from_parts(head, ()),
+            body,
+            taken: 0,
+            turn: 0,
+            connection,
+            kept: Rc::downgrade(&self.kept),
+            whom: self.route.target.clone(),
+        })
+    }
+
+    fn request(&self, method: &Method, path: &str, body: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+        *request.method_mut() = method.clone();
+        let origin = self.origin.as_deref().unwrap_or_default();
+        // The path has been escaped, so that it always is one.
+        *request.uri_mut() = format!("{origin}{path}").parse().unwrap_or_default();
+        request.headers_mut().insert(HOST, self.host.clone());
+        request.headers_mut().extend(self.headers.clone());
+        request
+    }
+
+    fn failed(&self, error: &hyper::Error) -> CatalogueError {
+        CatalogueError::Failed(self.in_words(error))
+    }
+
+    fn in_words(&self, error: &hyper::Error) -> String {
+        in_words(&self.route.target, error)
+    }
+}
+
+/// Whether a connection broke before an answer, which says nothing about the request.
+fn is_broken(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
+}
+
+/// Whether the other side took a connection and closed it without an answer, or with one that came before the
+/// request, as Consul's 429 may.
+fn is_cut(error: &hyper::Error) -> bool {
+    let io = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    is_broken(error) || io.is_some_and(|error| wire::is_cut(error.kind()))
+}
+
+fn in_words(whom: &Target, error: &hyper::Error) -> String {
+    if error.is_parse_too_large() {
+        let limit = LONGEST_HEAD / 1024;
+        return format!("{whom}: the head of the answer has more than {MOST_HEADERS} headers or {limit} KiB");
+    }
+    if error.is_parse() {
+        let cause = cause::in_full(error);
+        return format!(
+            "{whom}: whoever listens there does not answer in HTTP, or wants TLS (https): {cause}"
+        );
+    }
+    format!("{whom}: {}", cause::in_full(error))
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    allowance: Allowance,
+    peer: Option<(String, IpAddr)>,
+    #[expect(dead_code, reason = "held, so that the connection ends with it")]
+    task: Aborted,
+    idle_since: Instant,
+}
+
+/// A task that ends with this.
+#[derive(Debug)]
+struct Aborted(AbortHandle);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A request on its way: whoever does not answer is tried last the next time.
+struct Unanswered(Option<(String, IpAddr)>);
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some((host, address)) = self.0.take() {
+            names::avoid(&host, address);
+        }
+    }
+}
+
+/// Connections that nobody uses at the moment.
+#[derive(Debug, Default)]
+struct Kept {
+    connections: RefCell<Vec<Connection>>,
+    is_tended: Cell<bool>,
+}
+
+impl Kept {
+    /// The connection that was used last.
+    fn take(&self) -> Option<Connection> {
+        self.drop_old();
+        self.connections.borrow_mut().pop()
+    }
+
+    fn put(self: &Rc<Self>, mut connection: Connection) {
+        connection.idle_since = Instant::now();
+        let mut connections = self.connections.borrow_mut();
+        if connections.len() < MOST_IDLE {
+            connections.push(connection);
+        }
+        if !self.is_tended.replace(true) {
+            spawn_local(tend(Rc::downgrade(self)));
+        }
+    }
+
+    fn drop_old(&self) {
+        let is_young = |connection: &mut Connection| {
+            connection.idle_since.elapsed() < IDLE && !connection.sender.is_closed()
+        };
+        self.connections.borrow_mut().retain_mut(is_young);
+    }
+}
+
+/// Closes connections that nobody used for long, as long as there are any.
+async fn tend(kept: Weak<Kept>) {
+    loop {
+        sleep(IDLE).await;
+        let Some(kept) = kept.upgrade() else { return };
+        kept.drop_old();
+        if kept.connections.borrow().is_empty() {
+            kept.is_tended.set(false);
+            return;
+        }
+    }
+}
+
+/// An answer whose head is there.
+#[derive(Debug)]
+pub struct Answer {
+    head: Response<()>,
+    body: Incoming,
+    taken: usize,
+    turn: usize,
+    connection: Connection,
+    kept: Weak<Kept>,
+    whom: Target,
+}
+
+impl Answer {
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.head.status()
+    }
+
+    /// Its headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.head.headers()
+    }
+
+    /// The next piece of the body; none at its end. Other tasks have their turn in between.
+    ///
+    /// # Errors
+    /// The connection breaks, or the body is too long.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, CatalogueError> {
+        if self.turn >= TURN {
+            self.turn = 0;
+            yield_now().await;
+        }
+        let piece = match self.body.frame().await {
+            None => return Ok(None),
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(error)) => return Err(CatalogueError::Failed(in_words(&self.whom, &error))),
+        };
+        self.taken += piece.len();
+        self.turn += piece.len() + COST;
+        self.connection.allowance.grow(piece.len());
+        if self.taken > LONGEST_BODY {
+            let limit = LONGEST_BODY / 1024 / 1024;
+            let sentence = format!("{}: the answer is longer than {limit} MiB", self.whom);
+            return Err(CatalogueError::Failed(sentence));
+        }
+        Ok(Some(piece))
+    }
+
+    /// The body was read to its end: the connection may serve another request.
+    pub fn done(self) {
+        if let Some(kept) = self.kept.upgrade() {
+            kept.put(self.connection);
+        }
+    }
+
+    /// Reads what is left of an answer whose body does not count.
+    pub async fn ignore(mut self) {
+        while let Ok(piece) = self.piece().await {
+            if piece.is_none() {
+                return self.done();
+            }
+            if self.taken > LONGEST_REFUSAL {
+                return;
+            }
+        }
+    }
+
+    /// The refusal that this answer is.
+    pub async fn refusal(mut self) -> Refusal {
+        let (status, target) = (self.status(), redirected_to(self.headers()));
+        let mut body = Vec::new();
+        while body.len() < LONGEST_REFUSAL {
+            match self.piece().await {
+                Ok(Some(piece)) => body.extend(piece),
+                Ok(None) => {
+                    self.done();
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let body = String::from_utf8_lossy(&body);
+        let told = body.trim().chars().take(TOLD);
+        let told = told.map(|character| if character.is_control() { ' ' } else { character });
+        Refusal {
+            status,
+            body: told.collect(),
+            target: target.filter(|_| status.is_redirection()),
+        }
+    }
+}
+
+/// The host that a redirect leads to, without a user and a path.
+fn redirected_to(headers: &HeaderMap) -> Option<String> {
+    let target = headers.get(LOCATION)?.to_str().ok()?;
+    let uri: Option<Uri> = target.parse().ok();
+    let host = uri
+        .as_ref()
+        .and_then(Uri::host)
+        .unwrap_or("another path of the same host");
+    Some(host.chars().take(TOLD).collect())
+}
+
+/// An answer that is not 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its status.
+    pub status: StatusCode,
+    /// The beginning of what it says.
+    pub body: String,
+    /// Where it would send us.
+    target: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let status = self.status.as_u16();
+        match &self.target {
+            Some(host) => write!(
+                f,
+                "Unexpected response code: {status} (redirects to {host} are not followed)"
+            ),
+            None => write!(f, "Unexpected response code: {status} ({})", self.body),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::discovery::address::Place;
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+    use tokio::time::{advance, pause};
+
+    #[test]
+    fn connections_that_nobody_uses_are_closed() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let place = Place::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
+            let route = Route {
+                target: Target::Host(place),
+                proxy: None,
+                secured: None,
+            };
+            let client = Client::new(route, "consul", HeaderMap::new()).unwrap();
+            for _ in 0..=MOST_IDLE {
+                client.kept.put(client.connect().await.unwrap());
+            }
+            let kept = || client.kept.connections.borrow().len();
+            assert_eq!(kept(), MOST_IDLE);
+            pause();
+            yield_now().await;
+            advance(IDLE + Duration::from_secs(1)).await;
+            while kept() > 0 {
+                yield_now().await;
+            }
+            assert!(
+                !client.kept.is_tended.get(),
+                "and nobody looks after them any more"
+            );
+        });
+    }
+}

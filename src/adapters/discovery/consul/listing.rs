@@ -1,0 +1,452 @@
+//! The instances in a health answer of Consul, read piece by piece as it comes.
+//!
+//! An answer may be 16 MiB long. It is cut into the entries of its outermost array, and each entry is read by
+//! itself: no more than one entry is held as text, no step takes long, and an entry that is not an instance is
+//! skipped without a loss for the others. Text that is not JSON, or too much of it, fails the whole answer.
+
+use domain::event::{Instance, Skipped};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The longest entry that is read; a longer one is skipped (docs/bounds.md)
+const LONGEST_ENTRY: usize = 256 * 1024;
+/// The longest ID of an instance (docs/bounds.md)
+const LONGEST_ID: usize = 512;
+/// The longest address of an instance; no host name is longer (docs/bounds.md)
+const LONGEST_ADDRESS: usize = 255;
+/// The most instances in a list (docs/bounds.md)
+const MOST_INSTANCES: usize = 16_384;
+/// The most bytes that the IDs and addresses of a list have together (docs/bounds.md)
+const MOST_TEXT: usize = 2 * 1024 * 1024;
+/// The most bytes that all lists have together while they are being read (docs/bounds.md)
+const MOST_AT_ONCE: usize = 32 * 1024 * 1024;
+/// How many characters of a value are told.
+const TOLD: usize = 64;
+
+/// What all lists that are being read take at the moment.
+static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
+
+/// Why an answer is not a list of instances; a part of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed(String);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer is not a list of instances: {}", self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Where in the outermost array the text is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Before its bracket.
+    #[default]
+    Before,
+    /// Behind its bracket: an entry comes, or the end.
+    Begun,
+    /// Behind a comma: an entry comes.
+    Between,
+    /// In an entry.
+    Within,
+    /// Behind its closing bracket.
+    Behind,
+}
+
+/// Reads a list.
+#[derive(Debug, Default)]
+pub struct Reader {
+    place: Place,
+    entry: Vec<u8>,
+    is_too_long: bool,
+    /// How many brackets and braces of the entry are open.
+    depth: usize,
+    /// In a text of the entry, and behind a backslash in it.
+    quoted: bool,
+    escaped: bool,
+    instances: Vec<Instance>,
+    skipped: Skipped,
+    text: usize,
+    held: Held,
+}
+
+impl Reader {
+    /// Reads another piece of the answer.
+    ///
+    /// # Errors
+    /// It is not JSON, or there is too much of it.
+    pub fn take(&mut self, piece: &[u8]) -> Result<(), Malformed> {
+        piece.iter().try_for_each(|byte| self.step(*byte))
+    }
+
+    /// The instances, and what was left out.
+    ///
+    /// # Errors
+    /// The answer is not complete.
+    pub fn finish(self) -> Result<(Vec<Instance>, Skipped), Malformed> {
+        match self.place {
+            Place::Behind => Ok((self.instances, self.skipped)),
+            _ => Err(Malformed("it ends too early".into())),
+        }
+    }
+
+    fn step(&mut self, byte: u8) -> Result<(), Malformed> {
+        match (self.place, byte) {
+            (Place::Within, byte) => return self.within(byte),
+            (_, b' ' | b'\t' | b'\n' | b'\r') => {}
+            (Place::Before, b'[') => self.place = Place::Begun,
+            (Place::Begun, b']') => self.place = Place::Behind,
+            (Place::Begun | Place::Between, byte) if byte != b',' && byte != b']' => {
+                self.place = Place::Within;
+                return self.within(byte);
+            }
+            (place, byte) => return Err(unexpected(place, byte)),
+        }
+        Ok(())
+    }
+
+    /// A byte of an entry, or the one that ends it.
+    fn within(&mut self, byte: u8) -> Result<(), Malformed> {
+        if self.quoted {
+            self.quoted = self.escaped || byte != b'"';
+            self.escaped = !self.escaped && byte == b'\\';
+        } else {
+            match byte {
+                b'"' => self.quoted = true,
+                b'{' | b'[' => self.depth += 1,
+                b',' | b']' if self.depth == 0 => return self.end_of_entry(byte),
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        match self.entry.len() < LONGEST_ENTRY {
+            true => self.entry.push(byte),
+            false => self.is_too_long = true,
+        }
+        Ok(())
+    }
+
+    fn end_of_entry(&mut self, byte: u8) -> Result<(), Malformed> {
+        self.place = if byte == b',' {
+            Place::Between
+        } else {
+            Place::Behind
+        };
+        let entry = std::mem::take(&mut self.entry);
+        if std::mem::take(&mut self.is_too_long) {
+            let sentence = format!("an entry is longer than {} KiB", LONGEST_ENTRY / 1024);
+            self.skip(|| sentence);
+        } else {
+            match instance(&entry) {
+                Ok(instance) => self.add(instance)?,
+                Err(error) if error.is_data() => self.skip(|| reason(&entry, &error)),
+                Err(error) => return Err(Malformed(error.to_string())),
+            }
+        }
+        self.entry = entry;
+        self.entry.clear();
+        Ok(())
+    }
+
+    fn add(&mut self, instance: Instance) -> Result<(), Malformed> {
+        if let Some(fault) = fault(&instance) {
+            let id = shown(&instance.id);
+            self.skip(|| format!("instance '{id}' has {fault}"));
+            return Ok(());
+        }
+        let text = instance.id.len() + instance.address.len();
+        self.text += text;
+        if self.instances.len() >= MOST_INSTANCES {
+            return Err(Malformed(format!("it has more than {MOST_INSTANCES} of them")));
+        }
+        if self.text > MOST_TEXT {
+            let limit = MOST_TEXT / 1024 / 1024;
+            return Err(Malformed(format!(
+                "their IDs and addresses are longer than {limit} MiB"
+            )));
+        }
+        self.held.add(text + size_of::<Instance>())?;
+        self.instances.push(instance);
+        Ok(())
+    }
+
+    fn skip(&mut self, example: impl FnOnce() -> String) {
+        self.skipped.count += 1;
+        if self.skipped.count == 1 {
+            self.skipped.example = example();
+        }
+    }
+}
+
+/// The part of what all lists take together that one of them takes.
+#[derive(Debug, Default)]
+struct Held(usize);
+
+impl Held {
+    fn add(&mut self, bytes: usize) -> Result<(), Malformed> {
+        self.0 += bytes;
+        if AT_ONCE.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_AT_ONCE {
+            let limit = MOST_AT_ONCE / 1024 / 1024;
+            let sentence = format!("all lists that are being read are longer than {limit} MiB together");
+            return Err(Malformed(sentence));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        AT_ONCE.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+fn unexpected(place: Place, byte: u8) -> Malformed {
+    let expected = match place {
+        Place::Before => "'['",
+        Place::Begun => "an entry or ']'",
+        Place::Between | Place::Within => "an entry",
+        Place::Behind => "nothing more",
+    };
+    Malformed(format!("found '{}', expected {expected}", byte.escape_ascii()))
+}
+
+/// Reads one entry. A service without an address of its own is reached at its node's (SD-7).
+fn instance(entry: &[u8]) -> Result<Instance, serde_json::Error> {
+    let HealthEntry { node, service } = serde_json::from_slice(entry)?;
+    let own = service.address.unwrap_or_default();
+    let of_node = node.and_then(|node| node.address).unwrap_or_default();
+    Ok(Instance {
+        id: service.id,
+        address: if own.is_empty() { of_node } else { own },
+        port: service.port,
+    })
+}
+
+/// What an instance must not have.
+fn fault(instance: &Instance) -> Option<String> {
+    let Instance { id, address, .. } = instance;
+    match () {
+        () if id.is_empty() => Some("no ID".into()),
+        () if id.len() > LONGEST_ID => Some(format!("an ID longer than {LONGEST_ID} bytes")),
+        () if address.is_empty() => Some("no address".into()),
+        () if address.len() > LONGEST_ADDRESS => {
+            Some(format!("an address longer than {LONGEST_ADDRESS} bytes"))
+        }
+        () => None,
+    }
+}
+
+/// Which instance an entry is about that could not be read, and what is wrong with it.
+fn reason(entry: &[u8], error: &serde_json::Error) -> String {
+    let entry: Value = serde_json::from_slice(entry).unwrap_or_default();
+    let id = entry["Service"]["ID"].as_str().map(shown);
+    let who = id.map_or_else(|| "an entry".into(), |id| format!("instance '{id}'"));
+    let port = &entry["Service"]["Port"];
+    match port.as_u64() {
+        Some(0..=65_535) => format!("{who} cannot be read: {error}"),
+        _ if port.is_null() => format!("{who} has no port"),
+        _ => format!(
+            "{who} has the port {}, allowed is 0 to 65535",
+            shown(&port.to_string())
+        ),
+    }
+}
+
+/// The beginning of a text that others wrote, without control characters.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(TOLD).flat_map(char::escape_debug).collect();
+    if text.chars().nth(TOLD).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HealthEntry {
+    node: Option<Node>,
+    service: ServiceEntry,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Node {
+    address: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ServiceEntry {
+    #[serde(rename = "ID")]
+    id: String,
+    address: Option<String>,
+    port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(text: &str, piece: usize) -> Result<(Vec<Instance>, Skipped), Malformed> {
+        let mut reader = Reader::default();
+        for piece in text.as_bytes().chunks(piece) {
+            reader.take(piece)?;
+        }
+        reader.finish()
+    }
+
+    fn entry(id: &str, port: impl Into<Value>) -> Value {
+        json!({"Node": {"Address": "192.0.2.9"}, "Service": {"ID": id, "Address": "192.0.2.1", "Port": port.into()}})
+    }
+
+    #[test]
+    fn a_list_is_read_however_it_is_cut_into_pieces() {
+        let odd = r#"db"],}{\ "#;
+        let text = json!([entry(odd, 1), entry("db-2", 2)]).to_string();
+        let (whole, skipped) = read(&text, text.len()).unwrap();
+        assert_eq!((whole.len(), whole[0].id.as_str(), whole[1].port), (2, odd, 2));
+        assert_eq!(skipped, Skipped::default());
+        for piece in 1..text.len() {
+            assert_eq!(read(&text, piece).unwrap().0, whole, "{piece}");
+        }
+        assert_eq!(read(" [ \n ] ", 1).unwrap().0, []);
+    }
+
+    #[test]
+    fn an_instance_without_an_address_has_its_nodes() {
+        let mut without = entry("a", 1);
+        without["Service"]["Address"] = "".into();
+        let (found, _) = read(&json!([without, entry("b", 1)]).to_string(), 9).unwrap();
+        assert_eq!(found[0].address, "192.0.2.9");
+        assert_eq!(found[1].address, "192.0.2.1");
+    }
+
+    #[test]
+    fn an_entry_that_is_no_instance_is_skipped_and_the_others_count() {
+        let no_address = json!({"Service": {"ID": "bad", "Address": "", "Port": 1}});
+        let table = [
+            (
+                entry("bad", 70_000),
+                "instance 'bad' has the port 70000, allowed is 0 to 65535",
+            ),
+            (
+                entry("bad", -1),
+                "instance 'bad' has the port -1, allowed is 0 to 65535",
+            ),
+            (
+                entry("bad", 1.5),
+                "instance 'bad' has the port 1.5, allowed is 0 to 65535",
+            ),
+            (
+                entry("bad", "80"),
+                r#"instance 'bad' has the port \"80\", allowed is 0 to 65535"#,
+            ),
+            (entry("bad", Value::Null), "instance 'bad' has no port"),
+            (entry("", 1), "instance '' has no ID"),
+            (entry(&"i".repeat(513), 1), "has an ID longer than 512 bytes"),
+            (no_address, "instance 'bad' has no address"),
+            (
+                json!({"Service": {"ID": 7, "Port": 1}}),
+                "an entry cannot be read: invalid type",
+            ),
+            (json!({"Node": {}}), "an entry has no port"),
+            (json!(7), "an entry has no port"),
+            (json!(null), "an entry has no port"),
+            (json!([]), "an entry has no port"),
+            (json!("text"), "an entry has no port"),
+            (
+                json!({"Service": {"ID": "a\nb", "Port": 99_999}}),
+                r"instance 'a\nb' has the port 99999",
+            ),
+        ];
+        for (bad, expected) in table {
+            let text = json!([entry("good", 1), bad, bad, entry("better", 2)]).to_string();
+            let (found, skipped) = read(&text, 7).unwrap();
+            assert_eq!(found.len(), 2, "{text}");
+            assert_eq!(skipped.count, 2, "{text}");
+            assert!(skipped.example.contains(expected), "{}", skipped.example);
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_fails_as_a_whole() {
+        let deep = format!("[{}", "[".repeat(100_000));
+        let table = [
+            "",
+            " ",
+            "null",
+            "{}",
+            "7",
+            "\"text\"",
+            "<html>",
+            "[",
+            "[{}",
+            "[,]",
+            "[{},]",
+            "[{}] x",
+            "[{]}]",
+            "[}]",
+            "[{\"Service\": }]",
+            "[tru]",
+            "[\"]",
+            "[{\"a\": \"\u{1}\"}]",
+            "\u{feff}[]",
+            &deep,
+        ];
+        for text in table {
+            assert!(read(text, 5).is_err(), "{text:.20}");
+        }
+        let error = read("<html>", 1).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the answer is not a list of instances: found '<', expected '['"
+        );
+    }
+
+    #[test]
+    fn a_list_is_not_longer_than_its_limits() {
+        let list = |count: usize, id: &str| {
+            let entries = (0..count).map(|number| entry(&format!("{id}{number}"), 1).to_string());
+            format!("[{}]", entries.collect::<Vec<_>>().join(","))
+        };
+        assert_eq!(
+            read(&list(MOST_INSTANCES, "a"), 4096).unwrap().0.len(),
+            MOST_INSTANCES
+        );
+        let error = read(&list(MOST_INSTANCES + 1, "a"), 4096)
+            .unwrap_err()
+            .to_string();
+        assert!(error.ends_with("it has more than 16384 of them"), "{error}");
+        let error = read(&list(MOST_INSTANCES, &"a".repeat(200)), 4096)
+            .unwrap_err()
+            .to_string();
+        assert!(error.ends_with("longer than 2 MiB"), "{error}");
+    }
+
+    #[test]
+    fn an_entry_that_is_too_long_is_skipped() {
+        let mut long = entry("long", 1);
+        long["Service"]["Meta"] = "x".repeat(LONGEST_ENTRY).into();
+        let (found, skipped) = read(&json!([long, entry("good", 1)]).to_string(), 4096).unwrap();
+        assert_eq!((found.len(), found[0].id.as_str()), (1, "good"));
+        assert_eq!(skipped.example, "an entry is longer than 256 KiB");
+    }
+
+    #[test]
+    fn what_is_being_read_is_limited_in_all() {
+        let mut held = Held::default();
+        assert!(held.add(MOST_AT_ONCE / 4).is_ok());
+        let mut other = Held::default();
+        let error = other.add(MOST_AT_ONCE).unwrap_err().to_string();
+        assert!(error.ends_with("32 MiB together"), "{error}");
+        drop(other);
+        assert!(
+            Held::default().add(MOST_AT_ONCE / 4).is_ok(),
+            "what was given up counts no more"
+        );
+    }
+}

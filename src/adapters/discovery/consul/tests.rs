@@ -1,0 +1,493 @@
+//! What is sent to Consul, and what is made of its addresses and headers.
+
+use super::client::CUT;
+use super::*;
+use domain::plan::Tls;
+use domain::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, timeout};
+
+fn settings(address: &str) -> plan::Consul {
+    plan::Consul {
+        address: address.into(),
+        scheme: Scheme::Http,
+        token: None,
+        tls: Tls::default(),
+    }
+}
+
+fn registration() -> Registration {
+    Registration {
+        id: "app-vm".into(),
+        name: "app".into(),
+        address: IpAddr::from([127, 0, 0, 1]),
+        port: 8000,
+        tags: vec!["t1".into()],
+        ttl: Duration::from_secs(5),
+        enable_tag_override: false,
+        deregister_critical_after: None,
+    }
+}
+
+#[test]
+fn the_registration_carries_the_original_names_and_a_passing_ttl_check() {
+    let body = serde_json::to_value(Service::from(&registration())).unwrap();
+    let expected = serde_json::json!({
+        "ID": "app-vm", "Name": "app", "Tags": ["t1"], "Port": 8000, "Address": "127.0.0.1",
+        "Check": {
+            "CheckID": "app-vm", "Name": "app-vm", "Notes": "TTL for app set by containerpilot",
+            "TTL": "5s", "Status": "passing"
+        }
+    });
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn the_options_of_2_6_are_sent_when_configured() {
+    let mut registration = registration();
+    registration.enable_tag_override = true;
+    registration.deregister_critical_after = Some("90m".into());
+    let body = serde_json::to_value(Service::from(&registration)).unwrap();
+    assert_eq!(body["EnableTagOverride"], true);
+    assert_eq!(body["Check"]["DeregisterCriticalServiceAfter"], "90m");
+}
+
+#[test]
+fn an_index_that_went_back_is_forgotten() {
+    let headers = |index: &'static str| {
+        HeaderMap::from_iter([("X-Consul-Index".parse().unwrap(), HeaderValue::from_static(index))])
+    };
+    assert_eq!(cursor(&headers("12"), None), Some(Cursor(12)));
+    assert_eq!(cursor(&headers("12"), Some(Cursor(190))), None);
+    assert_eq!(cursor(&headers("190"), Some(Cursor(190))), Some(Cursor(190)));
+    assert_eq!(cursor(&headers("0"), None), None);
+    assert_eq!(cursor(&HeaderMap::new(), None), None);
+}
+
+#[test]
+fn what_is_no_address_is_refused() {
+    for bad in [
+        "consul:port",
+        "consul:8500/path",
+        "",
+        "consul:99999",
+        "http://consul",
+    ] {
+        assert!(Consul::new(&settings(bad)).is_err(), "{bad}");
+    }
+    for good in [
+        "consul",
+        "consul:8500",
+        "192.0.2.1:8500",
+        "[::1]:8500",
+        "unix:///run/consul.sock",
+    ] {
+        assert!(Consul::new(&settings(good)).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn names_are_escaped_in_paths() {
+    assert_eq!(
+        path(&["v1", "a/b c"], &[("note", "ok"), ("tag", "a&b=ü")]),
+        "/v1/a%2Fb%20c?note=ok&tag=a%26b%3D%C3%BC"
+    );
+}
+
+/// What comes of a registration at this address while a server does something.
+fn fails(address: SocketAddr, serves: impl Future<Output = ()>) -> CatalogueError {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let consul = Consul::new(&settings(&address.to_string())).unwrap();
+    let registers = async { consul.register(&registration()).await.unwrap_err() };
+    let both = async { tokio::join!(registers, serves).0 };
+    LocalSet::new().block_on(&runtime.unwrap(), both)
+}
+
+/// The same of a server that takes one connection, reads so many bytes, says this and closes it after a
+/// while.
+fn fails_with(reads: usize, says: &[u8], after: Duration) -> CatalogueError {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    fails(listener.local_addr().unwrap(), async {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let (connection, _) = listener.accept().await.unwrap();
+        while reads > 0 && connection.try_read(&mut vec![0; reads]).is_err() {
+            connection.readable().await.unwrap();
+        }
+        connection.writable().await.unwrap();
+        connection.try_write(says).unwrap();
+        tokio::time::sleep(after).await;
+    })
+}
+
+#[test]
+fn a_connection_that_is_cut_at_once_and_a_429_mean_busy() {
+    let cut = fails_with(0, b"", Duration::ZERO);
+    assert!(matches!(cut, CatalogueError::Busy(_)), "{cut}");
+    let answer = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\n\r\nmany";
+    let words = "Unexpected response code: 429 (many)".into();
+    assert_eq!(
+        fails_with(10_000, answer, Duration::ZERO),
+        CatalogueError::Busy(words)
+    );
+    let early = fails_with(0, answer, Duration::from_millis(50));
+    assert!(matches!(early, CatalogueError::Busy(_)), "{early}");
+}
+
+#[test]
+fn a_connection_that_is_cut_later_or_refused_is_a_failure() {
+    let cut = fails_with(0, b"", CUT);
+    assert!(matches!(cut, CatalogueError::Failed(_)), "{cut}");
+    let nobody = SocketAddr::from(([127, 255, 255, 254], 1));
+    let refused = fails(nobody, async {});
+    assert!(matches!(refused, CatalogueError::Failed(_)), "{refused}");
+}
+
+/// What requests a server got, one text each.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// A server on a port of its own that reads one request after the other from each connection, says `first`, and
+/// goes on saying `then` without end unless that is empty.
+async fn server(first: &[u8], then: &[u8]) -> (SocketAddr, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Seen::default();
+    let (first, then, all) = (first.to_vec(), then.to_vec(), Arc::clone(&seen));
+    spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            spawn_local(converse(stream, first.clone(), then.clone(), Arc::clone(&all)));
+        }
+    });
+    (address, seen)
+}
+
+async fn converse(mut stream: TcpStream, first: Vec<u8>, then: Vec<u8>, seen: Seen) {
+    let mut request = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = stream.read(&mut request).await {
+        let text = String::from_utf8_lossy(&request[..length]).into_owned();
+        seen.lock().unwrap().push(text);
+        stream.write_all(&first).await.ok();
+        while !then.is_empty() && stream.write_all(&then).await.is_ok() {}
+    }
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, future)
+}
+
+fn query() -> Query {
+    Query {
+        service: "db".into(),
+        tag: None,
+        after: None,
+        wait: Duration::ZERO,
+    }
+}
+
+async fn listed(address: SocketAddr) -> Result<Listing, CatalogueError> {
+    let consul = Consul::new(&settings(&address.to_string())).unwrap();
+    let listed = timeout(Duration::from_secs(60), consul.instances(&query())).await;
+    listed.expect("an answer within the limit")
+}
+
+/// The failure of a question to a server that says this.
+fn failure_of(first: &[u8], then: &[u8]) -> String {
+    run(async {
+        let (address, _) = server(first, then).await;
+        listed(address).await.unwrap_err().to_string()
+    })
+}
+
+/// The same, and how many turns the loop had meanwhile.
+fn failure_and_turns_of(first: &[u8], then: &[u8]) -> (String, usize) {
+    run(async {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&turns);
+        spawn_local(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let (address, _) = server(first, then).await;
+        let error = listed(address).await.unwrap_err().to_string();
+        (error, turns.load(Ordering::Relaxed))
+    })
+}
+
+/// An answer with a body.
+fn answer(headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n[";
+
+#[test]
+fn a_body_without_end_is_a_failed_request() {
+    let space = vec![b' '; 64 * 1024];
+    let (error, turns) = failure_and_turns_of(ENDLESS, &space);
+    assert!(error.ends_with("the answer is longer than 16 MiB"), "{error}");
+    assert!(turns > 50, "others have their turn, here {turns} of them");
+    let entry = br#"{"Service":{"ID":"a","Address":"192.0.2.1","Port":1}},"#;
+    let error = failure_of(ENDLESS, &entry.repeat(1000));
+    assert!(error.ends_with("it has more than 16384 of them"), "{error}");
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let error = failure_of(head, &b"1\r\n \r\n".repeat(1000));
+    assert!(
+        error.contains("it sent more than 256 KiB that is no answer"),
+        "{error}"
+    );
+}
+
+#[test]
+fn preliminary_answers_without_end_are_a_failed_request() {
+    let error = failure_of(b"", &b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000));
+    assert!(
+        error.contains("it sent more than 256 KiB that is no answer"),
+        "{error}"
+    );
+}
+
+#[test]
+fn headers_without_end_are_a_failed_request() {
+    let error = failure_of(b"HTTP/1.1 200 OK\r\n", &b"a: b\r\n".repeat(1000));
+    assert!(error.contains("more than 100 headers or 64 KiB"), "{error}");
+    let error = failure_of(b"HTTP/1.1 200 OK\r\na: ", &[b'b'; 4096]);
+    assert!(error.contains("more than 100 headers or 64 KiB"), "{error}");
+}
+
+#[test]
+fn a_refusal_is_read_to_its_limit_and_told_to_its_own() {
+    let head = b"HTTP/1.1 500 Oh\r\nContent-Length: 100000000\r\n\r\n";
+    let error = failure_of(head, &[b'x'; 4096]);
+    assert_eq!(
+        error,
+        format!("Unexpected response code: 500 ({})", "x".repeat(200))
+    );
+}
+
+#[test]
+fn what_a_heartbeats_answer_says_besides_does_not_count() {
+    run(async {
+        let (address, _) = server(ENDLESS, &[b'x'; 4096]).await;
+        let consul = Consul::new(&settings(&address.to_string())).unwrap();
+        let renewed = timeout(Duration::from_secs(20), consul.renew(&registration())).await;
+        assert_eq!(renewed.unwrap(), Ok(Renewal::Renewed));
+    });
+}
+
+#[test]
+fn a_redirect_is_not_followed_and_the_token_goes_nowhere() {
+    run(async {
+        let (elsewhere, stolen) = server(&answer("", "[]"), b"").await;
+        let redirect = format!(
+            "HTTP/1.1 307 Away\r\nLocation: http://user:secret@{elsewhere}/v1\r\nContent-Length: 0\r\n\r\n"
+        );
+        let (address, seen) = server(redirect.as_bytes(), b"").await;
+        let token = plan::Secret("token".into());
+        let settings = plan::Consul {
+            token: Some(token),
+            ..settings(&address.to_string())
+        };
+        let consul = Consul::new(&settings).unwrap();
+        let error = consul.register(&registration()).await.unwrap_err().to_string();
+        let expected = "Unexpected response code: 307 (redirects to 127.0.0.1 are not followed)";
+        assert_eq!(error, expected);
+        assert!(
+            seen.lock().unwrap()[0]
+                .to_lowercase()
+                .contains("x-consul-token: token")
+        );
+        assert!(stolen.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_is_no_list_or_no_http_is_a_failure_and_tells_why() {
+    for (says, expected) in [
+        (
+            answer("", "<html>"),
+            "the answer is not a list of instances: found '<', expected '['",
+        ),
+        (
+            answer("", ""),
+            "the answer is not a list of instances: it ends too early",
+        ),
+        (
+            b"SSH-2.0-OpenSSH\r\n".to_vec(),
+            "does not answer in HTTP, or wants TLS (https)",
+        ),
+        (
+            vec![21, 3, 1, 0, 2, 2, 40],
+            "does not answer in HTTP, or wants TLS (https)",
+        ),
+    ] {
+        let error = failure_of(&says, b"");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn one_foreign_instance_is_skipped_and_filtered_lists_say_so() {
+    let good = r#"{"Service": {"ID": "a", "Address": "192.0.2.1", "Port": 1}}"#;
+    let bad = r#"{"Service": {"ID": "b", "Address": "192.0.2.1", "Port": 70000}}"#;
+    let headers = "X-Consul-Index: 7\r\nX-Consul-Results-Filtered-By-ACLs: true\r\n";
+    let says = answer(headers, &format!("[{good},{bad}]"));
+    let found = run(async {
+        let (address, _) = server(&says, b"").await;
+        listed(address).await.unwrap()
+    });
+    assert_eq!(
+        (found.instances.len(), found.cursor, found.filtered),
+        (1, Some(Cursor(7)), true)
+    );
+    let example = "instance 'b' has the port 70000, allowed is 0 to 65535";
+    assert_eq!(
+        (found.skipped.count, found.skipped.example.as_str()),
+        (1, example)
+    );
+}
+
+#[test]
+fn a_connection_is_used_again_and_one_that_broke_is_replaced() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let consul = Consul::new(&settings(&listener.local_addr().unwrap().to_string())).unwrap();
+        let serves = async {
+            let mut request = [0; 4096];
+            let mut reads =
+                async |stream: &mut TcpStream| assert!(stream.read(&mut request).await.unwrap() > 0);
+            let (mut first, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                reads(&mut first).await;
+                first.write_all(&answer("", "")).await.unwrap();
+            }
+            // The third request is read, and not answered.
+            reads(&mut first).await;
+            drop(first);
+            let (mut second, _) = listener.accept().await.unwrap();
+            reads(&mut second).await;
+            second.write_all(&answer("", "")).await.unwrap();
+        };
+        let asks = async {
+            for _ in 0..3 {
+                assert_eq!(consul.register(&registration()).await, Ok(()));
+            }
+        };
+        timeout(Duration::from_secs(20), async { tokio::join!(asks, serves) })
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn https_to_a_server_without_tls_is_told_in_a_sentence() {
+    let error = run(async {
+        let (address, _) = server(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"").await;
+        let settings = plan::Consul {
+            scheme: Scheme::Https,
+            tls: Tls {
+                verify: false,
+                ..Tls::default()
+            },
+            ..settings(&address.to_string())
+        };
+        Consul::new(&settings).unwrap().register(&registration()).await
+    });
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("does not speak TLS, which https needs"), "{error}");
+}
+
+#[test]
+fn a_server_that_never_finishes_the_handshake_is_a_failed_request() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = plan::Consul {
+            scheme: Scheme::Https,
+            tls: Tls {
+                verify: false,
+                ..Tls::default()
+            },
+            ..settings(&listener.local_addr().unwrap().to_string())
+        };
+        let before = Instant::now();
+        let consul = Consul::new(&settings).unwrap();
+        let error = consul.register(&registration()).await.unwrap_err().to_string();
+        assert!(error.ends_with("is not ready within 1.8s"), "{error}");
+        assert!(before.elapsed() < Duration::from_secs(10));
+    });
+}
+
+/// A client of a host beyond a proxy, whose address is in the variable.
+fn beyond_proxy(scheme: Scheme, variable: &str, proxy: &str) -> Consul {
+    let settings = plan::Consul {
+        scheme,
+        tls: Tls {
+            verify: false,
+            ..Tls::default()
+        },
+        ..settings("consul.invalid:8500")
+    };
+    let variables = |name: &str| (name == variable).then(|| proxy.to_owned());
+    Consul::with(&settings, &variables).unwrap()
+}
+
+#[test]
+fn a_proxy_gets_the_whole_address_or_is_asked_for_a_tunnel() {
+    run(async {
+        let (address, seen) = server(&answer("", "[]"), b"").await;
+        let proxy = format!("http://me:secret@{address}");
+        let consul = beyond_proxy(Scheme::Http, "HTTP_PROXY", &proxy);
+        consul.instances(&query()).await.unwrap();
+        let request = seen.lock().unwrap().remove(0).to_lowercase();
+        let line = "get http://consul.invalid:8500/v1/health/service/db?passing=1 http/1.1\r\n";
+        assert!(request.starts_with(line), "{request}");
+        assert!(
+            request.contains("proxy-authorization: basic bwu6c2vjcmv0"),
+            "{request}"
+        );
+        assert!(request.contains("host: consul.invalid:8500"), "{request}");
+
+        let (address, seen) = server(b"HTTP/1.1 407 Who are you?\r\n\r\n", b"").await;
+        let consul = beyond_proxy(Scheme::Https, "ALL_PROXY", &format!("http://me:secret@{address}"));
+        let error = consul.instances(&query()).await.unwrap_err().to_string();
+        let expected = format!("the proxy {address}: it opens no tunnel: HTTP/1.1 407 Who are you?");
+        assert_eq!(error, expected);
+        assert!(seen.lock().unwrap()[0].starts_with("CONNECT consul.invalid:8500 HTTP/1.1\r\n"));
+
+        let (address, _) = server(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n").await;
+        let consul = beyond_proxy(Scheme::Https, "ALL_PROXY", &address.to_string());
+        let error = consul.instances(&query()).await.unwrap_err().to_string();
+        assert!(error.ends_with("its answer is longer than 8192 bytes"), "{error}");
+    });
+}
+
+#[test]
+fn a_user_in_the_address_is_sent_and_never_told() {
+    let error = Consul::new(&settings("me:secret@consul:port"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("'consul:port' is not an address of Consul"),
+        "{error}"
+    );
+    run(async {
+        let (address, seen) = server(b"nonsense\r\n\r\n", b"").await;
+        let consul = Consul::new(&settings(&format!("me:secret@{address}"))).unwrap();
+        let error = consul.register(&registration()).await.unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+        let request = seen.lock().unwrap().remove(0).to_lowercase();
+        assert!(request.contains("authorization: basic bwu6c2vjcmv0"), "{request}");
+        assert!(!format!("{consul:?}").contains("secret"), "{consul:?}");
+    });
+}

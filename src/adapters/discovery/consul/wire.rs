@@ -1,0 +1,309 @@
+//! A connection to Consul: to its socket or its host, by a proxy if need be, over TLS if asked for.
+//!
+//! Everything that is read counts against an allowance, which grows with what was asked for and with what was of
+//! use. So a server that sends what belongs to no answer (preliminary answers, records of TLS without content,
+//! the shortest of chunks), however fast, soon is a failed request.
+
+use super::proxy::Proxy;
+use crate::adapters::discovery::address::Place;
+use crate::adapters::discovery::{names, tls};
+use crate::cause;
+use crate::ports::CatalogueError;
+use domain::time::Duration;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// How many bytes may come for a request beyond what is of use: heads, preliminary answers, TLS (docs/bounds.md)
+const LONGEST_CHATTER: usize = 256 * 1024;
+/// How long it may take until a connection is ready, TLS and proxies included (docs/bounds.md)
+const SETUP_LIMIT: Duration = Duration::from_millis(1800);
+/// The longest answer of a proxy to a request for a tunnel (docs/bounds.md)
+const LONGEST_PROXY_ANSWER: usize = 8 * 1024;
+
+/// How to reach a server.
+#[derive(Debug)]
+pub struct Route {
+    /// Where it is.
+    pub target: Target,
+    /// By which proxy, and what TLS to that one needs.
+    pub proxy: Option<(Proxy, Option<Secured>)>,
+    /// What TLS to the server needs, if it is spoken to over TLS.
+    pub secured: Option<Secured>,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// At a socket of this machine.
+    Socket(String),
+    /// At a host.
+    Host(Place),
+}
+
+/// Whom to trust, and the name that its certificate must be for.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// Whom to trust.
+    pub config: Arc<ClientConfig>,
+    /// The name.
+    pub name: ServerName<'static>,
+}
+
+/// A stream to a server.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// A stream that is ready to be used.
+pub struct Connected {
+    /// The stream itself.
+    pub stream: Box<dyn Stream>,
+    /// What may still be read from it.
+    pub allowance: Allowance,
+    /// The address at the other end, and the host that has it.
+    pub peer: Option<(String, IpAddr)>,
+}
+
+impl Route {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody accepts, the proxy refuses, or TLS fails; a sentence. All together takes no longer than a limit.
+    pub async fn connect(&self) -> Result<Connected, CatalogueError> {
+        let connected = timeout(SETUP_LIMIT, self.connect_at_leisure()).await;
+        let late = |_| failed(format!("{} is not ready within {SETUP_LIMIT:?}", self.first()));
+        connected.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+
+    /// Starts what is needed to look up the name of the host to connect to.
+    pub fn prepare(&self) {
+        if let Some(Place { host, .. }) = self.first().place() {
+            names::prepare(host);
+        }
+    }
+
+    /// What a connection is opened to: the proxy or the server.
+    fn first(&self) -> Target {
+        match &self.proxy {
+            Some((proxy, _)) => Target::Host(proxy.place.clone()),
+            None => self.target.clone(),
+        }
+    }
+
+    async fn connect_at_leisure(&self) -> Result<Connected, CatalogueError> {
+        let allowance = Allowance::default();
+        allowance.renew();
+        let (mut stream, peer) = self.first().open(&allowance).await?;
+        if let Some((proxy, secured)) = &self.proxy {
+            if let Some(secured) = secured {
+                stream = secured.secure(stream, &proxy.place.to_string()).await?;
+            }
+            if let (Some(_), Target::Host(place)) = (&self.secured, &self.target) {
+                let tunnel = tunnel(&mut stream, place, proxy).await;
+                tunnel.map_err(|cause| failed(format!("the proxy {}: {cause}", proxy.place)))?;
+            }
+        }
+        if let Some(secured) = &self.secured {
+            stream = secured.secure(stream, &self.target.to_string()).await?;
+        }
+        Ok(Connected {
+            stream,
+            allowance,
+            peer,
+        })
+    }
+}
+
+impl Target {
+    fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Host(place) => Some(place),
+        }
+    }
+
+    async fn open(
+        &self,
+        allowance: &Allowance,
+    ) -> Result<(Box<dyn Stream>, Option<(String, IpAddr)>), CatalogueError> {
+        let allowance = allowance.clone();
+        match self {
+            Self::Socket(path) => {
+                let stream = UnixStream::connect(path).await;
+                let inner =
+                    stream.map_err(|error| failed(format!("{path}: {}", cause::in_kernel_words(&error))))?;
+                Ok((Box::new(Metered { inner, allowance }), None))
+            }
+            Self::Host(Place { host, port }) => {
+                let inner = names::connect(host, *port).await;
+                let inner = inner.map_err(|error| failed(error.to_string()))?;
+                inner.set_nodelay(true).ok();
+                let peer = inner.peer_addr().ok().map(|peer| (host.clone(), peer.ip()));
+                Ok((Box::new(Metered { inner, allowance }), peer))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => f.write_str(path),
+            Self::Host(place) => place.fmt(f),
+        }
+    }
+}
+
+impl Secured {
+    async fn secure(&self, stream: Box<dyn Stream>, who: &str) -> Result<Box<dyn Stream>, CatalogueError> {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        match connector.connect(self.name.clone(), stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => {
+                let sentence = format!("{who}: {}", tls::in_words(&error));
+                Err(match is_cut(error.kind()) {
+                    true => CatalogueError::Busy(sentence),
+                    false => failed(sentence),
+                })
+            }
+        }
+    }
+}
+
+fn failed(sentence: String) -> CatalogueError {
+    CatalogueError::Failed(sentence)
+}
+
+/// Whether the other side took a connection and closed it without an answer.
+pub fn is_cut(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+    )
+}
+
+/// Asks a proxy for a tunnel to a place.
+async fn tunnel(stream: &mut Box<dyn Stream>, place: &Place, proxy: &Proxy) -> Result<(), String> {
+    let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n").into_bytes();
+    if let Some(authorization) = &proxy.authorization {
+        request.extend(b"Proxy-Authorization: ");
+        request.extend(authorization.as_bytes());
+        request.extend(b"\r\n");
+    }
+    request.extend(b"\r\n");
+    let in_words = |error: io::Error| cause::in_kernel_words(&error);
+    stream.write_all(&request).await.map_err(in_words)?;
+    stream.flush().await.map_err(in_words)?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        if answer.len() >= LONGEST_PROXY_ANSWER {
+            return Err(format!("its answer is longer than {LONGEST_PROXY_ANSWER} bytes"));
+        }
+        // Byte by byte: what follows belongs to the tunnel.
+        answer.push(stream.read_u8().await.map_err(in_words)?);
+    }
+    let status = String::from_utf8_lossy(&answer);
+    let status = status.lines().next().unwrap_or_default();
+    let is_open = status.starts_with("HTTP/1.") && status.split(' ').nth(1) == Some("200");
+    let shown: String = status.chars().take(80).flat_map(char::escape_debug).collect();
+    is_open
+        .then_some(())
+        .ok_or_else(|| format!("it opens no tunnel: {shown}"))
+}
+
+/// How many bytes may still be read from a connection. What was read beyond it in one go is owed.
+#[derive(Clone, Debug, Default)]
+pub struct Allowance(Rc<Cell<isize>>);
+
+impl Allowance {
+    /// A request is sent: its answer may begin.
+    pub fn renew(&self) {
+        self.0.set(self.0.get().max(signed(LONGEST_CHATTER)));
+    }
+
+    /// So many bytes were of use. Frames and records around them may be as long again.
+    pub fn grow(&self, bytes: usize) {
+        let grown = self.0.get().saturating_add(2 * signed(bytes));
+        self.0.set(grown.min(2 * signed(LONGEST_CHATTER)));
+    }
+
+    fn spend(&self, bytes: usize) {
+        self.0.set(self.0.get().saturating_sub(signed(bytes)));
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.get() <= 0
+    }
+}
+
+/// No buffer is so long that it would not fit.
+fn signed(bytes: usize) -> isize {
+    isize::try_from(bytes).unwrap_or(isize::MAX / 4)
+}
+
+/// A stream whose reading counts against an allowance.
+struct Metered<S> {
+    inner: S,
+    allowance: Allowance,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.allowance.is_spent() {
+            let sentence = format!(
+                "it sent more than {} KiB that is no answer",
+                LONGEST_CHATTER / 1024
+            );
+            return Poll::Ready(Err(io::Error::other(sentence)));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.allowance.spend(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
