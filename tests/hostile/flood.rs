@@ -196,3 +196,28 @@ fn signals_without_pause_delay_nothing() {
         drop(storms);
     }
 }
+
+/// 1 GB may cost 3 s; a tenth of it is tried, and three times as much is allowed beside other tests.
+#[test]
+fn a_line_costs_little_in_every_form_of_the_log() {
+    for format in ["default", "text", "json"] {
+        let sections = format!(
+            r#", "logging": {{"format": "{format}"}}, "tasks": [{{"name": "t", "frequency": "1s", "timeout": "1h",
+            "command": ["sh", "-c", "yes $(seq -s - 30) | head -c 100000000; touch @/printed; exec sleep 1000"]}}]"#
+        );
+        let observed = Observed::start_in(
+            without_log(),
+            &Hostile {
+                sections: &sections,
+                ..Hostile::default()
+            },
+        );
+        observed.program.until_file("printed");
+        let took = observed.processor_time();
+        assert!(
+            took < Duration::from_millis(900) * slowness(),
+            "{format}: {took:?}"
+        );
+        observed.terminate();
+    }
+}
