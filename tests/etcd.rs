@@ -503,6 +503,30 @@ fn over_tls_both_sides_prove_who_they_are() {
     });
 }
 
+/// A reload opens the catalogue anew when the contents of these files are others.
+#[test]
+fn whoever_opens_the_catalogue_anew_reads_the_files_of_tls_again() {
+    let (server, folder, right) = secured();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::copy(path("other-agent-ca.pem"), path("in-use.pem")).unwrap();
+    let rotated = Tls {
+        ca_file: Some(path("in-use.pem").display().to_string()),
+        ..right
+    };
+    run(async {
+        let before = Etcd::new(&over(&server, rotated.clone())).unwrap();
+        let told = before.register(&instance(1)).await.unwrap_err().to_string();
+        assert!(told.contains("invalid peer certificate"), "{told}");
+        std::fs::copy(path("consul-agent-ca.pem"), path("in-use.pem")).unwrap();
+        assert!(
+            before.register(&instance(1)).await.is_err(),
+            "what was read stays in force"
+        );
+        let anew = Etcd::new(&over(&server, rotated)).unwrap();
+        anew.register(&instance(1)).await.unwrap();
+    });
+}
+
 #[test]
 fn what_is_wrong_with_tls_is_told() {
     let (server, folder, right) = secured();

@@ -4,7 +4,7 @@
 use crate::agent::hostname;
 use crate::etcd_server::Server;
 use crate::loopback::OwnAddress;
-use crate::program::{Program, UNTIL_TERM};
+use crate::program::{Program, UNTIL_TERM, in_namespaces};
 use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
@@ -168,6 +168,41 @@ fn a_dead_and_a_frozen_endpoint_beside_a_live_one_cost_no_heartbeat() {
     until_checked(&program, 5);
     assert_eq!(server.everything(), entry());
     has_failed_nowhere(&program);
+}
+
+#[test]
+fn a_name_whose_other_addresses_accept_and_say_nothing_costs_no_heartbeat() {
+    let server = Server::start("3.5");
+    let authority = server.url().replace("http://", "");
+    let (live, port) = authority.split_once(':').unwrap();
+    let port: u16 = port.parse().unwrap();
+    let silent = [OwnAddress::reserve(), OwnAddress::reserve()];
+    let listeners = silent
+        .each_ref()
+        .map(|own| TcpListener::bind(own.at(port)).unwrap());
+    let mut program = Program::new();
+    program.write("healthy", "");
+    let hosts = format!(
+        "{} etcd.test\n{live} etcd.test\n{} etcd.test\n",
+        silent[0].ip(),
+        silent[1].ip()
+    );
+    program.write("hosts", &hosts);
+    program.configure(&service(&[&format!("http://etcd.test:{port}")]));
+    let hosts = program.path("hosts");
+    let script = format!("mount --bind {} /etc/hosts && exec \"$@\"", hosts.display());
+    let words = ["sh", "-c", &script, "sh"];
+    let mut command = in_namespaces(&["--mount"], &words, &program.command(&UNTIL_TERM));
+    program.spawn(&mut command);
+    until_there(&server);
+    until_checked(&program, 4);
+    assert_eq!(server.everything(), entry());
+    has_failed_nowhere(&program);
+    let tried = listeners.iter().filter(|listener| {
+        listener.set_nonblocking(true).unwrap();
+        listener.accept().is_ok()
+    });
+    assert!(tried.count() > 0, "the silent ones were tried");
 }
 
 fn db(port: u16) -> String {
