@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use std::error::Error;
 use std::io;
+use std::ops::Range;
 
 /// The kernel's words for an error, without a capital letter or a number, as the original prints them.
 pub fn in_kernel_words(error: &io::Error) -> String {
@@ -32,9 +33,50 @@ pub fn in_full(error: &dyn Error) -> String {
     sentence
 }
 
+/// The text with `***` for what stands before the `@` of the URLs in it, and of `user:password@host`.
+pub fn without_user_information(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut from = 0;
+    for word in text.split([' ', ',', '"', '\'', '(', ')']) {
+        let begin = word.as_ptr() as usize - text.as_ptr() as usize;
+        if let Some(hidden) = user_information(word) {
+            shown.push_str(&text[from..begin + hidden.start]);
+            shown.push_str("***");
+            from = begin + hidden.end;
+        }
+    }
+    shown + &text[from..]
+}
+
+/// Where in a word the user information stands, if there is any.
+pub fn user_information(word: &str) -> Option<Range<usize>> {
+    let end = word.rfind('@')?;
+    let slashes = ["//", "\\/\\/"].map(|slashes| word[..end].find(slashes).map(|at| at + slashes.len()));
+    let scheme = slashes.into_iter().flatten().next();
+    let start = scheme.unwrap_or_default();
+    (start < end && (scheme.is_some() || word[..end].contains(':'))).then_some(start..end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_loses_its_user_information_and_nothing_else() {
+        let table = [
+            ("http://u:p@h:1/x", "http://***@h:1/x"),
+            ("'u:p@h:1' is no address", "'***@h:1' is no address"),
+            (
+                "no answer (https://u@h) from http://h:1/x?y=z",
+                "no answer (https://***@h) from http://h:1/x?y=z",
+            ),
+            ("http://u:p/w@a,http://u:p@b", "http://***@a,http://***@b"),
+            ("a@b", "a@b"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(without_user_information(text), shown);
+        }
+    }
 
     #[test]
     fn the_kernels_words_are_gos() {

@@ -208,7 +208,10 @@ impl<I: Interfaces + Send + 'static> Reading<I> {
         discovery::note_contents(&mut compiled.plan.catalogue);
         // A catalogue that can never be reached as described is refused before anything starts.
         let opened = discovery::open(&compiled.plan.catalogue).map(drop);
-        opened.map_err(|error| format!("{}: {error}", self.source))?;
+        opened.map_err(|error| {
+            let cause = cause::without_user_information(&error.to_string());
+            format!("{}: {cause}", self.source)
+        })?;
         Ok(compiled)
     }
 }

@@ -5,6 +5,7 @@
 //! takes time and memory in proportion to the text.
 
 use super::secrets;
+use crate::cause::without_user_information;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -124,10 +125,10 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The value as written, cut where it is long.
+    /// The value as written, without user information of URLs, and cut where it is long.
     pub fn as_written(&self) -> String {
         const MOST: usize = 60;
-        let text = self.raw.get();
+        let text = without_user_information(self.raw.get());
         let mut shown: String = text
             .chars()
             .take(MOST)

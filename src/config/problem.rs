@@ -3,7 +3,7 @@
 
 use super::Source;
 use super::json::{Kind, Node};
-use super::secrets::floor;
+use super::secrets::{self, floor};
 use std::fmt::Write as _;
 
 /// How many problems, and how many warnings, a report names; of the others it says how many they are
@@ -62,7 +62,7 @@ impl Problems {
         let found = match node.kind() {
             Kind::Array => "an array".into(),
             Kind::Object => "an object".into(),
-            _ => node.as_written(),
+            _ => secrets::value_of(&node.path, &node.as_written()),
         };
         self.add(node, format!("{message}: found {found}, allowed is {allowed}"));
     }

@@ -4,6 +4,7 @@
 //! the user information of a URL. A text is looked at as far as it is JSON; where it stops being JSON, more is
 //! hidden rather than less. Decides only what is shown; a configuration means the same with or without it.
 
+use crate::cause::{user_information, without_user_information};
 use std::ops::Range;
 
 /// What stands in place of a secret.
@@ -35,6 +36,15 @@ fn names_secret(name: &str) -> bool {
     WORDS.iter().any(|word| plain.contains(word))
 }
 
+/// What is shown of a value, as written, that stands under the last key of a path.
+pub fn value_of(path: &str, written: &str) -> String {
+    let key = path.rsplit('.').next().unwrap_or_default();
+    match names_secret(key) {
+        true => HIDDEN.into(),
+        false => written.into(),
+    }
+}
+
 /// A JSON text on one line, as written otherwise, with `***` for its secrets.
 pub fn on_one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
@@ -46,16 +56,6 @@ pub fn on_one_line(json: &str) -> String {
         Piece::HiddenLiteral => line.extend(["\"", HIDDEN, "\""]),
     });
     line
-}
-
-/// The text with `***` for the user information of the URLs in it.
-pub fn without_user_information(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    pieces_around_user_information(text, 0, &mut |piece, range: Range<usize>| match piece {
-        Piece::Shown => shown.push_str(&text[range]),
-        _ => shown.push_str(HIDDEN),
-    });
-    shown
 }
 
 /// The lines around a place in a text that is not JSON, for operators to look at.
@@ -294,14 +294,6 @@ fn pieces_around_user_information(text: &str, start: usize, show: &mut impl FnMu
     show(Piece::Shown, start + from..start + text.len());
 }
 
-fn user_information(word: &str) -> Option<Range<usize>> {
-    let end = word.rfind('@')?;
-    let scheme = word[..end].find("//").map(|slashes| slashes + 2);
-    let scheme = scheme.or_else(|| word[..end].find("\\/\\/").map(|slashes| slashes + 4));
-    let start = scheme.unwrap_or_default();
-    (start < end && (scheme.is_some() || word[..end].contains(':'))).then_some(start..end)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,12 +352,6 @@ mod tests {
                 "{text}"
             );
         }
-    }
-
-    #[test]
-    fn a_url_loses_its_user_information_and_nothing_else() {
-        assert_eq!(without_user_information("http://u:p@h:1/x"), "http://***@h:1/x");
-        assert_eq!(without_user_information("http://h:1/x?y=z"), "http://h:1/x?y=z");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! decided by [`Failures`](crate::failures::Failures); the others are for [`Level::Debug`].
 
 use crate::event::{Ending, Pid, Signal};
-use crate::plan::{Command, Level, Role};
+use crate::plan::{Level, Role};
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -129,8 +129,6 @@ pub enum Notice {
         role: Role,
         /// How long it may take.
         limit: Duration,
-        /// What was run.
-        command: Command,
     },
     /// The process group of a run is killed.
     Killing(Role),
@@ -377,9 +375,7 @@ impl fmt::Display for Notice {
                 )
             }
             Self::Listening(address) => write!(f, "telemetry: Listening on {address}"),
-            Self::TimedOut { role, limit, command } => {
-                write!(f, "{role} timeout after {}: '{command}'", InUnits(*limit))
-            }
+            Self::TimedOut { role, limit } => write!(f, "{role} timeout after {}", InUnits(*limit)),
             Self::Killing(role) => write!(f, "killing command for {role}"),
             Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
             Self::Ended(role, ending) => ended(f, role, ending),
@@ -555,19 +551,12 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_names_the_job_the_limit_and_the_arguments() {
+    fn a_timeout_names_the_job_and_the_limit() {
         let notice = Notice::TimedOut {
             role: Role::Task { name: "task3".into() },
             limit: Duration::from_millis(100),
-            command: Command {
-                program: "sleep".into(),
-                arguments: ["2".into(), "/task3.txt".into()].into(),
-            },
         };
-        assert_eq!(
-            notice.to_string(),
-            "task[task3] timeout after 100ms: '[2 /task3.txt]'"
-        );
+        assert_eq!(notice.to_string(), "task[task3] timeout after 100ms");
         assert_eq!(notice.level(), Level::Warning);
     }
 

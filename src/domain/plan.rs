@@ -503,7 +503,8 @@ impl Command {
     }
 }
 
-/// The arguments in square brackets, as messages show them (behaviour-v2.md 7.6).
+/// The arguments in square brackets, as the original shows them (behaviour-v2.md 7.6). No log does: they may be
+/// secret.
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;

@@ -171,7 +171,7 @@ fn a_task_that_takes_too_long_is_killed_with_its_group_and_runs_again() {
         "command": ["sh", "-c", "sleep 1000 & echo $$ $! >> @/pids; wait"]}]}"#;
     let mut program = Program::start(config, &UNTIL_TERM);
     program.until_lines("pids", 3);
-    program.until_told("task[long] timeout after 200ms: '[-c sleep 1000 & echo");
+    program.until_told("task[long] timeout after 200ms\n");
     program.until_told("killing command for task[long]");
     let first = pids(program.read("pids").lines().next().unwrap());
     program.until("the first run and its child are gone", |_| {
@@ -193,7 +193,7 @@ fn a_check_that_takes_too_long_is_killed_and_is_no_heartbeat() {
         "poll": 1, "ttl": 30, "timeout": "100ms", "health": ["sh", "-c", "trap '' TERM; echo run >> @/runs; sleep 1000"]}]}"#;
     let mut program = Program::start(config, &UNTIL_TERM);
     program.until_lines("runs", 2);
-    program.until_told("app.health timeout after 100ms: '[-c ");
+    program.until_told("app.health timeout after 100ms\n");
     assert!(!program.has("catalogue/app"));
     assert_eq!(program.stop(), 0);
 }

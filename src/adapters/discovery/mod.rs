@@ -12,6 +12,7 @@ mod tls;
 
 use crate::adapters::clock;
 use crate::adapters::inbox::Postbox;
+use crate::cause::without_user_information;
 use crate::panics;
 use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
 use async_trait::async_trait;
@@ -114,8 +115,8 @@ impl From<Renewal> for Answer {
 impl From<CatalogueError> for Answer {
     fn from(error: CatalogueError) -> Self {
         match error {
-            CatalogueError::Failed(cause) => Self::Failed(cause),
-            CatalogueError::Busy(cause) => Self::Busy(cause),
+            CatalogueError::Failed(cause) => Self::Failed(without_user_information(&cause)),
+            CatalogueError::Busy(cause) => Self::Busy(without_user_information(&cause)),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::config::json::{Kind, Node};
 use crate::config::problem::Problems;
 use domain::plan::{Command, Job, Output, Reach, Restarts, Role, Stop, StopTimeout, Trigger};
 use domain::time::Duration;
+use std::collections::{HashMap, HashSet};
 
 /// How long a coprocess may take to stop before it is killed (EX-22).
 const COPROCESS_GRACE: Duration = Duration::from_secs(3);
@@ -45,10 +46,11 @@ pub fn asked(role: Role, command: Command, time_limit: Option<Duration>) -> Job 
 
 /// Reads `tasks`.
 pub fn read_tasks(node: &Node<'_>, problems: &mut Problems) -> Vec<Job> {
-    list(node, "an array of tasks", problems, task)
+    let tasks = list(node, "an array of tasks", problems, task);
+    named(tasks, |name| Role::Task { name })
 }
 
-fn task(node: &Node<'_>, problems: &mut Problems) -> Option<Job> {
+fn task(node: &Node<'_>, problems: &mut Problems) -> Option<(Option<String>, Job)> {
     let mut section = Section::open(node, "an object", problems)?;
     let name = name(&mut section, problems);
     let command = mandatory(node, &mut section, "Task did not provide a command", problems);
@@ -66,22 +68,22 @@ fn task(node: &Node<'_>, problems: &mut Problems) -> Option<Job> {
         .and_then(|node| duration::limit(&node, "Unable to parse timeout", problems));
     section.close(problems);
     let (command, frequency) = (command?, frequency?);
-    let role = Role::Task {
-        name: name.unwrap_or_else(|| in_one_line(&command)),
-    };
+    let role = Role::Task { name: String::new() };
     let time_limit = limit.or(Some(frequency));
-    Some(Job {
+    let job = Job {
         time_limit,
         ..Job::new(role, command, Trigger::Every(frequency), Output::Log)
-    })
+    };
+    Some((name, job))
 }
 
 /// Reads `coprocesses`.
 pub fn read_coprocesses(node: &Node<'_>, problems: &mut Problems) -> Vec<Job> {
-    list(node, "an array of coprocesses", problems, coprocess)
+    let coprocesses = list(node, "an array of coprocesses", problems, coprocess);
+    named(coprocesses, |name| Role::Coprocess { name })
 }
 
-fn coprocess(node: &Node<'_>, problems: &mut Problems) -> Option<Job> {
+fn coprocess(node: &Node<'_>, problems: &mut Problems) -> Option<(Option<String>, Job)> {
     let mut section = Section::open(node, "an object", problems)?;
     let name = name(&mut section, problems);
     let command = mandatory(
@@ -93,19 +95,18 @@ fn coprocess(node: &Node<'_>, problems: &mut Problems) -> Option<Job> {
     let restarts = section.take("restarts").map(|node| restarts(&node, problems));
     section.close(problems);
     let command = command?;
-    let role = Role::Coprocess {
-        name: name.unwrap_or_else(|| in_one_line(&command)),
-    };
+    let role = Role::Coprocess { name: String::new() };
     let restarts = restarts.unwrap_or(Some(Restarts::NEVER))?;
     let stop = Stop {
         reach: Reach::Group,
         grace: COPROCESS_GRACE,
     };
-    Some(Job {
+    let job = Job {
         restarts,
         stop,
         ..Job::new(role, command, Trigger::Moment, Output::Log)
-    })
+    };
+    Some((name, job))
 }
 
 fn name(section: &mut Section<'_>, problems: &mut Problems) -> Option<String> {
@@ -126,10 +127,42 @@ fn mandatory(
     command::required(&command?, missing, problems)
 }
 
-/// The words of a command joined by spaces: the name of what has none (CFG-12).
-fn in_one_line(command: &Command) -> String {
-    let words = std::iter::once(&command.program).chain(&command.arguments);
-    words.map(ToString::to_string).collect::<Vec<_>>().join(" ")
+/// Gives every job its name. One that has none is called by the name of its program (CFG-12), with a number
+/// where that would stand twice; never by its arguments, for names are shown, and arguments may be secret.
+fn named(jobs: Vec<(Option<String>, Job)>, role: impl Fn(String) -> Role) -> Vec<Job> {
+    let mut taken: HashSet<String> = jobs.iter().filter_map(|(name, _)| name.clone()).collect();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    let named = jobs.into_iter().map(|(name, job)| {
+        let name = name.unwrap_or_else(|| default_name(&job.command, &mut taken, &mut numbers));
+        Job {
+            role: role(name),
+            ..job
+        }
+    });
+    named.collect()
+}
+
+fn default_name(
+    command: &Command,
+    taken: &mut HashSet<String>,
+    numbers: &mut HashMap<String, usize>,
+) -> String {
+    let program = command.program.to_string();
+    let base = program
+        .rsplit('/')
+        .find(|part| !part.is_empty())
+        .unwrap_or(&program);
+    let last = numbers.entry(base.to_owned()).or_default();
+    loop {
+        *last += 1;
+        let name = match *last {
+            1 => base.to_owned(),
+            number => format!("{base}-{number}"),
+        };
+        if taken.insert(name.clone()) {
+            return name;
+        }
+    }
 }
 
 /// How often: `"never"`, `"unlimited"` or a number, also as a string.

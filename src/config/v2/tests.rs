@@ -393,17 +393,22 @@ fn a_string_that_expects_a_shell_is_accepted_with_a_warning() {
 fn tasks_and_coprocesses_are_jobs() {
     let plan = plan_of(
         r#""tasks": [{"name": "t", "command": "a b", "frequency": "1500ms", "timeout": 10}, {"command": ["c", "d"], "frequency": 1}],
-           "coprocesses": [{"command": "e f", "restarts": "unlimited"}, {"name": "g", "command": "h", "restarts": "2"}, {"command": "i"}]"#,
+           "coprocesses": [{"command": "e f", "restarts": "unlimited"}, {"name": "g", "command": "h", "restarts": "2"}, {"command": "i"},
+             {"command": ["/usr/bin/e", "--token", "s3cr3t"]}, {"command": "g"}, {"name": "g-2", "command": "x"}, {"command": "g"}]"#,
     );
     let names: Vec<String> = plan.jobs.iter().map(|job| job.role.to_string()).collect();
     assert_eq!(
         names,
         [
             "task[t]",
-            "task[c d]",
-            "coprocess[e f]",
+            "task[c]",
+            "coprocess[e]",
             "coprocess[g]",
-            "coprocess[i]"
+            "coprocess[i]",
+            "coprocess[e-2]",
+            "coprocess[g-3]",
+            "coprocess[g-2]",
+            "coprocess[g-4]"
         ]
     );
     assert_eq!(plan.jobs[0].trigger, Trigger::Every(Duration::from_millis(1500)));
@@ -413,7 +418,7 @@ fn tasks_and_coprocesses_are_jobs() {
         Some(Duration::from_secs(1)),
         "the frequency is the default"
     );
-    let restarts: Vec<Restarts> = plan.jobs[2..].iter().map(|job| job.restarts).collect();
+    let restarts: Vec<Restarts> = plan.jobs[2..5].iter().map(|job| job.restarts).collect();
     assert_eq!(
         restarts,
         [Restarts::Unlimited, Restarts::AtMost(2), Restarts::NEVER]
@@ -999,4 +1004,22 @@ fn a_list_has_a_longest_length() {
         report.contains("services[0].tags: a list of 100001 elements, allowed are 100000 at the most"),
         "{report}"
     );
+}
+
+#[test]
+fn no_report_quotes_a_secret() {
+    for text in [
+        r#"{"consul": {"address": "c:1", "token": 53827}}"#,
+        r#"{"etcd": {"endpoints": "root:53827@etcd:2379", "username": "u", "password": 53827}}"#,
+        r#"{"etcd": {"endpoints": ["root:53827@etcd:2379"]}}"#,
+        r#"{"consul": {"address": "c:1", "token": "53827"} "services": []}"#,
+        r#"{"consul": {"address": "http://u:53827@c:1", "tokens": "53827"}}"#,
+    ] {
+        let report = compiled_with(text, &[], &[])
+            .map(|compiled| compiled.shown)
+            .unwrap_err();
+        assert!(!report.contains("53827"), "{report}");
+    }
+    let shown = compiled(r#"{"consul": {"address": "http://u:53827@c:1", "token": "53827"}}"#).shown;
+    assert_eq!(shown, r#"{"consul":{"address":"http://***@c:1","token":"***"}}"#);
 }

@@ -189,11 +189,9 @@ impl Worker {
     fn expire(&self, out: &mut Outbox) {
         let role = self.job.role.clone();
         if let Some(limit) = self.job.time_limit {
-            let command = self.job.command.clone();
             out.tell(Notice::TimedOut {
                 role: role.clone(),
                 limit,
-                command,
             });
         }
         out.tell(Notice::Killing(role));

@@ -121,7 +121,7 @@ impl Members {
 
 /// One member.
 struct Member {
-    /// As the operator wrote it.
+    /// As the operator wrote it, without user information.
     name: String,
     target: Target,
     connection: RefCell<Rc<Connection>>,
@@ -136,7 +136,7 @@ impl Member {
         let tls = is_secure.then(|| secure(&settings.tls)).transpose()?;
         let target = Target::new(place, options(settings), tls);
         Ok(Self {
-            name: url.into(),
+            name: cause::without_user_information(url),
             target: target.map_err(|error| refused(&cause::in_full(&error)))?,
             connection: RefCell::default(),
         })
