@@ -303,6 +303,13 @@ impl State {
 
     fn answers(&self, ticket: Ticket) -> Vec<Answer> {
         let failed = Answer::Failed("refused".into());
+        if self.memory.plan().max_connections.is_some() {
+            let busy = Answer::Busy("it takes no more".into());
+            return match self.memory.asked_to_list(ticket) {
+                Some(true) => vec![listing(&[]), busy],
+                _ => vec![Answer::Done, busy],
+            };
+        }
         match self.memory.asked_to_list(ticket) {
             Some(true) => vec![listing(&[]), listing(&[80]), failed],
             Some(false) => {

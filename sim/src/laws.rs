@@ -75,6 +75,8 @@ laws![
     children::the_application_and_its_hooks_run_once,
     catalogue::one_question_of_each_asker,
     catalogue::questions_are_bounded,
+    catalogue::requests_stay_within_the_budget,
+    catalogue::blocking_queries_leave_room_for_others,
     catalogue::forgotten_is_only_what_was_asked,
     catalogue::no_heartbeat_without_a_passing_check,
     catalogue::a_passing_check_is_a_heartbeat,

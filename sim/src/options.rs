@@ -32,6 +32,8 @@ pub struct Options {
     pub expired_are_gone: bool,
     /// The seed of the core's own jitter.
     pub jitter: u32,
+    /// How many requests may be on their way at a time, if not any number.
+    pub connections: Option<u32>,
     /// The faults there are.
     pub faults: Faults,
 }
@@ -71,6 +73,8 @@ pub struct Faults {
     pub late_arrivals: bool,
     /// A question that waits is answered early without anything new.
     pub early_answers: bool,
+    /// The catalogue takes no more connections every now and then.
+    pub catalogue_is_busy: bool,
     /// Configurations cannot be read.
     pub configurations_break: bool,
     /// Configurations change.
@@ -99,8 +103,18 @@ impl Options {
             cursors: choices.below(4) != 3,
             expired_are_gone: choices.below(2) == 0,
             jitter: choices.below(1000),
+            connections: None,
             faults: Faults::draw(choices),
         }
+        .with_connections()
+    }
+
+    /// Every other life has a budget, and one in three of those a catalogue that takes no more now and then. They
+    /// are drawn together with the jitter, so that saved lives keep their meaning.
+    fn with_connections(mut self) -> Self {
+        self.connections = [None, None, None, Some(2), Some(4), Some(3)][self.jitter as usize % 6];
+        self.faults.catalogue_is_busy = self.connections.is_some() && self.jitter / 6 % 3 == 2;
+        self
     }
 
     /// A quiet life of an application alone.
@@ -127,13 +141,14 @@ impl Faults {
             catalogue_forgets: fault(),
             late_arrivals: fault(),
             early_answers: fault(),
+            catalogue_is_busy: false,
             configurations_break: fault(),
             configurations_change: fault(),
             neighbours_change: fault(),
         }
     }
 
-    fn named(&self) -> [(&'static str, bool); 17] {
+    fn named(&self) -> [(&'static str, bool); 18] {
         [
             ("children fail", self.children_fail),
             ("children hang", self.children_hang),
@@ -149,6 +164,7 @@ impl Faults {
             ("the catalogue forgets", self.catalogue_forgets),
             ("late arrivals", self.late_arrivals),
             ("early answers", self.early_answers),
+            ("the catalogue is busy", self.catalogue_is_busy),
             ("configurations break", self.configurations_break),
             ("configurations change", self.configurations_change),
             ("neighbours change", self.neighbours_change),
@@ -161,8 +177,14 @@ impl fmt::Display for Options {
         writeln!(
             f,
             "faults for {} s; an operator every {} s (0: never), who may stop it early: {}; cursors: {}; \
-             expired entries are gone: {}; jitter {}",
-            self.seconds, self.operators, self.stops_early, self.cursors, self.expired_are_gone, self.jitter
+             expired entries are gone: {}; jitter {}; requests at a time: {:?}",
+            self.seconds,
+            self.operators,
+            self.stops_early,
+            self.cursors,
+            self.expired_are_gone,
+            self.jitter,
+            self.connections
         )?;
         let there = self.faults.named().into_iter().filter(|(_, there)| *there);
         let there: Vec<&str> = there.map(|(name, _)| name).collect();

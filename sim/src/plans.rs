@@ -17,6 +17,7 @@ const PERIODS: [u64; 4] = [10_000, 5_000, 2_000, 1_000];
 pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     let mut plan = Plan {
         stop_timeout: stop_timeout(choices),
+        max_connections: options.connections,
         ..Plan::new(catalogue(0))
     };
     plan.application = options.application.then(|| hook(choices, Role::Application));

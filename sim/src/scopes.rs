@@ -141,6 +141,25 @@ pub fn handlers() -> Scope {
     }
 }
 
+/// Two services without a check and a backend, of whose requests two may be on their way at a time; a catalogue
+/// that takes no more now and then.
+pub fn budget() -> Scope {
+    let unchecked = |name, port| Service {
+        check: None,
+        ..service(name, port)
+    };
+    Scope {
+        between: false,
+        starts_fail: false,
+        ..scope(vec![Plan {
+            services: vec![unchecked("s", 80), unchecked("t", 81)],
+            backends: vec![backend("run")],
+            max_connections: Some(2),
+            ..bare()
+        }])
+    }
+}
+
 /// Everything of the small worlds in one: a service, a backend, hooks, reloads, maintenance, every answer and
 /// failure. A reload finds the plan as it is, or none; other plans are for [`reloads`] and [`handlers`], starts
 /// that fail for [`hooks`].
@@ -174,12 +193,13 @@ pub fn large() -> Scope {
 pub const QUICK: [&str; 3] = ["hooks", "reloads", "handlers"];
 
 /// All of them by name; those that end in seconds first.
-pub fn all() -> [(&'static str, Scope); 6] {
+pub fn all() -> [(&'static str, Scope); 7] {
     [
         ("hooks", hooks()),
         ("reloads", reloads()),
         ("handlers", handlers()),
         ("small", small()),
+        ("budget", budget()),
         ("whole", whole()),
         ("large", large()),
     ]

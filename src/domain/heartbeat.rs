@@ -41,6 +41,8 @@ pub enum Reply {
     Unknown,
     /// Nobody knows.
     Failed,
+    /// It was never sent.
+    Unsent,
 }
 
 /// Whether the service is to be in the catalogue.
@@ -95,6 +97,11 @@ impl Heartbeat {
         self.stance == Stance::Out && self.talk == Talk::Silent
     }
 
+    /// Whether the service is to be in the catalogue.
+    pub fn stance(&self) -> Stance {
+        self.stance
+    }
+
     /// Whether the service is in the catalogue, as far as the catalogue has said.
     pub fn is_registered(&self) -> bool {
         self.presence == Presence::Ours
@@ -133,10 +140,10 @@ impl Heartbeat {
         }
     }
 
-    /// The question was taken back before it was sent, or after the catalogue did not take it.
-    pub fn on_taken_back(&mut self) {
+    /// The question was taken back: it was never sent, or the catalogue did not take it.
+    pub fn on_taken_back(&mut self, reply: Reply) {
         let asked = core::mem::replace(&mut self.talk, Talk::Silent);
-        self.presence = self.presence_after(asked, Reply::Failed);
+        self.presence = self.presence_after(asked, reply);
     }
 
     /// Leave the catalogue: at once, or after the answer on its way.
@@ -170,7 +177,7 @@ impl Heartbeat {
 
     fn presence_after(&self, asked: Talk, reply: Reply) -> Presence {
         match (asked, reply) {
-            (Talk::Silent, _) | (Talk::Renewing, Reply::Failed) => self.presence,
+            (Talk::Silent, _) | (Talk::Renewing, Reply::Failed) | (_, Reply::Unsent) => self.presence,
             (Talk::Registering | Talk::Renewing, Reply::Done) => Presence::Ours,
             (Talk::Withdrawing, Reply::Done | Reply::Unknown) => Presence::Nothing,
             (_, Reply::Failed | Reply::Unknown) => Presence::Unsure,

@@ -179,25 +179,29 @@ impl Shim {
     }
 
     fn on_answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
-        if let Some(reply) = self.out.answered(now, ticket, answer) {
+        let again = match self.out.asker(ticket) {
+            Some(Asker::Service(room)) => self.services.get(&room).is_some_and(ServiceRoom::asks_again),
+            _ => true,
+        };
+        if let Some(reply) = self.out.answered(now, ticket, answer, again) {
             self.on_reply(now, reply);
         }
     }
 
     fn on_reply(&mut self, now: Instant, reply: Reply) {
         match reply.asker {
-            Asker::Service(room) => self.on_service_answered(now, room, reply.answer),
+            Asker::Service(room) => self.on_service_answered(now, room, reply.sent.is_none(), reply.answer),
             Asker::Backend(room) => self.on_backend_answered(now, room, reply.sent, reply.answer),
         }
     }
 
-    fn on_service_answered(&mut self, now: Instant, room: RoomId, answer: Answer) {
+    fn on_service_answered(&mut self, now: Instant, room: RoomId, unsent: bool, answer: Answer) {
         if let Some(room) = self.services.get_mut(&room) {
-            room.on_answer(now, answer, &mut self.out);
+            room.on_answer(now, unsent, answer, &mut self.out);
         }
     }
 
-    fn on_backend_answered(&mut self, now: Instant, room: RoomId, sent: Instant, answer: Answer) {
+    fn on_backend_answered(&mut self, now: Instant, room: RoomId, sent: Option<Instant>, answer: Answer) {
         if let Some(room) = self.backends.get_mut(&room) {
             room.on_answer(now, sent, answer, &mut self.out);
         }
@@ -256,8 +260,11 @@ impl Shim {
             if self.deadline().is_some_and(|deadline| deadline <= now) {
                 self.on_time(now);
             } else if !self.move_on(now) {
-                return self.out.dispatch(now);
+                break;
             }
+        }
+        if self.lifecycle.phase() != Phase::Exited {
+            self.out.dispatch(now);
         }
     }
 

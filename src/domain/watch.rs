@@ -122,13 +122,15 @@ impl Watch {
         }
     }
 
-    /// From now on its query may not block: says whether one that does is to be forgotten.
-    pub fn stop_blocking(&mut self) -> bool {
+    /// From now on its query may not block: says whether one that does is to be forgotten. One that was not sent
+    /// yet is followed by a short one at once.
+    pub fn stop_blocking(&mut self, was_sent: bool) -> bool {
         let State::Asking { since, .. } = self.state else {
             return false;
         };
         let blocks = self.is_blocking();
         if blocks {
+            let since = if was_sent { since } else { Instant::START };
             self.state = State::Waiting { since };
         }
         blocks

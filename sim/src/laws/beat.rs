@@ -60,6 +60,14 @@ impl Beat {
         }
     }
 
+    /// Whether a tick that came at most so long ago was not used, or may have waited for an end as long ago.
+    pub fn waits(&self, now: Instant, patience: Duration) -> bool {
+        let tick = self.last_tick(self.opened.0, now);
+        let since = self.used.0.max(self.freed.unwrap_or_default());
+        let unused = tick.is_some_and(|tick| tick > self.used.0) && now - since <= self.period + patience;
+        unused || self.freed.is_some_and(|freed| now - freed <= patience)
+    }
+
     /// Whether it should have begun before now, if nothing kept it.
     pub fn is_overdue(&self, turn: Instant) -> bool {
         let exact = self.opened.0 == self.opened.1;

@@ -53,6 +53,35 @@ pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
     hold(bounded, || format!("{entry} with the limit {limit:?}"))
 }
 
+/// No more requests are on their way than the budget allows, and of backends no more than half of it; fewer
+/// while it is cut.
+pub(super) fn requests_stay_within_the_budget(memory: &Memory, entry: &Entry) -> Verdict {
+    let (Some(request), Some(budget)) = (asking(entry), memory.budget()) else {
+        return Ok(());
+    };
+    let is_query = matches!(request, Request::Instances(_));
+    let fits = !is_query || memory.queries() < budget / 2;
+    hold(fits && memory.questions.len() < budget, || {
+        format!("{entry} while {} are on their way", memory.questions.len())
+    })
+}
+
+/// If there are more backends than their half of the budget has places, a quarter of it, at least one, is left
+/// for queries that do not block.
+pub(super) fn blocking_queries_leave_room_for_others(memory: &Memory, entry: &Entry) -> Verdict {
+    let (Some(Request::Instances(query)), Some(budget)) = (asking(entry), memory.plan.max_connections) else {
+        return Ok(());
+    };
+    let share = budget as usize / 2;
+    let places = if memory.plan.backends.len() <= share {
+        share
+    } else {
+        share - (share / 4).max(1)
+    };
+    let fits = query.after.is_none() || memory.blocking_queries() < places;
+    hold(fits, || format!("{entry} is one too many"))
+}
+
 /// Forgotten is only what was asked and not answered.
 pub(super) fn forgotten_is_only_what_was_asked(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Forget(ticket)) = &entry.what else {
@@ -62,7 +91,8 @@ pub(super) fn forgotten_is_only_what_was_asked(memory: &Memory, entry: &Entry) -
 }
 
 /// No heartbeat without a check that passed in this very turn, or a tick of a service that needs none; only a
-/// registration may follow a heartbeat that the catalogue did not know (EX-18).
+/// registration may follow a heartbeat that the catalogue did not know (EX-18). With a budget it may wait its turn
+/// for a `poll`, or two seconds.
 pub(super) fn no_heartbeat_without_a_passing_check(memory: &Memory, entry: &Entry) -> Verdict {
     let (id, registers) = match asking(entry) {
         Some(Request::Register(r)) => (&r.id, true),
@@ -72,17 +102,19 @@ pub(super) fn no_heartbeat_without_a_passing_check(memory: &Memory, entry: &Entr
     let Some(facts) = memory.services.get(id) else {
         return Err(format!("{entry}: there is no such service"));
     };
-    let beats = !facts.checked && facts.beat.may_begin(&memory.turn, memory.now);
+    let waited = memory.plan.max_connections.is_some() && facts.beat.waits(memory.now, facts.patience());
+    let beats = !facts.checked && (waited || facts.beat.may_begin(&memory.turn, memory.now));
     let reason = facts.passed || (registers && facts.unknown) || beats;
     hold(reason && !facts.closing, || format!("{entry}"))
 }
 
-/// A check that passed is a heartbeat at once, unless the service is to stay away.
+/// A check that passed is a heartbeat at once, unless the service is to stay away, or the services' own share of
+/// the budget is used up: it never waits for a query.
 pub(super) fn a_passing_check_is_a_heartbeat(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    if memory.maintenance || memory.is_stopping() {
+    if memory.maintenance || memory.is_stopping() || memory.services_may_wait() {
         return Ok(());
     }
     let silent = memory.services.iter().find(|(id, facts)| {
@@ -120,7 +152,8 @@ pub(super) fn only_what_has_to_leave_is_withdrawn(memory: &Memory, entry: &Entry
     })
 }
 
-/// What has to leave asks for its withdrawal at once, or right after the answer on its way.
+/// What has to leave asks for its withdrawal at once, or right after the answer on its way, or as soon as the
+/// services' share of the budget has room.
 pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
@@ -129,7 +162,7 @@ pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> V
         .services
         .iter()
         .find(|(id, facts)| facts.has_to_leave && memory.question_of(id, facts).is_none());
-    let late = staying.filter(|_| !memory.exited);
+    let late = staying.filter(|_| !memory.exited && !memory.services_may_wait());
     hold(late.is_none(), || {
         format!("{} stays", late.map_or("", |(id, _)| id))
     })
@@ -208,7 +241,10 @@ pub(super) fn a_healthy_entry_never_expires(memory: &Memory, entry: &Entry) -> V
     let slow = |since| memory.now - since >= half;
     let health = format!("{}.health", id.trim_end_matches("-host"));
     let slow_check = memory.runs_of(&health).any(|run| slow(run.since));
-    let slow_answer = memory.question_of(id, facts).is_some_and(|asked| slow(asked.at));
+    let limited = memory.plan.max_connections.is_some();
+    let others = memory.questions.values().filter(|_| limited);
+    let mut waited_for = memory.question_of(id, facts).into_iter().chain(others);
+    let slow_answer = waited_for.any(|asked| slow(asked.at));
     let calm = memory.now - facts.disturbed > facts.ttl && !slow_check && !slow_answer;
     hold(!calm, || format!("{id} expired"))
 }

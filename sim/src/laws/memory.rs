@@ -54,6 +54,9 @@ pub struct Memory {
     pub(crate) standing: BTreeSet<String>,
     pub(crate) neighbours: BTreeMap<String, Vec<Endpoint>>,
     pub(crate) landed_late: bool,
+    /// When the catalogue last took no more, and how many requests there may be since the budget was cut.
+    pub(crate) refused: Option<Instant>,
+    pub(crate) cut: Option<u32>,
     /// Since when all that is left to be done is to see the remaining children go.
     pub(crate) closing: Option<Instant>,
     /// The application outlived SIGKILL for too long.
@@ -79,6 +82,8 @@ pub(crate) struct Turn {
     pub failed: Vec<Ticket>,
     /// A configuration was refused.
     pub refused: bool,
+    /// Services whose questions were answered.
+    pub answered: Vec<String>,
 }
 
 impl Turn {
@@ -208,8 +213,10 @@ pub(crate) struct ServiceFacts {
     pub presence: Presence,
     /// It has to ask for its withdrawal.
     pub has_to_leave: bool,
-    /// A check passed in this turn, and no heartbeat was sent for it.
+    /// A check passed in this turn, or waits for its turn, and no heartbeat was sent for it.
     pub passed: bool,
+    /// Since when that is so.
+    pub since: Instant,
     /// The catalogue said in this turn that it does not know it.
     pub unknown: bool,
     /// When something last kept its heartbeats from being on time.
@@ -230,6 +237,8 @@ pub(crate) struct BackendFacts {
     pub retry: Option<(Instant, Instant)>,
     /// The last answer was a failure.
     pub failed: bool,
+    /// Its question was not taken and was not asked again.
+    pub refused: bool,
     pub not_before: Instant,
     pub not_after: Instant,
 }
@@ -300,6 +309,8 @@ impl Memory {
             standing: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             landed_late: false,
+            refused: None,
+            cut: None,
             closing: None,
             gave_up: false,
             generation: 0,
@@ -391,10 +402,67 @@ impl Memory {
             .count()
     }
 
+    /// How many requests there may be on their way, as far as operators were told.
+    pub(crate) fn budget(&self) -> Option<usize> {
+        let whole = self.plan.max_connections?;
+        let grew = self
+            .refused
+            .is_none_or(|at| self.now >= at + Duration::from_secs(10));
+        Some(self.cut.filter(|_| !grew).unwrap_or(whole) as usize)
+    }
+
+    /// How many of the requests on their way are about backends.
+    pub(crate) fn queries(&self) -> usize {
+        let questions = self.questions.values();
+        questions.filter(|asked| asked.kind == Kind::List).count()
+    }
+
+    pub(crate) fn blocking_queries(&self) -> usize {
+        let questions = self.questions.values();
+        questions.filter(|asked| asked.wait > Duration::ZERO).count()
+    }
+
+    /// The catalogue took no more so short a time ago that nothing need go out.
+    fn may_pause(&self) -> bool {
+        self.refused
+            .is_some_and(|at| self.now < at + Duration::from_secs(2))
+    }
+
+    /// The budget is cut; it may be as small as one request of a service and one of a backend.
+    fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// The services' own share of the budget is used up.
+    pub(crate) fn services_may_wait(&self) -> bool {
+        let Some(whole) = self.plan.max_connections else {
+            return false;
+        };
+        let whole = whole as usize;
+        let own = if self.is_cut() { 1 } else { whole - whole / 2 };
+        self.may_pause() || self.questions.len() - self.queries() >= own
+    }
+
+    /// The backends' share of the budget is used up, or all of it.
+    pub(crate) fn queries_may_wait(&self) -> bool {
+        let Some(whole) = self.plan.max_connections else {
+            return false;
+        };
+        let whole = if self.is_cut() { 2 } else { whole as usize };
+        self.may_pause() || self.queries() >= whole / 2 || self.questions.len() >= whole
+    }
+
     /// The question of the service's room as it is now.
     pub(crate) fn question_of(&self, id: &str, facts: &ServiceFacts) -> Option<&Asked> {
         let own = |asked: &&Asked| asked.whose == id && asked.generation == facts.generation;
         self.questions.values().find(own)
+    }
+
+    /// The services with a question on the wire.
+    fn asking(&self) -> BTreeSet<String> {
+        let asking = |(id, facts): &(&String, &ServiceFacts)| self.question_of(id, facts).is_some();
+        let asking = self.services.iter().filter(asking);
+        asking.map(|(id, _)| id.clone()).collect()
     }
 
     /// Every service asked to leave and was answered, or the time for it is over.
@@ -475,8 +543,12 @@ impl Memory {
             self.closing = Some(self.turn.began);
         }
         self.turn.resting = true;
-        for facts in self.services.values_mut() {
-            (facts.passed, facts.unknown) = (false, false);
+        let (now, limited) = (self.now, self.plan.max_connections.is_some());
+        let asking = if limited { self.asking() } else { BTreeSet::new() };
+        for (id, facts) in &mut self.services {
+            let in_time = now <= facts.since + facts.patience();
+            let waits = limited && !self.maintenance && in_time && !asking.contains(id);
+            (facts.passed, facts.unknown) = (facts.passed && waits, facts.unknown && waits);
         }
     }
 
@@ -590,8 +662,13 @@ impl Memory {
             }
             return;
         }
-        for facts in self.services.values_mut().filter(|facts| !facts.closing) {
-            facts.has_to_leave = false;
+        // A withdrawal that waits to be sent is sent all the same.
+        let limited = self.plan.max_connections.is_some();
+        let asks =
+            |(id, facts): (&String, &ServiceFacts)| self.question_of(id, facts).is_some().then(|| id.clone());
+        let asking: BTreeSet<String> = self.services.iter().filter_map(asks).collect();
+        for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
+            facts.has_to_leave &= limited && !asking.contains(id);
             facts.beat.resume(turn, now);
             facts.disturbed = now;
         }
@@ -652,7 +729,7 @@ impl Memory {
         let (now, turn) = (self.now, self.turn.began);
         if let Some(facts) = self.services.get_mut(id) {
             facts.beat.end(turn);
-            facts.passed = passed;
+            (facts.passed, facts.since) = (passed, now);
             if !passed || now - run.since >= facts.beat.period() / 2 {
                 facts.disturbed = now;
             }
@@ -684,10 +761,15 @@ impl Memory {
         let Some(asked) = self.questions.remove(&ticket) else {
             return;
         };
+        if matches!(answer, Answer::Busy(_)) && self.plan.max_connections.is_some() {
+            return self.not_taken(&asked);
+        }
         if asked.kind == Kind::List {
             self.listed(&asked, answer);
             return;
         }
+        self.disturb_others(&asked, answer);
+        self.turn.answered.push(asked.whose.clone());
         let (now, turn) = (self.now, self.turn.began);
         let Some(facts) = self.services.get_mut(&asked.whose) else {
             return;
@@ -703,8 +785,46 @@ impl Memory {
             _ => Presence::Unsure,
         };
         facts.unknown = asked.kind == Kind::Renew && matches!(answer, Answer::Unknown(_));
+        if facts.unknown {
+            facts.since = now;
+        }
         if *answer != Answer::Done || now - asked.at >= facts.beat.period() / 2 {
             facts.disturbed = now;
+        }
+    }
+
+    /// The catalogue took no more: the question may be asked again.
+    fn not_taken(&mut self, asked: &Asked) {
+        let now = self.now;
+        self.refused = Some(now);
+        self.turn.answered.push(asked.whose.clone());
+        if let Some(facts) = self.backends.get_mut(&asked.whose) {
+            facts.refused = true;
+        }
+        for facts in self.services.values_mut() {
+            facts.disturbed = now;
+        }
+        let Some(facts) = self.services.get_mut(&asked.whose) else {
+            return;
+        };
+        if facts.generation != asked.generation {
+            return;
+        }
+        match asked.kind {
+            Kind::Withdraw => facts.has_to_leave = true,
+            Kind::Register => (facts.passed, facts.presence) = (true, Presence::Unsure),
+            _ => facts.passed = true,
+        }
+    }
+
+    /// With a budget, heartbeats may have to wait for others.
+    fn disturb_others(&mut self, asked: &Asked, answer: &Answer) {
+        let (now, took) = (self.now, self.now - asked.at);
+        for facts in self.services.values_mut() {
+            let slow = *answer != Answer::Done || took >= facts.beat.period() / 2;
+            if slow && self.plan.max_connections.is_some() {
+                facts.disturbed = now;
+            }
         }
     }
 
@@ -819,7 +939,7 @@ impl Memory {
             Effect::Start(ticket, job) => self.starts(*ticket, job),
             Effect::Send(ticket, signal, _) => self.sends(*ticket, *signal),
             Effect::Ask { ticket, request, .. } => self.asked(*ticket, request),
-            Effect::Forget(ticket) => drop(self.questions.remove(ticket)),
+            Effect::Forget(ticket) => self.forgets(*ticket),
             Effect::Connect(_) => self.standing.clear(),
             Effect::Export { name, value } => {
                 let exported = self.turn.export.as_ref();
@@ -829,6 +949,13 @@ impl Memory {
             }
             Effect::Tell(Notice::Reloaded) => self.reloaded(),
             Effect::Tell(Notice::LeftBehind(_)) => self.left_behind += 1,
+            Effect::Tell(Notice::BudgetCut { allowed, .. }) => self.cut = Some(*allowed),
+            Effect::Tell(Notice::BudgetWhole(_)) => self.cut = None,
+            Effect::Tell(Notice::QueryFailed { backend, .. }) => self.query_given_up(backend),
+            Effect::Tell(Notice::RegistrationFailed(named, _) | Notice::HeartbeatFailed(named, _)) => {
+                self.given_up(&named.id);
+            }
+            Effect::Tell(Notice::DeregisteringFailed(named, _)) => self.given_up(&named.id),
             Effect::Load(ticket) => {
                 self.newest = Some(*ticket);
                 self.loading = Some(*ticket);
@@ -836,6 +963,42 @@ impl Memory {
             }
             Effect::Exit(_) => self.exited = true,
             _ => {}
+        }
+    }
+
+    fn forgets(&mut self, ticket: Ticket) {
+        let Some(asked) = self.questions.remove(&ticket) else {
+            return;
+        };
+        if let Some(facts) = self.backends.get_mut(&asked.whose)
+            && self.plan.max_connections.is_some()
+        {
+            facts.not_after = facts.not_after.max(asked.at + facts.poll);
+        }
+    }
+
+    /// A request of a service waited for so long that it is given up.
+    fn given_up(&mut self, id: &str) {
+        let (turn, limited) = (self.turn.began, self.plan.max_connections.is_some());
+        let answered = self.turn.answered.iter().any(|answered| answered == id);
+        if let Some(facts) = self.services.get_mut(id).filter(|_| limited && !answered) {
+            facts.beat.end(turn);
+            (facts.passed, facts.unknown, facts.has_to_leave) = (false, false, false);
+        }
+    }
+
+    /// A query was refused for so long that it is given up.
+    fn query_given_up(&mut self, name: &str) {
+        if self.plan.max_connections.is_none() {
+            return;
+        }
+        let now = self.now;
+        for (key, facts) in &mut self.backends {
+            let is_meant = key.strip_prefix(name).is_some_and(|tag| tag.starts_with('/'));
+            if is_meant && std::mem::take(&mut facts.refused) {
+                facts.failed = true;
+                facts.rest(now, Duration::ZERO, facts.poll);
+            }
         }
     }
 
@@ -900,6 +1063,13 @@ impl Memory {
 
     fn asked(&mut self, ticket: Ticket, request: &Request) {
         self.newest = Some(ticket);
+        if let Request::Instances(query) = request
+            && let Some(facts) = self
+                .backends
+                .get_mut(&backend_key(&query.service, query.tag.as_deref()))
+        {
+            facts.refused = false;
+        }
         let (kind, whose, wait) = match request {
             Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
             Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
@@ -913,7 +1083,10 @@ impl Memory {
             match kind {
                 Kind::Withdraw => facts.has_to_leave = false,
                 _ if facts.unknown => facts.unknown = false,
-                _ if !facts.checked => facts.beat.begin(turn, now),
+                _ if !facts.checked && !facts.passed => {
+                    facts.beat.begin(turn, now);
+                    facts.since = now;
+                }
                 _ => facts.passed = false,
             }
         }
@@ -1005,6 +1178,7 @@ impl Memory {
                 owed: false,
                 retry: None,
                 failed: false,
+                refused: false,
                 not_before: turn + backend.poll,
                 not_after: now + backend.poll,
             };
@@ -1041,6 +1215,11 @@ impl Memory {
 }
 
 impl ServiceFacts {
+    /// How long a heartbeat may wait for its turn.
+    pub fn patience(&self) -> Duration {
+        self.beat.period().max(Duration::from_secs(2))
+    }
+
     fn new(turn: Instant, now: Instant, service: &Service, generation: u32) -> Self {
         Self {
             beat: Beat::new(turn, now, service.poll),
@@ -1050,6 +1229,7 @@ impl ServiceFacts {
             presence: Presence::Unsure,
             has_to_leave: false,
             passed: false,
+            since: now,
             unknown: false,
             disturbed: now,
             generation,

@@ -100,7 +100,8 @@ pub(super) fn checks_are_not_left_out(memory: &Memory, entry: &Entry) -> Verdict
     let late = memory.services.iter().find(|(id, facts)| {
         let health = format!("{}.health", id.trim_end_matches("-host"));
         let idle = memory.question_of(id, facts).is_none() && memory.runs_of(&health).next().is_none();
-        !facts.closing && idle && facts.beat.is_overdue(memory.turn.began)
+        let waits = memory.services_may_wait() || facts.passed;
+        !facts.closing && idle && !waits && facts.beat.is_overdue(memory.turn.began)
     });
     hold(late.is_none(), || {
         format!("{} is not checked", late.map_or("", |(id, _)| id))
@@ -156,14 +157,15 @@ pub(super) fn backends_are_not_asked_in_a_hurry(memory: &Memory, entry: &Entry) 
     })
 }
 
-/// One poll is the longest time that a backend is not asked about (SD-20).
+/// One poll is the longest time that a backend is not asked about (SD-20), unless the backends' share of the
+/// budget is used up.
 pub(super) fn backends_are_asked_at_least_once_a_poll(memory: &Memory, entry: &Entry) -> Verdict {
     if !is_undisturbed(memory, entry) {
         return Ok(());
     }
     let late = memory.backends.iter().find(|(owner, facts)| {
         let idle = facts.alike == 1 && memory.asks(owner) == 0;
-        idle && memory.turn.began >= facts.not_after
+        idle && memory.turn.began >= facts.not_after && !memory.queries_may_wait()
     });
     hold(late.is_none(), || {
         format!("{} is not asked about", late.map_or("", |(owner, _)| owner))

@@ -91,7 +91,10 @@ impl State {
         let path = self.shelves.path.clone();
         self.schedule(limit, Item::GivesUp(ticket));
         let lost = self.faults.answers_are_lost && self.choices.odds(10);
-        if self.shelves.out {
+        if self.faults.catalogue_is_busy && self.choices.odds(20) {
+            let busy = Answer::Busy("it takes no more connections".into());
+            self.schedule(Duration::from_millis(1), Item::Answers(ticket, busy));
+        } else if self.shelves.out {
             if self.choices.below(2) == 0 {
                 let refused = Answer::Failed("connection refused".into());
                 self.schedule(Duration::from_millis(1), Item::Answers(ticket, refused));

@@ -91,8 +91,8 @@ impl BackendRoom {
     }
 
     /// The catalogue answered the question that was sent at this time.
-    pub fn on_answer(&mut self, now: Instant, sent: Instant, answer: Answer, out: &mut Outbox) {
-        self.watch.on_sent(sent);
+    pub fn on_answer(&mut self, now: Instant, sent: Option<Instant>, answer: Answer, out: &mut Outbox) {
+        self.watch.on_sent(sent.unwrap_or(now));
         match answer {
             Answer::Instances(listing) => self.on_instances(now, &listing, out),
             Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause) => {
@@ -173,7 +173,8 @@ impl BackendRoom {
 
     /// From now on they may not; one that does is forgotten.
     pub fn stop_blocking(&mut self, out: &mut Outbox) {
-        if self.watch.stop_blocking() {
+        let was_sent = !out.requests().is_waiting(Asker::Backend(self.id));
+        if self.watch.stop_blocking(was_sent) {
             out.forget(Asker::Backend(self.id));
         }
     }

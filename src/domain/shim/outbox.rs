@@ -63,7 +63,8 @@ struct Asked {
 /// An answer, whose it is, and when the question was sent.
 pub(super) struct Reply {
     pub asker: Asker,
-    pub sent: Instant,
+    /// None if it was never sent.
+    pub sent: Option<Instant>,
     pub answer: Answer,
 }
 
@@ -190,7 +191,8 @@ impl Outbox {
         }
     }
 
-    /// Asks as soon as the budget allows it; `limit` counts from then, `patience` from now.
+    /// Asks as soon as the budget allows it; `limit` counts from then, `patience` from now. With a budget, what may
+    /// go out is known only when all has been said that is to be said in this step.
     pub fn ask(&mut self, now: Instant, asker: Asker, request: Request, limit: Duration, patience: Duration) {
         let kind = match &request {
             Request::Withdraw(_) => Kind::Withdrawal,
@@ -207,7 +209,9 @@ impl Outbox {
         };
         self.questions.insert(asker, asked);
         self.requests.push(asker, kind);
-        self.dispatch(now);
+        if self.budget.is_none() {
+            self.dispatch(now);
+        }
     }
 
     /// Sends what may go out now.
@@ -237,8 +241,14 @@ impl Outbox {
         }
     }
 
-    /// The question was answered; whose it was, unless it is asked again because the catalogue was busy.
-    pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) -> Option<Reply> {
+    /// Whose question it is.
+    pub fn asker(&self, ticket: Ticket) -> Option<Asker> {
+        self.askers.get(&ticket).copied()
+    }
+
+    /// The question was answered; whose it was. If the catalogue was busy, it is asked `again` instead, or has
+    /// failed.
+    pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: Answer, again: bool) -> Option<Reply> {
         let asker = self.askers.remove(&ticket)?;
         let asked = self.questions.get(&asker)?;
         let (_, sent) = asked.sent?;
@@ -249,15 +259,15 @@ impl Outbox {
         });
         match answer {
             Answer::Busy(cause) if self.budget.is_some() => {
-                self.refused(now, asker, sent, cause);
-                None
+                self.refused(now, asker, sent, cause.clone());
+                (!again).then(|| self.end(asker, Some(sent), Answer::Failed(cause)))
             }
-            Answer::Busy(cause) => Some(self.end(asker, sent, Answer::Failed(cause))),
+            Answer::Busy(cause) => Some(self.end(asker, Some(sent), Answer::Failed(cause))),
             answer => {
                 if !matches!(answer, Answer::Failed(_)) {
                     self.requests.taken();
                 }
-                Some(self.end(asker, sent, answer))
+                Some(self.end(asker, Some(sent), answer))
             }
         }
     }
@@ -268,9 +278,10 @@ impl Outbox {
         let over = |asked: &Asked| asked.given_up().is_some_and(|at| at <= now);
         let (asker, asked) = self.questions.iter().find(|(_, asked)| over(asked))?;
         let cause = asked.refused.clone();
+        let sent = cause.as_ref().map(|_| now);
         let cause = cause.unwrap_or_else(|| "too many requests before it are on their way".into());
         let asker = *asker;
-        Some(self.end(asker, now, Answer::Failed(cause)))
+        Some(self.end(asker, sent, Answer::Failed(cause)))
     }
 
     /// Nobody waits for the answer any more.
@@ -285,13 +296,14 @@ impl Outbox {
         }
     }
 
-    /// Takes back a question that is not on its way yet; says whether there was one.
-    pub fn take_back(&mut self, asker: Asker) -> bool {
-        let waits = self.requests.is_waiting(asker);
-        if waits {
+    /// Takes back a question that is not on its way, if there is one; says whether it never was.
+    pub fn take_back(&mut self, asker: Asker) -> Option<bool> {
+        let asked = self.questions.get(&asker)?;
+        let unsent = asked.refused.is_none();
+        self.requests.is_waiting(asker).then(|| {
             self.forget(asker);
-        }
-        waits
+            unsent
+        })
     }
 
     /// How many requests may be on their way from now on, to another catalogue perhaps.
@@ -342,7 +354,7 @@ impl Outbox {
         }
     }
 
-    fn end(&mut self, asker: Asker, sent: Instant, answer: Answer) -> Reply {
+    fn end(&mut self, asker: Asker, sent: Option<Instant>, answer: Answer) -> Reply {
         self.questions.remove(&asker);
         self.requests.done(asker);
         Reply { asker, sent, answer }

@@ -59,6 +59,12 @@ impl ServiceRoom {
         self.heartbeat.has_left()
     }
 
+    /// Whether its question is sent again if the catalogue did not take it: a heartbeat is not if the service is to
+    /// leave meanwhile.
+    pub fn asks_again(&self) -> bool {
+        self.asked == Some(Action::Withdraw) || self.heartbeat.stance() == Stance::In
+    }
+
     /// Whether the room is closed for good.
     pub fn is_closing(&self) -> bool {
         self.closing
@@ -85,11 +91,12 @@ impl ServiceRoom {
         self.on_checked(now, Some(ending), out);
     }
 
-    pub fn on_answer(&mut self, now: Instant, answer: Answer, out: &mut Outbox) {
+    /// The catalogue answered the question; or it was given up, `unsent` or not.
+    pub fn on_answer(&mut self, now: Instant, unsent: bool, answer: Answer, out: &mut Outbox) {
         let Some(asked) = self.asked.take() else {
             return;
         };
-        let reply = reply(&answer);
+        let reply = if unsent { Reply::Unsent } else { reply(&answer) };
         self.tell_answer(asked, answer, out);
         let action = self.heartbeat.on_reply(now, reply);
         self.perform(now, action, out);
@@ -132,9 +139,12 @@ impl ServiceRoom {
 
     /// A heartbeat that was not sent yet is not sent any more.
     fn leave(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
-        if self.asked != Some(Action::Withdraw) && out.take_back(Asker::Service(self.id)) {
+        if self.asked != Some(Action::Withdraw)
+            && let Some(unsent) = out.take_back(Asker::Service(self.id))
+        {
             self.asked = None;
-            self.heartbeat.on_taken_back();
+            let reply = if unsent { Reply::Unsent } else { Reply::Failed };
+            self.heartbeat.on_taken_back(reply);
         }
         let action = self.heartbeat.leave();
         if action.is_some() || !self.has_left() {

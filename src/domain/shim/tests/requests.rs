@@ -77,13 +77,13 @@ fn at_the_stop_queries_are_forgotten_and_withdrawals_go_instead_of_heartbeats() 
     let mut stage = crowd(4, 1, 4);
     assert_eq!(
         stage.after(10_000),
-        ["register a", "register b", "register c", "register d"]
+        ["register a", "register b", "list v", "register c"]
     );
-    stage.answers("a", Answer::Done);
+    assert_eq!(stage.answers("a", Answer::Done), ["register d"]);
     assert!(stage.questions.contains_key("v?"));
     assert_eq!(
         stage.signal(Signal::Terminate),
-        ["forget(ticket(6))", "withdraw a"],
+        ["forget(ticket(4))", "withdraw a"],
         "the others wait for the answers on their way"
     );
     assert_eq!(stage.answers("c", Answer::Done), ["withdraw c"]);
@@ -166,6 +166,40 @@ fn what_a_busy_catalogue_does_not_take_is_sent_again_and_no_failure() {
         stage.questions.remove("v?");
     }
     assert_eq!(stage.how_often("asking it 4 things at a time"), 1);
+}
+
+#[test]
+fn a_heartbeat_that_was_not_taken_is_not_sent_again_when_the_service_is_to_leave() {
+    let mut stage = crowd(1, 0, 2);
+    stage.after(10_000);
+    stage.answers("a", Answer::Done);
+    assert_eq!(stage.after(10_000), ["renew a"]);
+    stage.signal(Signal::Terminate);
+    assert_eq!(stage.answers("a", busy()), [""; 0]);
+    assert_eq!(stage.after(200), ["withdraw a"]);
+}
+
+#[test]
+fn a_query_that_may_not_block_any_more_before_it_is_sent_is_a_short_one() {
+    let mut stage = crowd(0, 2, 4);
+    stage.after(10_000);
+    stage.answers("v?", instances(&[]));
+    stage.answers("w?", instances(&[]));
+    stage.answers("v?", busy());
+    assert_eq!(stage.questions.len(), 0, "nobody may block with a budget of two");
+    assert_eq!(stage.after(200), ["list v"]);
+    stage.measured.clear();
+    stage.answers("v?", instances(&[]));
+    let short = |measured: &Measurement| {
+        matches!(
+            measured,
+            Measurement::Answered {
+                question: Question::List(_),
+                ..
+            }
+        )
+    };
+    assert!(stage.measured.iter().any(short), "{:?}", stage.measured);
 }
 
 #[test]
