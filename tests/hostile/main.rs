@@ -37,6 +37,7 @@ mod cgroup;
 mod observed;
 
 mod config;
+mod consul;
 mod directory;
 mod etcd;
 mod flood;

@@ -18,14 +18,18 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 /// How many bytes may come for a request beyond what is of use: heads, preliminary answers, TLS (docs/bounds.md)
 const LONGEST_CHATTER: usize = 256 * 1024;
+/// How much that is of no use is read before all else has its turn (docs/bounds.md)
+const CHATTER_IN_A_TURN: usize = 16 * 1024;
+/// The pause after that.
+const PAUSE: Duration = Duration::from_millis(1);
 /// How long it may take until a connection is ready, TLS and proxies included (docs/bounds.md)
 const SETUP_LIMIT: Duration = Duration::from_millis(1800);
 /// The longest answer of a proxy to a request for a tunnel (docs/bounds.md)
@@ -143,14 +147,14 @@ impl Target {
                 let stream = UnixStream::connect(path).await;
                 let inner =
                     stream.map_err(|error| failed(format!("{path}: {}", cause::in_kernel_words(&error))))?;
-                Ok((Box::new(Metered { inner, allowance }), None))
+                Ok((Box::new(Metered::new(inner, allowance)), None))
             }
             Self::Host(Place { host, port }) => {
                 let inner = names::connect(host, *port).await;
                 let inner = inner.map_err(|error| failed(error.to_string()))?;
                 inner.set_nodelay(true).ok();
                 let peer = inner.peer_addr().ok().map(|peer| (host.clone(), peer.ip()));
-                Ok((Box::new(Metered { inner, allowance }), peer))
+                Ok((Box::new(Metered::new(inner, allowance)), peer))
             }
         }
     }
@@ -224,7 +228,7 @@ async fn tunnel(stream: &mut Box<dyn Stream>, place: &Place, proxy: &Proxy) -> R
 
 /// How many bytes may still be read from a connection. What was read beyond it in one go is owed.
 #[derive(Clone, Debug, Default)]
-pub struct Allowance(Rc<Cell<isize>>);
+pub struct Allowance(Rc<Cell<isize>>, Rc<Cell<usize>>);
 
 impl Allowance {
     /// A request is sent: its answer may begin.
@@ -236,9 +240,20 @@ impl Allowance {
     pub fn grow(&self, bytes: usize) {
         let grown = self.0.get().saturating_add(2 * signed(bytes));
         self.0.set(grown.min(2 * signed(LONGEST_CHATTER)));
+        self.1.set(0);
+    }
+
+    /// Whether much was read since anything was of use; asked again, it is not.
+    fn is_time_for_a_pause(&self) -> bool {
+        let is_time = self.1.get() >= CHATTER_IN_A_TURN;
+        if is_time {
+            self.1.set(0);
+        }
+        is_time
     }
 
     fn spend(&self, bytes: usize) {
+        self.1.set(self.1.get().saturating_add(bytes));
         self.0.set(self.0.get().saturating_sub(signed(bytes)));
     }
 
@@ -256,6 +271,17 @@ fn signed(bytes: usize) -> isize {
 struct Metered<S> {
     inner: S,
     allowance: Allowance,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Metered<S> {
+    fn new(inner: S, allowance: Allowance) -> Self {
+        Self {
+            inner,
+            allowance,
+            pause: None,
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
@@ -270,6 +296,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
                 LONGEST_CHATTER / 1024
             );
             return Poll::Ready(Err(io::Error::other(sentence)));
+        }
+        if self.allowance.is_time_for_a_pause() {
+            self.pause = Some(Box::pin(sleep(PAUSE)));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
