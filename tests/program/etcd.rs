@@ -2,7 +2,7 @@
 //! server that restarts, forgets, freezes or is not there. Each test has a server of its own.
 
 use crate::agent::hostname;
-use crate::etcd_server::Server;
+use crate::etcd_server::{Server, folder_of_certificates};
 use crate::loopback::OwnAddress;
 use crate::program::{Program, UNTIL_TERM, in_namespaces};
 use crate::waiting::{SOON, until};
@@ -203,6 +203,27 @@ fn a_name_whose_other_addresses_accept_and_say_nothing_costs_no_heartbeat() {
         listener.accept().is_ok()
     });
     assert!(tried.count() > 0, "the silent ones were tried");
+}
+
+#[test]
+fn rotated_files_of_tls_come_into_force_with_a_reload() {
+    let own = OwnAddress::reserve();
+    let folder = folder_of_certificates(&own);
+    let server = Server::start_secured("3.5", own, &folder);
+    let file = |name: &str| folder.path().join(name);
+    std::fs::copy(file("other-agent-ca.pem"), file("in-use.pem")).unwrap();
+    let tls = serde_json::json!({
+        "cafile": file("in-use.pem"),
+        "clientcert": file("dc1-client-consul-0.pem"),
+        "clientkey": file("dc1-client-consul-0-key.pem"),
+    });
+    let config =
+        service(&[&server.url()]).replace(r#""]}, "logging""#, &format!(r#""], "tls": {tls}}}, "logging""#));
+    let program = started(&config);
+    program.until_told("invalid peer certificate");
+    std::fs::copy(file("consul-agent-ca.pem"), file("in-use.pem")).unwrap();
+    program.signal(Signal::SIGHUP);
+    program.until_told("Service registered: app");
 }
 
 fn db(port: u16) -> String {
