@@ -159,18 +159,26 @@ mod tests {
     }
 
     const SHORT: Duration = Duration::from_millis(20);
+
+    /// A request that hangs until the sender is dropped, and that is given up once it has begun.
+    async fn hang(worker: &Worker) -> mpsc::Sender<()> {
+        let ((release, hang), (begin, begun)) = (channel::<()>(), channel());
+        let mut hanging = std::pin::pin!(worker.run(move |_| {
+            begin.send(()).ok();
+            Ok(hang.recv().ok())
+        }));
+        while begun.try_recv().is_err() {
+            assert!(timeout(Duration::from_millis(1), &mut hanging).await.is_err());
+        }
+        release
+    }
     const LONG: Duration = Duration::from_secs(10);
 
     #[test]
     fn a_request_that_hangs_holds_only_those_behind_it_and_they_are_not_begun_if_given_up() {
         run(async {
             let worker = Worker::default();
-            let (release, hang) = channel::<()>();
-            let hanging = worker.run(move |_| {
-                hang.recv().ok();
-                Ok(1)
-            });
-            assert!(timeout(SHORT, hanging).await.is_err());
+            let release = hang(&worker).await;
             let (begin, begun) = channel::<()>();
             let behind = worker.run(move |_| Ok(begin.send(()).ok()));
             assert!(timeout(SHORT, behind).await.is_err());
@@ -185,15 +193,20 @@ mod tests {
     fn a_request_that_is_given_up_is_told_so() {
         run(async {
             let worker = Worker::default();
-            let (tell, told) = channel::<()>();
+            let ((tell, told), (begin, begun)) = (channel::<()>(), channel());
             let working = worker.run(move |is_abandoned| {
+                begin.send(()).ok();
                 while !is_abandoned() {
                     std::thread::yield_now();
                 }
                 tell.send(()).ok();
                 Ok(())
             });
-            assert!(timeout(SHORT, working).await.is_err());
+            let mut working = Box::pin(working);
+            while begun.try_recv().is_err() {
+                assert!(timeout(Duration::from_millis(1), &mut working).await.is_err());
+            }
+            drop(working);
             assert!(told.recv_timeout(LONG).is_ok());
         });
     }
@@ -202,9 +215,7 @@ mod tests {
     fn more_requests_than_may_wait_are_refused_at_once() {
         run(async {
             let worker = Worker::default();
-            let (_release, hang) = channel::<()>();
-            let hanging = worker.run(move |_| Ok(hang.recv().ok()));
-            assert!(timeout(SHORT, hanging).await.is_err());
+            let _release = hang(&worker).await;
             for _ in 0..MOST_WAITING {
                 assert!(timeout(Duration::ZERO, worker.run(|_| Ok(()))).await.is_err());
             }
@@ -224,10 +235,7 @@ mod tests {
             let mut hanging = Vec::new();
             for _ in 0..MOST_THREADS {
                 let worker = Worker::counted(&HERE);
-                let (release, hang) = channel::<()>();
-                let asked = worker.run(move |_| Ok(hang.recv().ok()));
-                assert!(timeout(Duration::from_millis(1), asked).await.is_err());
-                hanging.push(release);
+                hanging.push(hang(&worker).await);
             }
             let refused = Worker::counted(&HERE)
                 .run(|_| Ok(()))
