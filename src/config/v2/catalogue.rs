@@ -75,6 +75,7 @@ fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opti
         problems.wrong(node, NONE, "the address of Consul, host:port");
         return None;
     }
+    warn_of_missing_port(node, &address, scheme, problems);
     let token = environment
         .text("CONSUL_HTTP_TOKEN")
         .or(written.token)
@@ -87,6 +88,20 @@ fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opti
     };
     let max_connections = written.max_connections.unwrap_or(DEFAULT_CONNECTIONS);
     Some((Catalogue::Consul(consul), Some(max_connections)))
+}
+
+/// Without a port the scheme's own counts, as in the original.
+fn warn_of_missing_port(node: &Node<'_>, address: &str, scheme: Scheme, problems: &mut Problems) {
+    let host = address.rsplit('@').next().unwrap_or_default();
+    let after_brackets = host.rsplit(']').next().unwrap_or_default();
+    if !address.contains("unix://") && !after_brackets.contains(':') {
+        let port = match scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        };
+        let sentence = format!("the address of Consul has no port, so {port} is used; Consul's own is 8500");
+        problems.warn(node, sentence);
+    }
 }
 
 /// The variables of Consul's own tools, which win over the file (behaviour-v2.md 2.3).

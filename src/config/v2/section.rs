@@ -149,17 +149,22 @@ pub fn boolean(node: &Node<'_>, problems: &mut Problems) -> Option<bool> {
     boolean
 }
 
-/// A whole number, also as a decimal string (CFG-5).
+/// A whole number, also as a decimal string; with a leading zero it might be meant to be octal (CFG-5).
 pub fn integer(node: &Node<'_>, allowed: &str, problems: &mut Problems) -> Option<i64> {
     let integer = match (node.number(), node.string()) {
         (Some(number), _) => whole(number),
-        (_, Some(text)) => text.parse().ok().filter(|_| !text.starts_with('+')),
+        (_, Some(text)) => text.parse().ok().filter(|_| is_plain(&text)),
         _ => None,
     };
     if integer.is_none() {
         problems.wrong(node, "not a whole number", allowed);
     }
     integer
+}
+
+fn is_plain(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    !number.starts_with('+') && (digits == "0" || !digits.starts_with('0'))
 }
 
 /// `10`, `1e1` and `10.0` are whole numbers.

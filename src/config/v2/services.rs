@@ -92,6 +92,11 @@ pub fn id(node: &Node<'_>, name: &str, target: &Target<'_>, problems: &mut Probl
         problems.add(node, sentence);
         return None;
     };
+    if hostname.is_empty() || hostname.chars().any(char::is_control) {
+        let sentence = format!("the host's name {hostname:?} cannot be part of the service's ID");
+        problems.add(node, sentence);
+        return None;
+    }
     Some(format!("{name}-{hostname}"))
 }
 

@@ -194,8 +194,9 @@ fn integers_are_whole_numbers_or_decimal_strings() {
         compiled_with(&text, &[], &[]).map(|compiled| compiled.plan.services[0].poll.as_secs())
     };
     assert_eq!(poll("\"19\""), Ok(19));
-    assert_eq!(poll("\"010\""), Ok(10), "decimal, not octal (CFG-5)");
-    for bad in ["1.5", "true", "\"0x10\"", "\"1e1\"", "\"\"", "[1]", "\"+5\""] {
+    for bad in [
+        "\"010\"", "1.5", "true", "\"0x10\"", "\"1e1\"", "\"\"", "[1]", "\"+5\"",
+    ] {
         let report = poll(bad).unwrap_err();
         assert!(
             report.contains("services[0].poll: not a whole number: found"),
@@ -1022,4 +1023,40 @@ fn no_report_quotes_a_secret() {
     }
     let shown = compiled(r#"{"consul": {"address": "http://u:53827@c:1", "token": "53827"}}"#).shown;
     assert_eq!(shown, r#"{"consul":{"address":"http://***@c:1","token":"***"}}"#);
+}
+
+#[test]
+fn an_address_of_consul_without_a_port_is_warned_of() {
+    let warnings = |address: &str| compiled(&format!(r#"{{"consul": "{address}"}}"#)).warnings;
+    assert_eq!(
+        warnings("consul"),
+        ["consul (line 1): the address of Consul has no port, so 80 is used; Consul's own is 8500"]
+    );
+    assert!(warnings("https://[::1]")[0].contains("443"));
+    for with_port in [
+        "consul:8500",
+        "[::1]:8500",
+        "u:p@consul:8500",
+        "unix:///run/consul",
+    ] {
+        assert_eq!(warnings(with_port), [""; 0], "{with_port}");
+    }
+    assert_eq!(warnings("u:p@consul").len(), 1);
+}
+
+#[test]
+fn a_host_name_that_is_empty_or_has_lines_makes_no_id() {
+    for hostname in ["", "a\nb"] {
+        let target = Target {
+            variables: BTreeMap::new(),
+            hostname: Some(hostname.into()),
+            interfaces: &interfaces(),
+            application: &[],
+        };
+        let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
+        let report = load(&Source::Inline(text), Readable::Files, &target)
+            .map(drop)
+            .unwrap_err();
+        assert!(report.contains("cannot be part of the service's ID"), "{report}");
+    }
 }
