@@ -36,6 +36,7 @@ mod waiting;
 mod cgroup;
 mod observed;
 
+mod all_at_once;
 mod config;
 mod consul;
 mod directory;
