@@ -34,6 +34,7 @@ mod program;
 mod waiting;
 
 mod cgroup;
+mod machine;
 mod observed;
 
 mod all_at_once;

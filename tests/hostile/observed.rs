@@ -3,12 +3,13 @@
 
 use crate::http::{self, Answer};
 use crate::loopback::OwnAddress;
+use crate::machine;
 use crate::processes::{descriptors_of, field};
 use crate::program::{Program, UNTIL_TERM};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often the observed check is due.
 pub const POLL: Duration = Duration::from_secs(1);
@@ -48,6 +49,7 @@ impl Observed {
 
     /// The same with a folder that is prepared already.
     pub fn start_in(mut program: Program, hostile: &Hostile<'_>) -> Self {
+        machine::observe();
         let host = own_address();
         program.configure(&config(&host, hostile));
         let application = hostile.application.unwrap_or(&UNTIL_TERM);
@@ -62,11 +64,12 @@ impl Observed {
         Self { program, endpoint }
     }
 
-    /// Gets a page, and how long it took.
+    /// Gets a page, and how long it took, apart from the machine's own lateness for each who waited.
     pub fn get(&self, path: &str) -> (Option<Answer>, Duration) {
-        let began = Instant::now();
+        let began = machine::since_boot();
         let answer = http::get(&self.endpoint, path);
-        (answer, began.elapsed())
+        let took = machine::since_boot() - began;
+        (answer, took.saturating_sub(2 * machine::lateness_since(began)))
     }
 
     /// When the observed check was started, in time since boot, to a hundredth of a second.
@@ -81,7 +84,8 @@ impl Observed {
             .until("the check goes on", |program| program.lines("starts") >= enough);
     }
 
-    /// How much later than one poll after the one before it the latest of the newest `count` starts was.
+    /// How much later than one poll after the one before it the latest of the newest `count` starts was, apart from the
+    /// machine's own lateness.
     pub fn lateness(&self, count: usize) -> Duration {
         let starts = self.starts();
         assert!(starts.len() > count, "only {} starts", starts.len());
@@ -89,7 +93,8 @@ impl Observed {
         let late = newest
             .windows(2)
             .map(|pair| (pair[1] - pair[0]).saturating_sub(POLL));
-        late.max().unwrap_or_default()
+        let late = late.max().unwrap_or_default();
+        late.saturating_sub(machine::lateness_since(newest[0]))
     }
 
     /// The most memory that the program has used so far, in bytes.
@@ -118,12 +123,14 @@ impl Observed {
         ticks_to_time(ticks(14).unwrap_or(0) + ticks(15).unwrap_or(0))
     }
 
-    /// Sends SIGTERM; how long it takes until the application has left a file `stopped`.
+    /// Sends SIGTERM; how long it takes until the application has left a file `stopped`, apart from the machine's own
+    /// lateness for the program, the application and the test.
     pub fn terminate(&self) -> Duration {
-        let began = Instant::now();
+        let began = machine::since_boot();
         self.program.signal(Signal::SIGTERM);
         self.program.until_file("stopped");
-        began.elapsed()
+        let took = machine::since_boot() - began;
+        took.saturating_sub(3 * machine::lateness_since(began))
     }
 
     /// The program's process ID.
