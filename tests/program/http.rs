@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// How long connecting and each piece of an answer may take.
+/// How long connecting may take: the queue of a listener that many connect to at a time may be full for seconds.
+const CONNECT: Duration = Duration::from_secs(20);
+/// How long each piece of an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// What a server said.
@@ -47,7 +49,7 @@ pub fn exchange(address: &str, text: &str) -> Option<Answer> {
 
 /// A connection, if somebody listens.
 pub fn connect(address: &str) -> Option<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address.to_socket_addrs().ok()?.next()?, LIMIT).ok()?;
+    let stream = TcpStream::connect_timeout(&address.to_socket_addrs().ok()?.next()?, CONNECT).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     Some(stream)
 }
