@@ -67,6 +67,7 @@ laws![
     children::only_what_may_be_is_asked_to_stop,
     children::only_what_may_be_is_killed,
     children::what_takes_too_long_is_killed,
+    children::what_ended_with_0_did_not_time_out,
     children::kills_reach_the_group,
     children::other_signals_are_passed_on_once,
     children::coprocesses_restart_as_often_as_they_may,

@@ -57,6 +57,10 @@ pub struct Faults {
     pub children_cannot_start: bool,
     /// For a while no process can be started.
     pub no_pids_for_a_while: bool,
+    /// The machine, or the shim alone, stands still for a while.
+    pub machine_stands_still: bool,
+    /// A child prints without end.
+    pub children_flood: bool,
     /// Starting a process takes the shim's time.
     pub starting_takes_time: bool,
     /// Children leave processes behind.
@@ -133,6 +137,8 @@ impl Faults {
             children_outlive_kill: fault(),
             children_cannot_start: fault(),
             no_pids_for_a_while: fault(),
+            machine_stands_still: fault(),
+            children_flood: fault(),
             starting_takes_time: fault(),
             orphans: fault(),
             catalogue_is_slow: fault(),
@@ -148,7 +154,7 @@ impl Faults {
         }
     }
 
-    fn named(&self) -> [(&'static str, bool); 18] {
+    fn named(&self) -> [(&'static str, bool); 20] {
         [
             ("children fail", self.children_fail),
             ("children hang", self.children_hang),
@@ -156,6 +162,8 @@ impl Faults {
             ("children outlive KILL", self.children_outlive_kill),
             ("children cannot start", self.children_cannot_start),
             ("no PIDs for a while", self.no_pids_for_a_while),
+            ("the machine stands still", self.machine_stands_still),
+            ("children flood", self.children_flood),
             ("starting takes time", self.starting_takes_time),
             ("orphans", self.orphans),
             ("the catalogue is slow", self.catalogue_is_slow),

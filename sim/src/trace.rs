@@ -5,6 +5,7 @@
 
 use domain::event::{Answer, Ending, Request};
 use domain::plan::{Plan, Role};
+use domain::time::Duration;
 use domain::{Effect, Event, Instant};
 use std::fmt;
 
@@ -49,6 +50,8 @@ pub enum Fact {
     NoPids,
     /// Processes can be started again.
     PidsAgain,
+    /// The machine stood still until now, for this long.
+    StoodStill(Duration),
     /// The catalogue lost everything.
     Forgets,
     /// A request arrives though its answer was given up.

@@ -48,6 +48,8 @@ enum Item {
     Expires(String),
     Weather,
     OutageOver,
+    StandsStill,
+    Prints(Ticket),
     NoPids,
     PidsAgain,
     Operator,
@@ -187,7 +189,9 @@ impl State {
                 (None, None) => return None,
                 (None, Some(_)) => false,
                 (Some(_), None) => true,
-                (Some(first), Some(deadline)) if first == deadline => self.choices.below(2) == 0,
+                (Some(first), Some(deadline)) if first.max(self.now) == deadline.max(self.now) => {
+                    self.choices.below(2) == 0
+                }
                 (Some(first), Some(deadline)) => first < deadline,
             };
             if !happens {
@@ -219,6 +223,8 @@ impl State {
             Item::Expires(path) => self.expires(&path),
             Item::Weather => self.weather(),
             Item::OutageOver => self.outage_over(),
+            Item::StandsStill => self.stands_still(),
+            Item::Prints(ticket) => return self.prints(ticket),
             Item::NoPids => self.no_pids(),
             Item::PidsAgain => self.pids_again(),
             Item::Operator => return self.operator(),

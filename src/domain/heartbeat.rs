@@ -120,6 +120,13 @@ impl Heartbeat {
         Some(Action::Check)
     }
 
+    /// The machine stood still: ticks that were missed collapse to one, or to none if a check or a question is under
+    /// way.
+    pub fn after_standstill(&mut self, now: Instant) {
+        let busy = self.checking || self.talk != Talk::Silent;
+        self.cadence.after_standstill(now, busy);
+    }
+
     /// The health check ended. One that ends after the service left counts for nothing (SD-9).
     pub fn on_checked(&mut self, now: Instant, passed: bool) -> Option<Action> {
         self.checking = false;
@@ -279,6 +286,24 @@ mod tests {
         assert_eq!(heartbeat.on_checked(at(45), false), Some(Action::Check));
         assert_eq!(heartbeat.on_checked(at(46), false), None);
         assert_eq!(heartbeat.deadline(), Some(at(50)));
+    }
+
+    #[test]
+    fn after_a_standstill_there_is_one_check_a_poll() {
+        let mut idle = registered();
+        idle.after_standstill(at(95));
+        assert_eq!(idle.on_time(at(95)), Some(Action::Check));
+        assert_eq!(idle.on_checked(at(95), false), None);
+        assert_eq!(idle.deadline(), Some(at(105)));
+        let mut busy = registered();
+        busy.on_time(at(20));
+        busy.after_standstill(at(95));
+        assert_eq!(
+            busy.on_checked(at(96), false),
+            None,
+            "the ticks of the pause are gone"
+        );
+        assert_eq!(busy.deadline(), Some(at(105)));
     }
 
     #[test]

@@ -132,6 +132,20 @@ impl Runs {
         }
     }
 
+    /// The machine stood still: what limits a process counts anew, and ticks that were missed collapse to one, or to
+    /// none if a process is there.
+    pub fn after_standstill(&mut self, now: Instant) {
+        let busy = self.is_running();
+        match &mut self.state {
+            State::Running { limit, .. } => *limit = self.time_limit.map(|limit| now + limit),
+            State::Stopping { kill_at } => *kill_at = now + self.stop.grace,
+            State::Idle | State::Killed { .. } | State::Resting { .. } | State::Over => {}
+        }
+        if let Some(cadence) = &mut self.cadence {
+            cadence.after_standstill(now, busy);
+        }
+    }
+
     /// Run now, unless it already does or is over.
     pub fn start(&mut self, now: Instant) -> Option<Action> {
         if let State::Idle | State::Resting { .. } = self.state {
@@ -313,6 +327,23 @@ mod tests {
         runs.start(at(90));
         assert_eq!(runs.on_time(at(150)), None, "EX-19");
         assert_eq!(runs.on_time(at(190)), Some(Action::Expire));
+    }
+
+    #[test]
+    fn after_a_standstill_limits_count_anew() {
+        let mut limited = job(Trigger::Asked);
+        limited.time_limit = Some(Duration::from_millis(100));
+        let mut limited = runs(&limited);
+        limited.start(at(0));
+        limited.after_standstill(at(9_000));
+        assert_eq!(limited.on_time(at(9_099)), None);
+        assert_eq!(limited.on_time(at(9_100)), Some(Action::Expire));
+        let mut stopping = runs(&job(Trigger::Moment));
+        stopping.start(at(0));
+        stopping.stop(at(100));
+        stopping.after_standstill(at(60_000));
+        assert_eq!(stopping.on_time(at(64_999)), None);
+        assert_eq!(stopping.on_time(at(65_000)), Some(Action::Kill));
     }
 
     #[test]

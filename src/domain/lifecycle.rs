@@ -211,6 +211,13 @@ impl Lifecycle {
         }
     }
 
+    /// The machine stood still: the time that the phase may take counts anew, if it has not been used up.
+    pub fn after_standstill(&mut self, now: Instant, stop_grace: Duration) {
+        if self.deadline.is_some() {
+            self.deadline = limit(self.phase, stop_grace).map(|limit| now + limit);
+        }
+    }
+
     /// Takes an input. `stop_grace` is how long the application, or a preStop hook that outlives it, may take.
     pub fn take(&mut self, now: Instant, input: Input, stop_grace: Duration) -> Action {
         let (phase, action) = next(self.phase, input);
@@ -412,6 +419,18 @@ mod tests {
         let later = Instant::START + Duration::from_secs(1);
         life.take(later, Input::ApplicationEnded, GRACE);
         assert_eq!((life.phase(), life.deadline()), (Phase::Leaving, bound));
+    }
+
+    #[test]
+    fn after_a_standstill_a_phase_has_its_time_again() {
+        let mut life = Lifecycle::new();
+        life.after_standstill(Instant::START, GRACE);
+        assert_eq!(life.deadline(), None);
+        life.take(Instant::START, Input::PreStartPassed, GRACE);
+        life.take(Instant::START, Input::StopAsked, GRACE);
+        let later = Instant::START + Duration::from_secs(60);
+        life.after_standstill(later, GRACE);
+        assert_eq!(life.deadline(), Some(later + WITHDRAWAL));
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub enum Notice {
         /// How many runs gave none before.
         failures: u32,
     },
+    /// The machine stood still for this long at least, and time limits count anew.
+    WokenLate(Duration),
     /// Telemetry is served here from now on.
     Listening(SocketAddr),
     /// A run took longer than it may.
@@ -216,6 +218,7 @@ impl Notice {
             | Self::Killing(_)
             | Self::RestartDelayed(..)
             | Self::BudgetCut { .. }
+            | Self::WokenLate(_)
             | Self::LeftBehind(_) => Level::Warning,
             Self::ReloadRefused(_) | Self::HeartbeatFailed(..) | Self::SensorFailed { .. } => Level::Error,
             _ => Level::Info,
@@ -374,6 +377,12 @@ impl fmt::Display for Notice {
                     "Sensor {sensor} gives values again after {failures} failed runs"
                 )
             }
+            Self::WokenLate(late) => write!(
+                f,
+                "Woken {}.{:03} s late: the machine was paused or overloaded; time limits count from now",
+                late.as_secs(),
+                late.subsec_millis()
+            ),
             Self::Listening(address) => write!(f, "telemetry: Listening on {address}"),
             Self::TimedOut { role, limit } => write!(f, "{role} timeout after {}", InUnits(*limit)),
             Self::Killing(role) => write!(f, "killing command for {role}"),

@@ -19,6 +19,7 @@ use crate::lifecycle::{Action, Input, Lifecycle, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Job, Plan, Reach};
+use crate::standstill::Standstill;
 use crate::status::Status;
 use crate::time::{Chance, Duration, Instant, earliest};
 use alloc::boxed::Box;
@@ -47,6 +48,7 @@ pub struct Shim {
     incoming: Option<Incoming>,
     last_room: u32,
     chance: Chance,
+    standstill: Standstill,
     out: Outbox,
 }
 
@@ -66,6 +68,7 @@ impl Shim {
             incoming: None,
             last_room: 0,
             chance: Chance::new(seed),
+            standstill: Standstill::default(),
             out: Outbox::new(Chance::new(!seed)),
         }
     }
@@ -74,6 +77,9 @@ impl Shim {
     /// [`Effect::Exit`] nothing is, whatever comes.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         if self.lifecycle.phase() != Phase::Exited {
+            if let Some(late) = self.standstill.on_step(self.deadline(), now) {
+                self.after_standstill(now, late);
+            }
             self.on_event(now, event);
             self.come_to_rest(now);
         }
@@ -266,6 +272,26 @@ impl Shim {
         if self.lifecycle.phase() != Phase::Exited {
             self.out.dispatch(now);
         }
+    }
+
+    /// What limits a process or a phase counts anew, before it is enforced: an end that nobody saw yet may wait.
+    fn after_standstill(&mut self, now: Instant, late: Duration) {
+        self.out.tell(Notice::WokenLate(late));
+        for room in self.services.values_mut() {
+            room.after_standstill(now);
+        }
+        for room in self.backends.values_mut() {
+            room.after_standstill(now);
+        }
+        for job in self.jobs.values_mut().chain(&mut self.hook) {
+            job.after_standstill(now);
+        }
+        for room in self.sensors.values_mut() {
+            room.after_standstill(now);
+        }
+        self.lifecycle
+            .after_standstill(now, self.plan.stop_timeout.grace());
+        self.wait_anew(now);
     }
 
     fn on_time(&mut self, now: Instant) {

@@ -93,6 +93,14 @@ impl Cadence {
         }
         true
     }
+
+    /// The machine stood still. If ticks were missed, one is left: it is due now, or dropped if the action is
+    /// `busy`, and the beat counts from now on.
+    pub fn after_standstill(&mut self, now: Instant, busy: bool) {
+        if self.next < now {
+            self.next = if busy { now + self.period } else { now };
+        }
+    }
 }
 
 /// The waiting time after failures in a row: it doubles from `first` to `most`, and each wait is drawn from
@@ -195,6 +203,20 @@ mod tests {
         assert!(cadence.take(at(570)), "one tick waited");
         assert!(!cadence.take(at(599)), "the others were dropped");
         assert!(cadence.take(at(600)), "and the beat is the old one");
+    }
+
+    #[test]
+    fn after_a_standstill_one_tick_is_left_and_the_beat_counts_from_then() {
+        let mut cadence = Cadence::new(at(0), ms(100));
+        cadence.after_standstill(at(90), false);
+        assert_eq!(cadence.next(), at(100), "nothing was missed");
+        cadence.after_standstill(at(5_070), false);
+        assert!(cadence.take(at(5_070)));
+        assert!(!cadence.take(at(5_169)), "no second one within a period");
+        assert!(cadence.take(at(5_170)));
+        cadence.after_standstill(at(9_000), true);
+        assert!(!cadence.take(at(9_099)));
+        assert!(cadence.take(at(9_100)));
     }
 
     #[test]

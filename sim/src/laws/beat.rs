@@ -77,6 +77,28 @@ impl Beat {
                 .is_some_and(|tick| tick > self.used.1)
     }
 
+    /// The machine stood still until now: of the ticks that were missed one is due now, or none if it is busy, and
+    /// the beat counts from now.
+    pub fn after_standstill(&mut self, now: Instant, busy: bool) {
+        let exact = self.opened.0 == self.opened.1;
+        let next = self.used.0.max(self.opened.0);
+        let next = self.last_tick(self.opened.0, next).unwrap_or(self.opened.0) + self.period;
+        if !exact || next >= now {
+            return;
+        }
+        let opened = if busy {
+            now
+        } else {
+            Instant::after_start(now.since_start().saturating_sub(self.period))
+        };
+        (self.opened, self.used) = ((opened, opened), (opened, opened));
+    }
+
+    /// From now on nobody knows when its ticks come.
+    pub fn blur(&mut self, now: Instant) {
+        self.opened.1 = now;
+    }
+
     fn last_tick(&self, opened: Instant, now: Instant) -> Option<Instant> {
         let ticks = (now - opened).as_nanos() / self.period.as_nanos();
         let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
@@ -90,6 +112,24 @@ mod tests {
 
     const fn at(milliseconds: u64) -> Instant {
         Instant::after_start(Duration::from_millis(milliseconds))
+    }
+
+    #[test]
+    fn after_a_standstill_one_tick_is_left_and_the_beat_counts_from_then() {
+        let mut beat = Beat::new(at(0), at(0), Duration::from_millis(100));
+        beat.begin(at(100), at(100));
+        beat.after_standstill(at(180), false);
+        assert!(
+            !beat.is_overdue(at(199)) && beat.is_overdue(at(200)),
+            "nothing was missed"
+        );
+        beat.after_standstill(at(5_070), false);
+        assert!(beat.may_begin(&Turn::at(at(5_070)), at(5_070)) && beat.is_overdue(at(5_070)));
+        beat.begin(at(5_070), at(5_070));
+        assert!(!beat.may_begin(&Turn::at(at(5_100)), at(5_100)));
+        assert!(beat.is_overdue(at(5_170)));
+        beat.after_standstill(at(9_000), true);
+        assert!(!beat.is_overdue(at(9_099)) && beat.is_overdue(at(9_100)));
     }
 
     #[test]

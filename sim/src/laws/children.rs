@@ -3,9 +3,9 @@
 use super::memory::{Memory, Stage, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
-use domain::Effect;
 use domain::plan::{Reach, Restarts, Role};
 use domain::time::Duration;
+use domain::{Effect, Notice};
 
 /// There is at most one run of each job, counted on the wire; of backends that are alike, one each (EX-24,
 /// LC-2).
@@ -58,7 +58,9 @@ pub(super) fn only_what_may_be_is_killed(memory: &Memory, entry: &Entry) -> Verd
         return Ok(());
     };
     let after = |at: Option<_>, wait| at.is_some_and(|at| memory.now >= at + wait);
-    let expired = run.limit.is_some_and(|limit| memory.now >= run.since + limit);
+    let expired = run
+        .limit
+        .is_some_and(|limit| memory.now >= run.counts_from + limit);
     let swept = after(run.termed, Duration::from_secs(5)) || run.killed.is_some();
     let graced =
         run.grace == Duration::ZERO || after(run.termed, run.grace) || swept || memory.survives_kill();
@@ -96,12 +98,21 @@ pub(super) fn what_takes_too_long_is_killed(memory: &Memory, entry: &Entry) -> V
     };
     let late = |limit| memory.turn.began >= limit;
     let spared = memory.children.values().find(|run| {
-        let limit = run.limit.map(|limit| run.since + limit);
+        let limit = run.limit.map(|limit| run.counts_from + limit);
         !memory.lenient && run.killed.is_none() && limit.is_some_and(late)
     });
     hold(spared.is_none(), || {
         format!("{} goes on", spared.map_or("", |run| &run.whose))
     })
+}
+
+/// A run that ended with 0 is never told as one that took too long, however late its end was seen.
+pub(super) fn what_ended_with_0_did_not_time_out(memory: &Memory, entry: &Entry) -> Verdict {
+    let wrong = match &entry.what {
+        What::Does(Effect::Tell(Notice::TimedOut { role, .. })) => memory.turn.passed.as_ref() == Some(role),
+        _ => false,
+    };
+    hold(!wrong, || format!("{entry}"))
 }
 
 /// SIGKILL reaches the whole process group (EX-13).

@@ -11,6 +11,7 @@ use crate::plans;
 use crate::trace::{Entry, Fact, What};
 use domain::event::Loaded;
 use domain::plan::Reach;
+use domain::time::Duration;
 use domain::{Effect, Event, Notice};
 use std::collections::BTreeSet;
 
@@ -64,6 +65,12 @@ fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
             .map(|entry| &entry.what)
             .find(|what| matches!(what, What::Does(Effect::Start(started, _)) if started == ticket))
             .cloned(),
+        (What::Does(Effect::Tell(Notice::Ended(role, ending))), 0) if ending.passed() => {
+            Some(What::Does(Effect::Tell(Notice::TimedOut {
+                role: role.clone(),
+                limit: Duration::from_secs(1),
+            })))
+        }
         (What::Happens(Event::Loaded(_, Loaded::Refused(_))), 0 | 1) => {
             Some(What::Does(Effect::Tell(Notice::Reloaded)))
         }

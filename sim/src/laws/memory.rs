@@ -7,7 +7,9 @@ use crate::laws::beat::Beat;
 use crate::laws::{Broken, LAWS};
 use crate::trace::{Entry, Fact, What};
 use domain::event::{Answer, Ending, Loaded, Request, Signal};
-use domain::plan::{Backend, Job, Plan, Restarts, Role, Sensor, SensorKind, Service, StopTimeout, Trigger};
+use domain::plan::{
+    Backend, Job, Plan, REQUEST_LIMIT, Restarts, Role, Sensor, SensorKind, Service, StopTimeout, Trigger,
+};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,14 +64,22 @@ pub struct Memory {
     /// The application outlived SIGKILL for too long.
     pub(crate) gave_up: bool,
     generation: u32,
+    /// By when the driver wanted to be woken, and how many late wake-ups in a row there were.
+    deadline: Option<Instant>,
+    late_in_a_row: u32,
 }
+
+/// A wake-up that comes later than this after its deadline means that the machine stood still.
+const LATE: Duration = Duration::from_secs(1);
+/// So many in a row let time limits count anew.
+const MOST_LATE: u32 = 3;
 
 /// From the event that woke the driver until it waits again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Turn {
     pub began: Instant,
     /// Since when ticks may wait that the driver could not see: it is never before the turn, unless starting
-    /// took time in the turn before.
+    /// took time in the turn before, or the machine stood still.
     pub looked: Instant,
     resting: bool,
     /// A signal that is to be passed on.
@@ -78,6 +88,8 @@ pub(crate) struct Turn {
     pub export: Option<(String, String)>,
     /// Something failed to start: the core is told when what it began before is carried out.
     pub told_later: bool,
+    /// What ended with 0.
+    pub passed: Option<Role>,
     /// What failed to start.
     pub failed: Vec<Ticket>,
     /// A configuration was refused.
@@ -163,6 +175,8 @@ pub(crate) struct Run {
     pub grace: Duration,
     pub limit: Option<Duration>,
     pub since: Instant,
+    /// From when its limit counts.
+    pub counts_from: Instant,
     pub termed: Option<Instant>,
     pub killed: Option<Instant>,
     /// Its owner left with a reload.
@@ -314,6 +328,8 @@ impl Memory {
             closing: None,
             gave_up: false,
             generation: 0,
+            deadline: None,
+            late_in_a_row: 0,
         }
     }
 
@@ -341,7 +357,15 @@ impl Memory {
         if let What::Happens(_) = entry.what
             && std::mem::take(&mut self.turn.resting)
         {
-            let looked = if self.lenient { self.turn.began } else { entry.at };
+            if self.is_late(entry.at) {
+                self.after_standstill(entry.at);
+            }
+            let overslept = self.deadline.is_some_and(|deadline| deadline < entry.at);
+            let looked = if self.lenient || overslept {
+                self.turn.began
+            } else {
+                entry.at
+            };
             self.turn = Turn {
                 began: entry.at,
                 looked,
@@ -350,11 +374,72 @@ impl Memory {
         }
     }
 
+    /// Whether time limits count anew from this turn on.
+    fn is_late(&mut self, at: Instant) -> bool {
+        let Some(deadline) = self.deadline.filter(|deadline| *deadline <= at) else {
+            return false;
+        };
+        if at - deadline <= LATE {
+            self.late_in_a_row = 0;
+            return false;
+        }
+        self.late_in_a_row += 1;
+        self.late_in_a_row <= MOST_LATE
+    }
+
+    /// Bounds that have not passed count from now; of missed ticks at most one is left.
+    fn after_standstill(&mut self, now: Instant) {
+        if !self.services_left()
+            && let Some(stop) = &mut self.stop
+        {
+            stop.at = now;
+        }
+        let before = self.turn.began;
+        if let Some((_, since)) = &mut self.incoming
+            && before < *since + Duration::from_secs(5)
+        {
+            *since = now;
+        }
+        if let (Stage::Gone(at), Stage::Alive(_)) = (&mut self.application, self.pre_stop) {
+            *at = now;
+        }
+        self.closing = self.closing.map(|_| now);
+        for run in self.children.values_mut() {
+            if run.killed.is_none() {
+                run.termed = run.termed.map(|_| now);
+            }
+            run.killed = run.killed.map(|_| now);
+            run.counts_from = now;
+        }
+        self.beats_after_standstill(now);
+    }
+
+    fn beats_after_standstill(&mut self, now: Instant) {
+        let staying = self.children.values().filter(|run| !run.abandoned);
+        let budgeted = self.plan.max_connections.is_some();
+        let running: BTreeSet<String> = staying.map(|run| run.whose.clone()).collect();
+        let is_asking = |(id, facts): &(&String, &ServiceFacts)| self.question_of(id, facts).is_some();
+        let asking = self.services.iter().filter(is_asking);
+        let asking: BTreeSet<String> = asking.map(|(id, _)| id.clone()).collect();
+        for (id, facts) in &mut self.services {
+            let health = format!("{}.health", id.trim_end_matches("-host"));
+            let busy = running.contains(&health) || asking.contains(id);
+            facts.beat.after_standstill(now, busy);
+            if budgeted {
+                // A heartbeat that waits for others makes it busy, and nobody sees that.
+                facts.beat.blur(now);
+            }
+        }
+        for (owner, facts) in &mut self.beats {
+            facts.beat.after_standstill(now, running.contains(owner));
+        }
+    }
+
     pub(super) fn remembers(&mut self, entry: &Entry) {
         match &entry.what {
             What::Happens(event) => self.happens(event),
             What::Does(effect) => self.does(effect),
-            What::Rests(_) => self.rests(),
+            What::Rests(deadline) => self.rests(*deadline),
             What::World(fact) => self.learns(fact),
         }
     }
@@ -537,7 +622,8 @@ impl Memory {
         id.trim_end_matches("-host")
     }
 
-    fn rests(&mut self) {
+    fn rests(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
         self.gave_up |= self.survives_kill();
         if self.closing.is_none() && self.is_closing() {
             self.closing = Some(self.turn.began);
@@ -561,6 +647,11 @@ impl Memory {
                 self.disturb(id, now);
             }
             Fact::Neighbours(name, listed) => drop(self.neighbours.insert(name.clone(), listed.clone())),
+            Fact::StoodStill(_) => {
+                for facts in self.services.values_mut() {
+                    facts.disturbed = now;
+                }
+            }
             Fact::LandsLate(id) => {
                 self.landed_late = true;
                 self.disturb(id, now);
@@ -685,6 +776,7 @@ impl Memory {
             return;
         };
         let (now, code) = (self.now, ending.code());
+        self.turn.passed = ending.passed().then(|| run.role.clone());
         match run.role {
             Role::Application => {
                 self.application = Stage::Gone(now);
@@ -808,6 +900,14 @@ impl Memory {
             return;
         };
         if facts.generation != asked.generation {
+            return;
+        }
+        if now - asked.at >= REQUEST_LIMIT.min(facts.beat.period()) {
+            // The machine stood still meanwhile: there is no time left to ask again.
+            facts.beat.end(self.turn.began);
+            if asked.kind != Kind::Renew {
+                facts.presence = Presence::Unsure;
+            }
             return;
         }
         match asked.kind {
@@ -1010,6 +1110,7 @@ impl Memory {
             grace: job.stop.grace,
             limit: job.time_limit,
             since: self.turn.began,
+            counts_from: self.turn.began,
             termed: None,
             killed: None,
             abandoned: false,
@@ -1129,6 +1230,7 @@ impl Memory {
 
     fn adopt_backends(&mut self, moves: bool) {
         let (now, plan, maintenance) = (self.now, self.plan.clone(), self.maintenance);
+        let turn = self.turn.began;
         self.backends.retain(|key, facts| {
             let alike = plan
                 .backends
@@ -1141,6 +1243,7 @@ impl Memory {
             let poll = longest_poll(&plan, key);
             if (facts.poll != poll || moves) && !maintenance {
                 facts.rest(now, poll, poll);
+                facts.not_before = turn + poll;
             }
             if facts.superseded || facts.handler != backend.on_change {
                 facts.retry = None;

@@ -47,7 +47,7 @@ pub(super) fn no_bound_is_slept_through(memory: &Memory, entry: &Entry) -> Verdi
         .values()
         .filter(|run| run.killed.is_none() && !memory.lenient)
     {
-        let limit = run.limit.map(|limit| run.since + limit);
+        let limit = run.limit.map(|limit| run.counts_from + limit);
         hold(limit.is_none_or(wakes), || {
             format!("{} takes too long", run.whose)
         })?;

@@ -39,13 +39,27 @@ impl State {
         }
         let child = self.draw_child(job);
         let end = self.draw_end(&job.role);
+        let floods = child.captured && self.faults.children_flood && self.choices.odds(20);
         self.children.insert(ticket, child);
+        if floods {
+            self.schedule(Duration::from_millis(1), Item::Prints(ticket));
+        }
         if let Some((after, status)) = end {
             self.schedule(after, Item::Dies(ticket, status));
         }
         let pid = Pid(i32::try_from(ticket.0).unwrap_or(i32::MAX).saturating_add(100));
         self.record(What::Happens(Event::Started(ticket, pid)));
         Ok(pid)
+    }
+
+    /// A child that prints without end says more and more, as often as there is time for it.
+    pub(super) fn prints(&mut self, ticket: Ticket) -> Option<Event> {
+        if !self.faults.children_flood || !self.children.contains_key(&ticket) {
+            return None;
+        }
+        let after = self.choices.between(1, 50);
+        self.schedule(after, Item::Prints(ticket));
+        Some(Event::Printed(ticket, "y\n".repeat(32)))
     }
 
     /// The limit of processes is reached, until [`Self::pids_again`].

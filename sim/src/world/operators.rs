@@ -28,6 +28,10 @@ impl State {
         self.schedule(after, Item::Weather);
         let after = self.choices.until(100, 20_000);
         self.schedule(after, Item::Neighbours);
+        if self.faults.machine_stands_still {
+            let after = self.choices.until(1_000, 60_000);
+            self.schedule(after, Item::StandsStill);
+        }
         if self.faults.no_pids_for_a_while {
             let after = self.choices.until(1_000, 60_000);
             self.schedule(after, Item::NoPids);
@@ -54,6 +58,29 @@ impl State {
             _ => return None,
         };
         Some(Event::Signal(signal))
+    }
+
+    /// Nothing happens for a while, and then all at once. If the children stood still, too, they end later.
+    pub(super) fn stands_still(&mut self) {
+        if !self.faults.machine_stands_still {
+            return;
+        }
+        let longest = self.choices.one_of(&[3_000, 90_000]);
+        let pause = self.choices.between(100, longest);
+        if self.choices.below(2) == 0 {
+            let deaths = |item: &Item| matches!(item, Item::Dies(..) | Item::Prints(_));
+            let queue = std::mem::take(&mut self.queue).into_iter();
+            let later = |((at, number), item)| {
+                let at = if deaths(&item) { at + pause } else { at };
+                ((at, number), item)
+            };
+            self.queue = queue.map(later).collect();
+        }
+        self.now = self.now + pause;
+        self.fact(Fact::StoodStill(pause));
+        let latest = self.choices.one_of(&[60_000, 200]);
+        let after = self.choices.until(100, latest);
+        self.schedule(after, Item::StandsStill);
     }
 
     /// There are no faults any more.

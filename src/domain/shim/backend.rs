@@ -90,6 +90,10 @@ impl BackendRoom {
         self.catch_up(now, out);
     }
 
+    pub fn after_standstill(&mut self, now: Instant) {
+        self.handler.after_standstill(now);
+    }
+
     /// The catalogue answered the question that was sent at this time.
     pub fn on_answer(&mut self, now: Instant, sent: Option<Instant>, answer: Answer, out: &mut Outbox) {
         self.watch.on_sent(sent.unwrap_or(now));

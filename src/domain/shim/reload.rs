@@ -55,6 +55,17 @@ impl Shim {
         self.incoming = Some(Incoming { plan, deadline });
     }
 
+    /// The machine stood still: the processes that a plan waits for have their time again.
+    pub(super) fn wait_anew(&mut self, now: Instant) {
+        let deadline = self
+            .incoming
+            .as_mut()
+            .and_then(|incoming| incoming.deadline.as_mut());
+        if let Some(deadline) = deadline {
+            *deadline = now + PATIENCE;
+        }
+    }
+
     pub(super) fn refuse(&mut self, report: String) {
         self.out.measure(Measurement::Reloaded { accepted: false });
         self.out.tell(Notice::ReloadRefused(report));

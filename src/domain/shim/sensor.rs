@@ -56,6 +56,10 @@ impl SensorRoom {
         self.worker.on_time(now, out);
     }
 
+    pub fn after_standstill(&mut self, now: Instant) {
+        self.worker.after_standstill(now);
+    }
+
     pub fn on_printed(&mut self, text: String) {
         self.worker.on_printed(text);
     }

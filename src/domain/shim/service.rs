@@ -78,6 +78,13 @@ impl ServiceRoom {
         }
     }
 
+    pub fn after_standstill(&mut self, now: Instant) {
+        self.heartbeat.after_standstill(now);
+        if let Some(check) = &mut self.check {
+            check.after_standstill(now);
+        }
+    }
+
     pub fn on_printed(&mut self, text: String) {
         if let Some(check) = &mut self.check {
             check.on_printed(text);

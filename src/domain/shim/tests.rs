@@ -681,6 +681,74 @@ fn a_failed_query_is_no_change() {
     assert!(stage.told("answers again for db after 1 failed requests"));
 }
 
+/// One service whose check may take two seconds, and one backend whose handler may.
+fn limited() -> Plan {
+    let limit = Some(Duration::from_secs(2));
+    let (mut service, mut backend) = (service("app"), backend("db"));
+    if let Some(check) = &mut service.check {
+        check.time_limit = limit;
+    }
+    backend.on_change.time_limit = limit;
+    Plan {
+        services: vec![service],
+        backends: vec![backend],
+        ..bare()
+    }
+}
+
+#[test]
+fn after_a_late_wake_up_limits_count_anew_and_exits_that_wait_are_seen_first() {
+    let mut stage = Stage::running(limited());
+    stage.after(10_000);
+    stage.answers("db?", instances(&[1]));
+    assert_eq!(stage.after(60_000), ["list db"], "nothing is killed");
+    assert!(stage.told(" s late: the machine was paused or overloaded"));
+    assert_eq!(stage.exits("app.health", 0), ["register app"]);
+    assert_eq!(stage.after(1_999), [""; 0]);
+    assert_eq!(stage.after(1), ["send 9 to the Group of db.onChange"]);
+    stage.dies("db.onChange", 9);
+    assert_eq!(stage.how_often("timeout after 2s"), 1);
+}
+
+#[test]
+fn a_check_that_ended_with_0_is_never_told_as_timed_out() {
+    let mut stage = Stage::running(limited());
+    stage.after(10_000);
+    stage.answers("db?", instances(&[]));
+    assert_eq!(stage.after(2_500), ["send 9 to the Group of app.health"]);
+    assert_eq!(
+        stage.exits("app.health", 0),
+        ["register app"],
+        "its end was seen late"
+    );
+    assert_eq!(stage.how_often("timeout"), 0);
+    let timed_out = |measured: &Measurement| format!("{measured:?}").contains("TimedOut");
+    assert!(!stage.measured.iter().any(timed_out));
+}
+
+#[test]
+fn after_a_late_wake_up_there_is_one_check_a_poll() {
+    let mut stage = Stage::running(Plan {
+        backends: vec![],
+        ..limited()
+    });
+    assert_eq!(stage.after(97_000), ["start app.health"]);
+    stage.exits("app.health", 1);
+    assert_eq!(stage.after(9_999), [""; 0]);
+    assert_eq!(stage.after(1), ["start app.health"]);
+    stage.after(60_000);
+    assert_eq!(stage.exits("app.health", 1), [""; 0]);
+}
+
+#[test]
+fn after_a_late_wake_up_the_application_has_its_time_to_stop_again() {
+    let mut stage = Stage::running(bare());
+    stage.signal(Signal::Terminate);
+    assert_eq!(stage.after(60_000), [""; 0]);
+    assert_eq!(stage.after(4_999), [""; 0]);
+    assert_eq!(stage.after(1), ["send 9 to the Group of APP"]);
+}
+
 /// A backend that has one instance, is handled, and is asked about.
 fn watching() -> Stage {
     let mut stage = Stage::running(Plan {

@@ -81,6 +81,10 @@ impl Worker {
         self.perform(now, action, out);
     }
 
+    pub fn after_standstill(&mut self, now: Instant) {
+        self.runs.after_standstill(now);
+    }
+
     /// The end of what the run wrote.
     pub fn on_printed(&mut self, text: String) {
         self.printed = text;
@@ -148,6 +152,9 @@ impl Worker {
         if let Some(failures) = self.start_failures.end() {
             out.tell(Notice::StartedAgain(role.clone(), failures));
         }
+        if run.result == RunResult::TimedOut {
+            self.tell_timeout(out);
+        }
         out.tell(match run.result {
             RunResult::Stopped => Notice::Stopped(role, ending),
             _ => Notice::Ended(role, ending),
@@ -157,10 +164,11 @@ impl Worker {
     fn result(&self, ending: &Ending) -> RunResult {
         if self.runs.is_stopping() {
             RunResult::Stopped
+        } else if ending.passed() {
+            // It ended by itself, however late that was seen: SIGKILL leaves no exit status.
+            RunResult::Passed
         } else if self.runs.has_expired() {
             RunResult::TimedOut
-        } else if ending.passed() {
-            RunResult::Passed
         } else {
             RunResult::Failed
         }
@@ -187,14 +195,15 @@ impl Worker {
     }
 
     fn expire(&self, out: &mut Outbox) {
-        let role = self.job.role.clone();
-        if let Some(limit) = self.job.time_limit {
-            out.tell(Notice::TimedOut {
-                role: role.clone(),
-                limit,
-            });
-        }
-        out.tell(Notice::Killing(role));
+        out.tell(Notice::Killing(self.job.role.clone()));
         self.send(SIGKILL, Reach::Group, out);
+    }
+
+    /// Told when it is known that the run did not end by itself meanwhile.
+    fn tell_timeout(&self, out: &mut Outbox) {
+        if let Some(limit) = self.job.time_limit {
+            let role = self.job.role.clone();
+            out.tell(Notice::TimedOut { role, limit });
+        }
     }
 }
