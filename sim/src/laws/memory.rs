@@ -1206,6 +1206,8 @@ impl Memory {
         let Some((plan, _)) = self.incoming.take() else {
             return;
         };
+        // An earlier plan is in force in the turn in which another was refused.
+        self.turn.refused = false;
         let moves = plan.catalogue != self.plan.catalogue;
         self.plan = plan;
         if self.opened.is_none() {
