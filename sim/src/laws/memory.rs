@@ -92,7 +92,7 @@ pub(crate) struct Turn {
     pub passed: Option<Role>,
     /// What failed to start.
     pub failed: Vec<Ticket>,
-    /// A configuration was refused.
+    /// A configuration was refused, and no earlier plan waits that may be put in force in the same turn.
     pub refused: bool,
     /// Services whose questions were answered.
     pub answered: Vec<String>,
@@ -956,7 +956,7 @@ impl Memory {
 
     fn loaded(&mut self, loaded: &Loaded) {
         let Loaded::Plan { plan, .. } = loaded else {
-            self.turn.refused = true;
+            self.turn.refused = self.incoming.is_none();
             return;
         };
         if !self.takes_orders() {

@@ -61,10 +61,7 @@ pub(super) fn a_refused_configuration_changes_nothing(memory: &Memory, entry: &E
             Effect::Connect(_) | Effect::Configure(_) | Effect::Expose(_) | Effect::Tell(Notice::Reloaded)
         )
     );
-    hold(
-        !(memory.turn.refused && memory.incoming.is_none() && changes),
-        || format!("{entry}"),
-    )
+    hold(!(memory.turn.refused && changes), || format!("{entry}"))
 }
 
 /// A new plan is in force when all that has to go is gone, or after five seconds all services that do; and
