@@ -269,7 +269,7 @@ pub struct Service {
 /// One instance of a service as it is entered in a catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Registration {
-    /// `<name>-<hostname>`; also the check's ID and name in Consul (behaviour-v2.md 4.1).
+    /// `<name>-<hostname>` unless the operator chose another; also the check's ID and name in Consul (behaviour-v2.md 4.1).
     pub id: String,
     /// The service's name.
     pub name: String,

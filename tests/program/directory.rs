@@ -159,3 +159,31 @@ fn instances(directory: &containerpilot::adapters::discovery::directory::Directo
     let listing = runtime.block_on(directory.instances(&question)).unwrap();
     listing.instances.len()
 }
+
+#[test]
+fn a_service_with_an_id_of_its_own_stands_under_it_until_it_leaves() {
+    let mut program = Program::new();
+    program.configure(
+        r#"{"directory": "@/catalogue", "services": [{"name": "app", "id": "rack 1/app", "port": 80,
+            "interfaces": "lo", "poll": 1, "ttl": 30}]}"#,
+    );
+    let without_a_host_name = [
+        "sh",
+        "-c",
+        "echo > /proc/sys/kernel/hostname && exec \"$@\"",
+        "sh",
+    ];
+    let mut command = in_namespaces(
+        &["--uts", "--user", "--map-root-user"],
+        &without_a_host_name,
+        &program.command(&UNTIL_TERM),
+    );
+    program.spawn(&mut command);
+    program.until_told("Service registered: app");
+    let entry = program.path("catalogue/app/rack%201%2Fapp.json");
+    let text = fs::read_to_string(&entry).unwrap();
+    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(read["id"], "rack 1/app", "{text}");
+    assert_eq!(program.stop(), 0);
+    assert!(!entry.exists(), "it left under its ID");
+}

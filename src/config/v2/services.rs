@@ -8,7 +8,7 @@ use crate::config::problem::Problems;
 use domain::address::{self, Specification};
 use domain::plan::{Backend, Registration, Role, Service};
 use domain::time::Duration;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// What a period may be, for messages.
@@ -20,9 +20,13 @@ const SPECIFICATIONS: &str = "NAME, NAME:inet6, NAME[N], inet, inet6, static:ADD
 const NAME_RULE: &str = "Deprecation warning: service names must be alpha-numeric with dashes. \
                          In a future version of ContainerPilot this will be an error.";
 
-/// Reads `services`. Two of one name would overwrite each other (CFG-16).
+/// The longest `id` of a service, in bytes (docs/bounds.md)
+const LONGEST_ID: usize = 255;
+
+/// Reads `services`. Two of one name or of one ID would overwrite each other (CFG-16).
 pub fn read_services(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Vec<Service> {
     let mut names: HashSet<String> = HashSet::new();
+    let mut ids: HashMap<String, String> = HashMap::new();
     list(node, "an array of services", problems, |node, problems| {
         let service = service(node, target, problems)?;
         if !names.insert(service.registration.name.clone()) {
@@ -30,9 +34,22 @@ pub fn read_services(node: &Node<'_>, target: &Target<'_>, problems: &mut Proble
                 node,
                 format!("there are two services called {}", service.registration.name),
             );
+        } else if let Some(other) = ids.get(&service.registration.id) {
+            refuse_one_id(node, &service.registration, other, problems);
         }
+        let Registration { id, name, .. } = &service.registration;
+        ids.insert(id.clone(), name.clone());
         Some(service)
     })
+}
+
+/// Notes that a service has the ID of `other`, an earlier one.
+pub fn refuse_one_id(node: &Node<'_>, registration: &Registration, other: &str, problems: &mut Problems) {
+    let Registration { id, name, .. } = registration;
+    problems.add(
+        node,
+        format!("the services {other} and {name} have one ID, {id:?}"),
+    );
 }
 
 fn service(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option<Service> {
@@ -57,8 +74,12 @@ fn service(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opt
     let consul = section
         .take("consul")
         .and_then(|node| consul(&node, &subject, problems));
+    let given_id = section.take("id");
     section.close(problems);
-    let id = id(node, name.as_deref().unwrap_or_default(), target, problems);
+    let id = match given_id {
+        Some(given) => written_id(&given, &subject, problems),
+        None => default_id(node, name.as_deref().unwrap_or_default(), target, problems),
+    };
     let (name, poll, ttl) = (name?, poll?, ttl?);
     warn_of_short_ttl(node, poll, ttl, &subject, problems);
     let id = id?;
@@ -85,8 +106,27 @@ fn service(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opt
     })
 }
 
-/// The ID of a service on this host (behaviour-v2.md 4.1).
-pub fn id(node: &Node<'_>, name: &str, target: &Target<'_>, problems: &mut Problems) -> Option<String> {
+/// An ID that the operator chose. Consul has it in the paths of its requests, and cleans paths: an empty part
+/// between slashes, `.` or `..` would name another service there. Etcd and the directory escape what they must.
+fn written_id(node: &Node<'_>, subject: &str, problems: &mut Problems) -> Option<String> {
+    const ALLOWED: &str = "1 to 255 bytes without control characters, \
+                           in which no part between slashes is empty, `.` or `..`";
+    let id = string(node, problems)?;
+    let cleaned = id.split('/').any(|part| matches!(part, "" | "." | ".."));
+    let allowed = id.len() <= LONGEST_ID && !cleaned && !id.chars().any(char::is_control);
+    if !allowed {
+        problems.wrong(node, &format!("`id` cannot be used in {subject}"), ALLOWED);
+    }
+    allowed.then_some(id)
+}
+
+/// The ID of a service on this host that has none of its own (behaviour-v2.md 4.1).
+pub fn default_id(
+    node: &Node<'_>,
+    name: &str,
+    target: &Target<'_>,
+    problems: &mut Problems,
+) -> Option<String> {
     let Some(hostname) = &target.hostname else {
         let sentence = "the host's name, which is part of the service's ID, cannot be read";
         problems.add(node, sentence);

@@ -2,7 +2,7 @@
 //! where it is.
 
 use super::section::{Section, integer, list, string};
-use super::services::{PORTS, SECONDS, id, interfaces, tags};
+use super::services::{PORTS, SECONDS, default_id, interfaces, refuse_one_id, tags};
 use super::{command, duration};
 use crate::config::Target;
 use crate::config::json::Node;
@@ -58,6 +58,11 @@ pub fn read(
     }
     let address = SocketAddr::new(address?, port?);
     let service = service(node, target, address, tags.unwrap_or_default(), problems)?;
+    let registration = &service.registration;
+    let mut others = services.iter().map(|service| &service.registration);
+    if let Some(other) = others.find(|other| other.id == registration.id && other.name != NAME) {
+        refuse_one_id(node, registration, &other.name, problems);
+    }
     Some((Telemetry { address, sensors }, service))
 }
 
@@ -78,7 +83,7 @@ fn service(
     tags: Vec<String>,
     problems: &mut Problems,
 ) -> Option<Service> {
-    let id = id(node, NAME, target, problems)?;
+    let id = default_id(node, NAME, target, problems)?;
     let registration = Registration {
         id,
         name: NAME.into(),

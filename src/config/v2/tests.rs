@@ -1060,3 +1060,93 @@ fn a_host_name_that_is_empty_or_has_lines_makes_no_id() {
         assert!(report.contains("cannot be part of the service's ID"), "{report}");
     }
 }
+
+/// What comes of a service with an ID of its own on a host of this name, with more members of the document.
+fn with_own_id(id: &str, hostname: Option<&str>, more: &str) -> Result<Plan, String> {
+    let target = Target {
+        variables: BTreeMap::new(),
+        hostname: hostname.map(Into::into),
+        interfaces: &interfaces(),
+        application: &[],
+    };
+    let service = service_with(&format!("\"id\": {id}"));
+    let text = format!("{{\"consul\": \"c:1\", {service}{more}}}");
+    load(&Source::Inline(text), Readable::Files, &target).map(|compiled| compiled.plan)
+}
+
+#[test]
+fn with_an_id_of_its_own_a_service_needs_no_host_name() {
+    for hostname in [None, Some(""), Some("a\nb"), Some("host")] {
+        let plan = with_own_id("\"mine\"", hostname, ", \"telemetry\": null").unwrap();
+        assert_eq!(plan.services[0].registration.id, "mine");
+    }
+    let report = with_own_id("\"mine\"", Some(""), ", \"telemetry\": {}").unwrap_err();
+    assert!(report.contains("telemetry: the host's name \"\""), "{report}");
+    let plan = with_own_id("null", Some("host"), "").unwrap();
+    assert_eq!(plan.services[0].registration.id, "app-host");
+}
+
+#[test]
+fn a_check_is_that_of_the_service_with_its_own_id() {
+    let plan = plan_of(&service_with(r#""id": "mine", "health": "true""#));
+    let role = Role::Health {
+        service: "app".into(),
+        id: "mine".into(),
+    };
+    assert_eq!(plan.services[0].check.as_ref().unwrap().role, role);
+}
+
+#[test]
+fn an_id_is_a_text_that_every_catalogue_takes() {
+    let longest = "x".repeat(255);
+    for id in ["a", "a/b", "10.0.0.1:80", "...", ".a", "\u{e9} x?#%", &longest] {
+        let plan = with_own_id(&format!("\"{id}\""), None, "").unwrap();
+        assert_eq!(plan.services[0].registration.id, id);
+    }
+    let too_long = format!("{longest}x");
+    for id in [
+        "", ".", "..", "/", "/a", "a/", "a//b", "a/./b", "a/../b", "a\\nb", "\\u0000", "\\u0085", &too_long,
+    ] {
+        let report = with_own_id(&format!("\"{id}\""), None, "").unwrap_err();
+        assert!(
+            report.contains("services[0].id: `id` cannot be used in service app: found "),
+            "{report}"
+        );
+        assert!(report.contains("allowed is 1 to 255 bytes"), "{report}");
+    }
+    let report = with_own_id("7", None, "").unwrap_err();
+    assert!(report.contains("services[0].id: not a string"), "{report}");
+}
+
+#[test]
+fn two_services_of_one_id_are_an_error_that_names_both() {
+    let services = |members: [&str; 2]| {
+        let [one, other] = members
+            .map(|members| format!(r#"{{{members}, "poll": 1, "ttl": 5, "port": 80, "interfaces": "lo"}}"#));
+        format!("\"services\": [{one}, {other}]")
+    };
+    let pairs = [
+        (r#""name": "one", "id": "x""#, r#""name": "two", "id": "x""#, "x"),
+        (
+            r#""name": "one""#,
+            r#""name": "two", "id": "one-host""#,
+            "one-host",
+        ),
+        (
+            r#""name": "one", "id": "two-host""#,
+            r#""name": "two""#,
+            "two-host",
+        ),
+    ];
+    for (one, two, id) in pairs {
+        let report = report_of(&services([one, two]));
+        let expected = format!("services[1]: the services one and two have one ID, \"{id}\"");
+        assert!(report.ends_with(&expected), "{report}");
+    }
+    let report = report_of(&format!(
+        "{}, \"telemetry\": {{}}",
+        service_with(r#""id": "containerpilot-host""#)
+    ));
+    let expected = "telemetry: the services app and containerpilot have one ID, \"containerpilot-host\"";
+    assert!(report.ends_with(expected), "{report}");
+}
