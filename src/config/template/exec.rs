@@ -13,7 +13,7 @@ use super::functions::{self, Behaviour, Environment, Function, Outcome, Paramete
 use super::limit::{self, BoundedText, DEPTH, STEPS, too_long};
 use super::parse::Templates;
 use super::search::Steps;
-use super::syntax::{Body, Branch, Call, Command, Operand, OperandKind, Pipeline, Statement};
+use super::syntax::{Body, Branch, Call, Choice, Command, Operand, OperandKind, Pipeline, Statement};
 use super::value::{Key, Type, Value};
 
 /// Renders the outermost template over `data`.
@@ -115,7 +115,7 @@ impl<'a> Executor<'a> {
         match statement {
             Statement::Text(text) => self.print(text)?,
             Statement::Action(pipeline) => self.action(dot, pipeline)?,
-            Statement::If(branch) => return self.condition(dot, branch),
+            Statement::If(choice) => return self.choice(dot, choice),
             Statement::With(branch) => return self.with(dot, branch),
             Statement::Range(branch) => self.range(dot, branch)?,
             Statement::Call(call) => self.call_template(dot, call)?,
@@ -167,15 +167,23 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn condition(&mut self, dot: &Held, branch: &'a Branch) -> Executed<Flow> {
+    fn choice(&mut self, dot: &Held, choice: &'a Choice) -> Executed<Flow> {
         let visible = self.variables.len();
-        let held = self.pipeline(dot, &branch.pipeline)?;
-        let flow = match held.value.is_true() {
-            true => self.body(dot, &branch.body),
-            false => self.body(dot, &branch.otherwise),
-        };
+        let chosen = self.chosen(dot, choice)?;
+        let flow = self.body(dot, chosen);
         self.variables.truncate(visible);
         flow
+    }
+
+    /// The body of the first condition that is true; each one that is not counts as a step.
+    fn chosen(&mut self, dot: &Held, choice: &'a Choice) -> Executed<&'a Body> {
+        for case in &choice.cases {
+            if self.pipeline(dot, &case.pipeline)?.value.is_true() {
+                return Ok(&case.body);
+            }
+            self.step()?;
+        }
+        Ok(&choice.otherwise)
     }
 
     fn with(&mut self, dot: &Held, branch: &'a Branch) -> Executed<Flow> {

@@ -148,7 +148,7 @@ mod tests {
         let texts = [
             format!("{{{{{}}}}}", nested("(", ")").replace('x', "1")),
             nested("{{range loop 1}}", "{{end}}"),
-            format!("{{{{if 0}}}}{}{{{{end}}}}", nested("{{else if 0}}", "")),
+            nested("{{if 0}}{{else}}", "{{end}}"),
             format!(
                 "{{{{define \"T\"}}}}{}{{{{end}}}}{{{{template \"T\"}}}}",
                 nested("{{if 1}}", "{{end}}").replace('x', "{{template \"T\"}}")
@@ -160,6 +160,35 @@ mod tests {
             .spawn(render_all);
         let outcome = thread.map(|thread| thread.join().unwrap_or_default());
         assert!(matches!(outcome, Ok([true, true, true, false])));
+    }
+
+    /// However many there are; on a stack that would not hold a level for each.
+    #[test]
+    fn else_if_is_no_nesting() {
+        let chain = |number: usize| {
+            let conditions = "{{else if 0}}0".repeat(number);
+            format!("{{{{if 0}}}}0{conditions}{{{{else if $x := 1}}}}{{{{$x}}}}{{{{else}}}}2{{{{end}}}}")
+        };
+        let render_all = move || [101, 50_000].map(|number| render(&chain(number), &environment()));
+        let thread = std::thread::Builder::new()
+            .stack_size(1536 * 1024)
+            .spawn(render_all);
+        let outcome = thread.unwrap().join().unwrap();
+        assert_eq!(outcome, [Ok("1".to_owned()), Ok("1".to_owned())]);
+        let inner = "{{if 0}}{{else if 1}}".repeat(limit::NESTING) + &"{{end}}".repeat(limit::NESTING);
+        assert_eq!(render(&inner, &environment()).as_deref(), Ok(""));
+        assert!(refused(&format!("{{{{if 1}}}}{inner}{{{{end}}}}")).starts_with("more than 100 nested"));
+        let round = "{{if 0}}".to_owned() + &"{{else if 0}}".repeat(10_000) + "{{end}}";
+        let endless = format!("{{{{range loop 1000}}}}{round}{{{{end}}}}");
+        assert_eq!(refused(&endless), limit::exceeded());
+    }
+
+    #[test]
+    fn a_variable_of_a_condition_is_visible_to_those_after_it_and_no_longer() {
+        let text = "{{if $x := 0}}a{{else if $y := 2}}{{$x}}{{$y}}{{else}}{{$x}}{{$y}}{{end}}";
+        assert_eq!(render(text, &environment()).as_deref(), Ok("02"));
+        assert_eq!(refused(&format!("{text}{{{{$x}}}}")), "undefined variable \"$x\"");
+        assert_eq!(refused(&format!("{text}{{{{$y}}}}")), "undefined variable \"$y\"");
     }
 
     fn refused(text: &str) -> String {

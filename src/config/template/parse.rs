@@ -12,7 +12,7 @@ use super::lex::{self, Keyword, Kind, Token};
 use super::limit::{NESTING, VARIABLES};
 use super::literal;
 use super::quote::quote;
-use super::syntax::{Body, Branch, Call, Command, Operand, OperandKind, Pipeline, Statement};
+use super::syntax::{Body, Branch, Call, Case, Choice, Command, Operand, OperandKind, Pipeline, Statement};
 
 /// Templates by name; the outermost has the empty name.
 pub(super) type Templates = BTreeMap<String, Body>;
@@ -165,7 +165,7 @@ impl<'a> Parser<'a> {
             Kind::Keyword(Keyword::Continue) => self.jump("{{continue}}", Statement::Continue)?,
             Kind::Keyword(Keyword::Else) => return self.terminator_else(),
             Kind::Keyword(Keyword::End) => return self.terminator_end(),
-            Kind::Keyword(Keyword::If) => Statement::If(self.nested(Self::condition)?),
+            Kind::Keyword(Keyword::If) => Statement::If(self.nested(Self::choice)?),
             Kind::Keyword(Keyword::Range) => Statement::Range(self.nested(Self::range)?),
             Kind::Keyword(Keyword::With) => Statement::With(self.nested(Self::with)?),
             Kind::Keyword(Keyword::Template) => self.call()?,
@@ -198,8 +198,24 @@ impl<'a> Parser<'a> {
         Ok(statement)
     }
 
-    fn condition(&mut self) -> Parsed<Branch> {
-        self.branch("if", Self::body)
+    /// An `if` and what belongs to it. Variables of a condition are visible up to the end.
+    fn choice(&mut self) -> Parsed<Choice> {
+        let visible = self.variables.len();
+        let mut cases = Vec::new();
+        let otherwise = loop {
+            let pipeline = self.pipeline("if", Kind::RightDelimiter)?;
+            let (body, terminator) = self.body()?;
+            cases.push(Case { pipeline, body });
+            if terminator == Terminator::End {
+                break Body::new();
+            }
+            if self.peek().kind != Kind::Keyword(Keyword::If) {
+                break self.otherwise()?;
+            }
+            self.advance();
+        };
+        self.variables.truncate(visible);
+        Ok(Choice { cases, otherwise })
     }
 
     fn with(&mut self) -> Parsed<Branch> {
@@ -226,7 +242,7 @@ impl<'a> Parser<'a> {
         let (body, terminator) = body(self)?;
         let otherwise = match terminator {
             Terminator::End => Body::new(),
-            Terminator::Else => self.otherwise(context)?,
+            Terminator::Else => self.otherwise()?,
         };
         self.variables.truncate(visible);
         Ok(Branch {
@@ -236,11 +252,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn otherwise(&mut self, context: &str) -> Parsed<Body> {
-        if context == "if" && self.peek().kind == Kind::Keyword(Keyword::If) {
-            self.advance();
-            return Ok(vec![Statement::If(self.nested(Self::condition)?)]);
-        }
+    fn otherwise(&mut self) -> Parsed<Body> {
         match self.body()? {
             (body, Terminator::End) => Ok(body),
             (_, other) => self.fail(format!("expected end; found {}", other.written())),

@@ -16,7 +16,7 @@ pub(super) type Body = Vec<Statement>;
 pub(super) enum Statement {
     Text(String),
     Action(Pipeline),
-    If(Branch),
+    If(Choice),
     With(Branch),
     Range(Branch),
     Call(Call),
@@ -24,7 +24,22 @@ pub(super) enum Statement {
     Continue,
 }
 
-/// The common shape of `if`, `with` and `range`.
+/// `if` with every `else if` that follows it, and `else`. They stand beside one another, not in one another, so
+/// that nothing recurses with their number.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub cases: Vec<Case>,
+    pub otherwise: Body,
+}
+
+/// A condition, and what is done if it is the first that is true.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub pipeline: Pipeline,
+    pub body: Body,
+}
+
+/// The common shape of `with` and `range`.
 #[derive(Clone, Debug)]
 pub(super) struct Branch {
     pub pipeline: Pipeline,
