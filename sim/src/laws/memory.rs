@@ -510,7 +510,7 @@ impl Memory {
     /// The catalogue took no more so short a time ago that nothing need go out.
     fn may_pause(&self) -> bool {
         self.refused
-            .is_some_and(|at| self.now < at + Duration::from_secs(2))
+            .is_some_and(|at| self.turn.began < at + Duration::from_secs(2))
     }
 
     /// The budget is cut; it may be as small as one request of a service and one of a backend.
@@ -568,7 +568,7 @@ impl Memory {
         let unkillable = self.gave_up || self.survives_kill();
         let post_stop = self.plan.post_stop.is_none() || self.post_stop.is_gone();
         let gone = if given {
-            self.application.is_gone() && post_stop
+            self.application.is_gone() && !self.pre_stop.is_alive() && post_stop
         } else {
             self.pre_stop_done()
         };
@@ -889,7 +889,6 @@ impl Memory {
     fn not_taken(&mut self, asked: &Asked) {
         let now = self.now;
         self.refused = Some(now);
-        self.turn.answered.push(asked.whose.clone());
         if let Some(facts) = self.backends.get_mut(&asked.whose) {
             facts.refused = true;
         }
@@ -905,13 +904,15 @@ impl Memory {
         if now - asked.at >= REQUEST_LIMIT.min(facts.beat.period()) {
             // The machine stood still meanwhile: there is no time left to ask again.
             facts.beat.end(self.turn.began);
+            // Unless that was noticed: then its time counts anew.
+            facts.passed |= asked.kind != Kind::Withdraw;
             if asked.kind != Kind::Renew {
                 facts.presence = Presence::Unsure;
             }
             return;
         }
         match asked.kind {
-            Kind::Withdraw => facts.has_to_leave = true,
+            Kind::Withdraw => (facts.has_to_leave, facts.presence) = (true, Presence::Unsure),
             Kind::Register => (facts.passed, facts.presence) = (true, Presence::Unsure),
             _ => facts.passed = true,
         }
@@ -1055,7 +1056,13 @@ impl Memory {
             Effect::Tell(Notice::RegistrationFailed(named, _) | Notice::HeartbeatFailed(named, _)) => {
                 self.given_up(&named.id);
             }
-            Effect::Tell(Notice::DeregisteringFailed(named, _)) => self.given_up(&named.id),
+            Effect::Tell(Notice::DeregisteringFailed(named, _)) => {
+                if self.given_up(&named.id)
+                    && let Some(facts) = self.services.get_mut(&named.id)
+                {
+                    facts.has_to_leave = false;
+                }
+            }
             Effect::Load(ticket) => {
                 self.newest = Some(*ticket);
                 self.loading = Some(*ticket);
@@ -1077,14 +1084,17 @@ impl Memory {
         }
     }
 
-    /// A request of a service waited for so long that it is given up.
-    fn given_up(&mut self, id: &str) {
+    /// A service says that its request failed: whether it waited for so long that it is given up, and no answer
+    /// was the reason.
+    fn given_up(&mut self, id: &str) -> bool {
         let (turn, limited) = (self.turn.began, self.plan.max_connections.is_some());
         let answered = self.turn.answered.iter().any(|answered| answered == id);
-        if let Some(facts) = self.services.get_mut(id).filter(|_| limited && !answered) {
-            facts.beat.end(turn);
-            (facts.passed, facts.unknown, facts.has_to_leave) = (false, false, false);
-        }
+        let Some(facts) = self.services.get_mut(id).filter(|_| limited && !answered) else {
+            return false;
+        };
+        facts.beat.end(turn);
+        (facts.passed, facts.unknown) = (false, false);
+        true
     }
 
     /// A query was refused for so long that it is given up.
