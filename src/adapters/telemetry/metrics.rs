@@ -3,6 +3,7 @@
 //! Decides which series there are: those that the plan names, from the start, and no others, so that the
 //! configuration bounds them. What is still named after a reload goes on. Never serves anything.
 
+mod exposition;
 mod family;
 mod own;
 mod process;
@@ -14,7 +15,6 @@ use domain::measurement::Measurement;
 use domain::plan::{Plan, Sensor};
 use family::Family;
 use own::Own;
-use prometheus::TextEncoder;
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -61,8 +61,8 @@ impl Metrics {
         }
     }
 
-    /// Everything in the text format 0.0.4, sorted by name. Numbers are decimals without an exponent, and
-    /// infinities `inf`: Prometheus reads these as well as the original's `3e+06` and `+Inf`.
+    /// Everything in the text format 0.0.4, sorted by name. Numbers are decimals without an exponent: Prometheus
+    /// reads these as well as the original's `3e+06`.
     ///
     /// # Errors
     /// The encoder's own words.
@@ -72,8 +72,7 @@ impl Metrics {
         let all = self.own.families().chain(self.sensors.values()).chain(&process);
         let mut families: Vec<_> = all.filter_map(|family| family.collect(now)).collect();
         families.sort_by(|one, other| one.name().cmp(other.name()));
-        let text = TextEncoder::new().encode_to_string(&families);
-        text.map_err(|error| error.to_string())
+        exposition::text(&families)
     }
 }
 

@@ -199,8 +199,8 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exposition;
     use super::*;
-    use prometheus::TextEncoder;
 
     const NOW: Instant = Instant::START;
 
@@ -210,7 +210,7 @@ mod tests {
 
     fn text(family: &Family) -> String {
         let families: Vec<MetricFamily> = family.collect(NOW).into_iter().collect();
-        TextEncoder::new().encode_to_string(&families).unwrap()
+        exposition::text(&families).unwrap()
     }
 
     /// The lines with values of a metric without labels that takes these.
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_without_exponents_and_infinities_as_inf_which_prometheus_reads_as_well() {
+    fn numbers_are_written_without_exponents_and_infinities_as_the_format_has_them() {
         for (value, line) in [
             (3e6, "m 3000000"),
             (1e21, "m 1000000000000000000000"),
             (1e-7, "m 0.0000001"),
-            (f64::INFINITY, "m inf"),
-            (f64::NEG_INFINITY, "m -inf"),
+            (f64::INFINITY, "m +Inf"),
+            (f64::NEG_INFINITY, "m -Inf"),
         ] {
             assert_eq!(lines(SensorKind::Gauge, &[value]), [line]);
         }
