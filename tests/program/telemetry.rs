@@ -486,3 +486,38 @@ fn a_thousand_bad_clients_disturb_nobody() {
     served.stop();
     drop(crowd);
 }
+
+/// What README.md says of secrets.
+#[test]
+fn what_a_check_prints_is_in_the_status_and_no_token_is_anywhere_but_in_the_rendered_text() {
+    let own = OwnAddress::reserve();
+    let mut program = Program::new();
+    program.set("CONSUL_HTTP_TOKEN", "token-of-environment");
+    program.set("TOKEN", "token-of-template");
+    let (ip, port) = (own.socket().ip(), own.socket().port());
+    let check = r#"["sh", "-c", "echo printed-$0; echo $CONSUL_HTTP_TOKEN > @/inherited", "argument"]"#;
+    program.configure(&format!(
+        r#"{{"consul": {{"address": "{ip}:1", "token": "{{{{.TOKEN}}}}"}}, "logging": {{"level": "DEBUG"}},
+            "telemetry": {{"port": {port}, "interfaces": "static:{ip}"}},
+            "services": [{{"name": "app", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 5,
+                "health": {check}}}]}}"#
+    ));
+    program.launch(&UNTIL_TERM);
+    program.until_told("printed-argument");
+    let address = own.socket().to_string();
+    let page = |path: &str| get(&address, path).expect("an answer").body;
+    program.until("the status has what the check printed", |_| {
+        page("/status").contains(r#""output":"printed-argument\n""#)
+    });
+    assert_eq!(program.read("inherited"), "token-of-environment\n");
+    let (status, metrics) = (page("/status"), page("/metrics"));
+    assert!(!metrics.contains("argument"), "{metrics}");
+    assert!(!status.contains("echo"), "{status}");
+    for shown in [status, metrics, program.stdout(), program.stderr()] {
+        assert!(!shown.contains("token-of"), "{shown}");
+    }
+    let rendered = program.command(&["-template"]).output().unwrap();
+    let rendered = String::from_utf8(rendered.stdout).unwrap();
+    assert!(rendered.contains(r#""token": "token-of-template""#), "{rendered}");
+    assert_eq!(program.stop(), 0);
+}
