@@ -129,7 +129,8 @@ fn a_storm_of_reloads_holds_neither_checks_nor_the_stop() {
     let began = Instant::now();
     while observed.starts().len() < before + 3 {
         reload(&observed);
-        assert!(observed.threads() <= 3, "{}", observed.threads());
+        // The loop, the folder's thread, one that reads, and one before it that may not be gone yet.
+        assert!(observed.threads() <= 4, "{}", observed.threads());
         assert!(began.elapsed() < Duration::from_secs(20), "checks do not go on");
         std::thread::sleep(Duration::from_millis(1));
     }
