@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The longest entry that is read; a longer one is skipped (docs/bounds.md)
 const LONGEST_ENTRY: usize = 256 * 1024;
 /// The longest ID of an instance (docs/bounds.md)
-const LONGEST_ID: usize = 512;
+const LONGEST_ID: usize = 1024;
 /// The longest address of an instance; no host name is longer (docs/bounds.md)
 const LONGEST_ADDRESS: usize = 255;
 /// The most instances in a list (docs/bounds.md)
@@ -347,7 +347,7 @@ mod tests {
             ),
             (entry("bad", Value::Null), "instance 'bad' has no port"),
             (entry("", 1), "instance '' has no ID"),
-            (entry(&"i".repeat(513), 1), "has an ID longer than 512 bytes"),
+            (entry(&"i".repeat(1025), 1), "has an ID longer than 1024 bytes"),
             (no_address, "instance 'bad' has no address"),
             (
                 json!({"Service": {"ID": 7, "Port": 1}}),
