@@ -24,7 +24,9 @@ struct Row {
 fn rows() -> Vec<Row> {
     let text = read(&Path::new(ROOT).join("docs/bounds.md"));
     text.lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| what is"))
+        .filter(|line| {
+            line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| what is bounded |")
+        })
         .map(row)
         .collect()
 }
