@@ -319,3 +319,53 @@ fn resident(pid: nix::unistd::Pid) -> u64 {
         .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+#[test]
+fn three_hundred_services_and_as_many_backends_fit_into_the_connections_an_agent_takes() {
+    let agent = Agent::start();
+    let address = agent.address();
+    let names: Vec<String> = (0..300).map(|number| format!("many{number}")).collect();
+    let service = |name: &String| {
+        format!(
+            r#"{{"name": "{name}", "port": 80, "interfaces": "static:192.0.2.7", "poll": 10, "ttl": 60}}"#
+        )
+    };
+    let backend = |name: &String| {
+        format!(r#"{{"name": "{name}", "poll": 10, "onChange": ["sh", "-c", "echo {name} >> @/handled"]}}"#)
+    };
+    let services: Vec<String> = names.iter().map(service).collect();
+    let backends: Vec<String> = names.iter().map(backend).collect();
+    let mut program = Program::new();
+    let (services, backends) = (services.join(","), backends.join(","));
+    program.configure(&format!(
+        r#"{{"consul": "{address}", "services": [{services}], "backends": [{backends}]}}"#
+    ));
+    program.launch(&UNTIL_TERM);
+    until(
+        Duration::from_secs(90),
+        || format!("{} handlers ran", program.read("handled").lines().count()),
+        || program.read("handled").lines().count() >= names.len(),
+    );
+    let passing = agent.get("/v1/health/state/passing");
+    let ours = passing.as_array().into_iter().flatten();
+    let ours = ours.filter(|check| {
+        check["ServiceName"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("many"))
+    });
+    assert_eq!(ours.count(), names.len());
+    let handled = program.read("handled");
+    let mut handled: Vec<&str> = handled.lines().collect();
+    handled.sort_unstable();
+    handled.dedup();
+    assert_eq!(
+        (handled.len(), program.read("handled").lines().count()),
+        (300, 300)
+    );
+    let refused = program.stdout().contains("takes no more connections");
+    assert!(!refused, "the agent cut connections");
+    let descriptors = descriptors_of(program.pid());
+    assert!(descriptors < 64, "{descriptors} descriptors");
+    program.signal(Signal::SIGTERM);
+    assert_eq!(program.code(), 0);
+}
