@@ -226,13 +226,11 @@ fn a_frozen_consul_delays_sigterm_by_two_seconds_at_most_with_any_number_of_serv
         "2 s, and some for a busy machine: {delay:?}"
     );
     assert_eq!(program.code(), 0);
-    assert!(
-        program
-            .stdout()
-            .contains("Deregistering failed: no answer within"),
-        "{}",
-        program.stdout()
-    );
+    // Whichever comes first, the end of a request or that of the phase: each service is named.
+    let stdout = program.stdout();
+    let failed = stdout.matches("Deregistering failed: ").count();
+    let given_up = stdout.matches("Gave up deregistering ").count();
+    assert!(failed + given_up >= 30, "{failed} and {given_up} in\n{stdout}");
 }
 
 #[test]
