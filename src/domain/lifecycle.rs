@@ -22,7 +22,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(2);
 /// How long the withdrawal of all services together may delay a stop (SD-10 as amended). (docs/bounds.md)
 const WITHDRAWAL: Duration = Duration::from_secs(2);
-/// How long a killed application may take to be gone. (docs/bounds.md)
+/// How long a killed application, or a killed preStop hook that outlived it, may take to be gone. (docs/bounds.md)
 const DEATH: Duration = Duration::from_secs(10);
 /// The exit code of a start that was called off: 128 + SIGTERM (LC-1).
 const CALLED_OFF: u8 = 143;
@@ -44,7 +44,7 @@ pub enum Phase {
     PreStopping,
     /// The application was asked to stop.
     Terminating,
-    /// The application was killed.
+    /// The application was killed, or the preStop hook that outlived it.
     Killing,
     /// The application ended; the services leave the catalogue.
     Leaving,
@@ -137,13 +137,13 @@ pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
         (Terminating, Input::NoApplication) => (Closing, Action::Close),
         (Terminating, Input::TimeIsUp) => (Killing, Action::Kill),
 
-        (Killing, Input::ApplicationEnded) => (PostStopping, Action::RunPostStop),
+        (Killing, Input::ApplicationEnded | Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
         (Killing, Input::TimeIsUp) => (Sweeping, Action::Sweep),
 
         (Leaving, Input::ServicesLeft | Input::TimeIsUp) => (PostStopping, Action::RunPostStop),
 
         (Parting, Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
-        (Parting, Input::TimeIsUp) => (Parting, Action::KillHook),
+        (Parting, Input::TimeIsUp) => (Killing, Action::KillHook),
 
         (PostStopping, Input::PostStopEnded) => (Closing, Action::Close),
 
@@ -223,7 +223,8 @@ impl Lifecycle {
         let (phase, action) = next(self.phase, input);
         match (self.phase, phase) {
             (Phase::PreStarting, Phase::Abandoning) => self.code = CALLED_OFF,
-            (Phase::Killing, Phase::Sweeping) => self.code = UNKILLABLE,
+            // Unless it ends all the same, and says something else.
+            (Phase::Terminating, Phase::Killing) => self.code = UNKILLABLE,
             _ => {}
         }
         if (self.phase, phase) == (Phase::Withdrawing, Phase::Leaving) {
@@ -403,11 +404,18 @@ mod tests {
             life.take(Instant::START + GRACE, Input::TimeIsUp, GRACE),
             Action::KillHook
         );
+        let killed = Instant::START + GRACE;
         assert_eq!(
-            life.deadline(),
-            None,
-            "the deadline lies in the future or nowhere"
+            (life.phase(), life.deadline()),
+            (Phase::Killing, Some(killed + DEATH))
         );
+        assert_eq!(life.take(killed + DEATH, Input::TimeIsUp, GRACE), Action::Sweep);
+        assert_eq!(life.deadline(), Some(killed + DEATH + SWEEP));
+        assert_eq!(
+            life.take(killed + DEATH + SWEEP, Input::TimeIsUp, GRACE),
+            Action::Exit
+        );
+        assert_eq!(life.deadline(), None);
     }
 
     #[test]

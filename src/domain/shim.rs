@@ -240,8 +240,9 @@ impl Shim {
         }
         match self.lifecycle.phase() {
             Phase::PostStopping => self.post_stop_ended(now, ending),
-            Phase::PreStopping | Phase::Parting => self.advance(now, Input::PreStopEnded),
-            _ => self.pre_start_ended(now, ending),
+            Phase::PreStarting | Phase::Abandoning => self.pre_start_ended(now, ending),
+            // A preStop that the shim no longer waits for changes nothing.
+            _ => self.advance(now, Input::PreStopEnded),
         }
     }
 

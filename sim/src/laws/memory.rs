@@ -575,14 +575,17 @@ impl Memory {
         self.stop.is_some() && self.services_left() && (unkillable || gone)
     }
 
-    /// The application was killed, and the time that it may take to be gone is over.
+    /// The application, or a preStop hook that outlived it, was killed, and the time that it may take to be gone is
+    /// over.
     pub(crate) fn survives_kill(&self) -> bool {
         let survived = |run: &Run| {
             run.killed
                 .is_some_and(|at| self.turn.began >= at + Duration::from_secs(10))
         };
-        match self.application {
-            Stage::Alive(ticket) => self.children.get(&ticket).is_some_and(survived),
+        match (self.application, self.pre_stop) {
+            (Stage::Alive(ticket), _) | (Stage::Gone(_), Stage::Alive(ticket)) => {
+                self.children.get(&ticket).is_some_and(survived)
+            }
             _ => false,
         }
     }

@@ -1340,3 +1340,30 @@ fn an_application_that_ends_during_pre_stop_lets_it_finish_for_the_stop_timeout(
     stage.exits("postStop", 0);
     assert_eq!(stage.dies("coprocess[side]", 15), ["exit(5)"]);
 }
+
+/// A machine whose preStop outlived the application, was killed, and is not waited for any more.
+fn pre_stop_given_up() -> Stage {
+    let mut stage = registered();
+    stage.signal(Signal::Terminate);
+    stage.answers("app", Answer::Done);
+    stage.exits("APP", 5);
+    assert_eq!(stage.after(5_000), ["send 9 to the Group of preStop"]);
+    let swept = stage.after(10_000);
+    assert!(
+        swept.contains(&"send 9 to the Group of preStop".into()),
+        "{swept:?}"
+    );
+    stage
+}
+
+#[test]
+fn a_pre_stop_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
+    assert_eq!(pre_stop_given_up().after(2_000), ["exit(5)"]);
+}
+
+#[test]
+fn a_pre_stop_that_ends_after_it_was_given_up_on_changes_no_exit_code() {
+    let mut stage = pre_stop_given_up();
+    stage.dies("coprocess[side]", 9);
+    assert_eq!(stage.dies("preStop", 9), ["exit(5)"]);
+}
