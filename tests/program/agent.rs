@@ -80,6 +80,10 @@ impl Agent {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process ID");
         kill(Pid::from_raw(pid), signal).expect("the agent runs");
+        if signal == Signal::SIGSTOP {
+            // The kernel stops one thread after the other, and the last may still answer.
+            until(SOON, || "the agent stands still".into(), || stands_still(pid));
+        }
     }
 
     /// The body of an answer; fails if there is none.
@@ -225,4 +229,16 @@ fn binary() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// Whether every thread of a process is stopped.
+fn stands_still(pid: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the agent runs");
+    let stat =
+        |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    let is_stopped = |stat: String| {
+        stat.rsplit_once(") ")
+            .is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    threads.flatten().map(stat).all(is_stopped)
 }
