@@ -94,7 +94,7 @@ impl Beat {
         (self.opened, self.used) = ((opened, opened), (opened, opened));
     }
 
-    /// From now on nobody knows when its ticks come.
+    /// From now on the times of its ticks are not known.
     pub fn blur(&mut self, now: Instant) {
         self.opened.1 = now;
     }

@@ -1,9 +1,9 @@
 //! The shim's own log: what operators are told and what hooks print, in the original's three forms.
 //!
-//! Everything that is told is a `tracing` event ([`events`]), takes its form in [`format`] and leaves through
-//! a [`sink`], one for each stream. Only the lines of children go a shorter way, because they may be many. It is made so that whoever reads the log can stop reading, and go, without
-//! the shim noticing: nothing here waits, grows without bound, or fails. Never says anything of its own accord,
-//! except how much was lost.
+//! Each entry is a `tracing` event ([`events`]), takes its form in [`format`] and leaves through a [`sink`], one
+//! for each stream. The lines of children, which may be many, make no event. A reader of the log may stop reading,
+//! or close its end, without the shim noticing: nothing here waits, grows without bound, or fails. The log writes
+//! nothing of its own accord, except how many entries were lost.
 
 mod door;
 mod events;
