@@ -97,6 +97,23 @@ fn the_cores_state_has_no_handles_and_no_order_by_chance() {
 }
 
 #[test]
+fn the_template_language_knows_nothing_of_the_rest() {
+    let manifest = manifest("src/template/Cargo.toml");
+    let names = dependencies(&manifest, "[dependencies]");
+    assert_eq!(names, ["percent-encoding", "regex-automata"]);
+    never(
+        "src/template",
+        &[
+            "std::env::var",
+            "std::process",
+            "std::net",
+            "domain::",
+            "containerpilot::",
+        ],
+    );
+}
+
+#[test]
 fn ports_know_the_domain_only() {
     never(
         "src/ports",

@@ -7,7 +7,7 @@
 
 use containerpilot::adapters::console::{LONGEST, Lines};
 use containerpilot::adapters::discovery::{consul, directory, etcd};
-use containerpilot::config::{self, Compiled, Readable, Source, Target, template};
+use containerpilot::config::{self, Compiled, Readable, Source, Target};
 use containerpilot::ports::Interfaces;
 use domain::address::{InterfaceAddress, Specification, select};
 use domain::event::{Effect, Instance, Pid};

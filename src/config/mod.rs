@@ -8,7 +8,6 @@ pub mod json;
 mod problem;
 mod secrets;
 pub mod source;
-pub mod template;
 pub mod v2;
 
 pub use source::{Readable, Source};

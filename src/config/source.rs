@@ -12,6 +12,10 @@ use std::{fmt, fs};
 
 /// Bytes of a configuration, before and after its template is rendered (docs/bounds.md).
 pub const LARGEST: usize = 4 * 1024 * 1024;
+const _: () = assert!(
+    LARGEST == template::LONGEST_TEXT,
+    "a template renders to what may be read"
+);
 
 /// What a configuration may be read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

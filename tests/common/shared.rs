@@ -1,7 +1,7 @@
 //! Material that tests compare with and that is not part of this repository, because it is not ours to copy:
 //! real configuration files, template cases, the reference of the original's behaviour.
 //!
-//! It is looked for in the folder that `CONTAINERPILOT_SHARED` names, by default `../shared` beside the crate.
+//! It is looked for in the folder that `CONTAINERPILOT_SHARED` names, by default `../shared` beside the repository.
 //! Without it a test fails, unless that variable is `none`: whoever wants to skip these tests says so.
 
 use std::env;
@@ -17,8 +17,14 @@ const NONE: &str = "none";
 /// It is missing.
 pub fn shared(piece: &str) -> Option<PathBuf> {
     let named = env::var_os(VARIABLE).map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    find(&named.unwrap_or(beside), piece).unwrap_or_else(|missing| panic!("{missing}"))
+    find(&named.unwrap_or_else(beside), piece).unwrap_or_else(|missing| panic!("{missing}"))
+}
+
+/// The repository is the folder at or above the crate's that has the lock file.
+fn beside() -> PathBuf {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let repository = folders.find(|folder| folder.join("Cargo.lock").is_file());
+    repository.unwrap_or(Path::new(".")).join("../shared")
 }
 
 fn find(folder: &Path, piece: &str) -> Result<Option<PathBuf>, String> {

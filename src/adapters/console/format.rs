@@ -144,10 +144,10 @@ fn needs_no_quotes(byte: u8) -> bool {
 fn quoted(line: &mut Vec<u8>, value: &[u8]) {
     line.push(b'"');
     match std::str::from_utf8(value) {
-        Ok(text) => escaped(line, text, &PLAIN, quote),
+        Ok(text) => escaped(line, text, &PLAIN, go_escape),
         Err(_) => {
             for chunk in value.utf8_chunks() {
-                escaped(line, chunk.valid(), &PLAIN, quote);
+                escaped(line, chunk.valid(), &PLAIN, go_escape);
                 for byte in chunk.invalid() {
                     append(line, format_args!("\\x{byte:02x}"));
                 }
@@ -155,6 +155,11 @@ fn quoted(line: &mut Vec<u8>, value: &[u8]) {
         }
     }
     line.push(b'"');
+}
+
+/// One character between double quotes.
+fn go_escape(line: &mut Vec<u8>, character: char) {
+    append(line, format_args!("{}", template::quote::escaped(character, '"')));
 }
 
 /// Appends a text: runs of plain bytes as they are, every other character by `escape`.
@@ -186,38 +191,6 @@ static PLAIN: [bool; 256] = {
     }
     plain
 };
-
-/// One character inside quotes.
-fn quote(line: &mut Vec<u8>, character: char) {
-    match character {
-        '"' => line.extend_from_slice(b"\\\""),
-        '\\' => line.extend_from_slice(b"\\\\"),
-        '\x07' => line.extend_from_slice(b"\\a"),
-        '\x08' => line.extend_from_slice(b"\\b"),
-        '\x0c' => line.extend_from_slice(b"\\f"),
-        '\n' => line.extend_from_slice(b"\\n"),
-        '\r' => line.extend_from_slice(b"\\r"),
-        '\t' => line.extend_from_slice(b"\\t"),
-        '\x0b' => line.extend_from_slice(b"\\v"),
-        '\0'..' ' | '\x7f' => append(line, format_args!("\\x{:02x}", u32::from(character))),
-        _ if printable(character) => push(line, character),
-        ..='\u{ffff}' => append(line, format_args!("\\u{:04x}", u32::from(character))),
-        _ => append(line, format_args!("\\U{:08x}", u32::from(character))),
-    }
-}
-
-/// Letters, marks, numbers, punctuation, symbols and the space. The standard library knows which these are
-/// but tells it only through `escape_debug`, which escapes a mark where it has nothing to stand on: hence the
-/// letter before it.
-fn printable(character: char) -> bool {
-    if character.is_ascii() {
-        return !character.is_ascii_control();
-    }
-    let mut buffer = [b'a', 0, 0, 0, 0];
-    let length = character.encode_utf8(&mut buffer[1..]).len();
-    std::str::from_utf8(&buffer[..=length])
-        .is_ok_and(|marked| marked.escape_debug().nth(1) == Some(character))
-}
 
 /// A JSON string, escaped as Go's `encoding/json` does.
 fn json_string(line: &mut Vec<u8>, value: &[u8]) {

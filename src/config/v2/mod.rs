@@ -16,7 +16,7 @@ mod tests;
 
 use super::json::{Document, Kind, Node};
 use super::problem::Problems;
-use super::{Compiled, Target, template};
+use super::{Compiled, Target};
 use domain::plan::{Job, Plan, Role, Service, StopTimeout, Word};
 use section::Section;
 use std::collections::BTreeMap;

@@ -19,24 +19,24 @@ const FOLLOWED_PER_STEP: usize = 8;
 const NOWHERE: usize = usize::MAX;
 
 /// The steps that a template may still take.
-pub(super) struct Steps {
+pub(crate) struct Steps {
     left: usize,
     followed: usize,
 }
 
 impl Steps {
     /// So many.
-    pub(super) fn new(left: usize) -> Self {
+    pub(crate) fn new(left: usize) -> Self {
         Self { left, followed: 0 }
     }
 
     /// How many are left.
-    pub(super) fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.left
     }
 
     /// Takes some; says whether there were as many.
-    pub(super) fn take(&mut self, steps: usize) -> bool {
+    pub(crate) fn take(&mut self, steps: usize) -> bool {
         let left = self.left.checked_sub(steps);
         self.left = left.unwrap_or_default();
         left.is_some()
@@ -51,7 +51,7 @@ impl Steps {
 }
 
 /// A search for one pattern through one text.
-pub(super) struct Search<'a> {
+pub(crate) struct Search<'a> {
     nfa: &'a NFA,
     text: &'a str,
     now: Alternatives,
@@ -59,7 +59,7 @@ pub(super) struct Search<'a> {
 }
 
 /// Where a match begins and ends, and its groups.
-pub(super) struct Match<'a> {
+pub(crate) struct Match<'a> {
     nfa: &'a NFA,
     text: &'a str,
     places: Vec<usize>,
@@ -67,17 +67,17 @@ pub(super) struct Match<'a> {
 
 impl<'a> Match<'a> {
     /// Where the whole match begins.
-    pub(super) fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         self.places[0]
     }
 
     /// Where it ends.
-    pub(super) fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.places[1]
     }
 
     /// What the group of that number matched; nothing if there is none.
-    pub(super) fn group(&self, number: usize) -> &'a str {
+    pub(crate) fn group(&self, number: usize) -> &'a str {
         let range = number.checked_mul(2).and_then(|start| {
             let (start, end) = (self.places.get(start)?, self.places.get(start + 1)?);
             self.text.get(*start..*end)
@@ -86,7 +86,7 @@ impl<'a> Match<'a> {
     }
 
     /// What the group of that name matched; nothing if there is none.
-    pub(super) fn named(&self, name: &str) -> &'a str {
+    pub(crate) fn named(&self, name: &str) -> &'a str {
         let number = self.nfa.group_info().to_index(PatternID::ZERO, name);
         number.map_or("", |number| self.group(number))
     }
@@ -97,7 +97,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// The pattern has so many groups and repetitions that it would take too much memory.
-    pub(super) fn new(nfa: &'a NFA, text: &'a str) -> Result<Self, String> {
+    pub(crate) fn new(nfa: &'a NFA, text: &'a str) -> Result<Self, String> {
         let width = 2 * nfa.group_info().group_len(PatternID::ZERO);
         let states = nfa.states().len();
         if states.saturating_mul(width) > PLACES {
@@ -113,7 +113,7 @@ impl<'a> Search<'a> {
 
     /// The first match that begins at `from` or later, and of those the preferred one. None, too, if the steps
     /// are used up: then none are left.
-    pub(super) fn find(&mut self, from: usize, steps: &mut Steps) -> Option<Match<'a>> {
+    pub(crate) fn find(&mut self, from: usize, steps: &mut Steps) -> Option<Match<'a>> {
         let (nfa, text) = (self.nfa, self.text);
         let mut found = None;
         self.now.clear();

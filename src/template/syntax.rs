@@ -5,15 +5,15 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::quote::quote;
-use super::value::Value;
+use crate::quote::quote;
+use crate::value::Value;
 
 /// The statements of a template, a branch or a loop.
-pub(super) type Body = Vec<Statement>;
+pub(crate) type Body = Vec<Statement>;
 
 /// One thing to do.
 #[derive(Clone, Debug)]
-pub(super) enum Statement {
+pub(crate) enum Statement {
     Text(String),
     Action(Pipeline),
     If(Choice),
@@ -27,21 +27,21 @@ pub(super) enum Statement {
 /// `if` with every `else if` that follows it, and `else`. They stand beside one another, not in one another, so
 /// that nothing recurses with their number.
 #[derive(Clone, Debug)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     pub cases: Vec<Case>,
     pub otherwise: Body,
 }
 
 /// A condition, and what is done if it is the first that is true.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
+pub(crate) struct Case {
     pub pipeline: Pipeline,
     pub body: Body,
 }
 
 /// The common shape of `with` and `range`.
 #[derive(Clone, Debug)]
-pub(super) struct Branch {
+pub(crate) struct Branch {
     pub pipeline: Pipeline,
     pub body: Body,
     pub otherwise: Body,
@@ -49,7 +49,7 @@ pub(super) struct Branch {
 
 /// `{{template "name" pipeline}}`.
 #[derive(Clone, Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     pub position: usize,
     pub name: String,
     pub pipeline: Option<Pipeline>,
@@ -57,7 +57,7 @@ pub(super) struct Call {
 
 /// Commands, each handing its result to the next, and the variables that take the last result.
 #[derive(Clone, Debug)]
-pub(super) struct Pipeline {
+pub(crate) struct Pipeline {
     pub position: usize,
     pub variables: Vec<String>,
     /// Whether existing variables are assigned instead of new ones declared.
@@ -67,7 +67,7 @@ pub(super) struct Pipeline {
 
 /// A first operand and its arguments.
 #[derive(Clone, Debug)]
-pub(super) struct Command {
+pub(crate) struct Command {
     pub position: usize,
     pub first: Operand,
     pub arguments: Vec<Operand>,
@@ -75,14 +75,14 @@ pub(super) struct Command {
 
 /// A single word of a command.
 #[derive(Clone, Debug)]
-pub(super) struct Operand {
+pub(crate) struct Operand {
     pub position: usize,
     pub kind: OperandKind,
 }
 
 /// What a word of a command is.
 #[derive(Clone, Debug)]
-pub(super) enum OperandKind {
+pub(crate) enum OperandKind {
     Dot,
     Nil,
     Bool(bool),
@@ -167,8 +167,8 @@ fn separated(formatter: &mut Formatter<'_>, items: &[Command], separator: &str) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::parse;
     use super::*;
+    use crate::parse::parse;
 
     fn written(text: &str) -> Option<String> {
         let templates = parse(text).ok()?;

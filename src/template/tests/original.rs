@@ -9,14 +9,14 @@
     reason = "what was counted is for whoever runs the tests, which may fail by panicking"
 )]
 
-#[path = "common/shared.rs"]
+#[path = "../../../tests/common/shared.rs"]
 mod shared;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use containerpilot::config::template::{self, Key, Type, Value};
 use serde_json::Value as Json;
+use template::{self, Key, Type, Value};
 
 /// Cases that may differ from Go, each with the reason.
 const EXCEPTIONS: &[(&str, &str)] = &[];

@@ -3,11 +3,11 @@
 //! Decides what a literal is worth. Escapes may name single bytes; bytes that do not form valid
 //! UTF-8 in the end become the replacement character, because text here is always valid.
 
-use super::quote::quote;
-use super::value::Value;
+use crate::quote::quote;
+use crate::value::Value;
 
 /// The whole or floating-point number that `text` writes.
-pub(super) fn number(text: &str) -> Result<Value, String> {
+pub(crate) fn number(text: &str) -> Result<Value, String> {
     if text.ends_with('i') {
         let number = quote(text, false);
         return Err(format!("imaginary numbers are not supported: {number}"));
@@ -27,7 +27,7 @@ pub(super) fn number(text: &str) -> Result<Value, String> {
 }
 
 /// The code point of a character in single quotes.
-pub(super) fn character(text: &str) -> Result<Value, String> {
+pub(crate) fn character(text: &str) -> Result<Value, String> {
     let malformed = || format!("malformed character constant: {text}");
     let mut rest = text.strip_prefix('\'').ok_or_else(malformed)?.chars();
     let unit = next_unit(&mut rest, '\'').ok_or_else(malformed)?;
@@ -38,7 +38,7 @@ pub(super) fn character(text: &str) -> Result<Value, String> {
 }
 
 /// The text between double quotes, escapes resolved.
-pub(super) fn quoted(text: &str) -> Result<Value, String> {
+pub(crate) fn quoted(text: &str) -> Result<Value, String> {
     let inside = inside(text, '"').ok_or(INVALID)?;
     let mut bytes = Vec::with_capacity(inside.len());
     let mut rest = inside.chars();
@@ -49,7 +49,7 @@ pub(super) fn quoted(text: &str) -> Result<Value, String> {
 }
 
 /// The text between back quotes, as it is but for carriage returns.
-pub(super) fn raw(text: &str) -> Result<Value, String> {
+pub(crate) fn raw(text: &str) -> Result<Value, String> {
     let inside = inside(text, '`').ok_or(INVALID)?;
     Ok(Value::text(inside.replace('\r', "")))
 }

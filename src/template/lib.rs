@@ -1,14 +1,15 @@
-//! Renders configuration texts, which are Go templates over the environment.
+//! Go's `text/template` for Rust: renders a text to the same bytes as Go does.
 //!
-//! The language is that of Go 1.19's `text/template` with the option `missingkey=zero` and the
-//! functions ContainerPilot adds, down to the wording of errors: existing configurations must
+//! The language is that of Go 1.19 with the option `missingkey=zero` and the functions ContainerPilot adds,
+//! down to the wording of errors: its configurations are templates over the environment, and existing ones must
 //! render to the same bytes. The nearest maintained crate, `gotmpl`, was tried behind an adapter: it
 //! cannot tell a missing variable from no value, prints floating-point numbers its own way and does
 //! not say where rendering failed.
 //!
 //! The way of a text: `lex` cuts it into tokens, `parse` makes statements (`syntax`, `literal`),
 //! `exec` executes them over values (`value`) with the functions of `functions`. `limit` bounds all
-//! of it. Nothing here reads the process environment or any file, and no text makes it panic.
+//! of it. Nothing here reads the process environment or any file, no text makes it panic, and nothing of the rest
+//! of the program is known.
 
 mod access;
 mod additions;
@@ -23,7 +24,7 @@ mod lex;
 mod limit;
 mod literal;
 mod parse;
-mod quote;
+pub mod quote;
 mod regex;
 mod search;
 mod syntax;
@@ -33,6 +34,7 @@ mod verbs;
 use std::collections::BTreeMap;
 
 pub use error::{Place, TemplateError};
+pub use limit::TEXT as LONGEST_TEXT;
 pub use value::{Key, List, Map, Type, Value};
 
 /// Renders a Go text template over the environment.
@@ -57,6 +59,11 @@ pub fn render_value(
     let templates = parse::parse(text)?;
     exec::execute(text, &templates, data, environment)
 }
+
+/// The example of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod tests {
@@ -215,7 +222,6 @@ mod tests {
 
     #[test]
     fn a_rendered_text_is_as_long_as_a_configuration_at_the_most() {
-        assert_eq!(limit::TEXT, crate::config::source::LARGEST);
         let text = "{{$x := printf \"%100000d\" 1}}{{range loop 50}}{{$x}}{{end}}";
         assert_eq!(refused(text), limit::too_long());
     }

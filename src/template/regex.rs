@@ -3,20 +3,20 @@
 //! Both descend from RE2 but read some patterns differently: in Go `\w`, `\d`, `\s` and `\b` are
 //! about ASCII only, `\Q..\E` quotes, `{,2}` is plain text, and a class knows neither nested
 //! classes nor set operations. So a pattern is read by Go's rules and rewritten, every plain
-//! character in a form that means the same to both; what Go refuses is refused here in its words.
-//! What remains unsaid (an unknown property, a pattern that grows too large) the crate decides.
+//! character in a form that means the same to both. What Go refuses is refused here, with Go's reason and the
+//! whole pattern. Only an unknown property and a pattern that grows too large are left to the crate.
 //! Matches are found by `search`, which counts the steps.
 
 use std::error::Error;
 
 use regex_automata::nfa::thompson::{Compiler, Config, NFA};
 
-use super::limit::{BoundedText, exceeded};
-use super::search::{Match, Search, Steps};
+use crate::limit::{BoundedText, exceeded};
+use crate::search::{Match, Search, Steps};
 
 /// The text with every match replaced; `$1`, `$name` and `${name}` in the replacement are expanded.
 /// Matches follow one another as in Go's `ReplaceAll`.
-pub(super) fn replace_all(
+pub(crate) fn replace_all(
     pattern: &str,
     replacement: &str,
     text: &str,
@@ -56,7 +56,8 @@ const LEAST_STEPS: usize = 50;
 const REPETITIONS: u32 = 1000;
 
 fn compile(pattern: &str, steps: &mut Steps) -> Result<NFA, String> {
-    let adapted = adapt(pattern).map_err(|message| format!("error parsing regexp: {message}"))?;
+    let refused = |reason: &str| format!("error parsing regexp: {reason}: `{pattern}`");
+    let adapted = adapt(pattern).map_err(refused)?;
     let config = Config::new().nfa_size_limit(Some(COMPILED_SIZE));
     let nfa = Compiler::new()
         .configure(config)
@@ -67,8 +68,7 @@ fn compile(pattern: &str, steps: &mut Steps) -> Result<NFA, String> {
                 .source()
                 .map_or_else(|| error.to_string(), ToString::to_string);
             let reason = reason.lines().last().unwrap_or_default();
-            let reason = reason.trim_start_matches("error: ");
-            format!("error parsing regexp: {reason}: `{pattern}`")
+            refused(reason.trim_start_matches("error: "))
         })?;
     let cost = LEAST_STEPS + nfa.memory_usage() / COMPILED_PER_STEP;
     steps.take(cost).then_some(nfa).ok_or_else(exceeded)
@@ -116,9 +116,8 @@ fn group<'a>(found: &Match<'a>, name: &str) -> &'a str {
 }
 
 /// The pattern in the words of the crate.
-fn adapt(pattern: &str) -> Result<String, String> {
+fn adapt(pattern: &str) -> Adapted<String> {
     let mut adapter = Adapter {
-        pattern,
         rest: pattern,
         out: String::new(),
         before: Before::Nothing,
@@ -128,36 +127,39 @@ fn adapt(pattern: &str) -> Result<String, String> {
         adapter.step()?;
     }
     if adapter.groups > 0 {
-        return Err(format!("missing closing ): `{pattern}`"));
+        return Err(UNCLOSED_GROUP);
     }
     Ok(adapter.out)
 }
 
 struct Adapter<'a> {
-    pattern: &'a str,
     rest: &'a str,
     out: String,
-    before: Before<'a>,
+    before: Before,
     groups: usize,
 }
 
 /// What a repetition would repeat.
 #[derive(Clone, Copy)]
-enum Before<'a> {
+enum Before {
     Nothing,
     Something,
-    /// A repetition, and the pattern from there on.
-    Repetition(&'a str),
+    Repetition,
 }
 
-type Adapted<T> = Result<T, String>;
+/// A part of the pattern in the words of the crate, or why Go refuses the pattern.
+type Adapted<T> = Result<T, &'static str>;
+
+const UNCLOSED_CLASS: &str = "missing closing ]";
+const UNCLOSED_GROUP: &str = "missing closing )";
+const WRONG_RANGE: &str = "invalid character class range";
 
 impl<'a> Adapter<'a> {
     fn step(&mut self) -> Adapted<()> {
         let start = self.rest;
         match self.advance() {
             Some('\\') => self.escape(start),
-            Some('[') => self.class(start),
+            Some('[') => self.class(),
             Some('(') => self.open_group(start),
             Some(')') => self.close_group(),
             Some('|') => {
@@ -210,7 +212,7 @@ impl<'a> Adapter<'a> {
         }
         let length = match start.starts_with("(?P<") {
             true => "(?P<".len(),
-            false => self.flags(start)?,
+            false => Self::flags(start)?,
         };
         self.out.push_str(&start[1..length]);
         self.rest = &start[length..];
@@ -221,26 +223,22 @@ impl<'a> Adapter<'a> {
     }
 
     /// The length of a group's opening with flags, up to the colon or the closing parenthesis.
-    fn flags(&self, start: &'a str) -> Adapted<usize> {
+    fn flags(start: &str) -> Adapted<usize> {
         let flags = &start[2..];
         let is_other = |character: char| !matches!(character, 'i' | 'm' | 's' | 'U' | '-');
         let Some(end) = flags.find(is_other) else {
-            return Err(format!("missing closing ): `{}`", self.pattern));
+            return Err(UNCLOSED_GROUP);
         };
         match flags[end..].chars().next() {
             Some(':') => Ok(2 + end + 1),
             Some(')') if end > 0 => Ok(2 + end),
-            other => {
-                let length = 2 + end + other.map_or(0, char::len_utf8);
-                let found = &start[..length];
-                Err(format!("invalid or unsupported Perl syntax: `{found}`"))
-            }
+            _ => Err("invalid or unsupported Perl syntax"),
         }
     }
 
     fn close_group(&mut self) -> Adapted<()> {
         let Some(groups) = self.groups.checked_sub(1) else {
-            return Err(format!("unexpected ): `{}`", self.pattern));
+            return Err("unexpected )");
         };
         self.groups = groups;
         self.verbatim(")")
@@ -253,7 +251,7 @@ impl<'a> Adapter<'a> {
         };
         let exceeds = |count: u32| count > REPETITIONS;
         if exceeds(least) || most.is_some_and(|most| exceeds(most) || most < least) {
-            return Err(format!("invalid repeat count: `{}`", &start[..length]));
+            return Err("invalid repeat count");
         }
         self.repetition(start, length)
     }
@@ -264,16 +262,11 @@ impl<'a> Adapter<'a> {
         let operator = &start[..start.len() - self.rest.len()];
         match self.before {
             Before::Something => {}
-            Before::Nothing => {
-                return Err(format!("missing argument to repetition operator: `{operator}`"));
-            }
-            Before::Repetition(earlier) => {
-                let operators = &earlier[..earlier.len() - self.rest.len()];
-                return Err(format!("invalid nested repetition operator: `{operators}`"));
-            }
+            Before::Nothing => return Err("missing argument to repetition operator"),
+            Before::Repetition => return Err("invalid nested repetition operator"),
         }
         self.out.push_str(operator);
-        self.before = Before::Repetition(start);
+        self.before = Before::Repetition;
         Ok(())
     }
 
@@ -296,7 +289,7 @@ impl<'a> Adapter<'a> {
             }
             Some('Q') => self.quotation(),
             _ => {
-                let character = self.escaped_character(start)?;
+                let character = self.escaped_character()?;
                 self.plain(character)
             }
         }
@@ -340,16 +333,15 @@ impl<'a> Adapter<'a> {
             .bytes()
             .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
         if plain.is_empty() || !is_word {
-            let found = &start[..start.len() - self.rest.len()];
-            return Err(format!("invalid character class range: `{found}`"));
+            return Err(WRONG_RANGE);
         }
         Ok(format!("\\{}{{{plain}}}", if negated { 'P' } else { 'p' }))
     }
 
     /// The character that an escape stands for.
-    fn escaped_character(&mut self, start: &'a str) -> Adapted<char> {
+    fn escaped_character(&mut self) -> Adapted<char> {
         let Some(character) = self.advance() else {
-            return Err("trailing backslash at end of expression: ``".to_owned());
+            return Err("trailing backslash at end of expression");
         };
         let value = match character {
             'a' => Some('\u{7}'),
@@ -366,10 +358,7 @@ impl<'a> Adapter<'a> {
             _ if character.is_ascii() && !character.is_ascii_alphanumeric() => Some(character),
             _ => None,
         };
-        value.ok_or_else(|| {
-            let found = &start[..start.len() - self.rest.len()];
-            format!("invalid escape sequence: `{found}`")
-        })
+        value.ok_or("invalid escape sequence")
     }
 
     fn hexadecimal(&mut self) -> Option<char> {
@@ -395,7 +384,7 @@ impl<'a> Adapter<'a> {
         char::from_u32(number)
     }
 
-    fn class(&mut self, start: &'a str) -> Adapted<()> {
+    fn class(&mut self) -> Adapted<()> {
         let mut class = String::from("[");
         if self.skip("^") {
             class.push('^');
@@ -403,7 +392,7 @@ impl<'a> Adapter<'a> {
         let mut is_first = true;
         while is_first || !self.rest.starts_with(']') {
             if self.rest.is_empty() {
-                return Err(format!("missing closing ]: `{start}`"));
+                return Err(UNCLOSED_CLASS);
             }
             class.push_str(&self.class_item()?);
             is_first = false;
@@ -427,7 +416,7 @@ impl<'a> Adapter<'a> {
             }
             self.rest = start;
         }
-        self.class_range(start)
+        self.class_range()
     }
 
     fn posix_class(&mut self) -> Adapted<Option<&'a str>> {
@@ -440,13 +429,13 @@ impl<'a> Adapter<'a> {
         };
         let (class, _) = self.rest.split_at(self.rest.len() - rest.len());
         if !POSIX.contains(&name.strip_prefix('^').unwrap_or(name)) {
-            return Err(format!("invalid character class range: `{class}`"));
+            return Err(WRONG_RANGE);
         }
         self.rest = rest;
         Ok(Some(class))
     }
 
-    fn class_range(&mut self, start: &'a str) -> Adapted<String> {
+    fn class_range(&mut self) -> Adapted<String> {
         let low = self.class_character()?;
         let is_range = self.rest.starts_with('-') && !self.rest.starts_with("-]") && self.rest.len() > 1;
         if !is_range {
@@ -455,18 +444,16 @@ impl<'a> Adapter<'a> {
         self.skip("-");
         let high = self.class_character()?;
         if high < low {
-            let found = &start[..start.len() - self.rest.len()];
-            return Err(format!("invalid character class range: `{found}`"));
+            return Err(WRONG_RANGE);
         }
         Ok(format!("{}-{}", code_point(low), code_point(high)))
     }
 
     fn class_character(&mut self) -> Adapted<char> {
-        let start = self.rest;
         match self.advance() {
-            Some('\\') => self.escaped_character(start),
+            Some('\\') => self.escaped_character(),
             Some(character) => Ok(character),
-            None => Err(format!("missing closing ]: `{}`", self.pattern)),
+            None => Err(UNCLOSED_CLASS),
         }
     }
 }
@@ -504,8 +491,8 @@ fn repetitions(digits: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limit::STEPS;
     use super::*;
+    use crate::limit::STEPS;
 
     fn replace_all(pattern: &str, replacement: &str, text: &str) -> Result<String, String> {
         super::replace_all(pattern, replacement, text, &mut Steps::new(STEPS))
@@ -516,8 +503,8 @@ mod tests {
         assert_eq!(replaced.as_deref(), Ok(expected), "{pattern}");
     }
 
-    fn check_error(pattern: &str, expected: &str) {
-        let message = format!("error parsing regexp: {expected}");
+    fn check_error(pattern: &str, reason: &str) {
+        let message = format!("error parsing regexp: {reason}: `{pattern}`");
         assert_eq!(replace_all(pattern, "", ""), Err(message), "{pattern}");
     }
 
@@ -588,10 +575,10 @@ mod tests {
         check("(?i)É", "_", "é", "_");
         check("(?s:a.)b", "_", "a\nb", "_");
         check("(?U)a+", "_", "aa", "__");
-        check_error("(?x)a", "invalid or unsupported Perl syntax: `(?x`");
-        check_error("(?<n>a)", "invalid or unsupported Perl syntax: `(?<`");
-        check_error("(?=a)", "invalid or unsupported Perl syntax: `(?=`");
-        check_error("(?i", "missing closing ): `(?i`");
+        check_error("(?x)a", "invalid or unsupported Perl syntax");
+        check_error("(?<n>a)", "invalid or unsupported Perl syntax");
+        check_error("(?=a)", "invalid or unsupported Perl syntax");
+        check_error("(?i", "missing closing )");
     }
 
     #[test]
@@ -599,29 +586,29 @@ mod tests {
         check(r"\pL\p{Nd}", "_", "é٣", "_");
         check(r"\p{^Greek}", "_", "aα", "_α");
         check(r"[\PL]", "_", "a1", "a_");
-        check_error(r"\p{a=b}", r"invalid character class range: `\p{a=b}`");
+        check_error(r"\p{a=b}", r"invalid character class range");
         assert!(replace_all(r"\p{Nope}", "", "").is_err());
         assert!(replace_all(r"\p", "", "").is_err());
         assert!(replace_all(r"\p{", "", "").is_err());
     }
 
     #[test]
-    fn what_go_refuses_is_refused_in_its_words() {
-        check_error("[", "missing closing ]: `[`");
-        check_error("x[a-", "missing closing ]: `[a-`");
-        check_error("(a", "missing closing ): `(a`");
-        check_error("a)", "unexpected ): `a)`");
-        check_error("a**", "invalid nested repetition operator: `**`");
-        check_error("a*?{2}", "invalid nested repetition operator: `*?{2}`");
-        check_error("*a", "missing argument to repetition operator: `*`");
-        check_error("a|+?", "missing argument to repetition operator: `+?`");
-        check_error("a{1001}", "invalid repeat count: `{1001}`");
-        check_error("a{2,1}", "invalid repeat count: `{2,1}`");
-        check_error("[z-a]", "invalid character class range: `z-a`");
-        check_error("[[:nope:]]", "invalid character class range: `[:nope:]`");
-        check_error(r"\y", r"invalid escape sequence: `\y`");
-        check_error(r"\1", r"invalid escape sequence: `\1`");
-        check_error("a\\", "trailing backslash at end of expression: ``");
+    fn what_go_refuses_is_refused_with_its_reason() {
+        check_error("[", "missing closing ]");
+        check_error("x[a-", "missing closing ]");
+        check_error("(a", "missing closing )");
+        check_error("a)", "unexpected )");
+        check_error("a**", "invalid nested repetition operator");
+        check_error("a*?{2}", "invalid nested repetition operator");
+        check_error("*a", "missing argument to repetition operator");
+        check_error("a|+?", "missing argument to repetition operator");
+        check_error("a{1001}", "invalid repeat count");
+        check_error("a{2,1}", "invalid repeat count");
+        check_error("[z-a]", "invalid character class range");
+        check_error("[[:nope:]]", "invalid character class range");
+        check_error(r"\y", r"invalid escape sequence");
+        check_error(r"\1", r"invalid escape sequence");
+        check_error("a\\", "trailing backslash at end of expression");
     }
 
     #[test]

@@ -4,23 +4,23 @@
 //! process 1: every bound is far above what a configuration needs and ends in an error that names
 //! it.
 
-use super::value::Value;
+use crate::value::Value;
 
 /// Items a single list may have (docs/bounds.md).
-pub(super) const ITEMS: usize = 100_000;
+pub(crate) const ITEMS: usize = 100_000;
 
 /// Bytes a single text may have, the result included (docs/bounds.md).
-pub(super) const TEXT: usize = 4 * 1024 * 1024;
+pub const TEXT: usize = 4 * 1024 * 1024;
 
 /// Tokens a template may have: words, numbers, marks and the text between actions (docs/bounds.md).
-pub(super) const TOKENS: usize = 500_000;
+pub(crate) const TOKENS: usize = 500_000;
 
 /// Variables that may be visible in one place of a template (docs/bounds.md).
-pub(super) const VARIABLES: usize = 500;
+pub(crate) const VARIABLES: usize = 500;
 
 /// Actions, pieces of text and rounds of loops that may be executed for one result, and what functions do in
 /// the time of so many (docs/bounds.md).
-pub(super) const STEPS: usize = 1_000_000;
+pub(crate) const STEPS: usize = 1_000_000;
 
 /// Bytes of text that a function takes or gives in the time of a step.
 const BYTES_PER_STEP: usize = 64;
@@ -29,24 +29,24 @@ const BYTES_PER_STEP: usize = 64;
 const ITEMS_PER_STEP: usize = 2;
 
 /// Parentheses and blocks that may enclose one another in a template (docs/bounds.md).
-pub(super) const NESTING: usize = 100;
+pub(crate) const NESTING: usize = 100;
 
 /// Template calls, blocks and parentheses that may enclose one another while executing (docs/bounds.md).
-pub(super) const DEPTH: usize = 200;
+pub(crate) const DEPTH: usize = 200;
 
 /// Width or precision in a format.
-pub(super) const WIDTH: usize = 1_000_000;
+pub(crate) const WIDTH: usize = 1_000_000;
 
 /// Text that stops growing at the bound and remembers that it was reached.
 #[derive(Default)]
-pub(super) struct BoundedText {
+pub(crate) struct BoundedText {
     text: String,
     overflowed: bool,
 }
 
 impl BoundedText {
     /// Appends the text if it still fits.
-    pub(super) fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         if self.overflowed || self.text.len() + text.len() > TEXT {
             self.overflowed = true;
         } else {
@@ -55,7 +55,7 @@ impl BoundedText {
     }
 
     /// Appends the character so many times, if they all still fit.
-    pub(super) fn repeat(&mut self, character: char, times: usize) {
+    pub(crate) fn repeat(&mut self, character: char, times: usize) {
         let length = character.len_utf8().saturating_mul(times);
         if self.overflowed || self.text.len().saturating_add(length) > TEXT {
             self.overflowed = true;
@@ -65,17 +65,17 @@ impl BoundedText {
     }
 
     /// Counts something as not fitting that was never appended.
-    pub(super) fn mark_overflowed(&mut self) {
+    pub(crate) fn mark_overflowed(&mut self) {
         self.overflowed = true;
     }
 
     /// Whether something did not fit.
-    pub(super) fn overflowed(&self) -> bool {
+    pub(crate) fn overflowed(&self) -> bool {
         self.overflowed
     }
 
     /// The text, if everything fitted.
-    pub(super) fn finish(self) -> Result<String, String> {
+    pub(crate) fn finish(self) -> Result<String, String> {
         if self.overflowed {
             return Err(too_long());
         }
@@ -84,7 +84,7 @@ impl BoundedText {
 }
 
 /// How many steps it counts that a function takes or gives this value.
-pub(super) fn steps_for(value: &Value) -> usize {
+pub(crate) fn steps_for(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len() / BYTES_PER_STEP,
         Value::List(list) => list.items.len() / ITEMS_PER_STEP,
@@ -93,17 +93,17 @@ pub(super) fn steps_for(value: &Value) -> usize {
 }
 
 /// The complaint about more steps than there may be.
-pub(super) fn exceeded() -> String {
+pub(crate) fn exceeded() -> String {
     format!("exceeded {STEPS} steps")
 }
 
 /// The complaint about a text beyond the bound.
-pub(super) fn too_long() -> String {
+pub(crate) fn too_long() -> String {
     format!("text is longer than {TEXT} bytes")
 }
 
 /// The items, unless there are too many of them.
-pub(super) fn bounded<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, String> {
+pub(crate) fn bounded<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, String> {
     let items: Vec<T> = items.take(ITEMS + 1).collect();
     if items.len() > ITEMS {
         return Err(format!("list has more than {ITEMS} items"));

@@ -8,6 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The variables of the environment by name.
+pub(crate) type Environment = BTreeMap<String, String>;
+
+/// A function's result, or why there is none.
+pub(crate) type Outcome = Result<Value, String>;
+
 /// Anything a template can hold in dot, a variable or an argument.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -104,7 +110,7 @@ impl Value {
     }
 
     /// Whether a condition takes the value for true: it is neither nil nor zero nor empty.
-    pub(super) fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,
             Self::Bool(value) => *value,
@@ -118,7 +124,7 @@ impl Value {
     }
 
     /// The name of the value's type.
-    pub(super) fn type_name(&self) -> String {
+    pub(crate) fn type_name(&self) -> String {
         match self {
             Self::Nil => Type::Any.name().to_owned(),
             Self::Bool(_) => Type::Bool.name().to_owned(),
@@ -134,7 +140,7 @@ impl Value {
 
 impl Map {
     /// The entry under `key`, or what such a map holds where it holds nothing.
-    pub(super) fn entry(&self, key: &Key) -> Value {
+    pub(crate) fn entry(&self, key: &Key) -> Value {
         self.entries
             .get(key)
             .cloned()
@@ -144,7 +150,7 @@ impl Map {
 
 impl Key {
     /// The key as a value.
-    pub(super) fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         match self {
             Self::Int(number) => Value::Int(*number),
             Self::Text(text) => Value::Text(text.clone()),
@@ -165,7 +171,7 @@ impl Type {
     }
 
     /// The name Go gives the type.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Any => "interface {}",
             Self::Bool => "bool",

@@ -7,11 +7,11 @@
 
 use std::borrow::Cow;
 
-use super::limit::TOKENS;
-use super::quote::{is_printable, quote};
+use crate::limit::TOKENS;
+use crate::quote::{is_printable, quote};
 
 /// Cuts the template into tokens; the last one is always `EndOfText` or `Error`.
-pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut lexer = Lexer::new(text);
     while lexer.step() {
         if lexer.tokens.len() >= TOKENS {
@@ -24,7 +24,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
 
 /// A piece of the template.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Token<'a> {
+pub(crate) struct Token<'a> {
     pub kind: Kind,
     pub text: Cow<'a, str>,
     /// Offset in bytes from the start of the template.
@@ -35,7 +35,7 @@ pub(super) struct Token<'a> {
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Error,
     EndOfText,
     Text,
@@ -62,7 +62,7 @@ pub(super) enum Kind {
 
 /// A word (or the lone dot) with a meaning of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keyword {
+pub(crate) enum Keyword {
     Block,
     Break,
     Continue,

@@ -6,19 +6,19 @@
 
 use std::collections::BTreeMap;
 
-use super::error::TemplateError;
 use super::functions;
-use super::lex::{self, Keyword, Kind, Token};
-use super::limit::{NESTING, VARIABLES};
 use super::literal;
-use super::quote::quote;
-use super::syntax::{Body, Branch, Call, Case, Choice, Command, Operand, OperandKind, Pipeline, Statement};
+use crate::error::TemplateError;
+use crate::lex::{self, Keyword, Kind, Token};
+use crate::limit::{NESTING, VARIABLES};
+use crate::quote::quote;
+use crate::syntax::{Body, Branch, Call, Case, Choice, Command, Operand, OperandKind, Pipeline, Statement};
 
 /// Templates by name; the outermost has the empty name.
-pub(super) type Templates = BTreeMap<String, Body>;
+pub(crate) type Templates = BTreeMap<String, Body>;
 
 /// Parses a text with all the templates it defines.
-pub(super) fn parse(text: &str) -> Result<Templates, TemplateError> {
+pub(crate) fn parse(text: &str) -> Result<Templates, TemplateError> {
     let mut parser = Parser::new(lex::tokens(text));
     let outermost = parser.outermost()?;
     parser.add(String::new(), outermost)?;
@@ -297,7 +297,7 @@ impl<'a> Parser<'a> {
             _ => return self.unexpected(token, context),
         };
         match text {
-            Ok(super::value::Value::Text(name)) => Ok(name.to_string()),
+            Ok(crate::value::Value::Text(name)) => Ok(name.to_string()),
             Ok(_) => self.unexpected(token, context),
             Err(message) => self.fail(message),
         }

@@ -3,11 +3,10 @@
 //! Text is a row of bytes here, as in Go. A slice that cuts a character in two shows the
 //! replacement character in its place, because text is always valid.
 
-use super::functions::Outcome;
-use super::value::{Key, List, Map, Type, Value};
+use crate::value::{Key, List, Map, Outcome, Type, Value};
 
 /// The item under the first index, therein the item under the second, and so on.
-pub(super) fn index(arguments: &[Value]) -> Outcome {
+pub(crate) fn index(arguments: &[Value]) -> Outcome {
     let Some((item, indexes)) = arguments.split_first() else {
         return Err("index of untyped nil".to_owned());
     };
@@ -20,7 +19,7 @@ pub(super) fn index(arguments: &[Value]) -> Outcome {
 }
 
 /// The part of a text or list from the first index up to the second.
-pub(super) fn slice(arguments: &[Value]) -> Outcome {
+pub(crate) fn slice(arguments: &[Value]) -> Outcome {
     let (item, indexes) = arguments.split_first().unwrap_or((&Value::Nil, &[]));
     if indexes.len() > 3 {
         return Err(format!("too many slice indexes: {}", indexes.len()));
@@ -41,7 +40,7 @@ pub(super) fn slice(arguments: &[Value]) -> Outcome {
 }
 
 /// The number of bytes, items or entries.
-pub(super) fn length(arguments: &[Value]) -> Outcome {
+pub(crate) fn length(arguments: &[Value]) -> Outcome {
     let length = match arguments {
         [Value::Text(text)] => text.len(),
         [Value::List(list)] => list.items.len(),

@@ -5,14 +5,14 @@
 //! in `%!d(string=x)`. Not supported, and shown as unsuitable in the same way, are the binary and
 //! hexadecimal forms of floating-point numbers; the flag `#` has no effect on such numbers.
 
-use super::floats::{self, Layout};
-use super::limit::BoundedText;
-use super::quote::{fits_back_quotes, is_printable, quote, quote_character};
-use super::value::{Key, List, Map, Value};
+use crate::floats::{self, Layout};
+use crate::limit::BoundedText;
+use crate::quote::{fits_back_quotes, is_printable, quote, quote_character};
+use crate::value::{Key, List, Map, Value};
 
 /// What stands between the percent sign and the verb.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Directive {
+pub(crate) struct Directive {
     pub plus: bool,
     pub minus: bool,
     pub sharp: bool,
@@ -26,7 +26,7 @@ pub(super) struct Directive {
 
 impl Directive {
     /// Appends an argument under a verb.
-    pub(super) fn argument(self, out: &mut BoundedText, value: &Value, verb: char) {
+    pub(crate) fn argument(self, out: &mut BoundedText, value: &Value, verb: char) {
         match (verb, value) {
             ('T' | 'v', Value::Nil) => self.pad(out, "<nil>"),
             (_, Value::Nil) => bad_verb(out, verb, "<nil>"),
@@ -274,8 +274,8 @@ fn bad_verb(out: &mut BoundedText, verb: char, inside: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::Type;
     use super::*;
+    use crate::value::Type;
 
     fn written(directive: Directive, value: &Value, verb: char) -> Result<String, String> {
         let mut out = BoundedText::default();

@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::quote::quote;
+use crate::quote::quote;
 
 /// A template that is malformed, or that failed while it was being rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Place {
 
 impl TemplateError {
     /// An error in how the template is written.
-    pub(super) fn syntax(line: usize, message: impl Into<String>) -> Self {
+    pub(crate) fn syntax(line: usize, message: impl Into<String>) -> Self {
         Self {
             line,
             place: None,
@@ -40,7 +40,7 @@ impl TemplateError {
     }
 
     /// An error while executing what stands at `position` of `text`.
-    pub(super) fn execution(
+    pub(crate) fn execution(
         text: &str,
         position: usize,
         template: &str,

@@ -6,7 +6,7 @@
 
 /// How a number is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// `1.5`
     Fixed,
     /// `1.5e+00`
@@ -16,7 +16,7 @@ pub(super) enum Layout {
 }
 
 /// The number with a sign in any case; without a precision as many digits as identify it.
-pub(super) fn signed(number: f64, layout: Layout, precision: Option<usize>) -> String {
+pub(crate) fn signed(number: f64, layout: Layout, precision: Option<usize>) -> String {
     if number.is_nan() {
         return "+NaN".to_owned();
     }

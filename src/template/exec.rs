@@ -7,17 +7,17 @@
 
 use std::fmt::Display;
 
-use super::error::TemplateError;
 use super::format;
-use super::functions::{self, Behaviour, Environment, Function, Outcome, Parameter};
-use super::limit::{self, BoundedText, DEPTH, STEPS, too_long};
-use super::parse::Templates;
-use super::search::Steps;
-use super::syntax::{Body, Branch, Call, Choice, Command, Operand, OperandKind, Pipeline, Statement};
-use super::value::{Key, Type, Value};
+use crate::error::TemplateError;
+use crate::functions::{self, Behaviour, Function, Parameter};
+use crate::limit::{self, BoundedText, DEPTH, STEPS, too_long};
+use crate::parse::Templates;
+use crate::search::Steps;
+use crate::syntax::{Body, Branch, Call, Choice, Command, Operand, OperandKind, Pipeline, Statement};
+use crate::value::{Environment, Key, Outcome, Type, Value};
 
 /// Renders the outermost template over `data`.
-pub(super) fn execute(
+pub(crate) fn execute(
     text: &str,
     templates: &Templates,
     data: &Value,
@@ -262,7 +262,7 @@ impl<'a> Executor<'a> {
     fn call_template(&mut self, dot: &Held, call: &'a Call) -> Executed<()> {
         self.look_at(call.position, call);
         let Some((name, body)) = self.templates.get_key_value(&call.name) else {
-            let name = super::quote::quote(&call.name, false);
+            let name = crate::quote::quote(&call.name, false);
             return self.fail(format!("template {name} not defined"));
         };
         let dot = match &call.pipeline {
@@ -410,7 +410,7 @@ impl<'a> Executor<'a> {
         piped: Option<Held>,
     ) -> Executed<Held> {
         let Some(function) = functions::find(name) else {
-            let name = super::quote::quote(name, false);
+            let name = crate::quote::quote(name, false);
             return self.fail(format!("{name} is not a defined function"));
         };
         self.check_count(function, operands.len(), piped.is_some())?;
@@ -549,8 +549,8 @@ impl<'a> Executor<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{render, render_value};
     use super::*;
+    use crate::{render, render_value};
 
     fn environment() -> Environment {
         let variables = [("A", "x"), ("B", "1:2"), ("EMPTY", "")];

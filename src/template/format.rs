@@ -4,19 +4,19 @@
 //! verbs. As in Go a wrong format is no error but leaves a remark in the text, such as
 //! `%!d(MISSING)`; the only error is a text beyond the bound.
 
-use super::limit::{BoundedText, WIDTH};
-use super::value::Value;
-use super::verbs::Directive;
+use crate::limit::{BoundedText, WIDTH};
+use crate::value::Value;
+use crate::verbs::Directive;
 
 /// The plain form of a value.
-pub(super) fn plain(value: &Value) -> Result<String, String> {
+pub(crate) fn plain(value: &Value) -> Result<String, String> {
     let mut out = BoundedText::default();
     Directive::default().argument(&mut out, value, 'v');
     out.finish()
 }
 
 /// The values one after another, with a space between two that are not text.
-pub(super) fn print(values: &[Value]) -> Result<String, String> {
+pub(crate) fn print(values: &[Value]) -> Result<String, String> {
     let mut out = BoundedText::default();
     let is_text = |value: &Value| matches!(value, Value::Text(_));
     for (index, value) in values.iter().enumerate() {
@@ -29,7 +29,7 @@ pub(super) fn print(values: &[Value]) -> Result<String, String> {
 }
 
 /// The values on a line, with a space between any two.
-pub(super) fn print_line(values: &[Value]) -> Result<String, String> {
+pub(crate) fn print_line(values: &[Value]) -> Result<String, String> {
     let mut out = BoundedText::default();
     for (index, value) in values.iter().enumerate() {
         out.push(if index > 0 { " " } else { "" });
@@ -40,7 +40,7 @@ pub(super) fn print_line(values: &[Value]) -> Result<String, String> {
 }
 
 /// The values as the format wants them.
-pub(super) fn print_formatted(format: &str, values: &[Value]) -> Result<String, String> {
+pub(crate) fn print_formatted(format: &str, values: &[Value]) -> Result<String, String> {
     let mut formatter = Formatter {
         rest: format,
         values,
@@ -233,8 +233,8 @@ impl Formatter<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::Type;
     use super::*;
+    use crate::value::Type;
 
     fn check(format: &str, values: &[Value], expected: &str) {
         let printed = print_formatted(format, values);

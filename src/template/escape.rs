@@ -4,13 +4,13 @@
 //! replaces what would mean something in the other language.
 
 use super::format;
-use super::functions::Outcome;
-use super::limit::BoundedText;
-use super::quote::is_printable;
-use super::value::Value;
+use crate::limit::BoundedText;
+use crate::quote::is_printable;
+use crate::value::{Outcome, Value};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Text that stands for itself in HTML.
-pub(super) fn html(arguments: &[Value]) -> Outcome {
+pub(crate) fn html(arguments: &[Value]) -> Outcome {
     escaped(arguments, |out, character| match character {
         '\0' => out.push("\u{fffd}"),
         '"' => out.push("&#34;"),
@@ -23,7 +23,7 @@ pub(super) fn html(arguments: &[Value]) -> Outcome {
 }
 
 /// Text that stands for itself between the quotes of JavaScript.
-pub(super) fn javascript(arguments: &[Value]) -> Outcome {
+pub(crate) fn javascript(arguments: &[Value]) -> Outcome {
     escaped(arguments, |out, character| match character {
         '\\' => out.push("\\\\"),
         '\'' => out.push("\\'"),
@@ -35,17 +35,20 @@ pub(super) fn javascript(arguments: &[Value]) -> Outcome {
 }
 
 /// Text that stands for itself in the query of an address.
-pub(super) fn url_query(arguments: &[Value]) -> Outcome {
+pub(crate) fn url_query(arguments: &[Value]) -> Outcome {
     escaped(arguments, |out, character| match character {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' | '~' => out.repeat(character, 1),
         ' ' => out.push("+"),
-        _ => {
-            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                out.push(&format!("%{byte:02X}"));
-            }
-        }
+        _ => utf8_percent_encode(character.encode_utf8(&mut [0; 4]), ESCAPED_IN_QUERIES)
+            .for_each(|piece| out.push(piece)),
     })
 }
+
+/// What a query of an address does not take as it is.
+const ESCAPED_IN_QUERIES: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 fn escaped(arguments: &[Value], escape: fn(&mut BoundedText, char)) -> Outcome {
     let mut out = BoundedText::default();

@@ -4,14 +4,13 @@
 //! In a pipeline the piped value arrives last. Whatever could grow without bound is bounded.
 
 use super::format;
-use super::functions::{Environment, Outcome};
-use super::limit::{BoundedText, bounded};
 use super::regex;
-use super::search::Steps;
-use super::value::{Type, Value};
+use crate::limit::{BoundedText, bounded};
+use crate::search::Steps;
+use crate::value::{Environment, Outcome, Type, Value};
 
 /// The second argument if it is a text that is not empty, else the first as text.
-pub(super) fn default(arguments: &[Value]) -> Outcome {
+pub(crate) fn default(arguments: &[Value]) -> Outcome {
     match arguments {
         [_, Value::Text(text)] if !text.is_empty() => Ok(Value::Text(text.clone())),
         [fallback, ..] => format::plain(fallback).map(Value::text),
@@ -20,14 +19,14 @@ pub(super) fn default(arguments: &[Value]) -> Outcome {
 }
 
 /// The variable of that name, or nothing.
-pub(super) fn env(arguments: &[Value], environment: &Environment) -> Outcome {
+pub(crate) fn env(arguments: &[Value], environment: &Environment) -> Outcome {
     let [name] = texts(arguments)?;
     let value = environment.get(name).map_or("", String::as_str);
     Ok(Value::text(value))
 }
 
 /// The parts between the separators; of text that is all white space there are none.
-pub(super) fn split(arguments: &[Value]) -> Outcome {
+pub(crate) fn split(arguments: &[Value]) -> Outcome {
     let [separator, text] = texts(arguments)?;
     let text = text.trim();
     let parts = match (text, separator) {
@@ -39,7 +38,7 @@ pub(super) fn split(arguments: &[Value]) -> Outcome {
 }
 
 /// The items with the separator between them.
-pub(super) fn join(arguments: &[Value]) -> Outcome {
+pub(crate) fn join(arguments: &[Value]) -> Outcome {
     let [separator, list] = arguments else {
         return Err(WRONG.to_owned());
     };
@@ -57,7 +56,7 @@ pub(super) fn join(arguments: &[Value]) -> Outcome {
 }
 
 /// The last argument with every occurrence of the first replaced by the second.
-pub(super) fn replace_all(arguments: &[Value]) -> Outcome {
+pub(crate) fn replace_all(arguments: &[Value]) -> Outcome {
     let [from, to, text] = texts(arguments)?;
     let mut out = BoundedText::default();
     let mut end = 0;
@@ -74,13 +73,13 @@ pub(super) fn replace_all(arguments: &[Value]) -> Outcome {
 }
 
 /// The last argument with every match of the first replaced by the second.
-pub(super) fn regex_replace_all(arguments: &[Value], steps: &mut Steps) -> Outcome {
+pub(crate) fn regex_replace_all(arguments: &[Value], steps: &mut Steps) -> Outcome {
     let [pattern, replacement, text] = texts(arguments)?;
     regex::replace_all(pattern, replacement, text, steps).map(Value::text)
 }
 
 /// The numbers from the first argument, or 0, towards the last, which is left out.
-pub(super) fn count(arguments: &[Value]) -> Outcome {
+pub(crate) fn count(arguments: &[Value]) -> Outcome {
     let (from, to) = match arguments {
         [to] => (0, number(to)?),
         [from, to] => (number(from)?, number(to)?),
@@ -120,7 +119,7 @@ fn parsed(text: &str) -> Result<i64, String> {
             PosOverflow | NegOverflow => "value out of range",
             _ => "invalid syntax",
         };
-        let text = super::quote::quote(text, false);
+        let text = crate::quote::quote(text, false);
         format!("strconv.Atoi: parsing {text}: {reason}")
     })
 }
@@ -140,8 +139,8 @@ fn text(value: &Value) -> Result<&str, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limit::{ITEMS, TEXT, too_long};
     use super::*;
+    use crate::limit::{ITEMS, TEXT, too_long};
 
     fn strings(items: &[&str]) -> Value {
         Value::list(Type::Text, items.iter().copied().map(Value::text))

@@ -4,19 +4,17 @@
 //! the number and kind of the arguments, so the functions themselves may rely on them. What they do
 //! is decided in the files they come from.
 
-use std::collections::BTreeMap;
-
-use super::search::Steps;
-use super::value::Value;
 use super::{access, additions, compare, escape, format};
+use crate::search::Steps;
+use crate::value::{Environment, Outcome, Value};
 
 /// A function by its name in templates.
-pub(super) fn find(name: &str) -> Option<&'static Function> {
+pub(crate) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
 /// Something a template can call.
-pub(super) struct Function {
+pub(crate) struct Function {
     pub name: &'static str,
     /// What the fixed arguments must be.
     pub parameters: &'static [Parameter],
@@ -27,14 +25,14 @@ pub(super) struct Function {
 
 /// What an argument must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parameter {
+pub(crate) enum Parameter {
     Any,
     Text,
     ListOfTexts,
 }
 
 /// How a function comes to its result.
-pub(super) enum Behaviour {
+pub(crate) enum Behaviour {
     /// The first argument whose truth is this, or the last; the others are not evaluated.
     FirstThatIs(bool),
     /// From its arguments.
@@ -45,15 +43,9 @@ pub(super) enum Behaviour {
     OfEnvironment(fn(&[Value], &Environment) -> Outcome),
 }
 
-/// The variables of the environment by name.
-pub(super) type Environment = BTreeMap<String, String>;
-
-/// A function's result, or why there is none.
-pub(super) type Outcome = Result<Value, String>;
-
 impl Parameter {
     /// The name Go gives the type of such an argument.
-    pub(super) fn type_name(self) -> &'static str {
+    pub(crate) fn type_name(self) -> &'static str {
         match self {
             Self::Any => "interface {}",
             Self::Text => "string",

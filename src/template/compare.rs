@@ -8,11 +8,10 @@
 use std::cmp::Ordering;
 
 use super::format;
-use super::functions::Outcome;
-use super::value::Value;
+use crate::value::{Outcome, Value};
 
 /// Whether the first argument equals one of the others.
-pub(super) fn equal_to_any(arguments: &[Value]) -> Outcome {
+pub(crate) fn equal_to_any(arguments: &[Value]) -> Outcome {
     let Some((first, others)) = arguments.split_first() else {
         return Err(MISSING.to_owned());
     };
@@ -29,29 +28,29 @@ pub(super) fn equal_to_any(arguments: &[Value]) -> Outcome {
 }
 
 /// Whether two arguments differ.
-pub(super) fn not_equal(arguments: &[Value]) -> Outcome {
+pub(crate) fn not_equal(arguments: &[Value]) -> Outcome {
     let (left, right) = pair(arguments)?;
     check_comparable(left)?;
     Ok(Value::Bool(!equal(left, right)?))
 }
 
 /// Whether the first argument comes before the second.
-pub(super) fn less(arguments: &[Value]) -> Outcome {
+pub(crate) fn less(arguments: &[Value]) -> Outcome {
     ordered(arguments, |ordering| ordering == Some(Ordering::Less))
 }
 
 /// Whether the first argument does not come after the second.
-pub(super) fn less_or_equal(arguments: &[Value]) -> Outcome {
+pub(crate) fn less_or_equal(arguments: &[Value]) -> Outcome {
     ordered(arguments, is_less_or_equal)
 }
 
 /// Whether the first argument does not come before or with the second.
-pub(super) fn greater(arguments: &[Value]) -> Outcome {
+pub(crate) fn greater(arguments: &[Value]) -> Outcome {
     ordered(arguments, |ordering| !is_less_or_equal(ordering))
 }
 
 /// Whether the first argument does not come before the second.
-pub(super) fn greater_or_equal(arguments: &[Value]) -> Outcome {
+pub(crate) fn greater_or_equal(arguments: &[Value]) -> Outcome {
     ordered(arguments, |ordering| ordering != Some(Ordering::Less))
 }
 
@@ -132,8 +131,8 @@ fn same_kind(left: &Value, right: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::Type;
     use super::*;
+    use crate::value::Type;
 
     fn truth(value: bool) -> Outcome {
         Ok(Value::Bool(value))
