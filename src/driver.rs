@@ -6,7 +6,7 @@
 
 use crate::panics;
 use crate::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
-use domain::emergency::{Emergency, FAULT, Recorded};
+use domain::emergency::{Emergency, FAULT, WithStopList};
 use domain::{Effect, Event, Instant, Shim};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -54,7 +54,7 @@ impl Machine for Shim {
     }
 }
 
-impl Machine for Recorded {
+impl Machine for WithStopList {
     fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         self.step(now, event)
     }
@@ -74,10 +74,10 @@ impl Machine for Emergency {
     }
 }
 
-/// Runs the shim to its end; the exit code. After a panic, or when `broken` says that events do not arrive any
+/// JobState the shim to its end; the exit code. After a panic, or when `broken` says that events do not arrive any
 /// more, everything is ended in order, and the code is [`FAULT`].
 pub async fn live(shim: Shim, world: &mut World<'_>, broken: impl Future<Output = ()>) -> u8 {
-    let mut machine = Recorded::new(shim);
+    let mut machine = WithStopList::new(shim);
     let life = unless(broken, run(&mut machine, world));
     if let Ok(Some(code)) = panics::caught(life).await {
         return code;
@@ -101,7 +101,7 @@ async fn unless<T>(first: impl Future<Output = ()>, second: impl Future<Output =
     .await
 }
 
-/// Runs a machine to its end; the exit code.
+/// JobState a machine to its end; the exit code.
 pub async fn run(machine: &mut impl Machine, world: &mut World<'_>) -> u8 {
     let mut event = Event::Begin;
     loop {
@@ -154,7 +154,7 @@ impl World<'_> {
             Effect::Tell(notice) => self.console.tell(&notice),
             Effect::Measure(measurement) => self.telemetry.record(&measurement),
             Effect::Expose(plan) => self.telemetry.expose(&plan),
-            Effect::Report(inquiry, status) => self.telemetry.report(inquiry, &status),
+            Effect::Report(status_request, status) => self.telemetry.report(status_request, &status),
             Effect::Exit(code) => return Break(code),
         }
         Continue(None)

@@ -2,14 +2,14 @@
 
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
-use containerpilot::adapters::discovery::Desk;
+use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::{self, Children, OpenFiles};
 use containerpilot::adapters::settings::{MachineSettings, Overdue};
 use containerpilot::adapters::signals::Signals;
-use containerpilot::adapters::telemetry::{Doors, Endpoint};
+use containerpilot::adapters::telemetry::{Endpoint, Listeners};
 use containerpilot::command_line::{CommandLine, Refusal, usage};
 use containerpilot::config::{self, Readable, Source};
 use containerpilot::driver::{self, World};
@@ -141,13 +141,13 @@ async fn run(
     let environment = Environment::default();
     environment.export("CONTAINERPILOT_PID", &process::id().to_string());
     let interfaces = MachineInterfaces;
-    let doors = Doors::default();
+    let listeners = Listeners::default();
     let mut settings = MachineSettings {
         source,
         environment: environment.clone(),
         interfaces,
         application,
-        doors: doors.clone(),
+        listeners: listeners.clone(),
         postbox: inbox.postbox(),
         overdue: Overdue::default(),
     };
@@ -169,8 +169,8 @@ async fn run(
     }
     let children = Children::new(environment, open_files, inbox.postbox(), console.clone(), died);
     let mut children = children.map_err(refused("children cannot be reaped"))?;
-    let mut discovery = Desk::new(inbox.postbox());
-    let mut telemetry = Endpoint::new(clock, inbox.postbox(), doors);
+    let mut discovery = Dispatcher::new(inbox.postbox());
+    let mut telemetry = Endpoint::new(clock, inbox.postbox(), listeners);
     let broken = inbox.broken();
     let mut world = World {
         clock: &clock,

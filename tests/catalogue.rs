@@ -158,8 +158,8 @@ async fn register(catalogue: &dyn Catalogue, registration: &Registration) {
     catalogue.register(registration).await.expect("registered");
 }
 
-async fn withdraw(catalogue: &dyn Catalogue, registration: &Registration) {
-    catalogue.withdraw(registration).await.expect("withdrawn");
+async fn deregister(catalogue: &dyn Catalogue, registration: &Registration) {
+    catalogue.deregister(registration).await.expect("deregistered");
 }
 
 async fn is_renewed(catalogue: &dyn Catalogue, registration: &Registration) -> bool {
@@ -308,10 +308,10 @@ async fn a_heartbeat_of_the_never_registered_is_unknown_and_stays_so(
     assert_eq!(list(catalogue, &names.service()).await.instances, []);
 }
 
-async fn a_heartbeat_of_the_withdrawn_is_unknown_and_stays_so(catalogue: &dyn Catalogue, names: &Names) {
+async fn a_heartbeat_of_the_deregistered_is_unknown_and_stays_so(catalogue: &dyn Catalogue, names: &Names) {
     let instance = names.instance();
     register(catalogue, &instance).await;
-    withdraw(catalogue, &instance).await;
+    deregister(catalogue, &instance).await;
     assert!(!is_renewed(catalogue, &instance).await);
     assert!(!is_renewed(catalogue, &instance).await);
     has(catalogue, &names.service(), &[]).await;
@@ -335,18 +335,18 @@ async fn a_heartbeat_of_the_expired_is_unknown_and_stays_so(catalogue: &dyn Cata
     has(catalogue, &names.service(), expected).await;
 }
 
-async fn withdrawing_removes_it_and_a_second_time_does_nothing(catalogue: &dyn Catalogue, names: &Names) {
+async fn deregistering_removes_it_and_a_second_time_does_nothing(catalogue: &dyn Catalogue, names: &Names) {
     register(catalogue, &names.numbered(1)).await;
     register(catalogue, &names.numbered(2)).await;
     has(catalogue, &names.service(), &[8001, 8002]).await;
     for _ in 0..2 {
-        withdraw(catalogue, &names.numbered(1)).await;
+        deregister(catalogue, &names.numbered(1)).await;
         has(catalogue, &names.service(), &[8002]).await;
     }
 }
 
-async fn withdrawing_the_never_registered_does_nothing(catalogue: &dyn Catalogue, names: &Names) {
-    withdraw(catalogue, &names.instance()).await;
+async fn deregistering_the_never_registered_does_nothing(catalogue: &dyn Catalogue, names: &Names) {
+    deregister(catalogue, &names.instance()).await;
     assert_eq!(list(catalogue, &names.service()).await.instances, []);
 }
 
@@ -401,7 +401,7 @@ async fn services_with_a_common_beginning_do_not_mix(catalogue: &dyn Catalogue, 
     register(catalogue, &entered(&app2, "same-id-app2", 2)).await;
     has(catalogue, &app, &[1]).await;
     has(catalogue, &app2, &[2]).await;
-    withdraw(catalogue, &entered(&app, "same-id-app", 1)).await;
+    deregister(catalogue, &entered(&app, "same-id-app", 1)).await;
     has(catalogue, &app, &[]).await;
     has(catalogue, &app2, &[2]).await;
 }
@@ -433,7 +433,7 @@ async fn odd_service_names_work_or_are_refused_but_never_hit_another(
         assert_eq!(listing.instances[0].id, instance.id);
     }
     while let Some(instance) = taken.pop() {
-        withdraw(catalogue, &instance).await;
+        deregister(catalogue, &instance).await;
         has(catalogue, &instance.name, &[]).await;
         for other in &taken {
             assert!(
@@ -464,7 +464,7 @@ async fn odd_ids_work_or_are_refused_but_never_hit_another(catalogue: &dyn Catal
         );
     }
     while let Some(instance) = taken.pop() {
-        withdraw(catalogue, &instance).await;
+        deregister(catalogue, &instance).await;
         let left: Vec<u16> = taken.iter().map(|instance| instance.port).collect();
         has(catalogue, &names.service(), &left).await;
     }
@@ -487,7 +487,7 @@ async fn a_waiting_question_is_answered_on_departure(catalogue: &dyn Catalogue, 
     let before = has(catalogue, &service, &[8001, 8002]).await;
     let departure = async {
         something_happens_elsewhere(catalogue, names, 7001).await;
-        withdraw(catalogue, &names.numbered(1)).await;
+        deregister(catalogue, &names.numbered(1)).await;
     };
     is_told_first(catalogue, names, &before, &[8002], departure).await;
 }
@@ -544,7 +544,7 @@ async fn a_change_before_the_question_is_told_at_once(catalogue: &dyn Catalogue,
     register(catalogue, &names.numbered(2)).await;
     is_told(catalogue, &service, one.cursor, &[8001, 8002]).await;
     let two = has(catalogue, &service, &[8001, 8002]).await;
-    withdraw(catalogue, &names.numbered(1)).await;
+    deregister(catalogue, &names.numbered(1)).await;
     is_told(catalogue, &service, two.cursor, &[8002]).await;
 }
 
@@ -592,7 +592,7 @@ async fn many_services_live_side_by_side(catalogue: &dyn Catalogue, names: &Name
         register(catalogue, &instance(number)).await;
     }
     for number in (1..=30).step_by(2) {
-        withdraw(catalogue, &instance(number)).await;
+        deregister(catalogue, &instance(number)).await;
     }
     for number in 1..=30 {
         let left: &[u16] = if number % 2 == 0 { &[number] } else { &[] };
@@ -623,10 +623,10 @@ macro_rules! tenant {
             heartbeats_keep_it_beyond_the_ttl
             without_heartbeats_it_is_gone_after_the_ttl
             a_heartbeat_of_the_never_registered_is_unknown_and_stays_so
-            a_heartbeat_of_the_withdrawn_is_unknown_and_stays_so
+            a_heartbeat_of_the_deregistered_is_unknown_and_stays_so
             a_heartbeat_of_the_expired_is_unknown_and_stays_so
-            withdrawing_removes_it_and_a_second_time_does_nothing
-            withdrawing_the_never_registered_does_nothing
+            deregistering_removes_it_and_a_second_time_does_nothing
+            deregistering_the_never_registered_does_nothing
             an_unknown_service_has_no_instances
             a_tag_filters
             a_waiting_question_with_a_tag_is_answered_when_one_with_the_tag_comes

@@ -219,7 +219,7 @@ fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
                 Renewal::Renewed,
                 "other users came"
             );
-            etcd.withdraw(&instance(1)).await.unwrap();
+            etcd.deregister(&instance(1)).await.unwrap();
         });
     }
 }
@@ -440,17 +440,17 @@ fn a_server_that_speaks_no_v3_is_told_of_in_one_sentence() {
 }
 
 #[test]
-fn a_withdrawal_leaves_what_another_put_there_and_takes_what_a_former_self_left() {
+fn a_deregistration_leaves_what_another_put_there_and_takes_what_a_former_self_left() {
     let server = Server::start("3.5");
     run(async {
         let (one, other) = (adapter(&[&server.url()]), adapter(&[&server.url()]));
         one.register(&instance(1)).await.unwrap();
         other.register(&instance(1)).await.unwrap();
-        one.withdraw(&instance(1)).await.unwrap();
+        one.deregister(&instance(1)).await.unwrap();
         assert_eq!(server.everything().len(), 2, "the other's");
         let new = adapter(&[&server.url()]);
         assert_eq!(new.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
-        new.withdraw(&instance(1)).await.unwrap();
+        new.deregister(&instance(1)).await.unwrap();
         assert_eq!(server.everything(), [""; 0]);
         one.register(&instance(1)).await.unwrap();
         one.register(&instance(1)).await.unwrap();
@@ -640,7 +640,7 @@ fn a_connection_that_fell_silent_is_not_used_again() {
         let etcd = adapter(&[&way.url]);
         etcd.register(&instance(1)).await.unwrap();
         way.silence(1);
-        // As the desk asks: whoever is not answered in time is forgotten.
+        // As the dispatcher asks: whoever is not answered in time is forgotten.
         let limit = Duration::from_secs(1);
         assert!(timeout(limit, etcd.renew(&instance(1))).await.is_err());
         assert_eq!(

@@ -26,14 +26,14 @@ use crate::program::{Program, UNTIL_TERM, in_namespaces};
 use async_trait::async_trait;
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
-use containerpilot::adapters::discovery::Desk;
+use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::Children;
 use containerpilot::adapters::settings::{MachineSettings, Overdue};
 use containerpilot::adapters::signals::Signals;
-use containerpilot::adapters::telemetry::{Doors, Endpoint};
+use containerpilot::adapters::telemetry::{Endpoint, Listeners};
 use containerpilot::config::Source;
 use containerpilot::driver::{self, World};
 use containerpilot::panics;
@@ -102,14 +102,14 @@ async fn live(folder: PathBuf) -> u8 {
     let postbox = queue.postbox();
     let died = Signals::install().expect("signals").post_to(postbox.clone());
     let environment = Environment::default();
-    let doors = Doors::default();
+    let listeners = Listeners::default();
     let application = UNTIL_TERM.map(|word| word.replace('@', &folder.display().to_string()));
     let mut settings = MachineSettings {
         source: Source::new(&format!("file://{}", folder.join("cp.json").display())),
         environment: environment.clone(),
         interfaces: MachineInterfaces,
         application: application.iter().map(|word| word.as_str().into()).collect(),
-        doors: doors.clone(),
+        listeners: listeners.clone(),
         postbox: postbox.clone(),
         overdue: Overdue::default(),
     };
@@ -122,10 +122,10 @@ async fn live(folder: PathBuf) -> u8 {
         clock: &clock,
         inbox: &mut Faulty { queue, file },
         processes: &mut children.expect("children"),
-        discovery: &mut Desk::new(postbox.clone()),
+        discovery: &mut Dispatcher::new(postbox.clone()),
         settings: &mut settings,
         console: &mut console,
-        telemetry: &mut Endpoint::new(clock, postbox, doors),
+        telemetry: &mut Endpoint::new(clock, postbox, listeners),
     };
     driver::live(Shim::new(plan, 1), &mut world, broken).await
 }

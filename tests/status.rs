@@ -14,7 +14,7 @@ use containerpilot::adapters::telemetry::status::json;
 use domain::Instant;
 use domain::event::{Ending, ExitStatus, Pid, StartFailure};
 use domain::lifecycle::Phase;
-use domain::measurement::{RunResult, Watched};
+use domain::measurement::{RunResult, WatchedBackend};
 use domain::plan::{Registration, Role};
 use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
 use domain::time::Duration;
@@ -102,7 +102,7 @@ fn full() -> Status {
             },
         ],
         backends: vec![BackendStatus {
-            backend: Watched {
+            backend: WatchedBackend {
                 name: "db".into(),
                 tag: Some("primary".into()),
             },
@@ -142,7 +142,7 @@ fn stopping() -> Status {
         at: at(90_000),
         phase: Phase::Terminating,
         backends: vec![BackendStatus {
-            backend: Watched {
+            backend: WatchedBackend {
                 name: "db".into(),
                 tag: None,
             },
@@ -179,17 +179,17 @@ fn the_example_in_the_documentation_has_the_form_of_the_schema() {
 fn every_phase_is_one_of_the_schema_and_has_a_name_of_its_own() {
     let phases = [
         Phase::PreStarting,
-        Phase::Abandoning,
+        Phase::AbortingStart,
         Phase::Running,
-        Phase::Withdrawing,
+        Phase::Deregistering,
         Phase::PreStopping,
         Phase::Terminating,
         Phase::Killing,
-        Phase::Leaving,
-        Phase::Parting,
+        Phase::DeregisteringAfterExit,
+        Phase::PreStoppingAfterExit,
         Phase::PostStopping,
-        Phase::Closing,
-        Phase::Sweeping,
+        Phase::TerminatingRemaining,
+        Phase::KillingRemaining,
         Phase::Exited,
     ];
     let names = phases.map(|phase| {

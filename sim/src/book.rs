@@ -70,7 +70,7 @@ impl Book {
     }
 
     /// Removes what stands under an ID; whether there was anything.
-    pub fn withdraw(&mut self, id: &str) -> bool {
+    pub fn deregister(&mut self, id: &str) -> bool {
         let removed = self.entries.remove(id);
         if let Some(standing) = removed.as_ref().filter(|standing| standing.passing) {
             self.changed(&standing.registration.name);

@@ -8,7 +8,7 @@
 //! end.
 //!
 //! Things happen at instants at which something is due, and in some worlds half-way between them. States are
-//! one if they are equal but for the numbers of tickets and rooms, for how long ago the past is and how far
+//! one if they are equal but for the numbers of tickets and units, for how long ago the past is and how far
 //! away the future, as long as the order of what is due is the same. So an exploration that ends has seen
 //! every order of events, but not every distance.
 //!
@@ -19,7 +19,7 @@ use crate::laws::{Broken, Memory, Run};
 use crate::likeness::Likeness;
 use crate::trace::{Entry, What};
 use domain::event::{
-    Answer, Cursor, ExitStatus, Inquiry, Instance, Listing, Loaded, Pid, Signal, StartFailure,
+    Answer, Cursor, ExitStatus, Instance, Listing, Loaded, Pid, Signal, StartFailure, StatusRequest,
 };
 use domain::plan::{Plan, Role};
 use domain::time::Duration;
@@ -405,11 +405,11 @@ impl State {
         Ok(Some(outcome))
     }
 
-    /// The rooms are those of the plan, and a stop that nothing hinders any more ends.
+    /// The units are those of the plan, and a stop that nothing hinders any more ends.
     fn stays_well(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let mut asked = self.clone();
-        asked.happens(scope, Event::StatusAsked(Inquiry(1)), quiet, trace)?;
+        asked.happens(scope, Event::StatusAsked(StatusRequest(1)), quiet, trace)?;
         trace.clear();
         if !number.is_multiple_of(scope.stop_every) {
             return Ok(());

@@ -82,7 +82,7 @@ laws![
     catalogue::no_heartbeat_without_a_passing_check,
     catalogue::a_passing_check_is_a_heartbeat,
     catalogue::only_what_is_not_known_is_registered,
-    catalogue::only_what_has_to_leave_is_withdrawn,
+    catalogue::only_what_has_to_leave_is_deregistered,
     catalogue::what_has_to_leave_asks_for_it,
     catalogue::maintenance_is_quiet,
     catalogue::a_failed_answer_is_no_change,
@@ -105,7 +105,7 @@ laws![
     reload::a_refused_configuration_changes_nothing,
     reload::a_reload_waits_for_what_has_to_go,
     reload::a_reload_ends,
-    reload::the_rooms_are_those_of_the_plan,
+    reload::the_units_are_those_of_the_plan,
     reload::once_faults_stop_all_is_well,
 ];
 

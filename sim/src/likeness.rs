@@ -1,7 +1,7 @@
 //! Which states of an exploration are one: a sum of a state's text in which numbers that mean nothing are
 //! left out.
 //!
-//! Tickets and rooms count by the order in which they are named, past instants not at all, future ones by
+//! Tickets and units count by the order in which they are named, past instants not at all, future ones by
 //! their order. Counters that only operators see, jitter, and how many runs ended at once, which matters only
 //! to jobs with unlimited restarts, are left out. Of what an observer remembers, all times are.
 
@@ -24,7 +24,7 @@ pub(crate) struct Likeness {
 const COUNTERS: [(&str, u64); 10] = [
     ("last_ticket: ", 0),
     ("last_room: ", 0),
-    ("Chance(", 0),
+    ("Jitter(", 0),
     ("failures: ", 1),
     ("times: ", 0),
     ("restarts: ", 0),
@@ -106,7 +106,7 @@ impl Likeness {
             self.instant(at, now);
             return Some(left);
         }
-        for (kind, name) in [(1, "Ticket("), (2, "RoomId(")] {
+        for (kind, name) in [(1, "Ticket("), (2, "UnitId(")] {
             if head.ends_with(name) {
                 let (number, left) = digits(tail);
                 let next = self.names.len();

@@ -92,7 +92,7 @@ fn plain(role: Role, trigger: Trigger, version: u32) -> Job {
 fn hook(choices: &mut Choices, role: Role) -> Job {
     let grace = Duration::from_millis(choices.one_of(&GRACES));
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace,
     };
     Job {
@@ -172,7 +172,7 @@ fn backend(choices: &mut Choices, number: u32) -> Backend {
 fn job(choices: &mut Choices, number: u32) -> Job {
     let (grace, version) = (choices.one_of(&GRACES), choices.below(3));
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: Duration::from_millis(grace),
     };
     if choices.below(2) == 0 {

@@ -15,7 +15,7 @@ fn job(role: Role, trigger: Trigger, program: &str) -> Job {
 
 fn hook(role: Role) -> Option<Job> {
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: seconds(3),
     };
     Some(Job {
@@ -62,7 +62,7 @@ fn backend(program: &str) -> Backend {
 
 fn coprocess() -> Job {
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: seconds(3),
     };
     Job {

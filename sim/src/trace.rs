@@ -36,7 +36,7 @@ pub enum What {
 pub enum Fact {
     /// An entry of ours stands in the catalogue.
     Entered(String),
-    /// An entry of ours is gone from the catalogue: withdrawn or forgotten.
+    /// An entry of ours is gone from the catalogue: deregistered or forgotten.
     Removed(String),
     /// An entry of ours has not been renewed for its TTL.
     Expired(String),
@@ -186,7 +186,7 @@ impl fmt::Display for Question<'_> {
         match self.0 {
             Request::Register(registration) => write!(f, "register {}", registration.id),
             Request::Renew(registration) => write!(f, "renew {}", registration.id),
-            Request::Withdraw(registration) => write!(f, "withdraw {}", registration.id),
+            Request::Deregister(registration) => write!(f, "deregister {}", registration.id),
             Request::Instances(query) => {
                 let tag = query.tag.as_deref().unwrap_or("-");
                 let after = query

@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use catalogue::Shelves;
 use children::Child;
 use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
-use domain::event::{Answer, ExitStatus, Inquiry, Loaded, Pid, Request, StartFailure};
+use domain::event::{Answer, ExitStatus, Loaded, Pid, Request, StartFailure, StatusRequest};
 use domain::measurement::Measurement;
-use domain::plan::{Catalogue, Job, Logging, Plan, Reach};
+use domain::plan::{Catalogue, Job, Logging, Plan, SignalTarget};
 use domain::status::Status;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
@@ -260,7 +260,7 @@ impl Processes for World {
         self.0.borrow_mut().start(ticket, job)
     }
 
-    fn send(&mut self, ticket: Ticket, signal: i32, reach: Reach) {
+    fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
         self.0.borrow_mut().send(ticket, signal, reach);
     }
 
@@ -334,7 +334,7 @@ impl Telemetry for World {
         self.did(Effect::Measure(measurement.clone()));
     }
 
-    fn report(&mut self, inquiry: Inquiry, status: &Status) {
-        self.did(Effect::Report(inquiry, status.clone().into()));
+    fn report(&mut self, status_request: StatusRequest, status: &Status) {
+        self.did(Effect::Report(status_request, status.clone().into()));
     }
 }

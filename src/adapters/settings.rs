@@ -8,7 +8,7 @@ use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::Postbox;
 use crate::adapters::interfaces::Listed;
-use crate::adapters::telemetry::Doors;
+use crate::adapters::telemetry::Listeners;
 use crate::cause;
 use crate::config::{self, Compiled, Readable, Source, Target};
 use crate::ports::{Interfaces, Settings};
@@ -44,7 +44,7 @@ pub struct MachineSettings<I> {
     /// The application and its arguments.
     pub application: Vec<Word>,
     /// Where it is tried out whether telemetry can be served.
-    pub doors: Doors,
+    pub listeners: Listeners,
     /// Where it is told what came of a reload.
     pub postbox: Postbox,
     /// A reading that did not come back in time.
@@ -82,7 +82,7 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
             // Without another thread the start waits, and a signal with it.
             Err(_) => reading.run(),
         };
-        outcome.and_then(|compiled| try_out(&self.doors, &self.source, compiled))
+        outcome.and_then(|compiled| try_out(&self.listeners, &self.source, compiled))
     }
 
     fn reading(&self, readable: Readable) -> Reading<I> {
@@ -117,7 +117,8 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
 
 impl<I: Interfaces + Clone + Send + 'static> Settings for MachineSettings<I> {
     fn load(&mut self, ticket: Ticket) {
-        let (postbox, doors, source) = (self.postbox.clone(), self.doors.clone(), self.source.clone());
+        let (postbox, listeners, source) =
+            (self.postbox.clone(), self.listeners.clone(), self.source.clone());
         let (overdue, aborted) = (self.overdue.clone(), self.aborted());
         let mut outcome = match self.begin() {
             Ok(outcome) => outcome,
@@ -125,7 +126,7 @@ impl<I: Interfaces + Clone + Send + 'static> Settings for MachineSettings<I> {
         };
         spawn_local(async move {
             let loaded = match timeout(LOAD_LIMIT, &mut outcome).await {
-                Ok(Ok(outcome)) => outcome.and_then(|compiled| try_out(&doors, &source, compiled)),
+                Ok(Ok(outcome)) => outcome.and_then(|compiled| try_out(&listeners, &source, compiled)),
                 Ok(Err(_)) => Err(aborted),
                 Err(_) => {
                     *overdue.0.borrow_mut() = Some(outcome);
@@ -150,14 +151,18 @@ fn answer(loaded: Result<(Plan, Vec<Notice>), String>) -> Loaded {
 }
 
 /// An address that telemetry cannot be served on is refused like anything else (TM-10).
-fn try_out(doors: &Doors, source: &Source, compiled: Compiled) -> Result<(Plan, Vec<Notice>), String> {
+fn try_out(
+    listeners: &Listeners,
+    source: &Source,
+    compiled: Compiled,
+) -> Result<(Plan, Vec<Notice>), String> {
     let Compiled {
         plan,
         warnings,
         shown,
     } = compiled;
     let address = plan.telemetry.as_ref().map(|Telemetry { address, .. }| *address);
-    doors.try_out(address).map_err(|error| {
+    listeners.try_out(address).map_err(|error| {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         let cause = cause::in_kernel_words(&error);
         format!("{source}: Error serving telemetry on {address}: {cause}")
@@ -249,7 +254,7 @@ mod tests {
             environment: Environment::default(),
             interfaces: Hanging(Arc::new(Barrier::new(barrier))),
             application: vec![],
-            doors: Doors::default(),
+            listeners: Listeners::default(),
             postbox: inbox.postbox(),
             overdue: Overdue::default(),
         }

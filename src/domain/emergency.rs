@@ -1,12 +1,12 @@
 //! The end after a fault of the program itself: a panic in the core, the driver or an adapter.
 //!
-//! Whatever panicked cannot be trusted with the stop. So a [`Ledger`] keeps, beside the machine and without
+//! Whatever panicked cannot be trusted with the stop. So a [`StopList`] keeps, beside the machine and without
 //! asking it, which children may run and what may be registered; and an [`Emergency`] needs nothing else. It
-//! tells all children to stop, withdraws all registrations, kills what is left, and exits with [`FAULT`], all
+//! tells all children to stop, deregisters all registrations, kills what is left, and exits with [`FAULT`], all
 //! within bounds. Hooks are not run, and nothing is started any more.
 
 use crate::event::{Answer, Effect, Event, Request, Ticket};
-use crate::plan::{Reach, Registration};
+use crate::plan::{Registration, SignalTarget};
 use crate::shim::Shim;
 use crate::time::{Duration, Instant, earliest};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -15,8 +15,8 @@ use alloc::vec::Vec;
 
 /// The exit code after a fault of the program itself, as sysexits.h has it.
 pub const FAULT: u8 = 70;
-/// How long the withdrawals may take (docs/bounds.md).
-const WITHDRAWAL: Duration = Duration::from_secs(2);
+/// How long the deregistrations may take (docs/bounds.md).
+const DEREGISTRATION: Duration = Duration::from_secs(2);
 /// How long children may take to stop at the most, whatever `stopTimeout` says (docs/bounds.md).
 const LONGEST_GRACE: Duration = Duration::from_secs(60);
 /// How long killed children may take to be gone (docs/bounds.md).
@@ -28,22 +28,22 @@ const SIGTERM: i32 = 15;
 /// What there is to stop, as far as effects and events tell. A child that may run is in it, and so is an
 /// instance that may be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ledger {
+pub struct StopList {
     children: BTreeMap<Ticket, Child>,
     registrations: BTreeMap<String, Registration>,
     requests: BTreeSet<Ticket>,
-    withdrawals: BTreeMap<Ticket, String>,
+    deregistrations: BTreeMap<Ticket, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Child {
     /// Who of it gets SIGTERM.
-    reach: Reach,
+    reach: SignalTarget,
     /// Whether it runs; otherwise it may, if the fault came right after its start.
     runs: bool,
 }
 
-impl Ledger {
+impl StopList {
     /// This is to be done.
     pub fn does(&mut self, effect: &Effect) {
         match effect {
@@ -66,7 +66,7 @@ impl Ledger {
         }
     }
 
-    fn starts(&mut self, ticket: Ticket, reach: Reach) {
+    fn starts(&mut self, ticket: Ticket, reach: SignalTarget) {
         self.children.insert(ticket, Child { reach, runs: false });
     }
 
@@ -91,8 +91,8 @@ impl Ledger {
                 self.registrations
                     .insert(registration.id.clone(), registration.clone());
             }
-            Request::Withdraw(registration) => {
-                self.withdrawals.insert(ticket, registration.id.clone());
+            Request::Deregister(registration) => {
+                self.deregistrations.insert(ticket, registration.id.clone());
             }
             Request::Instances(_) => {}
         }
@@ -100,34 +100,34 @@ impl Ledger {
 
     fn answered(&mut self, ticket: Ticket, answer: &Answer) {
         self.requests.remove(&ticket);
-        if let (Some(id), Answer::Done) = (self.withdrawals.remove(&ticket), answer) {
+        if let (Some(id), Answer::Done) = (self.deregistrations.remove(&ticket), answer) {
             self.registrations.remove(&id);
         }
     }
 }
 
-/// The machine with a ledger beside it.
+/// The machine with a stop_list beside it.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct WithStopList {
     shim: Shim,
-    ledger: Ledger,
+    stop_list: StopList,
 }
 
-impl Recorded {
+impl WithStopList {
     /// A machine of which nothing was asked yet.
     pub fn new(shim: Shim) -> Self {
         Self {
             shim,
-            ledger: Ledger::default(),
+            stop_list: StopList::default(),
         }
     }
 
     /// As [`Shim::step`].
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
-        self.ledger.happens(&event);
+        self.stop_list.happens(&event);
         let effects = self.shim.step(now, event);
         for effect in &effects {
-            self.ledger.does(effect);
+            self.stop_list.does(effect);
         }
         effects
     }
@@ -139,16 +139,16 @@ impl Recorded {
 
     /// The end that this machine gets after a fault, wherever it stands.
     pub fn emergency(self) -> Emergency {
-        Emergency::new(self.ledger, self.shim.stop_grace())
+        Emergency::new(self.stop_list, self.shim.stop_grace())
     }
 }
 
 /// The end, as a machine of its own that is driven as [`Shim`] is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Emergency {
-    ledger: Ledger,
+    stop_list: StopList,
     grace: Duration,
-    withdrawn_by: Instant,
+    deregistered_by: Instant,
     state: State,
 }
 
@@ -167,13 +167,13 @@ enum State {
 }
 
 impl Emergency {
-    /// The end of everything in the ledger; children have `grace` between SIGTERM and SIGKILL, but not longer
+    /// The end of everything in the stop_list; children have `grace` between SIGTERM and SIGKILL, but not longer
     /// than a minute.
-    pub fn new(ledger: Ledger, grace: Duration) -> Self {
+    pub fn new(stop_list: StopList, grace: Duration) -> Self {
         Self {
-            ledger,
+            stop_list,
             grace: grace.min(LONGEST_GRACE),
-            withdrawn_by: Instant::START,
+            deregistered_by: Instant::START,
             state: State::Beginning,
         }
     }
@@ -181,7 +181,7 @@ impl Emergency {
     /// Something happened, or time passed; what is to be done about it, in this order. [`Effect::Exit`] is the
     /// last effect. Effects that got lost in another fault are not repeated, and the end comes all the same.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
-        self.ledger.happens(&event);
+        self.stop_list.happens(&event);
         let mut effects = Vec::new();
         if self.state == State::Beginning {
             self.begin(now, &mut effects);
@@ -197,15 +197,15 @@ impl Emergency {
 
     /// What took as long as it may is not waited for any longer.
     fn on_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.withdrawn_by <= now {
-            self.ledger.withdrawals.clear();
+        if self.deregistered_by <= now {
+            self.stop_list.deregistrations.clear();
         }
         match self.state {
             State::Stopping { kill_at } if kill_at <= now => {
                 self.send(SIGKILL, effects);
                 self.state = State::Killed { gone_by: now + DEATH };
             }
-            State::Killed { gone_by } if gone_by <= now => self.ledger.give_up_children(),
+            State::Killed { gone_by } if gone_by <= now => self.stop_list.give_up_children(),
             _ => {}
         }
     }
@@ -218,9 +218,9 @@ impl Emergency {
             State::Killed { gone_by } => gone_by,
             State::Over => return None,
         };
-        let children = self.ledger.has_children().then_some(children);
-        let withdrawals = (!self.ledger.withdrawals.is_empty()).then_some(self.withdrawn_by);
-        earliest(children, withdrawals)
+        let children = self.stop_list.has_children().then_some(children);
+        let deregistrations = (!self.stop_list.deregistrations.is_empty()).then_some(self.deregistered_by);
+        earliest(children, deregistrations)
     }
 
     /// Children first: a fault in the catalogue's adapter does not keep them from being told.
@@ -228,29 +228,29 @@ impl Emergency {
         self.state = State::Stopping {
             kill_at: now + self.grace,
         };
-        self.withdrawn_by = now + WITHDRAWAL;
+        self.deregistered_by = now + DEREGISTRATION;
         self.send(SIGTERM, effects);
-        let requests = core::mem::take(&mut self.ledger.requests);
+        let requests = core::mem::take(&mut self.stop_list.requests);
         effects.extend(requests.into_iter().map(Effect::Forget));
-        self.ledger.withdrawals.clear();
+        self.stop_list.deregistrations.clear();
         // Numbers that the machine does not come to.
         let numbers = (0..=u64::MAX).rev().map(Ticket);
-        let registrations = self.ledger.registrations.clone().into_values();
+        let registrations = self.stop_list.registrations.clone().into_values();
         for (ticket, registration) in numbers.zip(registrations) {
-            let request = Request::Withdraw(registration);
-            self.ledger.asks(ticket, &request);
+            let request = Request::Deregister(registration);
+            self.stop_list.asks(ticket, &request);
             effects.push(Effect::Ask {
                 ticket,
                 request,
-                limit: WITHDRAWAL,
+                limit: DEREGISTRATION,
             });
         }
     }
 
     fn send(&self, signal: i32, effects: &mut Vec<Effect>) {
-        for (ticket, child) in &self.ledger.children {
+        for (ticket, child) in &self.stop_list.children {
             let reach = if signal == SIGKILL {
-                Reach::Group
+                SignalTarget::Group
             } else {
                 child.reach
             };
@@ -261,7 +261,7 @@ impl Emergency {
     /// An answer that failed is an answer: the TTL ends the entry.
     fn is_done(&self) -> bool {
         let begun = !matches!(self.state, State::Beginning | State::Over);
-        begun && !self.ledger.has_children() && self.ledger.withdrawals.is_empty()
+        begun && !self.stop_list.has_children() && self.stop_list.deregistrations.is_empty()
     }
 }
 
@@ -314,41 +314,41 @@ mod tests {
         Effect::Ask {
             ticket: Ticket(number),
             request,
-            limit: WITHDRAWAL,
+            limit: DEREGISTRATION,
         }
     }
 
-    fn withdraw(nth: u64, id: &str) -> Effect {
-        ask(u64::MAX - nth, Request::Withdraw(registration(id)))
+    fn deregister(nth: u64, id: &str) -> Effect {
+        ask(u64::MAX - nth, Request::Deregister(registration(id)))
     }
 
     fn done(number: u64) -> Event {
         Event::Answered(Ticket(number), Answer::Done)
     }
 
-    /// A ledger of what was done and happened.
-    fn ledger(effects: &[Effect], events: &[Event]) -> Ledger {
-        let mut ledger = Ledger::default();
-        effects.iter().for_each(|effect| ledger.does(effect));
-        events.iter().for_each(|event| ledger.happens(event));
-        ledger
+    /// A stop_list of what was done and happened.
+    fn stop_list(effects: &[Effect], events: &[Event]) -> StopList {
+        let mut stop_list = StopList::default();
+        effects.iter().for_each(|effect| stop_list.does(effect));
+        events.iter().for_each(|event| stop_list.happens(event));
+        stop_list
     }
 
     #[test]
-    fn children_are_told_to_stop_and_registrations_are_withdrawn_and_then_it_is_over() {
+    fn children_are_told_to_stop_and_registrations_are_deregistered_and_then_it_is_over() {
         let register = ask(3, Request::Register(registration("a")));
         let renew = ask(4, Request::Renew(registration("b")));
-        let ledger = ledger(
+        let stop_list = stop_list(
             &[start(1), start(2), register, renew],
             &[started(1), started(2), exited(2), done(3)],
         );
-        let mut emergency = Emergency::new(ledger, GRACE);
-        let term = Effect::Send(Ticket(1), SIGTERM, Reach::Group);
+        let mut emergency = Emergency::new(stop_list, GRACE);
+        let term = Effect::Send(Ticket(1), SIGTERM, SignalTarget::Group);
         let expected = vec![
             term,
             Effect::Forget(Ticket(4)),
-            withdraw(0, "a"),
-            withdraw(1, "b"),
+            deregister(0, "a"),
+            deregister(1, "b"),
         ];
         assert_eq!(emergency.step(at(0), Event::Begin), expected);
         assert_eq!(emergency.deadline(), Some(at(2_000)));
@@ -362,10 +362,10 @@ mod tests {
 
     #[test]
     fn who_does_not_stop_is_killed_after_the_grace_and_waited_for_two_seconds() {
-        let mut emergency = Emergency::new(ledger(&[start(1)], &[started(1)]), GRACE);
+        let mut emergency = Emergency::new(stop_list(&[start(1)], &[started(1)]), GRACE);
         emergency.step(at(0), Event::Begin);
         assert_eq!(emergency.deadline(), Some(at(5_000)));
-        let kill = Effect::Send(Ticket(1), SIGKILL, Reach::Group);
+        let kill = Effect::Send(Ticket(1), SIGKILL, SignalTarget::Group);
         assert_eq!(
             emergency.step(at(5_000), Event::Woken),
             std::slice::from_ref(&kill)
@@ -379,15 +379,15 @@ mod tests {
 
     #[test]
     fn a_child_that_may_never_have_been_started_is_killed_but_not_waited_for() {
-        let mut emergency = Emergency::new(ledger(&[start(1)], &[]), GRACE);
-        let send = |signal| Effect::Send(Ticket(1), signal, Reach::Group);
+        let mut emergency = Emergency::new(stop_list(&[start(1)], &[]), GRACE);
+        let send = |signal| Effect::Send(Ticket(1), signal, SignalTarget::Group);
         let expected = [send(SIGTERM), send(SIGKILL), Effect::Exit(FAULT)];
         assert_eq!(emergency.step(at(0), Event::Begin), expected);
     }
 
     #[test]
     fn a_grace_is_a_minute_at_the_most() {
-        let mut emergency = Emergency::new(ledger(&[start(1)], &[started(1)]), Duration::MAX);
+        let mut emergency = Emergency::new(stop_list(&[start(1)], &[started(1)]), Duration::MAX);
         emergency.step(at(0), Event::Begin);
         assert_eq!(emergency.deadline(), Some(at(60_000)));
     }
@@ -395,30 +395,30 @@ mod tests {
     #[test]
     fn a_catalogue_that_does_not_answer_costs_two_seconds() {
         let register = ask(3, Request::Register(registration("a")));
-        let mut emergency = Emergency::new(ledger(&[register], &[]), GRACE);
+        let mut emergency = Emergency::new(stop_list(&[register], &[]), GRACE);
         emergency.step(at(100), Event::Begin);
         assert_eq!(emergency.step(at(2_099), Event::Woken), []);
         assert_eq!(emergency.step(at(2_100), Event::Woken), [Effect::Exit(FAULT)]);
     }
 
     #[test]
-    fn what_left_is_not_withdrawn_again_unless_it_failed() {
+    fn what_left_is_not_deregistered_again_unless_it_failed() {
         let effects = |number| {
             let register = ask(number, Request::Register(registration("a")));
-            [register, ask(number + 1, Request::Withdraw(registration("a")))]
+            [register, ask(number + 1, Request::Deregister(registration("a")))]
         };
-        let left = ledger(&effects(1), &[done(1), done(2)]);
+        let left = stop_list(&effects(1), &[done(1), done(2)]);
         assert_eq!(
             Emergency::new(left, GRACE).step(at(0), Event::Begin),
             [Effect::Exit(FAULT)]
         );
         let failed = Event::Answered(Ticket(2), Answer::Failed("no".into()));
-        let unsure = ledger(&effects(1), &[done(1), failed]);
+        let unsure = stop_list(&effects(1), &[done(1), failed]);
         assert_eq!(
             Emergency::new(unsure, GRACE).step(at(0), Event::Begin),
-            [withdraw(0, "a")]
+            [deregister(0, "a")]
         );
-        let mut moved = ledger(&effects(1), &[]);
+        let mut moved = stop_list(&effects(1), &[]);
         moved.does(&Effect::Connect(Catalogue::Directory { path: "/b".into() }));
         assert!(moved.registrations.is_empty());
     }
@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn effects_that_got_lost_do_not_keep_it_from_its_end() {
         let register = ask(3, Request::Register(registration("a")));
-        let mut emergency = Emergency::new(ledger(&[start(1), register], &[started(1)]), GRACE);
+        let mut emergency = Emergency::new(stop_list(&[start(1), register], &[started(1)]), GRACE);
         drop(emergency.step(at(0), Event::Begin));
         let mut now = at(0);
         let mut ended = false;

@@ -4,7 +4,7 @@
 
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Catalogue, Job, Logging, Plan, Reach, Registration};
+use crate::plan::{Catalogue, Job, Logging, Plan, Registration, SignalTarget};
 use crate::status::Status;
 use crate::time::Duration;
 use alloc::boxed::Box;
@@ -19,7 +19,7 @@ pub struct Ticket(pub u64);
 
 /// The number somebody outside gave to a question about the shim; it comes back with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Inquiry(pub u64);
+pub struct StatusRequest(pub u64);
 
 /// A process ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +56,7 @@ pub enum Event {
     /// The configuration was read again.
     Loaded(Ticket, Loaded),
     /// Somebody wants to know how things are. Answered by [`Effect::Report`].
-    StatusAsked(Inquiry),
+    StatusAsked(StatusRequest),
 }
 
 /// A signal to the shim.
@@ -169,7 +169,7 @@ impl fmt::Display for Ending {
 /// What a catalogue answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// The registration or the withdrawal was done, or the heartbeat was taken.
+    /// The registration or the deregistration was done, or the heartbeat was taken.
     Done,
     /// There is no such registration to renew: the catalogue's own words.
     Unknown(String),
@@ -239,7 +239,7 @@ pub enum Effect {
     /// Start a process. Answered by `Started` and later `Exited`, or by `NotStarted`.
     Start(Ticket, Box<Job>),
     /// Send a signal to a process of ours that has not been reaped yet.
-    Send(Ticket, i32, Reach),
+    Send(Ticket, i32, SignalTarget),
     /// Ask the catalogue. Answered by `Answered` within the limit.
     Ask {
         /// The question's number.
@@ -272,7 +272,7 @@ pub enum Effect {
     /// From now on telemetry is about this plan, and served where it says.
     Expose(Box<Plan>),
     /// Tell whoever asked how things are.
-    Report(Inquiry, Box<Status>),
+    Report(StatusRequest, Box<Status>),
     /// End the program with this exit code; the last effect.
     Exit(u8),
 }
@@ -285,7 +285,7 @@ pub enum Request {
     /// This instance is healthy: keep it passing for another TTL.
     Renew(Registration),
     /// Remove this instance; one that is not there counts as removed.
-    Withdraw(Registration),
+    Deregister(Registration),
     /// List the passing instances of a service.
     Instances(Query),
 }

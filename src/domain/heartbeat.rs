@@ -2,7 +2,7 @@
 //!
 //! The catalogue is reconciled, not scripted: a passing check is answered by a renewal if we believe to be
 //! registered and by a registration if not, and whatever the catalogue says corrects that belief. There is
-//! one question on its way at a time, so nothing of ours can land after a withdrawal.
+//! one question on its way at a time, so nothing of ours can land after a deregistration.
 //!
 //! Never reports "critical" by itself: without a passing check there is no heartbeat, and the TTL does it
 //! (behaviour-v2.md 4.3).
@@ -13,13 +13,13 @@ use crate::time::{Cadence, Duration, Instant};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Heartbeat {
     cadence: Cadence,
-    stance: Stance,
-    talk: Talk,
+    desired: DesiredState,
+    in_flight: InFlight,
     checking: bool,
-    presence: Presence,
+    known: KnownRegistration,
 }
 
-/// What the service's room is to do next.
+/// What the service's unit is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Run the health check.
@@ -29,7 +29,7 @@ pub enum Action {
     /// Tell the catalogue that the service is healthy.
     Renew,
     /// Leave the catalogue.
-    Withdraw,
+    Deregister,
 }
 
 /// What became of the question on its way.
@@ -47,7 +47,7 @@ pub enum Reply {
 
 /// Whether the service is to be in the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stance {
+pub enum DesiredState {
     /// Yes, while it is healthy.
     In,
     /// No: maintenance, a reload or the end.
@@ -56,60 +56,60 @@ pub enum Stance {
 
 /// The question on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Talk {
-    Silent,
+enum InFlight {
+    Nothing,
     Registering,
     Renewing,
-    Withdrawing,
+    Deregistering,
 }
 
 /// What we believe to stand in the catalogue under our ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Presence {
+enum KnownRegistration {
     /// An earlier life's entry perhaps, or a question of ours whose answer was lost.
-    Unsure,
+    Unknown,
     /// Our registration.
-    Ours,
+    Registered,
     /// Nothing.
     Nothing,
 }
 
 impl Heartbeat {
     /// A service that is first checked one `poll` after `now` (LC-15).
-    pub fn new(now: Instant, poll: Duration, stance: Stance) -> Self {
+    pub fn new(now: Instant, poll: Duration, desired: DesiredState) -> Self {
         Self {
             cadence: Cadence::new(now, poll),
-            stance,
-            talk: Talk::Silent,
+            desired,
+            in_flight: InFlight::Nothing,
             checking: false,
-            presence: Presence::Unsure,
+            known: KnownRegistration::Unknown,
         }
     }
 
     /// When [`Self::on_time`] has something to say, unless something else happens first.
     pub fn deadline(&self) -> Option<Instant> {
-        let idle = self.stance == Stance::In && self.talk == Talk::Silent && !self.checking;
+        let idle = self.desired == DesiredState::In && self.in_flight == InFlight::Nothing && !self.checking;
         idle.then(|| self.cadence.next())
     }
 
     /// Whether it is out of the catalogue as far as it can know, with no question on its way.
     pub fn has_left(&self) -> bool {
-        self.stance == Stance::Out && self.talk == Talk::Silent
+        self.desired == DesiredState::Out && self.in_flight == InFlight::Nothing
     }
 
     /// Whether the service is to be in the catalogue.
-    pub fn stance(&self) -> Stance {
-        self.stance
+    pub fn desired(&self) -> DesiredState {
+        self.desired
     }
 
     /// Whether the service is in the catalogue, as far as the catalogue has said.
     pub fn is_registered(&self) -> bool {
-        self.presence == Presence::Ours
+        self.known == KnownRegistration::Registered
     }
 
     /// Whether a question is on its way.
     pub fn is_asking(&self) -> bool {
-        self.talk != Talk::Silent
+        self.in_flight != InFlight::Nothing
     }
 
     /// Time passed.
@@ -123,71 +123,73 @@ impl Heartbeat {
     /// The machine stood still: ticks that were missed collapse to one, or to none if a check or a question is under
     /// way.
     pub fn after_standstill(&mut self, now: Instant) {
-        let busy = self.checking || self.talk != Talk::Silent;
+        let busy = self.checking || self.in_flight != InFlight::Nothing;
         self.cadence.after_standstill(now, busy);
     }
 
     /// The health check ended. One that ends after the service left counts for nothing (SD-9).
     pub fn on_checked(&mut self, now: Instant, passed: bool) -> Option<Action> {
         self.checking = false;
-        match (self.stance, self.talk, passed) {
-            (Stance::In, Talk::Silent, true) => Some(self.say_healthy()),
+        match (self.desired, self.in_flight, passed) {
+            (DesiredState::In, InFlight::Nothing, true) => Some(self.say_healthy()),
             _ => self.on_time(now),
         }
     }
 
     /// The catalogue answered the question on its way.
     pub fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Action> {
-        let asked = core::mem::replace(&mut self.talk, Talk::Silent);
-        self.presence = self.presence_after(asked, reply);
-        match (self.stance, asked, reply) {
-            (Stance::Out, Talk::Registering | Talk::Renewing, _) => self.withdraw(),
-            (Stance::In, Talk::Renewing, Reply::Unknown) => Some(self.say_healthy()),
+        let asked = core::mem::replace(&mut self.in_flight, InFlight::Nothing);
+        self.known = self.known_after(asked, reply);
+        match (self.desired, asked, reply) {
+            (DesiredState::Out, InFlight::Registering | InFlight::Renewing, _) => self.deregister(),
+            (DesiredState::In, InFlight::Renewing, Reply::Unknown) => Some(self.say_healthy()),
             _ => self.on_time(now),
         }
     }
 
     /// The question was taken back: it was never sent, or the catalogue did not take it.
     pub fn on_taken_back(&mut self, reply: Reply) {
-        let asked = core::mem::replace(&mut self.talk, Talk::Silent);
-        self.presence = self.presence_after(asked, reply);
+        let asked = core::mem::replace(&mut self.in_flight, InFlight::Nothing);
+        self.known = self.known_after(asked, reply);
     }
 
     /// Leave the catalogue: at once, or after the answer on its way.
     pub fn leave(&mut self) -> Option<Action> {
-        self.stance = Stance::Out;
-        self.withdraw()
+        self.desired = DesiredState::Out;
+        self.deregister()
     }
 
     /// Be in the catalogue again, from the next tick on (LC-12).
     pub fn enter(&mut self, now: Instant) {
-        self.stance = Stance::In;
+        self.desired = DesiredState::In;
         self.cadence.take(now);
     }
 
-    fn withdraw(&mut self) -> Option<Action> {
-        if self.talk != Talk::Silent || self.presence == Presence::Nothing {
+    fn deregister(&mut self) -> Option<Action> {
+        if self.in_flight != InFlight::Nothing || self.known == KnownRegistration::Nothing {
             return None;
         }
-        self.talk = Talk::Withdrawing;
-        Some(Action::Withdraw)
+        self.in_flight = InFlight::Deregistering;
+        Some(Action::Deregister)
     }
 
     fn say_healthy(&mut self) -> Action {
-        let (talk, action) = match self.presence {
-            Presence::Ours => (Talk::Renewing, Action::Renew),
-            Presence::Unsure | Presence::Nothing => (Talk::Registering, Action::Register),
+        let (in_flight, action) = match self.known {
+            KnownRegistration::Registered => (InFlight::Renewing, Action::Renew),
+            KnownRegistration::Unknown | KnownRegistration::Nothing => {
+                (InFlight::Registering, Action::Register)
+            }
         };
-        self.talk = talk;
+        self.in_flight = in_flight;
         action
     }
 
-    fn presence_after(&self, asked: Talk, reply: Reply) -> Presence {
+    fn known_after(&self, asked: InFlight, reply: Reply) -> KnownRegistration {
         match (asked, reply) {
-            (Talk::Silent, _) | (Talk::Renewing, Reply::Failed) | (_, Reply::Unsent) => self.presence,
-            (Talk::Registering | Talk::Renewing, Reply::Done) => Presence::Ours,
-            (Talk::Withdrawing, Reply::Done | Reply::Unknown) => Presence::Nothing,
-            (_, Reply::Failed | Reply::Unknown) => Presence::Unsure,
+            (InFlight::Nothing, _) | (InFlight::Renewing, Reply::Failed) | (_, Reply::Unsent) => self.known,
+            (InFlight::Registering | InFlight::Renewing, Reply::Done) => KnownRegistration::Registered,
+            (InFlight::Deregistering, Reply::Done | Reply::Unknown) => KnownRegistration::Nothing,
+            (_, Reply::Failed | Reply::Unknown) => KnownRegistration::Unknown,
         }
     }
 }
@@ -204,7 +206,7 @@ mod tests {
     }
 
     fn fresh() -> Heartbeat {
-        Heartbeat::new(at(0), Duration::from_secs(10), Stance::In)
+        Heartbeat::new(at(0), Duration::from_secs(10), DesiredState::In)
     }
 
     /// A heartbeat that is registered, at second 10.
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_withdrawal_waits_for_the_answer_on_its_way() {
+    fn a_deregistration_waits_for_the_answer_on_its_way() {
         let mut heartbeat = fresh();
         heartbeat.on_time(at(10));
         heartbeat.on_checked(at(10), true);
@@ -329,7 +331,7 @@ mod tests {
         assert!(!heartbeat.has_left());
         assert_eq!(
             heartbeat.on_reply(at(12), Reply::Failed),
-            Some(Action::Withdraw),
+            Some(Action::Deregister),
             "it may have landed"
         );
         assert!(!heartbeat.has_left());
@@ -338,19 +340,19 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_left_is_not_withdrawn_twice_unless_that_failed() {
+    fn a_service_that_left_is_not_deregistered_twice_unless_that_failed() {
         let mut heartbeat = registered();
-        assert_eq!(heartbeat.leave(), Some(Action::Withdraw));
+        assert_eq!(heartbeat.leave(), Some(Action::Deregister));
         heartbeat.on_reply(at(11), Reply::Failed);
-        assert_eq!(heartbeat.leave(), Some(Action::Withdraw));
+        assert_eq!(heartbeat.leave(), Some(Action::Deregister));
         heartbeat.on_reply(at(11), Reply::Done);
         assert_eq!(heartbeat.leave(), None);
         assert!(heartbeat.has_left());
     }
 
     #[test]
-    fn an_entry_of_an_earlier_life_is_withdrawn_too() {
-        assert_eq!(fresh().leave(), Some(Action::Withdraw));
+    fn an_entry_of_an_earlier_life_is_deregistered_too() {
+        assert_eq!(fresh().leave(), Some(Action::Deregister));
     }
 
     #[test]
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_enters_while_its_withdrawal_is_on_its_way_registers_after_it() {
+    fn a_service_that_enters_while_its_deregistration_is_on_its_way_registers_after_it() {
         let mut heartbeat = registered();
         heartbeat.leave();
         heartbeat.enter(at(12));

@@ -8,7 +8,7 @@
 //! known to be running (EX-14).
 
 use crate::plan::{self, Restarts, Stop, Trigger};
-use crate::time::{Backoff, Cadence, Chance, Duration, Instant};
+use crate::time::{Backoff, Cadence, Duration, Instant, Jitter};
 
 /// A run that lived shorter than this ended "at once", and its restarts are spaced out (EX-23).
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const RESTART_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Durati
 
 /// The runs of one job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Runs {
+pub struct JobState {
     state: State,
     cadence: Option<Cadence>,
     paused: bool,
@@ -65,9 +65,9 @@ enum State {
     Over,
 }
 
-impl Runs {
+impl JobState {
     /// A job that has not run yet. Its ticks, if it has any, count from `now`.
-    pub fn new(now: Instant, job: &plan::Job, chance: Chance) -> Self {
+    pub fn new(now: Instant, job: &plan::Job, jitter: Jitter) -> Self {
         let cadence = match job.trigger {
             Trigger::Every(period) => Some(Cadence::new(now, period)),
             Trigger::Moment | Trigger::Asked => None,
@@ -80,7 +80,7 @@ impl Runs {
             restarts: job.restarts,
             stop: job.stop,
             ended_at_once: 0,
-            delays: Backoff::new(RESTART_DELAYS.0, RESTART_DELAYS.1, chance),
+            delays: Backoff::new(RESTART_DELAYS.0, RESTART_DELAYS.1, jitter),
         }
     }
 
@@ -249,7 +249,7 @@ impl Runs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Command, Job, Output, Reach, Role};
+    use crate::plan::{Command, Job, Output, Role, SignalTarget};
 
     const fn at(milliseconds: u64) -> Instant {
         Instant::after_start(Duration::from_millis(milliseconds))
@@ -257,7 +257,7 @@ mod tests {
 
     fn job(trigger: Trigger) -> Job {
         let stop = Stop {
-            reach: Reach::Group,
+            reach: SignalTarget::Group,
             grace: Duration::from_secs(5),
         };
         let command = Command::new("true", []);
@@ -267,8 +267,8 @@ mod tests {
         }
     }
 
-    fn runs(job: &Job) -> Runs {
-        Runs::new(at(0), job, Chance::new(1))
+    fn runs(job: &Job) -> JobState {
+        JobState::new(at(0), job, Jitter::new(1))
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! perform in order. Between two steps nothing happens. The same events at the same times always give the
 //! same effects.
 //!
-//! The machine is made of rooms that do not know each other: a [`heartbeat`] per service, a [`watch`] per
+//! The machine is made of units that do not know each other: a [`heartbeat`] per service, a [`watch`] per
 //! backend, a [`sensor`] per metric, a [`job`] per child process, and the [`lifecycle`] above them. [`shim`]
 //! only routes between them.
 //!

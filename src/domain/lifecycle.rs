@@ -1,12 +1,12 @@
 //! The order of starting and stopping: one table of (phase, input) => (phase, action).
 //!
 //! ```text
-//!  PreStarting ──► Running ──────────► Withdrawing ─► PreStopping ─► Terminating ─► Killing
+//!  PreStarting ──► Running ──────────► Deregistering ─► PreStopping ─► Terminating ─► Killing
 //!      │ stop         │ application        │ ended        │ ended         │            │
 //!      ▼              ▼ ended              ▼              ▼               ▼            ▼
-//!  Abandoning      Leaving ◄───────────────┘           Parting ─────► PostStopping ◄───┘
+//!  AbortingStart      DeregisteringAfterExit ◄───────────────┘           PreStoppingAfterExit ─────► PostStopping ◄───┘
 //!      │              └───────────────────────────────────────────────►   │
-//!      └──────────────────────────► Closing ─► Sweeping ─► Exited ◄───────┘
+//!      └──────────────────────────► TerminatingRemaining ─► KillingRemaining ─► Exited ◄───────┘
 //! ```
 //!
 //! The whole of it is in [`next`], and a test applies every input to every phase. What a cell does not name
@@ -20,8 +20,8 @@ use crate::time::{Duration, Instant};
 const CLOSE: Duration = Duration::from_secs(5);
 /// How long killed children may take to be gone before the shim ends without them. (docs/bounds.md)
 const SWEEP: Duration = Duration::from_secs(2);
-/// How long the withdrawal of all services together may delay a stop (SD-10 as amended). (docs/bounds.md)
-const WITHDRAWAL: Duration = Duration::from_secs(2);
+/// How long the deregistration of all services together may delay a stop (SD-10 as amended). (docs/bounds.md)
+const DEREGISTRATION: Duration = Duration::from_secs(2);
 /// How long a killed application, or a killed preStop hook that outlived it, may take to be gone. (docs/bounds.md)
 const DEATH: Duration = Duration::from_secs(10);
 /// The exit code of a start that was called off: 128 + SIGTERM (LC-1).
@@ -35,11 +35,11 @@ pub enum Phase {
     /// The preStart hook runs; nothing else does.
     PreStarting,
     /// The preStart hook is being stopped; nothing will be started.
-    Abandoning,
+    AbortingStart,
     /// The application runs, or none was given.
     Running,
     /// Asked to stop: the services leave the catalogue.
-    Withdrawing,
+    Deregistering,
     /// The preStop hook runs.
     PreStopping,
     /// The application was asked to stop.
@@ -47,15 +47,15 @@ pub enum Phase {
     /// The application was killed, or the preStop hook that outlived it.
     Killing,
     /// The application ended; the services leave the catalogue.
-    Leaving,
+    DeregisteringAfterExit,
     /// The application ended while the preStop hook runs, which may finish.
-    Parting,
+    PreStoppingAfterExit,
     /// The postStop hook runs.
     PostStopping,
     /// Children that are left are asked to stop.
-    Closing,
+    TerminatingRemaining,
     /// Children that are left were killed.
-    Sweeping,
+    KillingRemaining,
     /// The end.
     Exited,
 }
@@ -70,7 +70,7 @@ pub enum Input {
     /// An operator wants the shim to stop.
     StopAsked,
     /// All services have left the catalogue.
-    ServicesLeft,
+    ServicesDeregistered,
     /// The preStop hook ended, or there is none.
     PreStopEnded,
     /// The application is gone, or could not be started.
@@ -97,7 +97,7 @@ pub enum Action {
     /// Kill the hook that runs.
     KillHook,
     /// Stop everything periodic, and let every service leave.
-    Withdraw,
+    Deregister,
     /// Run the preStop hook.
     RunPreStop,
     /// Ask the application to stop.
@@ -119,37 +119,41 @@ pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
     use Phase::*;
     match (phase, input) {
         (PreStarting, Input::PreStartPassed) => (Running, Action::Open),
-        (PreStarting, Input::PreStartFailed) => (Closing, Action::Close),
-        (PreStarting, Input::StopAsked) => (Abandoning, Action::StopHook),
+        (PreStarting, Input::PreStartFailed) => (TerminatingRemaining, Action::Close),
+        (PreStarting, Input::StopAsked) => (AbortingStart, Action::StopHook),
 
-        (Abandoning, Input::PreStartPassed | Input::PreStartFailed) => (Closing, Action::Close),
+        (AbortingStart, Input::PreStartPassed | Input::PreStartFailed) => {
+            (TerminatingRemaining, Action::Close)
+        }
 
-        (Running, Input::StopAsked) => (Withdrawing, Action::Withdraw),
-        (Running, Input::ApplicationEnded) => (Leaving, Action::Withdraw),
+        (Running, Input::StopAsked) => (Deregistering, Action::Deregister),
+        (Running, Input::ApplicationEnded) => (DeregisteringAfterExit, Action::Deregister),
 
-        (Withdrawing, Input::ServicesLeft | Input::TimeIsUp) => (PreStopping, Action::RunPreStop),
-        (Withdrawing, Input::ApplicationEnded) => (Leaving, Action::Nothing),
+        (Deregistering, Input::ServicesDeregistered | Input::TimeIsUp) => (PreStopping, Action::RunPreStop),
+        (Deregistering, Input::ApplicationEnded) => (DeregisteringAfterExit, Action::Nothing),
 
         (PreStopping, Input::PreStopEnded) => (Terminating, Action::Terminate),
-        (PreStopping, Input::ApplicationEnded) => (Parting, Action::Nothing),
+        (PreStopping, Input::ApplicationEnded) => (PreStoppingAfterExit, Action::Nothing),
 
         (Terminating, Input::ApplicationEnded) => (PostStopping, Action::RunPostStop),
-        (Terminating, Input::NoApplication) => (Closing, Action::Close),
+        (Terminating, Input::NoApplication) => (TerminatingRemaining, Action::Close),
         (Terminating, Input::TimeIsUp) => (Killing, Action::Kill),
 
         (Killing, Input::ApplicationEnded | Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
-        (Killing, Input::TimeIsUp) => (Sweeping, Action::Sweep),
+        (Killing, Input::TimeIsUp) => (KillingRemaining, Action::Sweep),
 
-        (Leaving, Input::ServicesLeft | Input::TimeIsUp) => (PostStopping, Action::RunPostStop),
+        (DeregisteringAfterExit, Input::ServicesDeregistered | Input::TimeIsUp) => {
+            (PostStopping, Action::RunPostStop)
+        }
 
-        (Parting, Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
-        (Parting, Input::TimeIsUp) => (Killing, Action::KillHook),
+        (PreStoppingAfterExit, Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
+        (PreStoppingAfterExit, Input::TimeIsUp) => (Killing, Action::KillHook),
 
-        (PostStopping, Input::PostStopEnded) => (Closing, Action::Close),
+        (PostStopping, Input::PostStopEnded) => (TerminatingRemaining, Action::Close),
 
-        (Closing | Sweeping, Input::ChildrenGone) => (Exited, Action::Exit),
-        (Closing, Input::TimeIsUp) => (Sweeping, Action::Sweep),
-        (Sweeping, Input::TimeIsUp) => (Exited, Action::Exit),
+        (TerminatingRemaining | KillingRemaining, Input::ChildrenGone) => (Exited, Action::Exit),
+        (TerminatingRemaining, Input::TimeIsUp) => (KillingRemaining, Action::Sweep),
+        (KillingRemaining, Input::TimeIsUp) => (Exited, Action::Exit),
 
         (unmoved, _) => (unmoved, Action::Nothing),
     }
@@ -194,19 +198,19 @@ impl Lifecycle {
     }
 
     /// Whether services are expected to leave now.
-    pub const fn awaits_services(&self) -> bool {
-        matches!(self.phase, Phase::Withdrawing | Phase::Leaving)
+    pub const fn awaits_deregistrations(&self) -> bool {
+        matches!(self.phase, Phase::Deregistering | Phase::DeregisteringAfterExit)
     }
 
     /// Whether children are expected to be gone now.
     pub const fn awaits_children(&self) -> bool {
-        matches!(self.phase, Phase::Closing | Phase::Sweeping)
+        matches!(self.phase, Phase::TerminatingRemaining | Phase::KillingRemaining)
     }
 
     /// Something ended with this code, which the shim will end with: the application, a failed preStart, or
     /// a failed postStop, whose code replaces the application's. A start that was called off keeps its own.
     pub fn will_exit_with(&mut self, code: u8) {
-        if self.phase != Phase::Abandoning {
+        if self.phase != Phase::AbortingStart {
             self.code = code;
         }
     }
@@ -222,12 +226,12 @@ impl Lifecycle {
     pub fn take(&mut self, now: Instant, input: Input, stop_grace: Duration) -> Action {
         let (phase, action) = next(self.phase, input);
         match (self.phase, phase) {
-            (Phase::PreStarting, Phase::Abandoning) => self.code = CALLED_OFF,
+            (Phase::PreStarting, Phase::AbortingStart) => self.code = CALLED_OFF,
             // Unless it ends all the same, and says something else.
             (Phase::Terminating, Phase::Killing) => self.code = UNKILLABLE,
             _ => {}
         }
-        if (self.phase, phase) == (Phase::Withdrawing, Phase::Leaving) {
+        if (self.phase, phase) == (Phase::Deregistering, Phase::DeregisteringAfterExit) {
             // The same wait for another reason: it gets no longer by it (SD-10 as amended).
         } else if phase != self.phase {
             self.deadline = limit(phase, stop_grace).map(|limit| now + limit);
@@ -248,13 +252,13 @@ impl Default for Lifecycle {
 /// How long a phase may take. Hooks have no limit of their own (LC-9).
 fn limit(phase: Phase, stop_grace: Duration) -> Option<Duration> {
     match phase {
-        Phase::Terminating | Phase::Parting => Some(stop_grace),
-        Phase::Withdrawing | Phase::Leaving => Some(WITHDRAWAL),
+        Phase::Terminating | Phase::PreStoppingAfterExit => Some(stop_grace),
+        Phase::Deregistering | Phase::DeregisteringAfterExit => Some(DEREGISTRATION),
         Phase::Killing => Some(DEATH),
-        Phase::Closing => Some(CLOSE),
-        Phase::Sweeping => Some(SWEEP),
+        Phase::TerminatingRemaining => Some(CLOSE),
+        Phase::KillingRemaining => Some(SWEEP),
         Phase::PreStarting
-        | Phase::Abandoning
+        | Phase::AbortingStart
         | Phase::Running
         | Phase::PreStopping
         | Phase::PostStopping
@@ -270,17 +274,17 @@ mod tests {
 
     const PHASES: [Phase; 13] = [
         Phase::PreStarting,
-        Phase::Abandoning,
+        Phase::AbortingStart,
         Phase::Running,
-        Phase::Withdrawing,
+        Phase::Deregistering,
         Phase::PreStopping,
         Phase::Terminating,
         Phase::Killing,
-        Phase::Leaving,
-        Phase::Parting,
+        Phase::DeregisteringAfterExit,
+        Phase::PreStoppingAfterExit,
         Phase::PostStopping,
-        Phase::Closing,
-        Phase::Sweeping,
+        Phase::TerminatingRemaining,
+        Phase::KillingRemaining,
         Phase::Exited,
     ];
 
@@ -288,7 +292,7 @@ mod tests {
         Input::PreStartPassed,
         Input::PreStartFailed,
         Input::StopAsked,
-        Input::ServicesLeft,
+        Input::ServicesDeregistered,
         Input::PreStopEnded,
         Input::ApplicationEnded,
         Input::NoApplication,
@@ -342,14 +346,14 @@ mod tests {
     fn no_input_leads_back() {
         let rank = |phase| match phase {
             Phase::PreStarting => 0,
-            Phase::Abandoning | Phase::Running => 1,
-            Phase::Withdrawing => 2,
+            Phase::AbortingStart | Phase::Running => 1,
+            Phase::Deregistering => 2,
             Phase::PreStopping => 3,
-            Phase::Terminating | Phase::Parting | Phase::Leaving => 4,
+            Phase::Terminating | Phase::PreStoppingAfterExit | Phase::DeregisteringAfterExit => 4,
             Phase::Killing => 5,
             Phase::PostStopping => 6,
-            Phase::Closing => 7,
-            Phase::Sweeping => 8,
+            Phase::TerminatingRemaining => 7,
+            Phase::KillingRemaining => 8,
             Phase::Exited => 9,
         };
         for phase in PHASES {
@@ -391,14 +395,14 @@ mod tests {
         for input in [
             Input::PreStartPassed,
             Input::StopAsked,
-            Input::ServicesLeft,
+            Input::ServicesDeregistered,
             Input::ApplicationEnded,
         ] {
             life.take(Instant::START, input, GRACE);
         }
         assert_eq!(
             (life.phase(), life.deadline()),
-            (Phase::Parting, Some(Instant::START + GRACE))
+            (Phase::PreStoppingAfterExit, Some(Instant::START + GRACE))
         );
         assert_eq!(
             life.take(Instant::START + GRACE, Input::TimeIsUp, GRACE),
@@ -426,7 +430,10 @@ mod tests {
         let bound = life.deadline();
         let later = Instant::START + Duration::from_secs(1);
         life.take(later, Input::ApplicationEnded, GRACE);
-        assert_eq!((life.phase(), life.deadline()), (Phase::Leaving, bound));
+        assert_eq!(
+            (life.phase(), life.deadline()),
+            (Phase::DeregisteringAfterExit, bound)
+        );
     }
 
     #[test]
@@ -438,11 +445,11 @@ mod tests {
         life.take(Instant::START, Input::StopAsked, GRACE);
         let later = Instant::START + Duration::from_secs(60);
         life.after_standstill(later, GRACE);
-        assert_eq!(life.deadline(), Some(later + WITHDRAWAL));
+        assert_eq!(life.deadline(), Some(later + DEREGISTRATION));
     }
 
     #[test]
-    fn withdrawing_takes_two_seconds_at_the_most() {
+    fn deregistering_takes_two_seconds_at_the_most() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, GRACE);
         life.take(Instant::START, Input::StopAsked, GRACE);

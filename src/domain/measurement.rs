@@ -35,7 +35,7 @@ pub enum Measurement {
     /// The catalogue listed the passing instances of a backend.
     Seen {
         /// Which backend.
-        backend: Watched,
+        backend: WatchedBackend,
         /// How many there are.
         instances: usize,
     },
@@ -72,7 +72,7 @@ pub enum RunResult {
 
 /// A backend: a service's name, and the tag that its instances must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Watched {
+pub struct WatchedBackend {
     /// The service's name.
     pub name: String,
     /// The tag.
@@ -87,11 +87,11 @@ pub enum Question {
     /// To take its heartbeat.
     Renew(String),
     /// To remove it.
-    Withdraw(String),
+    Deregister(String),
     /// For a backend's instances, to be answered at once.
-    List(Watched),
+    List(WatchedBackend),
     /// For a backend's instances, to be answered when they change.
-    Watch(Watched),
+    Watch(WatchedBackend),
 }
 
 impl Question {
@@ -100,9 +100,9 @@ impl Question {
         match request {
             Request::Register(registration) => Self::Register(registration.name.clone()),
             Request::Renew(registration) => Self::Renew(registration.name.clone()),
-            Request::Withdraw(registration) => Self::Withdraw(registration.name.clone()),
+            Request::Deregister(registration) => Self::Deregister(registration.name.clone()),
             Request::Instances(query) => {
-                let watched = Watched {
+                let watched = WatchedBackend {
                     name: query.service.clone(),
                     tag: query.tag.clone(),
                 };

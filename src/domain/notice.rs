@@ -282,7 +282,7 @@ impl fmt::Display for Notice {
             Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),
             Self::SignalForwarded(number) => write!(f, "Passing signal {number} on to the application"),
             Self::Maintenance(true) => f.write_str("Entering maintenance"),
-            Self::Maintenance(false) => f.write_str("Leaving maintenance"),
+            Self::Maintenance(false) => f.write_str("DeregisteringAfterExit maintenance"),
             Self::MarkedForMaintenance(named) => write!(f, "Marking for maintenance: {}", named.service),
             Self::Deregistering(named) => write!(f, "Deregistering service: {}", named.service),
             Self::DeregisteringFailed(_, cause) => write!(f, "Deregistering failed: {cause}"),

@@ -537,7 +537,7 @@ impl fmt::Display for Word {
 pub enum Trigger {
     /// A moment of the shim's life asks for it: the application, the hooks, coprocesses.
     Moment,
-    /// A room asks for it: health checks by the heartbeat, handlers by the watch.
+    /// A unit asks for it: health checks by the heartbeat, handlers by the watch.
     Asked,
     /// Time: first after one period, then every period.
     Every(Duration),
@@ -573,7 +573,7 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stop {
     /// Who gets the SIGTERM.
-    pub reach: Reach,
+    pub reach: SignalTarget,
     /// The time between SIGTERM and SIGKILL; zero means SIGKILL at once.
     pub grace: Duration,
 }
@@ -581,14 +581,14 @@ pub struct Stop {
 impl Stop {
     /// SIGKILL to the process group at once.
     pub const AT_ONCE: Self = Self {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: Duration::ZERO,
     };
 }
 
 /// Who gets a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reach {
+pub enum SignalTarget {
     /// The process we started.
     Process,
     /// It and all of its process group.

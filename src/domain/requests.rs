@@ -4,8 +4,8 @@
 //! A catalogue may take only so many connections of one client, and a blocking query keeps one for as long as
 //! nothing changes. So there is a budget, a number of requests in flight, in two shares:
 //!
-//! - **Services** have one half, rounded up: registrations, heartbeats and withdrawals never wait for a query.
-//!   What backends leave of the other half is theirs, too, as long as no query waits. Withdrawals go first.
+//! - **Services** have one half, rounded up: registrations, heartbeats and deregistrations never wait for a query.
+//!   What backends leave of the other half is theirs, too, as long as no query waits. Deregistrations go first.
 //! - **Backends** have the other half. If there are more backends than it has places, a quarter of it, at least
 //!   one place, is kept for short queries, and the others are for blocking ones. A backend whose blocking
 //!   query ended without a change leaves its place to the next in turn; one that saw a change keeps it, and one
@@ -19,7 +19,7 @@
 //!
 //! Without a budget nothing waits and every query may block. Knows no requests: only whose they are.
 
-use crate::time::{Backoff, Chance, Duration, Instant, earliest};
+use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The smallest budget: one request of a service and one of a backend (docs/bounds.md).
@@ -31,14 +31,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest one (docs/bounds.md).
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The requests of askers `A`, each of whom has one at a time. See the module.
+/// The requests of requesters `A`, each of whom has one at a time. See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requests<A> {
     /// The whole budget; none if everything may go out at once.
     most: Option<u32>,
     cut: Option<Cut>,
     in_flight: BTreeMap<A, Kind>,
-    withdrawals: VecDeque<A>,
+    deregistrations: VecDeque<A>,
     heartbeats: VecDeque<A>,
     queries: VecDeque<A>,
     /// The backends whose queries may block.
@@ -51,7 +51,7 @@ pub struct Requests<A> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// To take a service out of the catalogue.
-    Withdrawal,
+    Deregistration,
     /// To register a service or to keep it registered.
     Heartbeat,
     /// To list the instances of a backend.
@@ -86,7 +86,7 @@ impl<A: Copy + Ord> Requests<A> {
             most: None,
             cut: None,
             in_flight: BTreeMap::new(),
-            withdrawals: VecDeque::new(),
+            deregistrations: VecDeque::new(),
             heartbeats: VecDeque::new(),
             queries: VecDeque::new(),
             blocking: BTreeSet::new(),
@@ -156,8 +156,8 @@ impl<A: Copy + Ord> Requests<A> {
     }
 
     /// Somebody wants to ask.
-    pub fn push(&mut self, asker: A, kind: Kind) {
-        self.queue(kind).push_back(asker);
+    pub fn push(&mut self, requester: A, kind: Kind) {
+        self.queue(kind).push_back(requester);
     }
 
     /// Somebody who may ask now; it is on its way with this.
@@ -166,35 +166,35 @@ impl<A: Copy + Ord> Requests<A> {
         if paused.is_some_and(|until| now < until) {
             return None;
         }
-        let kind = [Kind::Withdrawal, Kind::Heartbeat, Kind::Query]
+        let kind = [Kind::Deregistration, Kind::Heartbeat, Kind::Query]
             .into_iter()
             .find(|kind| !self.queue(*kind).is_empty() && self.has_room(*kind))?;
-        let asker = self.queue(kind).pop_front()?;
-        self.in_flight.insert(asker, kind);
-        Some(asker)
+        let requester = self.queue(kind).pop_front()?;
+        self.in_flight.insert(requester, kind);
+        Some(requester)
     }
 
     /// A request was answered, or nobody waits for it any more.
-    pub fn done(&mut self, asker: A) {
-        if self.in_flight.remove(&asker).is_none() {
-            for queue in [&mut self.withdrawals, &mut self.heartbeats, &mut self.queries] {
-                queue.retain(|waiting| *waiting != asker);
+    pub fn done(&mut self, requester: A) {
+        if self.in_flight.remove(&requester).is_none() {
+            for queue in [&mut self.deregistrations, &mut self.heartbeats, &mut self.queries] {
+                queue.retain(|waiting| *waiting != requester);
             }
         }
     }
 
     /// Whether a request waits to be sent.
-    pub fn is_waiting(&self, asker: A) -> bool {
-        let mut queues = [&self.withdrawals, &self.heartbeats, &self.queries].into_iter();
-        queues.any(|queue| queue.contains(&asker))
+    pub fn is_waiting(&self, requester: A) -> bool {
+        let mut queues = [&self.deregistrations, &self.heartbeats, &self.queries].into_iter();
+        queues.any(|queue| queue.contains(&requester))
     }
 
     /// The catalogue took no more: the request, which was sent then, is the next to be sent again, and the
-    /// budget is cut unless it was since. `chance` decides the length of the pause.
-    pub fn refused(&mut self, now: Instant, asker: A, sent: Instant, chance: Chance) -> Option<Change> {
+    /// budget is cut unless it was since. `jitter` decides the length of the pause.
+    pub fn refused(&mut self, now: Instant, requester: A, sent: Instant, chance: Jitter) -> Option<Change> {
         let many = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
-        if let Some(kind) = self.in_flight.remove(&asker) {
-            self.queue(kind).push_front(asker);
+        if let Some(kind) = self.in_flight.remove(&requester) {
+            self.queue(kind).push_front(requester);
         }
         let before = self.allowed()?;
         let whole = self.cut.is_none();
@@ -252,7 +252,7 @@ impl<A: Copy + Ord> Requests<A> {
 
     fn queue(&mut self, kind: Kind) -> &mut VecDeque<A> {
         match kind {
-            Kind::Withdrawal => &mut self.withdrawals,
+            Kind::Deregistration => &mut self.deregistrations,
             Kind::Heartbeat => &mut self.heartbeats,
             Kind::Query => &mut self.queries,
         }
@@ -291,7 +291,7 @@ impl<A: Copy + Ord> Requests<A> {
         let services = self.in_flight.len() - queries;
         let may = match kind {
             Kind::Query => queries < share,
-            Kind::Withdrawal | Kind::Heartbeat => services < allowed - share || self.queries.is_empty(),
+            Kind::Deregistration | Kind::Heartbeat => services < allowed - share || self.queries.is_empty(),
         };
         may && self.in_flight.len() < allowed
     }

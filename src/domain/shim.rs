@@ -1,37 +1,37 @@
-//! The root of the core: routes every event to its room, and every action of the lifecycle to a method.
+//! The root of the core: routes every event to its unit, and every action of the lifecycle to a method.
 //!
-//! The rooms live in `shim/`: a [`service`], a [`backend`], a [`sensor`], a [`worker`] per child process, the
+//! The units live in `shim/`: a [`service`], a [`backend`], a [`sensor`], a [`runner`] per child process, the
 //! [`outbox`] that numbers all questions, and [`reload`], the way from one plan to the next. Decides nothing
-//! that a room can decide for itself.
+//! that a unit can decide for itself.
 
 mod backend;
 mod outbox;
 mod reload;
+mod runner;
 mod sensor;
 mod service;
 #[cfg(test)]
 mod tests;
-mod worker;
 
-use crate::event::{Answer, Effect, Ending, Event, Inquiry, Loaded, Signal, Ticket};
-use crate::heartbeat::Stance;
+use crate::event::{Answer, Effect, Ending, Event, Loaded, Signal, StatusRequest, Ticket};
+use crate::heartbeat::DesiredState;
 use crate::lifecycle::{Action, Input, Lifecycle, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Job, Plan, Reach};
+use crate::plan::{Job, Plan, SignalTarget};
 use crate::standstill::Standstill;
 use crate::status::Status;
-use crate::time::{Chance, Duration, Instant, earliest};
+use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use backend::BackendRoom;
-use outbox::{Asker, Outbox, Parent, Reply, RoomId, SIGTERM};
-use reload::Incoming;
-use sensor::SensorRoom;
-use service::ServiceRoom;
-use worker::Worker;
+use backend::BackendUnit;
+use outbox::{Outbox, Owner, Reply, Requester, SIGTERM, UnitId};
+use reload::PendingPlan;
+use runner::JobRunner;
+use sensor::SensorUnit;
+use service::ServiceUnit;
 
 /// The whole machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,15 +39,15 @@ pub struct Shim {
     plan: Plan,
     lifecycle: Lifecycle,
     maintenance: bool,
-    application: Option<Worker>,
-    hook: Option<Worker>,
-    services: BTreeMap<RoomId, ServiceRoom>,
-    backends: BTreeMap<RoomId, BackendRoom>,
-    jobs: BTreeMap<RoomId, Worker>,
-    sensors: BTreeMap<RoomId, SensorRoom>,
-    incoming: Option<Incoming>,
+    application: Option<JobRunner>,
+    hook: Option<JobRunner>,
+    services: BTreeMap<UnitId, ServiceUnit>,
+    backends: BTreeMap<UnitId, BackendUnit>,
+    jobs: BTreeMap<UnitId, JobRunner>,
+    sensors: BTreeMap<UnitId, SensorUnit>,
+    incoming: Option<PendingPlan>,
     last_room: u32,
-    chance: Chance,
+    jitter: Jitter,
     standstill: Standstill,
     out: Outbox,
 }
@@ -67,9 +67,9 @@ impl Shim {
             sensors: BTreeMap::new(),
             incoming: None,
             last_room: 0,
-            chance: Chance::new(seed),
+            jitter: Jitter::new(seed),
             standstill: Standstill::default(),
-            out: Outbox::new(Chance::new(!seed)),
+            out: Outbox::new(Jitter::new(!seed)),
         }
     }
 
@@ -89,15 +89,15 @@ impl Shim {
     /// When to step with [`Event::Woken`], if nothing else happens before. It lies in the future of the last
     /// step.
     pub fn deadline(&self) -> Option<Instant> {
-        let services = self.services.values().map(ServiceRoom::deadline);
-        let backends = self.backends.values().map(BackendRoom::deadline);
-        let jobs = self.jobs.values().map(Worker::deadline);
-        let hook = self.hook.iter().map(Worker::deadline);
+        let services = self.services.values().map(ServiceUnit::deadline);
+        let backends = self.backends.values().map(BackendUnit::deadline);
+        let jobs = self.jobs.values().map(JobRunner::deadline);
+        let hook = self.hook.iter().map(JobRunner::deadline);
         let incoming = self.incoming.iter().map(|incoming| incoming.deadline);
-        let sensors = self.sensors.values().map(SensorRoom::deadline);
+        let sensors = self.sensors.values().map(SensorUnit::deadline);
         let periodic = services.chain(backends).chain(jobs).chain(sensors);
-        let rooms = periodic.chain(hook).chain(incoming);
-        rooms.fold(earliest(self.lifecycle.deadline(), self.out.deadline()), earliest)
+        let units = periodic.chain(hook).chain(incoming);
+        units.fold(earliest(self.lifecycle.deadline(), self.out.deadline()), earliest)
     }
 
     /// How long the application may take to stop, by the plan in force.
@@ -117,7 +117,7 @@ impl Shim {
             Event::Exited(ticket, status) => self.on_ended(now, ticket, &Ending::Exited(status)),
             Event::Answered(ticket, answer) => self.on_answered(now, ticket, answer),
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
-            Event::StatusAsked(inquiry) => self.report(now, inquiry),
+            Event::StatusAsked(status_request) => self.report(now, status_request),
         }
     }
 
@@ -133,51 +133,51 @@ impl Shim {
 
     fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending) {
         match self.out.child_ended(ticket) {
-            Some(Parent::Application) => self.on_application_ended(now, ending),
-            Some(Parent::Hook) => self.on_hook_ended(now, ending),
-            Some(Parent::Check(room)) => self.on_check_ended(now, room, ending),
-            Some(Parent::Handler(room)) => self.on_handler_ended(now, room, ending),
-            Some(Parent::Job(room)) => self.on_job_ended(now, room, ending),
-            Some(Parent::Sensor(room)) => self.on_sensor_ended(now, room, ending),
+            Some(Owner::Application) => self.on_application_ended(now, ending),
+            Some(Owner::Hook) => self.on_hook_ended(now, ending),
+            Some(Owner::Check(unit)) => self.on_check_ended(now, unit, ending),
+            Some(Owner::Handler(unit)) => self.on_handler_ended(now, unit, ending),
+            Some(Owner::Job(unit)) => self.on_job_ended(now, unit, ending),
+            Some(Owner::Sensor(unit)) => self.on_sensor_ended(now, unit, ending),
             None => {}
         }
     }
 
-    fn on_check_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
-        if let Some(room) = self.services.get_mut(&room) {
-            room.on_check_ended(now, ending, &mut self.out);
+    fn on_check_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
+        if let Some(unit) = self.services.get_mut(&unit) {
+            unit.on_check_ended(now, ending, &mut self.out);
         }
     }
 
-    fn on_handler_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
-        if let Some(room) = self.backends.get_mut(&room) {
-            room.on_handler_ended(now, ending, &mut self.out);
+    fn on_handler_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
+        if let Some(unit) = self.backends.get_mut(&unit) {
+            unit.on_handler_ended(now, ending, &mut self.out);
         }
     }
 
-    fn on_job_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
-        if let Some(job) = self.jobs.get_mut(&room) {
+    fn on_job_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
+        if let Some(job) = self.jobs.get_mut(&unit) {
             job.on_ended(now, ending, &mut self.out);
         }
     }
 
-    fn on_sensor_ended(&mut self, now: Instant, room: RoomId, ending: &Ending) {
-        if let Some(room) = self.sensors.get_mut(&room) {
-            room.on_ended(now, ending, &mut self.out);
+    fn on_sensor_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
+        if let Some(unit) = self.sensors.get_mut(&unit) {
+            unit.on_ended(now, ending, &mut self.out);
         }
     }
 
     /// What checks and sensors write is of use; what others write was only logged.
     fn on_printed(&mut self, ticket: Ticket, text: String) {
-        match self.out.parent(ticket) {
-            Some(Parent::Check(room)) => {
-                if let Some(room) = self.services.get_mut(&room) {
-                    room.on_printed(text);
+        match self.out.owner(ticket) {
+            Some(Owner::Check(unit)) => {
+                if let Some(unit) = self.services.get_mut(&unit) {
+                    unit.on_printed(text);
                 }
             }
-            Some(Parent::Sensor(room)) => {
-                if let Some(room) = self.sensors.get_mut(&room) {
-                    room.on_printed(text);
+            Some(Owner::Sensor(unit)) => {
+                if let Some(unit) = self.sensors.get_mut(&unit) {
+                    unit.on_printed(text);
                 }
             }
             _ => {}
@@ -185,8 +185,8 @@ impl Shim {
     }
 
     fn on_answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
-        let again = match self.out.asker(ticket) {
-            Some(Asker::Service(room)) => self.services.get(&room).is_some_and(ServiceRoom::asks_again),
+        let again = match self.out.requester(ticket) {
+            Some(Requester::Service(unit)) => self.services.get(&unit).is_some_and(ServiceUnit::asks_again),
             _ => true,
         };
         if let Some(reply) = self.out.answered(now, ticket, answer, again) {
@@ -195,21 +195,23 @@ impl Shim {
     }
 
     fn on_reply(&mut self, now: Instant, reply: Reply) {
-        match reply.asker {
-            Asker::Service(room) => self.on_service_answered(now, room, reply.sent.is_none(), reply.answer),
-            Asker::Backend(room) => self.on_backend_answered(now, room, reply.sent, reply.answer),
+        match reply.requester {
+            Requester::Service(unit) => {
+                self.on_service_answered(now, unit, reply.sent.is_none(), reply.answer)
+            }
+            Requester::Backend(unit) => self.on_backend_answered(now, unit, reply.sent, reply.answer),
         }
     }
 
-    fn on_service_answered(&mut self, now: Instant, room: RoomId, unsent: bool, answer: Answer) {
-        if let Some(room) = self.services.get_mut(&room) {
-            room.on_answer(now, unsent, answer, &mut self.out);
+    fn on_service_answered(&mut self, now: Instant, unit: UnitId, unsent: bool, answer: Answer) {
+        if let Some(unit) = self.services.get_mut(&unit) {
+            unit.on_answer(now, unsent, answer, &mut self.out);
         }
     }
 
-    fn on_backend_answered(&mut self, now: Instant, room: RoomId, sent: Option<Instant>, answer: Answer) {
-        if let Some(room) = self.backends.get_mut(&room) {
-            room.on_answer(now, sent, answer, &mut self.out);
+    fn on_backend_answered(&mut self, now: Instant, unit: UnitId, sent: Option<Instant>, answer: Answer) {
+        if let Some(unit) = self.backends.get_mut(&unit) {
+            unit.on_answer(now, sent, answer, &mut self.out);
         }
     }
 
@@ -240,7 +242,7 @@ impl Shim {
         }
         match self.lifecycle.phase() {
             Phase::PostStopping => self.post_stop_ended(now, ending),
-            Phase::PreStarting | Phase::Abandoning => self.pre_start_ended(now, ending),
+            Phase::PreStarting | Phase::AbortingStart => self.pre_start_ended(now, ending),
             // A preStop that the shim no longer waits for changes nothing.
             _ => self.advance(now, Input::PreStopEnded),
         }
@@ -261,7 +263,7 @@ impl Shim {
         self.advance(now, Input::PostStopEnded);
     }
 
-    /// Lets time pass in every room whose deadline has come, until none has and nothing waits any more.
+    /// Lets time pass in every unit whose deadline has come, until none has and nothing waits any more.
     fn come_to_rest(&mut self, now: Instant) {
         loop {
             if self.deadline().is_some_and(|deadline| deadline <= now) {
@@ -278,17 +280,17 @@ impl Shim {
     /// What limits a process or a phase counts anew, before it is enforced: an end that nobody saw yet may wait.
     fn after_standstill(&mut self, now: Instant, late: Duration) {
         self.out.tell(Notice::WokenLate(late));
-        for room in self.services.values_mut() {
-            room.after_standstill(now);
+        for unit in self.services.values_mut() {
+            unit.after_standstill(now);
         }
-        for room in self.backends.values_mut() {
-            room.after_standstill(now);
+        for unit in self.backends.values_mut() {
+            unit.after_standstill(now);
         }
         for job in self.jobs.values_mut().chain(&mut self.hook) {
             job.after_standstill(now);
         }
-        for room in self.sensors.values_mut() {
-            room.after_standstill(now);
+        for unit in self.sensors.values_mut() {
+            unit.after_standstill(now);
         }
         self.lifecycle
             .after_standstill(now, self.plan.stop_timeout.grace());
@@ -296,17 +298,17 @@ impl Shim {
     }
 
     fn on_time(&mut self, now: Instant) {
-        for room in self.services.values_mut() {
-            room.on_time(now, &mut self.out);
+        for unit in self.services.values_mut() {
+            unit.on_time(now, &mut self.out);
         }
-        for room in self.backends.values_mut() {
-            room.on_time(now, &mut self.out);
+        for unit in self.backends.values_mut() {
+            unit.on_time(now, &mut self.out);
         }
         for job in self.jobs.values_mut().chain(&mut self.hook) {
             job.on_time(now, &mut self.out);
         }
-        for room in self.sensors.values_mut() {
-            room.on_time(now, &mut self.out);
+        for unit in self.sensors.values_mut() {
+            unit.on_time(now, &mut self.out);
         }
         self.out.on_time(now);
         while let Some(reply) = self.out.given_up(now) {
@@ -321,10 +323,10 @@ impl Shim {
         }
     }
 
-    /// Takes a step that only waited for rooms to become empty; says whether there was one.
+    /// Takes a step that only waited for units to become empty; says whether there was one.
     fn move_on(&mut self, now: Instant) -> bool {
-        if self.lifecycle.awaits_services() && self.services.values().all(ServiceRoom::has_left) {
-            self.advance(now, Input::ServicesLeft);
+        if self.lifecycle.awaits_deregistrations() && self.services.values().all(ServiceUnit::has_left) {
+            self.advance(now, Input::ServicesDeregistered);
         } else if self.lifecycle.awaits_children() && !self.out.has_children() {
             self.advance(now, Input::ChildrenGone);
         } else if self.may_swap() {
@@ -337,13 +339,13 @@ impl Shim {
 
     /// Lets a backend's queries block, or not any more; says whether there was one to be told.
     fn share_connections(&mut self, now: Instant) -> bool {
-        if let Some(Asker::Backend(room)) = self.out.requests().revoke() {
-            if let Some(room) = self.backends.get_mut(&room) {
-                room.stop_blocking(&mut self.out);
+        if let Some(Requester::Backend(unit)) = self.out.requests().revoke() {
+            if let Some(unit) = self.backends.get_mut(&unit) {
+                unit.stop_blocking(&mut self.out);
             }
-        } else if let Some(Asker::Backend(room)) = self.out.requests().grant() {
-            if let Some(room) = self.backends.get_mut(&room) {
-                room.let_block(now);
+        } else if let Some(Requester::Backend(unit)) = self.out.requests().grant() {
+            if let Some(unit) = self.backends.get_mut(&unit) {
+                unit.let_block(now);
             }
         } else {
             return false;
@@ -352,7 +354,7 @@ impl Shim {
     }
 
     fn advance(&mut self, now: Instant, input: Input) {
-        if input == Input::TimeIsUp && self.lifecycle.awaits_services() {
+        if input == Input::TimeIsUp && self.lifecycle.awaits_deregistrations() {
             self.tell_who_is_left();
         }
         match self.lifecycle.take(now, input, self.plan.stop_timeout.grace()) {
@@ -360,7 +362,7 @@ impl Shim {
             Action::Open => self.open(now),
             Action::StopHook => self.stop_hook(now),
             Action::KillHook => self.kill_hook(),
-            Action::Withdraw => self.withdraw(now),
+            Action::Deregister => self.deregister(now),
             Action::RunPreStop => self.run_hook(now, self.plan.pre_stop.clone(), Input::PreStopEnded),
             Action::Terminate => self.terminate(now),
             Action::Kill => self.kill_application(),
@@ -384,7 +386,7 @@ impl Shim {
         self.open_sensors(now);
         self.expose(None);
         if let Some(job) = self.plan.application.clone() {
-            let mut application = Worker::new(now, Parent::Application, &job, self.chance.split());
+            let mut application = JobRunner::new(now, Owner::Application, &job, self.jitter.split());
             application.start(now, &mut self.out);
             self.application = Some(application);
         }
@@ -395,7 +397,7 @@ impl Shim {
         let Some(job) = job else {
             return self.advance(now, ended);
         };
-        let mut hook = Worker::new(now, Parent::Hook, &job, self.chance.split());
+        let mut hook = JobRunner::new(now, Owner::Hook, &job, self.jitter.split());
         hook.start(now, &mut self.out);
         self.hook = Some(hook);
     }
@@ -413,19 +415,19 @@ impl Shim {
     }
 
     /// Everything periodic ends, and every service leaves; coprocesses stay until the end (EX-22).
-    fn withdraw(&mut self, now: Instant) {
+    fn deregister(&mut self, now: Instant) {
         self.incoming = None;
-        for room in self.services.values_mut() {
-            room.close(now, &mut self.out);
+        for unit in self.services.values_mut() {
+            unit.close(now, &mut self.out);
         }
-        for room in self.backends.values_mut() {
-            room.close(&mut self.out);
+        for unit in self.backends.values_mut() {
+            unit.close(&mut self.out);
         }
         for job in self.jobs.values_mut().filter(|job| !job.is_coprocess()) {
             job.end(&mut self.out);
         }
-        for room in self.sensors.values_mut() {
-            room.close(&mut self.out);
+        for unit in self.sensors.values_mut() {
+            unit.close(&mut self.out);
         }
     }
 
@@ -433,7 +435,7 @@ impl Shim {
         match &self.application {
             None => self.advance(now, Input::NoApplication),
             Some(_) if self.plan.stop_timeout.grace() == Duration::ZERO => self.advance(now, Input::TimeIsUp),
-            Some(application) => application.send(SIGTERM, Reach::Process, &mut self.out),
+            Some(application) => application.send(SIGTERM, SignalTarget::Process, &mut self.out),
         }
     }
 
@@ -466,7 +468,7 @@ impl Shim {
     fn forward(&mut self, signal: i32) {
         if let Some(application) = &self.application {
             self.out.tell(Notice::SignalForwarded(signal));
-            application.send(signal, Reach::Process, &mut self.out);
+            application.send(signal, SignalTarget::Process, &mut self.out);
         }
     }
 
@@ -483,71 +485,75 @@ impl Shim {
     }
 
     fn pause(&mut self, now: Instant) {
-        for room in self.services.values_mut().filter(|room| !room.is_closing()) {
-            room.mark_for_maintenance(now, &mut self.out);
+        for unit in self.services.values_mut().filter(|unit| !unit.is_closing()) {
+            unit.mark_for_maintenance(now, &mut self.out);
         }
-        for room in self.backends.values_mut() {
-            room.pause(&mut self.out);
+        for unit in self.backends.values_mut() {
+            unit.pause(&mut self.out);
         }
         for job in self.jobs.values_mut() {
             job.pause();
         }
-        for room in self.sensors.values_mut() {
-            room.pause();
+        for unit in self.sensors.values_mut() {
+            unit.pause();
         }
     }
 
     fn resume(&mut self, now: Instant) {
-        for room in self.services.values_mut() {
-            room.enter(now);
+        for unit in self.services.values_mut() {
+            unit.enter(now);
         }
-        for room in self.backends.values_mut() {
-            room.resume(now, &mut self.out);
+        for unit in self.backends.values_mut() {
+            unit.resume(now, &mut self.out);
         }
         for job in self.jobs.values_mut() {
             job.resume(now);
         }
-        for room in self.sensors.values_mut() {
-            room.resume(now);
+        for unit in self.sensors.values_mut() {
+            unit.resume(now);
         }
     }
 
-    fn report(&mut self, now: Instant, inquiry: Inquiry) {
+    fn report(&mut self, now: Instant, status_request: StatusRequest) {
         let status = Box::new(self.status(now));
-        self.out.push(Effect::Report(inquiry, status));
+        self.out.push(Effect::Report(status_request, status));
     }
 
     /// How things are.
     fn status(&self, now: Instant) -> Status {
         let out = &self.out;
-        let workers = self
+        let runners = self
             .application
             .iter()
             .chain(&self.hook)
             .chain(self.jobs.values());
-        let sensors = self.sensors.values().map(|room| room.status(out));
+        let sensors = self.sensors.values().map(|unit| unit.status(out));
         Status {
             at: now,
             phase: self.lifecycle.phase(),
             maintenance: self.maintenance,
-            services: self.services.values().map(|room| room.status(out)).collect(),
-            backends: self.backends.values().map(|room| room.status(out)).collect(),
-            jobs: workers.map(|worker| worker.status(out)).chain(sensors).collect(),
+            services: self.services.values().map(|unit| unit.status(out)).collect(),
+            backends: self.backends.values().map(|unit| unit.status(out)).collect(),
+            jobs: runners.map(|runner| runner.status(out)).chain(sensors).collect(),
         }
     }
 
     fn tell_who_is_left(&mut self) {
-        for room in self.services.values().filter(|room| !room.has_left()) {
-            self.out.tell(Notice::StillRegistered(room.named()));
+        for unit in self.services.values().filter(|unit| !unit.has_left()) {
+            self.out.tell(Notice::StillRegistered(unit.named()));
         }
     }
 
-    fn stance(&self) -> Stance {
-        if self.maintenance { Stance::Out } else { Stance::In }
+    fn desired(&self) -> DesiredState {
+        if self.maintenance {
+            DesiredState::Out
+        } else {
+            DesiredState::In
+        }
     }
 
-    fn next_room(&mut self) -> RoomId {
+    fn next_unit(&mut self) -> UnitId {
         self.last_room += 1;
-        RoomId(self.last_room)
+        UnitId(self.last_room)
     }
 }

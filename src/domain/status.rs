@@ -5,7 +5,7 @@
 
 use crate::event::{Ending, Pid};
 use crate::lifecycle::Phase;
-use crate::measurement::{RunResult, Watched};
+use crate::measurement::{RunResult, WatchedBackend};
 use crate::plan::{Registration, Role};
 use crate::time::{Duration, Instant};
 use crate::watch::Endpoint;
@@ -44,7 +44,7 @@ pub struct ServiceStatus {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendStatus {
     /// Which backend.
-    pub backend: Watched,
+    pub backend: WatchedBackend,
     /// The passing instances when they were last listed, in order.
     pub instances: Vec<Endpoint>,
     /// When they were last seen to change.

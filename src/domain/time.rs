@@ -110,17 +110,17 @@ pub struct Backoff {
     first: Duration,
     most: Duration,
     failures: u32,
-    chance: Chance,
+    jitter: Jitter,
 }
 
 impl Backoff {
-    /// Waits between half of `first` and `most`; `chance` decides where.
-    pub fn new(first: Duration, most: Duration, chance: Chance) -> Self {
+    /// Waits between half of `first` and `most`; `jitter` decides where.
+    pub fn new(first: Duration, most: Duration, jitter: Jitter) -> Self {
         Self {
             first,
             most,
             failures: 0,
-            chance,
+            jitter,
         }
     }
 
@@ -129,7 +129,7 @@ impl Backoff {
         let doublings = self.failures.min(31);
         self.failures = self.failures.saturating_add(1);
         let step = self.first.saturating_mul(1 << doublings).min(self.most);
-        self.chance.between(step / 2, step)
+        self.jitter.between(step / 2, step)
     }
 
     /// A success: the next failure starts from the beginning.
@@ -145,9 +145,9 @@ impl Backoff {
 
 /// A reproducible source of jitter (splitmix64): the same seed gives the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Chance(u64);
+pub struct Jitter(u64);
 
-impl Chance {
+impl Jitter {
     /// A source that starts from `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -254,7 +254,7 @@ mod tests {
         #[test]
         fn backoff_stays_within_its_bounds(seed: u64, first in 1u64..1_000, factor in 1u64..100, failures in 1usize..80) {
             let most = first * factor;
-            let mut backoff = Backoff::new(ms(first), ms(most), Chance::new(seed));
+            let mut backoff = Backoff::new(ms(first), ms(most), Jitter::new(seed));
             for failure in 0..failures {
                 let step = ms(first).saturating_mul(1 << failure.min(31)).min(ms(most));
                 let wait = backoff.delay();
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn two_seeds_wait_differently_and_one_seed_the_same() {
         let waits = |seed| {
-            let mut backoff = Backoff::new(ms(250), ms(30_000), Chance::new(seed));
+            let mut backoff = Backoff::new(ms(250), ms(30_000), Jitter::new(seed));
             core::array::from_fn::<_, 8, _>(|_| backoff.delay())
         };
         assert_eq!(waits(7), waits(7));

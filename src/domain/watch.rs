@@ -12,7 +12,7 @@
 //! longer, up to one `poll`.
 
 use crate::event::{Cursor, Instance};
-use crate::time::{Backoff, Chance, Duration, Instant};
+use crate::time::{Backoff, Duration, Instant, Jitter};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -30,7 +30,7 @@ pub struct Watch {
     seen: Vec<Endpoint>,
     early: Backoff,
     failed: Backoff,
-    chance: Chance,
+    jitter: Jitter,
 }
 
 /// The question to ask now.
@@ -65,14 +65,14 @@ pub type Endpoint = (String, u16);
 
 impl Watch {
     /// A watch that asks first one `poll` after `now`, or not before it is resumed.
-    pub fn new(now: Instant, poll: Duration, paused: bool, mut chance: Chance) -> Self {
+    pub fn new(now: Instant, poll: Duration, paused: bool, mut jitter: Jitter) -> Self {
         let state = if paused {
             State::Paused
         } else {
             let (since, until) = (now, now + poll);
             State::Resting { since, until }
         };
-        let (early, failed) = (chance.split(), chance.split());
+        let (early, failed) = (jitter.split(), jitter.split());
         Self {
             poll,
             state,
@@ -80,7 +80,7 @@ impl Watch {
             seen: Vec::new(),
             early: Backoff::new(EARLY, poll, early),
             failed: Backoff::new(FAILED, poll, failed),
-            chance,
+            jitter,
         }
     }
 
@@ -206,7 +206,7 @@ impl Watch {
         if self.poll == poll {
             return;
         }
-        let fresh = Self::new(now, poll, self.state == State::Paused, self.chance);
+        let fresh = Self::new(now, poll, self.state == State::Paused, self.jitter);
         let seen = core::mem::take(&mut self.seen);
         *self = Self { seen, ..fresh };
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn fresh() -> Watch {
-        Watch::new(at(0), POLL, false, Chance::new(1))
+        Watch::new(at(0), POLL, false, Jitter::new(1))
     }
 
     fn instances(ports: &[u16]) -> Vec<Instance> {

@@ -41,7 +41,7 @@ pub trait Catalogue {
     ///
     /// # Errors
     /// The catalogue cannot be reached or refuses.
-    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError>;
+    async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError>;
 
     /// Lists the passing instances of a service, all those with the tag if the query names one. With
     /// [`Query::after`] it answers as soon as something differs from what stood at that cursor, or after

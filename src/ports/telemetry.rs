@@ -1,7 +1,7 @@
 //! What is known about the shim from outside: metrics, and how things are.
 
 use domain::Plan;
-use domain::event::Inquiry;
+use domain::event::StatusRequest;
 use domain::measurement::Measurement;
 use domain::status::Status;
 
@@ -16,5 +16,5 @@ pub trait Telemetry {
     fn record(&mut self, measurement: &Measurement);
 
     /// Answers whoever asked under this number; if nobody waits any more, nobody is answered.
-    fn report(&mut self, inquiry: Inquiry, status: &Status);
+    fn report(&mut self, status_request: StatusRequest, status: &Status);
 }

@@ -52,8 +52,8 @@ impl Catalogue for Simulated {
         Ok(renewal)
     }
 
-    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        self.book().withdraw(&registration.id);
+    async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {
+        self.book().deregister(&registration.id);
         self.written.notify_waiters();
         Ok(())
     }

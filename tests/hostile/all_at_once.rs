@@ -290,7 +290,7 @@ fn everything_at_once(as_pid_1: bool) {
     let _clients = BadClients::start(&observed.endpoint);
     observed.until_starts(2);
     let stopped = observed.terminate();
-    // A withdrawal takes two seconds at the most.
+    // A deregistration takes two seconds at the most.
     assert!(stopped < Duration::from_millis(2_500) * slowness(), "{stopped:?}");
     assert_eq!(siege.cgroup.kills(), 0);
 }

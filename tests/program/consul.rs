@@ -1,5 +1,5 @@
 //! The main job against a real Consul 1.8.7: an application behind the shim, from registration to
-//! withdrawal. Each test has an agent of its own.
+//! deregistration. Each test has an agent of its own.
 use crate::agent::{Agent, hostname};
 use crate::processes::descriptors_of;
 use crate::program::{Program, UNTIL_TERM};

@@ -1,4 +1,4 @@
-//! The main job against a real etcd: an application behind the shim, from registration to withdrawal, and a
+//! The main job against a real etcd: an application behind the shim, from registration to deregistration, and a
 //! server that restarts, forgets, freezes or is not there. Each test has a server of its own.
 
 use crate::agent::hostname;

@@ -391,7 +391,7 @@ fn every_question_is_timed_and_counted_once(prometheus: &Prometheus) {
     for (operation, counted) in [
         ("register", "registrations"),
         ("renew", "heartbeats"),
-        ("withdraw", "deregistrations"),
+        ("deregister", "deregistrations"),
         ("list|watch", "backend_queries"),
     ] {
         let timed =

@@ -328,11 +328,11 @@ fn entries(program: &Program) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn maintenance_withdraws_the_service_and_term_still_stops_the_application() {
+fn maintenance_deregisters_the_service_and_term_still_stops_the_application() {
     let mut program = Program::start(&format!("{{{SERVICE}}}"), &UNTIL_TERM);
     until_registered(&program);
     program.signal(Signal::SIGUSR1);
-    program.until("the service is withdrawn", |program| registered(program) == 0);
+    program.until("the service is deregistered", |program| registered(program) == 0);
     assert_eq!((program.stop(), program.has("stopped")), (0, true));
 }
 

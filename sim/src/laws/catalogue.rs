@@ -25,7 +25,7 @@ pub(super) fn one_question_of_each_asker(memory: &Memory, entry: &Entry) -> Verd
             let alike = memory.backends.get(&key).map_or(1, |facts| facts.alike);
             (key, alike)
         }
-        Some(Request::Register(r) | Request::Renew(r) | Request::Withdraw(r)) => (r.id.clone(), 1),
+        Some(Request::Register(r) | Request::Renew(r) | Request::Deregister(r)) => (r.id.clone(), 1),
     };
     hold(memory.asks(&owner) < alike, || {
         format!("{entry} while one is on its way")
@@ -45,7 +45,7 @@ pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
             let poll = memory.backends.get(&key).map(|facts| facts.poll);
             *limit <= bound && *limit > query.wait && poll.is_none_or(|poll| query.wait <= poll)
         }
-        Request::Register(r) | Request::Renew(r) | Request::Withdraw(r) => {
+        Request::Register(r) | Request::Renew(r) | Request::Deregister(r) => {
             let poll = memory.services.get(&r.id).map(|facts| facts.beat.period());
             *limit <= REQUEST_LIMIT && poll.is_none_or(|poll| *limit <= poll)
         }
@@ -140,10 +140,10 @@ pub(super) fn only_what_is_not_known_is_registered(memory: &Memory, entry: &Entr
     hold(known != Some(registers), || format!("{entry}"))
 }
 
-/// Withdrawn is only what is to stay away: at the stop, in maintenance, or because of a reload; what a reload
+/// Deregistered is only what is to stay away: at the stop, in maintenance, or because of a reload; what a reload
 /// does not change stays without a gap (LC-17).
-pub(super) fn only_what_has_to_leave_is_withdrawn(memory: &Memory, entry: &Entry) -> Verdict {
-    let Some(Request::Withdraw(registration)) = asking(entry) else {
+pub(super) fn only_what_has_to_leave_is_deregistered(memory: &Memory, entry: &Entry) -> Verdict {
+    let Some(Request::Deregister(registration)) = asking(entry) else {
         return Ok(());
     };
     let facts = memory.services.get(&registration.id);
@@ -152,7 +152,7 @@ pub(super) fn only_what_has_to_leave_is_withdrawn(memory: &Memory, entry: &Entry
     })
 }
 
-/// What has to leave asks for its withdrawal at once, or right after the answer on its way, or as soon as the
+/// What has to leave asks for its deregistration at once, or right after the answer on its way, or as soon as the
 /// services' share of the budget has room.
 pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
@@ -173,7 +173,7 @@ pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> V
 pub(super) fn maintenance_is_quiet(memory: &Memory, entry: &Entry) -> Verdict {
     let begins = match &entry.what {
         What::Does(Effect::Start(_, job)) => super::memory::is_periodic(&job.role),
-        What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Withdraw(_)),
+        What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
         _ => false,
     };
     hold(!(memory.maintenance && begins), || format!("{entry}"))
@@ -249,7 +249,7 @@ pub(super) fn a_healthy_entry_never_expires(memory: &Memory, entry: &Entry) -> V
     hold(!calm, || format!("{id} expired"))
 }
 
-/// A service that was withdrawn stays away: at the exit nothing stands of one whose withdrawal was answered.
+/// A service that was deregistered stays away: at the exit nothing stands of one whose deregistration was answered.
 pub(super) fn a_service_that_left_stays_away(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(_)) = &entry.what else {
         return Ok(());

@@ -3,7 +3,7 @@
 use super::memory::{Memory, Stage, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
-use domain::plan::{Reach, Restarts, Role};
+use domain::plan::{Restarts, Role, SignalTarget};
 use domain::time::Duration;
 use domain::{Effect, Notice};
 
@@ -39,7 +39,7 @@ pub(super) fn only_what_may_be_is_asked_to_stop(memory: &Memory, entry: &Entry) 
         return Ok(());
     };
     let may = match run.role {
-        Role::Application => *reach == Reach::Process,
+        Role::Application => *reach == SignalTarget::Process,
         Role::PreStart => memory.called_off,
         Role::Coprocess { .. } => memory.is_closing(),
         _ => false,
@@ -117,7 +117,7 @@ pub(super) fn what_ended_with_0_did_not_time_out(memory: &Memory, entry: &Entry)
 
 /// SIGKILL reaches the whole process group (EX-13).
 pub(super) fn kills_reach_the_group(_: &Memory, entry: &Entry) -> Verdict {
-    let wrong = matches!(entry.what, What::Does(Effect::Send(_, 9, Reach::Process)));
+    let wrong = matches!(entry.what, What::Does(Effect::Send(_, 9, SignalTarget::Process)));
     hold(!wrong, || format!("{entry}"))
 }
 
@@ -125,7 +125,7 @@ pub(super) fn kills_reach_the_group(_: &Memory, entry: &Entry) -> Verdict {
 pub(super) fn other_signals_are_passed_on_once(memory: &Memory, entry: &Entry) -> Verdict {
     match &entry.what {
         What::Does(Effect::Send(ticket, signal, reach)) if !matches!(signal, 9 | 15) => {
-            let due = memory.turn.forward == Some(*signal) && *reach == Reach::Process;
+            let due = memory.turn.forward == Some(*signal) && *reach == SignalTarget::Process;
             hold(due && memory.application == Stage::Alive(*ticket), || {
                 format!("{entry}")
             })

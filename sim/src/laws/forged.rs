@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::plans;
 use crate::trace::{Entry, Fact, What};
 use domain::event::Loaded;
-use domain::plan::Reach;
+use domain::plan::SignalTarget;
 use domain::time::Duration;
 use domain::{Effect, Event, Notice};
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
     let told = &story[place];
     let lie = match (&told.what, choices.below(4)) {
         (What::Does(Effect::Send(ticket, signal, _)), 0) => {
-            Some(What::Does(Effect::Send(*ticket, *signal, Reach::Process)))
+            Some(What::Does(Effect::Send(*ticket, *signal, SignalTarget::Process)))
         }
         (What::Happens(Event::NotStarted(ticket, _)), 0) => story[..place]
             .iter()

@@ -206,7 +206,7 @@ pub(crate) struct Asked {
 pub(crate) enum Kind {
     Register,
     Renew,
-    Withdraw,
+    Deregister,
     List,
 }
 
@@ -225,7 +225,7 @@ pub(crate) struct ServiceFacts {
     pub checked: bool,
     pub closing: bool,
     pub presence: Presence,
-    /// It has to ask for its withdrawal.
+    /// It has to ask for its deregistration.
     pub has_to_leave: bool,
     /// A check passed in this turn, or waits for its turn, and no heartbeat was sent for it.
     pub passed: bool,
@@ -719,7 +719,7 @@ impl Memory {
 
     fn open(&mut self) {
         self.opened = Some(self.now);
-        self.open_rooms();
+        self.open_units();
     }
 
     fn begin_stop(&mut self, asked: bool) {
@@ -731,13 +731,13 @@ impl Memory {
         }
     }
 
-    /// It has to ask for its withdrawal, unless it is out already or has just asked.
+    /// It has to ask for its deregistration, unless it is out already or has just asked.
     fn has_to_leave(&mut self, id: &str) {
         let Some(facts) = self.services.get(id) else {
             return;
         };
         let due = match self.question_of(id, facts).map(|asked| asked.kind) {
-            Some(Kind::Withdraw) => false,
+            Some(Kind::Deregister) => false,
             Some(_) => true,
             None => facts.presence != Presence::Nothing,
         };
@@ -756,7 +756,7 @@ impl Memory {
             }
             return;
         }
-        // A withdrawal that waits to be sent is sent all the same.
+        // A deregistration that waits to be sent is sent all the same.
         let limited = self.plan.max_connections.is_some();
         let asks =
             |(id, facts): (&String, &ServiceFacts)| self.question_of(id, facts).is_some().then(|| id.clone());
@@ -875,7 +875,7 @@ impl Memory {
         facts.beat.end(turn);
         facts.presence = match (asked.kind, answer) {
             (Kind::Register | Kind::Renew, Answer::Done) => Presence::Ours,
-            (Kind::Withdraw, Answer::Done | Answer::Unknown(_)) => Presence::Nothing,
+            (Kind::Deregister, Answer::Done | Answer::Unknown(_)) => Presence::Nothing,
             (Kind::Renew, Answer::Failed(_)) => facts.presence,
             _ => Presence::Unsure,
         };
@@ -908,14 +908,14 @@ impl Memory {
             // The machine stood still meanwhile: there is no time left to ask again.
             facts.beat.end(self.turn.began);
             // Unless that was noticed: then its time counts anew.
-            facts.passed |= asked.kind != Kind::Withdraw;
+            facts.passed |= asked.kind != Kind::Deregister;
             if asked.kind != Kind::Renew {
                 facts.presence = Presence::Unsure;
             }
             return;
         }
         match asked.kind {
-            Kind::Withdraw => (facts.has_to_leave, facts.presence) = (true, Presence::Unsure),
+            Kind::Deregister => (facts.has_to_leave, facts.presence) = (true, Presence::Unsure),
             Kind::Register => (facts.passed, facts.presence) = (true, Presence::Unsure),
             _ => facts.passed = true,
         }
@@ -1187,7 +1187,7 @@ impl Memory {
         let (kind, whose, wait) = match request {
             Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
             Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
-            Request::Withdraw(r) => (Kind::Withdraw, r.id.clone(), Duration::ZERO),
+            Request::Deregister(r) => (Kind::Deregister, r.id.clone(), Duration::ZERO),
             Request::Instances(q) => (Kind::List, backend_key(&q.service, q.tag.as_deref()), q.wait),
         };
         let (turn, now) = (self.turn.began, self.now);
@@ -1195,7 +1195,7 @@ impl Memory {
         if let Some(facts) = self.services.get_mut(&whose) {
             generation = facts.generation;
             match kind {
-                Kind::Withdraw => facts.has_to_leave = false,
+                Kind::Deregister => facts.has_to_leave = false,
                 _ if facts.unknown => facts.unknown = false,
                 _ if !facts.checked && !facts.passed => {
                     facts.beat.begin(turn, now);
@@ -1240,7 +1240,7 @@ impl Memory {
         self.beats.retain(|_, facts| !facts.closing);
         self.coprocesses.clear();
         self.adopt_backends(moves);
-        self.open_rooms();
+        self.open_units();
     }
 
     fn adopt_backends(&mut self, moves: bool) {
@@ -1271,7 +1271,7 @@ impl Memory {
         });
     }
 
-    fn open_rooms(&mut self) {
+    fn open_units(&mut self) {
         let (now, turn, plan) = (self.now, self.turn.began, self.plan.clone());
         for service in &plan.services {
             self.generation += 1;

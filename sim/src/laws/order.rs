@@ -66,7 +66,7 @@ pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(memory: &Memory
             Role::Coprocess { .. } => memory.is_closing(),
             _ => true,
         },
-        What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Withdraw(_)),
+        What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
         What::Does(Effect::Load(_)) => true,
         _ => false,
     };

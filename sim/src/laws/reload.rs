@@ -25,7 +25,7 @@ pub(super) fn what_begins_is_of_the_plan_in_force(memory: &Memory, entry: &Entry
             Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == &**job),
         },
         What::Does(Effect::Ask { request, .. }) => match request {
-            Request::Register(r) | Request::Renew(r) | Request::Withdraw(r) => {
+            Request::Register(r) | Request::Renew(r) | Request::Deregister(r) => {
                 plan.services.iter().any(|service| service.registration == *r)
             }
             Request::Instances(query) => {
@@ -94,9 +94,9 @@ pub(super) fn a_reload_ends(memory: &Memory, entry: &Entry) -> Verdict {
     })
 }
 
-/// After a reload the rooms equal those of a fresh start: whoever asks is told of the plan's services,
+/// After a reload the units equal those of a fresh start: whoever asks is told of the plan's services,
 /// backends and jobs, and of no others.
-pub(super) fn the_rooms_are_those_of_the_plan(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn the_units_are_those_of_the_plan(memory: &Memory, entry: &Entry) -> Verdict {
     let What::Does(Effect::Report(_, status)) = &entry.what else {
         return Ok(());
     };

@@ -31,10 +31,10 @@ pub(super) fn no_bound_is_slept_through(memory: &Memory, entry: &Entry) -> Verdi
     };
     let turn = memory.turn.began;
     let wakes = |bound: Instant| bound <= turn || deadline.is_some_and(|deadline| deadline <= bound);
-    let withdrawal = memory.stop.filter(|_| !memory.services_left());
-    let withdrawal = withdrawal.map(|stop| stop.at + Duration::from_secs(2));
-    hold(withdrawal.is_none_or(wakes), || {
-        "the withdrawal takes too long".into()
+    let deregistration = memory.stop.filter(|_| !memory.services_left());
+    let deregistration = deregistration.map(|stop| stop.at + Duration::from_secs(2));
+    hold(deregistration.is_none_or(wakes), || {
+        "the deregistration takes too long".into()
     })?;
     let patience = memory
         .incoming

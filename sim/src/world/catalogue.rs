@@ -71,7 +71,7 @@ fn enter_neighbours(book: &mut Book, now: Instant, name: &str, listed: &[Endpoin
         book.register(now, &registration);
     }
     for gone in (0..MOST).skip(listed.len()) {
-        book.withdraw(&id(gone));
+        book.deregister(&id(gone));
     }
 }
 
@@ -170,7 +170,7 @@ impl State {
 
     pub(super) fn lands_late(&mut self, path: &str, request: Request) {
         if !self.shelves.out {
-            if let Request::Register(r) | Request::Renew(r) | Request::Withdraw(r) = &request {
+            if let Request::Register(r) | Request::Renew(r) | Request::Deregister(r) = &request {
                 self.fact(Fact::LandsLate(r.id.clone()));
             }
             self.take(path, request);
@@ -191,8 +191,8 @@ impl State {
         match request {
             Request::Register(registration) => self.enter(path, &registration),
             Request::Renew(registration) => self.renew(path, &registration),
-            Request::Withdraw(registration) => {
-                if self.book(path).withdraw(&registration.id) && path == self.shelves.path {
+            Request::Deregister(registration) => {
+                if self.book(path).deregister(&registration.id) && path == self.shelves.path {
                     self.fact(Fact::Removed(registration.id));
                 }
                 Answer::Done

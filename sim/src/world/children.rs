@@ -3,7 +3,7 @@
 use super::{Item, State};
 use crate::trace::{Fact, What};
 use domain::event::{ExitStatus, Pid, StartFailure};
-use domain::plan::{Job, Output, Reach, Role};
+use domain::plan::{Job, Output, Role, SignalTarget};
 use domain::time::Duration;
 use domain::{Effect, Event, Ticket};
 
@@ -126,7 +126,7 @@ impl State {
     }
 
     /// Sends a signal to a child; one that is gone cannot get any.
-    pub(super) fn send(&mut self, ticket: Ticket, signal: i32, reach: Reach) {
+    pub(super) fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
         self.record(What::Does(Effect::Send(ticket, signal, reach)));
         let deadly =
             self.faults.children_fail && !matches!(signal, SIGTERM | SIGKILL) && self.choices.odds(10);

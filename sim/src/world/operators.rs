@@ -4,7 +4,7 @@ use super::{Item, State};
 use crate::options::Faults;
 use crate::trace::Fact;
 use domain::Event;
-use domain::event::{Inquiry, Signal};
+use domain::event::{Signal, StatusRequest};
 use domain::plan::{Plan, StopTimeout};
 use domain::time::Duration;
 
@@ -14,7 +14,7 @@ use domain::time::Duration;
 const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 2 * 2 + 5 + 5);
 /// How long a change of a backend may take to be reacted to, in a world without faults.
 const REACTING: Duration = Duration::from_secs(15);
-/// What stopping may take beside the application's own time: the withdrawal, a preStop and a postStop of half
+/// What stopping may take beside the application's own time: the deregistration, a preStop and a postStop of half
 /// a second, the end of the application after SIGKILL, and of what is left.
 const STOPPING: Duration = Duration::from_secs(2 + 1 + 1 + 5 + 2 + 1);
 
@@ -52,7 +52,7 @@ impl State {
             1..=5 => Signal::Hangup,
             6..=9 => Signal::User1,
             10 => Signal::Other(self.choices.one_of(&[12, 3, 28])),
-            11..=13 => return Some(Event::StatusAsked(Inquiry(7))),
+            11..=13 => return Some(Event::StatusAsked(StatusRequest(7))),
             14 if self.options.stops_early => Signal::Interrupt,
             15 if self.options.stops_early => Signal::Terminate,
             _ => return None,

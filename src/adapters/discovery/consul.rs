@@ -136,7 +136,7 @@ impl Catalogue for Consul {
         }
     }
 
-    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
+    async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {
         let path = path(&["v1", "agent", "service", "deregister", &registration.id], &[]);
         match self.put(&path, "").await? {
             Some(refusal) if refusal.status != StatusCode::NOT_FOUND => {

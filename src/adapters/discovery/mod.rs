@@ -1,4 +1,4 @@
-//! The catalogues one can register in, and the desk that asks the one in use.
+//! The catalogues one can register in, and the dispatcher that asks the one in use.
 //!
 //! Each request is a task of its own, so that one that hangs holds nothing but itself. Its answer is posted
 //! to the inbox within its time limit, come what may.
@@ -48,14 +48,14 @@ pub fn note_contents(catalogue: &mut plan::Catalogue) {
 }
 
 /// Asks the catalogue in use. Lives on a tokio `LocalSet`.
-pub struct Desk {
+pub struct Dispatcher {
     catalogue: Rc<dyn Catalogue>,
     postbox: Postbox,
     on_their_way: BTreeMap<Ticket, AbortHandle>,
 }
 
-impl Desk {
-    /// A desk that posts answers to `postbox`; it knows no catalogue before it is told one.
+impl Dispatcher {
+    /// A dispatcher that posts answers to `postbox`; it knows no catalogue before it is told one.
     pub fn new(postbox: Postbox) -> Self {
         let none = CatalogueError::Failed("no catalogue is configured".into());
         Self {
@@ -66,7 +66,7 @@ impl Desk {
     }
 }
 
-impl Discovery for Desk {
+impl Discovery for Dispatcher {
     fn connect(&mut self, catalogue: &plan::Catalogue) {
         self.catalogue = open(catalogue).unwrap_or_else(|error| Rc::new(Closed(error)));
     }
@@ -97,7 +97,7 @@ async fn ask(catalogue: &dyn Catalogue, request: Request) -> Answer {
     let answer = match request {
         Request::Register(registration) => catalogue.register(&registration).await.map(|()| Answer::Done),
         Request::Renew(registration) => catalogue.renew(&registration).await.map(Answer::from),
-        Request::Withdraw(registration) => catalogue.withdraw(&registration).await.map(|()| Answer::Done),
+        Request::Deregister(registration) => catalogue.deregister(&registration).await.map(|()| Answer::Done),
         Request::Instances(query) => catalogue.instances(&query).await.map(Answer::Instances),
     };
     answer.unwrap_or_else(Answer::from)
@@ -134,7 +134,7 @@ impl Catalogue for Closed {
         Err(self.0.clone())
     }
 
-    async fn withdraw(&self, _: &Registration) -> Result<(), CatalogueError> {
+    async fn deregister(&self, _: &Registration) -> Result<(), CatalogueError> {
         Err(self.0.clone())
     }
 
@@ -161,8 +161,8 @@ mod tests {
             .build();
         tokio::task::LocalSet::new().block_on(&runtime.unwrap(), async {
             let mut queue = Queue::new(MachineClock::start());
-            let mut desk = Desk::new(queue.postbox());
-            desk.catalogue = Rc::new(catalogue);
+            let mut dispatcher = Dispatcher::new(queue.postbox());
+            dispatcher.catalogue = Rc::new(catalogue);
             let query = Query {
                 service: "app".into(),
                 tag: None,
@@ -171,7 +171,7 @@ mod tests {
             };
             for number in 1..=2 {
                 let request = Request::Instances(query.clone());
-                desk.ask(Ticket(number), request, Duration::from_secs(20));
+                dispatcher.ask(Ticket(number), request, Duration::from_secs(20));
             }
             let first = queue.next(None).await;
             let failed = matches!(first, Event::Answered(Ticket(1), Answer::Failed(_)));

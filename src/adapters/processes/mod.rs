@@ -24,7 +24,7 @@ use crate::adapters::turns::Turns;
 use crate::cause;
 use crate::ports::Processes;
 use domain::event::{Pid, StartFailure};
-use domain::plan::{Job, Reach, Word};
+use domain::plan::{Job, SignalTarget, Word};
 use domain::{Event, Ticket};
 use nix::sys::prctl;
 use output::{Capture, Reader, Readers};
@@ -167,7 +167,7 @@ impl Processes for Children {
         Ok(pid)
     }
 
-    fn send(&mut self, ticket: Ticket, signal: i32, reach: Reach) {
+    fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
         let table = self.table.borrow();
         if let Some((pid, _)) = table.by_pid.iter().find(|(_, child)| child.ticket == ticket) {
             wait::send(*pid, signal, reach);

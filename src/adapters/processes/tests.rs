@@ -124,7 +124,7 @@ async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
         .unwrap();
     until(|| file.exists()).await;
     let grandchild = std::fs::read_to_string(&file).unwrap();
-    children.send(Ticket(20), nix::libc::SIGKILL, Reach::Group);
+    children.send(Ticket(20), nix::libc::SIGKILL, SignalTarget::Group);
     assert_eq!(ended(queue).await, (Ticket(20), ExitStatus::Signal(9)));
     let state = Path::new("/proc").join(grandchild.trim()).join("stat");
     let gone = || !std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z "));
@@ -137,7 +137,7 @@ async fn nothing_is_signalled_that_was_reaped(children: &mut Children, queue: &m
         .unwrap();
     assert_eq!(ended(queue).await.0, Ticket(30));
     assert!(children.table.borrow().by_pid.is_empty());
-    children.send(Ticket(30), nix::libc::SIGKILL, Reach::Group);
+    children.send(Ticket(30), nix::libc::SIGKILL, SignalTarget::Group);
 }
 
 async fn many_that_die_at_once_are_all_found(children: &mut Children, queue: &mut Queue) {

@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "see above; each block says why it is sound")]
 
 use domain::event::{ExitStatus, Pid};
-use domain::plan::Reach;
+use domain::plan::SignalTarget;
 use nix::errno::Errno;
 use nix::libc;
 
@@ -31,10 +31,10 @@ pub fn next_dead() -> Option<(Pid, ExitStatus)> {
 
 /// Sends a signal to a child that has not been reaped, or to its process group. One that is already dead, or
 /// that changed its user, cannot be signalled, and nothing can be done about it.
-pub fn send(pid: Pid, signal: i32, reach: Reach) {
+pub fn send(pid: Pid, signal: i32, reach: SignalTarget) {
     let target = match reach {
-        Reach::Process => pid.0,
-        Reach::Group => -pid.0,
+        SignalTarget::Process => pid.0,
+        SignalTarget::Group => -pid.0,
     };
     // SAFETY: kill takes no pointers. `pid` is a child in our table, hence not reaped, so neither it nor the
     // group it leads can be another's.

@@ -3,23 +3,23 @@
 //! The endpoint decides nothing about the shim and cannot disturb it: it posts one kind of event, a question,
 //! and all it holds has a bound.
 
-mod doors;
+mod listeners;
 pub mod metrics;
 mod pages;
 mod server;
 pub mod status;
 
-pub use doors::Doors;
+pub use listeners::Listeners;
 
 use crate::adapters::clock::{MachineClock, calendar};
 use crate::adapters::inbox::Postbox;
 use crate::panics;
 use crate::ports::Telemetry;
 use domain::Plan;
-use domain::event::Inquiry;
+use domain::event::StatusRequest;
 use domain::measurement::Measurement;
 use domain::status::Status;
-use doors::Step;
+use listeners::Step;
 use metrics::Metrics;
 use pages::Pages;
 use std::cell::RefCell;
@@ -32,20 +32,20 @@ use tokio::time::sleep;
 pub struct Endpoint {
     metrics: Rc<RefCell<Metrics>>,
     pages: Rc<Pages>,
-    doors: Doors,
+    listeners: Listeners,
     serving: Option<AbortHandle>,
 }
 
 impl Endpoint {
     /// An endpoint that is served nowhere yet. It asks the shim through `postbox`, and listens on what was
-    /// tried out on `doors`.
-    pub fn new(clock: MachineClock, postbox: Postbox, doors: Doors) -> Self {
+    /// tried out on `listeners`.
+    pub fn new(clock: MachineClock, postbox: Postbox, listeners: Listeners) -> Self {
         let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
         let pages = Rc::new(Pages::new(Rc::clone(&metrics), postbox));
         Self {
             metrics,
             pages,
-            doors,
+            listeners,
             serving: None,
         }
     }
@@ -78,7 +78,7 @@ impl Telemetry for Endpoint {
     fn expose(&mut self, plan: &Plan) {
         self.metrics.borrow_mut().expose(plan);
         let address = plan.telemetry.as_ref().map(|telemetry| telemetry.address);
-        match self.doors.go_to(address) {
+        match self.listeners.go_to(address) {
             Step::Stay => {}
             Step::Close => self.close(),
             Step::Open(listener) => {
@@ -92,8 +92,8 @@ impl Telemetry for Endpoint {
         self.metrics.borrow_mut().record(measurement);
     }
 
-    fn report(&mut self, inquiry: Inquiry, status: &Status) {
+    fn report(&mut self, status_request: StatusRequest, status: &Status) {
         self.pages
-            .report(inquiry, || status::json(status, calendar().to_utc()));
+            .report(status_request, || status::json(status, calendar().to_utc()));
     }
 }

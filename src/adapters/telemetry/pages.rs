@@ -4,7 +4,7 @@ use super::metrics::Metrics;
 use crate::adapters::inbox::Postbox;
 use crate::adapters::turns::Turns;
 use domain::Event;
-use domain::event::Inquiry;
+use domain::event::StatusRequest;
 use domain::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -30,7 +30,7 @@ pub struct Pages {
     postbox: Postbox,
     turns: Turns,
     last: Cell<u64>,
-    waiting: RefCell<BTreeMap<Inquiry, oneshot::Sender<String>>>,
+    waiting: RefCell<BTreeMap<StatusRequest, oneshot::Sender<String>>>,
 }
 
 impl Pages {
@@ -69,8 +69,8 @@ impl Pages {
     }
 
     /// The shim told how things are; whoever asked under this number hears it.
-    pub fn report(&self, inquiry: Inquiry, status: impl FnOnce() -> String) {
-        if let Some(waiting) = self.waiting.borrow_mut().remove(&inquiry) {
+    pub fn report(&self, status_request: StatusRequest, status: impl FnOnce() -> String) {
+        if let Some(waiting) = self.waiting.borrow_mut().remove(&status_request) {
             // Nobody may wait any more.
             waiting.send(status()).ok();
         }
@@ -84,11 +84,11 @@ impl Pages {
     }
 
     async fn status(&self) -> Page {
-        let inquiry = Inquiry(self.last.get() + 1);
-        self.last.set(inquiry.0);
+        let status_request = StatusRequest(self.last.get() + 1);
+        self.last.set(status_request.0);
         let (sender, status) = oneshot::channel();
-        self.waiting.borrow_mut().insert(inquiry, sender);
-        self.postbox.post(Event::StatusAsked(inquiry));
+        self.waiting.borrow_mut().insert(status_request, sender);
+        self.postbox.post(Event::StatusAsked(status_request));
         match timeout(PATIENCE, status).await {
             Ok(Ok(status)) => page(StatusCode::OK, JSON, status),
             Ok(Err(_)) | Err(_) => {

@@ -194,17 +194,17 @@ fn kind(role: &Role) -> (&'static str, Option<&str>) {
 fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::PreStarting => "pre_starting",
-        Phase::Abandoning => "abandoning",
+        Phase::AbortingStart => "aborting_start",
         Phase::Running => "running",
-        Phase::Withdrawing => "withdrawing",
+        Phase::Deregistering => "deregistering",
         Phase::PreStopping => "pre_stopping",
         Phase::Terminating => "terminating",
         Phase::Killing => "killing",
-        Phase::Leaving => "leaving",
-        Phase::Parting => "parting",
+        Phase::DeregisteringAfterExit => "deregistering_after_exit",
+        Phase::PreStoppingAfterExit => "pre_stopping_after_exit",
         Phase::PostStopping => "post_stopping",
-        Phase::Closing => "closing",
-        Phase::Sweeping => "sweeping",
+        Phase::TerminatingRemaining => "terminating_remaining",
+        Phase::KillingRemaining => "killing_remaining",
         Phase::Exited => "exited",
     }
 }

@@ -4,7 +4,7 @@ use super::section::{Section, list, string};
 use super::{command, duration};
 use crate::config::json::{Kind, Node};
 use crate::config::problem::Problems;
-use domain::plan::{Command, Job, Output, Reach, Restarts, Role, Stop, StopTimeout, Trigger};
+use domain::plan::{Command, Job, Output, Restarts, Role, SignalTarget, Stop, StopTimeout, Trigger};
 use domain::time::Duration;
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ const COPROCESS_GRACE: Duration = Duration::from_secs(3);
 /// lifecycle to say.
 pub fn application(command: Command) -> Job {
     let stop = Stop {
-        reach: Reach::Process,
+        reach: SignalTarget::Process,
         ..Stop::AT_ONCE
     };
     Job {
@@ -27,7 +27,7 @@ pub fn application(command: Command) -> Job {
 /// A lifecycle hook, whose output goes straight through.
 pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job {
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: stop_timeout.grace(),
     };
     Job {
@@ -98,7 +98,7 @@ fn coprocess(node: &Node<'_>, problems: &mut Problems) -> Option<(Option<String>
     let role = Role::Coprocess { name: String::new() };
     let restarts = restarts.unwrap_or(Some(Restarts::NEVER))?;
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: COPROCESS_GRACE,
     };
     let job = Job {

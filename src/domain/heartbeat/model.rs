@@ -1,7 +1,7 @@
 //! The heartbeat against a model: a catalogue that keeps at most one entry of ours, a network that may lose a
 //! question or its answer, and the rules by which an onlooker foretells each action.
 
-use super::{Action, Heartbeat, Reply, Stance};
+use super::{Action, DesiredState, Heartbeat, Reply};
 use crate::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
@@ -42,7 +42,7 @@ enum Told {
 struct Onlooker {
     now: u64,
     due: u64,
-    stance: Stance,
+    desired: DesiredState,
     is_checking: bool,
     question: Option<Action>,
     told: Told,
@@ -54,11 +54,11 @@ struct Onlooker {
 }
 
 impl Onlooker {
-    fn new(stance: Stance, entry: bool) -> Self {
+    fn new(desired: DesiredState, entry: bool) -> Self {
         Self {
             now: 0,
             due: POLL,
-            stance,
+            desired,
             is_checking: false,
             question: None,
             told: Told::Nothing,
@@ -69,7 +69,7 @@ impl Onlooker {
     }
 
     fn is_idle(&self) -> bool {
-        self.stance == Stance::In && self.question.is_none() && !self.is_checking
+        self.desired == DesiredState::In && self.question.is_none() && !self.is_checking
     }
 
     fn on(&mut self, happening: &Happening) {
@@ -91,11 +91,11 @@ impl Onlooker {
             }
             Happening::Answer { lands, lost } => self.on_answer(lands, lost),
             Happening::Leave => {
-                self.stance = Stance::Out;
-                self.withdraw()
+                self.desired = DesiredState::Out;
+                self.deregister()
             }
             Happening::Enter => {
-                self.stance = Stance::In;
+                self.desired = DesiredState::In;
                 self.take_ticks();
                 None
             }
@@ -113,14 +113,14 @@ impl Onlooker {
         }
         self.reply = if lands && !lost { truth } else { Reply::Failed };
         self.told = match (asked, self.reply) {
-            (Some(Action::Withdraw), Reply::Done) => Told::ItIsGone,
+            (Some(Action::Deregister), Reply::Done) => Told::ItIsGone,
             (_, Reply::Done) => Told::ItIsThere,
             (Some(Action::Renew), Reply::Failed) => self.told,
             _ => Told::Nothing,
         };
-        match (self.stance, asked) {
-            (Stance::Out, Some(Action::Register | Action::Renew)) => self.withdraw(),
-            (Stance::In, _) if self.reply == Reply::Unknown => self.say_healthy(),
+        match (self.desired, asked) {
+            (DesiredState::Out, Some(Action::Register | Action::Renew)) => self.deregister(),
+            (DesiredState::In, _) if self.reply == Reply::Unknown => self.say_healthy(),
             _ => self.check_if_due(),
         }
     }
@@ -131,11 +131,11 @@ impl Onlooker {
         self.question
     }
 
-    fn withdraw(&mut self) -> Option<Action> {
+    fn deregister(&mut self) -> Option<Action> {
         if self.question.is_some() || self.told == Told::ItIsGone {
             return None;
         }
-        self.question = Some(Action::Withdraw);
+        self.question = Some(Action::Deregister);
         self.question
     }
 
@@ -159,9 +159,9 @@ impl ReferenceStateMachine for Onlooker {
     type Transition = Happening;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let stance = prop_oneof![Just(Stance::In), Just(Stance::Out)];
-        (stance, any::<bool>())
-            .prop_map(|(stance, entry)| Self::new(stance, entry))
+        let desired = prop_oneof![Just(DesiredState::In), Just(DesiredState::Out)];
+        (desired, any::<bool>())
+            .prop_map(|(desired, entry)| Self::new(desired, entry))
             .boxed()
     }
 
@@ -182,7 +182,7 @@ impl ReferenceStateMachine for Onlooker {
         match happening {
             Happening::CheckEnds { .. } => state.is_checking,
             Happening::Answer { .. } => state.question.is_some(),
-            Happening::Enter => state.stance == Stance::Out,
+            Happening::Enter => state.desired == DesiredState::Out,
             Happening::Wait(_) | Happening::Forget | Happening::Leave => true,
         }
     }
@@ -204,7 +204,7 @@ impl StateMachineTest for Conversation {
     type Reference = Onlooker;
 
     fn init_test(onlooker: &Onlooker) -> Heartbeat {
-        Heartbeat::new(at(0), Duration::from_millis(POLL), onlooker.stance)
+        Heartbeat::new(at(0), Duration::from_millis(POLL), onlooker.desired)
     }
 
     fn apply(mut heartbeat: Heartbeat, onlooker: &Onlooker, happening: Happening) -> Heartbeat {
@@ -228,11 +228,14 @@ impl StateMachineTest for Conversation {
         let is_asking = onlooker.question.is_some();
         assert_eq!(heartbeat.is_asking(), is_asking);
         assert_eq!(heartbeat.is_registered(), onlooker.told == Told::ItIsThere);
-        assert_eq!(heartbeat.has_left(), onlooker.stance == Stance::Out && !is_asking);
+        assert_eq!(
+            heartbeat.has_left(),
+            onlooker.desired == DesiredState::Out && !is_asking
+        );
         let deadline = onlooker.is_idle().then(|| at(onlooker.due));
         assert_eq!(heartbeat.deadline(), deadline);
         let is_told_wrongly = onlooker.told == Told::ItIsGone && onlooker.entry;
-        assert!(!is_told_wrongly, "something landed after the withdrawal");
+        assert!(!is_told_wrongly, "something landed after the deregistration");
     }
 
     /// Whatever happened: when the service leaves and everything lands from now on, nothing of it stays.

@@ -23,9 +23,9 @@ fn granted(requests: &mut Requests<u32>) -> Vec<u32> {
     core::iter::from_fn(|| requests.grant()).collect()
 }
 
-fn push_all(requests: &mut Requests<u32>, askers: core::ops::Range<u32>, kind: Kind) {
-    for asker in askers {
-        requests.push(asker, kind);
+fn push_all(requests: &mut Requests<u32>, requesters: core::ops::Range<u32>, kind: Kind) {
+    for requester in requesters {
+        requests.push(requester, kind);
     }
 }
 
@@ -54,8 +54,8 @@ fn heartbeats_have_what_queries_leave_until_one_waits() {
     push_all(&mut requests, 0..100, Kind::Heartbeat);
     assert_eq!(sent(&mut requests, at(0)).len(), 16);
     requests.push(200, Kind::Query);
-    for asker in 0..8 {
-        requests.done(asker);
+    for requester in 0..8 {
+        requests.done(requester);
     }
     assert_eq!(sent(&mut requests, at(0))[0], 200);
     requests.done(200);
@@ -69,13 +69,13 @@ fn heartbeats_have_what_queries_leave_until_one_waits() {
 }
 
 #[test]
-fn withdrawals_go_before_heartbeats_and_those_in_their_order() {
+fn deregistrations_go_before_heartbeats_and_those_in_their_order() {
     let mut requests = with(2);
     push_all(&mut requests, 0..4, Kind::Heartbeat);
-    requests.push(9, Kind::Withdrawal);
+    requests.push(9, Kind::Deregistration);
     let mut order = sent(&mut requests, at(0));
-    while let Some(asker) = order.last().copied().filter(|_| order.len() < 5) {
-        requests.done(asker);
+    while let Some(requester) = order.last().copied().filter(|_| order.len() < 5) {
+        requests.done(requester);
         order.extend(sent(&mut requests, at(0)));
     }
     assert_eq!(order, [9, 0, 1, 2, 3]);
@@ -161,21 +161,21 @@ fn a_catalogue_that_takes_no_more_is_asked_half_as_much_after_a_pause() {
     let mut requests = with(16);
     push_all(&mut requests, 0..20, Kind::Heartbeat);
     assert_eq!(sent(&mut requests, at(0)).len(), 16);
-    let chance = Chance::new(1);
-    assert_eq!(requests.refused(at(1), 0, at(0), chance), Some(Change::Cut(8)));
+    let jitter = Jitter::new(1);
+    assert_eq!(requests.refused(at(1), 0, at(0), jitter), Some(Change::Cut(8)));
     assert_eq!(
-        requests.refused(at(2), 1, at(0), chance),
+        requests.refused(at(2), 1, at(0), jitter),
         None,
         "sent before it was cut"
     );
-    (2..16).for_each(|asker| requests.done(asker));
+    (2..16).for_each(|requester| requests.done(requester));
     assert_eq!(sent(&mut requests, at(50)), []);
     let pause = requests.deadline().unwrap();
     assert!(pause >= at(101) && pause <= at(201), "{pause:?}");
     assert_eq!(requests.on_time(pause), None);
     assert_eq!(sent(&mut requests, pause), [1, 0, 16, 17, 18, 19]);
     assert_eq!(
-        requests.refused(at(300), 1, pause, chance),
+        requests.refused(at(300), 1, pause, jitter),
         None,
         "it is told once"
     );
@@ -185,13 +185,13 @@ fn a_catalogue_that_takes_no_more_is_asked_half_as_much_after_a_pause() {
 #[test]
 fn a_budget_is_never_cut_below_two_and_grows_back_to_the_whole() {
     let mut requests = with(16);
-    let chance = Chance::new(1);
+    let jitter = Jitter::new(1);
     for second in 0..20 {
         requests.push(1, Kind::Heartbeat);
         let now = at(10_000 * second);
         requests.on_time(now);
         assert_eq!(sent(&mut requests, now), [1]);
-        requests.refused(now + Duration::from_secs(1), 1, now, chance);
+        requests.refused(now + Duration::from_secs(1), 1, now, jitter);
         assert_eq!(requests.allowed(), Some(FEWEST));
         requests.done(1);
     }
@@ -211,14 +211,14 @@ fn a_budget_is_never_cut_below_two_and_grows_back_to_the_whole() {
 #[test]
 fn a_pause_grows_until_the_catalogue_takes_something() {
     let mut requests = with(16);
-    let chance = Chance::new(1);
+    let jitter = Jitter::new(1);
     let mut now = at(0);
     let mut pause = |requests: &mut Requests<u32>| {
         requests.push(1, Kind::Heartbeat);
         requests.on_time(now);
         assert_eq!(sent(requests, now), [1]);
         let refused = now + Duration::from_millis(1);
-        requests.refused(refused, 1, now, chance);
+        requests.refused(refused, 1, now, jitter);
         requests.done(1);
         now = requests.deadline().unwrap();
         now - refused
@@ -240,34 +240,34 @@ proptest! {
     ) {
         let mut requests = with(budget);
         let mut open = BTreeMap::new();
-        let is_query = |asker: &u32| *asker < 20;
+        let is_query = |requester: &u32| *requester < 20;
         (0..20).for_each(|backend| requests.enter(backend));
-        for (asker, what) in steps {
+        for (requester, what) in steps {
             match what {
-                0 if !open.contains_key(&asker) && !requests.is_waiting(asker) => {
-                    requests.push(asker, if is_query(&asker) { Kind::Query } else { Kind::Heartbeat });
+                0 if !open.contains_key(&requester) && !requests.is_waiting(requester) => {
+                    requests.push(requester, if is_query(&requester) { Kind::Query } else { Kind::Heartbeat });
                 }
                 1 => {
-                    requests.done(asker);
-                    open.remove(&asker);
+                    requests.done(requester);
+                    open.remove(&requester);
                 }
-                _ => requests.answered(asker, true, false),
+                _ => requests.answered(requester, true, false),
             }
-            open.extend(sent(&mut requests, at(0)).into_iter().map(|asker| (asker, ())));
+            open.extend(sent(&mut requests, at(0)).into_iter().map(|requester| (requester, ())));
             granted(&mut requests);
-            let queries = open.keys().copied().filter(|asker| is_query(asker)).count();
+            let queries = open.keys().copied().filter(|requester| is_query(requester)).count();
             let services = open.len() - queries;
             let (budget, share) = (budget as usize, budget as usize / 2);
             prop_assert!(open.len() <= budget && queries <= share);
-            let waits = |askers: core::ops::Range<u32>| askers.clone().any(|asker| requests.is_waiting(asker));
+            let waits = |requesters: core::ops::Range<u32>| requesters.clone().any(|requester| requests.is_waiting(requester));
             prop_assert!(!waits(20..40) || services >= budget - share);
             prop_assert!(!waits(0..20) || queries == share || open.len() == budget);
             prop_assert!(requests.blocking.len() <= share.saturating_sub(1) || share == 0);
         }
-        while let Some((asker, ())) = open.pop_first() {
-            requests.done(asker);
-            open.extend(sent(&mut requests, at(0)).into_iter().map(|asker| (asker, ())));
+        while let Some((requester, ())) = open.pop_first() {
+            requests.done(requester);
+            open.extend(sent(&mut requests, at(0)).into_iter().map(|requester| (requester, ())));
         }
-        prop_assert!((0..40).all(|asker| !requests.is_waiting(asker)));
+        prop_assert!((0..40).all(|requester| !requests.is_waiting(requester)));
     }
 }

@@ -1,18 +1,18 @@
-//! The room of one backend: its watch and its handler.
+//! The unit of one backend: its watch and its handler.
 //!
 //! Changes that come while the handler runs, or in maintenance, collapse into one more run. A handler that cannot
 //! be started is tried again until it runs, so that no change is lost.
 
-use super::outbox::{Asker, Outbox, Parent, RoomId};
-use super::worker::Worker;
+use super::outbox::{Outbox, Owner, Requester, UnitId};
+use super::runner::JobRunner;
 use crate::causes::{Causes, shortened};
 use crate::event::{Answer, Ending, Listing, Query, Request, Skipped};
 use crate::failures::Failures;
-use crate::measurement::{Measurement, Watched};
+use crate::measurement::{Measurement, WatchedBackend};
 use crate::notice::Notice;
 use crate::plan::{Backend, REQUEST_LIMIT};
 use crate::status::BackendStatus;
-use crate::time::{Backoff, Chance, Duration, Instant, earliest};
+use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
 use crate::watch::{Ask, Watch};
 use alloc::format;
 use alloc::string::String;
@@ -22,11 +22,11 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct BackendRoom {
+pub(super) struct BackendUnit {
     pub backend: Backend,
-    id: RoomId,
+    id: UnitId,
     watch: Watch,
-    handler: Worker,
+    handler: JobRunner,
     again: bool,
     /// The waits between attempts to start the handler, and when the next one is due.
     retries: Backoff,
@@ -39,25 +39,25 @@ pub(super) struct BackendRoom {
     skipped: Causes,
 }
 
-impl BackendRoom {
+impl BackendUnit {
     pub fn new(
         now: Instant,
-        id: RoomId,
+        id: UnitId,
         backend: &Backend,
         paused: bool,
-        mut chance: Chance,
+        mut jitter: Jitter,
         out: &mut Outbox,
     ) -> Self {
         if !paused {
-            out.requests().enter(Asker::Backend(id));
+            out.requests().enter(Requester::Backend(id));
         }
         Self {
             backend: backend.clone(),
             id,
-            watch: Watch::new(now, backend.poll, paused, chance.split()),
-            handler: Worker::new(now, Parent::Handler(id), &backend.on_change, chance),
+            watch: Watch::new(now, backend.poll, paused, jitter.split()),
+            handler: JobRunner::new(now, Owner::Handler(id), &backend.on_change, jitter),
             again: false,
-            retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, chance.split()),
+            retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, jitter.split()),
             retry_at: None,
             paused,
             superseded: false,
@@ -82,7 +82,7 @@ impl BackendRoom {
     }
 
     pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
-        let may_block = out.requests().may_block(Asker::Backend(self.id));
+        let may_block = out.requests().may_block(Requester::Backend(self.id));
         if let Some(ask) = self.watch.on_time(now, may_block) {
             self.ask(now, ask, out);
         }
@@ -119,14 +119,14 @@ impl BackendRoom {
     pub fn pause(&mut self, out: &mut Outbox) {
         self.paused = true;
         self.watch.pause();
-        out.forget(Asker::Backend(self.id));
-        out.requests().leave(Asker::Backend(self.id));
+        out.forget(Requester::Backend(self.id));
+        out.requests().leave(Requester::Backend(self.id));
     }
 
     pub fn resume(&mut self, now: Instant, out: &mut Outbox) {
         self.paused = false;
         self.watch.resume(now);
-        out.requests().enter(Asker::Backend(self.id));
+        out.requests().enter(Requester::Backend(self.id));
         self.catch_up(now, out);
     }
 
@@ -144,10 +144,10 @@ impl BackendRoom {
     }
 
     /// The same backend by another configuration.
-    pub fn adopt(&mut self, now: Instant, backend: &Backend, chance: Chance, out: &mut Outbox) {
+    pub fn adopt(&mut self, now: Instant, backend: &Backend, jitter: Jitter, out: &mut Outbox) {
         if self.backend.poll != backend.poll {
             self.watch.retime(now, backend.poll);
-            out.forget(Asker::Backend(self.id));
+            out.forget(Requester::Backend(self.id));
         }
         if self.superseded || self.backend.on_change != backend.on_change {
             self.supersede(out);
@@ -155,7 +155,7 @@ impl BackendRoom {
             if let Some(ticket) = self.handler.ticket() {
                 out.disown(ticket);
             }
-            self.handler = Worker::new(now, Parent::Handler(self.id), &backend.on_change, chance);
+            self.handler = JobRunner::new(now, Owner::Handler(self.id), &backend.on_change, jitter);
             self.retry_at = None;
             self.catch_up(now, out);
         }
@@ -164,7 +164,7 @@ impl BackendRoom {
 
     /// Another catalogue: what was asked of the old one is forgotten, what was seen still counts.
     pub fn change_catalogue(&mut self, now: Instant, out: &mut Outbox) {
-        out.forget(Asker::Backend(self.id));
+        out.forget(Requester::Backend(self.id));
         if !self.paused {
             self.watch.resume(now);
         }
@@ -177,9 +177,9 @@ impl BackendRoom {
 
     /// From now on they may not; one that does is forgotten.
     pub fn stop_blocking(&mut self, out: &mut Outbox) {
-        let was_sent = !out.requests().is_waiting(Asker::Backend(self.id));
+        let was_sent = !out.requests().is_waiting(Requester::Backend(self.id));
         if self.watch.stop_blocking(was_sent) {
-            out.forget(Asker::Backend(self.id));
+            out.forget(Requester::Backend(self.id));
         }
     }
 
@@ -193,8 +193,8 @@ impl BackendRoom {
         }
     }
 
-    fn watched(&self) -> Watched {
-        Watched {
+    fn watched(&self) -> WatchedBackend {
+        WatchedBackend {
             name: self.backend.name.clone(),
             tag: self.backend.tag.clone(),
         }
@@ -211,7 +211,7 @@ impl BackendRoom {
         let wait = ask.wait.saturating_add(ask.wait / 16);
         let limit = wait.saturating_add(REQUEST_LIMIT.min(self.backend.poll));
         let request = Request::Instances(query);
-        out.ask(now, Asker::Backend(self.id), request, limit, REQUEST_LIMIT);
+        out.ask(now, Requester::Backend(self.id), request, limit, REQUEST_LIMIT);
     }
 
     fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
@@ -221,7 +221,8 @@ impl BackendRoom {
         self.tell_filtered(listing, out);
         self.tell_skipped(&listing.skipped, out);
         if listing.filtered && instances == 0 {
-            out.requests().answered(Asker::Backend(self.id), blocked, false);
+            out.requests()
+                .answered(Requester::Backend(self.id), blocked, false);
             return self.watch.on_hidden(now, listing.cursor);
         }
         out.measure(Measurement::Seen {
@@ -229,7 +230,8 @@ impl BackendRoom {
             instances,
         });
         let changed = self.watch.on_instances(now, &listing.instances, listing.cursor);
-        out.requests().answered(Asker::Backend(self.id), blocked, changed);
+        out.requests()
+            .answered(Requester::Backend(self.id), blocked, changed);
         if changed {
             let backend = self.backend.name.clone();
             out.tell(Notice::Changed { backend, instances });
@@ -239,7 +241,7 @@ impl BackendRoom {
         }
     }
 
-    /// Runs the handler for the changes that wait for it, if it may.
+    /// JobState the handler for the changes that wait for it, if it may.
     fn catch_up(&mut self, now: Instant, out: &mut Outbox) {
         let due = self.retry_at.is_none_or(|at| at <= now);
         if due && self.may_handle() {
@@ -265,7 +267,7 @@ impl BackendRoom {
     }
 
     fn on_failure(&mut self, now: Instant, cause: String, out: &mut Outbox) {
-        out.requests().failed(Asker::Backend(self.id));
+        out.requests().failed(Requester::Backend(self.id));
         self.watch.on_failure(now);
         let failure = self.failures.add(cause);
         let backend = self.backend.name.clone();

@@ -6,9 +6,9 @@
 use crate::event::{Answer, Effect, Pid, Request, Ticket};
 use crate::measurement::{Measurement, Outcome, Question};
 use crate::notice::Notice;
-use crate::plan::{Job, Reach, Role};
+use crate::plan::{Job, Role, SignalTarget};
 use crate::requests::{Change, Kind, Requests};
-use crate::time::{Chance, Duration, Instant, earliest};
+use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -17,31 +17,31 @@ use alloc::vec::Vec;
 pub(super) const SIGKILL: i32 = 9;
 pub(super) const SIGTERM: i32 = 15;
 
-/// The number of a room; never used again.
+/// The number of a unit; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct RoomId(pub u32);
+pub(super) struct UnitId(pub u32);
 
 /// Whose child process it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Parent {
+pub(super) enum Owner {
     Application,
     Hook,
-    Check(RoomId),
-    Handler(RoomId),
-    Job(RoomId),
-    Sensor(RoomId),
+    Check(UnitId),
+    Handler(UnitId),
+    Job(UnitId),
+    Sensor(UnitId),
 }
 
 /// Whose question to the catalogue it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Asker {
-    Service(RoomId),
-    Backend(RoomId),
+pub(super) enum Requester {
+    Service(UnitId),
+    Backend(UnitId),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Child {
-    parent: Option<Parent>,
+    owner: Option<Owner>,
     role: Role,
     pid: Option<Pid>,
 }
@@ -62,7 +62,7 @@ struct Asked {
 
 /// An answer, whose it is, and when the question was sent.
 pub(super) struct Reply {
-    pub asker: Asker,
+    pub requester: Requester,
     /// None if it was never sent.
     pub sent: Option<Instant>,
     pub answer: Answer,
@@ -74,27 +74,27 @@ pub(super) struct Outbox {
     effects: Vec<Effect>,
     last_ticket: u64,
     children: BTreeMap<Ticket, Child>,
-    questions: BTreeMap<Asker, Asked>,
-    askers: BTreeMap<Ticket, Asker>,
-    requests: Requests<Asker>,
+    questions: BTreeMap<Requester, Asked>,
+    requesters: BTreeMap<Ticket, Requester>,
+    requests: Requests<Requester>,
     budget: Option<u32>,
-    chance: Chance,
+    jitter: Jitter,
     load: Option<Ticket>,
     load_again: bool,
 }
 
 impl Outbox {
-    /// Nothing is asked yet; `chance` is for pauses.
-    pub fn new(chance: Chance) -> Self {
+    /// Nothing is asked yet; `jitter` is for pauses.
+    pub fn new(jitter: Jitter) -> Self {
         Self {
             effects: Vec::new(),
             last_ticket: 0,
             children: BTreeMap::new(),
             questions: BTreeMap::new(),
-            askers: BTreeMap::new(),
+            requesters: BTreeMap::new(),
             requests: Requests::new(),
             budget: None,
-            chance,
+            jitter,
             load: None,
             load_again: false,
         }
@@ -117,13 +117,13 @@ impl Outbox {
         self.push(Effect::Measure(measurement));
     }
 
-    pub fn start(&mut self, parent: Parent, job: &Job) -> Ticket {
+    pub fn start(&mut self, owner: Owner, job: &Job) -> Ticket {
         let ticket = self.ticket();
         let role = job.role.clone();
         self.children.insert(
             ticket,
             Child {
-                parent: Some(parent),
+                owner: Some(owner),
                 role,
                 pid: None,
             },
@@ -132,7 +132,7 @@ impl Outbox {
         ticket
     }
 
-    pub fn send(&mut self, ticket: Ticket, signal: i32, reach: Reach) {
+    pub fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
         self.push(Effect::Send(ticket, signal, reach));
     }
 
@@ -151,19 +151,19 @@ impl Outbox {
     }
 
     /// Whose child it is.
-    pub fn parent(&self, ticket: Ticket) -> Option<Parent> {
-        self.children.get(&ticket).and_then(|child| child.parent)
+    pub fn owner(&self, ticket: Ticket) -> Option<Owner> {
+        self.children.get(&ticket).and_then(|child| child.owner)
     }
 
     /// The child is gone; whose it was.
-    pub fn child_ended(&mut self, ticket: Ticket) -> Option<Parent> {
-        self.children.remove(&ticket).and_then(|child| child.parent)
+    pub fn child_ended(&mut self, ticket: Ticket) -> Option<Owner> {
+        self.children.remove(&ticket).and_then(|child| child.owner)
     }
 
     /// Nobody wants to know any more how this child ends.
     pub fn disown(&mut self, ticket: Ticket) {
         if let Some(child) = self.children.get_mut(&ticket) {
-            child.parent = None;
+            child.owner = None;
         }
     }
 
@@ -179,7 +179,7 @@ impl Outbox {
     pub fn sweep(&mut self) {
         let tickets: Vec<Ticket> = self.children.keys().copied().collect();
         for ticket in tickets {
-            self.send(ticket, SIGKILL, Reach::Group);
+            self.send(ticket, SIGKILL, SignalTarget::Group);
         }
     }
 
@@ -193,9 +193,16 @@ impl Outbox {
 
     /// Asks as soon as the budget allows it; `limit` counts from then, `patience` from now. With a budget, what may
     /// go out is known only when all has been said that is to be said in this step.
-    pub fn ask(&mut self, now: Instant, asker: Asker, request: Request, limit: Duration, patience: Duration) {
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        requester: Requester,
+        request: Request,
+        limit: Duration,
+        patience: Duration,
+    ) {
         let kind = match &request {
-            Request::Withdraw(_) => Kind::Withdrawal,
+            Request::Deregister(_) => Kind::Deregistration,
             Request::Register(_) | Request::Renew(_) => Kind::Heartbeat,
             Request::Instances(_) => Kind::Query,
         };
@@ -207,8 +214,8 @@ impl Outbox {
             sent: None,
             refused: None,
         };
-        self.questions.insert(asker, asked);
-        self.requests.push(asker, kind);
+        self.questions.insert(requester, asked);
+        self.requests.push(requester, kind);
         if self.budget.is_none() {
             self.dispatch(now);
         }
@@ -216,10 +223,10 @@ impl Outbox {
 
     /// Sends what may go out now.
     pub fn dispatch(&mut self, now: Instant) {
-        while let Some(asker) = self.requests.next(now) {
+        while let Some(requester) = self.requests.next(now) {
             let ticket = self.ticket();
             let may_be_refused = self.budget.is_some();
-            let Some(asked) = self.questions.get_mut(&asker) else {
+            let Some(asked) = self.questions.get_mut(&requester) else {
                 continue;
             };
             let request = if may_be_refused {
@@ -230,7 +237,7 @@ impl Outbox {
             };
             asked.sent = Some((ticket, now));
             let limit = asked.limit;
-            self.askers.insert(ticket, asker);
+            self.requesters.insert(ticket, requester);
             if let Some(request) = request {
                 self.push(Effect::Ask {
                     ticket,
@@ -242,15 +249,15 @@ impl Outbox {
     }
 
     /// Whose question it is.
-    pub fn asker(&self, ticket: Ticket) -> Option<Asker> {
-        self.askers.get(&ticket).copied()
+    pub fn requester(&self, ticket: Ticket) -> Option<Requester> {
+        self.requesters.get(&ticket).copied()
     }
 
     /// The question was answered; whose it was. If the catalogue was busy, it is asked `again` instead, or has
     /// failed.
     pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: Answer, again: bool) -> Option<Reply> {
-        let asker = self.askers.remove(&ticket)?;
-        let asked = self.questions.get(&asker)?;
+        let requester = self.requesters.remove(&ticket)?;
+        let asked = self.questions.get(&requester)?;
         let (_, sent) = asked.sent?;
         self.measure(Measurement::Answered {
             question: asked.question.clone(),
@@ -259,49 +266,49 @@ impl Outbox {
         });
         match answer {
             Answer::Busy(cause) if self.budget.is_some() => {
-                self.refused(now, asker, sent, cause.clone());
-                (!again).then(|| self.end(asker, Some(sent), Answer::Failed(cause)))
+                self.refused(now, requester, sent, cause.clone());
+                (!again).then(|| self.end(requester, Some(sent), Answer::Failed(cause)))
             }
-            Answer::Busy(cause) => Some(self.end(asker, Some(sent), Answer::Failed(cause))),
+            Answer::Busy(cause) => Some(self.end(requester, Some(sent), Answer::Failed(cause))),
             answer => {
                 if !matches!(answer, Answer::Failed(_)) {
                     self.requests.taken();
                 }
-                Some(self.end(asker, Some(sent), answer))
+                Some(self.end(requester, Some(sent), answer))
             }
         }
     }
 
-    /// A question that waited too long: its asker is answered that it failed. What a passing check says is not
+    /// A question that waited too long: its requester is answered that it failed. What a passing check says is not
     /// true for ever, and what the catalogue does not take is told at last.
     pub fn given_up(&mut self, now: Instant) -> Option<Reply> {
         let over = |asked: &Asked| asked.given_up().is_some_and(|at| at <= now);
-        let (asker, asked) = self.questions.iter().find(|(_, asked)| over(asked))?;
+        let (requester, asked) = self.questions.iter().find(|(_, asked)| over(asked))?;
         let cause = asked.refused.clone();
         let sent = cause.as_ref().map(|_| now);
         let cause = cause.unwrap_or_else(|| "too many requests before it are on their way".into());
-        let asker = *asker;
-        Some(self.end(asker, sent, Answer::Failed(cause)))
+        let requester = *requester;
+        Some(self.end(requester, sent, Answer::Failed(cause)))
     }
 
     /// Nobody waits for the answer any more.
-    pub fn forget(&mut self, asker: Asker) {
-        let Some(asked) = self.questions.remove(&asker) else {
+    pub fn forget(&mut self, requester: Requester) {
+        let Some(asked) = self.questions.remove(&requester) else {
             return;
         };
-        self.requests.done(asker);
+        self.requests.done(requester);
         if let Some((ticket, _)) = asked.sent {
-            self.askers.remove(&ticket);
+            self.requesters.remove(&ticket);
             self.push(Effect::Forget(ticket));
         }
     }
 
     /// Takes back a question that is not on its way, if there is one; says whether it never was.
-    pub fn take_back(&mut self, asker: Asker) -> Option<bool> {
-        let asked = self.questions.get(&asker)?;
+    pub fn take_back(&mut self, requester: Requester) -> Option<bool> {
+        let asked = self.questions.get(&requester)?;
         let unsent = asked.refused.is_none();
-        self.requests.is_waiting(asker).then(|| {
-            self.forget(asker);
+        self.requests.is_waiting(requester).then(|| {
+            self.forget(requester);
             unsent
         })
     }
@@ -313,7 +320,7 @@ impl Outbox {
     }
 
     /// Who decides which backends' queries may block.
-    pub fn requests(&mut self) -> &mut Requests<Asker> {
+    pub fn requests(&mut self) -> &mut Requests<Requester> {
         &mut self.requests
     }
 
@@ -331,13 +338,13 @@ impl Outbox {
         given_up.fold(self.requests.deadline(), earliest)
     }
 
-    fn refused(&mut self, now: Instant, asker: Asker, sent: Instant, cause: String) {
-        if let Some(asked) = self.questions.get_mut(&asker) {
+    fn refused(&mut self, now: Instant, requester: Requester, sent: Instant, cause: String) {
+        if let Some(asked) = self.questions.get_mut(&requester) {
             asked.sent = None;
             asked.refused = Some(cause.clone());
         }
-        let chance = self.chance.split();
-        let change = self.requests.refused(now, asker, sent, chance);
+        let jitter = self.jitter.split();
+        let change = self.requests.refused(now, requester, sent, jitter);
         self.tell_change(change, cause);
     }
 
@@ -354,10 +361,14 @@ impl Outbox {
         }
     }
 
-    fn end(&mut self, asker: Asker, sent: Option<Instant>, answer: Answer) -> Reply {
-        self.questions.remove(&asker);
-        self.requests.done(asker);
-        Reply { asker, sent, answer }
+    fn end(&mut self, requester: Requester, sent: Option<Instant>, answer: Answer) -> Reply {
+        self.questions.remove(&requester);
+        self.requests.done(requester);
+        Reply {
+            requester,
+            sent,
+            answer,
+        }
     }
 
     /// Reads the configuration again. There is one reading at a time: while one is under way, another one is

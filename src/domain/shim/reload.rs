@@ -1,18 +1,18 @@
 //! The way from one plan to the next (behaviour-v2.md 8.5, LC-17 as amended).
 //!
-//! A service whose definition is unchanged keeps its room, so its registration has no gap; a changed or
-//! removed one leaves first. An unchanged sensor keeps its room, too, and a backend keeps what it has seen
+//! A service whose definition is unchanged keeps its unit, so its registration has no gap; a changed or
+//! removed one leaves first. An unchanged sensor keeps its unit, too, and a backend keeps what it has seen
 //! while its name and tag stay (SD-19). Tasks and coprocesses start anew. Only when all that has to go is gone
-//! do the new rooms open.
+//! do the new units open.
 //!
 //! The application, preStart and maintenance are not touched (LC-13, LC-21).
 
 use super::Shim;
-use super::backend::BackendRoom;
-use super::outbox::{Parent, RoomId};
-use super::sensor::SensorRoom;
-use super::service::ServiceRoom;
-use super::worker::Worker;
+use super::backend::BackendUnit;
+use super::outbox::{Owner, UnitId};
+use super::runner::JobRunner;
+use super::sensor::SensorUnit;
+use super::service::ServiceUnit;
 use crate::event::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
@@ -25,12 +25,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// How long a new plan waits for the old rooms to become empty. (docs/bounds.md)
+/// How long a new plan waits for the old units to become empty. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A plan that waits for the old rooms to become empty.
+/// A plan that waits for the old units to become empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Incoming {
+pub(super) struct PendingPlan {
     plan: Plan,
     /// When it stops waiting for processes; none once it has.
     pub deadline: Option<Instant>,
@@ -52,7 +52,7 @@ impl Shim {
             .incoming
             .as_ref()
             .map_or(patience, |earlier| earlier.deadline);
-        self.incoming = Some(Incoming { plan, deadline });
+        self.incoming = Some(PendingPlan { plan, deadline });
     }
 
     /// The machine stood still: the processes that a plan waits for have their time again.
@@ -79,35 +79,35 @@ impl Shim {
     }
 
     /// Whether a plan waits and everything that has to go is gone, or it waited long enough. The catalogue's
-    /// answers are waited for even then: they are bounded, and nothing of an old room may land after a new one
+    /// answers are waited for even then: they are bounded, and nothing of an old unit may land after a new one
     /// opened.
     pub(super) fn may_swap(&self) -> bool {
         let Some(incoming) = &self.incoming else {
             return false;
         };
-        let mut leaving = self.services.values().filter(|room| room.is_closing());
-        leaving.all(ServiceRoom::has_left) && (incoming.deadline.is_none() || self.made_room())
+        let mut leaving = self.services.values().filter(|unit| unit.is_closing());
+        leaving.all(ServiceUnit::has_left) && (incoming.deadline.is_none() || self.made_room())
     }
 
     fn made_room(&self) -> bool {
-        let mut services = self.services.values().filter(|room| room.is_closing());
-        let mut sensors = self.sensors.values().filter(|room| room.is_closing());
-        let mut backends = self.backends.values().filter(|room| room.is_superseded());
-        services.all(ServiceRoom::is_empty)
-            && sensors.all(SensorRoom::is_empty)
-            && backends.all(BackendRoom::is_empty)
-            && !self.jobs.values().any(Worker::is_running)
+        let mut services = self.services.values().filter(|unit| unit.is_closing());
+        let mut sensors = self.sensors.values().filter(|unit| unit.is_closing());
+        let mut backends = self.backends.values().filter(|unit| unit.is_superseded());
+        services.all(ServiceUnit::is_empty)
+            && sensors.all(SensorUnit::is_empty)
+            && backends.all(BackendUnit::is_empty)
+            && !self.jobs.values().any(JobRunner::is_running)
     }
 
-    /// The new plan is in force: what went is dropped, and the new rooms open.
+    /// The new plan is in force: what went is dropped, and the new units open.
     pub(super) fn swap(&mut self, now: Instant) {
-        let Some(Incoming { plan, .. }) = self.incoming.take() else {
+        let Some(PendingPlan { plan, .. }) = self.incoming.take() else {
             return;
         };
         let listening = self.listening();
         let other_catalogue = self.follow(plan);
-        self.services.retain(|_, room| !room.is_closing());
-        self.sensors.retain(|_, room| !room.is_closing());
+        self.services.retain(|_, unit| !unit.is_closing());
+        self.sensors.retain(|_, unit| !unit.is_closing());
         self.jobs.clear();
         self.open_services(now);
         self.adopt_backends(now, other_catalogue);
@@ -135,15 +135,15 @@ impl Shim {
     /// Opens a room for every service that has none.
     pub(super) fn open_services(&mut self, now: Instant) {
         for service in self.plan.services.clone() {
-            if !self.services.values().any(|room| room.service == service) {
-                let (id, chance) = (self.next_room(), self.chance.split());
-                let room = ServiceRoom::new(now, id, &service, self.stance(), chance);
-                self.services.insert(id, room);
+            if !self.services.values().any(|unit| unit.service == service) {
+                let (id, jitter) = (self.next_unit(), self.jitter.split());
+                let unit = ServiceUnit::new(now, id, &service, self.desired(), jitter);
+                self.services.insert(id, unit);
             }
         }
     }
 
-    /// Opens a room for every backend that has none. Two of one name and tag have a room each.
+    /// Opens a room for every backend that has none. Two of one name and tag have a unit each.
     pub(super) fn open_backends(&mut self, now: Instant) {
         let wanted = self.plan.backends.clone();
         for (index, backend) in wanted.iter().enumerate() {
@@ -151,15 +151,15 @@ impl Shim {
                 .iter()
                 .filter(|other| other.is_same(backend))
                 .count();
-            let rooms = self
+            let units = self
                 .backends
                 .values()
-                .filter(|room| room.backend.is_same(backend))
+                .filter(|unit| unit.backend.is_same(backend))
                 .count();
-            if rooms < alike {
-                let (id, chance) = (self.next_room(), self.chance.split());
-                let room = BackendRoom::new(now, id, backend, self.maintenance, chance, &mut self.out);
-                self.backends.insert(id, room);
+            if units < alike {
+                let (id, jitter) = (self.next_unit(), self.jitter.split());
+                let unit = BackendUnit::new(now, id, backend, self.maintenance, jitter, &mut self.out);
+                self.backends.insert(id, unit);
             }
         }
     }
@@ -167,10 +167,10 @@ impl Shim {
     /// Opens a room for every sensor that has none.
     pub(super) fn open_sensors(&mut self, now: Instant) {
         for sensor in sensors(&self.plan).to_vec() {
-            if !self.sensors.values().any(|room| room.sensor == sensor) {
-                let (id, chance) = (self.next_room(), self.chance.split());
-                let room = SensorRoom::new(now, id, &sensor, self.maintenance, chance);
-                self.sensors.insert(id, room);
+            if !self.sensors.values().any(|unit| unit.sensor == sensor) {
+                let (id, jitter) = (self.next_unit(), self.jitter.split());
+                let unit = SensorUnit::new(now, id, &sensor, self.maintenance, jitter);
+                self.sensors.insert(id, unit);
             }
         }
     }
@@ -186,15 +186,15 @@ impl Shim {
     /// Starts the coprocesses, and the beat of the tasks.
     pub(super) fn open_jobs(&mut self, now: Instant) {
         for job in self.plan.jobs.clone() {
-            let (id, chance) = (self.next_room(), self.chance.split());
-            let mut worker = Worker::new(now, Parent::Job(id), &job, chance);
+            let (id, jitter) = (self.next_unit(), self.jitter.split());
+            let mut runner = JobRunner::new(now, Owner::Job(id), &job, jitter);
             if self.maintenance {
-                worker.pause();
+                runner.pause();
             }
             if job.trigger == Trigger::Moment {
-                worker.start(now, &mut self.out);
+                runner.start(now, &mut self.out);
             }
-            self.jobs.insert(id, worker);
+            self.jobs.insert(id, runner);
         }
     }
 
@@ -223,56 +223,56 @@ impl Shim {
     fn make_room(&mut self, now: Instant, plan: &Plan) {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
         let stays = |service: &Service| !other_catalogue && plan.services.contains(service);
-        for room in self.services.values_mut() {
-            if !room.is_closing() && !stays(&room.service) {
-                room.close(now, &mut self.out);
+        for unit in self.services.values_mut() {
+            if !unit.is_closing() && !stays(&unit.service) {
+                unit.close(now, &mut self.out);
             }
         }
-        for room in self.backends.values_mut() {
+        for unit in self.backends.values_mut() {
             let same_handler = |backend: &Backend| {
-                room.backend.is_same(backend) && room.backend.on_change == backend.on_change
+                unit.backend.is_same(backend) && unit.backend.on_change == backend.on_change
             };
             if !plan.backends.iter().any(same_handler) {
-                room.supersede(&mut self.out);
+                unit.supersede(&mut self.out);
             }
         }
         for job in self.jobs.values_mut() {
             job.end(&mut self.out);
         }
-        for room in self.sensors.values_mut() {
-            if !sensors(plan).contains(&room.sensor) {
-                room.close(&mut self.out);
+        for unit in self.sensors.values_mut() {
+            if !sensors(plan).contains(&unit.sensor) {
+                unit.close(&mut self.out);
             }
         }
     }
 
     fn adopt_backends(&mut self, now: Instant, other_catalogue: bool) {
         let mut adopted = self.match_backends();
-        self.backends.retain(|id, room| {
+        self.backends.retain(|id, unit| {
             let backend = adopted.remove(id);
             match &backend {
-                Some(backend) => room.adopt(now, backend, self.chance.split(), &mut self.out),
-                None => room.close(&mut self.out),
+                Some(backend) => unit.adopt(now, backend, self.jitter.split(), &mut self.out),
+                None => unit.close(&mut self.out),
             }
             backend.is_some()
         });
         if other_catalogue {
-            for room in self.backends.values_mut() {
-                room.change_catalogue(now, &mut self.out);
+            for unit in self.backends.values_mut() {
+                unit.change_catalogue(now, &mut self.out);
             }
         }
     }
 
-    /// Which room goes on with which backend of the plan: of those that are the same, first the one with the
+    /// Which unit goes on with which backend of the plan: of those that are the same, first the one with the
     /// same handler.
-    fn match_backends(&self) -> BTreeMap<RoomId, Backend> {
+    fn match_backends(&self) -> BTreeMap<UnitId, Backend> {
         let mut wanted = self.plan.backends.clone();
         let mut matched = BTreeMap::new();
         for with_handler in [true, false] {
-            for (id, room) in &self.backends {
+            for (id, unit) in &self.backends {
                 let fits = |backend: &Backend| {
-                    let alike = !with_handler || room.backend.on_change == backend.on_change;
-                    alike && room.backend.is_same(backend) && !matched.contains_key(id)
+                    let alike = !with_handler || unit.backend.on_change == backend.on_change;
+                    alike && unit.backend.is_same(backend) && !matched.contains_key(id)
                 };
                 if let Some(index) = wanted.iter().position(fits) {
                     matched.insert(*id, wanted.remove(index));

@@ -1,7 +1,7 @@
-//! The room of one sensor: the runs of its command, and what their output says.
+//! The unit of one sensor: the runs of its command, and what their output says.
 
-use super::outbox::{Outbox, Parent, RoomId};
-use super::worker::Worker;
+use super::outbox::{Outbox, Owner, UnitId};
+use super::runner::JobRunner;
 use crate::event::Ending;
 use crate::failures::Failures;
 use crate::measurement::{Measurement, RunResult};
@@ -9,65 +9,65 @@ use crate::notice::Notice;
 use crate::plan::Sensor;
 use crate::sensor;
 use crate::status::{JobStatus, Run};
-use crate::time::{Chance, Instant};
+use crate::time::{Instant, Jitter};
 use alloc::string::{String, ToString};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SensorRoom {
+pub(super) struct SensorUnit {
     pub sensor: Sensor,
-    worker: Worker,
+    runner: JobRunner,
     failures: Failures,
     closing: bool,
 }
 
-impl SensorRoom {
-    pub fn new(now: Instant, id: RoomId, sensor: &Sensor, paused: bool, chance: Chance) -> Self {
-        let mut worker = Worker::new(now, Parent::Sensor(id), &sensor.job, chance);
+impl SensorUnit {
+    pub fn new(now: Instant, id: UnitId, sensor: &Sensor, paused: bool, jitter: Jitter) -> Self {
+        let mut runner = JobRunner::new(now, Owner::Sensor(id), &sensor.job, jitter);
         if paused {
-            worker.pause();
+            runner.pause();
         }
         Self {
             sensor: sensor.clone(),
-            worker,
+            runner,
             failures: Failures::default(),
             closing: false,
         }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.worker.deadline()
+        self.runner.deadline()
     }
 
-    /// Whether the room is closed for good.
+    /// Whether the unit is closed for good.
     pub fn is_closing(&self) -> bool {
         self.closing
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.worker.is_running()
+        !self.runner.is_running()
     }
 
     pub fn status(&self, out: &Outbox) -> JobStatus {
-        self.worker.status(out)
+        self.runner.status(out)
     }
 
     pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
-        self.worker.on_time(now, out);
+        self.runner.on_time(now, out);
     }
 
     pub fn after_standstill(&mut self, now: Instant) {
-        self.worker.after_standstill(now);
+        self.runner.after_standstill(now);
     }
 
     pub fn on_printed(&mut self, text: String) {
-        self.worker.on_printed(text);
+        self.runner.on_printed(text);
     }
 
     /// A run that passed gives a value, if what it printed is one that the metric takes.
     pub fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        self.worker.on_ended(now, ending, out);
-        let value = match self.worker.last() {
+        self.runner.on_ended(now, ending, out);
+        let value = match self.runner.last() {
             Some(Run {
                 result: RunResult::Passed,
                 output,
@@ -91,17 +91,17 @@ impl SensorRoom {
     }
 
     pub fn pause(&mut self) {
-        self.worker.pause();
+        self.runner.pause();
     }
 
     pub fn resume(&mut self, now: Instant) {
-        self.worker.resume(now);
+        self.runner.resume(now);
     }
 
-    /// Runs no more; a run that is under way is killed, and gives no value.
+    /// JobState no more; a run that is under way is killed, and gives no value.
     pub fn close(&mut self, out: &mut Outbox) {
         self.closing = true;
-        self.worker.end(out);
+        self.runner.end(out);
     }
 
     fn tell_failure(&mut self, cause: String, out: &mut Outbox) {

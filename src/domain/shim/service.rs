@@ -1,27 +1,27 @@
-//! The room of one service: its heartbeat, its health check, and what operators hear of them.
+//! The unit of one service: its heartbeat, its health check, and what operators hear of them.
 
-use super::outbox::{Asker, Outbox, Parent, RoomId};
-use super::worker::Worker;
+use super::outbox::{Outbox, Owner, Requester, UnitId};
+use super::runner::JobRunner;
 use crate::causes::Causes;
 use crate::event::{Answer, Ending, Request};
 use crate::failures::Failures;
-use crate::heartbeat::{Action, Heartbeat, Reply, Stance};
+use crate::heartbeat::{Action, DesiredState, Heartbeat, Reply};
 use crate::notice::{Named, Notice};
 use crate::plan::{REQUEST_LIMIT, Service};
 use crate::status::ServiceStatus;
-use crate::time::{Chance, Duration, Instant, earliest};
+use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
 
-/// How long a withdrawal may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
-const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a deregistration may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
+const DEREGISTRATION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ServiceRoom {
+pub(super) struct ServiceUnit {
     pub service: Service,
-    id: RoomId,
+    id: UnitId,
     heartbeat: Heartbeat,
-    check: Option<Worker>,
+    check: Option<JobRunner>,
     asked: Option<Action>,
     unhealthy: bool,
     reasons: Causes,
@@ -29,14 +29,14 @@ pub(super) struct ServiceRoom {
     closing: bool,
 }
 
-impl ServiceRoom {
-    pub fn new(now: Instant, id: RoomId, service: &Service, stance: Stance, chance: Chance) -> Self {
+impl ServiceUnit {
+    pub fn new(now: Instant, id: UnitId, service: &Service, desired: DesiredState, jitter: Jitter) -> Self {
         let check = service.check.as_ref();
         Self {
             service: service.clone(),
             id,
-            heartbeat: Heartbeat::new(now, service.poll, stance),
-            check: check.map(|job| Worker::new(now, Parent::Check(id), job, chance)),
+            heartbeat: Heartbeat::new(now, service.poll, desired),
+            check: check.map(|job| JobRunner::new(now, Owner::Check(id), job, jitter)),
             asked: None,
             unhealthy: false,
             reasons: Causes::default(),
@@ -46,13 +46,13 @@ impl ServiceRoom {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        let check = self.check.as_ref().and_then(Worker::deadline);
+        let check = self.check.as_ref().and_then(JobRunner::deadline);
         earliest(self.heartbeat.deadline(), check)
     }
 
     /// Whether nothing of it is left: no entry it could still remove, no question, no process.
     pub fn is_empty(&self) -> bool {
-        self.has_left() && !self.check.as_ref().is_some_and(Worker::is_running)
+        self.has_left() && !self.check.as_ref().is_some_and(JobRunner::is_running)
     }
 
     pub fn has_left(&self) -> bool {
@@ -62,10 +62,10 @@ impl ServiceRoom {
     /// Whether its question is sent again if the catalogue did not take it: a heartbeat is not if the service is to
     /// leave meanwhile.
     pub fn asks_again(&self) -> bool {
-        self.asked == Some(Action::Withdraw) || self.heartbeat.stance() == Stance::In
+        self.asked == Some(Action::Deregister) || self.heartbeat.desired() == DesiredState::In
     }
 
-    /// Whether the room is closed for good.
+    /// Whether the unit is closed for good.
     pub fn is_closing(&self) -> bool {
         self.closing
     }
@@ -146,8 +146,8 @@ impl ServiceRoom {
 
     /// A heartbeat that was not sent yet is not sent any more.
     fn leave(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
-        if self.asked != Some(Action::Withdraw)
-            && let Some(unsent) = out.take_back(Asker::Service(self.id))
+        if self.asked != Some(Action::Deregister)
+            && let Some(unsent) = out.take_back(Requester::Service(self.id))
         {
             self.asked = None;
             let reply = if unsent { Reply::Unsent } else { Reply::Failed };
@@ -187,17 +187,17 @@ impl ServiceRoom {
         let registration = self.service.registration.clone();
         let request = match question {
             Action::Register => Request::Register(registration),
-            Action::Withdraw => Request::Withdraw(registration),
+            Action::Deregister => Request::Deregister(registration),
             Action::Renew | Action::Check => Request::Renew(registration),
         };
         self.asked = Some(question);
         let limit = REQUEST_LIMIT.min(self.service.poll);
         // What a passing check says is true until the next check is due.
         let patience = match question {
-            Action::Withdraw => WITHDRAWAL_PATIENCE,
+            Action::Deregister => DEREGISTRATION_PATIENCE,
             _ => REQUEST_LIMIT.max(self.service.poll),
         };
-        out.ask(now, Asker::Service(self.id), request, limit, patience);
+        out.ask(now, Requester::Service(self.id), request, limit, patience);
     }
 
     fn tell_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
@@ -220,10 +220,10 @@ impl ServiceRoom {
 
     fn tell_answer(&mut self, asked: Action, answer: Answer, out: &mut Outbox) {
         match (asked, answer) {
-            (Action::Withdraw, Answer::Failed(cause) | Answer::Busy(cause)) => {
+            (Action::Deregister, Answer::Failed(cause) | Answer::Busy(cause)) => {
                 out.tell(Notice::DeregisteringFailed(self.named(), cause));
             }
-            (Action::Withdraw, _) => {}
+            (Action::Deregister, _) => {}
             (Action::Renew, Answer::Unknown(cause)) => out.tell(Notice::NotRegistered(self.named(), cause)),
             (Action::Register, Answer::Done) => {
                 self.tell_recovery(out);

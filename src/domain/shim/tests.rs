@@ -68,8 +68,8 @@ impl Stage {
                 assert_eq!(earlier, None, "one run of {} at a time", job.role);
             }
             Effect::Ask { ticket, request, .. } => {
-                let earlier = self.questions.insert(asker(&request), ticket);
-                assert_eq!(earlier, None, "one question of {} at a time", asker(&request));
+                let earlier = self.questions.insert(requester(&request), ticket);
+                assert_eq!(earlier, None, "one question of {} at a time", requester(&request));
             }
             Effect::Forget(ticket) => self.questions.retain(|_, open| *open != ticket),
             Effect::Load(ticket) => self.loads.push(ticket),
@@ -124,11 +124,11 @@ impl Stage {
         self.step(Event::NotStarted(ticket, failure))
     }
 
-    fn answers(&mut self, asker: &str, answer: Answer) -> Vec<String> {
+    fn answers(&mut self, requester: &str, answer: Answer) -> Vec<String> {
         let ticket = self
             .questions
-            .remove(asker)
-            .unwrap_or_else(|| panic!("{asker} asks nothing"));
+            .remove(requester)
+            .unwrap_or_else(|| panic!("{requester} asks nothing"));
         self.step(Event::Answered(ticket, answer))
     }
 
@@ -165,9 +165,9 @@ impl Stage {
     }
 }
 
-fn asker(request: &Request) -> String {
+fn requester(request: &Request) -> String {
     match request {
-        Request::Register(r) | Request::Renew(r) | Request::Withdraw(r) => r.name.clone(),
+        Request::Register(r) | Request::Renew(r) | Request::Deregister(r) => r.name.clone(),
         Request::Instances(query) => format!("{}?", query.service),
     }
 }
@@ -191,9 +191,9 @@ fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
             ..
         } => format!("renew {}", r.name),
         Effect::Ask {
-            request: Request::Withdraw(r),
+            request: Request::Deregister(r),
             ..
-        } => format!("withdraw {}", r.name),
+        } => format!("deregister {}", r.name),
         Effect::Ask {
             request: Request::Instances(query),
             ..
@@ -208,7 +208,7 @@ fn job(role: Role, trigger: Trigger) -> Job {
 
 fn hook(role: Role) -> Option<Job> {
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: Duration::from_secs(5),
     };
     Some(Job {
@@ -251,7 +251,7 @@ fn backend(name: &str) -> Backend {
 
 fn coprocess(name: &str) -> Job {
     let stop = Stop {
-        reach: Reach::Group,
+        reach: SignalTarget::Group,
         grace: Duration::from_secs(3),
     };
     let restarts = Restarts::Unlimited;
@@ -337,7 +337,7 @@ fn start_and_stop_in_the_order_of_the_mission() {
     assert_eq!(stage.answers("app", Answer::Done), [""; 0]);
     stage.exits("task[clean]", 0);
     stage.answers("db?", instances(&[]));
-    assert_eq!(stage.signal(Signal::Terminate)[..1], ["withdraw app"]);
+    assert_eq!(stage.signal(Signal::Terminate)[..1], ["deregister app"]);
     assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
     assert_eq!(
         stage.exits("preStop", 1),
@@ -361,7 +361,7 @@ fn start_and_stop_in_the_order_of_the_mission() {
 #[test]
 fn sigint_is_sigterm() {
     let mut stage = registered();
-    assert!(stage.signal(Signal::Interrupt).contains(&"withdraw app".into()));
+    assert!(stage.signal(Signal::Interrupt).contains(&"deregister app".into()));
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn an_application_that_cannot_be_started_goes_the_same_way_with_127() {
 #[test]
 fn when_the_application_ends_by_itself_its_services_leave_before_post_stop() {
     let mut stage = registered();
-    assert_eq!(stage.exits("APP", 2)[0], "withdraw app");
+    assert_eq!(stage.exits("APP", 2)[0], "deregister app");
     assert_eq!(
         stage.answers("app", Answer::Done),
         ["start postStop"],
@@ -517,7 +517,7 @@ fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
         "send 9 to the Group of app.health",
         "send 9 to the Group of db.onChange",
         "send 9 to the Group of task[clean]",
-        "withdraw app",
+        "deregister app",
     ] {
         assert!(effects.contains(&effect.into()), "{effect} in {effects:?}");
     }
@@ -525,7 +525,7 @@ fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
     assert_eq!(
         stage.exits("app.health", 0),
         [""; 0],
-        "no heartbeat after the withdrawal began"
+        "no heartbeat after the deregistration began"
     );
 }
 
@@ -544,15 +544,15 @@ fn a_frozen_catalogue_delays_the_stop_by_two_seconds_with_any_number_of_services
 }
 
 #[test]
-fn a_heartbeat_on_its_way_is_answered_before_the_withdrawal() {
+fn a_heartbeat_on_its_way_is_answered_before_the_deregistration() {
     let mut stage = registered();
     stage.after(10_000);
     assert_eq!(stage.exits("app.health", 0), ["renew app"]);
     let effects = stage.signal(Signal::Terminate);
-    assert!(!effects.contains(&"withdraw app".into()));
+    assert!(!effects.contains(&"deregister app".into()));
     assert_eq!(
         stage.answers("app", Answer::Failed("no answer".into())),
-        ["withdraw app"]
+        ["deregister app"]
     );
     assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
 }
@@ -574,8 +574,8 @@ fn a_hung_check_delays_neither_others_nor_the_stop() {
         effects,
         [
             "send 9 to the Group of hung.health",
-            "withdraw hung",
-            "withdraw app"
+            "deregister hung",
+            "deregister app"
         ]
     );
 }
@@ -899,10 +899,10 @@ fn instances_that_were_left_out_are_told_once_for_each_content() {
 }
 
 #[test]
-fn maintenance_withdraws_and_pauses_and_ends_at_the_next_tick() {
+fn maintenance_deregisters_and_pauses_and_ends_at_the_next_tick() {
     let mut stage = registered();
     stage.after(50);
-    assert_eq!(stage.signal(Signal::User1)[0], "withdraw app");
+    assert_eq!(stage.signal(Signal::User1)[0], "deregister app");
     stage.answers("app", Answer::Done);
     assert!(stage.told("Marking for maintenance: app"));
     assert!(stage.questions.is_empty(), "the query is forgotten");
@@ -983,7 +983,7 @@ fn a_reload_leaves_unchanged_services_alone_and_sends_the_others_away_first() {
         services: vec![service("keep"), changed, service("new")],
         ..bare()
     };
-    assert_eq!(stage.loads(plan), ["withdraw change", "withdraw go"]);
+    assert_eq!(stage.loads(plan), ["deregister change", "deregister go"]);
     stage.answers("change", Answer::Done);
     assert!(!stage.told("Configuration reloaded."));
     stage.answers("go", Answer::Done);
@@ -1010,7 +1010,7 @@ fn another_catalogue_sends_every_service_away_before_it_is_used() {
                 catalogue: other.clone(),
                 ..full()
             })
-            .contains(&"withdraw app".into())
+            .contains(&"deregister app".into())
     );
     stage.dies("coprocess[side]", 9);
     let ticket = stage.questions.remove("app").unwrap();
@@ -1037,7 +1037,7 @@ fn replaced_certificates_open_the_catalogue_anew_and_send_no_service_away() {
     let mut stage = registered_by(full_with_certificates(1));
     stage.signal(Signal::Hangup);
     let effects = stage.loads(full_with_certificates(2));
-    assert!(!effects.contains(&"withdraw app".into()), "{effects:?}");
+    assert!(!effects.contains(&"deregister app".into()), "{effects:?}");
     let ticket = stage.children.remove("coprocess[side]").unwrap();
     let died = Event::Exited(ticket, ExitStatus::Signal(9));
     let effects = stage.shim.step(stage.now, died);
@@ -1156,12 +1156,12 @@ fn a_new_plan_loses_patience_with_processes_but_not_with_answers_on_their_way() 
     stage.after(4_900);
     plan.services[0].registration.port = 81;
     stage.signal(Signal::Hangup);
-    assert_eq!(stage.loads(plan), ["withdraw app"]);
+    assert_eq!(stage.loads(plan), ["deregister app"]);
     stage.after(100);
     stage.after(1_000);
     assert!(
         !stage.told("Configuration reloaded."),
-        "the withdrawal may still land"
+        "the deregistration may still land"
     );
     stage.answers("app", Answer::Done);
     assert!(
@@ -1253,7 +1253,7 @@ fn a_reload_that_is_asked_for_while_one_is_read_follows_it() {
     assert_eq!(stage.loads.len(), 1, "the configuration is read once at a time");
     let told = "The configuration is being read; it will be read once more after that.";
     assert!(stage.told(told));
-    assert!(stage.loads(bare()).contains(&"withdraw app".into()));
+    assert!(stage.loads(bare()).contains(&"deregister app".into()));
     assert_eq!(
         stage.loads.len(),
         1,
@@ -1268,7 +1268,7 @@ fn a_reload_that_is_asked_for_does_not_follow_a_stop() {
     let mut stage = registered();
     stage.signal(Signal::Hangup);
     stage.signal(Signal::Hangup);
-    assert!(stage.signal(Signal::Terminate).contains(&"withdraw app".into()));
+    assert!(stage.signal(Signal::Terminate).contains(&"deregister app".into()));
     assert_eq!(stage.loads(bare()), [""; 0]);
     assert_eq!(stage.loads.len(), 0);
 }
@@ -1283,7 +1283,7 @@ fn only_the_reading_under_way_is_waited_for() {
         remarks: vec![],
     };
     assert_eq!(stage.step(Event::Loaded(other, stale)), [""; 0]);
-    assert!(stage.loads(bare()).contains(&"withdraw app".into()));
+    assert!(stage.loads(bare()).contains(&"deregister app".into()));
 }
 
 #[test]

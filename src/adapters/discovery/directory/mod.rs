@@ -1,7 +1,7 @@
 //! A catalogue without a server, for one host: several shims, also in several containers, share a folder.
 //!
 //! One file per instance, `<path>/<service>/<id>.json`, written by its shim at every heartbeat and removed by
-//! its withdrawal. An entry whose time is up is gone for every reader, whether or not somebody removes it.
+//! its deregistration. An entry whose time is up is gone for every reader, whether or not somebody removes it.
 //! Changes are noticed through inotify. Everything in the folder is meant for readers who do not trust it.
 //!
 //! There is no lock, because whoever stops while he holds one would stop all others: each file has one writer,
@@ -178,7 +178,7 @@ impl Catalogue for Directory {
         self.change(registration, keep).await
     }
 
-    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
+    async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {
         self.change(registration, Folders::remove).await
     }
 

@@ -27,7 +27,7 @@ type Told = (u16, u16);
 enum Happening {
     Register(usize, Told),
     Renew(usize, Told),
-    Withdraw(usize, Told),
+    Deregister(usize, Told),
     /// So many milliseconds pass.
     Pass(u64),
     /// The machine starts again, and its folder is still there.
@@ -78,7 +78,7 @@ impl ReferenceStateMachine for Folder {
         prop_oneof![
             6 => (shim.clone(), told()).prop_map(|(shim, told)| Happening::Register(shim, told)),
             6 => (shim.clone(), told()).prop_map(|(shim, told)| Happening::Renew(shim, told)),
-            2 => (shim, told()).prop_map(|(shim, told)| Happening::Withdraw(shim, told)),
+            2 => (shim, told()).prop_map(|(shim, told)| Happening::Deregister(shim, told)),
             4 => prop_oneof![Just(TTL), Just(TTL - 1), 0..TTL, Just(2 * 3_600_000)].prop_map(Happening::Pass),
             1 => Just(Happening::Boot),
             1 => told().prop_map(Happening::Scribble),
@@ -99,7 +99,7 @@ impl ReferenceStateMachine for Folder {
                     folder.enter(told);
                 }
             }
-            Happening::Withdraw(_, (number, _)) | Happening::Scribble((number, _)) => {
+            Happening::Deregister(_, (number, _)) | Happening::Scribble((number, _)) => {
                 folder.entries.remove(&number);
             }
             Happening::Pass(milliseconds) => folder.now += milliseconds,
@@ -203,7 +203,7 @@ impl StateMachineTest for Sharing {
                 let renewal = state.shims[shim].keep(&registration(told), &now).unwrap();
                 assert_eq!(renewal == Renewal::Renewed, folder.is_renewed, "{renewal:?}");
             }
-            Happening::Withdraw(shim, told) => state.shims[shim].remove(&registration(told)).unwrap(),
+            Happening::Deregister(shim, told) => state.shims[shim].remove(&registration(told)).unwrap(),
             Happening::Pass(_) | Happening::Boot => {}
             Happening::Scribble(told) => {
                 let app = state.home.path().join(name::of_folder("app"));

@@ -105,12 +105,12 @@ fn an_entry_is_a_file_people_can_read() {
 }
 
 #[test]
-fn a_withdrawal_leaves_nothing() {
+fn a_deregistration_leaves_nothing() {
     let (_home, directory) = home();
     run(async {
         directory.register(&instance(1)).await.unwrap();
         directory.renew(&instance(1)).await.unwrap();
-        directory.withdraw(&instance(1)).await.unwrap();
+        directory.deregister(&instance(1)).await.unwrap();
     });
     assert_eq!(files(&directory), Vec::<String>::new());
 }

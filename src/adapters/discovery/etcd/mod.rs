@@ -4,7 +4,7 @@
 //! heartbeat keeps the lease alive once. What stands in etcd decides, not what was done to it before: a key
 //! that is missing, or says something else, is registered again, and a heartbeat of a shim that was started
 //! anew carries on where the one before stopped. The leases granted are remembered for one purpose only: a
-//! withdrawal revokes them, so that nothing still on its way can land after it.
+//! deregistration revokes them, so that nothing still on its way can land after it.
 //!
 //! Never keeps a lease alive by itself, never trusts a connection on which a question was given up, and never
 //! waits for a change without having seen where to begin.
@@ -165,7 +165,7 @@ impl Catalogue for Etcd {
         Ok(Renewal::Unknown(format!("{key}: {reason}")))
     }
 
-    async fn withdraw(&self, registration: &Registration) -> Result<(), CatalogueError> {
+    async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {
         let key = key::of_instance(&self.prefix, registration);
         let is_ours = self.leases.is_entered(&key);
         for lease in self.leases.all(&key) {

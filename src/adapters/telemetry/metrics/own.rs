@@ -4,7 +4,7 @@
 use super::family::{Family, Labels};
 use crate::version::{COMMIT, VERSION};
 use domain::Instant;
-use domain::measurement::{Measurement, Outcome, Question, RunResult, Watched};
+use domain::measurement::{Measurement, Outcome, Question, RunResult, WatchedBackend};
 use domain::plan::{Plan, Role, SensorKind};
 use domain::time::Duration;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const DURATIONS: &[f64] = &[
 const RUN_RESULTS: &[&str] = &["passed", "failed", "timed_out"];
 const OUTCOMES: &[&str] = &["success", "failure"];
 const HEARTBEAT_OUTCOMES: &[&str] = &["success", "unknown", "failure"];
-const OPERATIONS: [&str; 5] = ["register", "renew", "withdraw", "list", "watch"];
+const OPERATIONS: [&str; 5] = ["register", "renew", "deregister", "list", "watch"];
 const RELOAD_RESULTS: [&str; 2] = ["success", "refused"];
 
 const BACKEND_INSTANCES: Metric = gauge(
@@ -284,9 +284,9 @@ impl Own {
                 self.take(&HEARTBEATS, &[service, result], 1.0);
                 "renew"
             }
-            Question::Withdraw(service) => {
+            Question::Deregister(service) => {
                 self.take(&DEREGISTRATIONS, &[service, result], 1.0);
-                "withdraw"
+                "deregister"
             }
             Question::List(backend) => {
                 self.queried(backend, result);
@@ -300,7 +300,7 @@ impl Own {
         self.take(&CATALOGUE_REQUESTS, &[operation], took.as_secs_f64());
     }
 
-    fn queried(&mut self, backend: &Watched, result: &str) {
+    fn queried(&mut self, backend: &WatchedBackend, result: &str) {
         let labels = [backend.name.as_str(), tag(backend.tag.as_ref()), result];
         self.take(&BACKEND_QUERIES, &labels, 1.0);
     }

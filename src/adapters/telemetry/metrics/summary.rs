@@ -73,7 +73,7 @@ fn of_sorted(sorted: &[f64], share: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::time::Chance;
+    use domain::time::Jitter;
 
     fn at(seconds: u64) -> Instant {
         Instant::after_start(Duration::from_secs(seconds))
@@ -142,9 +142,9 @@ mod tests {
     /// counting. The rank of every answer is less than one below the exact share of the count.
     #[test]
     fn on_heavy_tailed_data_no_quantile_is_off_by_a_whole_rank() {
-        let mut chance = Chance::new(1);
+        let mut jitter = Jitter::new(1);
         let million = Duration::from_secs(1_000_000);
-        let mut share = || chance.between(Duration::ZERO, million).div_duration_f64(million);
+        let mut share = || jitter.between(Duration::ZERO, million).div_duration_f64(million);
         for count in 1..=600_u32 {
             let values: Vec<f64> = (0..count)
                 .map(|_| (1.0 - share() * 0.999_999_999).powf(-1.0 / 1.1))

@@ -1,7 +1,7 @@
 //! What the exposition says after a plan, measurements, and another plan.
 
 use super::*;
-use domain::measurement::{Outcome, Question, RunResult, Watched};
+use domain::measurement::{Outcome, Question, RunResult, WatchedBackend};
 use domain::plan::{
     Backend, Catalogue, Command, Job, Output, Registration, Role, SensorKind, Service, Telemetry, Trigger,
 };
@@ -116,8 +116,8 @@ fn health(service: &str) -> Role {
     }
 }
 
-fn watched(tag: Option<&str>) -> Watched {
-    Watched {
+fn watched(tag: Option<&str>) -> WatchedBackend {
+    WatchedBackend {
         name: "db".into(),
         tag: tag.map(str::to_owned),
     }
@@ -233,7 +233,7 @@ fn questions_to_the_catalogue_are_counted_by_whose_they_are_and_timed_by_what_is
     answered(&mut metrics, Question::Register("app".into()), Outcome::Done);
     answered(&mut metrics, Question::Renew("app".into()), Outcome::Done);
     answered(&mut metrics, Question::Renew("app".into()), Outcome::Failed);
-    answered(&mut metrics, Question::Withdraw("app".into()), Outcome::Failed);
+    answered(&mut metrics, Question::Deregister("app".into()), Outcome::Failed);
     answered(
         &mut metrics,
         Question::List(watched(Some("primary"))),
@@ -268,7 +268,7 @@ fn questions_to_the_catalogue_are_counted_by_whose_they_are_and_timed_by_what_is
             "3",
         ),
         (
-            "catalogue_request_duration_seconds_count{operation=\"withdraw\"}",
+            "catalogue_request_duration_seconds_count{operation=\"deregister\"}",
             "1",
         ),
         (

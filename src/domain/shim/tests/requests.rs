@@ -73,7 +73,7 @@ fn requests_that_wait_too_long_are_given_up() {
 }
 
 #[test]
-fn at_the_stop_queries_are_forgotten_and_withdrawals_go_instead_of_heartbeats() {
+fn at_the_stop_queries_are_forgotten_and_deregistrations_go_instead_of_heartbeats() {
     let mut stage = crowd(4, 1, 4);
     assert_eq!(
         stage.after(10_000),
@@ -83,19 +83,19 @@ fn at_the_stop_queries_are_forgotten_and_withdrawals_go_instead_of_heartbeats() 
     assert!(stage.questions.contains_key("v?"));
     assert_eq!(
         stage.signal(Signal::Terminate),
-        ["forget(ticket(4))", "withdraw a"],
+        ["forget(ticket(4))", "deregister a"],
         "the others wait for the answers on their way"
     );
-    assert_eq!(stage.answers("c", Answer::Done), ["withdraw c"]);
+    assert_eq!(stage.answers("c", Answer::Done), ["deregister c"]);
     let mut stage = crowd(5, 0, 2);
     stage.after(10_000);
     stage.signal(Signal::Terminate);
     assert_eq!(
         stage.answers("a", Answer::Done),
-        ["withdraw c"],
+        ["deregister c"],
         "what was not sent is not sent any more"
     );
-    assert_eq!(stage.answers("b", Answer::Done), ["withdraw d"]);
+    assert_eq!(stage.answers("b", Answer::Done), ["deregister d"]);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_heartbeat_that_was_not_taken_is_not_sent_again_when_the_service_is_to_leave
     assert_eq!(stage.after(10_000), ["renew a"]);
     stage.signal(Signal::Terminate);
     assert_eq!(stage.answers("a", busy()), [""; 0]);
-    assert_eq!(stage.after(200), ["withdraw a"]);
+    assert_eq!(stage.after(200), ["deregister a"]);
 }
 
 #[test]
@@ -208,9 +208,9 @@ fn a_catalogue_that_stays_busy_is_a_failure_in_the_end() {
     stage.after(10_000);
     let mut passed = 0;
     while !stage.told("Service registration failed: connection closed") {
-        for asker in ["a", "v?"] {
-            if stage.questions.contains_key(asker) {
-                stage.answers(asker, busy());
+        for requester in ["a", "v?"] {
+            if stage.questions.contains_key(requester) {
+                stage.answers(requester, busy());
             }
         }
         stage.after(50);

@@ -1,8 +1,8 @@
 //! Sensors, what is measured, and how things are said to be.
 
 use super::*;
-use crate::event::Inquiry;
-use crate::measurement::{Outcome, Question, RunResult, Watched};
+use crate::event::StatusRequest;
+use crate::measurement::{Outcome, Question, RunResult, WatchedBackend};
 use crate::sensor::Value;
 use crate::status::{JobStatus, Status};
 use core::net::SocketAddr;
@@ -66,9 +66,9 @@ impl Stage {
     }
 
     fn status(&mut self) -> Status {
-        let effects = self.shim.step(self.now, Event::StatusAsked(Inquiry(7)));
+        let effects = self.shim.step(self.now, Event::StatusAsked(StatusRequest(7)));
         match effects.as_slice() {
-            [Effect::Report(Inquiry(7), status)] => (**status).clone(),
+            [Effect::Report(StatusRequest(7), status)] => (**status).clone(),
             other => panic!("{other:?}"),
         }
     }
@@ -298,7 +298,7 @@ fn every_run_and_every_answer_is_measured_with_its_time() {
         service: "app".into(),
         id: "app-host".into(),
     };
-    let db = Watched {
+    let db = WatchedBackend {
         name: "db".into(),
         tag: None,
     };
@@ -328,7 +328,7 @@ fn every_run_and_every_answer_is_measured_with_its_time() {
 }
 
 #[test]
-fn failures_unknown_entries_and_withdrawals_are_measured_as_what_they_are() {
+fn failures_unknown_entries_and_deregistrations_are_measured_as_what_they_are() {
     let mut stage = registered();
     stage.after(10_000);
     stage.exits("app.health", 0);
@@ -352,7 +352,7 @@ fn failures_unknown_entries_and_withdrawals_are_measured_as_what_they_are() {
         [
             (Question::Renew(app()), Outcome::Unknown),
             (Question::Register(app()), Outcome::Failed),
-            (Question::Withdraw(app()), Outcome::Done),
+            (Question::Deregister(app()), Outcome::Done),
         ]
     );
 }
@@ -427,5 +427,5 @@ fn the_status_says_how_things_are() {
 fn nobody_is_answered_after_the_end() {
     let mut stage = Stage::running(bare());
     stage.exits("APP", 0);
-    assert_eq!(stage.step(Event::StatusAsked(Inquiry(1))), [""; 0]);
+    assert_eq!(stage.step(Event::StatusAsked(StatusRequest(1))), [""; 0]);
 }

@@ -1,16 +1,16 @@
 //! The listening socket: bound on trial when a configuration is checked, used once it is in force.
 //!
 //! So an address that cannot be had is refused with the configuration that names it (TM-10), and nothing is
-//! lost between a trial and its use. The one who checks and the one who serves hold the same doors.
+//! lost between a trial and its use. The one who checks and the one who serves hold the same listeners.
 
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
-/// Doors to the outside; clones are the same ones.
+/// Listeners to the outside; clones are the same ones.
 #[derive(Clone, Debug, Default)]
-pub struct Doors(Rc<RefCell<State>>);
+pub struct Listeners(Rc<RefCell<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -18,7 +18,7 @@ struct State {
     ready: Option<(SocketAddr, TcpListener)>,
 }
 
-impl Doors {
+impl Listeners {
     /// Makes sure that this address can be served. What an earlier trial bound for another one is let go.
     ///
     /// # Errors
@@ -74,53 +74,53 @@ mod tests {
 
     #[test]
     fn what_was_tried_out_is_what_is_opened() {
-        let (doors, own) = (Doors::default(), OwnAddress::reserve());
+        let (listeners, own) = (Listeners::default(), OwnAddress::reserve());
         let address = own.socket();
-        doors.try_out(Some(address)).unwrap();
+        listeners.try_out(Some(address)).unwrap();
         assert!(!is_free(address));
-        let Step::Open(listener) = doors.go_to(Some(address)) else {
+        let Step::Open(listener) = listeners.go_to(Some(address)) else {
             panic!("the door is ready");
         };
         assert_eq!(listener.local_addr().unwrap(), address);
-        doors.try_out(Some(address)).unwrap();
-        assert!(matches!(doors.go_to(Some(address)), Step::Stay));
+        listeners.try_out(Some(address)).unwrap();
+        assert!(matches!(listeners.go_to(Some(address)), Step::Stay));
     }
 
     #[test]
     fn an_address_that_is_taken_is_refused_and_nothing_changes() {
-        let (doors, own, other) = (Doors::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (listeners, own, other) = (Listeners::default(), OwnAddress::reserve(), OwnAddress::reserve());
         let (address, taken) = (own.socket(), other.socket());
-        doors.try_out(Some(address)).unwrap();
+        listeners.try_out(Some(address)).unwrap();
         let _holder = TcpListener::bind(taken).unwrap();
-        let error = doors.try_out(Some(taken)).unwrap_err();
+        let error = listeners.try_out(Some(taken)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(matches!(doors.go_to(Some(address)), Step::Open(_)));
+        assert!(matches!(listeners.go_to(Some(address)), Step::Open(_)));
     }
 
     #[test]
     fn a_trial_that_another_one_follows_is_let_go() {
-        let (doors, one, other) = (Doors::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (listeners, one, other) = (Listeners::default(), OwnAddress::reserve(), OwnAddress::reserve());
         let (first, second) = (one.socket(), other.socket());
-        doors.try_out(Some(first)).unwrap();
-        doors.try_out(Some(second)).unwrap();
+        listeners.try_out(Some(first)).unwrap();
+        listeners.try_out(Some(second)).unwrap();
         assert!(is_free(first));
-        doors.try_out(None).unwrap();
+        listeners.try_out(None).unwrap();
         assert!(is_free(second));
-        assert!(matches!(doors.go_to(None), Step::Stay));
+        assert!(matches!(listeners.go_to(None), Step::Stay));
     }
 
     #[test]
     fn a_reload_back_to_the_open_door_leaves_it_open() {
-        let (doors, one, other) = (Doors::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (listeners, one, other) = (Listeners::default(), OwnAddress::reserve(), OwnAddress::reserve());
         let (first, second) = (one.socket(), other.socket());
-        doors.try_out(Some(first)).unwrap();
-        let Step::Open(_listener) = doors.go_to(Some(first)) else {
+        listeners.try_out(Some(first)).unwrap();
+        let Step::Open(_listener) = listeners.go_to(Some(first)) else {
             panic!("the door is ready");
         };
-        doors.try_out(Some(second)).unwrap();
-        doors.try_out(Some(first)).unwrap();
+        listeners.try_out(Some(second)).unwrap();
+        listeners.try_out(Some(first)).unwrap();
         assert!(is_free(second));
-        assert!(matches!(doors.go_to(Some(first)), Step::Stay));
-        assert!(matches!(doors.go_to(None), Step::Close));
+        assert!(matches!(listeners.go_to(Some(first)), Step::Stay));
+        assert!(matches!(listeners.go_to(None), Step::Close));
     }
 }

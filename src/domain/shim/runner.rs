@@ -1,22 +1,22 @@
-//! A job and its process: turns what [`Runs`] decides into effects.
+//! A job and its process: turns what [`JobState`] decides into effects.
 
-use super::outbox::{Outbox, Parent, SIGKILL, SIGTERM};
+use super::outbox::{Outbox, Owner, SIGKILL, SIGTERM};
 use crate::event::{Ending, Ticket};
 use crate::failures::Failures;
-use crate::job::{Action, Runs};
+use crate::job::{Action, JobState};
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
-use crate::plan::{Job, Reach, Role, Trigger};
+use crate::plan::{Job, Role, SignalTarget, Trigger};
 use crate::status::{JobStatus, Run};
-use crate::time::{Chance, Instant};
+use crate::time::{Instant, Jitter};
 use alloc::string::String;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Worker {
+pub(super) struct JobRunner {
     pub job: Job,
-    runs: Runs,
-    parent: Parent,
+    runs: JobState,
+    owner: Owner,
     ticket: Option<Ticket>,
     started: Instant,
     restarts: u64,
@@ -25,12 +25,12 @@ pub(super) struct Worker {
     start_failures: Failures,
 }
 
-impl Worker {
-    pub fn new(now: Instant, parent: Parent, job: &Job, chance: Chance) -> Self {
+impl JobRunner {
+    pub fn new(now: Instant, owner: Owner, job: &Job, jitter: Jitter) -> Self {
         Self {
             job: job.clone(),
-            runs: Runs::new(now, job, chance),
-            parent,
+            runs: JobState::new(now, job, jitter),
+            owner,
             ticket: None,
             started: now,
             restarts: 0,
@@ -123,7 +123,7 @@ impl Worker {
     pub fn end(&mut self, out: &mut Outbox) {
         // To kill is all that an end can ask for.
         if self.runs.end().is_some() {
-            self.send(SIGKILL, Reach::Group, out);
+            self.send(SIGKILL, SignalTarget::Group, out);
         }
     }
 
@@ -136,7 +136,7 @@ impl Worker {
     }
 
     /// Sends its process a signal, if it has one.
-    pub fn send(&self, signal: i32, reach: Reach, out: &mut Outbox) {
+    pub fn send(&self, signal: i32, reach: SignalTarget, out: &mut Outbox) {
         if let Some(ticket) = self.ticket {
             out.send(ticket, signal, reach);
         }
@@ -178,25 +178,25 @@ impl Worker {
         match action {
             Some(Action::Start) => self.run(now, out),
             Some(Action::Terminate) => self.send(SIGTERM, self.job.stop.reach, out),
-            Some(Action::Kill) => self.send(SIGKILL, Reach::Group, out),
+            Some(Action::Kill) => self.send(SIGKILL, SignalTarget::Group, out),
             Some(Action::Expire) => self.expire(out),
             None => {}
         }
     }
 
-    /// What a moment asked for and runs again is restarted; what a tick or a room asks for is not.
+    /// What a moment asked for and runs again is restarted; what a tick or a unit asks for is not.
     fn run(&mut self, now: Instant, out: &mut Outbox) {
         if self.last.is_some() && self.job.trigger == Trigger::Moment {
             self.restarts += 1;
             out.measure(Measurement::Restarted(self.job.role.clone()));
         }
         self.started = now;
-        self.ticket = Some(out.start(self.parent, &self.job));
+        self.ticket = Some(out.start(self.owner, &self.job));
     }
 
     fn expire(&self, out: &mut Outbox) {
         out.tell(Notice::Killing(self.job.role.clone()));
-        self.send(SIGKILL, Reach::Group, out);
+        self.send(SIGKILL, SignalTarget::Group, out);
     }
 
     /// Told when it is known that the run did not end by itself meanwhile.
