@@ -204,6 +204,16 @@ fn every_phase_is_one_of_the_schema_and_has_a_name_of_its_own() {
 }
 
 #[test]
+fn every_phase_is_explained_in_the_documentation() {
+    let page = include_str!("../docs/telemetry.md");
+    let schema: Value = serde_json::from_str(include_str!("../docs/status.schema.json")).unwrap();
+    for phase in schema["properties"]["phase"]["enum"].as_array().unwrap() {
+        let row = format!("| `{}` | ", phase.as_str().unwrap());
+        assert_eq!(page.matches(&row).count(), 1, "{row}");
+    }
+}
+
+#[test]
 fn what_is_not_in_the_schema_or_missing_is_found() {
     let text = json(&full(), now());
     for (part, by) in [

@@ -1,12 +1,13 @@
 //! The order of starting and stopping: one table of (phase, input) => (phase, action).
 //!
 //! ```text
-//!  PreStarting ──► Running ──────────► Deregistering ─► PreStopping ─► Terminating ─► Killing
-//!      │ stop         │ application        │ ended        │ ended         │            │
-//!      ▼              ▼ ended              ▼              ▼               ▼            ▼
-//!  AbortingStart      DeregisteringAfterExit ◄───────────────┘           PreStoppingAfterExit ─────► PostStopping ◄───┘
-//!      │              └───────────────────────────────────────────────►   │
-//!      └──────────────────────────► TerminatingRemaining ─► KillingRemaining ─► Exited ◄───────┘
+//!  PreStarting ─► Running ─────────────► Deregistering ──► PreStopping ──► Terminating ──► Killing
+//!      │ stop        │ application           │ ended          │ ended          │             │
+//!      ▼             ▼ ended                 ▼                ▼                │             │
+//!  AbortingStart  DeregisteringAfterExit ◄───┘        PreStoppingAfterExit     │             │
+//!      │             └──────────────────────────────► PostStopping ◄──┴────────┴─────────────┘
+//!      │                                                   ▼
+//!      └─────────────────────────────────────────► TerminatingRemaining ─► KillingRemaining ─► Exited
 //! ```
 //!
 //! The whole of it is in [`next`], and a test applies every input to every phase. What a cell does not name
@@ -17,13 +18,13 @@
 use crate::time::{Duration, Instant};
 
 /// How long children that are left may take to stop before they are killed. (docs/bounds.md)
-const CLOSE: Duration = Duration::from_secs(5);
+const TERMINATING_REMAINING: Duration = Duration::from_secs(5);
 /// How long killed children may take to be gone before the shim ends without them. (docs/bounds.md)
-const SWEEP: Duration = Duration::from_secs(2);
+const KILLING_REMAINING: Duration = Duration::from_secs(2);
 /// How long the deregistration of all services together may delay a stop (SD-10 as amended). (docs/bounds.md)
 const DEREGISTRATION: Duration = Duration::from_secs(2);
 /// How long a killed application, or a killed preStop hook that outlived it, may take to be gone. (docs/bounds.md)
-const DEATH: Duration = Duration::from_secs(10);
+const KILLING: Duration = Duration::from_secs(10);
 /// The exit code of a start that was called off: 128 + SIGTERM (LC-1).
 const CALLED_OFF: u8 = 143;
 /// The exit code when the application was killed and never went: 128 + SIGKILL.
@@ -107,55 +108,51 @@ pub enum Action {
     /// Run the postStop hook.
     RunPostStop,
     /// Ask all children that are left to stop.
-    Close,
+    TerminateRemaining,
     /// Kill all children that are left.
-    Sweep,
+    KillRemaining,
     /// End the program.
     Exit,
 }
 
 /// The table. Whatever it does not name leaves everything as it is.
 pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
-    use Phase::*;
+    use {Action::*, Input::*, Phase::*};
     match (phase, input) {
-        (PreStarting, Input::PreStartPassed) => (Running, Action::Open),
-        (PreStarting, Input::PreStartFailed) => (TerminatingRemaining, Action::Close),
-        (PreStarting, Input::StopAsked) => (AbortingStart, Action::StopHook),
+        (PreStarting, PreStartPassed) => (Running, Open),
+        (PreStarting, PreStartFailed) => (TerminatingRemaining, TerminateRemaining),
+        (PreStarting, StopAsked) => (AbortingStart, StopHook),
 
-        (AbortingStart, Input::PreStartPassed | Input::PreStartFailed) => {
-            (TerminatingRemaining, Action::Close)
-        }
+        (AbortingStart, PreStartPassed | PreStartFailed) => (TerminatingRemaining, TerminateRemaining),
 
-        (Running, Input::StopAsked) => (Deregistering, Action::Deregister),
-        (Running, Input::ApplicationEnded) => (DeregisteringAfterExit, Action::Deregister),
+        (Running, StopAsked) => (Deregistering, Deregister),
+        (Running, ApplicationEnded) => (DeregisteringAfterExit, Deregister),
 
-        (Deregistering, Input::ServicesDeregistered | Input::TimeIsUp) => (PreStopping, Action::RunPreStop),
-        (Deregistering, Input::ApplicationEnded) => (DeregisteringAfterExit, Action::Nothing),
+        (Deregistering, ServicesDeregistered | TimeIsUp) => (PreStopping, RunPreStop),
+        (Deregistering, ApplicationEnded) => (DeregisteringAfterExit, Nothing),
 
-        (PreStopping, Input::PreStopEnded) => (Terminating, Action::Terminate),
-        (PreStopping, Input::ApplicationEnded) => (PreStoppingAfterExit, Action::Nothing),
+        (PreStopping, PreStopEnded) => (Terminating, Terminate),
+        (PreStopping, ApplicationEnded) => (PreStoppingAfterExit, Nothing),
 
-        (Terminating, Input::ApplicationEnded) => (PostStopping, Action::RunPostStop),
-        (Terminating, Input::NoApplication) => (TerminatingRemaining, Action::Close),
-        (Terminating, Input::TimeIsUp) => (Killing, Action::Kill),
+        (Terminating, ApplicationEnded) => (PostStopping, RunPostStop),
+        (Terminating, NoApplication) => (TerminatingRemaining, TerminateRemaining),
+        (Terminating, TimeIsUp) => (Killing, Kill),
 
-        (Killing, Input::ApplicationEnded | Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
-        (Killing, Input::TimeIsUp) => (KillingRemaining, Action::Sweep),
+        (Killing, ApplicationEnded | PreStopEnded) => (PostStopping, RunPostStop),
+        (Killing, TimeIsUp) => (KillingRemaining, KillRemaining),
 
-        (DeregisteringAfterExit, Input::ServicesDeregistered | Input::TimeIsUp) => {
-            (PostStopping, Action::RunPostStop)
-        }
+        (DeregisteringAfterExit, ServicesDeregistered | TimeIsUp) => (PostStopping, RunPostStop),
 
-        (PreStoppingAfterExit, Input::PreStopEnded) => (PostStopping, Action::RunPostStop),
-        (PreStoppingAfterExit, Input::TimeIsUp) => (Killing, Action::KillHook),
+        (PreStoppingAfterExit, PreStopEnded) => (PostStopping, RunPostStop),
+        (PreStoppingAfterExit, TimeIsUp) => (Killing, KillHook),
 
-        (PostStopping, Input::PostStopEnded) => (TerminatingRemaining, Action::Close),
+        (PostStopping, PostStopEnded) => (TerminatingRemaining, TerminateRemaining),
 
-        (TerminatingRemaining | KillingRemaining, Input::ChildrenGone) => (Exited, Action::Exit),
-        (TerminatingRemaining, Input::TimeIsUp) => (KillingRemaining, Action::Sweep),
-        (KillingRemaining, Input::TimeIsUp) => (Exited, Action::Exit),
+        (TerminatingRemaining | KillingRemaining, ChildrenGone) => (Exited, Exit),
+        (TerminatingRemaining, TimeIsUp) => (KillingRemaining, KillRemaining),
+        (KillingRemaining, TimeIsUp) => (Exited, Exit),
 
-        (unmoved, _) => (unmoved, Action::Nothing),
+        (unmoved, _) => (unmoved, Nothing),
     }
 }
 
@@ -254,9 +251,9 @@ fn limit(phase: Phase, stop_grace: Duration) -> Option<Duration> {
     match phase {
         Phase::Terminating | Phase::PreStoppingAfterExit => Some(stop_grace),
         Phase::Deregistering | Phase::DeregisteringAfterExit => Some(DEREGISTRATION),
-        Phase::Killing => Some(DEATH),
-        Phase::TerminatingRemaining => Some(CLOSE),
-        Phase::KillingRemaining => Some(SWEEP),
+        Phase::Killing => Some(KILLING),
+        Phase::TerminatingRemaining => Some(TERMINATING_REMAINING),
+        Phase::KillingRemaining => Some(KILLING_REMAINING),
         Phase::PreStarting
         | Phase::AbortingStart
         | Phase::Running
@@ -384,7 +381,7 @@ mod tests {
         life.will_exit_with(3);
         assert_eq!(
             life.take(Instant::START, Input::PreStartFailed, GRACE),
-            Action::Close
+            Action::TerminateRemaining
         );
         assert_eq!(life.code(), 143);
     }
@@ -411,12 +408,15 @@ mod tests {
         let killed = Instant::START + GRACE;
         assert_eq!(
             (life.phase(), life.deadline()),
-            (Phase::Killing, Some(killed + DEATH))
+            (Phase::Killing, Some(killed + KILLING))
         );
-        assert_eq!(life.take(killed + DEATH, Input::TimeIsUp, GRACE), Action::Sweep);
-        assert_eq!(life.deadline(), Some(killed + DEATH + SWEEP));
         assert_eq!(
-            life.take(killed + DEATH + SWEEP, Input::TimeIsUp, GRACE),
+            life.take(killed + KILLING, Input::TimeIsUp, GRACE),
+            Action::KillRemaining
+        );
+        assert_eq!(life.deadline(), Some(killed + KILLING + KILLING_REMAINING));
+        assert_eq!(
+            life.take(killed + KILLING + KILLING_REMAINING, Input::TimeIsUp, GRACE),
             Action::Exit
         );
         assert_eq!(life.deadline(), None);

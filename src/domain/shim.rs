@@ -45,7 +45,7 @@ pub struct Shim {
     backends: BTreeMap<UnitId, BackendUnit>,
     jobs: BTreeMap<UnitId, JobRunner>,
     sensors: BTreeMap<UnitId, SensorUnit>,
-    incoming: Option<PendingPlan>,
+    pending_plan: Option<PendingPlan>,
     last_room: u32,
     jitter: Jitter,
     standstill: Standstill,
@@ -65,7 +65,7 @@ impl Shim {
             backends: BTreeMap::new(),
             jobs: BTreeMap::new(),
             sensors: BTreeMap::new(),
-            incoming: None,
+            pending_plan: None,
             last_room: 0,
             jitter: Jitter::new(seed),
             standstill: Standstill::default(),
@@ -93,10 +93,10 @@ impl Shim {
         let backends = self.backends.values().map(BackendUnit::deadline);
         let jobs = self.jobs.values().map(JobRunner::deadline);
         let hook = self.hook.iter().map(JobRunner::deadline);
-        let incoming = self.incoming.iter().map(|incoming| incoming.deadline);
+        let pending_plan = self.pending_plan.iter().map(|pending_plan| pending_plan.deadline);
         let sensors = self.sensors.values().map(SensorUnit::deadline);
         let periodic = services.chain(backends).chain(jobs).chain(sensors);
-        let units = periodic.chain(hook).chain(incoming);
+        let units = periodic.chain(hook).chain(pending_plan);
         units.fold(earliest(self.lifecycle.deadline(), self.out.deadline()), earliest)
     }
 
@@ -317,8 +317,11 @@ impl Shim {
         if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
             self.advance(now, Input::TimeIsUp);
         }
-        let incoming = self.incoming.as_ref().and_then(|incoming| incoming.deadline);
-        if incoming.is_some_and(|deadline| deadline <= now) {
+        let pending_plan = self
+            .pending_plan
+            .as_ref()
+            .and_then(|pending_plan| pending_plan.deadline);
+        if pending_plan.is_some_and(|deadline| deadline <= now) {
             self.lose_patience();
         }
     }
@@ -367,8 +370,8 @@ impl Shim {
             Action::Terminate => self.terminate(now),
             Action::Kill => self.kill_application(),
             Action::RunPostStop => self.run_hook(now, self.plan.post_stop.clone(), Input::PostStopEnded),
-            Action::Close => self.close(now),
-            Action::Sweep => self.sweep(),
+            Action::TerminateRemaining => self.terminate_remaining(now),
+            Action::KillRemaining => self.kill_remaining(),
             Action::Exit => self.exit(),
         }
     }
@@ -416,7 +419,7 @@ impl Shim {
 
     /// Everything periodic ends, and every service leaves; coprocesses stay until the end (EX-22).
     fn deregister(&mut self, now: Instant) {
-        self.incoming = None;
+        self.pending_plan = None;
         for unit in self.services.values_mut() {
             unit.close(now, &mut self.out);
         }
@@ -448,16 +451,16 @@ impl Shim {
         }
     }
 
-    fn close(&mut self, now: Instant) {
+    fn terminate_remaining(&mut self, now: Instant) {
         for job in self.jobs.values_mut() {
             job.stop(now, &mut self.out);
         }
     }
 
     /// Kills whatever is left, and starts nothing of it again.
-    fn sweep(&mut self) {
+    fn kill_remaining(&mut self) {
         self.jobs.clear();
-        self.out.sweep();
+        self.out.kill_remaining();
     }
 
     fn exit(&mut self) {

@@ -176,7 +176,7 @@ impl Outbox {
     }
 
     /// Kills every child that is left, with its group.
-    pub fn sweep(&mut self) {
+    pub fn kill_remaining(&mut self) {
         let tickets: Vec<Ticket> = self.children.keys().copied().collect();
         for ticket in tickets {
             self.send(ticket, SIGKILL, SignalTarget::Group);

@@ -49,18 +49,18 @@ impl Shim {
         self.make_room(now, &plan);
         let patience = Some(now + PATIENCE);
         let deadline = self
-            .incoming
+            .pending_plan
             .as_ref()
             .map_or(patience, |earlier| earlier.deadline);
-        self.incoming = Some(PendingPlan { plan, deadline });
+        self.pending_plan = Some(PendingPlan { plan, deadline });
     }
 
     /// The machine stood still: the processes that a plan waits for have their time again.
     pub(super) fn wait_anew(&mut self, now: Instant) {
         let deadline = self
-            .incoming
+            .pending_plan
             .as_mut()
-            .and_then(|incoming| incoming.deadline.as_mut());
+            .and_then(|pending_plan| pending_plan.deadline.as_mut());
         if let Some(deadline) = deadline {
             *deadline = now + PATIENCE;
         }
@@ -73,8 +73,8 @@ impl Shim {
 
     /// A plan that waits stops waiting for processes.
     pub(super) fn lose_patience(&mut self) {
-        if let Some(incoming) = &mut self.incoming {
-            incoming.deadline = None;
+        if let Some(pending_plan) = &mut self.pending_plan {
+            pending_plan.deadline = None;
         }
     }
 
@@ -82,11 +82,11 @@ impl Shim {
     /// answers are waited for even then: they are bounded, and nothing of an old unit may land after a new one
     /// opened.
     pub(super) fn may_swap(&self) -> bool {
-        let Some(incoming) = &self.incoming else {
+        let Some(pending_plan) = &self.pending_plan else {
             return false;
         };
         let mut leaving = self.services.values().filter(|unit| unit.is_closing());
-        leaving.all(ServiceUnit::has_left) && (incoming.deadline.is_none() || self.made_room())
+        leaving.all(ServiceUnit::has_left) && (pending_plan.deadline.is_none() || self.made_room())
     }
 
     fn made_room(&self) -> bool {
@@ -101,7 +101,7 @@ impl Shim {
 
     /// The new plan is in force: what went is dropped, and the new units open.
     pub(super) fn swap(&mut self, now: Instant) {
-        let Some(PendingPlan { plan, .. }) = self.incoming.take() else {
+        let Some(PendingPlan { plan, .. }) = self.pending_plan.take() else {
             return;
         };
         let listening = self.listening();
