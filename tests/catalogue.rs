@@ -26,6 +26,8 @@ mod loopback;
 mod processes;
 #[path = "program/program.rs"]
 mod program;
+#[path = "program/sending.rs"]
+mod sending;
 #[path = "catalogue/simulated.rs"]
 mod simulated;
 #[path = "program/waiting.rs"]

@@ -18,13 +18,15 @@ mod http;
 #[path = "common/loopback.rs"]
 #[allow(dead_code, reason = "the program's tests want a port, too")]
 mod loopback;
+#[path = "program/sending.rs"]
+mod sending;
 
 use common::{PROMPTLY, both, run, while_waiting, within};
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
 use domain::event::{Cursor, Query};
 use domain::plan::{self, Registration, Secret, Tls};
-use etcd_server::{Server, folder_of_certificates};
+use etcd_server::{SELF_SIGNED_CERTIFICATE, Server, folder_of_certificates};
 use loopback::OwnAddress;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
@@ -500,6 +502,28 @@ fn over_tls_both_sides_prove_who_they_are() {
         assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
         let etcd = Etcd::new(&over(&server, named)).unwrap();
         assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
+    });
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_the_cafile_is_accepted_for_its_names() {
+    let server = Server::start_self_signed("3.5");
+    let named = Tls {
+        ca_file: Some(SELF_SIGNED_CERTIFICATE.into()),
+        server_name: Some("self-signed.test".into()),
+        ..Tls::default()
+    };
+    let for_its_address = Tls {
+        server_name: None,
+        ..named.clone()
+    };
+    run(async {
+        let etcd = Etcd::new(&over(&server, named)).unwrap();
+        etcd.register(&instance(1)).await.unwrap();
+        assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
+        let etcd = Etcd::new(&over(&server, for_its_address)).unwrap();
+        let told = etcd.register(&instance(1)).await.unwrap_err().to_string();
+        assert!(told.contains("not valid for name"), "{told}");
     });
 }
 

@@ -18,6 +18,8 @@ mod processes;
 #[path = "program/program.rs"]
 #[allow(dead_code, reason = "other tests do more with the program")]
 mod program;
+#[path = "program/sending.rs"]
+mod sending;
 #[path = "program/waiting.rs"]
 #[allow(dead_code, reason = "other tests wait for more")]
 mod waiting;

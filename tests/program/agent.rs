@@ -2,8 +2,9 @@
 
 use crate::http;
 use crate::loopback::OwnAddress;
+use crate::sending::send;
 use crate::waiting::{SOON, until};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -76,14 +77,10 @@ impl Agent {
         self.child.wait().ok();
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal; after SIGSTOP, comes back when it stands still.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process ID");
-        kill(Pid::from_raw(pid), signal).expect("the agent runs");
-        if signal == Signal::SIGSTOP {
-            // The kernel stops one thread after the other, and the last may still answer.
-            until(SOON, || "the agent stands still".into(), || stands_still(pid));
-        }
+        send(Pid::from_raw(pid), signal);
     }
 
     /// The body of an answer; fails if there is none.
@@ -229,16 +226,4 @@ fn binary() -> PathBuf {
         binary.display()
     );
     binary
-}
-
-/// Whether every thread of a process is stopped.
-fn stands_still(pid: i32) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the agent runs");
-    let stat =
-        |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-    let is_stopped = |stat: String| {
-        stat.rsplit_once(") ")
-            .is_none_or(|(_, rest)| rest.starts_with('T'))
-    };
-    threads.flatten().map(stat).all(is_stopped)
 }

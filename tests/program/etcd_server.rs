@@ -2,9 +2,9 @@
 
 use crate::http;
 use crate::loopback::OwnAddress;
-use nix::sys::signal::{Signal, kill};
+use crate::sending::send;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -19,6 +19,13 @@ const START: Duration = Duration::from_secs(30);
 /// Its ports for clients and for other members.
 const CLIENT: u16 = 21_379;
 const PEER: u16 = 21_380;
+
+/// The certificate of a server that is self-signed.
+#[allow(dead_code, reason = "only the adapter's tests name it")]
+pub const SELF_SIGNED_CERTIFICATE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/common/self-signed/certificate.pem"
+);
 
 /// A running server.
 pub struct Server {
@@ -48,6 +55,21 @@ impl Server {
             option("cert-file", "dc1-server-consul-0.pem"),
             option("key-file", "dc1-server-consul-0-key.pem"),
         ];
+        Self::start_with_tls(version, own, more)
+    }
+
+    /// Starts a server that shows a self-signed certificate, that of an authority for `self-signed.test`.
+    #[allow(dead_code, reason = "only the adapter's tests start one")]
+    pub fn start_self_signed(version: &'static str) -> Self {
+        let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/self-signed/key.pem");
+        let more = vec![
+            format!("--cert-file={SELF_SIGNED_CERTIFICATE}"),
+            format!("--key-file={key}"),
+        ];
+        Self::start_with_tls(version, OwnAddress::reserve(), more)
+    }
+
+    fn start_with_tls(version: &'static str, own: OwnAddress, more: Vec<String>) -> Self {
         let server = Self::start_with(version, own, "https", more);
         server.until(|| TcpStream::connect(server.own.at(CLIENT)).is_ok());
         server
@@ -85,26 +107,16 @@ impl Server {
 
     /// Lets it run no further, as if its machine was frozen; comes back when all its threads have stopped.
     pub fn freeze(&self) {
-        self.signal(Signal::SIGSTOP);
-        self.until(|| self.is_stopped());
+        send(self.pid(), Signal::SIGSTOP);
     }
 
     /// Lets it run again.
     pub fn thaw(&self) {
-        self.signal(Signal::SIGCONT);
+        send(self.pid(), Signal::SIGCONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("a process ID");
-        kill(Pid::from_raw(pid), signal).expect("the server runs");
-    }
-
-    fn is_stopped(&self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server runs");
-        threads.flatten().all(|thread| {
-            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-            status.contains("State:\tT")
-        })
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process ID"))
     }
 
     /// What `etcdctl` says.

@@ -2,8 +2,9 @@
 //! children wrote, and waits for facts with a deadline.
 
 use crate::processes::{children, is_zombie, kill_all_below};
+use crate::sending::send;
 use crate::waiting::{SOON, until};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, geteuid};
 use std::env;
 use std::ffi::OsStr;
@@ -184,9 +185,9 @@ impl Program {
         Pid::from_raw(i32::try_from(id).expect("a process ID"))
     }
 
-    /// Sends the program a signal.
+    /// Sends the program a signal; after SIGSTOP, comes back when it stands still.
     pub fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal).expect("the program runs");
+        send(self.pid(), signal);
     }
 
     /// Waits until a fact holds.

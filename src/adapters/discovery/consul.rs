@@ -15,7 +15,7 @@ mod tests;
 mod wire;
 
 use super::address::{self, Place};
-use super::tls;
+use super::tls::Secured;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use client::{Answer, Client, Refusal};
@@ -27,7 +27,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proxy::Proxy;
 use serde::Serialize;
 use std::cell::RefCell;
-use wire::{Route, Secured, Target};
+use wire::{Route, Target};
 
 /// What is escaped in a part of a path or of a query: all but what URLs leave alone.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -214,12 +214,12 @@ fn route(
 ) -> Result<Route, CatalogueError> {
     let secured = match settings.scheme {
         Scheme::Http => None,
-        Scheme::Https => Some(secured(&settings.tls, host)?),
+        Scheme::Https => Some(Secured::new(&settings.tls, host)?),
     };
     let with_tls = |proxy: Proxy| -> Result<_, CatalogueError> {
         let secured = match proxy.scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(secured_by_system(&proxy.place.host)?),
+            Scheme::Https => Some(Secured::new(&plan::Tls::default(), &proxy.place.host)?),
         };
         Ok((proxy, secured))
     };
@@ -228,17 +228,6 @@ fn route(
         proxy: proxy.map(with_tls).transpose()?,
         secured,
     })
-}
-
-fn secured(tls: &plan::Tls, host: &str) -> Result<Secured, CatalogueError> {
-    Ok(Secured {
-        config: tls::config(tls)?,
-        name: tls::server_name(tls, host)?,
-    })
-}
-
-fn secured_by_system(host: &str) -> Result<Secured, CatalogueError> {
-    secured(&plan::Tls::default(), host)
 }
 
 fn headers(settings: &plan::Consul) -> Result<HeaderMap, CatalogueError> {

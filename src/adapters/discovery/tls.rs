@@ -24,17 +24,69 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The longest file of certificates or of a key (docs/bounds.md)
 const LONGEST_FILE: usize = 4 * 1024 * 1024;
 /// The most files in a folder of authorities (docs/bounds.md)
 const MOST_FILES: usize = 1024;
+/// HTTP/2, as TLS names it.
+const HTTP2: &[u8] = b"h2";
+
+/// What TLS to one server needs: whom to trust, and the name that the server's certificate must be for.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Secured {
+    /// TLS to this host with these settings.
+    ///
+    /// # Errors
+    /// A file cannot be read, what stands in it cannot be used, or the host is no name.
+    pub fn new(tls: &Tls, host: &str) -> Result<Self, CatalogueError> {
+        Ok(Self {
+            config: config(tls)?,
+            name: server_name(tls, host)?,
+        })
+    }
+
+    /// The same, and the server has to speak HTTP/2.
+    ///
+    /// # Errors
+    /// As [`Secured::new`].
+    pub fn for_http2(tls: &Tls, host: &str) -> Result<Self, CatalogueError> {
+        let mut secured = Self::new(tls, host)?;
+        Arc::make_mut(&mut secured.config).alpn_protocols = vec![HTTP2.to_vec()];
+        Ok(secured)
+    }
+
+    /// Shakes hands over a stream that is open.
+    ///
+    /// # Errors
+    /// The handshake fails ([`in_words`] says why), or the server does not speak the protocol that it has to.
+    pub async fn handshake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let stream = connector.connect(self.name.clone(), stream).await?;
+        let (_, session) = stream.get_ref();
+        if !self.config.alpn_protocols.is_empty() && session.alpn_protocol() != Some(HTTP2) {
+            return Err(io::Error::other("whoever listens there does not speak HTTP/2"));
+        }
+        Ok(stream)
+    }
+}
 
 /// What a TLS client needs for these settings.
 ///
 /// # Errors
 /// A file cannot be read, or what stands in it cannot be used.
-pub fn config(tls: &Tls) -> Result<Arc<ClientConfig>, CatalogueError> {
+fn config(tls: &Tls) -> Result<Arc<ClientConfig>, CatalogueError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder
@@ -60,7 +112,7 @@ pub fn config(tls: &Tls) -> Result<Arc<ClientConfig>, CatalogueError> {
 ///
 /// # Errors
 /// It is no name.
-pub fn server_name(tls: &Tls, host: &str) -> Result<ServerName<'static>, CatalogueError> {
+fn server_name(tls: &Tls, host: &str) -> Result<ServerName<'static>, CatalogueError> {
     let name = tls
         .server_name
         .as_deref()
@@ -112,7 +164,7 @@ pub fn in_words(error: &io::Error) -> String {
 }
 
 /// The texts of the file and of every file in the folder, each with a certificate; none if neither is named.
-pub fn authorities(tls: &Tls) -> Result<Option<Vec<Vec<u8>>>, CatalogueError> {
+fn authorities(tls: &Tls) -> Result<Option<Vec<Vec<u8>>>, CatalogueError> {
     if tls.ca_file.is_none() && tls.ca_path.is_none() {
         return Ok(None);
     }
@@ -157,17 +209,17 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki
 }
 
 /// Our own certificate and its key.
-pub struct Proof {
+struct Proof {
     /// The text of the certificate's file.
-    pub certificate: Vec<u8>,
+    certificate: Vec<u8>,
     /// The text of the key's file.
-    pub key: Vec<u8>,
+    key: Vec<u8>,
     /// The certificate's file.
     file: String,
 }
 
 /// Reads our own certificate and its key, if they are named.
-pub fn proof(tls: &Tls) -> Result<Option<Proof>, CatalogueError> {
+fn proof(tls: &Tls) -> Result<Option<Proof>, CatalogueError> {
     let Some((file, key_file)) = &tls.client else {
         return Ok(None);
     };

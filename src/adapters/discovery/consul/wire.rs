@@ -6,23 +6,20 @@
 
 use super::proxy::Proxy;
 use crate::adapters::discovery::address::Place;
-use crate::adapters::discovery::{names, tls};
+use crate::adapters::discovery::names;
+use crate::adapters::discovery::tls::{self, Secured};
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::time::Duration;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep, timeout};
-use tokio_rustls::TlsConnector;
 
 /// How many bytes may come for a request beyond what is of use: heads, preliminary answers, TLS (docs/bounds.md)
 const LONGEST_CHATTER: usize = 256 * 1024;
@@ -53,15 +50,6 @@ pub enum Target {
     Socket(String),
     /// At a host.
     Host(Place),
-}
-
-/// Whom to trust, and the name that its certificate must be for.
-#[derive(Clone, Debug)]
-pub struct Secured {
-    /// Whom to trust.
-    pub config: Arc<ClientConfig>,
-    /// The name.
-    pub name: ServerName<'static>,
 }
 
 /// A stream to a server.
@@ -111,7 +99,7 @@ impl Route {
         let (mut stream, peer) = self.first().open(&allowance).await?;
         if let Some((proxy, secured)) = &self.proxy {
             if let Some(secured) = secured {
-                stream = secured.secure(stream, &proxy.place.to_string()).await?;
+                stream = secure(stream, secured, &proxy.place.to_string()).await?;
             }
             if let (Some(_), Target::Host(place)) = (&self.secured, &self.target) {
                 let tunnel = tunnel(&mut stream, place, proxy).await;
@@ -119,7 +107,7 @@ impl Route {
             }
         }
         if let Some(secured) = &self.secured {
-            stream = secured.secure(stream, &self.target.to_string()).await?;
+            stream = secure(stream, secured, &self.target.to_string()).await?;
         }
         Ok(Connected {
             stream,
@@ -169,18 +157,20 @@ impl std::fmt::Display for Target {
     }
 }
 
-impl Secured {
-    async fn secure(&self, stream: Box<dyn Stream>, who: &str) -> Result<Box<dyn Stream>, CatalogueError> {
-        let connector = TlsConnector::from(Arc::clone(&self.config));
-        match connector.connect(self.name.clone(), stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => {
-                let sentence = format!("{who}: {}", tls::in_words(&error));
-                Err(match is_cut(error.kind()) {
-                    true => CatalogueError::Busy(sentence),
-                    false => failed(sentence),
-                })
-            }
+/// The stream over TLS to whom it leads to.
+async fn secure(
+    stream: Box<dyn Stream>,
+    secured: &Secured,
+    who: &str,
+) -> Result<Box<dyn Stream>, CatalogueError> {
+    match secured.handshake(stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => {
+            let sentence = format!("{who}: {}", tls::in_words(&error));
+            Err(match is_cut(error.kind()) {
+                true => CatalogueError::Busy(sentence),
+                false => failed(sentence),
+            })
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::meter::{Asked, Metered};
 use crate::adapters::discovery::address::Place;
 use crate::adapters::discovery::names;
+use crate::adapters::discovery::tls::{self, Secured};
 use domain::time::Duration;
 use etcd_client::{Channel, Client, ConnectOptions, Error};
 use hyper_util::rt::TokioIo;
@@ -17,11 +18,11 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::transport::Endpoint;
 
 /// The time between two pings on a watch where nothing happens, and how long the answer may take.
 const PING: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
@@ -37,6 +38,7 @@ pub struct Target {
     host: String,
     port: u16,
     endpoint: Endpoint,
+    secured: Option<Secured>,
     options: ConnectOptions,
 }
 
@@ -44,29 +46,37 @@ impl Target {
     /// A member at this place, spoken to over TLS if that is given.
     ///
     /// # Errors
-    /// TLS cannot be set up, or the place is none that a URL can name.
-    pub fn new(place: Place, options: ConnectOptions, tls: Option<ClientTlsConfig>) -> Result<Self, Error> {
+    /// The place is none that a URL can name.
+    pub fn new(place: Place, options: ConnectOptions, secured: Option<Secured>) -> Result<Self, Error> {
         let (interval, limit) = PING;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{place}"))?
+        let endpoint = Endpoint::from_shared(format!("http://{place}"))?
             .http2_keep_alive_interval(interval)
             .keep_alive_timeout(limit)
             .keep_alive_while_idle(false)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_header_list_size(LARGEST_HEADERS);
-        if let Some(tls) = tls {
-            endpoint = endpoint.tls_config(tls)?;
-        }
+        let endpoint = match secured {
+            Some(_) => endpoint.origin(origin(&place)?),
+            None => endpoint,
+        };
         let Place { host, port } = place;
         names::prepare(&host);
         Ok(Self {
             host,
             port,
             endpoint,
+            secured,
             options,
         })
     }
+}
+
+/// What requests over TLS name as their place. The library is to open no TLS of its own, so that the endpoint says
+/// `http`; the connector does, as for every catalogue.
+fn origin(place: &Place) -> Result<Uri, Error> {
+    let endpoint = Endpoint::from_shared(format!("https://{place}"))?;
+    Ok(endpoint.uri().clone())
 }
 
 /// See the module.
@@ -93,6 +103,7 @@ impl Connection {
         let connector = Connector {
             host: target.host.clone(),
             port: target.port,
+            secured: target.secured.clone(),
             asked: self.asked.clone(),
             peer: Arc::clone(&self.peer),
             used: Cell::new(false),
@@ -122,15 +133,21 @@ impl Connection {
 struct Connector {
     host: String,
     port: u16,
+    secured: Option<Secured>,
     asked: Asked,
     peer: Arc<OnceLock<IpAddr>>,
     used: Cell<bool>,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Metered<TcpStream>>>> + Send>>;
+/// A stream to a member.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Box<dyn Stream>>>> + Send>>;
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Metered<TcpStream>>;
+    type Response = TokioIo<Box<dyn Stream>>;
     type Error = io::Error;
     type Future = Connecting;
 
@@ -140,7 +157,7 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Connecting {
         let (host, port, asked) = (self.host.clone(), self.port, self.asked.clone());
-        let peer = Arc::clone(&self.peer);
+        let (peer, secured) = (Arc::clone(&self.peer), self.secured.clone());
         let used = self.used.replace(true);
         Box::pin(async move {
             if used {
@@ -149,7 +166,13 @@ impl Service<Uri> for Connector {
             let stream = names::connect(&host, port).await?;
             stream.set_nodelay(true)?;
             peer.set(stream.peer_addr()?.ip()).ok();
-            Ok(TokioIo::new(Metered::new(stream, asked)))
+            let stream = Metered::new(stream, asked);
+            let Some(secured) = secured else {
+                return Ok(TokioIo::new(Box::new(stream) as Box<dyn Stream>));
+            };
+            let secure = secured.handshake(stream).await;
+            let secure = secure.map_err(|error| io::Error::other(tls::in_words(&error)))?;
+            Ok(TokioIo::new(Box::new(secure)))
         })
     }
 }

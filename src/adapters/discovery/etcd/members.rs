@@ -12,12 +12,12 @@ use super::connection::{Connection, Target};
 use super::failure::Failure;
 use super::meter;
 use crate::adapters::discovery::address::{self, Place};
-use crate::adapters::discovery::tls;
+use crate::adapters::discovery::tls::Secured;
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::plan;
 use domain::time::Duration;
-use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use etcd_client::{Client, ConnectOptions, Error};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -133,8 +133,10 @@ impl Member {
         let refused =
             |error: &str| CatalogueError::Failed(format!("'{shown}' is not an address of etcd: {error}"));
         let (is_secure, place) = endpoint(url).map_err(|error| refused(&error))?;
-        let tls = is_secure.then(|| secure(&settings.tls)).transpose()?;
-        let target = Target::new(place, options(settings), tls);
+        let secured = is_secure
+            .then(|| secured(&settings.tls, &place.host))
+            .transpose()?;
+        let target = Target::new(place, options(settings), secured);
         Ok(Self {
             name: cause::without_user_information(url),
             target: target.map_err(|error| refused(&cause::in_full(&error)))?,
@@ -220,21 +222,11 @@ fn options(settings: &plan::Etcd) -> ConnectOptions {
     }
 }
 
-fn secure(tls: &plan::Tls) -> Result<TlsOptions, CatalogueError> {
+fn secured(tls: &plan::Tls, host: &str) -> Result<Secured, CatalogueError> {
     if !tls.verify {
         let refusal = "etcd's certificate is always checked, `verify: false` is for Consul only: name the \
                        authority in `cafile`, and the name in the certificate in `servername`";
         return Err(CatalogueError::Failed(refusal.into()));
     }
-    let mut options = match tls::authorities(tls)? {
-        Some(texts) => TlsOptions::new().ca_certificates(texts.into_iter().map(Certificate::from_pem)),
-        None => TlsOptions::new().with_native_roots(),
-    };
-    if let Some(tls::Proof { certificate, key, .. }) = tls::proof(tls)? {
-        options = options.identity(Identity::from_pem(certificate, key));
-    }
-    if let Some(name) = &tls.server_name {
-        options = options.domain_name(name);
-    }
-    Ok(options)
+    Secured::for_http2(tls, host)
 }
