@@ -1,12 +1,14 @@
-//! Names of hosts: their addresses, looked up by one helper thread, and connections to the first that accepts.
+//! Names of hosts: their addresses, looked up by helper threads, and connections to the first that accepts.
 //!
 //! The system's resolver (`getaddrinfo`, so that `/etc/hosts` and `nsswitch.conf` count) blocks for as long as
-//! a name server is silent. It is therefore asked on one helper thread, which is started when a catalogue that
-//! has a name is opened. Requests for a name that is being looked up share that look-up. An answer counts for a
-//! second; an older one counts when the resolver is silent. Of several addresses, the one that accepted a
-//! connection last is tried first, and the others follow without waiting for the end of that attempt.
+//! a name server is silent. It is therefore asked on helper threads: one for each name that a catalogue has, up
+//! to a limit, started when the catalogue is opened, so that a name whose look-up hangs delays no other. Requests
+//! for a name that is being looked up share that look-up. An answer counts for a second; an older one counts when
+//! the resolver is silent. Of several addresses, the one that accepted a connection last is tried first, and the
+//! others follow without waiting for the end of that attempt.
 //!
-//! Never needs a second thread, never blocks the loop, and never holds a request longer than its limit.
+//! Never starts a thread for a request while there is one, never blocks the loop, and never holds a request longer
+//! than its limit.
 
 use domain::time::Duration;
 use std::collections::BTreeMap;
@@ -38,10 +40,12 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(1500);
 const HEAD_START: Duration = Duration::from_millis(200);
 /// The time within which every address of a host is tried, however many there are (docs/bounds.md)
 const ALL_TRIED: Duration = Duration::from_secs(1);
-/// The stack of the helper thread; modules of the system's resolver may need much (docs/bounds.md)
+/// The threads that look names up (docs/bounds.md)
+const THREADS: usize = 4;
+/// The stack of such a thread; modules of the system's resolver may need much (docs/bounds.md)
 const STACK: usize = 1024 * 1024;
 
-/// The names of this process: one helper thread serves all catalogues.
+/// The names of this process: its helper threads serve all catalogues.
 static OF_PROCESS: LazyLock<Names> = LazyLock::new(|| Names::new(system));
 
 /// The addresses of a host, in the order in which they are to be tried; at least one. A host that is an IP
@@ -63,11 +67,10 @@ pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     OF_PROCESS.connect(host, port).await
 }
 
-/// Starts the helper thread if this host is a name. If that fails, requests will say so.
+/// Starts a helper thread if this host is a name for which none was started yet, and there are not too many. If that
+/// fails, and there is no other, requests will say so.
 pub fn prepare(host: &str) {
-    if literal(host).is_none() {
-        OF_PROCESS.table().start(&OF_PROCESS).ok();
-    }
+    OF_PROCESS.prepare(host);
 }
 
 /// Whoever listens at this address of the host did not answer: the next connection tries it last.
@@ -95,8 +98,16 @@ struct Names {
 
 #[derive(Default)]
 struct Table {
-    helper: Option<mpsc::Sender<Lookup>>,
+    helpers: Option<Helpers>,
     names: BTreeMap<String, Entry>,
+}
+
+/// The threads that look names up: whichever is free takes the next one.
+struct Helpers {
+    lookups: mpsc::Sender<Lookup>,
+    taken: Arc<Mutex<mpsc::Receiver<Lookup>>>,
+    /// The names for which one was started.
+    started_for: Vec<String>,
 }
 
 /// What is known of one name.
@@ -140,6 +151,12 @@ impl Names {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn prepare(&self, host: &str) {
+        if literal(host).is_none() {
+            self.table().start_for(host, self).ok();
+        }
+    }
+
     async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let found = match literal(host) {
             Some(address) => vec![address],
@@ -158,7 +175,7 @@ impl Names {
         let limit = if before.is_some() { PATIENCE } else { LOOKUP_LIMIT };
         let found = match timeout(limit, running.wait_for(Option::is_some)).await {
             Ok(Ok(found)) => found.clone(),
-            Ok(Err(_)) => Some(Err("the thread that looks names up has ended".into())),
+            Ok(Err(_)) => Some(Err("the threads that look names up have ended".into())),
             Err(_) => before.map(Ok),
         };
         let silent = || {
@@ -181,10 +198,11 @@ impl Names {
     }
 
     /// Looks one name after the other up, until nobody can ask any more.
-    fn work(&self, lookups: &mpsc::Receiver<Lookup>) {
+    fn work(&self, lookups: &Mutex<mpsc::Receiver<Lookup>>) {
         // Signals are for the thread that waits for them.
         nix::sys::signal::SigSet::all().thread_block().ok();
-        for Lookup { name, found } in lookups {
+        let next = || lookups.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        while let Ok(Lookup { name, found }) = next() {
             // A panic of the system's modules is a failed request.
             let found_by_system = catch_unwind(|| (self.find)(&name));
             let broke_off = |_| Err(io::Error::other("the look-up broke off"));
@@ -206,22 +224,38 @@ fn checked(found: io::Result<Vec<IpAddr>>) -> Found {
 }
 
 impl Table {
-    /// Starts the helper thread unless it was started.
-    fn start(&mut self, names: &Names) -> io::Result<&mpsc::Sender<Lookup>> {
-        if self.helper.is_none() {
-            let (sender, lookups) = mpsc::channel();
-            let names = names.clone();
-            let thread = std::thread::Builder::new().name("names".into()).stack_size(STACK);
-            thread.spawn(move || names.work(&lookups)).map_err(|error| {
-                io::Error::other(format!(
-                    "the thread that looks names up cannot be started: {error}"
-                ))
-            })?;
-            self.helper = Some(sender);
+    /// Starts a helper thread for this name, unless there is one for it or there are enough.
+    fn start_for(&mut self, name: &str, names: &Names) -> io::Result<()> {
+        let helpers = self.helpers.get_or_insert_with(Helpers::none);
+        let is_known = helpers.started_for.iter().any(|known| known == name);
+        if is_known || helpers.started_for.len() >= THREADS {
+            return Ok(());
         }
-        self.helper
-            .as_ref()
+        let (names, lookups) = (names.clone(), Arc::clone(&helpers.taken));
+        let thread = std::thread::Builder::new().name("names".into()).stack_size(STACK);
+        thread.spawn(move || names.work(&lookups)).map_err(|error| {
+            io::Error::other(format!(
+                "the thread that looks names up cannot be started: {error}"
+            ))
+        })?;
+        helpers.started_for.push(name.into());
+        Ok(())
+    }
+
+    /// Gives a look-up to whichever thread is free; one is started if there is none.
+    fn send(&mut self, lookup: Lookup, names: &Names) -> io::Result<()> {
+        if self.threads() == 0 {
+            self.start_for(&lookup.name, names)?;
+        }
+        let sent = self.helpers.as_ref().map(|helpers| helpers.lookups.send(lookup));
+        sent.and_then(Result::ok)
             .ok_or_else(|| io::Error::other("there is no thread that looks names up"))
+    }
+
+    fn threads(&self) -> usize {
+        self.helpers
+            .as_ref()
+            .map_or(0, |helpers| helpers.started_for.len())
     }
 
     /// What there is for a request for this name; a look-up is begun if one is needed and none is on its way.
@@ -244,8 +278,7 @@ impl Table {
             name: name.into(),
             found,
         };
-        let sent = self.start(names)?.send(lookup);
-        sent.map_err(|_| io::Error::other("the thread that looks names up has ended"))?;
+        self.send(lookup, names)?;
         Ok(Wanted::Running(running, before))
     }
 
@@ -298,6 +331,17 @@ impl Table {
             });
         }
         addresses
+    }
+}
+
+impl Helpers {
+    fn none() -> Self {
+        let (lookups, taken) = mpsc::channel();
+        Self {
+            lookups,
+            taken: Arc::new(Mutex::new(taken)),
+            started_for: Vec::new(),
+        }
     }
 }
 

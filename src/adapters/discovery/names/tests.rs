@@ -31,7 +31,8 @@ fn an_ip_address_needs_no_look_up_and_no_thread() {
     });
     let expected = ["192.0.2.1:8500", "[::1]:80", "[::1]:80"];
     assert_eq!(found.concat(), expected.map(|address| address.parse().unwrap()));
-    assert!(names.table().helper.is_none());
+    names.prepare("192.0.2.1");
+    assert_eq!(names.table().threads(), 0);
 }
 
 #[test]
@@ -128,6 +129,34 @@ fn a_resolver_that_falls_silent_leaves_what_it_said_before_in_force() {
         assert!(before.elapsed() >= PATIENCE);
         assert_eq!(ASKED.load(Ordering::SeqCst), 2);
     });
+}
+
+#[test]
+fn a_name_whose_look_up_hangs_delays_no_other_and_threads_are_few() {
+    static NEVER: Barrier = Barrier::new(2);
+    let names = Names::new(|name| {
+        if name.starts_with("silent") {
+            NEVER.wait();
+        }
+        Ok(vec![ONE])
+    });
+    names.prepare("silent");
+    names.prepare("silent");
+    assert_eq!(names.table().threads(), 1, "one for each name");
+    names.prepare("live");
+    block_on(async {
+        let one = names.clone();
+        let hangs = tokio::spawn(async move { one.addresses("silent", 1).await });
+        tokio::task::yield_now().await;
+        assert!(names.table().names["silent"].running().is_some());
+        let found = names.addresses("live", 1).await;
+        assert_eq!(found.unwrap(), [SocketAddr::new(ONE, 1)]);
+        assert!(hangs.await.unwrap().is_err());
+    });
+    for number in 0..10 {
+        names.prepare(&format!("host{number}"));
+    }
+    assert_eq!(names.table().threads(), THREADS);
 }
 
 #[test]
