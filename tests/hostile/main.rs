@@ -15,12 +15,17 @@
     reason = "tests start programs, read the clock and may fail by panicking"
 )]
 
+#[path = "../program/agent.rs"]
+#[allow(dead_code, reason = "other tests ask the agent more")]
+mod agent;
 #[path = "../program/etcd_server.rs"]
 #[allow(dead_code, reason = "other tests ask the server more")]
 mod etcd_server;
 #[path = "../program/http.rs"]
 #[allow(dead_code, reason = "other tests ask servers more")]
 mod http;
+#[path = "../program/isolated.rs"]
+mod isolated;
 #[path = "../common/loopback.rs"]
 #[allow(dead_code, reason = "other tests need more of an address")]
 mod loopback;
@@ -30,6 +35,8 @@ mod processes;
 #[path = "../program/program.rs"]
 #[allow(dead_code, reason = "other tests do more with the program")]
 mod program;
+#[path = "../program/sending.rs"]
+mod sending;
 #[path = "../program/waiting.rs"]
 mod waiting;
 
@@ -45,6 +52,7 @@ mod etcd;
 mod flood;
 mod instruments;
 mod limits;
+mod names;
 mod pids;
 
 use std::env;

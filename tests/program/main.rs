@@ -15,6 +15,7 @@ mod agent;
 #[allow(dead_code, reason = "the adapter's tests ask the server more")]
 mod etcd_server;
 mod http;
+mod isolated;
 #[path = "../common/loopback.rs"]
 mod loopback;
 mod processes;
@@ -22,6 +23,7 @@ mod program;
 #[path = "../common/schema.rs"]
 #[allow(dead_code, reason = "other tests want to know what is wrong")]
 mod schema;
+mod sending;
 mod waiting;
 
 mod bad_input;
@@ -32,8 +34,10 @@ mod etcd;
 mod exit_codes;
 mod mission;
 mod output;
+mod paused;
 mod pid1;
 mod prometheus;
+mod proxied;
 mod secured;
 mod signals;
 mod telemetry;

@@ -2,14 +2,13 @@
 //! Consul. It runs as process 1, with interfaces of its own, in namespaces that vanish with the test.
 
 use crate::agent::{Agent, hostname};
+use crate::isolated::isolated;
 use crate::program::Program;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,10 +18,8 @@ const EXAMPLE: &str = include_str!("mission.json");
 
 /// Interfaces of the documentation's own sample, and what a folder of scripts needs.
 const NAMESPACE: &str = "
-    mount --make-rprivate /
     mount -t tmpfs none /opt
     mkdir /opt/containerpilot
-    ip link set lo up
     for n in 0 1 2; do
         ip link add eth$n type dummy 2> /dev/null || ip link add eth$n type bridge
         ip link set eth$n up
@@ -77,28 +74,6 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     )
 }
 
-/// Runs a test in a thread with a network and mounts of its own; what it starts inherits them.
-fn in_namespaces(test: fn()) {
-    let needs = "this test needs root, iproute2, and mount of util-linux";
-    assert!(
-        Path::new("/usr/bin/curl").exists(),
-        "this test needs /usr/bin/curl, which the example names"
-    );
-    let isolated = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect(needs);
-        let set_up = Command::new("sh")
-            .args(["-e", "-c", NAMESPACE])
-            .output()
-            .expect(needs);
-        let error = String::from_utf8_lossy(&set_up.stderr).into_owned();
-        assert!(set_up.status.success(), "{needs}: {error}");
-        test();
-    });
-    if let Err(panic) = isolated.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
 /// A script of the example that notes its call.
 fn script(program: &Program, name: &str, line: &str) {
     program.write_executable(name, &format!("#!/bin/sh\n{line}\n"));
@@ -145,7 +120,11 @@ fn is_registered_as_the_example_says(agent: &Agent, id: &str) {
 
 #[test]
 fn the_example_of_the_documentation_works_as_written() {
-    in_namespaces(|| {
+    assert!(
+        Path::new("/usr/bin/curl").exists(),
+        "this test needs /usr/bin/curl, which the example names"
+    );
+    isolated(NAMESPACE, || {
         let agent = Agent::start();
         let _server = WebServer::start();
         let mut program = Program::new();

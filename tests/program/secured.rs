@@ -11,7 +11,7 @@ const ACCESS_CONTROL: &str =
     r#"acl { enabled = true, default_policy = "deny", tokens { master = "root", agent = "root" } }"#;
 
 /// A service that is always healthy, in the Consul that `consul` describes.
-fn config(consul: &str) -> String {
+pub fn config(consul: &str) -> String {
     format!(
         r#"{{"consul": {consul}, "logging": {{"level": "debug"}},
             "services": [{{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 10}}],
@@ -20,7 +20,7 @@ fn config(consul: &str) -> String {
 }
 
 /// The program on this configuration, with these variables in its environment.
-fn started(config: &str, variables: &[(&str, &str)]) -> Program {
+pub fn started(config: &str, variables: &[(&str, &str)]) -> Program {
     let mut program = Program::new();
     program.configure(config);
     let mut command = program.command(&APPLICATION);
@@ -60,7 +60,7 @@ fn without_a_token_the_refusal_is_told() {
 }
 
 /// An agent that demands a certificate of its clients, and the folder with all certificates.
-fn secured() -> (Agent, Program) {
+pub fn secured() -> (Agent, Program) {
     let (folder, own) = (Program::new(), OwnAddress::reserve());
     let server = format!("cert create -server -additional-ipaddress={}", own.ip());
     for create in [
@@ -95,7 +95,7 @@ fn quiet(command: &mut Command) -> &mut Command {
         .stderr(Stdio::null())
 }
 
-const CLIENT: &str =
+pub const CLIENT: &str =
     r#""clientcert": "@/dc1-client-consul-0.pem", "clientkey": "@/dc1-client-consul-0-key.pem""#;
 
 /// The program on that agent with these members in `tls`.

@@ -1,0 +1,50 @@
+//! Namespaces of a test's own, for what the test changes of the machine: interfaces, mounts, files of the resolver.
+
+use nix::sched::{CloneFlags, unshare};
+use std::fs;
+use std::process::Command;
+
+const NEEDS: &str = "this test needs root, iproute2, and mount of util-linux";
+
+/// Runs a test in a thread with a network and mounts of its own; what it starts inherits them. The script sets them
+/// up first, as far as mounts are not passed on to the machine's.
+pub fn isolated(set_up: &str, test: impl FnOnce() + Send + 'static) {
+    let script = format!("mount --make-rprivate /\nip link set lo up\n{set_up}");
+    let isolated = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect(NEEDS);
+        run(&script);
+        test();
+    });
+    if let Err(panic) = isolated.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// The same where these are the hosts that are known without a name server (lines of `/etc/hosts`), and the only name
+/// server has this address.
+#[allow(dead_code, reason = "only some tests look names up")]
+pub fn isolated_with_names(hosts: &str, name_server: &str, test: impl FnOnce() + Send + 'static) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let contents = [
+        ("hosts", format!("127.0.0.1 localhost\n{hosts}\n")),
+        ("resolv.conf", format!("nameserver {name_server}\n")),
+        ("nsswitch.conf", "hosts: files dns\n".to_owned()),
+        ("host.conf", "multi on\n".to_owned()),
+    ];
+    let mut script = String::new();
+    for (name, text) in contents {
+        let file = folder.path().join(name);
+        fs::write(&file, text).expect("a file in a temporary folder");
+        script += &format!("touch /etc/{name}\nmount --bind {} /etc/{name}\n", file.display());
+    }
+    isolated(&script, test);
+}
+
+fn run(script: &str) {
+    let set_up = Command::new("sh")
+        .args(["-e", "-c", script])
+        .output()
+        .expect(NEEDS);
+    let error = String::from_utf8_lossy(&set_up.stderr).into_owned();
+    assert!(set_up.status.success(), "{NEEDS}: {error}");
+}
