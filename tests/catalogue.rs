@@ -39,7 +39,7 @@ use containerpilot::adapters::discovery::consul::Consul;
 use containerpilot::adapters::discovery::directory::Directory;
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
-use domain::event::{Cursor, Instance, Listing, Query};
+use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::{self, Registration, Scheme, Tls};
 use etcd_server::Server;
 use simulated::Simulated;
@@ -171,7 +171,7 @@ async fn is_renewed(catalogue: &dyn Catalogue, registration: &Registration) -> b
         .expect("an answer to a heartbeat")
     {
         Renewal::Renewed => true,
-        Renewal::Unknown(reason) => {
+        Renewal::Unknown(reason, _) => {
             assert!(!reason.is_empty(), "a reason is given");
             false
         }
@@ -559,6 +559,46 @@ async fn another_address_under_the_same_id_is_told(catalogue: &dyn Catalogue, na
     is_told(catalogue, &names.service(), before.cursor, &[9000]).await;
 }
 
+async fn holder(catalogue: &dyn Catalogue, registration: &Registration) -> Option<(String, u16)> {
+    let holder = catalogue.holder(registration).await.expect("who holds the ID");
+    holder.map(|Endpoint { address, port }| (address, port))
+}
+
+async fn who_holds_an_id_is_told(catalogue: &dyn Catalogue, names: &Names) {
+    let ours = names.instance();
+    assert_eq!(holder(catalogue, &ours).await, None);
+    register(catalogue, &names.numbered(2)).await;
+    assert_eq!(holder(catalogue, &ours).await, None, "another ID is nobody");
+    register(catalogue, &ours).await;
+    assert_eq!(holder(catalogue, &ours).await, Some(("192.0.2.1".into(), 8001)));
+    let mut theirs = ours.clone();
+    theirs.address = "2001:db8::7".parse().unwrap();
+    theirs.port = 9000;
+    register(catalogue, &theirs).await;
+    assert_eq!(holder(catalogue, &ours).await, Some(("2001:db8::7".into(), 9000)));
+    deregister(catalogue, &theirs).await;
+    assert_eq!(holder(catalogue, &ours).await, None);
+}
+
+/// Where an expired entry comes back, the ID alone counts: the other's entry takes the heartbeat.
+async fn a_heartbeat_does_not_take_an_entry_back(catalogue: &dyn Catalogue, names: &Names) {
+    let ours = names.instance();
+    register(catalogue, &ours).await;
+    let mut theirs = ours.clone();
+    theirs.port = 9000;
+    register(catalogue, &theirs).await;
+    let theirs = Some(("192.0.2.1".into(), 9000));
+    match catalogue.renew(&ours).await.expect("an answer to a heartbeat") {
+        Renewal::Renewed => assert!(!names.manners.forgets_the_expired),
+        Renewal::Unknown(_, holder) => {
+            let holder = holder.map(|Endpoint { address, port }| (address, port));
+            assert_eq!(holder, theirs, "the heartbeat finds who else is there");
+        }
+    }
+    assert_eq!(holder(catalogue, &ours).await, theirs);
+    has(catalogue, &names.service(), &[9000]).await;
+}
+
 async fn heartbeats_alone_are_no_change(catalogue: &dyn Catalogue, names: &Names) {
     register(catalogue, &names.instance()).await;
     let before = has(catalogue, &names.service(), &[8001]).await;
@@ -641,6 +681,8 @@ macro_rules! tenant {
             a_waiting_question_is_answered_when_its_time_is_up
             a_change_before_the_question_is_told_at_once
             another_address_under_the_same_id_is_told
+            who_holds_an_id_is_told
+            a_heartbeat_does_not_take_an_entry_back
             heartbeats_alone_are_no_change
             fifty_instances_are_all_listed
             many_services_live_side_by_side

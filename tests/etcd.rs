@@ -393,7 +393,9 @@ fn a_large_foreign_value_under_our_key_is_registered_over() {
         )
         .await;
         let renewal = etcd.renew(&instance(1)).await.unwrap();
-        assert!(matches!(&renewal, Renewal::Unknown(cause) if cause.ends_with("the entry is another one")));
+        assert!(
+            matches!(&renewal, Renewal::Unknown(cause, _) if cause.ends_with("the entry is another one"))
+        );
         etcd.register(&instance(1)).await.unwrap();
         assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
     });

@@ -5,7 +5,7 @@
 
 use containerpilot::ports::Renewal;
 use domain::Instant;
-use domain::event::{Cursor, Instance, Listing, Query};
+use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::Registration;
 use std::collections::BTreeMap;
 
@@ -24,6 +24,13 @@ struct Standing {
     registration: Registration,
     expiry: Instant,
     passing: bool,
+}
+
+fn endpoint(registration: &Registration) -> Endpoint {
+    Endpoint {
+        address: registration.address.to_string(),
+        port: registration.port,
+    }
 }
 
 impl Book {
@@ -60,13 +67,34 @@ impl Book {
         let forgets = self.forgets_the_expired;
         let found = self.entries.get_mut(&registration.id);
         let Some(standing) = found.filter(|standing| standing.passing || !forgets) else {
-            return Renewal::Unknown("there is no such entry".into());
+            return Renewal::Unknown("there is no such entry".into(), None);
         };
+        if forgets && standing.registration != *registration {
+            let holder = endpoint(&standing.registration);
+            return Renewal::Unknown("the entry is another one".into(), Some(holder));
+        }
         standing.expiry = now + registration.ttl;
         if !std::mem::replace(&mut standing.passing, true) {
             self.changed(&registration.name);
         }
         Renewal::Renewed
+    }
+
+    /// The first passing entry whose ID does not begin like this.
+    pub fn first_but(&self, beginning: &str) -> Option<&Registration> {
+        let others = self
+            .entries
+            .values()
+            .map(|standing| (standing, &standing.registration));
+        let mut passing = others.filter(|(standing, _)| standing.passing);
+        let first = passing.find(|(_, registration)| !registration.id.starts_with(beginning));
+        first.map(|(_, registration)| registration)
+    }
+
+    /// Where the instance is reached that stands under an ID.
+    pub fn holder(&self, id: &str) -> Option<Endpoint> {
+        let standing = self.entries.get(id)?;
+        (standing.passing || !self.forgets_the_expired).then(|| endpoint(&standing.registration))
     }
 
     /// Removes what stands under an ID; whether there was anything.

@@ -19,7 +19,7 @@ use crate::laws::{Broken, Memory, Run};
 use crate::likeness::Likeness;
 use crate::trace::{Entry, What};
 use domain::event::{
-    Answer, Cursor, ExitStatus, Instance, Listing, Loaded, Pid, Signal, StartFailure, StatusRequest,
+    Answer, Cursor, Endpoint, ExitStatus, Instance, Listing, Loaded, Pid, Signal, StartFailure, StatusRequest,
 };
 use domain::plan::{Plan, Role};
 use domain::time::Duration;
@@ -307,8 +307,16 @@ impl State {
             let busy = Answer::Busy("it takes no more".into());
             return match self.memory.asked_to_list(ticket) {
                 Some(true) => vec![listing(&[]), busy],
+                _ if self.memory.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
                 _ => vec![Answer::Done, busy],
             };
+        }
+        if self.memory.asked_to_inspect(ticket) {
+            let another = Endpoint {
+                address: "192.0.2.9".into(),
+                port: 81,
+            };
+            return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
         match self.memory.asked_to_list(ticket) {
             Some(true) => vec![listing(&[]), listing(&[80]), failed],
@@ -316,7 +324,7 @@ impl State {
                 let unknown = self
                     .memory
                     .asked_to_renew(ticket)
-                    .then(|| Answer::Unknown("who?".into()));
+                    .then(|| Answer::Unknown("who?".into(), None));
                 [Answer::Done, failed].into_iter().chain(unknown).collect()
             }
             None => vec![],

@@ -88,6 +88,8 @@ laws![
     catalogue::a_failed_answer_is_no_change,
     catalogue::handlers_that_cannot_start_are_spaced_out,
     catalogue::a_change_is_reacted_to,
+    catalogue::another_instance_is_told_of_only_if_there_is_one,
+    catalogue::another_instance_is_told_of,
     catalogue::a_healthy_entry_never_expires,
     catalogue::a_service_that_left_stays_away,
     time::deadlines_lie_in_the_future,

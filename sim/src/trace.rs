@@ -3,7 +3,7 @@
 //! An entry is what crossed the border between the driver and the world, seen from the world. Nothing in it
 //! is read from the core.
 
-use domain::event::{Answer, Ending, Request};
+use domain::event::{Answer, Ending, Endpoint, Request};
 use domain::plan::{Plan, Role};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant};
@@ -38,6 +38,8 @@ pub enum Fact {
     Entered(String),
     /// An entry of ours is gone from the catalogue: deregistered or forgotten.
     Removed(String),
+    /// Another instance was entered over an entry of ours.
+    Overwritten(String, Endpoint),
     /// An entry of ours has not been renewed for its TTL.
     Expired(String),
     /// The instances of a backend are others now.
@@ -129,7 +131,9 @@ impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Answer::Done => f.write_str("done"),
-            Answer::Unknown(words) => write!(f, "unknown ({words})"),
+            Answer::Unknown(words, _) => write!(f, "unknown ({words})"),
+            Answer::Holder(None) => f.write_str("nobody"),
+            Answer::Holder(Some(endpoint)) => write!(f, "{endpoint}"),
             Answer::Failed(cause) => write!(f, "failed ({cause})"),
             Answer::Busy(cause) => write!(f, "busy ({cause})"),
             Answer::Instances(listing) => {
@@ -186,6 +190,7 @@ impl fmt::Display for Question<'_> {
         match self.0 {
             Request::Register(registration) => write!(f, "register {}", registration.id),
             Request::Renew(registration) => write!(f, "renew {}", registration.id),
+            Request::Inspect(registration) => write!(f, "inspect {}", registration.id),
             Request::Deregister(registration) => write!(f, "deregister {}", registration.id),
             Request::Instances(query) => {
                 let tag = query.tag.as_deref().unwrap_or("-");

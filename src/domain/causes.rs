@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How many different texts about one thing are told aloud (docs/bounds.md).
-const MOST_CAUSES: usize = 8;
+pub const MOST_CAUSES: usize = 8;
 /// How many characters of a text that others wrote are remembered or shown (docs/bounds.md).
 const LONGEST_CAUSE: usize = 200;
 

@@ -94,7 +94,7 @@ impl StopList {
             Request::Deregister(registration) => {
                 self.deregistrations.insert(ticket, registration.id.clone());
             }
-            Request::Instances(_) => {}
+            Request::Instances(_) | Request::Inspect(_) => {}
         }
     }
 

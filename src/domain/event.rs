@@ -171,10 +171,13 @@ impl fmt::Display for Ending {
 pub enum Answer {
     /// The registration or the deregistration was done, or the heartbeat was taken.
     Done,
-    /// There is no such registration to renew: the catalogue's own words.
-    Unknown(String),
+    /// There is no such registration to renew: the catalogue's own words, and where the instance is reached that
+    /// stands under our ID, if it says so.
+    Unknown(String, Option<Endpoint>),
     /// The instances of a service.
     Instances(Listing),
+    /// Where the instance is reached that stands under our ID, if one does.
+    Holder(Option<Endpoint>),
     /// The request failed or took too long: the cause.
     Failed(String),
     /// The catalogue takes no more connections or requests of ours for now, and did nothing: its words.
@@ -213,6 +216,25 @@ pub struct Instance {
     pub address: String,
     /// The port it is reached at.
     pub port: u16,
+}
+
+/// Where an instance is reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Its address, an IP address or a host name.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    /// Whatever others wrote stays on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address.contains(':') {
+            true => write!(f, "[{}]:{}", self.address.escape_debug(), self.port),
+            false => write!(f, "{}:{}", self.address.escape_debug(), self.port),
+        }
+    }
 }
 
 /// A place in a catalogue's history; only the catalogue knows what it means.
@@ -284,6 +306,8 @@ pub enum Request {
     Register(Registration),
     /// This instance is healthy: keep it passing for another TTL.
     Renew(Registration),
+    /// Say which instance stands under this one's ID. Changes nothing.
+    Inspect(Registration),
     /// Remove this instance; one that is not there counts as removed.
     Deregister(Registration),
     /// List the passing instances of a service.

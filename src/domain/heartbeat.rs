@@ -4,6 +4,10 @@
 //! registered and by a registration if not, and whatever the catalogue says corrects that belief. There is
 //! one question on its way at a time, so nothing of ours can land after a deregistration.
 //!
+//! Somebody else may use our ID, and a catalogue may take our heartbeats for his. So after the first heartbeat that
+//! was taken since a registration, and after every tenth, we look who holds it. A look changes nothing, and nothing
+//! waits for it: neither the next check nor the deregistration.
+//!
 //! Never reports "critical" by itself: without a passing check there is no heartbeat, and the TTL does it
 //! (behaviour-v2.md 4.3).
 
@@ -17,7 +21,12 @@ pub struct Heartbeat {
     in_flight: InFlight,
     checking: bool,
     known: KnownRegistration,
+    /// How many more heartbeats are taken before the next look.
+    until_look: u8,
 }
+
+/// After how many heartbeats the next one is followed by a look, and how often there is one thus (docs/bounds.md).
+const BEATS_PER_LOOK: u8 = 10;
 
 /// What the service's unit is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +37,8 @@ pub enum Action {
     Register,
     /// Tell the catalogue that the service is healthy.
     Renew,
+    /// Look who holds our ID.
+    Inspect,
     /// Leave the catalogue.
     Deregister,
 }
@@ -60,6 +71,7 @@ enum InFlight {
     Nothing,
     Registering,
     Renewing,
+    Inspecting,
     Deregistering,
 }
 
@@ -83,13 +95,19 @@ impl Heartbeat {
             in_flight: InFlight::Nothing,
             checking: false,
             known: KnownRegistration::Unknown,
+            until_look: 0,
         }
     }
 
     /// When [`Self::on_time`] has something to say, unless something else happens first.
     pub fn deadline(&self) -> Option<Instant> {
-        let idle = self.desired == DesiredState::In && self.in_flight == InFlight::Nothing && !self.checking;
+        let idle = self.desired == DesiredState::In && !self.holds_the_next_check() && !self.checking;
         idle.then(|| self.cadence.next())
+    }
+
+    /// Every question does but a look.
+    fn holds_the_next_check(&self) -> bool {
+        !matches!(self.in_flight, InFlight::Nothing | InFlight::Inspecting)
     }
 
     /// Whether it is out of the catalogue as far as it can know, with no question on its way.
@@ -112,10 +130,11 @@ impl Heartbeat {
         self.in_flight != InFlight::Nothing
     }
 
-    /// Time passed.
+    /// Time passed. A look that is on its way when the next check is due is forgotten.
     pub fn on_time(&mut self, now: Instant) -> Option<Action> {
         self.deadline().filter(|deadline| *deadline <= now)?;
         self.cadence.take(now);
+        self.in_flight = InFlight::Nothing;
         self.checking = true;
         Some(Action::Check)
     }
@@ -123,7 +142,7 @@ impl Heartbeat {
     /// The machine stood still: ticks that were missed collapse to one, or to none if a check or a question is under
     /// way.
     pub fn after_standstill(&mut self, now: Instant) {
-        let busy = self.checking || self.in_flight != InFlight::Nothing;
+        let busy = self.checking || self.holds_the_next_check();
         self.cadence.after_standstill(now, busy);
     }
 
@@ -140,11 +159,27 @@ impl Heartbeat {
     pub fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Action> {
         let asked = core::mem::replace(&mut self.in_flight, InFlight::Nothing);
         self.known = self.known_after(asked, reply);
+        if (asked, reply) == (InFlight::Registering, Reply::Done) {
+            self.until_look = 0;
+        }
         match (self.desired, asked, reply) {
             (DesiredState::Out, InFlight::Registering | InFlight::Renewing, _) => self.deregister(),
             (DesiredState::In, InFlight::Renewing, Reply::Unknown) => Some(self.say_healthy()),
+            (DesiredState::In, InFlight::Renewing, Reply::Done) => self.on_renewed(now),
             _ => self.on_time(now),
         }
+    }
+
+    /// The check that is due goes before the look.
+    fn on_renewed(&mut self, now: Instant) -> Option<Action> {
+        let is_due = self.until_look == 0;
+        self.until_look = self.until_look.checked_sub(1).unwrap_or(BEATS_PER_LOOK - 1);
+        self.on_time(now).or_else(|| {
+            is_due.then(|| {
+                self.in_flight = InFlight::Inspecting;
+                Action::Inspect
+            })
+        })
     }
 
     /// The question was taken back: it was never sent, or the catalogue did not take it.
@@ -153,8 +188,11 @@ impl Heartbeat {
         self.known = self.known_after(asked, reply);
     }
 
-    /// Leave the catalogue: at once, or after the answer on its way.
+    /// Leave the catalogue: at once, or after the answer on its way. A look that is on its way is forgotten.
     pub fn leave(&mut self) -> Option<Action> {
+        if self.in_flight == InFlight::Inspecting {
+            self.in_flight = InFlight::Nothing;
+        }
         self.desired = DesiredState::Out;
         self.deregister()
     }
@@ -186,7 +224,9 @@ impl Heartbeat {
 
     fn known_after(&self, asked: InFlight, reply: Reply) -> KnownRegistration {
         match (asked, reply) {
-            (InFlight::Nothing, _) | (InFlight::Renewing, Reply::Failed) | (_, Reply::Unsent) => self.known,
+            (InFlight::Nothing | InFlight::Inspecting, _)
+            | (InFlight::Renewing, Reply::Failed)
+            | (_, Reply::Unsent) => self.known,
             (InFlight::Registering | InFlight::Renewing, Reply::Done) => KnownRegistration::Registered,
             (InFlight::Deregistering, Reply::Done | Reply::Unknown) => KnownRegistration::Nothing,
             (_, Reply::Failed | Reply::Unknown) => KnownRegistration::Unknown,
@@ -306,6 +346,73 @@ mod tests {
             "the ticks of the pause are gone"
         );
         assert_eq!(busy.deadline(), Some(at(105)));
+    }
+
+    /// Takes heartbeats, and says which of them are followed by a look.
+    fn looks(heartbeat: &mut Heartbeat, beats: core::ops::Range<u64>) -> std::vec::Vec<u64> {
+        let mut looks = std::vec::Vec::new();
+        for beat in beats {
+            let now = at((beat + 1) * 10);
+            assert_eq!(heartbeat.on_time(now), Some(Action::Check));
+            assert_eq!(heartbeat.on_checked(now, true), Some(Action::Renew));
+            let next = heartbeat.on_reply(now, Reply::Done);
+            looks.extend((next == Some(Action::Inspect)).then_some(beat));
+            if next == Some(Action::Inspect) && beat % 20 == 1 {
+                assert_eq!(heartbeat.on_reply(now, Reply::Done), None);
+            }
+        }
+        looks
+    }
+
+    #[test]
+    fn the_first_heartbeat_after_a_registration_and_every_tenth_are_followed_by_a_look() {
+        let mut heartbeat = registered();
+        assert_eq!(looks(&mut heartbeat, 1..25), [1, 11, 21]);
+        heartbeat.on_time(at(260));
+        heartbeat.on_checked(at(260), true);
+        assert_eq!(
+            heartbeat.on_reply(at(260), Reply::Unknown),
+            Some(Action::Register)
+        );
+        assert_eq!(heartbeat.on_reply(at(260), Reply::Done), None);
+        assert_eq!(looks(&mut heartbeat, 26..30), [26]);
+    }
+
+    #[test]
+    fn a_heartbeat_that_failed_is_not_followed_by_a_look() {
+        let mut heartbeat = registered();
+        heartbeat.on_time(at(20));
+        heartbeat.on_checked(at(20), true);
+        assert_eq!(heartbeat.on_reply(at(22), Reply::Failed), None);
+        assert_eq!(looks(&mut heartbeat, 2..4), [2]);
+    }
+
+    /// One whose look is on its way, at second 20.
+    fn looking() -> Heartbeat {
+        let mut heartbeat = registered();
+        assert_eq!(looks(&mut heartbeat, 1..2), [1]);
+        heartbeat.in_flight = InFlight::Inspecting;
+        heartbeat
+    }
+
+    #[test]
+    fn nothing_waits_for_a_look() {
+        assert_eq!(looking().deadline(), Some(at(30)));
+        assert_eq!(looking().leave(), Some(Action::Deregister));
+        let mut checked = looking();
+        assert_eq!(checked.on_time(at(30)), Some(Action::Check));
+        assert_eq!(checked.on_checked(at(30), true), Some(Action::Renew));
+        let mut failed = looking();
+        assert_eq!(failed.on_reply(at(21), Reply::Failed), None);
+        assert!(failed.is_registered());
+    }
+
+    #[test]
+    fn a_check_that_is_due_goes_before_a_look() {
+        let mut heartbeat = registered();
+        heartbeat.on_time(at(20));
+        heartbeat.on_checked(at(20), true);
+        assert_eq!(heartbeat.on_reply(at(31), Reply::Done), Some(Action::Check));
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub enum Question {
     Register(String),
     /// To take its heartbeat.
     Renew(String),
+    /// Who holds its ID.
+    Inspect(String),
     /// To remove it.
     Deregister(String),
     /// For a backend's instances, to be answered at once.
@@ -100,6 +102,7 @@ impl Question {
         match request {
             Request::Register(registration) => Self::Register(registration.name.clone()),
             Request::Renew(registration) => Self::Renew(registration.name.clone()),
+            Request::Inspect(registration) => Self::Inspect(registration.name.clone()),
             Request::Deregister(registration) => Self::Deregister(registration.name.clone()),
             Request::Instances(query) => {
                 let watched = WatchedBackend {
@@ -130,8 +133,8 @@ impl Outcome {
     /// What an answer comes to.
     pub fn of(answer: &Answer) -> Self {
         match answer {
-            Answer::Done | Answer::Instances(_) => Self::Done,
-            Answer::Unknown(_) => Self::Unknown,
+            Answer::Done | Answer::Instances(_) | Answer::Holder(_) => Self::Done,
+            Answer::Unknown(..) => Self::Unknown,
             Answer::Failed(_) | Answer::Busy(_) => Self::Failed,
         }
     }

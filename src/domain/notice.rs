@@ -4,7 +4,7 @@
 //! have alerts on are the original's (behaviour-v2.md 10.6). Which repetitions of a failure are told aloud is
 //! decided by [`Failures`](crate::failures::Failures); the others are for [`Level::Debug`].
 
-use crate::event::{Ending, Pid, Signal};
+use crate::event::{Ending, Endpoint, Pid, Signal};
 use crate::plan::{Level, Role};
 use crate::time::Duration;
 use alloc::string::String;
@@ -45,6 +45,15 @@ pub enum Notice {
     NotRegistered(Named, String),
     /// The catalogue knows the service.
     Registered(Named),
+    /// Another instance stands under the service's ID, though ours was registered.
+    HeldByAnother {
+        /// Our service.
+        named: Named,
+        /// Where ours is reached.
+        ours: Endpoint,
+        /// Where the other one is reached.
+        other: Endpoint,
+    },
     /// The service could not be registered.
     RegistrationFailed(Named, Failure),
     /// The catalogue did not take the heartbeat.
@@ -208,6 +217,7 @@ impl Notice {
             Self::NotStarted { .. } => Level::Error,
             Self::Advice(_)
             | Self::StillRegistered(_)
+            | Self::HeldByAnother { .. }
             | Self::RegistrationFailed(..)
             | Self::QueryFailed { .. }
             | Self::Filtered { .. }
@@ -234,6 +244,7 @@ impl Notice {
             | Self::StillRegistered(named)
             | Self::NotRegistered(named, _)
             | Self::Registered(named)
+            | Self::HeldByAnother { named, .. }
             | Self::RegistrationFailed(named, _)
             | Self::HeartbeatFailed(named, _)
             | Self::HeartbeatsResumed(named, _)
@@ -293,6 +304,11 @@ impl fmt::Display for Notice {
             ),
             Self::NotRegistered(_, cause) => write!(f, "Service not registered: {cause}"),
             Self::Registered(named) => write!(f, "Service registered: {}", named.service),
+            Self::HeldByAnother { named, ours, other } => write!(
+                f,
+                "The ID {} of {} at {ours} is used by another instance too, at {other}: each needs an ID of its own",
+                named.id, named.service
+            ),
             Self::RegistrationFailed(_, failure) => write!(f, "Service registration failed: {failure}"),
             Self::HeartbeatFailed(_, failure) => write!(f, "Failed to write heartbeat: {failure}"),
             Self::HeartbeatsResumed(named, failures) => {

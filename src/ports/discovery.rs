@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use domain::Ticket;
-use domain::event::{Listing, Query, Request};
+use domain::event::{Endpoint, Listing, Query, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use std::fmt;
@@ -37,6 +37,13 @@ pub trait Catalogue {
     /// The catalogue cannot be reached or refuses; whether the heartbeat counted is unknown.
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError>;
 
+    /// Says where the instance is reached that stands under this one's ID; none if nothing stands there. It may be
+    /// another's: whoever registers last overwrites the entry, and Consul takes the heartbeats of both for it.
+    ///
+    /// # Errors
+    /// The catalogue cannot be reached or refuses, or what stands there cannot be read.
+    async fn holder(&self, registration: &Registration) -> Result<Option<Endpoint>, CatalogueError>;
+
     /// Removes the instance. One that is not there counts as removed.
     ///
     /// # Errors
@@ -57,8 +64,9 @@ pub trait Catalogue {
 pub enum Renewal {
     /// The entry is passing.
     Renewed,
-    /// There is no entry to keep: the catalogue's own words.
-    Unknown(String),
+    /// There is no entry to keep: the catalogue's own words, and where the instance is reached that stands under its
+    /// ID, if another one was found there.
+    Unknown(String, Option<Endpoint>),
 }
 
 /// Why a catalogue did not do what it was asked for; a sentence with all its causes.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
-use domain::event::{Listing, Query};
+use domain::event::{Endpoint, Listing, Query};
 use domain::plan::Registration;
 use sim::book::Book;
 use std::cell::{RefCell, RefMut};
@@ -50,6 +50,10 @@ impl Catalogue for Simulated {
         let renewal = self.book().renew(self.now(), registration);
         self.written.notify_waiters();
         Ok(renewal)
+    }
+
+    async fn holder(&self, registration: &Registration) -> Result<Option<Endpoint>, CatalogueError> {
+        Ok(self.book().holder(&registration.id))
     }
 
     async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {

@@ -362,8 +362,49 @@ fn three_hundred_services_and_as_many_backends_fit_into_the_connections_an_agent
     );
     let refused = program.stdout().contains("takes no more connections");
     assert!(!refused, "the agent cut connections");
-    let descriptors = descriptors_of(program.pid());
-    assert!(descriptors < 64, "{descriptors} descriptors");
+    // The last handlers wrote their lines, and may not have ended yet.
+    let descriptors = || descriptors_of(program.pid());
+    until(
+        SOON,
+        || format!("{} descriptors", descriptors()),
+        || descriptors() < 64,
+    );
     program.signal(Signal::SIGTERM);
     assert_eq!(program.code(), 0);
+}
+
+/// A service with this address under an ID that others use, too.
+fn sharing(agent: &Agent, address: &str) -> String {
+    let consul = agent.address();
+    format!(
+        r#"{{"consul": "{consul}",
+            "services": [{{"name": "app", "id": "shared", "port": 8000, "interfaces": "static:{address}",
+                          "poll": 1, "ttl": 5}}]}}"#
+    )
+}
+
+#[test]
+fn another_instance_with_the_same_id_is_told_of_once_with_both_addresses_and_an_old_entry_is_not() {
+    let agent = Agent::start();
+    let old = r#"{"ID": "shared", "Name": "app", "Address": "192.0.2.99", "Port": 8000}"#;
+    agent.put("/v1/agent/service/register", old);
+    let holder = || agent.get("/v1/agent/service/shared")["Address"].clone();
+    let first = Program::start(&sharing(&agent, "192.0.2.7"), &UNTIL_TERM);
+    first.until("the first one is entered", |_| holder() == "192.0.2.7");
+    let second = Program::start(&sharing(&agent, "192.0.2.8"), &UNTIL_TERM);
+    second.until("the second one is entered", |_| holder() == "192.0.2.8");
+    first.until_told(
+        "The ID shared of app at 192.0.2.7:8000 is used by another instance too, at 192.0.2.8:8000: each needs an \
+         ID of its own",
+    );
+    // A third one comes: the first tells of it after it had a look at the second for another time, perhaps.
+    let mut third = Program::start(&sharing(&agent, "192.0.2.9"), &UNTIL_TERM);
+    first.until_told("at 192.0.2.9:8000");
+    assert_eq!(first.stdout().matches("at 192.0.2.8:8000").count(), 1);
+    second.until_told("at 192.0.2.9:8000");
+    assert_eq!(third.stop(), 0);
+    for program in [&first, &second, &third] {
+        assert!(!program.stdout().contains("192.0.2.99"), "{}", program.stdout());
+    }
+    assert!(!third.stdout().contains("another instance"), "it came last");
 }

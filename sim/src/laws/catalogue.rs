@@ -5,7 +5,7 @@ use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::event::Request;
 use domain::plan::{REQUEST_LIMIT, Role};
-use domain::{Effect, Instant};
+use domain::{Effect, Instant, Notice};
 
 /// What is asked of the catalogue, if something is.
 fn asking(entry: &Entry) -> Option<&Request> {
@@ -25,7 +25,9 @@ pub(super) fn one_question_of_each_asker(memory: &Memory, entry: &Entry) -> Verd
             let alike = memory.backends.get(&key).map_or(1, |facts| facts.alike);
             (key, alike)
         }
-        Some(Request::Register(r) | Request::Renew(r) | Request::Deregister(r)) => (r.id.clone(), 1),
+        Some(Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r)) => {
+            (r.id.clone(), 1)
+        }
     };
     hold(memory.asks(&owner) < alike, || {
         format!("{entry} while one is on its way")
@@ -45,7 +47,7 @@ pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
             let poll = memory.backends.get(&key).map(|facts| facts.poll);
             *limit <= bound && *limit > query.wait && poll.is_none_or(|poll| query.wait <= poll)
         }
-        Request::Register(r) | Request::Renew(r) | Request::Deregister(r) => {
+        Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
             let poll = memory.services.get(&r.id).map(|facts| facts.beat.period());
             *limit <= REQUEST_LIMIT && poll.is_none_or(|poll| *limit <= poll)
         }
@@ -126,11 +128,12 @@ pub(super) fn a_passing_check_is_a_heartbeat(memory: &Memory, entry: &Entry) -> 
     })
 }
 
-/// A service is registered only if the catalogue is not known to have it, and renewed only if it is (SD-4).
+/// A service is registered only if the catalogue is not known to have it, and renewed only if it is (SD-4); who holds
+/// its ID is of interest only then, too.
 pub(super) fn only_what_is_not_known_is_registered(memory: &Memory, entry: &Entry) -> Verdict {
     let (id, registers) = match asking(entry) {
         Some(Request::Register(r)) => (&r.id, true),
-        Some(Request::Renew(r)) => (&r.id, false),
+        Some(Request::Renew(r) | Request::Inspect(r)) => (&r.id, false),
         _ => return Ok(()),
     };
     let known = memory
@@ -223,6 +226,25 @@ pub(super) fn a_change_is_reacted_to(memory: &Memory, entry: &Entry) -> Verdict 
     });
     hold(idle.is_none(), || {
         format!("{} has changed", idle.map_or("", |(owner, _)| owner))
+    })
+}
+
+/// Another instance under a service's ID is told of once, and only if the catalogue just said that it is there and had
+/// taken our registration before: what an earlier life left is no other instance.
+pub(super) fn another_instance_is_told_of_only_if_there_is_one(memory: &Memory, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Tell(Notice::HeldByAnother { named, other, .. })) = &entry.what else {
+        return Ok(());
+    };
+    let found = memory.turn.stranger.as_ref();
+    let is_there = found.is_some_and(|(id, holder)| *id == named.id && holder == other);
+    hold(is_there, || format!("{entry}"))
+}
+
+/// Another instance that the catalogue names is told of at once.
+pub(super) fn another_instance_is_told_of(memory: &Memory, entry: &Entry) -> Verdict {
+    let rests = matches!(entry.what, What::Rests(_));
+    hold(!rests || memory.turn.stranger.is_none(), || {
+        format!("{:?} is not told of", memory.turn.stranger)
     })
 }
 

@@ -60,6 +60,9 @@ fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
         (What::Does(Effect::Send(ticket, signal, _)), 0) => {
             Some(What::Does(Effect::Send(*ticket, *signal, SignalTarget::Process)))
         }
+        (What::Does(Effect::Send(ticket, 15, reach)), 1) => {
+            Some(What::Does(Effect::Send(*ticket, 9, *reach)))
+        }
         (What::Happens(Event::NotStarted(ticket, _)), 0) => story[..place]
             .iter()
             .map(|entry| &entry.what)

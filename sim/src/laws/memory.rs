@@ -6,7 +6,7 @@
 use crate::laws::beat::Beat;
 use crate::laws::{Broken, LAWS};
 use crate::trace::{Entry, Fact, What};
-use domain::event::{Answer, Ending, Loaded, Request, Signal};
+use domain::event::{Answer, Ending, Endpoint as Holder, Loaded, Request, Signal};
 use domain::plan::{
     Backend, Job, Plan, REQUEST_LIMIT, Restarts, Role, Sensor, SensorKind, Service, StopTimeout, Trigger,
 };
@@ -96,6 +96,8 @@ pub(crate) struct Turn {
     pub refused: bool,
     /// Services whose questions were answered.
     pub answered: Vec<String>,
+    /// The ID of a service under which an answer found another instance, of which operators were not told yet.
+    pub stranger: Option<(String, Holder)>,
 }
 
 impl Turn {
@@ -206,6 +208,7 @@ pub(crate) struct Asked {
 pub(crate) enum Kind {
     Register,
     Renew,
+    Inspect,
     Deregister,
     List,
 }
@@ -236,6 +239,10 @@ pub(crate) struct ServiceFacts {
     /// When something last kept its heartbeats from being on time.
     pub disturbed: Instant,
     pub generation: u32,
+    /// Whether the catalogue ever took its registration.
+    pub was_entered: bool,
+    /// The other instances under its ID of which operators were told.
+    pub strangers: BTreeSet<Holder>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -537,9 +544,17 @@ impl Memory {
         self.may_pause() || self.queries() >= whole / 2 || self.questions.len() >= whole
     }
 
-    /// The question of the service's room as it is now.
+    /// Whether this question on the wire is who holds an ID.
+    pub(crate) fn asked_to_inspect(&self, ticket: Ticket) -> bool {
+        let asked = self.questions.get(&ticket);
+        asked.is_some_and(|asked| asked.kind == Kind::Inspect)
+    }
+
+    /// The question of the service's room as it is now; nothing waits for a look.
     pub(crate) fn question_of(&self, id: &str, facts: &ServiceFacts) -> Option<&Asked> {
-        let own = |asked: &&Asked| asked.whose == id && asked.generation == facts.generation;
+        let own = |asked: &&Asked| {
+            asked.whose == id && asked.generation == facts.generation && asked.kind != Kind::Inspect
+        };
         self.questions.values().find(own)
     }
 
@@ -655,6 +670,7 @@ impl Memory {
                     facts.disturbed = now;
                 }
             }
+            Fact::Overwritten(id, _) => self.disturb(id, now),
             Fact::LandsLate(id) => {
                 self.landed_late = true;
                 self.disturb(id, now);
@@ -864,6 +880,12 @@ impl Memory {
             return;
         }
         self.disturb_others(&asked, answer);
+        if let Answer::Holder(Some(holder)) | Answer::Unknown(_, Some(holder)) = answer {
+            self.finds_holder(&asked, holder);
+        }
+        if asked.kind == Kind::Inspect {
+            return;
+        }
         self.turn.answered.push(asked.whose.clone());
         let (now, turn) = (self.now, self.turn.began);
         let Some(facts) = self.services.get_mut(&asked.whose) else {
@@ -873,18 +895,37 @@ impl Memory {
             return;
         }
         facts.beat.end(turn);
+        facts.was_entered |= (asked.kind, answer) == (Kind::Register, &Answer::Done);
         facts.presence = match (asked.kind, answer) {
             (Kind::Register | Kind::Renew, Answer::Done) => Presence::Ours,
-            (Kind::Deregister, Answer::Done | Answer::Unknown(_)) => Presence::Nothing,
+            (Kind::Deregister, Answer::Done | Answer::Unknown(..)) => Presence::Nothing,
             (Kind::Renew, Answer::Failed(_)) => facts.presence,
             _ => Presence::Unsure,
         };
-        facts.unknown = asked.kind == Kind::Renew && matches!(answer, Answer::Unknown(_));
+        facts.unknown = asked.kind == Kind::Renew && matches!(answer, Answer::Unknown(..));
         if facts.unknown {
             facts.since = now;
         }
         if *answer != Answer::Done || now - asked.at >= facts.beat.period() / 2 {
             facts.disturbed = now;
+        }
+    }
+
+    /// Another instance is told of once, if ours was entered; and of no more than eight.
+    fn finds_holder(&mut self, asked: &Asked, holder: &Holder) {
+        let mut services = self.plan.services.iter();
+        let own = services.find(|service| service.registration.id == asked.whose);
+        let is_ours = own.is_some_and(|service| {
+            let registration = &service.registration;
+            (registration.address.to_string(), registration.port) == (holder.address.clone(), holder.port)
+        });
+        let facts = self.services.get(&asked.whose);
+        let is_new = facts.is_some_and(|facts| {
+            let few = facts.strangers.len() < 8 && !facts.strangers.contains(holder);
+            few && facts.generation == asked.generation && facts.was_entered
+        });
+        if !is_ours && is_new {
+            self.turn.stranger = Some((asked.whose.clone(), holder.clone()));
         }
     }
 
@@ -901,7 +942,7 @@ impl Memory {
         let Some(facts) = self.services.get_mut(&asked.whose) else {
             return;
         };
-        if facts.generation != asked.generation {
+        if facts.generation != asked.generation || asked.kind == Kind::Inspect {
             return;
         }
         if now - asked.at >= REQUEST_LIMIT.min(facts.beat.period()) {
@@ -924,8 +965,9 @@ impl Memory {
     /// With a budget, heartbeats may have to wait for others.
     fn disturb_others(&mut self, asked: &Asked, answer: &Answer) {
         let (now, took) = (self.now, self.now - asked.at);
+        let is_good = matches!(answer, Answer::Done | Answer::Holder(_));
         for facts in self.services.values_mut() {
-            let slow = *answer != Answer::Done || took >= facts.beat.period() / 2;
+            let slow = !is_good || took >= facts.beat.period() / 2;
             if slow && self.plan.max_connections.is_some() {
                 facts.disturbed = now;
             }
@@ -1052,6 +1094,12 @@ impl Memory {
                 }
             }
             Effect::Tell(Notice::Reloaded) => self.reloaded(),
+            Effect::Tell(Notice::HeldByAnother { named, other, .. }) => {
+                self.turn.stranger = None;
+                if let Some(facts) = self.services.get_mut(&named.id) {
+                    facts.strangers.insert(other.clone());
+                }
+            }
             Effect::Tell(Notice::LeftBehind(_)) => self.left_behind += 1,
             Effect::Tell(Notice::BudgetCut { allowed, .. }) => self.cut = Some(*allowed),
             Effect::Tell(Notice::BudgetWhole(_)) => self.cut = None,
@@ -1187,6 +1235,7 @@ impl Memory {
         let (kind, whose, wait) = match request {
             Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
             Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
+            Request::Inspect(r) => (Kind::Inspect, r.id.clone(), Duration::ZERO),
             Request::Deregister(r) => (Kind::Deregister, r.id.clone(), Duration::ZERO),
             Request::Instances(q) => (Kind::List, backend_key(&q.service, q.tag.as_deref()), q.wait),
         };
@@ -1196,6 +1245,7 @@ impl Memory {
             generation = facts.generation;
             match kind {
                 Kind::Deregister => facts.has_to_leave = false,
+                Kind::Inspect => {}
                 _ if facts.unknown => facts.unknown = false,
                 _ if !facts.checked && !facts.passed => {
                     facts.beat.begin(turn, now);
@@ -1351,6 +1401,8 @@ impl ServiceFacts {
             unknown: false,
             disturbed: now,
             generation,
+            was_entered: false,
+            strangers: BTreeSet::new(),
         }
     }
 }

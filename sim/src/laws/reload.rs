@@ -25,7 +25,7 @@ pub(super) fn what_begins_is_of_the_plan_in_force(memory: &Memory, entry: &Entry
             Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == &**job),
         },
         What::Does(Effect::Ask { request, .. }) => match request {
-            Request::Register(r) | Request::Renew(r) | Request::Deregister(r) => {
+            Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
                 plan.services.iter().any(|service| service.registration == *r)
             }
             Request::Instances(query) => {

@@ -191,6 +191,7 @@ impl State {
         match request {
             Request::Register(registration) => self.enter(path, &registration),
             Request::Renew(registration) => self.renew(path, &registration),
+            Request::Inspect(registration) => Answer::Holder(self.book(path).holder(&registration.id)),
             Request::Deregister(registration) => {
                 if self.book(path).deregister(&registration.id) && path == self.shelves.path {
                     self.fact(Fact::Removed(registration.id));
@@ -211,7 +212,7 @@ impl State {
         let now = self.now;
         match self.book(path).renew(now, registration) {
             Renewal::Renewed => self.passes(path, registration),
-            Renewal::Unknown(cause) => Answer::Unknown(cause),
+            Renewal::Unknown(cause, holder) => Answer::Unknown(cause, holder),
         }
     }
 
@@ -280,6 +281,9 @@ impl State {
             enter_neighbours(book, self.now, name, &listed);
         }
         self.shelves.neighbours.insert(name.into(), listed.clone());
+        if listed.is_empty() && name == "b1" {
+            self.overwrite();
+        }
         self.fact(Fact::Neighbours(name.into(), listed));
         let about = |asked: &Asked| matches!(&asked.request, Request::Instances(q) if q.service == name);
         let waiting = self
@@ -289,6 +293,23 @@ impl State {
             .filter(|(_, asked)| asked.waits && about(asked));
         for ticket in waiting.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
             self.answer_waiting(ticket);
+        }
+    }
+
+    /// Another instance, which left a backend, is entered under the ID of our first service, if that is entered.
+    fn overwrite(&mut self) {
+        let path = self.shelves.path.clone();
+        let now = self.now;
+        let book = self.book(&path);
+        let Some(mut registration) = book.first_but(NEIGHBOUR).cloned() else {
+            return;
+        };
+        registration.address = IpAddr::from([192, 0, 2, 9]);
+        book.register(now, &registration);
+        let holder = book.holder(&registration.id);
+        self.schedule(registration.ttl, Item::Expires(path));
+        if let Some(holder) = holder {
+            self.fact(Fact::Overwritten(registration.id, holder));
         }
     }
 

@@ -19,13 +19,13 @@ use super::tls::Secured;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use client::{Answer, Client, Refusal};
-use domain::event::{Cursor, Instance, Listing, Query};
+use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::{self, Registration, Scheme};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proxy::Proxy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use wire::{Route, Target};
 
@@ -35,6 +35,9 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// The longest description of one service that is read (docs/bounds.md).
+const LARGEST_SERVICE: usize = 64 * 1024;
 
 /// A Consul agent.
 #[derive(Debug)]
@@ -131,8 +134,22 @@ impl Catalogue for Consul {
         );
         match self.put(&path, "").await? {
             None => Ok(Renewal::Renewed),
-            Some(refusal) if is_unknown_check(&refusal) => Ok(Renewal::Unknown(refusal.to_string())),
+            Some(refusal) if is_unknown_check(&refusal) => Ok(Renewal::Unknown(refusal.to_string(), None)),
             Some(refusal) => Err(CatalogueError::Failed(refusal.to_string())),
+        }
+    }
+
+    /// What this agent knows; 404 says that it has no such service.
+    async fn holder(&self, registration: &Registration) -> Result<Option<Endpoint>, CatalogueError> {
+        let path = path(&["v1", "agent", "service", &registration.id], &[]);
+        let answer = self.send(Method::GET, &path, "").await?;
+        match answer.status() {
+            StatusCode::OK => endpoint(&read_service(answer).await?).map(Some),
+            StatusCode::NOT_FOUND => {
+                answer.ignore().await;
+                Ok(None)
+            }
+            _ => Err(CatalogueError::Failed(answer.refusal().await.to_string())),
         }
     }
 
@@ -161,6 +178,29 @@ impl Catalogue for Consul {
         }
         list(answer, query.after).await
     }
+}
+
+/// Reads what an agent says of one service.
+async fn read_service(mut answer: Answer) -> Result<Vec<u8>, CatalogueError> {
+    let mut body = Vec::new();
+    while let Some(piece) = answer.piece().await? {
+        if body.len() + piece.len() > LARGEST_SERVICE {
+            let limit = LARGEST_SERVICE / 1024;
+            return Err(CatalogueError::Failed(format!(
+                "the description of a service is longer than {limit} KiB"
+            )));
+        }
+        body.extend_from_slice(&piece);
+    }
+    answer.done();
+    Ok(body)
+}
+
+fn endpoint(service: &[u8]) -> Result<Endpoint, CatalogueError> {
+    let found: Result<Found, _> = serde_json::from_slice(service);
+    let Found { address, port } =
+        found.map_err(|error| CatalogueError::Failed(format!("the answer is not a service: {error}")))?;
+    Ok(Endpoint { address, port })
 }
 
 /// Reads the answer to a question for instances.
@@ -265,6 +305,14 @@ fn is_unknown_check(refusal: &Refusal) -> bool {
     refusal.status == StatusCode::NOT_FOUND
         || refusal.body.contains("does not have associated TTL")
         || refusal.body.contains("Unknown check")
+}
+
+/// What counts of a service that an agent has.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Found {
+    address: String,
+    port: u16,
 }
 
 #[derive(Serialize)]

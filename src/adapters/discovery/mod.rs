@@ -18,7 +18,7 @@ use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
 use async_trait::async_trait;
 use consul::Consul;
 use directory::Directory;
-use domain::event::{Answer, Listing, Query, Request};
+use domain::event::{Answer, Endpoint, Listing, Query, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use domain::{Event, Ticket};
@@ -97,6 +97,7 @@ async fn ask(catalogue: &dyn Catalogue, request: Request) -> Answer {
     let answer = match request {
         Request::Register(registration) => catalogue.register(&registration).await.map(|()| Answer::Done),
         Request::Renew(registration) => catalogue.renew(&registration).await.map(Answer::from),
+        Request::Inspect(registration) => catalogue.holder(&registration).await.map(Answer::Holder),
         Request::Deregister(registration) => catalogue.deregister(&registration).await.map(|()| Answer::Done),
         Request::Instances(query) => catalogue.instances(&query).await.map(Answer::Instances),
     };
@@ -107,7 +108,7 @@ impl From<Renewal> for Answer {
     fn from(renewal: Renewal) -> Self {
         match renewal {
             Renewal::Renewed => Self::Done,
-            Renewal::Unknown(cause) => Self::Unknown(cause),
+            Renewal::Unknown(cause, holder) => Self::Unknown(cause, holder),
         }
     }
 }
@@ -131,6 +132,10 @@ impl Catalogue for Closed {
     }
 
     async fn renew(&self, _: &Registration) -> Result<Renewal, CatalogueError> {
+        Err(self.0.clone())
+    }
+
+    async fn holder(&self, _: &Registration) -> Result<Option<Endpoint>, CatalogueError> {
         Err(self.0.clone())
     }
 

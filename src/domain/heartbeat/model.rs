@@ -46,6 +46,8 @@ struct Onlooker {
     is_checking: bool,
     question: Option<Action>,
     told: Told,
+    /// How many heartbeats were taken since the last registration was.
+    beats: u32,
     /// Whether our entry truly stands in the catalogue.
     entry: bool,
     /// The answer that arrives, and the action that the last happening calls for.
@@ -62,14 +64,17 @@ impl Onlooker {
             is_checking: false,
             question: None,
             told: Told::Nothing,
+            beats: 0,
             entry,
             reply: Reply::Failed,
             expected: None,
         }
     }
 
+    /// A look holds nothing up.
     fn is_idle(&self) -> bool {
-        self.desired == DesiredState::In && self.question.is_none() && !self.is_checking
+        let is_silent = matches!(self.question, None | Some(Action::Inspect));
+        self.desired == DesiredState::In && is_silent && !self.is_checking
     }
 
     fn on(&mut self, happening: &Happening) {
@@ -92,6 +97,7 @@ impl Onlooker {
             Happening::Answer { lands, lost } => self.on_answer(lands, lost),
             Happening::Leave => {
                 self.desired = DesiredState::Out;
+                self.question = self.question.filter(|asked| *asked != Action::Inspect);
                 self.deregister()
             }
             Happening::Enter => {
@@ -108,19 +114,31 @@ impl Onlooker {
             Some(Action::Renew) if !self.entry => Reply::Unknown,
             _ => Reply::Done,
         };
-        if lands && asked != Some(Action::Renew) {
+        if lands && !matches!(asked, Some(Action::Renew | Action::Inspect)) {
             self.entry = asked == Some(Action::Register);
         }
         self.reply = if lands && !lost { truth } else { Reply::Failed };
         self.told = match (asked, self.reply) {
+            (Some(Action::Inspect), _) => self.told,
             (Some(Action::Deregister), Reply::Done) => Told::ItIsGone,
             (_, Reply::Done) => Told::ItIsThere,
             (Some(Action::Renew), Reply::Failed) => self.told,
             _ => Told::Nothing,
         };
+        match (asked, self.reply) {
+            (Some(Action::Register), Reply::Done) => self.beats = 0,
+            (Some(Action::Renew), Reply::Done) => self.beats += 1,
+            _ => {}
+        }
         match (self.desired, asked) {
             (DesiredState::Out, Some(Action::Register | Action::Renew)) => self.deregister(),
             (DesiredState::In, _) if self.reply == Reply::Unknown => self.say_healthy(),
+            (DesiredState::In, Some(Action::Renew)) if self.reply == Reply::Done && self.beats % 10 == 1 => {
+                self.check_if_due().or_else(|| {
+                    self.question = Some(Action::Inspect);
+                    self.question
+                })
+            }
             _ => self.check_if_due(),
         }
     }
@@ -144,6 +162,7 @@ impl Onlooker {
         begins.then(|| {
             self.take_ticks();
             self.is_checking = true;
+            self.question = None;
             Action::Check
         })
     }

@@ -99,10 +99,12 @@ impl BackendUnit {
         self.watch.on_sent(sent.unwrap_or(now));
         match answer {
             Answer::Instances(listing) => self.on_instances(now, &listing, out),
-            Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause) => {
+            Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _) => {
                 self.on_failure(now, cause, out)
             }
-            Answer::Done => self.on_failure(now, "the catalogue gave no list".into(), out),
+            Answer::Done | Answer::Holder(_) => {
+                self.on_failure(now, "the catalogue gave no list".into(), out)
+            }
         }
     }
 

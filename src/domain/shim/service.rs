@@ -2,8 +2,8 @@
 
 use super::outbox::{Outbox, Owner, Requester, UnitId};
 use super::runner::JobRunner;
-use crate::causes::Causes;
-use crate::event::{Answer, Ending, Request};
+use crate::causes::{Causes, MOST_CAUSES, shortened};
+use crate::event::{Answer, Ending, Endpoint, Request};
 use crate::failures::Failures;
 use crate::heartbeat::{Action, DesiredState, Heartbeat, Reply};
 use crate::notice::{Named, Notice};
@@ -11,6 +11,8 @@ use crate::plan::{REQUEST_LIMIT, Service};
 use crate::status::ServiceStatus;
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::IpAddr;
 
 /// How long a deregistration may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
 const DEREGISTRATION_PATIENCE: Duration = Duration::from_secs(10);
@@ -26,6 +28,8 @@ pub(super) struct ServiceUnit {
     unhealthy: bool,
     reasons: Causes,
     failures: Failures,
+    /// Who else held our ID, as far as operators were told.
+    others: Vec<Endpoint>,
     closing: bool,
 }
 
@@ -41,6 +45,7 @@ impl ServiceUnit {
             unhealthy: false,
             reasons: Causes::default(),
             failures: Failures::default(),
+            others: Vec::new(),
             closing: false,
         }
     }
@@ -59,10 +64,14 @@ impl ServiceUnit {
         self.heartbeat.has_left()
     }
 
-    /// Whether its question is sent again if the catalogue did not take it: a heartbeat is not if the service is to
-    /// leave meanwhile.
+    /// Whether its question is sent again if the catalogue did not take it: a look never is, and a heartbeat is not if
+    /// the service is to leave meanwhile.
     pub fn asks_again(&self) -> bool {
-        self.asked == Some(Action::Deregister) || self.heartbeat.desired() == DesiredState::In
+        match self.asked {
+            Some(Action::Deregister) => true,
+            Some(Action::Inspect) => false,
+            _ => self.heartbeat.desired() == DesiredState::In,
+        }
     }
 
     /// Whether the unit is closed for good.
@@ -146,6 +155,7 @@ impl ServiceUnit {
 
     /// A heartbeat that was not sent yet is not sent any more.
     fn leave(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
+        self.forget_look(out);
         if self.asked != Some(Action::Deregister)
             && let Some(unsent) = out.take_back(Requester::Service(self.id))
         {
@@ -160,6 +170,14 @@ impl ServiceUnit {
         self.perform(now, action, out);
     }
 
+    /// Nothing waits for a look.
+    fn forget_look(&mut self, out: &mut Outbox) {
+        if self.asked == Some(Action::Inspect) {
+            self.asked = None;
+            out.forget(Requester::Service(self.id));
+        }
+    }
+
     fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
         match action {
             Some(Action::Check) => self.run_check(now, out),
@@ -169,6 +187,7 @@ impl ServiceUnit {
     }
 
     fn run_check(&mut self, now: Instant, out: &mut Outbox) {
+        self.forget_look(out);
         match &mut self.check {
             Some(check) => check.start(now, out),
             None => self.on_checked(now, None, out),
@@ -187,6 +206,7 @@ impl ServiceUnit {
         let registration = self.service.registration.clone();
         let request = match question {
             Action::Register => Request::Register(registration),
+            Action::Inspect => Request::Inspect(registration),
             Action::Deregister => Request::Deregister(registration),
             Action::Renew | Action::Check => Request::Renew(registration),
         };
@@ -195,6 +215,7 @@ impl ServiceUnit {
         // What a passing check says is true until the next check is due.
         let patience = match question {
             Action::Deregister => DEREGISTRATION_PATIENCE,
+            Action::Inspect => limit,
             _ => REQUEST_LIMIT.max(self.service.poll),
         };
         out.ask(now, Requester::Service(self.id), request, limit, patience);
@@ -223,16 +244,46 @@ impl ServiceUnit {
             (Action::Deregister, Answer::Failed(cause) | Answer::Busy(cause)) => {
                 out.tell(Notice::DeregisteringFailed(self.named(), cause));
             }
-            (Action::Deregister, _) => {}
-            (Action::Renew, Answer::Unknown(cause)) => out.tell(Notice::NotRegistered(self.named(), cause)),
+            (Action::Inspect, Answer::Holder(holder)) => self.tell_holder(holder, out),
+            (Action::Deregister | Action::Inspect, _) => {}
+            (Action::Renew, Answer::Unknown(cause, holder)) => {
+                out.tell(Notice::NotRegistered(self.named(), cause));
+                self.tell_holder(holder, out);
+            }
             (Action::Register, Answer::Done) => {
                 self.tell_recovery(out);
                 out.tell(Notice::Registered(self.named()));
             }
-            (_, Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause)) => {
+            (_, Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _)) => {
                 self.tell_failure(asked, cause, out)
             }
-            (_, Answer::Done | Answer::Instances(_)) => self.tell_recovery(out),
+            (_, Answer::Done | Answer::Instances(_) | Answer::Holder(_)) => self.tell_recovery(out),
+        }
+    }
+
+    /// Who holds our ID was asked after a registration of ours was done, so another's entry was written later and
+    /// is not left from before. Each other instance is told of once, and not more of them than texts about one thing.
+    fn tell_holder(&mut self, holder: Option<Endpoint>, out: &mut Outbox) {
+        let Some(holder) = holder else {
+            return;
+        };
+        let registration = &self.service.registration;
+        let is_our_address = holder.address.parse() == Ok::<IpAddr, _>(registration.address);
+        if is_our_address && holder.port == registration.port {
+            return;
+        }
+        let other = Endpoint {
+            address: shortened(&holder.address),
+            port: holder.port,
+        };
+        if self.others.len() < MOST_CAUSES && !self.others.contains(&other) {
+            self.others.push(other.clone());
+            let ours = Endpoint {
+                address: registration.address.to_string(),
+                port: registration.port,
+            };
+            let named = self.named();
+            out.tell(Notice::HeldByAnother { named, ours, other });
         }
     }
 
@@ -254,7 +305,7 @@ impl ServiceUnit {
 fn reply(answer: &Answer) -> Reply {
     match answer {
         Answer::Done => Reply::Done,
-        Answer::Unknown(_) => Reply::Unknown,
-        Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) => Reply::Failed,
+        Answer::Unknown(..) => Reply::Unknown,
+        Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) | Answer::Holder(_) => Reply::Failed,
     }
 }

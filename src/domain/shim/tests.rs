@@ -1,5 +1,6 @@
 //! Scenarios of the whole machine: what it asks of the world, event by event, in the words of [`brief`].
 
+mod holders;
 mod requests;
 mod telemetry;
 
@@ -167,7 +168,9 @@ impl Stage {
 
 fn requester(request: &Request) -> String {
     match request {
-        Request::Register(r) | Request::Renew(r) | Request::Deregister(r) => r.name.clone(),
+        Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
+            r.name.clone()
+        }
         Request::Instances(query) => format!("{}?", query.service),
     }
 }
@@ -190,6 +193,10 @@ fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
             request: Request::Renew(r),
             ..
         } => format!("renew {}", r.name),
+        Effect::Ask {
+            request: Request::Inspect(r),
+            ..
+        } => format!("inspect {}", r.name),
         Effect::Ask {
             request: Request::Deregister(r),
             ..
@@ -569,6 +576,7 @@ fn a_hung_check_delays_neither_others_nor_the_stop() {
     assert_eq!(stage.after(10_000), ["start app.health"]);
     assert_eq!(stage.exits("app.health", 0), ["renew app"]);
     stage.answers("app", Answer::Done);
+    stage.answers("app", Answer::Holder(None));
     let effects = stage.signal(Signal::Terminate);
     assert_eq!(
         effects,
@@ -586,7 +594,7 @@ fn a_forgotten_registration_is_made_again() {
     stage.after(10_000);
     stage.exits("app.health", 0);
     assert_eq!(
-        stage.answers("app", Answer::Unknown("unknown check".into())),
+        stage.answers("app", Answer::Unknown("unknown check".into(), None)),
         ["register app"]
     );
     assert_eq!(stage.answers("app", Answer::Done), [""; 0]);

@@ -491,3 +491,33 @@ fn a_user_in_the_address_is_sent_and_never_told() {
         assert!(!format!("{consul:?}").contains("secret"), "{consul:?}");
     });
 }
+
+#[test]
+fn what_an_agent_says_of_a_service_is_read_to_its_limit() {
+    let ask = |answer: Vec<u8>| {
+        run(async {
+            let (address, _) = server(&answer, b"").await;
+            let consul = Consul::with(&settings(&address.to_string()), &|_| None).unwrap();
+            consul.holder(&registration()).await
+        })
+    };
+    let found = |address: &str, port: u16| {
+        Ok(Some(Endpoint {
+            address: address.into(),
+            port,
+        }))
+    };
+    let entry = r#"{"ID":"app-vm","Address":"192.0.2.7","Port":81,"Meta":null}"#;
+    assert_eq!(ask(answer("", entry)), found("192.0.2.7", 81));
+    assert_eq!(
+        ask(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno".to_vec()),
+        Ok(None)
+    );
+    let padded = |length: usize| entry.replace("null", &format!("\"{}\"", "x".repeat(length)));
+    assert_eq!(ask(answer("", &padded(60 * 1024))), found("192.0.2.7", 81));
+    let too_long = ask(answer("", &padded(64 * 1024))).unwrap_err().to_string();
+    assert_eq!(too_long, "the description of a service is longer than 64 KiB");
+    for wrong in [r#"{"Address":"h","Port":70000}"#, r#"{"Port":1}"#, "[]", ""] {
+        assert!(ask(answer("", wrong)).is_err(), "{wrong}");
+    }
+}

@@ -6,7 +6,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::name;
-use domain::event::Instance;
+use domain::event::{Endpoint, Instance};
 use domain::plan::Registration;
 use domain::time::Duration;
 use serde::de::Error as _;
@@ -93,6 +93,14 @@ impl Entry {
     /// Whether it has this tag; every entry has no tag.
     pub fn has(&self, tag: Option<&str>) -> bool {
         tag.is_none_or(|tag| self.tags.iter().any(|own| own == tag))
+    }
+
+    /// Where it is reached.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: self.address.to_string(),
+            port: self.port,
+        }
     }
 
     /// What readers are told of it.

@@ -10,6 +10,7 @@ use super::view::View;
 use super::worker::IsAbandoned;
 use crate::cause;
 use crate::ports::{CatalogueError, Renewal};
+use domain::event::Endpoint;
 #[cfg(test)]
 use domain::event::{Listing, Query};
 use domain::plan::Registration;
@@ -52,24 +53,48 @@ impl Folders {
         file::sweep(&folder, service, now).map_err(|error| failed("sweep", &folder, &error))
     }
 
-    /// Why there is no entry of ours to keep, if there is none.
-    pub fn lost(
+    /// What stands in the file of an instance.
+    fn found(&self, registration: &Registration) -> Result<Found, CatalogueError> {
+        let folder = self.folder(&registration.name);
+        let file = name::of_entry(&registration.id);
+        let read = file::read(&folder, file.as_ref(), &registration.name);
+        let (found, _) = read.map_err(|error| failed("read", &folder.join(&file), &error))?;
+        Ok(found)
+    }
+
+    /// Where the instance is reached that stands in the file of this one, unless its time is up.
+    pub fn holder(
         &self,
         registration: &Registration,
         now: &Moment<'_>,
-    ) -> Result<Option<String>, CatalogueError> {
-        let folder = self.folder(&registration.name);
-        let file = name::of_entry(&registration.id);
-        let (found, _) = file::read(&folder, file.as_ref(), &registration.name)
-            .map_err(|error| failed("read", &folder.join(&file), &error))?;
-        let reason = match found {
+    ) -> Result<Option<Endpoint>, CatalogueError> {
+        match self.found(registration)? {
+            Found::Nothing => Ok(None),
+            Found::Foreign(reason) => Err(CatalogueError::Failed(reason)),
+            Found::Entry(entry) => Ok(entry.remaining(now).map(|_| entry.endpoint())),
+        }
+    }
+
+    /// Keeps an entry for another TTL, if it is still there and still says what it said.
+    pub fn keep(&self, registration: &Registration, now: &Moment<'_>) -> Result<Renewal, CatalogueError> {
+        let mut holder = None;
+        let reason = match self.found(registration)? {
             Found::Nothing => "there is no entry".into(),
             Found::Foreign(reason) => reason,
-            Found::Entry(entry) if !entry.describes(registration) => "the entry is another one".into(),
+            Found::Entry(entry) if !entry.describes(registration) => {
+                holder = entry.remaining(now).map(|_| entry.endpoint());
+                "the entry is another one".into()
+            }
             Found::Entry(entry) if entry.remaining(now).is_none() => "the entry expired".into(),
-            Found::Entry(_) => return Ok(None),
+            Found::Entry(_) => {
+                self.write(registration, now)?;
+                return Ok(Renewal::Renewed);
+            }
         };
-        Ok(Some(format!("{}: {reason}", folder.join(file).display())))
+        let file = self
+            .folder(&registration.name)
+            .join(name::of_entry(&registration.id));
+        Ok(Renewal::Unknown(format!("{}: {reason}", file.display()), holder))
     }
 
     /// Lists what there is now.
@@ -84,15 +109,6 @@ impl Folders {
         self.write(registration, now)?;
         self.sweep(&registration.name, now).ok();
         Ok(())
-    }
-
-    /// Keeps an entry for another TTL, if it is still there and still says what it said.
-    pub fn keep(&self, registration: &Registration, now: &Moment<'_>) -> Result<Renewal, CatalogueError> {
-        if let Some(reason) = self.lost(registration, now)? {
-            return Ok(Renewal::Unknown(reason));
-        }
-        self.write(registration, now)?;
-        Ok(Renewal::Renewed)
     }
 
     /// Removes an instance; one that is not there counts as removed.

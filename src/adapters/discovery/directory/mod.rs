@@ -26,7 +26,7 @@ mod worker;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use bell::{AttachedBell, Bell, Ring};
-use domain::event::{Cursor, Instance, Listing, Query};
+use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::Registration;
 use domain::time::Duration;
 use folders::{Folders, failed};
@@ -124,7 +124,7 @@ impl Directory {
         Ok(self.worker.run(look).await?.listing)
     }
 
-    /// Does something about one instance.
+    /// Does something about one instance, or reads it.
     async fn change<T: Send + 'static>(
         &self,
         registration: &Registration,
@@ -176,6 +176,11 @@ impl Catalogue for Directory {
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
         let keep = |folders: &Folders, registration: &_| folders.keep(registration, &folders.now()?);
         self.change(registration, keep).await
+    }
+
+    async fn holder(&self, registration: &Registration) -> Result<Option<Endpoint>, CatalogueError> {
+        let holder = |folders: &Folders, registration: &_| folders.holder(registration, &folders.now()?);
+        self.change(registration, holder).await
     }
 
     async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {

@@ -23,7 +23,7 @@ mod watch;
 use crate::adapters::clock;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
-use domain::event::{Listing, Query};
+use domain::event::{Endpoint, Listing, Query};
 use domain::plan::{self, Registration};
 use etcd_client::{DeleteOptions, Error, PutOptions};
 use leases::Leases;
@@ -150,11 +150,13 @@ impl Catalogue for Etcd {
 
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
         let key = key::of_instance(&self.prefix, registration);
+        let mut holder = None;
         let reason = match self.page(&PageRequest::for_key(&key)).await? {
             Page::TooLarge => "the entry is another one",
             Page::Found(found) => match found.kvs().first() {
                 None => "there is no entry",
                 Some(found) if found.value() != value::of(registration).as_bytes() => {
+                    holder = value::endpoint(found.value()).ok();
                     "the entry is another one"
                 }
                 Some(found) if found.lease() == 0 => "the entry has no lease",
@@ -162,7 +164,19 @@ impl Catalogue for Etcd {
                 Some(_) => "its lease ran out",
             },
         };
-        Ok(Renewal::Unknown(format!("{key}: {reason}")))
+        Ok(Renewal::Unknown(format!("{key}: {reason}"), holder))
+    }
+
+    async fn holder(&self, registration: &Registration) -> Result<Option<Endpoint>, CatalogueError> {
+        let key = key::of_instance(&self.prefix, registration);
+        let unreadable = |reason: String| CatalogueError::Failed(format!("the value of {key} {reason}"));
+        match self.page(&PageRequest::for_key(&key)).await? {
+            Page::TooLarge => Err(unreadable("is too large".into())),
+            Page::Found(found) => match found.kvs().first() {
+                None => Ok(None),
+                Some(found) => value::endpoint(found.value()).map(Some).map_err(unreadable),
+            },
+        }
     }
 
     async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {

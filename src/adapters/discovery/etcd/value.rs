@@ -2,7 +2,7 @@
 //!
 //! Others may have written it, so nothing but what is needed is required of it, and nothing is guessed.
 
-use domain::event::Instance;
+use domain::event::{Endpoint, Instance};
 use domain::plan::Registration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -41,6 +41,17 @@ pub fn instance(value: &[u8], tag: Option<&str>) -> Result<Option<Instance>, Str
     let tags = tags.unwrap_or_default();
     let is_asked_for = tag.is_none_or(|tag| tags.iter().any(|has| has == tag));
     Ok(is_asked_for.then_some(Instance { id, address, port }))
+}
+
+/// Where the instance is reached that a value describes.
+///
+/// # Errors
+/// As for [`instance`].
+pub fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
+    let instance = instance(value, None)?;
+    instance
+        .map(|Instance { address, port, .. }| Endpoint { address, port })
+        .ok_or_else(|| "is not an instance".into())
 }
 
 fn port(written: &str) -> Result<u16, String> {

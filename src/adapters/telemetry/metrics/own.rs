@@ -17,7 +17,7 @@ const DURATIONS: &[f64] = &[
 const RUN_RESULTS: &[&str] = &["passed", "failed", "timed_out"];
 const OUTCOMES: &[&str] = &["success", "failure"];
 const HEARTBEAT_OUTCOMES: &[&str] = &["success", "unknown", "failure"];
-const OPERATIONS: [&str; 5] = ["register", "renew", "deregister", "list", "watch"];
+const OPERATIONS: [&str; 6] = ["register", "renew", "inspect", "deregister", "list", "watch"];
 const RELOAD_RESULTS: [&str; 2] = ["success", "refused"];
 
 const BACKEND_INSTANCES: Metric = gauge(
@@ -284,6 +284,7 @@ impl Own {
                 self.take(&HEARTBEATS, &[service, result], 1.0);
                 "renew"
             }
+            Question::Inspect(_) => "inspect",
             Question::Deregister(service) => {
                 self.take(&DEREGISTRATIONS, &[service, result], 1.0);
                 "deregister"

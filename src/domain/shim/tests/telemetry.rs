@@ -332,7 +332,7 @@ fn failures_unknown_entries_and_deregistrations_are_measured_as_what_they_are() 
     let mut stage = registered();
     stage.after(10_000);
     stage.exits("app.health", 0);
-    stage.answers("app", Answer::Unknown("who?".into()));
+    stage.answers("app", Answer::Unknown("who?".into(), None));
     stage.answers("app", Answer::Failed("refused".into()));
     stage.signal(Signal::Terminate);
     stage.answers("app", Answer::Done);
