@@ -210,8 +210,10 @@ impl Shim {
     }
 
     fn on_backend_answered(&mut self, now: Instant, unit: UnitId, sent: Option<Instant>, answer: Answer) {
+        let others = self.backends.iter().filter(|(id, _)| **id != unit);
+        let others = others.map(|(_, other)| other.size()).sum();
         if let Some(unit) = self.backends.get_mut(&unit) {
-            unit.on_answer(now, sent, answer, &mut self.out);
+            unit.on_answer(now, sent, answer, others, &mut self.out);
         }
     }
 

@@ -28,6 +28,7 @@ pub struct Watch {
     state: State,
     cursor: Option<Cursor>,
     seen: Vec<Endpoint>,
+    size: usize,
     early: Backoff,
     failed: Backoff,
     jitter: Jitter,
@@ -78,6 +79,7 @@ impl Watch {
             state,
             cursor: None,
             seen: Vec::new(),
+            size: 0,
             early: Backoff::new(EARLY, poll, early),
             failed: Backoff::new(FAILED, poll, failed),
             jitter,
@@ -96,6 +98,11 @@ impl Watch {
     /// The instances when they were last listed, in order.
     pub fn seen(&self) -> &[Endpoint] {
         &self.seen
+    }
+
+    /// How many bytes the instances take that were last listed.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// Time passed. A query that may not block comes one `poll` after the last answer.
@@ -207,8 +214,8 @@ impl Watch {
             return;
         }
         let fresh = Self::new(now, poll, self.state == State::Paused, self.jitter);
-        let seen = core::mem::take(&mut self.seen);
-        *self = Self { seen, ..fresh };
+        let (seen, size) = (core::mem::take(&mut self.seen), self.size);
+        *self = Self { seen, size, ..fresh };
     }
 
     fn rest(&mut self, now: Instant, rest: Duration) {
@@ -222,8 +229,15 @@ impl Watch {
         now_there.sort_unstable();
         let changed = now_there != self.seen;
         self.seen = now_there;
+        self.size = size(instances);
         changed
     }
+}
+
+/// How many bytes a list takes that is remembered.
+pub fn size(instances: &[Instance]) -> usize {
+    let texts = instances.iter().map(|instance| instance.address.len());
+    texts.sum::<usize>() + instances.len() * size_of::<Endpoint>()
 }
 
 #[cfg(test)]

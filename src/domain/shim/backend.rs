@@ -13,12 +13,15 @@ use crate::notice::Notice;
 use crate::plan::{Backend, REQUEST_LIMIT};
 use crate::status::BackendStatus;
 use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
-use crate::watch::{Ask, Watch};
+use crate::watch::{self, Ask, Watch};
 use alloc::format;
 use alloc::string::String;
 
 /// The first wait before a handler that could not be started is started again, and the longest.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// The most bytes that the lists of all backends take together (docs/bounds.md)
+const MOST_LISTED: usize = 32 * 1024 * 1024;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,10 +97,28 @@ impl BackendUnit {
         self.handler.after_standstill(now);
     }
 
-    /// The catalogue answered the question that was sent at this time.
-    pub fn on_answer(&mut self, now: Instant, sent: Option<Instant>, answer: Answer, out: &mut Outbox) {
+    /// How many bytes its list takes.
+    pub fn size(&self) -> usize {
+        self.watch.size()
+    }
+
+    /// The catalogue answered the question that was sent at this time. The lists of the other backends take so many
+    /// bytes; a list that is too large beside them counts as a failure.
+    pub fn on_answer(
+        &mut self,
+        now: Instant,
+        sent: Option<Instant>,
+        answer: Answer,
+        others: usize,
+        out: &mut Outbox,
+    ) {
         self.watch.on_sent(sent.unwrap_or(now));
         match answer {
+            Answer::Instances(listing) if others + watch::size(&listing.instances) > MOST_LISTED => {
+                let most = MOST_LISTED / 1024 / 1024;
+                let cause = format!("the lists of all backends together would take more than {most} MiB");
+                self.on_failure(now, cause, out);
+            }
             Answer::Instances(listing) => self.on_instances(now, &listing, out),
             Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _) => {
                 self.on_failure(now, cause, out)

@@ -859,6 +859,39 @@ fn a_lost_answer_never_runs_a_handler_twice_for_the_same_list() {
     assert!(!stage.children.contains_key("db.onChange"));
 }
 
+/// A list that takes 20 MiB.
+fn large(port: u16) -> Answer {
+    let mut listing = listing(&[port; 20]);
+    for instance in &mut listing.instances {
+        instance.address = "a".repeat(1024 * 1024);
+    }
+    Answer::Instances(listing)
+}
+
+#[test]
+fn the_lists_of_all_backends_together_have_a_bound() {
+    let mut stage = Stage::running(Plan {
+        backends: vec![backend("db"), backend("cache")],
+        ..bare()
+    });
+    stage.after(10_000);
+    assert_eq!(stage.answers("db?", large(1)), ["start db.onChange"]);
+    stage.exits("db.onChange", 0);
+    assert_eq!(stage.answers("cache?", large(1)), [""; 0]);
+    assert!(stage.told("the lists of all backends together would take more than 32 MiB"));
+    stage.after(20_000);
+    assert_eq!(
+        stage.answers("db?", large(2)),
+        ["start db.onChange"],
+        "what a list takes the place of does not count"
+    );
+    stage.exits("db.onChange", 0);
+    stage.after(20_000);
+    assert_eq!(stage.answers("db?", instances(&[1])), ["start db.onChange"]);
+    stage.exits("db.onChange", 0);
+    assert_eq!(stage.answers("cache?", large(1)), ["start cache.onChange"]);
+}
+
 #[test]
 fn an_empty_list_that_was_filtered_is_no_change_and_is_told_once() {
     let mut stage = watching();
