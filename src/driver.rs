@@ -168,8 +168,9 @@ mod tests {
         MockClock, MockConsole, MockDiscovery, MockInbox, MockProcesses, MockSettings, MockTelemetry,
     };
     use domain::Instant;
-    use domain::event::{ExitStatus, Loaded, Pid, Signal, StartFailure};
+    use domain::event::{ExitStatus, Loaded, Pid, StartFailure};
     use domain::plan::*;
+    use domain::signal::Signal;
     use domain::time::Duration;
     use mockall::Sequence;
     use std::pin::pin;
@@ -308,7 +309,7 @@ mod tests {
             .in_sequence(&mut order)
             .return_const(());
         let next = mocks.inbox.expect_next().times(1);
-        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(9)));
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::KILL)));
         let limited = Job {
             time_limit: Some(Duration::from_secs(1)),
             ..job(Role::Coprocess { name: "side".into() })
@@ -385,11 +386,11 @@ mod tests {
             let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
             next.withf(move |asked| *asked == deadline).return_once(|_| event);
         };
-        happens(None, Event::Signal(Signal::Terminate));
+        happens(None, Event::Signal(Signal::TERM));
         let stop_timeout = Instant::START + Duration::from_secs(5);
         happens(
             Some(stop_timeout),
-            Event::Exited(domain::Ticket(1), ExitStatus::Signal(15)),
+            Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)),
         );
         assert_eq!(mocks.run(plan()), 143);
     }
@@ -413,7 +414,7 @@ mod tests {
             .expect_next()
             .times(1)
             .in_sequence(&mut order)
-            .returning(|_| Event::Signal(Signal::Hangup));
+            .returning(|_| Event::Signal(Signal::HUP));
         let loaded = Plan {
             catalogue: other.clone(),
             ..plan()
@@ -432,7 +433,7 @@ mod tests {
     }
 
     /// A world whose application runs and is to end by this signal, after which it does.
-    fn ended_by(signal: i32) -> Mocks {
+    fn ended_by(signal: Signal) -> Mocks {
         let mut mocks = Mocks::new();
         mocks.discovery.expect_connect().return_const(());
         mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
@@ -444,12 +445,12 @@ mod tests {
 
     #[test]
     fn after_a_panic_children_are_stopped_and_the_code_is_70() {
-        let mut mocks = ended_by(15);
+        let mut mocks = ended_by(Signal::TERM);
         let mut order = Sequence::new();
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| panic!("a fault of the inbox"));
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
-        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(15)));
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)));
         assert_eq!(mocks.live(plan(), std::future::pending()), 70);
     }
 
@@ -466,16 +467,16 @@ mod tests {
 
     #[test]
     fn an_emergency_that_panics_too_goes_on_and_ends() {
-        let mut mocks = ended_by(15);
+        let mut mocks = ended_by(Signal::TERM);
         let mut order = Sequence::new();
         for _ in 0..3 {
             let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
             next.returning(|_| panic!("a fault of the inbox"));
         }
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
-        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(15)));
+        next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)));
         assert_eq!(mocks.live(plan(), std::future::pending()), 70);
-        let mut mocks = ended_by(15);
+        let mut mocks = ended_by(Signal::TERM);
         mocks.inbox.expect_next().returning(|_| panic!("always"));
         assert_eq!(mocks.live(plan(), std::future::pending()), 70, "and not for ever");
     }

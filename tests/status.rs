@@ -16,6 +16,7 @@ use domain::event::{Ending, ExitStatus, Pid, StartFailure};
 use domain::lifecycle::Phase;
 use domain::measurement::{RunResult, WatchedBackend};
 use domain::plan::{Registration, Role};
+use domain::signal::Signal;
 use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
 use domain::time::Duration;
 use schema::{assert_is_status, check_status};
@@ -84,7 +85,7 @@ fn full() -> Status {
     };
     let failed = run(RunResult::Failed, exited(1), "…not ready\n\u{fffd}");
     let on_change = Role::OnChange { backend: "db".into() };
-    let killed = Ending::Exited(ExitStatus::Signal(9));
+    let killed = Ending::Exited(ExitStatus::Signal(Signal::KILL));
     Status {
         at: at(62_000),
         phase: Phase::Running,

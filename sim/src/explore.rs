@@ -19,9 +19,10 @@ use crate::laws::{Broken, Memory, Run};
 use crate::likeness::Likeness;
 use crate::trace::{Entry, What};
 use domain::event::{
-    Answer, Cursor, Endpoint, ExitStatus, Instance, Listing, Loaded, Pid, Signal, StartFailure, StatusRequest,
+    Answer, Cursor, Endpoint, ExitStatus, Instance, Listing, Loaded, Pid, StartFailure, StatusRequest,
 };
 use domain::plan::{Plan, Role};
+use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Shim, Ticket};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -265,12 +266,12 @@ impl State {
             all.extend(readings.map(|loaded| Happening::Now(Event::Loaded(ticket, loaded))));
         }
         let mut signal = |signal| all.push(Happening::Now(Event::Signal(signal)));
-        signal(Signal::Terminate);
+        signal(Signal::TERM);
         if scope.reloads {
-            signal(Signal::Hangup);
+            signal(Signal::HUP);
         }
         if scope.maintenance {
-            signal(Signal::User1);
+            signal(Signal::USR1);
         }
         all
     }
@@ -423,7 +424,7 @@ impl State {
             return Ok(());
         }
         let began = self.now;
-        self.happens(scope, Event::Signal(Signal::Terminate), quiet, trace)?;
+        self.happens(scope, Event::Signal(Signal::TERM), quiet, trace)?;
         for _ in 0..100 {
             if self.over {
                 let took = self.now - began;
@@ -480,8 +481,8 @@ impl State {
 /// All ways in which a child may end now.
 const fn endings(role: &Role, termed: bool, killed: bool) -> &'static [ExitStatus] {
     match (role, termed, killed) {
-        (_, _, true) => &[ExitStatus::Signal(9)],
-        (_, true, _) => &[ExitStatus::Signal(15)],
+        (_, _, true) => &[ExitStatus::Signal(Signal::KILL)],
+        (_, true, _) => &[ExitStatus::Signal(Signal::TERM)],
         (Role::Application, ..) => &[ExitStatus::Code(3)],
         _ => &[ExitStatus::Code(0), ExitStatus::Code(1)],
     }

@@ -20,6 +20,7 @@ use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Setting
 use domain::event::{Answer, ExitStatus, Loaded, Pid, Request, StartFailure, StatusRequest};
 use domain::measurement::Measurement;
 use domain::plan::{Catalogue, Job, Logging, Plan, SignalTarget};
+use domain::signal::Signal;
 use domain::status::Status;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
@@ -231,7 +232,7 @@ impl State {
             Item::Neighbours => self.neighbours_change(),
             Item::Heal => self.heal(),
             Item::Settle => self.settle(),
-            Item::Stop => return Some(Event::Signal(domain::event::Signal::Terminate)),
+            Item::Stop => return Some(Event::Signal(domain::signal::Signal::TERM)),
             Item::Overdue => self.fact(Fact::Overdue),
         }
         None
@@ -260,7 +261,7 @@ impl Processes for World {
         self.0.borrow_mut().start(ticket, job)
     }
 
-    fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
+    fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
         self.0.borrow_mut().send(ticket, signal, reach);
     }
 

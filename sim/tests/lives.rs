@@ -1,7 +1,7 @@
 //! Lives that are lived in every run of the tests: by seed, and by choices that once showed a fault.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use domain::event::Signal;
+use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event};
 use sim::trace::{Fact, What};
@@ -34,7 +34,7 @@ fn without_any_trouble_an_application_lives_until_it_is_told_to_stop() {
     assert_eq!(life.remains.broken, None);
     let trace: Vec<What> = life.remains.trace.into_iter().map(|entry| entry.what).collect();
     let place = |wanted: What| trace.iter().position(|what| *what == wanted);
-    let told = place(What::Happens(Event::Signal(Signal::Terminate))).unwrap();
+    let told = place(What::Happens(Event::Signal(Signal::TERM))).unwrap();
     let healed = place(What::World(Fact::Healed)).unwrap();
     assert!(healed < told);
     assert_eq!(trace.last(), Some(&What::Does(Effect::Exit(143))));

@@ -7,7 +7,7 @@ use crate::adapters::clock::MachineClock;
 use crate::panics;
 use crate::ports::Inbox;
 use async_trait::async_trait;
-use domain::event::Signal;
+use domain::signal::Signal;
 use domain::{Event, Instant};
 use std::future::{pending, poll_fn};
 use std::pin::pin;
@@ -68,7 +68,7 @@ impl Queue {
             });
             match happened.await {
                 Err(done) => break Some(done),
-                Ok(Event::Signal(Signal::Terminate | Signal::Interrupt)) => break None,
+                Ok(Event::Signal(Signal::TERM | Signal::INT)) => break None,
                 Ok(event) => kept.push(event),
             }
         };
@@ -140,7 +140,7 @@ impl Inbox for Queue {
 mod tests {
     use super::*;
     use crate::ports::Clock;
-    use domain::event::Signal;
+    use domain::signal::Signal;
     use domain::time::Duration;
 
     fn block_on<F: Future>(future: F) -> F::Output {
@@ -156,8 +156,8 @@ mod tests {
         block_on(async {
             let mut queue = Queue::new(MachineClock::start());
             let events = [
-                Event::Signal(Signal::Terminate),
-                Event::Signal(Signal::Hangup),
+                Event::Signal(Signal::TERM),
+                Event::Signal(Signal::HUP),
                 Event::Woken,
             ];
             for event in &events {
@@ -185,9 +185,9 @@ mod tests {
         block_on(async {
             let clock = MachineClock::start();
             let mut queue = Queue::new(clock);
-            queue.postbox().post(Event::Signal(Signal::User1));
+            queue.postbox().post(Event::Signal(Signal::USR1));
             let deadline = clock.now() + Duration::from_secs(3600);
-            assert_eq!(queue.next(Some(deadline)).await, Event::Signal(Signal::User1));
+            assert_eq!(queue.next(Some(deadline)).await, Event::Signal(Signal::USR1));
         });
     }
 

@@ -228,7 +228,7 @@ mod tests {
     use crate::adapters::inbox::Queue;
     use crate::ports::Inbox as _;
     use domain::address::InterfaceAddress;
-    use domain::event::Signal;
+    use domain::signal::Signal;
     use std::sync::{Arc, Barrier};
     use tokio::task::LocalSet;
 
@@ -326,11 +326,11 @@ mod tests {
         block_on(async {
             let mut inbox = Queue::new(MachineClock::start());
             let hanging = settings(&inbox, GOOD, 2);
-            let others = [Signal::Hangup, Signal::User1].map(Event::Signal);
+            let others = [Signal::HUP, Signal::USR1].map(Event::Signal);
             for event in others.clone() {
                 inbox.postbox().post(event);
             }
-            inbox.postbox().post(Event::Signal(Signal::Terminate));
+            inbox.postbox().post(Event::Signal(Signal::TERM));
             assert!(inbox.unless_stopped(hanging.compile()).await.is_none());
             hanging.interfaces.0.wait();
             let good = settings(&inbox, GOOD, 1);

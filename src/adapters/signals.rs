@@ -9,7 +9,7 @@
 use crate::adapters::inbox::Postbox;
 use crate::adapters::processes::pending::{self, Pending};
 use domain::Event;
-use domain::event::Signal;
+use domain::signal::Signal;
 use domain::time::Duration;
 use nix::libc;
 use nix::sys::signal::{self, SigSet, SigmaskHow, sigprocmask};
@@ -75,8 +75,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct Signals {
     /// Readable while one waits; never read.
     waiting: Rc<SignalFd>,
-    /// What each number means, in the order in which they are looked at.
-    events: Vec<(i32, Signal)>,
+    /// The signals that are posted, in the order in which they are looked at.
+    signals: Vec<Signal>,
     child_died: Rc<Notify>,
 }
 
@@ -90,22 +90,16 @@ impl Signals {
         let left_alone = FAULTS.iter().chain(&NOTHING);
         left_alone.for_each(|number| taken.remove(*number));
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), None)?;
-        let ours = [
-            (libc::SIGTERM, Signal::Terminate),
-            (libc::SIGINT, Signal::Interrupt),
-            (libc::SIGHUP, Signal::Hangup),
-            (libc::SIGUSR1, Signal::User1),
-        ];
-        let others = passed_on().map(|number| (number, Signal::Other(number)));
-        let events: Vec<_> = ours.into_iter().chain(others).collect();
+        let ours = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1];
+        let signals: Vec<_> = ours.into_iter().chain(passed_on().map(Signal::new)).collect();
         pending::reset(libc::SIGCHLD)?;
-        for (number, _) in &events {
-            pending::reset(*number)?;
+        for signal in &signals {
+            pending::reset(signal.number())?;
         }
         let waiting = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self {
             waiting: Rc::new(waiting),
-            events,
+            signals,
             child_died: Rc::default(),
         })
     }
@@ -151,8 +145,8 @@ impl Signals {
             take(limit);
         }
         let mut posted = false;
-        for (number, signal) in &self.events {
-            for _ in (0..TAKEN).take_while(|_| take(*number)) {
+        for signal in &self.signals {
+            for _ in (0..TAKEN).take_while(|_| take(signal.number())) {
                 postbox.post(Event::Signal(*signal));
                 posted = true;
             }

@@ -44,7 +44,7 @@ mod tests {
     use crate::adapters::inbox::Queue;
     use crate::ports::Inbox;
     use domain::Event;
-    use domain::event::Signal;
+    use domain::signal::Signal;
     use std::cell::{Cell, RefCell};
     use tokio::task::{LocalSet, spawn_local};
     use tokio::time::{Duration, timeout};
@@ -98,11 +98,11 @@ mod tests {
                     turns.next().await;
                     count.set(count.get() + 1);
                     if count.get() == 10 {
-                        postbox.post(Event::Signal(Signal::Terminate));
+                        postbox.post(Event::Signal(Signal::TERM));
                     }
                 }
             });
-            assert_eq!(queue.next(None).await, Event::Signal(Signal::Terminate));
+            assert_eq!(queue.next(None).await, Event::Signal(Signal::TERM));
             assert_eq!(done.get(), 10, "the event comes before the next turn");
             let never = std::future::pending::<()>();
             assert!(timeout(Duration::from_millis(20), never).await.is_err());

@@ -8,6 +8,7 @@
 use crate::event::{Answer, Effect, Event, Request, Ticket};
 use crate::plan::{Registration, SignalTarget};
 use crate::shim::Shim;
+use crate::signal::Signal;
 use crate::time::{Duration, Instant, earliest};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -22,9 +23,6 @@ const LONGEST_GRACE: Duration = Duration::from_secs(60);
 /// How long killed children may take to be gone (docs/bounds.md).
 const DEATH: Duration = Duration::from_secs(2);
 
-const SIGKILL: i32 = 9;
-const SIGTERM: i32 = 15;
-
 /// What there is to stop, as far as effects and events tell. A child that may run is in it, and so is an
 /// instance that may be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +35,7 @@ pub struct StopList {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Child {
-    /// Who of it gets SIGTERM.
+    /// Who of it gets Signal::TERM.
     reach: SignalTarget,
     /// Whether it runs; otherwise it may, if the fault came right after its start.
     runs: bool,
@@ -167,7 +165,7 @@ enum State {
 }
 
 impl Emergency {
-    /// The end of everything in the stop_list; children have `grace` between SIGTERM and SIGKILL, but not longer
+    /// The end of everything in the stop_list; children have `grace` between Signal::TERM and Signal::KILL, but not longer
     /// than a minute.
     pub fn new(stop_list: StopList, grace: Duration) -> Self {
         Self {
@@ -189,7 +187,7 @@ impl Emergency {
         self.on_time(now, &mut effects);
         if self.is_done() {
             self.state = State::Over;
-            self.send(SIGKILL, &mut effects);
+            self.send(Signal::KILL, &mut effects);
             effects.push(Effect::Exit(FAULT));
         }
         effects
@@ -202,7 +200,7 @@ impl Emergency {
         }
         match self.state {
             State::Stopping { kill_at } if kill_at <= now => {
-                self.send(SIGKILL, effects);
+                self.send(Signal::KILL, effects);
                 self.state = State::Killed { gone_by: now + DEATH };
             }
             State::Killed { gone_by } if gone_by <= now => self.stop_list.give_up_children(),
@@ -229,7 +227,7 @@ impl Emergency {
             kill_at: now + self.grace,
         };
         self.deregistered_by = now + DEREGISTRATION;
-        self.send(SIGTERM, effects);
+        self.send(Signal::TERM, effects);
         let requests = core::mem::take(&mut self.stop_list.requests);
         effects.extend(requests.into_iter().map(Effect::Forget));
         self.stop_list.deregistrations.clear();
@@ -247,9 +245,9 @@ impl Emergency {
         }
     }
 
-    fn send(&self, signal: i32, effects: &mut Vec<Effect>) {
+    fn send(&self, signal: Signal, effects: &mut Vec<Effect>) {
         for (ticket, child) in &self.stop_list.children {
-            let reach = if signal == SIGKILL {
+            let reach = if signal == Signal::KILL {
                 SignalTarget::Group
             } else {
                 child.reach
@@ -343,7 +341,7 @@ mod tests {
             &[started(1), started(2), exited(2), done(3)],
         );
         let mut emergency = Emergency::new(stop_list, GRACE);
-        let term = Effect::Send(Ticket(1), SIGTERM, SignalTarget::Group);
+        let term = Effect::Send(Ticket(1), Signal::TERM, SignalTarget::Group);
         let expected = vec![
             term,
             Effect::Forget(Ticket(4)),
@@ -365,7 +363,7 @@ mod tests {
         let mut emergency = Emergency::new(stop_list(&[start(1)], &[started(1)]), GRACE);
         emergency.step(at(0), Event::Begin);
         assert_eq!(emergency.deadline(), Some(at(5_000)));
-        let kill = Effect::Send(Ticket(1), SIGKILL, SignalTarget::Group);
+        let kill = Effect::Send(Ticket(1), Signal::KILL, SignalTarget::Group);
         assert_eq!(
             emergency.step(at(5_000), Event::Woken),
             std::slice::from_ref(&kill)
@@ -381,7 +379,7 @@ mod tests {
     fn a_child_that_may_never_have_been_started_is_killed_but_not_waited_for() {
         let mut emergency = Emergency::new(stop_list(&[start(1)], &[]), GRACE);
         let send = |signal| Effect::Send(Ticket(1), signal, SignalTarget::Group);
-        let expected = [send(SIGTERM), send(SIGKILL), Effect::Exit(FAULT)];
+        let expected = [send(Signal::TERM), send(Signal::KILL), Effect::Exit(FAULT)];
         assert_eq!(emergency.step(at(0), Event::Begin), expected);
     }
 

@@ -5,6 +5,7 @@
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Catalogue, Job, Logging, Plan, Registration, SignalTarget};
+use crate::signal::Signal;
 use crate::status::Status;
 use crate::time::Duration;
 use alloc::boxed::Box;
@@ -59,63 +60,21 @@ pub enum Event {
     StatusAsked(StatusRequest),
 }
 
-/// A signal to the shim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Signal {
-    /// SIGTERM: stop everything in the right order.
-    Terminate,
-    /// SIGINT: the same (LC-18).
-    Interrupt,
-    /// SIGHUP: read the configuration again.
-    Hangup,
-    /// SIGUSR1: into maintenance, or out of it.
-    User1,
-    /// Any other signal, which is passed on to the application.
-    Other(i32),
-}
-
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExitStatus {
     /// It exited with this code.
     Code(u8),
     /// This signal killed it.
-    Signal(i32),
+    Signal(Signal),
 }
 
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit status {code}"),
-            Self::Signal(signal) => write!(f, "signal: {}", SignalName(*signal)),
+            Self::Signal(signal) => write!(f, "signal: {}", signal.as_end()),
         }
-    }
-}
-
-/// The words the original uses for a signal.
-struct SignalName(i32);
-
-impl fmt::Display for SignalName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
-            1 => "hangup",
-            2 => "interrupt",
-            3 => "quit",
-            4 => "illegal instruction",
-            5 => "trace/breakpoint trap",
-            6 => "aborted",
-            7 => "bus error",
-            8 => "floating point exception",
-            9 => "killed",
-            10 => "user defined signal 1",
-            11 => "segmentation fault",
-            12 => "user defined signal 2",
-            13 => "broken pipe",
-            14 => "alarm clock",
-            15 => "terminated",
-            other => return write!(f, "signal {other}"),
-        };
-        f.write_str(name)
     }
 }
 
@@ -149,7 +108,7 @@ impl Ending {
         match self {
             Self::Exited(ExitStatus::Code(code)) => *code,
             Self::Exited(ExitStatus::Signal(signal)) => {
-                u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX)
+                u8::try_from(signal.number().saturating_add(128)).unwrap_or(u8::MAX)
             }
             Self::NotStarted(failure) if failure.not_found => 127,
             Self::NotStarted(_) => 126,
@@ -261,7 +220,7 @@ pub enum Effect {
     /// Start a process. Answered by `Started` and later `Exited`, or by `NotStarted`.
     Start(Ticket, Box<Job>),
     /// Send a signal to a process of ours that has not been reaped yet.
-    Send(Ticket, i32, SignalTarget),
+    Send(Ticket, Signal, SignalTarget),
     /// Ask the catalogue. Answered by `Answered` within the limit.
     Ask {
         /// The question's number.
@@ -341,8 +300,8 @@ mod tests {
             })
         };
         assert_eq!(Ending::Exited(ExitStatus::Code(7)).code(), 7);
-        assert_eq!(Ending::Exited(ExitStatus::Signal(9)).code(), 137);
-        assert_eq!(Ending::Exited(ExitStatus::Signal(15)).code(), 143);
+        assert_eq!(Ending::Exited(ExitStatus::Signal(Signal::KILL)).code(), 137);
+        assert_eq!(Ending::Exited(ExitStatus::Signal(Signal::TERM)).code(), 143);
         assert_eq!(failure(true).code(), 127);
         assert_eq!(failure(false).code(), 126);
     }
@@ -351,13 +310,16 @@ mod tests {
     fn only_a_clean_exit_passes() {
         assert!(Ending::Exited(ExitStatus::Code(0)).passed());
         assert!(!Ending::Exited(ExitStatus::Code(1)).passed());
-        assert!(!Ending::Exited(ExitStatus::Signal(9)).passed());
+        assert!(!Ending::Exited(ExitStatus::Signal(Signal::KILL)).passed());
     }
 
     #[test]
     fn endings_read_as_in_the_original() {
         assert_eq!(ExitStatus::Code(3).to_string(), "exit status 3");
-        assert_eq!(ExitStatus::Signal(15).to_string(), "signal: terminated");
-        assert_eq!(ExitStatus::Signal(64).to_string(), "signal: signal 64");
+        assert_eq!(ExitStatus::Signal(Signal::TERM).to_string(), "signal: terminated");
+        assert_eq!(
+            ExitStatus::Signal(Signal::new(64)).to_string(),
+            "signal: signal 64"
+        );
     }
 }

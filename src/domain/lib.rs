@@ -36,6 +36,7 @@ pub mod plan;
 pub mod requests;
 pub mod sensor;
 pub mod shim;
+pub mod signal;
 pub mod standstill;
 pub mod status;
 pub mod time;

@@ -4,8 +4,9 @@
 //! have alerts on are the original's (behaviour-v2.md 10.6). Which repetitions of a failure are told aloud is
 //! decided by [`Failures`](crate::failures::Failures); the others are for [`Level::Debug`].
 
-use crate::event::{Ending, Endpoint, Pid, Signal};
+use crate::event::{Ending, Endpoint, Pid};
 use crate::plan::{Level, Role};
+use crate::signal::Signal;
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,7 +31,7 @@ pub enum Notice {
     /// A signal that changes nothing now.
     SignalIgnored(Signal),
     /// A signal was passed on to the application.
-    SignalForwarded(i32),
+    SignalForwarded(Signal),
     /// SIGUSR1 was taken: maintenance begins or ends.
     Maintenance(bool),
     /// A service leaves the catalogue because of maintenance.
@@ -291,7 +292,7 @@ impl fmt::Display for Notice {
             Self::Reloaded => f.write_str("Configuration reloaded."),
             Self::ReloadRefused(report) => write!(f, "Error initializing config: {report}"),
             Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),
-            Self::SignalForwarded(number) => write!(f, "Passing signal {number} on to the application"),
+            Self::SignalForwarded(signal) => write!(f, "Passing {signal} on to the application"),
             Self::Maintenance(true) => f.write_str("Entering maintenance"),
             Self::Maintenance(false) => f.write_str("DeregisteringAfterExit maintenance"),
             Self::MarkedForMaintenance(named) => write!(f, "Marking for maintenance: {}", named.service),
@@ -492,18 +493,6 @@ impl fmt::Display for Failure {
         match self.times {
             0 | 1 => Ok(()),
             times => write!(f, " ({times} failures in a row)"),
-        }
-    }
-}
-
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Terminate => f.write_str("SIGTERM"),
-            Self::Interrupt => f.write_str("SIGINT"),
-            Self::Hangup => f.write_str("SIGHUP"),
-            Self::User1 => f.write_str("SIGUSR1"),
-            Self::Other(number) => write!(f, "signal {number}"),
         }
     }
 }

@@ -13,12 +13,13 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use crate::event::{Answer, Effect, Ending, Event, Loaded, Signal, StatusRequest, Ticket};
+use crate::event::{Answer, Effect, Ending, Event, Loaded, StatusRequest, Ticket};
 use crate::heartbeat::DesiredState;
 use crate::lifecycle::{Action, Input, Lifecycle, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Job, Plan, SignalTarget};
+use crate::signal::Signal;
 use crate::standstill::Standstill;
 use crate::status::Status;
 use crate::time::{Duration, Instant, Jitter, earliest};
@@ -27,7 +28,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backend::BackendUnit;
-use outbox::{Outbox, Owner, Reply, Requester, SIGTERM, UnitId};
+use outbox::{Outbox, Owner, Reply, Requester, UnitId};
 use reload::PendingPlan;
 use runner::JobRunner;
 use sensor::SensorUnit;
@@ -123,11 +124,15 @@ impl Shim {
 
     fn on_signal(&mut self, now: Instant, signal: Signal) {
         match signal {
-            Signal::Other(number) => self.forward(number),
-            _ if !self.lifecycle.takes_configuration() => self.out.tell(Notice::SignalIgnored(signal)),
-            Signal::Terminate | Signal::Interrupt => self.advance(now, Input::StopAsked),
-            Signal::Hangup => self.out.load(),
-            Signal::User1 => self.toggle_maintenance(now),
+            Signal::TERM | Signal::INT | Signal::HUP | Signal::USR1
+                if !self.lifecycle.takes_configuration() =>
+            {
+                self.out.tell(Notice::SignalIgnored(signal));
+            }
+            Signal::TERM | Signal::INT => self.advance(now, Input::StopAsked),
+            Signal::HUP => self.out.load(),
+            Signal::USR1 => self.toggle_maintenance(now),
+            other => self.forward(other),
         }
     }
 
@@ -440,7 +445,7 @@ impl Shim {
         match &self.application {
             None => self.advance(now, Input::NoApplication),
             Some(_) if self.plan.stop_timeout.grace() == Duration::ZERO => self.advance(now, Input::TimeIsUp),
-            Some(application) => application.send(SIGTERM, SignalTarget::Process, &mut self.out),
+            Some(application) => application.send(Signal::TERM, SignalTarget::Process, &mut self.out),
         }
     }
 
@@ -470,7 +475,7 @@ impl Shim {
         self.out.push(Effect::Exit(self.lifecycle.code()));
     }
 
-    fn forward(&mut self, signal: i32) {
+    fn forward(&mut self, signal: Signal) {
         if let Some(application) = &self.application {
             self.out.tell(Notice::SignalForwarded(signal));
             application.send(signal, SignalTarget::Process, &mut self.out);

@@ -3,6 +3,7 @@
 use domain::Ticket;
 use domain::event::{Pid, StartFailure};
 use domain::plan::{Job, SignalTarget};
+use domain::signal::Signal;
 
 /// The one owner of fork, kill and wait.
 #[cfg_attr(test, mockall::automock)]
@@ -14,7 +15,7 @@ pub trait Processes {
     fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure>;
 
     /// Sends a signal to the process started under `ticket`, if it has not been reaped yet.
-    fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget);
+    fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget);
 
     /// Children started from now on, and templates, find this variable in their environment.
     fn export(&mut self, name: &str, value: &str);

@@ -4,6 +4,7 @@ use super::memory::{Memory, Stage, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
 use domain::plan::{Restarts, Role, SignalTarget};
+use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Notice};
 
@@ -32,7 +33,7 @@ pub(super) fn signals_go_to_children_that_are_there(memory: &Memory, entry: &Ent
 /// SIGTERM is sent only to the application, to a preStart that is called off and to coprocesses, once each;
 /// the application alone gets it without its group (EX-13).
 pub(super) fn only_what_may_be_is_asked_to_stop(memory: &Memory, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, 15, reach)) = &entry.what else {
+    let What::Does(Effect::Send(ticket, Signal::TERM, reach)) = &entry.what else {
         return Ok(());
     };
     let Some(run) = memory.children.get(ticket) else {
@@ -51,7 +52,7 @@ pub(super) fn only_what_may_be_is_asked_to_stop(memory: &Memory, entry: &Entry) 
 
 /// What is killed took too long, or had its grace, or belongs to what a stop or a reload sends away (EX-19).
 pub(super) fn only_what_may_be_is_killed(memory: &Memory, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, 9, _)) = &entry.what else {
+    let What::Does(Effect::Send(ticket, Signal::KILL, _)) = &entry.what else {
         return Ok(());
     };
     let Some(run) = memory.children.get(ticket) else {
@@ -117,14 +118,19 @@ pub(super) fn what_ended_with_0_did_not_time_out(memory: &Memory, entry: &Entry)
 
 /// SIGKILL reaches the whole process group (EX-13).
 pub(super) fn kills_reach_the_group(_: &Memory, entry: &Entry) -> Verdict {
-    let wrong = matches!(entry.what, What::Does(Effect::Send(_, 9, SignalTarget::Process)));
+    let wrong = matches!(
+        entry.what,
+        What::Does(Effect::Send(_, Signal::KILL, SignalTarget::Process))
+    );
     hold(!wrong, || format!("{entry}"))
 }
 
 /// A signal that is not the shim's is passed on to the application once, if it runs (LC-18).
 pub(super) fn other_signals_are_passed_on_once(memory: &Memory, entry: &Entry) -> Verdict {
     match &entry.what {
-        What::Does(Effect::Send(ticket, signal, reach)) if !matches!(signal, 9 | 15) => {
+        What::Does(Effect::Send(ticket, signal, reach))
+            if !matches!(*signal, Signal::KILL | Signal::TERM) =>
+        {
             let due = memory.turn.forward == Some(*signal) && *reach == SignalTarget::Process;
             hold(due && memory.application == Stage::Alive(*ticket), || {
                 format!("{entry}")

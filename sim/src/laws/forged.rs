@@ -11,6 +11,7 @@ use crate::plans;
 use crate::trace::{Entry, Fact, What};
 use domain::event::Loaded;
 use domain::plan::SignalTarget;
+use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Notice};
 use std::collections::BTreeSet;
@@ -60,8 +61,8 @@ fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
         (What::Does(Effect::Send(ticket, signal, _)), 0) => {
             Some(What::Does(Effect::Send(*ticket, *signal, SignalTarget::Process)))
         }
-        (What::Does(Effect::Send(ticket, 15, reach)), 1) => {
-            Some(What::Does(Effect::Send(*ticket, 9, *reach)))
+        (What::Does(Effect::Send(ticket, Signal::TERM, reach)), 1) => {
+            Some(What::Does(Effect::Send(*ticket, Signal::KILL, *reach)))
         }
         (What::Happens(Event::NotStarted(ticket, _)), 0) => story[..place]
             .iter()

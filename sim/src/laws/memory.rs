@@ -6,10 +6,11 @@
 use crate::laws::beat::Beat;
 use crate::laws::{Broken, LAWS};
 use crate::trace::{Entry, Fact, What};
-use domain::event::{Answer, Ending, Endpoint as Holder, Loaded, Request, Signal};
+use domain::event::{Answer, Ending, Endpoint as Holder, Loaded, Request};
 use domain::plan::{
     Backend, Job, Plan, REQUEST_LIMIT, Restarts, Role, Sensor, SensorKind, Service, StopTimeout, Trigger,
 };
+use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +84,7 @@ pub(crate) struct Turn {
     pub looked: Instant,
     resting: bool,
     /// A signal that is to be passed on.
-    pub forward: Option<i32>,
+    pub forward: Option<Signal>,
     /// A variable that is to be exported before anything else starts.
     pub export: Option<(String, String)>,
     /// Something failed to start: the core is told when what it began before is carried out.
@@ -721,15 +722,15 @@ impl Memory {
 
     fn signalled(&mut self, signal: Signal) {
         match signal {
-            Signal::Other(number) => self.turn.forward = self.application.is_alive().then_some(number),
-            _ if !self.takes_orders() => {}
-            Signal::Terminate | Signal::Interrupt if self.opened.is_some() => self.begin_stop(true),
-            Signal::Terminate | Signal::Interrupt => {
+            Signal::TERM | Signal::INT | Signal::HUP | Signal::USR1 if !self.takes_orders() => {}
+            Signal::TERM | Signal::INT if self.opened.is_some() => self.begin_stop(true),
+            Signal::TERM | Signal::INT => {
                 self.called_off = true;
                 self.code = Some(143);
             }
-            Signal::User1 => self.toggle(),
-            Signal::Hangup => self.to_be_read = true,
+            Signal::USR1 => self.toggle(),
+            Signal::HUP => self.to_be_read = true,
+            other => self.turn.forward = self.application.is_alive().then_some(other),
         }
     }
 
@@ -1207,14 +1208,14 @@ impl Memory {
         self.children.insert(ticket, run);
     }
 
-    fn sends(&mut self, ticket: Ticket, signal: i32) {
+    fn sends(&mut self, ticket: Ticket, signal: Signal) {
         if self.turn.forward == Some(signal) {
             self.turn.forward = None;
             return;
         }
         let began = self.turn.began;
         if let Some(run) = self.children.get_mut(&ticket) {
-            let sent = if signal == 9 {
+            let sent = if signal == Signal::KILL {
                 &mut run.killed
             } else {
                 &mut run.termed

@@ -5,6 +5,7 @@ use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::event::Request;
 use domain::plan::Role;
+use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event};
 
@@ -17,7 +18,7 @@ fn starting(entry: &Entry) -> Option<&Role> {
 }
 
 /// The signal sent to the application, if one is, and it is not one that is only passed on.
-fn sent_to_application(memory: &Memory, entry: &Entry) -> Option<i32> {
+fn sent_to_application(memory: &Memory, entry: &Entry) -> Option<Signal> {
     match (&entry.what, memory.application) {
         (What::Does(Effect::Send(ticket, signal, _)), Stage::Alive(application))
             if *ticket == application =>
@@ -124,7 +125,8 @@ pub(super) fn the_application_is_told_to_stop_after_the_services_left(
 /// The application is killed only after it had its grace since SIGTERM, or without one if the stop timeout is
 /// "at once" (EX-13).
 pub(super) fn the_application_is_killed_only_after_its_grace(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(9), Stage::Alive(ticket)) = (sent_to_application(memory, entry), memory.application) else {
+    let (Some(Signal::KILL), Stage::Alive(ticket)) = (sent_to_application(memory, entry), memory.application)
+    else {
         return Ok(());
     };
     let run = memory.children.get(&ticket);
@@ -152,7 +154,7 @@ pub(super) fn post_stop_runs_once_after_the_application_is_gone(memory: &Memory,
 
 /// Coprocesses are asked to stop last: after the application is gone and postStop ended (EX-22).
 pub(super) fn coprocesses_are_stopped_last(memory: &Memory, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, 15, _)) = &entry.what else {
+    let What::Does(Effect::Send(ticket, Signal::TERM, _)) = &entry.what else {
         return Ok(());
     };
     let run = memory.children.get(ticket);

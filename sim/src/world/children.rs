@@ -4,20 +4,18 @@ use super::{Item, State};
 use crate::trace::{Fact, What};
 use domain::event::{ExitStatus, Pid, StartFailure};
 use domain::plan::{Job, Output, Role, SignalTarget};
+use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Ticket};
-
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 
 /// A child that was not reaped yet.
 #[derive(Clone, Debug)]
 pub(super) struct Child {
     role: Role,
     captured: bool,
-    /// How long after SIGTERM it ends, and how; never if it ignores it.
+    /// How long after Signal::TERM it ends, and how; never if it ignores it.
     obeys: Option<(Duration, ExitStatus)>,
-    /// How long after SIGKILL it is gone.
+    /// How long after Signal::KILL it is gone.
     outlives: Duration,
     killed: bool,
 }
@@ -84,7 +82,7 @@ impl State {
         let choices = &mut self.choices;
         let ignores = self.faults.children_ignore_term && choices.odds(40);
         let how = [
-            ExitStatus::Signal(SIGTERM),
+            ExitStatus::Signal(Signal::TERM),
             ExitStatus::Code(0),
             ExitStatus::Code(3),
         ];
@@ -106,7 +104,11 @@ impl State {
     fn draw_end(&mut self, role: &Role) -> Option<(Duration, ExitStatus)> {
         let choices = &mut self.choices;
         let fails = self.faults.children_fail && choices.odds(25);
-        let bad = [ExitStatus::Code(1), ExitStatus::Code(7), ExitStatus::Signal(11)];
+        let bad = [
+            ExitStatus::Code(1),
+            ExitStatus::Code(7),
+            ExitStatus::Signal(Signal::new(11)),
+        ];
         let status = if fails {
             choices.one_of(&bad)
         } else {
@@ -126,19 +128,20 @@ impl State {
     }
 
     /// Sends a signal to a child; one that is gone cannot get any.
-    pub(super) fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
+    pub(super) fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
         self.record(What::Does(Effect::Send(ticket, signal, reach)));
-        let deadly =
-            self.faults.children_fail && !matches!(signal, SIGTERM | SIGKILL) && self.choices.odds(10);
+        let deadly = self.faults.children_fail
+            && !matches!(signal, Signal::TERM | Signal::KILL)
+            && self.choices.odds(10);
         let Some(child) = self.children.get_mut(&ticket) else {
             return;
         };
         let end = match signal {
-            SIGKILL => {
+            Signal::KILL => {
                 child.killed = true;
-                Some((child.outlives, ExitStatus::Signal(SIGKILL)))
+                Some((child.outlives, ExitStatus::Signal(Signal::KILL)))
             }
-            SIGTERM => child.obeys,
+            Signal::TERM => child.obeys,
             other => deadly.then_some((Duration::ZERO, ExitStatus::Signal(other))),
         };
         if let Some((after, status)) = end {
@@ -167,11 +170,11 @@ impl State {
     pub(super) fn heal_children(&mut self) {
         let mut ends = Vec::new();
         for (ticket, child) in &mut self.children {
-            let obeys = ExitStatus::Signal(SIGTERM);
+            let obeys = ExitStatus::Signal(Signal::TERM);
             child.obeys = Some(child.obeys.unwrap_or((Duration::from_millis(1), obeys)));
             child.outlives = Duration::from_millis(1);
             if child.killed {
-                ends.push((*ticket, ExitStatus::Signal(SIGKILL)));
+                ends.push((*ticket, ExitStatus::Signal(Signal::KILL)));
             } else if !matches!(child.role, Role::Application | Role::Coprocess { .. }) {
                 ends.push((*ticket, ExitStatus::Code(0)));
             }

@@ -4,8 +4,9 @@ use super::{Item, State};
 use crate::options::Faults;
 use crate::trace::Fact;
 use domain::Event;
-use domain::event::{Signal, StatusRequest};
+use domain::event::StatusRequest;
 use domain::plan::{Plan, StopTimeout};
+use domain::signal::Signal;
 use domain::time::Duration;
 
 /// How long everything may take to be as it should once there are no faults any more: two of the longest
@@ -49,12 +50,12 @@ impl State {
         self.next_operator();
         let signal = match self.choices.below(16) {
             0 => return None,
-            1..=5 => Signal::Hangup,
-            6..=9 => Signal::User1,
-            10 => Signal::Other(self.choices.one_of(&[12, 3, 28])),
+            1..=5 => Signal::HUP,
+            6..=9 => Signal::USR1,
+            10 => Signal::new(self.choices.one_of(&[12, 3, 28])),
             11..=13 => return Some(Event::StatusAsked(StatusRequest(7))),
-            14 if self.options.stops_early => Signal::Interrupt,
-            15 if self.options.stops_early => Signal::Terminate,
+            14 if self.options.stops_early => Signal::INT,
+            15 if self.options.stops_early => Signal::TERM,
             _ => return None,
         };
         Some(Event::Signal(signal))

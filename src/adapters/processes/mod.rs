@@ -25,6 +25,7 @@ use crate::cause;
 use crate::ports::Processes;
 use domain::event::{Pid, StartFailure};
 use domain::plan::{Job, SignalTarget, Word};
+use domain::signal::Signal;
 use domain::{Event, Ticket};
 use nix::sys::prctl;
 use output::{Capture, Reader, Readers};
@@ -167,7 +168,7 @@ impl Processes for Children {
         Ok(pid)
     }
 
-    fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
+    fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
         let table = self.table.borrow();
         if let Some((pid, _)) = table.by_pid.iter().find(|(_, child)| child.ticket == ticket) {
             wait::send(*pid, signal, reach);

@@ -6,6 +6,7 @@ use crate::adapters::inbox::Queue;
 use crate::ports::Inbox;
 use domain::event::ExitStatus;
 use domain::plan::{Command, Output, Role, Trigger};
+use domain::signal::Signal;
 use std::ffi::CString;
 use std::path::Path;
 use tokio::task::spawn_local;
@@ -72,8 +73,8 @@ async fn codes_and_signals_are_kept(children: &mut Children, queue: &mut Queue) 
     let table = [
         ("exit 0", ExitStatus::Code(0)),
         ("exit 255", ExitStatus::Code(255)),
-        ("kill -KILL $$", ExitStatus::Signal(9)),
-        ("kill -34 $$", ExitStatus::Signal(34)),
+        ("kill -KILL $$", ExitStatus::Signal(Signal::KILL)),
+        ("kill -34 $$", ExitStatus::Signal(Signal::new(34))),
     ];
     for (number, (script, status)) in (1..).zip(table) {
         children
@@ -124,8 +125,8 @@ async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
         .unwrap();
     until(|| file.exists()).await;
     let grandchild = std::fs::read_to_string(&file).unwrap();
-    children.send(Ticket(20), nix::libc::SIGKILL, SignalTarget::Group);
-    assert_eq!(ended(queue).await, (Ticket(20), ExitStatus::Signal(9)));
+    children.send(Ticket(20), Signal::KILL, SignalTarget::Group);
+    assert_eq!(ended(queue).await, (Ticket(20), ExitStatus::Signal(Signal::KILL)));
     let state = Path::new("/proc").join(grandchild.trim()).join("stat");
     let gone = || !std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z "));
     until(gone).await;
@@ -137,7 +138,7 @@ async fn nothing_is_signalled_that_was_reaped(children: &mut Children, queue: &m
         .unwrap();
     assert_eq!(ended(queue).await.0, Ticket(30));
     assert!(children.table.borrow().by_pid.is_empty());
-    children.send(Ticket(30), nix::libc::SIGKILL, SignalTarget::Group);
+    children.send(Ticket(30), Signal::KILL, SignalTarget::Group);
 }
 
 async fn many_that_die_at_once_are_all_found(children: &mut Children, queue: &mut Queue) {

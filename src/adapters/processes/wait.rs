@@ -6,6 +6,7 @@
 
 use domain::event::{ExitStatus, Pid};
 use domain::plan::SignalTarget;
+use domain::signal::Signal;
 use nix::errno::Errno;
 use nix::libc;
 
@@ -31,14 +32,14 @@ pub fn next_dead() -> Option<(Pid, ExitStatus)> {
 
 /// Sends a signal to a child that has not been reaped, or to its process group. One that is already dead, or
 /// that changed its user, cannot be signalled, and nothing can be done about it.
-pub fn send(pid: Pid, signal: i32, reach: SignalTarget) {
+pub fn send(pid: Pid, signal: Signal, reach: SignalTarget) {
     let target = match reach {
         SignalTarget::Process => pid.0,
         SignalTarget::Group => -pid.0,
     };
     // SAFETY: kill takes no pointers. `pid` is a child in our table, hence not reaped, so neither it nor the
     // group it leads can be another's.
-    unsafe { libc::kill(target, signal) };
+    unsafe { libc::kill(target, signal.number()) };
 }
 
 /// `None` if the child was only stopped or continued, or is being traced.
@@ -47,7 +48,7 @@ fn ended(status: i32) -> Option<ExitStatus> {
         let code = libc::WEXITSTATUS(status);
         return Some(ExitStatus::Code(u8::try_from(code).unwrap_or(u8::MAX)));
     }
-    libc::WIFSIGNALED(status).then(|| ExitStatus::Signal(libc::WTERMSIG(status)))
+    libc::WIFSIGNALED(status).then(|| ExitStatus::Signal(Signal::new(libc::WTERMSIG(status))))
 }
 
 #[cfg(test)]
@@ -58,12 +59,16 @@ mod tests {
     fn statuses_of_all_signals_are_kept() {
         assert_eq!(ended(7 << 8), Some(ExitStatus::Code(7)));
         assert_eq!(ended(255 << 8), Some(ExitStatus::Code(255)));
-        assert_eq!(ended(9), Some(ExitStatus::Signal(9)));
+        assert_eq!(ended(9), Some(ExitStatus::Signal(Signal::KILL)));
         assert_eq!(
             ended(libc::SIGRTMIN()),
-            Some(ExitStatus::Signal(libc::SIGRTMIN()))
+            Some(ExitStatus::Signal(Signal::new(libc::SIGRTMIN())))
         );
-        assert_eq!(ended(11 | 0x80), Some(ExitStatus::Signal(11)), "with a core dump");
+        assert_eq!(
+            ended(11 | 0x80),
+            Some(ExitStatus::Signal(Signal::new(11))),
+            "with a core dump"
+        );
         assert_eq!(ended(0x137f), None, "stopped");
         assert_eq!(ended(0xffff), None, "continued");
     }

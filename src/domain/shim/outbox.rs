@@ -8,14 +8,12 @@ use crate::measurement::{Measurement, Outcome, Question};
 use crate::notice::Notice;
 use crate::plan::{Job, Role, SignalTarget};
 use crate::requests::{Change, Kind, Requests};
+use crate::signal::Signal;
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-pub(super) const SIGKILL: i32 = 9;
-pub(super) const SIGTERM: i32 = 15;
 
 /// The number of a unit; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,7 +130,7 @@ impl Outbox {
         ticket
     }
 
-    pub fn send(&mut self, ticket: Ticket, signal: i32, reach: SignalTarget) {
+    pub fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
         self.push(Effect::Send(ticket, signal, reach));
     }
 
@@ -179,7 +177,7 @@ impl Outbox {
     pub fn kill_remaining(&mut self) {
         let tickets: Vec<Ticket> = self.children.keys().copied().collect();
         for ticket in tickets {
-            self.send(ticket, SIGKILL, SignalTarget::Group);
+            self.send(ticket, Signal::KILL, SignalTarget::Group);
         }
     }
 

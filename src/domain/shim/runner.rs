@@ -1,12 +1,13 @@
 //! A job and its process: turns what [`JobState`] decides into effects.
 
-use super::outbox::{Outbox, Owner, SIGKILL, SIGTERM};
+use super::outbox::{Outbox, Owner};
 use crate::event::{Ending, Ticket};
 use crate::failures::Failures;
 use crate::job::{Action, JobState};
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
 use crate::plan::{Job, Role, SignalTarget, Trigger};
+use crate::signal::Signal;
 use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};
 use alloc::string::String;
@@ -123,7 +124,7 @@ impl JobRunner {
     pub fn end(&mut self, out: &mut Outbox) {
         // To kill is all that an end can ask for.
         if self.runs.end().is_some() {
-            self.send(SIGKILL, SignalTarget::Group, out);
+            self.send(Signal::KILL, SignalTarget::Group, out);
         }
     }
 
@@ -136,7 +137,7 @@ impl JobRunner {
     }
 
     /// Sends its process a signal, if it has one.
-    pub fn send(&self, signal: i32, reach: SignalTarget, out: &mut Outbox) {
+    pub fn send(&self, signal: Signal, reach: SignalTarget, out: &mut Outbox) {
         if let Some(ticket) = self.ticket {
             out.send(ticket, signal, reach);
         }
@@ -177,8 +178,8 @@ impl JobRunner {
     fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
         match action {
             Some(Action::Start) => self.run(now, out),
-            Some(Action::Terminate) => self.send(SIGTERM, self.job.stop.reach, out),
-            Some(Action::Kill) => self.send(SIGKILL, SignalTarget::Group, out),
+            Some(Action::Terminate) => self.send(Signal::TERM, self.job.stop.reach, out),
+            Some(Action::Kill) => self.send(Signal::KILL, SignalTarget::Group, out),
             Some(Action::Expire) => self.expire(out),
             None => {}
         }
@@ -196,7 +197,7 @@ impl JobRunner {
 
     fn expire(&self, out: &mut Outbox) {
         out.tell(Notice::Killing(self.job.role.clone()));
-        self.send(SIGKILL, SignalTarget::Group, out);
+        self.send(Signal::KILL, SignalTarget::Group, out);
     }
 
     /// Told when it is known that the run did not end by itself meanwhile.

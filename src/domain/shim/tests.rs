@@ -105,7 +105,7 @@ impl Stage {
         self.step(Event::Exited(ticket, ExitStatus::Code(code)))
     }
 
-    fn dies(&mut self, role: &str, signal: i32) -> Vec<String> {
+    fn dies(&mut self, role: &str, signal: Signal) -> Vec<String> {
         let ticket = self
             .children
             .remove(role)
@@ -344,22 +344,22 @@ fn start_and_stop_in_the_order_of_the_mission() {
     assert_eq!(stage.answers("app", Answer::Done), [""; 0]);
     stage.exits("task[clean]", 0);
     stage.answers("db?", instances(&[]));
-    assert_eq!(stage.signal(Signal::Terminate)[..1], ["deregister app"]);
+    assert_eq!(stage.signal(Signal::TERM)[..1], ["deregister app"]);
     assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
     assert_eq!(
         stage.exits("preStop", 1),
-        ["send 15 to the Process of APP"],
+        ["send SIGTERM to the Process of APP"],
         "its result is ignored"
     );
-    assert_eq!(stage.dies("APP", 15), ["start postStop"]);
+    assert_eq!(stage.dies("APP", Signal::TERM), ["start postStop"]);
     assert_eq!(
         stage.exits("postStop", 0),
-        ["send 15 to the Group of coprocess[side]"]
+        ["send SIGTERM to the Group of coprocess[side]"]
     );
-    assert_eq!(stage.dies("coprocess[side]", 15), ["exit(143)"]);
+    assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(143)"]);
     assert_eq!(stage.shim.deadline(), None);
     assert_eq!(
-        stage.signal(Signal::Terminate),
+        stage.signal(Signal::TERM),
         [""; 0],
         "nothing happens after the end"
     );
@@ -368,7 +368,7 @@ fn start_and_stop_in_the_order_of_the_mission() {
 #[test]
 fn sigint_is_sigterm() {
     let mut stage = registered();
-    assert!(stage.signal(Signal::Interrupt).contains(&"deregister app".into()));
+    assert!(stage.signal(Signal::INT).contains(&"deregister app".into()));
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn when_the_application_ends_by_itself_its_services_leave_before_post_stop() {
         "without preStop"
     );
     stage.exits("postStop", 0);
-    assert_eq!(stage.dies("coprocess[side]", 15), ["exit(2)"]);
+    assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(2)"]);
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn a_pre_start_that_fails_ends_it_with_its_code_and_nothing_is_started() {
     let mut stage = Stage::running(full());
     assert_eq!(stage.exits("preStart", 4), ["exit(4)"]);
     let mut stage = Stage::running(full());
-    assert_eq!(stage.dies("preStart", 9), ["exit(137)"]);
+    assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(137)"]);
     let mut stage = Stage::running(full());
     assert_eq!(stage.is_missing("preStart"), ["exit(127)"]);
 }
@@ -420,24 +420,24 @@ fn a_pre_start_that_fails_ends_it_with_its_code_and_nothing_is_started() {
 fn a_stop_during_pre_start_calls_everything_off() {
     let mut stage = Stage::running(full());
     assert_eq!(
-        stage.signal(Signal::Terminate),
-        ["send 15 to the Group of preStart"]
+        stage.signal(Signal::TERM),
+        ["send SIGTERM to the Group of preStart"]
     );
-    assert_eq!(stage.signal(Signal::Terminate), [""; 0]);
-    assert_eq!(stage.after(5_000), ["send 9 to the Group of preStart"]);
-    assert_eq!(stage.dies("preStart", 9), ["exit(143)"]);
+    assert_eq!(stage.signal(Signal::TERM), [""; 0]);
+    assert_eq!(stage.after(5_000), ["send SIGKILL to the Group of preStart"]);
+    assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(143)"]);
     let mut stage = Stage::running(full());
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     assert_eq!(stage.exits("preStart", 0), ["exit(143)"], "even if it passes");
 }
 
 #[test]
 fn an_application_that_ignores_sigterm_is_killed_with_its_group_after_the_stop_timeout() {
     let mut stage = Stage::running(bare());
-    assert_eq!(stage.signal(Signal::Terminate), ["send 15 to the Process of APP"]);
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Process of APP"]);
     assert_eq!(stage.after(4_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send 9 to the Group of APP"]);
-    assert_eq!(stage.dies("APP", 9), ["exit(137)"]);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Group of APP"]);
+    assert_eq!(stage.dies("APP", Signal::KILL), ["exit(137)"]);
 }
 
 #[test]
@@ -446,15 +446,15 @@ fn a_stop_timeout_of_minus_one_kills_at_once() {
         stop_timeout: StopTimeout::Immediately,
         ..bare()
     });
-    assert_eq!(stage.signal(Signal::Terminate), ["send 9 to the Group of APP"]);
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGKILL to the Group of APP"]);
 }
 
 #[test]
 fn an_application_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
     let mut stage = Stage::running(bare());
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     stage.after(5_000);
-    assert_eq!(stage.after(10_000), ["send 9 to the Group of APP"]);
+    assert_eq!(stage.after(10_000), ["send SIGKILL to the Group of APP"]);
     assert_eq!(stage.after(2_000), ["exit(137)"]);
     assert!(stage.told("APP was killed and is still there"));
 }
@@ -465,10 +465,10 @@ fn a_coprocess_that_is_swept_away_is_not_started_again() {
         jobs: vec![coprocess("side")],
         ..bare()
     });
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     stage.after(5_000);
     stage.after(10_000);
-    assert_eq!(stage.dies("coprocess[side]", 9), [""; 0]);
+    assert_eq!(stage.dies("coprocess[side]", Signal::KILL), [""; 0]);
     assert_eq!(stage.after(2_000), ["exit(137)"]);
 }
 
@@ -480,11 +480,11 @@ fn without_an_application_a_stop_ends_with_0_and_no_post_stop() {
     });
     stage.step(Event::Begin);
     assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]"]);
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
     assert_eq!(
         stage.exits("preStop", 0),
-        ["send 15 to the Group of coprocess[side]"]
+        ["send SIGTERM to the Group of coprocess[side]"]
     );
     assert_eq!(stage.exits("coprocess[side]", 0), ["exit(0)"]);
 }
@@ -492,13 +492,8 @@ fn without_an_application_a_stop_ends_with_0_and_no_post_stop() {
 #[test]
 fn a_second_stop_a_reload_and_maintenance_change_nothing_while_stopping() {
     let mut stage = registered();
-    stage.signal(Signal::Terminate);
-    for signal in [
-        Signal::Terminate,
-        Signal::Interrupt,
-        Signal::Hangup,
-        Signal::User1,
-    ] {
+    stage.signal(Signal::TERM);
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1] {
         assert_eq!(stage.signal(signal), [""; 0], "{signal}");
     }
     assert!(stage.told("Ignoring SIGHUP"));
@@ -507,9 +502,12 @@ fn a_second_stop_a_reload_and_maintenance_change_nothing_while_stopping() {
 #[test]
 fn other_signals_reach_the_application_once() {
     let mut stage = Stage::running(bare());
-    assert_eq!(stage.signal(Signal::Other(28)), ["send 28 to the Process of APP"]);
+    assert_eq!(
+        stage.signal(Signal::new(28)),
+        ["send SIGWINCH to the Process of APP"]
+    );
     let mut stage = Stage::running(full());
-    assert_eq!(stage.signal(Signal::Other(28)), [""; 0], "it does not run yet");
+    assert_eq!(stage.signal(Signal::new(28)), [""; 0], "it does not run yet");
 }
 
 #[test]
@@ -519,11 +517,11 @@ fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
     stage.answers("db?", instances(&[1]));
     stage.after(9_950);
     assert_eq!(stage.children.len(), 5, "{:?}", stage.children);
-    let effects = stage.signal(Signal::Terminate);
+    let effects = stage.signal(Signal::TERM);
     for effect in [
-        "send 9 to the Group of app.health",
-        "send 9 to the Group of db.onChange",
-        "send 9 to the Group of task[clean]",
+        "send SIGKILL to the Group of app.health",
+        "send SIGKILL to the Group of db.onChange",
+        "send SIGKILL to the Group of task[clean]",
         "deregister app",
     ] {
         assert!(effects.contains(&effect.into()), "{effect} in {effects:?}");
@@ -544,9 +542,9 @@ fn a_frozen_catalogue_delays_the_stop_by_two_seconds_with_any_number_of_services
     for n in 0..25 {
         stage.exits(&format!("app{n}.health"), 0);
     }
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send 15 to the Process of APP"]);
+    assert_eq!(stage.after(1), ["send SIGTERM to the Process of APP"]);
     assert!(stage.told("app49"));
 }
 
@@ -555,7 +553,7 @@ fn a_heartbeat_on_its_way_is_answered_before_the_deregistration() {
     let mut stage = registered();
     stage.after(10_000);
     assert_eq!(stage.exits("app.health", 0), ["renew app"]);
-    let effects = stage.signal(Signal::Terminate);
+    let effects = stage.signal(Signal::TERM);
     assert!(!effects.contains(&"deregister app".into()));
     assert_eq!(
         stage.answers("app", Answer::Failed("no answer".into())),
@@ -577,11 +575,11 @@ fn a_hung_check_delays_neither_others_nor_the_stop() {
     assert_eq!(stage.exits("app.health", 0), ["renew app"]);
     stage.answers("app", Answer::Done);
     stage.answers("app", Answer::Holder(None));
-    let effects = stage.signal(Signal::Terminate);
+    let effects = stage.signal(Signal::TERM);
     assert_eq!(
         effects,
         [
-            "send 9 to the Group of hung.health",
+            "send SIGKILL to the Group of hung.health",
             "deregister hung",
             "deregister app"
         ]
@@ -713,8 +711,8 @@ fn after_a_late_wake_up_limits_count_anew_and_exits_that_wait_are_seen_first() {
     assert!(stage.told(" s late: the machine was paused or overloaded"));
     assert_eq!(stage.exits("app.health", 0), ["register app"]);
     assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send 9 to the Group of db.onChange"]);
-    stage.dies("db.onChange", 9);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Group of db.onChange"]);
+    stage.dies("db.onChange", Signal::KILL);
     assert_eq!(stage.how_often("timeout after 2s"), 1);
 }
 
@@ -723,7 +721,7 @@ fn a_check_that_ended_with_0_is_never_told_as_timed_out() {
     let mut stage = Stage::running(limited());
     stage.after(10_000);
     stage.answers("db?", instances(&[]));
-    assert_eq!(stage.after(2_500), ["send 9 to the Group of app.health"]);
+    assert_eq!(stage.after(2_500), ["send SIGKILL to the Group of app.health"]);
     assert_eq!(
         stage.exits("app.health", 0),
         ["register app"],
@@ -751,10 +749,10 @@ fn after_a_late_wake_up_there_is_one_check_a_poll() {
 #[test]
 fn after_a_late_wake_up_the_application_has_its_time_to_stop_again() {
     let mut stage = Stage::running(bare());
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     assert_eq!(stage.after(60_000), [""; 0]);
     assert_eq!(stage.after(4_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send 9 to the Group of APP"]);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Group of APP"]);
 }
 
 /// A backend that has one instance, is handled, and is asked about.
@@ -830,11 +828,11 @@ fn a_handler_that_waits_to_be_started_is_not_while_it_may_not() {
     let mut stage = watching();
     stage.answers("db?", instances(&[2]));
     stage.is_missing("db.onChange");
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert_eq!(stage.after(20_000), [""; 0]);
-    assert_eq!(stage.signal(Signal::User1), ["start db.onChange"]);
+    assert_eq!(stage.signal(Signal::USR1), ["start db.onChange"]);
     stage.is_missing("db.onChange");
-    assert_eq!(stage.signal(Signal::Terminate), ["send 15 to the Process of APP"]);
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Process of APP"]);
     assert_eq!(stage.after(3_000), [""; 0]);
 }
 
@@ -943,12 +941,12 @@ fn instances_that_were_left_out_are_told_once_for_each_content() {
 fn maintenance_deregisters_and_pauses_and_ends_at_the_next_tick() {
     let mut stage = registered();
     stage.after(50);
-    assert_eq!(stage.signal(Signal::User1)[0], "deregister app");
+    assert_eq!(stage.signal(Signal::USR1)[0], "deregister app");
     stage.answers("app", Answer::Done);
     assert!(stage.told("Marking for maintenance: app"));
     assert!(stage.questions.is_empty(), "the query is forgotten");
     assert_eq!(stage.after(60_000), [""; 0], "nothing begins");
-    assert_eq!(stage.signal(Signal::User1), [""; 0]);
+    assert_eq!(stage.signal(Signal::USR1), [""; 0]);
     let mut effects = stage.after(10_000);
     effects.sort();
     assert_eq!(effects, ["list db", "start app.health", "start task[clean]"]);
@@ -959,7 +957,7 @@ fn maintenance_deregisters_and_pauses_and_ends_at_the_next_tick() {
 fn a_check_in_flight_when_maintenance_begins_is_no_heartbeat() {
     let mut stage = registered();
     stage.after(10_000);
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     stage.answers("app", Answer::Done);
     assert_eq!(stage.exits("app.health", 0), [""; 0]);
 }
@@ -967,10 +965,10 @@ fn a_check_in_flight_when_maintenance_begins_is_no_heartbeat() {
 #[test]
 fn maintenance_during_pre_start_begins_with_the_application() {
     let mut stage = Stage::running(full());
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]", "start APP"]);
     assert_eq!(stage.after(30_000), [""; 0]);
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert!(stage.after(10_000).contains(&"start app.health".into()));
 }
 
@@ -984,20 +982,20 @@ fn a_change_seen_before_maintenance_is_handled_after_it() {
     stage.answers("db?", instances(&[1]));
     stage.after(50);
     stage.answers("db?", instances(&[2]));
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert_eq!(
         stage.exits("db.onChange", 0),
         [""; 0],
         "no handler begins in maintenance"
     );
-    assert_eq!(stage.signal(Signal::User1), ["start db.onChange"]);
+    assert_eq!(stage.signal(Signal::USR1), ["start db.onChange"]);
 }
 
 #[test]
 fn a_wrong_configuration_changes_nothing() {
     let mut stage = registered();
     let before = stage.shim.clone();
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let ticket = stage.loads.pop().unwrap();
     let refused = Loaded::Refused("cp.json:3: x".into());
     assert_eq!(stage.step(Event::Loaded(ticket, refused)), [""; 0]);
@@ -1017,7 +1015,7 @@ fn a_reload_leaves_unchanged_services_alone_and_sends_the_others_away_first() {
         stage.exits(&format!("{name}.health"), 0);
         stage.answers(name, Answer::Done);
     }
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let mut changed = service("change");
     changed.registration.port = 81;
     let plan = Plan {
@@ -1041,7 +1039,7 @@ fn a_reload_leaves_unchanged_services_alone_and_sends_the_others_away_first() {
 #[test]
 fn another_catalogue_sends_every_service_away_before_it_is_used() {
     let mut stage = registered();
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let other = Catalogue::Directory {
         path: "/other".into(),
     };
@@ -1053,7 +1051,7 @@ fn another_catalogue_sends_every_service_away_before_it_is_used() {
             })
             .contains(&"deregister app".into())
     );
-    stage.dies("coprocess[side]", 9);
+    stage.dies("coprocess[side]", Signal::KILL);
     let ticket = stage.questions.remove("app").unwrap();
     let effects = stage.shim.step(stage.now, Event::Answered(ticket, Answer::Done));
     assert!(effects.contains(&Effect::Connect(other)), "{effects:?}");
@@ -1076,11 +1074,11 @@ fn full_with_certificates(contents: u64) -> Plan {
 #[test]
 fn replaced_certificates_open_the_catalogue_anew_and_send_no_service_away() {
     let mut stage = registered_by(full_with_certificates(1));
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let effects = stage.loads(full_with_certificates(2));
     assert!(!effects.contains(&"deregister app".into()), "{effects:?}");
     let ticket = stage.children.remove("coprocess[side]").unwrap();
-    let died = Event::Exited(ticket, ExitStatus::Signal(9));
+    let died = Event::Exited(ticket, ExitStatus::Signal(Signal::KILL));
     let effects = stage.shim.step(stage.now, died);
     let connect = Effect::Connect(full_with_certificates(2).catalogue);
     assert!(effects.contains(&connect), "{effects:?}");
@@ -1090,7 +1088,7 @@ fn replaced_certificates_open_the_catalogue_anew_and_send_no_service_away() {
 #[test]
 fn a_catalogue_that_stays_is_not_opened_anew() {
     let mut stage = Stage::running(bare());
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let ticket = stage.loads.pop().unwrap();
     let plan = Plan {
         services: vec![service("new")],
@@ -1111,9 +1109,15 @@ fn a_catalogue_that_stays_is_not_opened_anew() {
 #[test]
 fn a_reload_starts_coprocesses_anew_once_the_old_ones_are_gone() {
     let mut stage = registered();
-    stage.signal(Signal::Hangup);
-    assert_eq!(stage.loads(full()), ["send 9 to the Group of coprocess[side]"]);
-    assert_eq!(stage.dies("coprocess[side]", 9), ["start coprocess[side]"]);
+    stage.signal(Signal::HUP);
+    assert_eq!(
+        stage.loads(full()),
+        ["send SIGKILL to the Group of coprocess[side]"]
+    );
+    assert_eq!(
+        stage.dies("coprocess[side]", Signal::KILL),
+        ["start coprocess[side]"]
+    );
 }
 
 #[test]
@@ -1125,7 +1129,7 @@ fn a_reload_keeps_what_a_backend_has_seen() {
     stage.after(10_000);
     stage.answers("db?", instances(&[1]));
     stage.exits("db.onChange", 0);
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let mut changed = backend("db");
     changed.on_change.command.program = "false".into();
     stage.loads(Plan {
@@ -1170,7 +1174,7 @@ fn of_two_backends_of_one_name_each_keeps_its_own_handler_over_reloads() {
     let backends = |backends| Plan { backends, ..bare() };
     let mut stage = Stage::running(backends(vec![backend("db")]));
     for plan in [backends(vec![other(), backend("db")]), backends(vec![other()])] {
-        stage.signal(Signal::Hangup);
+        stage.signal(Signal::HUP);
         stage.loads(plan);
     }
     stage.after(10_000);
@@ -1188,7 +1192,7 @@ fn of_two_backends_of_one_name_each_keeps_its_own_handler_over_reloads() {
 #[test]
 fn a_new_plan_loses_patience_with_processes_but_not_with_answers_on_their_way() {
     let mut stage = registered();
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let mut plan = Plan {
         jobs: vec![],
         ..full()
@@ -1196,7 +1200,7 @@ fn a_new_plan_loses_patience_with_processes_but_not_with_answers_on_their_way() 
     stage.loads(plan.clone());
     stage.after(4_900);
     plan.services[0].registration.port = 81;
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     assert_eq!(stage.loads(plan), ["deregister app"]);
     stage.after(100);
     stage.after(1_000);
@@ -1219,7 +1223,7 @@ fn a_handler_that_runs_while_it_is_replaced_is_killed_and_the_new_one_runs() {
     });
     stage.after(10_000);
     stage.answers("db?", instances(&[1]));
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let mut changed = backend("db");
     changed.on_change.command.program = "false".into();
     assert_eq!(
@@ -1227,15 +1231,15 @@ fn a_handler_that_runs_while_it_is_replaced_is_killed_and_the_new_one_runs() {
             backends: vec![changed],
             ..bare()
         }),
-        ["send 9 to the Group of db.onChange"]
+        ["send SIGKILL to the Group of db.onChange"]
     );
-    assert_eq!(stage.dies("db.onChange", 9), ["start db.onChange"]);
+    assert_eq!(stage.dies("db.onChange", Signal::KILL), ["start db.onChange"]);
 }
 
 #[test]
 fn a_reload_during_pre_start_replaces_the_plan_that_waits() {
     let mut stage = Stage::running(full());
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     assert_eq!(
         stage.loads(Plan {
             services: vec![service("other")],
@@ -1255,41 +1259,41 @@ fn a_reload_during_pre_start_replaces_the_plan_that_waits() {
 #[test]
 fn a_reload_in_maintenance_stays_in_maintenance() {
     let mut stage = registered();
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     stage.answers("app", Answer::Done);
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     stage.loads(Plan {
         services: vec![service("other")],
         jobs: vec![],
         ..full()
     });
-    stage.dies("coprocess[side]", 9);
+    stage.dies("coprocess[side]", Signal::KILL);
     assert_eq!(stage.after(60_000), [""; 0]);
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert!(stage.after(10_000).contains(&"start other.health".into()));
 }
 
 #[test]
 fn a_stop_during_a_reload_is_not_lost() {
     let mut stage = registered();
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     stage.loads(Plan {
         services: vec![],
         ..full()
     });
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
     stage.exits("preStop", 0);
     stage.exits("APP", 0);
     stage.exits("postStop", 0);
-    assert_eq!(stage.dies("coprocess[side]", 9), ["exit(0)"]);
+    assert_eq!(stage.dies("coprocess[side]", Signal::KILL), ["exit(0)"]);
 }
 
 #[test]
 fn a_reload_that_is_asked_for_while_one_is_read_follows_it() {
     let mut stage = registered();
     for _ in 0..5 {
-        stage.signal(Signal::Hangup);
+        stage.signal(Signal::HUP);
     }
     assert_eq!(stage.loads.len(), 1, "the configuration is read once at a time");
     let told = "The configuration is being read; it will be read once more after that.";
@@ -1307,9 +1311,9 @@ fn a_reload_that_is_asked_for_while_one_is_read_follows_it() {
 #[test]
 fn a_reload_that_is_asked_for_does_not_follow_a_stop() {
     let mut stage = registered();
-    stage.signal(Signal::Hangup);
-    stage.signal(Signal::Hangup);
-    assert!(stage.signal(Signal::Terminate).contains(&"deregister app".into()));
+    stage.signal(Signal::HUP);
+    stage.signal(Signal::HUP);
+    assert!(stage.signal(Signal::TERM).contains(&"deregister app".into()));
     assert_eq!(stage.loads(bare()), [""; 0]);
     assert_eq!(stage.loads.len(), 0);
 }
@@ -1317,7 +1321,7 @@ fn a_reload_that_is_asked_for_does_not_follow_a_stop() {
 #[test]
 fn only_the_reading_under_way_is_waited_for() {
     let mut stage = registered();
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let other = Ticket(stage.loads[0].0 + 1);
     let stale = Loaded::Plan {
         plan: bare().into(),
@@ -1330,7 +1334,10 @@ fn only_the_reading_under_way_is_waited_for() {
 #[test]
 fn a_coprocess_is_started_again_and_does_not_end_the_shim() {
     let mut stage = registered();
-    assert_eq!(stage.dies("coprocess[side]", 11), ["start coprocess[side]"]);
+    assert_eq!(
+        stage.dies("coprocess[side]", Signal::new(11)),
+        ["start coprocess[side]"]
+    );
     assert!(stage.told("coprocess[side] exited (139): signal: segmentation fault"));
 }
 
@@ -1373,25 +1380,25 @@ fn late_answers_find_nobody() {
 #[test]
 fn an_application_that_ends_during_pre_stop_lets_it_finish_for_the_stop_timeout() {
     let mut stage = registered();
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     stage.answers("app", Answer::Done);
     assert_eq!(stage.exits("APP", 5), [""; 0]);
-    assert_eq!(stage.after(5_000), ["send 9 to the Group of preStop"]);
-    assert_eq!(stage.dies("preStop", 9), ["start postStop"]);
+    assert_eq!(stage.after(5_000), ["send SIGKILL to the Group of preStop"]);
+    assert_eq!(stage.dies("preStop", Signal::KILL), ["start postStop"]);
     stage.exits("postStop", 0);
-    assert_eq!(stage.dies("coprocess[side]", 15), ["exit(5)"]);
+    assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(5)"]);
 }
 
 /// A machine whose preStop outlived the application, was killed, and is not waited for any more.
 fn pre_stop_given_up() -> Stage {
     let mut stage = registered();
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     stage.answers("app", Answer::Done);
     stage.exits("APP", 5);
-    assert_eq!(stage.after(5_000), ["send 9 to the Group of preStop"]);
+    assert_eq!(stage.after(5_000), ["send SIGKILL to the Group of preStop"]);
     let swept = stage.after(10_000);
     assert!(
-        swept.contains(&"send 9 to the Group of preStop".into()),
+        swept.contains(&"send SIGKILL to the Group of preStop".into()),
         "{swept:?}"
     );
     stage
@@ -1405,6 +1412,6 @@ fn a_pre_stop_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
 #[test]
 fn a_pre_stop_that_ends_after_it_was_given_up_on_changes_no_exit_code() {
     let mut stage = pre_stop_given_up();
-    stage.dies("coprocess[side]", 9);
-    assert_eq!(stage.dies("preStop", 9), ["exit(5)"]);
+    stage.dies("coprocess[side]", Signal::KILL);
+    assert_eq!(stage.dies("preStop", Signal::KILL), ["exit(5)"]);
 }

@@ -1,7 +1,8 @@
 //! Numbers and durations at the ends of what can be written: each is refused, or a life with it goes on.
 
 use super::*;
-use domain::event::{Answer, ExitStatus, Pid, Signal};
+use domain::event::{Answer, ExitStatus, Pid};
+use domain::signal::Signal;
 use domain::time::Instant;
 use domain::{Effect, Event, Shim};
 use proptest::prelude::*;
@@ -63,10 +64,10 @@ fn live(plan: Plan) {
             }
         }
         match turn {
-            10 => events.push(Event::Signal(Signal::User1)),
-            12 => events.push(Event::Signal(Signal::User1)),
+            10 => events.push(Event::Signal(Signal::USR1)),
+            12 => events.push(Event::Signal(Signal::USR1)),
             20 => now = Instant::after_start(Duration::MAX),
-            30 => events.push(Event::Signal(Signal::Terminate)),
+            30 => events.push(Event::Signal(Signal::TERM)),
             _ => events.push(Event::Woken),
         }
         now = shim.deadline().map_or(now, |deadline| deadline.max(now));

@@ -135,7 +135,7 @@ fn a_look_delays_neither_the_next_check_nor_the_deregistration() {
     assert_eq!(effects[1..], ["renew app"]);
     let mut stage = unchecked();
     look(&mut stage);
-    let effects = stage.signal(Signal::Terminate);
+    let effects = stage.signal(Signal::TERM);
     assert!(effects[0].starts_with("forget"), "{effects:?}");
     assert_eq!(effects[1..], ["deregister app"]);
 }

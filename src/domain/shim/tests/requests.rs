@@ -65,7 +65,7 @@ fn requests_that_wait_too_long_are_given_up() {
     assert!(stage.told("Service registration failed: too many requests before it are on their way"));
     assert_eq!(stage.answers("a", Answer::Done), ["register c"], "its next tick");
     assert_eq!(stage.answers("b", Answer::Done), ["renew a"]);
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert_eq!(stage.after(9_999), [""; 0]);
     assert!(!stage.told("Deregistering failed"));
     stage.after(1);
@@ -82,14 +82,14 @@ fn at_the_stop_queries_are_forgotten_and_deregistrations_go_instead_of_heartbeat
     assert_eq!(stage.answers("a", Answer::Done), ["register d"]);
     assert!(stage.questions.contains_key("v?"));
     assert_eq!(
-        stage.signal(Signal::Terminate),
+        stage.signal(Signal::TERM),
         ["forget(ticket(4))", "deregister a"],
         "the others wait for the answers on their way"
     );
     assert_eq!(stage.answers("c", Answer::Done), ["deregister c"]);
     let mut stage = crowd(5, 0, 2);
     stage.after(10_000);
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     assert_eq!(
         stage.answers("a", Answer::Done),
         ["deregister c"],
@@ -128,7 +128,7 @@ fn a_reload_to_more_backends_takes_places_away() {
     stage.answers("v?", instances(&[]));
     stage.answers("w?", instances(&[]));
     assert_eq!(stage.questions.len(), 2, "both wait for a change");
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let names = ["v", "w", "x"];
     stage.loads(Plan {
         backends: names.iter().map(|name| backend(name)).collect(),
@@ -174,7 +174,7 @@ fn a_heartbeat_that_was_not_taken_is_not_sent_again_when_the_service_is_to_leave
     stage.after(10_000);
     stage.answers("a", Answer::Done);
     assert_eq!(stage.after(10_000), ["renew a"]);
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     assert_eq!(stage.answers("a", busy()), [""; 0]);
     assert_eq!(stage.after(200), ["deregister a"]);
 }

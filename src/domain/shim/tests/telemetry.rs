@@ -74,7 +74,7 @@ impl Stage {
     }
 
     fn reload(&mut self, plan: Plan) -> Vec<String> {
-        self.signal(Signal::Hangup);
+        self.signal(Signal::HUP);
         self.loads(plan)
     }
 }
@@ -151,9 +151,9 @@ fn a_run_that_fails_gives_no_value_whatever_it_printed() {
 fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
     let mut stage = Stage::running(counter());
     stage.after(5_000);
-    assert_eq!(stage.after(2_000), ["send 9 to the Group of c.sensor"]);
+    assert_eq!(stage.after(2_000), ["send SIGKILL to the Group of c.sensor"]);
     stage.prints("c.sensor", "5");
-    stage.dies("c.sensor", 9);
+    stage.dies("c.sensor", Signal::KILL);
     assert!(stage.told("c.sensor timeout after 2s"));
     assert_eq!(stage.values(), [0.0; 0]);
     assert!(stage.has_measured(&Measurement::Ran {
@@ -166,9 +166,9 @@ fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
 #[test]
 fn sensors_rest_in_maintenance() {
     let mut stage = Stage::running(counter());
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert_eq!(stage.after(60_000), [""; 0]);
-    stage.signal(Signal::User1);
+    stage.signal(Signal::USR1);
     assert!(
         stage
             .measured
@@ -182,13 +182,16 @@ fn sensors_rest_in_maintenance() {
 fn a_stop_kills_a_sensor_that_runs_and_starts_none() {
     let mut stage = Stage::running(counter());
     stage.after(5_000);
-    let stop = ["send 9 to the Group of c.sensor", "send 15 to the Process of APP"];
-    assert_eq!(stage.signal(Signal::Terminate), stop);
+    let stop = [
+        "send SIGKILL to the Group of c.sensor",
+        "send SIGTERM to the Process of APP",
+    ];
+    assert_eq!(stage.signal(Signal::TERM), stop);
     stage.prints("c.sensor", "5");
-    stage.dies("c.sensor", 9);
+    stage.dies("c.sensor", Signal::KILL);
     assert_eq!(stage.values(), [0.0; 0]);
     assert!(!stage.told("gave no value"), "it is not the sensor's fault");
-    assert_eq!(stage.dies("APP", 15), ["exit(143)"]);
+    assert_eq!(stage.dies("APP", Signal::TERM), ["exit(143)"]);
 }
 
 #[test]
@@ -254,10 +257,10 @@ fn a_changed_sensor_is_killed_and_begins_anew() {
     let mut stage = Stage::running(counter());
     stage.after(5_000);
     let other = served(9090, &[sensor("c", SensorKind::Gauge)]);
-    assert_eq!(stage.reload(other), ["send 9 to the Group of c.sensor"]);
+    assert_eq!(stage.reload(other), ["send SIGKILL to the Group of c.sensor"]);
     assert_eq!(stage.exposed.len(), 1, "it waits for the old one");
     stage.prints("c.sensor", "5");
-    stage.dies("c.sensor", 9);
+    stage.dies("c.sensor", Signal::KILL);
     assert_eq!(stage.exposed.len(), 2);
     assert_eq!(stage.values(), [0.0; 0]);
     stage.gives("-1");
@@ -267,7 +270,7 @@ fn a_changed_sensor_is_killed_and_begins_anew() {
 #[test]
 fn a_refused_reload_is_measured_and_changes_nothing() {
     let mut stage = Stage::running(counter());
-    stage.signal(Signal::Hangup);
+    stage.signal(Signal::HUP);
     let ticket = stage.loads.pop().unwrap();
     stage.step(Event::Loaded(ticket, Loaded::Refused("e".into())));
     stage.reload(counter());
@@ -334,7 +337,7 @@ fn failures_unknown_entries_and_deregistrations_are_measured_as_what_they_are() 
     stage.exits("app.health", 0);
     stage.answers("app", Answer::Unknown("who?".into(), None));
     stage.answers("app", Answer::Failed("refused".into()));
-    stage.signal(Signal::Terminate);
+    stage.signal(Signal::TERM);
     stage.answers("app", Answer::Done);
     let asked: Vec<(Question, Outcome)> = stage
         .measured

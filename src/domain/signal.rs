@@ -1,0 +1,160 @@
+//! The signals of Linux, as the core names them: by number, with constants for those it knows.
+//!
+//! Which signals are passed on, and how they are received and sent, is decided elsewhere.
+
+use core::fmt;
+
+/// A signal. The real-time signals have numbers from 32 on and no names.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
+
+impl Signal {
+    /// SIGHUP: the shim reads its configuration again.
+    pub const HUP: Self = Self(1);
+    /// SIGINT: the shim stops, as for [`Self::TERM`] (LC-18).
+    pub const INT: Self = Self(2);
+    /// SIGKILL: the kernel ends the process at once.
+    pub const KILL: Self = Self(9);
+    /// SIGUSR1: the shim enters maintenance, or leaves it.
+    pub const USR1: Self = Self(10);
+    /// SIGTERM: the process is asked to end; the shim stops everything in the right order.
+    pub const TERM: Self = Self(15);
+
+    /// The signal with this number. Nothing is checked: the kernel refuses a number that is none.
+    pub const fn new(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Its name as in `kill -l` with the prefix SIG, where it has one.
+    const fn name(self) -> Option<&'static str> {
+        let names = [
+            "SIGHUP",
+            "SIGINT",
+            "SIGQUIT",
+            "SIGILL",
+            "SIGTRAP",
+            "SIGABRT",
+            "SIGBUS",
+            "SIGFPE",
+            "SIGKILL",
+            "SIGUSR1",
+            "SIGSEGV",
+            "SIGUSR2",
+            "SIGPIPE",
+            "SIGALRM",
+            "SIGTERM",
+            "SIGSTKFLT",
+            "SIGCHLD",
+            "SIGCONT",
+            "SIGSTOP",
+            "SIGTSTP",
+            "SIGTTIN",
+            "SIGTTOU",
+            "SIGURG",
+            "SIGXCPU",
+            "SIGXFSZ",
+            "SIGVTALRM",
+            "SIGPROF",
+            "SIGWINCH",
+            "SIGIO",
+            "SIGPWR",
+            "SIGSYS",
+        ];
+        match self.0 {
+            number @ 1..=31 => Some(names[number as usize - 1]),
+            _ => None,
+        }
+    }
+
+    /// What happened to a process that it ended, in the words of the original.
+    pub(crate) fn as_end(self) -> impl fmt::Display {
+        AsEnd(self)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+struct AsEnd(Signal);
+
+impl fmt::Display for AsEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            "hangup",
+            "interrupt",
+            "quit",
+            "illegal instruction",
+            "trace/breakpoint trap",
+            "aborted",
+            "bus error",
+            "floating point exception",
+            "killed",
+            "user defined signal 1",
+            "segmentation fault",
+            "user defined signal 2",
+            "broken pipe",
+            "alarm clock",
+            "terminated",
+        ];
+        match self.0.0 {
+            number @ 1..=15 => f.write_str(words[number as usize - 1]),
+            other => write!(f, "signal {other}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString as _;
+
+    #[test]
+    fn signals_have_names_and_real_time_signals_numbers() {
+        let named = [
+            (Signal::HUP, "SIGHUP"),
+            (Signal::INT, "SIGINT"),
+            (Signal::KILL, "SIGKILL"),
+            (Signal::USR1, "SIGUSR1"),
+            (Signal::TERM, "SIGTERM"),
+            (Signal::new(28), "SIGWINCH"),
+            (Signal::new(31), "SIGSYS"),
+            (Signal::new(34), "signal 34"),
+            (Signal::new(0), "signal 0"),
+            (Signal::new(-1), "signal -1"),
+        ];
+        for (signal, name) in named {
+            assert_eq!(signal.to_string(), name);
+        }
+    }
+
+    #[test]
+    fn a_process_that_a_signal_ended_is_reported_in_the_originals_words() {
+        let words = [
+            (1, "hangup"),
+            (9, "killed"),
+            (15, "terminated"),
+            (16, "signal 16"),
+            (64, "signal 64"),
+        ];
+        for (number, words) in words {
+            assert_eq!(Signal::new(number).as_end().to_string(), words);
+        }
+    }
+}
