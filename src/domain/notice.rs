@@ -1,7 +1,8 @@
 //! What operators are told: a closed list of sentences, each with its level and its log fields.
 //!
 //! The core decides what is said and how loudly; the console only gives it a form. Texts that operators may
-//! have alerts on are the original's (behaviour-v2.md 10.6). Which repetitions of a failure are told aloud is
+//! have alerts on begin as the original's (behaviour-v2.md 10.6). Each sentence names what it is about, because the
+//! default form of the log shows no fields. Which repetitions of a failure are told aloud is
 //! decided by [`Failures`](crate::failures::Failures); the others are for [`Level::Debug`].
 
 use crate::event::{Ending, Endpoint, Pid};
@@ -297,21 +298,37 @@ impl fmt::Display for Notice {
             Self::Maintenance(false) => f.write_str("DeregisteringAfterExit maintenance"),
             Self::MarkedForMaintenance(named) => write!(f, "Marking for maintenance: {}", named.service),
             Self::Deregistering(named) => write!(f, "Deregistering service: {}", named.service),
-            Self::DeregisteringFailed(_, cause) => write!(f, "Deregistering failed: {cause}"),
+            Self::DeregisteringFailed(named, cause) => {
+                write!(f, "Deregistering failed: {cause} (service {})", named.service)
+            }
             Self::StillRegistered(named) => write!(
                 f,
                 "Gave up deregistering {}: the catalogue did not answer in time, the TTL will end the entry",
                 named.service
             ),
-            Self::NotRegistered(_, cause) => write!(f, "Service not registered: {cause}"),
+            Self::NotRegistered(named, cause) => {
+                write!(f, "Service not registered: {cause} (service {})", named.service)
+            }
             Self::Registered(named) => write!(f, "Service registered: {}", named.service),
             Self::HeldByAnother { named, ours, other } => write!(
                 f,
                 "The ID {} of {} at {ours} is used by another instance too, at {other}: each needs an ID of its own",
                 named.id, named.service
             ),
-            Self::RegistrationFailed(_, failure) => write!(f, "Service registration failed: {failure}"),
-            Self::HeartbeatFailed(_, failure) => write!(f, "Failed to write heartbeat: {failure}"),
+            Self::RegistrationFailed(named, failure) => {
+                write!(
+                    f,
+                    "Service registration failed: {failure} (service {})",
+                    named.service
+                )
+            }
+            Self::HeartbeatFailed(named, failure) => {
+                write!(
+                    f,
+                    "Failed to write heartbeat: {failure} (service {})",
+                    named.service
+                )
+            }
             Self::HeartbeatsResumed(named, failures) => {
                 write!(
                     f,
@@ -511,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_operators_have_alerts_on_are_the_originals() {
+    fn sentences_operators_have_alerts_on_begin_as_the_originals() {
         let failure = |times| Failure {
             cause: "refused".into(),
             times,
@@ -526,20 +543,20 @@ mod tests {
             ),
             (
                 Notice::DeregisteringFailed(named(), "e".into()),
-                "Deregistering failed: e",
+                "Deregistering failed: e (service app)",
             ),
             (
                 Notice::NotRegistered(named(), "e".into()),
-                "Service not registered: e",
+                "Service not registered: e (service app)",
             ),
             (Notice::Registered(named()), "Service registered: app"),
             (
                 Notice::RegistrationFailed(named(), failure(1)),
-                "Service registration failed: refused",
+                "Service registration failed: refused (service app)",
             ),
             (
                 Notice::HeartbeatFailed(named(), failure(1)),
-                "Failed to write heartbeat: refused",
+                "Failed to write heartbeat: refused (service app)",
             ),
             (
                 Notice::QueryFailed {
@@ -630,10 +647,10 @@ mod tests {
         assert_eq!(failed(1, true).level(), Level::Error);
         assert_eq!(failed(2, false).level(), Level::Debug);
         let sentences = [failed(1, true), failed(10, true)].map(|failed| failed.to_string());
-        assert_eq!(sentences[0], "Failed to write heartbeat: refused");
+        assert_eq!(sentences[0], "Failed to write heartbeat: refused (service app)");
         assert_eq!(
             sentences[1],
-            "Failed to write heartbeat: refused (10 failures in a row)"
+            "Failed to write heartbeat: refused (10 failures in a row) (service app)"
         );
     }
 }

@@ -274,8 +274,10 @@ impl Log {
 mod tests {
     use super::*;
     use crate::ports::Console as _;
+    use domain::event::{Ending, Endpoint, ExitStatus};
     use domain::notice::{Failure, Named};
     use nix::unistd::{pipe, read};
+    use std::collections::BTreeSet;
 
     /// A console on two pipes, and whoever reads them.
     struct Read {
@@ -365,20 +367,139 @@ mod tests {
         let told = |format| Read::new(Level::Info, format).after(|console| console.tell(&failed(1)));
         assert_eq!(
             told(LogFormat::Default),
-            r"2026/11/22 12:00:00 Service registration failed: a < b\n"
+            r"2026/11/22 12:00:00 Service registration failed: a < b (service app)\n"
         );
         assert_eq!(
             told(LogFormat::Text),
-            r#"time="2026-11-22T12:00:00Z" level=warning msg="Service registration failed: a < b" "#
+            r#"time="2026-11-22T12:00:00Z" level=warning msg="Service registration failed: a < b (service app)" "#
                 .to_owned()
                 + r"serviceID=app-host serviceName=app \n"
         );
         assert_eq!(
             told(LogFormat::Json),
-            r#"{"level":"warning","msg":"Service registration failed: a \\u003c b","serviceID":"app-host","#
+            r#"{"level":"warning","msg":"Service registration failed: a \\u003c b (service app)","serviceID":"app-host","#
                 .to_owned()
                 + r#""serviceName":"app","time":"2026-11-22T12:00:00Z"}\n"#
         );
+    }
+
+    /// Every notice that has fields, told for a service, a backend and a sensor of these names.
+    fn notices_with_fields() -> Vec<Notice> {
+        let named = || Named {
+            service: "app".into(),
+            id: "app-host".into(),
+        };
+        let failure = || Failure {
+            cause: "refused".into(),
+            times: 10,
+            aloud: true,
+        };
+        let ending = || Ending::Exited(ExitStatus::Code(1));
+        let endpoint = |port| Endpoint {
+            address: "192.0.2.1".into(),
+            port,
+        };
+        let (backend, sensor) = (|| String::from("db"), || String::from("load"));
+        let held = Notice::HeldByAnother {
+            named: named(),
+            ours: endpoint(80),
+            other: endpoint(81),
+        };
+        let skipped = Notice::Skipped {
+            backend: backend(),
+            count: 2,
+            example: "none".into(),
+        };
+        let filtered = |instances| Notice::Filtered {
+            backend: backend(),
+            instances,
+        };
+        let of_services = [
+            Notice::MarkedForMaintenance(named()),
+            Notice::Deregistering(named()),
+            Notice::DeregisteringFailed(named(), "refused".into()),
+            Notice::StillRegistered(named()),
+            Notice::NotRegistered(named(), "unknown".into()),
+            Notice::Registered(named()),
+            held,
+            Notice::RegistrationFailed(named(), failure()),
+            Notice::HeartbeatFailed(named(), failure()),
+            Notice::HeartbeatsResumed(named(), 3),
+            Notice::Unhealthy(named(), ending()),
+            Notice::UnhealthyAnew(named(), ending()),
+            Notice::Healthy(named()),
+        ];
+        let of_backends = [
+            Notice::QueryFailed {
+                backend: backend(),
+                failure: failure(),
+            },
+            Notice::QueryResumed {
+                backend: backend(),
+                failures: 3,
+            },
+            filtered(0),
+            filtered(1),
+            Notice::NoLongerFiltered(backend()),
+            skipped,
+            Notice::Changed {
+                backend: backend(),
+                instances: 1,
+            },
+        ];
+        let of_sensors = [
+            Notice::SensorFailed {
+                sensor: sensor(),
+                failure: failure(),
+            },
+            Notice::SensorResumed {
+                sensor: sensor(),
+                failures: 3,
+            },
+        ];
+        of_services
+            .into_iter()
+            .chain(of_backends)
+            .chain(of_sensors)
+            .collect()
+    }
+
+    #[test]
+    fn the_default_form_names_what_a_notice_is_about() {
+        let log = Read::new(Level::Debug, LogFormat::Default);
+        for notice in notices_with_fields() {
+            let line = log.after(|console| console.tell(&notice));
+            let fields = notice.fields();
+            let subjects = fields
+                .iter()
+                .filter(|(key, _)| !["process", "serviceID"].contains(key));
+            assert!(!fields.is_empty(), "{notice:?}");
+            for (key, subject) in subjects {
+                let mut words = line.split(|letter: char| !letter.is_alphanumeric());
+                assert!(words.any(|word| word == *subject), "{line} has no {key}");
+            }
+        }
+    }
+
+    /// A notice with fields that is not in the list above has to be entered there.
+    #[test]
+    fn the_list_of_notices_with_fields_is_whole() {
+        let source = include_str!("../../domain/notice.rs");
+        let (_, fields) = source.split_once("pub fn fields(").unwrap();
+        let (fields, _) = fields.split_once("_ => Vec::new()").unwrap();
+        let variants = fields.split("Self::").skip(1);
+        let name = |text: &str| {
+            text.split(|letter: char| !letter.is_alphanumeric())
+                .next()
+                .map(str::to_owned)
+        };
+        let has_fields: BTreeSet<String> = variants.filter_map(name).collect();
+        let listed = notices_with_fields()
+            .iter()
+            .map(|notice| format!("{notice:?}"))
+            .filter_map(|text| name(&text))
+            .collect();
+        assert_eq!(has_fields, listed);
     }
 
     #[test]

@@ -56,6 +56,36 @@ fn heartbeats_beyond_the_budget_follow_as_others_are_answered() {
 }
 
 #[test]
+fn when_the_time_to_deregister_is_over_every_service_that_is_left_is_named() {
+    let mut stage = crowd(5, 0, 2);
+    stage.after(10_000);
+    for name in ["a", "b", "c", "d"] {
+        stage.answers(name, Answer::Done);
+    }
+    assert_eq!(
+        stage.signal(Signal::TERM),
+        ["deregister a"],
+        "b, c and d wait, and e is not answered yet"
+    );
+    stage.told.clear();
+    assert_eq!(stage.after(1_999), [""; 0]);
+    // The request of a ends in the very step in which the time is over.
+    stage.now = stage.now + Duration::from_millis(1);
+    stage.answers("a", Answer::Failed("refused".into()));
+    let expected = [
+        "Deregistering failed: refused (service a)",
+        "Gave up deregistering b: ",
+        "Gave up deregistering c: ",
+        "Gave up deregistering d: ",
+        "Gave up deregistering e: ",
+    ];
+    assert_eq!(stage.told.len(), expected.len(), "{:?}", stage.told);
+    for (told, expected) in stage.told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
+
+#[test]
 fn requests_that_wait_too_long_are_given_up() {
     let mut stage = crowd(3, 0, 2);
     assert_eq!(stage.after(10_000), ["register a", "register b"]);
