@@ -168,8 +168,9 @@ mod tests {
         MockClock, MockConsole, MockDiscovery, MockInbox, MockProcesses, MockSettings, MockTelemetry,
     };
     use domain::Instant;
-    use domain::event::{ExitStatus, Loaded, Pid, StartFailure};
+    use domain::event::Loaded;
     use domain::plan::*;
+    use domain::process::{ExitStatus, Pid, StartFailure};
     use domain::signal::Signal;
     use domain::time::Duration;
     use mockall::Sequence;

@@ -39,7 +39,7 @@ use containerpilot::adapters::discovery::consul::Consul;
 use containerpilot::adapters::discovery::directory::Directory;
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
-use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::{self, Registration, Scheme, Tls};
 use etcd_server::Server;
 use simulated::Simulated;

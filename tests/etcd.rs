@@ -24,7 +24,7 @@ mod sending;
 use common::{PROMPTLY, both, run, while_waiting, within};
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
-use domain::event::{Cursor, Query};
+use domain::catalogue::{Cursor, Query};
 use domain::plan::{self, Registration, Secret, Tls};
 use etcd_server::{SELF_SIGNED_CERTIFICATE, Server, folder_of_certificates};
 use loopback::OwnAddress;
@@ -255,7 +255,7 @@ fn value(number: u32, size: usize) -> (String, Vec<u8>) {
     (id, value.into_bytes())
 }
 
-async fn listed(etcd: &Etcd) -> Result<domain::event::Listing, String> {
+async fn listed(etcd: &Etcd) -> Result<domain::catalogue::Listing, String> {
     etcd.instances(&query(None, Duration::ZERO))
         .await
         .map_err(|error| error.to_string())

@@ -5,7 +5,7 @@
 
 use containerpilot::ports::Renewal;
 use domain::Instant;
-use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::Registration;
 use std::collections::BTreeMap;
 

@@ -18,10 +18,10 @@ use crate::choices::Choices;
 use crate::laws::{Broken, Memory, Run};
 use crate::likeness::Likeness;
 use crate::trace::{Entry, What};
-use domain::event::{
-    Answer, Cursor, Endpoint, ExitStatus, Instance, Listing, Loaded, Pid, StartFailure, StatusRequest,
-};
+use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
+use domain::event::{Loaded, StatusRequest};
 use domain::plan::{Plan, Role};
+use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Shim, Ticket};

@@ -3,8 +3,9 @@
 //! An entry is what crossed the border between the driver and the world, seen from the world. Nothing in it
 //! is read from the core.
 
-use domain::event::{Answer, Ending, Endpoint, Request};
+use domain::catalogue::{Answer, Endpoint, Request};
 use domain::plan::{Plan, Role};
+use domain::process::Ending;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant};
 use std::fmt;

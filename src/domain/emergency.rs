@@ -5,7 +5,9 @@
 //! tells all children to stop, deregisters all registrations, kills what is left, and exits with [`FAULT`], all
 //! within bounds. Hooks are not run, and nothing is started any more.
 
-use crate::event::{Answer, Effect, Event, Request, Ticket};
+use crate::catalogue::{Answer, Request};
+use crate::effect::Effect;
+use crate::event::{Event, Ticket};
 use crate::plan::{Registration, SignalTarget};
 use crate::shim::Shim;
 use crate::signal::Signal;
@@ -266,8 +268,8 @@ impl Emergency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ExitStatus, Pid};
     use crate::plan::{Catalogue, Command, Job, Output, Role, Trigger};
+    use crate::process::{ExitStatus, Pid};
     use alloc::boxed::Box;
     use std::vec;
 

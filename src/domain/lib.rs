@@ -23,7 +23,9 @@
 extern crate alloc;
 
 pub mod address;
+pub mod catalogue;
 pub mod causes;
+pub mod effect;
 pub mod emergency;
 pub mod event;
 pub mod failures;
@@ -33,6 +35,7 @@ pub mod lifecycle;
 pub mod measurement;
 pub mod notice;
 pub mod plan;
+pub mod process;
 pub mod requests;
 pub mod sensor;
 pub mod shim;
@@ -42,7 +45,8 @@ pub mod status;
 pub mod time;
 pub mod watch;
 
-pub use event::{Effect, Event, Ticket};
+pub use effect::Effect;
+pub use event::{Event, Ticket};
 pub use notice::Notice;
 pub use plan::Plan;
 pub use shim::Shim;

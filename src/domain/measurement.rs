@@ -3,7 +3,7 @@
 //! The core says what happened and how long it took; names, units and labels are for the adapter. Nothing
 //! here is kept: the core holds no counters.
 
-use crate::event::{Answer, Request};
+use crate::catalogue::{Answer, Request};
 use crate::plan::Role;
 use crate::sensor::Value;
 use crate::time::Duration;

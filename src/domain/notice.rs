@@ -5,8 +5,9 @@
 //! default form of the log shows no fields. Which repetitions of a failure are told aloud is
 //! decided by [`Failures`](crate::failures::Failures); the others are for [`Level::Debug`].
 
-use crate::event::{Ending, Endpoint, Pid};
+use crate::catalogue::Endpoint;
 use crate::plan::{Level, Role};
+use crate::process::{Ending, Pid};
 use crate::signal::Signal;
 use crate::time::Duration;
 use alloc::string::String;
@@ -517,7 +518,7 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ExitStatus;
+    use crate::process::ExitStatus;
     use std::string::ToString;
 
     fn named() -> Named {

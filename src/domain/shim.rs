@@ -13,12 +13,15 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use crate::event::{Answer, Effect, Ending, Event, Loaded, StatusRequest, Ticket};
+use crate::catalogue::Answer;
+use crate::effect::Effect;
+use crate::event::{Event, Loaded, StatusRequest, Ticket};
 use crate::heartbeat::DesiredState;
 use crate::lifecycle::{Action, Input, Lifecycle, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Job, Plan, SignalTarget};
+use crate::process::Ending;
 use crate::signal::Signal;
 use crate::standstill::Standstill;
 use crate::status::Status;

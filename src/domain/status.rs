@@ -3,10 +3,10 @@
 //! A picture of the core's own state, made when it is asked for; nothing is kept for it but each job's last
 //! run.
 
-use crate::event::{Ending, Pid};
 use crate::lifecycle::Phase;
 use crate::measurement::{RunResult, WatchedBackend};
 use crate::plan::{Registration, Role};
+use crate::process::{Ending, Pid};
 use crate::time::{Duration, Instant};
 use crate::watch::Endpoint;
 use alloc::string::String;

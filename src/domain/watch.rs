@@ -11,7 +11,7 @@
 //! Never asks in a hurry: after a failure, or an early answer that says nothing new, it waits longer and
 //! longer, up to one `poll`.
 
-use crate::event::{Cursor, Instance};
+use crate::catalogue::{Cursor, Instance};
 use crate::time::{Backoff, Duration, Instant, Jitter};
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use domain::Ticket;
-use domain::event::{Endpoint, Listing, Query, Request};
+use domain::catalogue::{Endpoint, Listing, Query, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use std::fmt;

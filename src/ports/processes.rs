@@ -1,8 +1,8 @@
 //! Child processes.
 
 use domain::Ticket;
-use domain::event::{Pid, StartFailure};
 use domain::plan::{Job, SignalTarget};
+use domain::process::{Pid, StartFailure};
 use domain::signal::Signal;
 
 /// The one owner of fork, kill and wait.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
-use domain::event::{Endpoint, Listing, Query};
+use domain::catalogue::{Endpoint, Listing, Query};
 use domain::plan::Registration;
 use sim::book::Book;
 use std::cell::{RefCell, RefMut};

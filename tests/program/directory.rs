@@ -146,7 +146,7 @@ fn shims_in_different_time_namespaces_agree_on_what_has_expired() {
 
 fn instances(directory: &containerpilot::adapters::discovery::directory::Directory) -> usize {
     use containerpilot::ports::Catalogue as _;
-    let question = domain::event::Query {
+    let question = domain::catalogue::Query {
         service: "app".into(),
         tag: None,
         after: None,

@@ -3,7 +3,7 @@
 use super::memory::{Kind, Memory, Presence, backend_key};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
-use domain::event::Request;
+use domain::catalogue::Request;
 use domain::plan::{REQUEST_LIMIT, Role};
 use domain::{Effect, Instant, Notice};
 

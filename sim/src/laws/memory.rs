@@ -6,10 +6,12 @@
 use crate::laws::beat::Beat;
 use crate::laws::{Broken, LAWS};
 use crate::trace::{Entry, Fact, What};
-use domain::event::{Answer, Ending, Endpoint as Holder, Loaded, Request};
+use domain::catalogue::{Answer, Endpoint as Holder, Request};
+use domain::event::Loaded;
 use domain::plan::{
     Backend, Job, Plan, REQUEST_LIMIT, Restarts, Role, Sensor, SensorKind, Service, StopTimeout, Trigger,
 };
+use domain::process::Ending;
 use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
@@ -986,7 +988,7 @@ impl Memory {
         let Answer::Instances(listing) = answer else {
             return facts.rest(now, soon(250), poll);
         };
-        let endpoint = |instance: &domain::event::Instance| (instance.address.clone(), instance.port);
+        let endpoint = |instance: &domain::catalogue::Instance| (instance.address.clone(), instance.port);
         let mut listed: Vec<Endpoint> = listing.instances.iter().map(endpoint).collect();
         listed.sort_unstable();
         if listed != facts.seen {

@@ -3,7 +3,7 @@
 use super::memory::{Memory, Stage, is_periodic};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
-use domain::event::Request;
+use domain::catalogue::Request;
 use domain::plan::Role;
 use domain::signal::Signal;
 use domain::time::Duration;

@@ -3,7 +3,7 @@
 use super::memory::{BackendFacts, Endpoint, Memory, Stage, key_of, sensor_jobs};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
-use domain::event::Request;
+use domain::catalogue::Request;
 use domain::plan::{Job, Restarts, Role};
 use domain::time::Duration;
 use domain::{Effect, Notice};

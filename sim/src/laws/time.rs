@@ -3,7 +3,7 @@
 use super::memory::{Memory, Stage, backend_key, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
-use domain::event::Request;
+use domain::catalogue::Request;
 use domain::plan::Role;
 use domain::time::Duration;
 use domain::{Effect, Instant};

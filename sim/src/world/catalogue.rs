@@ -8,7 +8,7 @@ use super::{Item, State};
 use crate::book::Book;
 use crate::trace::{Fact, What};
 use containerpilot::ports::Renewal;
-use domain::event::{Answer, Query, Request};
+use domain::catalogue::{Answer, Query, Request};
 use domain::plan::{Catalogue, Registration};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Ticket};

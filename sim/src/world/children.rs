@@ -2,8 +2,8 @@
 
 use super::{Item, State};
 use crate::trace::{Fact, What};
-use domain::event::{ExitStatus, Pid, StartFailure};
 use domain::plan::{Job, Output, Role, SignalTarget};
+use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Ticket};

@@ -274,8 +274,9 @@ impl Log {
 mod tests {
     use super::*;
     use crate::ports::Console as _;
-    use domain::event::{Ending, Endpoint, ExitStatus};
+    use domain::catalogue::Endpoint;
     use domain::notice::{Failure, Named};
+    use domain::process::{Ending, ExitStatus};
     use nix::unistd::{pipe, read};
     use std::collections::BTreeSet;
 

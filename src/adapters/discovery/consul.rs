@@ -19,7 +19,7 @@ use super::tls::Secured;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use client::{Answer, Client, Refusal};
-use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::{self, Registration, Scheme};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};

@@ -18,7 +18,7 @@ use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
 use async_trait::async_trait;
 use consul::Consul;
 use directory::Directory;
-use domain::event::{Answer, Endpoint, Listing, Query, Request};
+use domain::catalogue::{Answer, Endpoint, Listing, Query, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use domain::{Event, Ticket};

@@ -7,8 +7,8 @@
 
 use super::inherited::{self, OpenFiles};
 use super::output::Capture;
-use domain::event::Pid;
 use domain::plan::{Job, Output, Word};
+use domain::process::Pid;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::signal::{SigSet, Signal};

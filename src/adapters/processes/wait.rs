@@ -4,8 +4,8 @@
 //! lost.
 #![allow(unsafe_code, reason = "see above; each block says why it is sound")]
 
-use domain::event::{ExitStatus, Pid};
 use domain::plan::SignalTarget;
+use domain::process::{ExitStatus, Pid};
 use domain::signal::Signal;
 use nix::errno::Errno;
 use nix::libc;

@@ -5,12 +5,13 @@
 
 use super::outbox::{Outbox, Owner, Requester, UnitId};
 use super::runner::JobRunner;
+use crate::catalogue::{Answer, Listing, Query, Request, Skipped};
 use crate::causes::{Causes, shortened};
-use crate::event::{Answer, Ending, Listing, Query, Request, Skipped};
 use crate::failures::Failures;
 use crate::measurement::{Measurement, WatchedBackend};
 use crate::notice::Notice;
 use crate::plan::{Backend, REQUEST_LIMIT};
+use crate::process::Ending;
 use crate::status::BackendStatus;
 use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
 use crate::watch::{self, Ask, Watch};

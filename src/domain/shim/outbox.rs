@@ -3,10 +3,13 @@
 //! Hands out tickets, remembers who asked, and finds the owner when something comes back. A question whose
 //! owner is gone is answered to nobody; a child whose owner is gone is still counted until it is reaped.
 
-use crate::event::{Answer, Effect, Pid, Request, Ticket};
+use crate::catalogue::{Answer, Request};
+use crate::effect::Effect;
+use crate::event::Ticket;
 use crate::measurement::{Measurement, Outcome, Question};
 use crate::notice::Notice;
 use crate::plan::{Job, Role, SignalTarget};
+use crate::process::Pid;
 use crate::requests::{Change, Kind, Requests};
 use crate::signal::Signal;
 use crate::time::{Duration, Instant, Jitter, earliest};

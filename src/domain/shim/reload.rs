@@ -13,7 +13,7 @@ use super::outbox::{Owner, UnitId};
 use super::runner::JobRunner;
 use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
-use crate::event::Effect;
+use crate::effect::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
 use crate::notice::Notice;

@@ -1,12 +1,13 @@
 //! A job and its process: turns what [`JobState`] decides into effects.
 
 use super::outbox::{Outbox, Owner};
-use crate::event::{Ending, Ticket};
+use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::job::{Action, JobState};
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
 use crate::plan::{Job, Role, SignalTarget, Trigger};
+use crate::process::Ending;
 use crate::signal::Signal;
 use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};

@@ -2,11 +2,11 @@
 
 use super::outbox::{Outbox, Owner, UnitId};
 use super::runner::JobRunner;
-use crate::event::Ending;
 use crate::failures::Failures;
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
 use crate::plan::Sensor;
+use crate::process::Ending;
 use crate::sensor;
 use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};

@@ -2,12 +2,13 @@
 
 use super::outbox::{Outbox, Owner, Requester, UnitId};
 use super::runner::JobRunner;
+use crate::catalogue::{Answer, Endpoint, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
-use crate::event::{Answer, Ending, Endpoint, Request};
 use crate::failures::Failures;
 use crate::heartbeat::{Action, DesiredState, Heartbeat, Reply};
 use crate::notice::{Named, Notice};
 use crate::plan::{REQUEST_LIMIT, Service};
+use crate::process::Ending;
 use crate::status::ServiceStatus;
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};

@@ -5,8 +5,9 @@ mod requests;
 mod telemetry;
 
 use super::*;
-use crate::event::{Cursor, ExitStatus, Instance, Listing, Pid, Request, Skipped, StartFailure};
+use crate::catalogue::{Cursor, Instance, Listing, Request, Skipped};
 use crate::plan::*;
+use crate::process::{ExitStatus, Pid, StartFailure};
 use core::net::IpAddr;
 use std::format;
 use std::string::{String, ToString};

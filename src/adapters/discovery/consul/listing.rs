@@ -4,7 +4,7 @@
 //! itself: no more than one entry is held as text, no step takes long, and an entry that is not an instance is
 //! skipped without a loss for the others. Text that is not JSON, or too much of it, fails the whole answer.
 
-use domain::event::{Instance, Skipped};
+use domain::catalogue::{Instance, Skipped};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;

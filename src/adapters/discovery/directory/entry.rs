@@ -6,7 +6,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::name;
-use domain::event::{Endpoint, Instance};
+use domain::catalogue::{Endpoint, Instance};
 use domain::plan::Registration;
 use domain::time::Duration;
 use serde::de::Error as _;

@@ -10,9 +10,9 @@ use super::view::View;
 use super::worker::IsAbandoned;
 use crate::cause;
 use crate::ports::{CatalogueError, Renewal};
-use domain::event::Endpoint;
+use domain::catalogue::Endpoint;
 #[cfg(test)]
-use domain::event::{Listing, Query};
+use domain::catalogue::{Listing, Query};
 use domain::plan::Registration;
 use std::fs;
 use std::io;

@@ -26,7 +26,7 @@ mod worker;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use bell::{AttachedBell, Bell, Ring};
-use domain::event::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::Registration;
 use domain::time::Duration;
 use folders::{Folders, failed};

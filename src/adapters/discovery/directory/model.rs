@@ -4,7 +4,7 @@
 use super::entry::Moment;
 use super::folders::Folders;
 use super::{Renewal, name};
-use domain::event::{Cursor, Instance};
+use domain::catalogue::{Cursor, Instance};
 use domain::plan::Registration;
 use domain::time::Duration;
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use super::entry::{Entry, Moment};
 use super::file::{self, Found};
 use super::fingerprint::Fingerprint;
 use super::worker::IsAbandoned;
-use domain::event::{Cursor, Listing, Skipped};
+use domain::catalogue::{Cursor, Listing, Skipped};
 use domain::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

@@ -23,7 +23,7 @@ mod watch;
 use crate::adapters::clock;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
-use domain::event::{Endpoint, Listing, Query};
+use domain::catalogue::{Endpoint, Listing, Query};
 use domain::plan::{self, Registration};
 use etcd_client::{DeleteOptions, Error, PutOptions};
 use leases::Leases;

@@ -9,7 +9,7 @@
 
 use super::{key, value};
 use crate::ports::CatalogueError;
-use domain::event::{Cursor, Instance, Listing, Skipped};
+use domain::catalogue::{Cursor, Instance, Listing, Skipped};
 use etcd_client::{Client, Error, GetOptions, GetResponse, KeyValue, KvClient, ResponseHeader};
 use tonic::Code;
 

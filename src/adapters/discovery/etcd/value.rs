@@ -2,7 +2,7 @@
 //!
 //! Others may have written it, so nothing but what is needed is required of it, and nothing is guessed.
 
-use domain::event::{Endpoint, Instance};
+use domain::catalogue::{Endpoint, Instance};
 use domain::plan::Registration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -7,7 +7,7 @@
 use super::failure::Ended;
 use super::{Etcd, SHORT, key, value};
 use crate::ports::CatalogueError;
-use domain::event::{Cursor, Instance, Query};
+use domain::catalogue::{Cursor, Instance, Query};
 use etcd_client::{Client, Error, Event, EventType, KeyValue, WatchOptions, WatchStream};
 
 /// The largest message of a watch; a larger one says that it is time to read again (docs/bounds.md).

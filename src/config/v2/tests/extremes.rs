@@ -1,7 +1,8 @@
 //! Numbers and durations at the ends of what can be written: each is refused, or a life with it goes on.
 
 use super::*;
-use domain::event::{Answer, ExitStatus, Pid};
+use domain::catalogue::Answer;
+use domain::process::{ExitStatus, Pid};
 use domain::signal::Signal;
 use domain::time::Instant;
 use domain::{Effect, Event, Shim};

@@ -1,7 +1,7 @@
 //! Another instance under a service's ID.
 
 use super::*;
-use crate::event::Endpoint;
+use crate::catalogue::Endpoint;
 
 fn held(address: &str, port: u16) -> Answer {
     Answer::Holder(Some(Endpoint {
