@@ -1,4 +1,5 @@
-//! A shim that stands still while a check runs, for longer than the check's timeout and the service's TTL.
+//! A shim that stands still while a check runs, for longer than the check's timeout and the service's TTL: stopped by
+//! a signal, alone or with its check, or paused with all that is in its container, as container runtimes do.
 
 use crate::agent::{Agent, hostname};
 use crate::processes::{children, is_zombie, pids};
@@ -7,6 +8,8 @@ use crate::sending::send;
 use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A check that notes when it was started, in seconds since boot; while there is a file `slow` it takes half a second,
@@ -16,14 +19,16 @@ const CHECK: &str = "read -r up rest < /proc/uptime; echo $up >> @/starts; \
 
 /// The service is passing, and a check has begun that will take a moment.
 fn in_a_check(agent: &Agent) -> Program {
-    let program = Program::start(
-        &format!(
-            r#"{{"consul": "{}", "services": [{{"name": "app", "port": 1, "interfaces": "static:192.0.2.7",
-                 "poll": 1, "ttl": 5, "timeout": "2s", "health": ["sh", "-c", "{CHECK}"]}}]}}"#,
-            agent.address()
-        ),
-        &UNTIL_TERM,
-    );
+    in_a_check_of(Program::new(), agent)
+}
+
+fn in_a_check_of(mut program: Program, agent: &Agent) -> Program {
+    program.configure(&format!(
+        r#"{{"consul": "{}", "services": [{{"name": "app", "port": 1, "interfaces": "static:192.0.2.7",
+             "poll": 1, "ttl": 5, "timeout": "2s", "health": ["sh", "-c", "{CHECK}"]}}]}}"#,
+        agent.address()
+    ));
+    program.launch(&UNTIL_TERM);
     agent.until_passing("app", 1);
     program.until_file("up");
     program.write("slow", "");
@@ -79,7 +84,7 @@ fn a_check_that_ended_with_0_while_the_shim_stood_still_is_no_timeout() {
         children(shim).into_iter().any(is_zombie)
     });
     until_critical(&agent);
-    std::fs::remove_file(program.path("slow")).unwrap();
+    fs::remove_file(program.path("slow")).unwrap();
     let before = starts(&program).len();
     program.signal(Signal::SIGCONT);
     goes_on(&agent, &mut program, before);
@@ -94,11 +99,98 @@ fn a_check_that_stood_still_with_the_shim_has_its_time_when_it_goes_on() {
     send(check, Signal::SIGSTOP);
     assert!(!is_zombie(check), "the check is under way");
     until_critical(&agent);
-    std::fs::remove_file(program.path("slow")).unwrap();
+    fs::remove_file(program.path("slow")).unwrap();
     let before = starts(&program).len();
     // The shim first, so that it sees that a deadline is over before the check can end.
     program.signal(Signal::SIGCONT);
     program.until_told("s late: the machine was paused or overloaded");
     send(check, Signal::SIGCONT);
+    goes_on(&agent, &mut program, before);
+}
+
+/// A control group that can be paused, of either version. It is removed when its value is dropped.
+struct Freezer {
+    folder: PathBuf,
+    is_version_1: bool,
+}
+
+/// A group that stands still until this is dropped.
+struct Frozen<'f>(&'f Freezer);
+
+const NEEDS: &str = "this test needs root, and control groups that can be frozen";
+
+impl Freezer {
+    fn new() -> Self {
+        let version_1 = Path::new("/sys/fs/cgroup/freezer");
+        let is_version_1 = version_1.is_dir();
+        let root = if is_version_1 {
+            version_1
+        } else {
+            Path::new("/sys/fs/cgroup")
+        };
+        let folder = root.join(format!("containerpilot-test-paused-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect(NEEDS);
+        Self { folder, is_version_1 }
+    }
+
+    /// The words that start a command in the group.
+    fn starter(&self) -> Vec<String> {
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.folder.display());
+        ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
+    }
+
+    /// Comes back when all its processes stand still.
+    fn freeze(&self) -> Frozen<'_> {
+        self.set(true);
+        let frozen = Frozen(self);
+        until(SOON, || "the group stands still".into(), || self.is_frozen());
+        frozen
+    }
+
+    fn set(&self, frozen: bool) {
+        let (file, value) = match (self.is_version_1, frozen) {
+            (true, true) => ("freezer.state", "FROZEN"),
+            (true, false) => ("freezer.state", "THAWED"),
+            (false, true) => ("cgroup.freeze", "1"),
+            (false, false) => ("cgroup.freeze", "0"),
+        };
+        fs::write(self.folder.join(file), value).expect(NEEDS);
+    }
+
+    fn is_frozen(&self) -> bool {
+        let (file, value) = match self.is_version_1 {
+            true => ("freezer.state", "FROZEN"),
+            false => ("cgroup.events", "frozen 1"),
+        };
+        let state = fs::read_to_string(self.folder.join(file)).expect(NEEDS);
+        state.lines().any(|line| line == value)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        // Whoever was killed in it may not be gone yet.
+        let tries = (0..500).inspect(|_| std::thread::sleep(Duration::from_millis(10)));
+        tries.into_iter().find(|_| fs::remove_dir(&self.folder).is_ok());
+    }
+}
+
+#[test]
+fn a_container_that_is_paused_goes_on_as_before() {
+    let (agent, freezer) = (Agent::start(), Freezer::new());
+    let mut program = Program::new();
+    program.start_by(freezer.starter());
+    let mut program = in_a_check_of(program, &agent);
+    let frozen = freezer.freeze();
+    until_critical(&agent);
+    fs::remove_file(program.path("slow")).unwrap();
+    let before = starts(&program).len();
+    drop(frozen);
     goes_on(&agent, &mut program, before);
 }

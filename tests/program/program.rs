@@ -72,7 +72,7 @@ impl Program {
     }
 
     /// Lets it be started, also as process 1, by another program that is given its words.
-    #[allow(dead_code, reason = "tests in a hostile world do")]
+    #[allow(dead_code, reason = "few tests do")]
     pub fn start_by(&mut self, words: Vec<String>) {
         self.starter = words;
     }
