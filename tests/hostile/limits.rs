@@ -61,8 +61,8 @@ fn with_few_descriptors_it_refuses_to_start_in_one_sentence_or_it_works() {
 fn hundreds_of_services_need_no_more_than_the_hard_limit_and_children_have_the_soft_one() {
     let service = |number: u32| {
         format!(
-            r#"{{"name": "s{number}", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 30,
-                 "health": ["sh", "-c", "echo >> @/runs-{number}; while [ ! -e @/go ]; do sleep 0.2; done"]}}"#
+            r#"{{"name": "s{number}", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 30, "timeout": "60s",
+                 "health": ["sh", "-c", "echo >> @/runs-{number}; while [ ! -e @/go ]; do sleep 1; done"]}}"#
         )
     };
     let services: Vec<String> = (0..100).map(service).collect();
@@ -180,6 +180,11 @@ fn own_user(number: u32) -> u32 {
     1_000_000 + 2 * std::process::id() + number
 }
 
+/// How `setpriv` is told to become this user.
+fn identity(user: &str) -> [&str; 5] {
+    ["--reuid", user, "--regid", user, "--clear-groups"]
+}
+
 /// The program as a user of its own that may have so many processes.
 fn with_processes(limit: u32, user: u32, config: &str, application: &[&str]) -> Program {
     assert!(geteuid().is_root(), "this test needs root");
@@ -188,11 +193,10 @@ fn with_processes(limit: u32, user: u32, config: &str, application: &[&str]) -> 
     fs::copy(binary(), program.path("containerpilot")).unwrap();
     fs::set_permissions(program.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     let (user, limit) = (user.to_string(), format!("--nproc={limit}"));
-    let identity = ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"];
     let mut command = program.command(application);
     let arguments: Vec<OsString> = command.get_args().map(Into::into).collect();
     command = started_by(
-        &[&identity[..], &["prlimit", &limit, "--"]].concat(),
+        &[&["setpriv"][..], &identity(&user), &["prlimit", &limit, "--"]].concat(),
         &Command::new(program.path("containerpilot")),
     );
     command.args(arguments);
@@ -213,10 +217,16 @@ fn when_processes_run_out_jobs_fail_and_everything_else_goes_on() {
     let config = r#"{"consul": "127.0.0.1:1",
         "services": [{"name": "app", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 10, "health": "true"}],
         "backends": [{"name": "other", "poll": 1, "onChange": "true"}],
-        "tasks": [{"name": "t", "command": "true", "frequency": "1s"}]}"#;
-    // The shim, the application and what it started. At the start the shim may have a thread for a moment.
-    let application = ["sh", "-c", "sleep 60 & exec sleep 1000"];
-    let mut program = with_processes(3, own_user(1), config, &application);
+        "tasks": [{"name": "t", "command": ["echo", "task ran"], "frequency": "1s"}]}"#;
+    let mut program = with_processes(50, own_user(1), config, &["sleep", "1000"]);
+    program.until("the task", |program| program.stdout().contains("task ran"));
+    // The shim and the application are two. Whatever the limit is, a thread of the start would count, too.
+    let pid = program.pid().to_string();
+    let limited = Command::new("setpriv")
+        .args(identity(&own_user(1).to_string()))
+        .args(["prlimit", "--nproc=2", "--pid", &pid])
+        .status();
+    assert!(limited.is_ok_and(|status| status.success()));
     for failed in ["task[t]", "app does not pass", "Failed to query other"] {
         program.until(failed, |program| program.stdout().contains(failed));
     }
