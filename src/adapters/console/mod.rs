@@ -386,51 +386,55 @@ mod tests {
 
     /// Every notice that has fields, told for a service, a backend and a sensor of these names.
     fn notices_with_fields() -> Vec<Notice> {
-        let named = || Named {
-            service: "app".into(),
-            id: "app-host".into(),
-        };
-        let failure = || Failure {
+        [of_services(), of_backends(), of_sensors()].concat()
+    }
+
+    fn failure() -> Failure {
+        Failure {
             cause: "refused".into(),
             times: 10,
             aloud: true,
+        }
+    }
+
+    fn of_services() -> Vec<Notice> {
+        let named = || Named {
+            service: "app".into(),
+            id: "app-host".into(),
         };
         let ending = || Ending::Exited(ExitStatus::Code(1));
         let endpoint = |port| Endpoint {
             address: "192.0.2.1".into(),
             port,
         };
-        let (backend, sensor) = (|| String::from("db"), || String::from("load"));
-        let held = Notice::HeldByAnother {
-            named: named(),
-            ours: endpoint(80),
-            other: endpoint(81),
-        };
-        let skipped = Notice::Skipped {
-            backend: backend(),
-            count: 2,
-            example: "none".into(),
-        };
-        let filtered = |instances| Notice::Filtered {
-            backend: backend(),
-            instances,
-        };
-        let of_services = [
+        vec![
             Notice::MarkedForMaintenance(named()),
             Notice::Deregistering(named()),
             Notice::DeregisteringFailed(named(), "refused".into()),
             Notice::StillRegistered(named()),
             Notice::NotRegistered(named(), "unknown".into()),
             Notice::Registered(named()),
-            held,
+            Notice::HeldByAnother {
+                named: named(),
+                ours: endpoint(80),
+                other: endpoint(81),
+            },
             Notice::RegistrationFailed(named(), failure()),
             Notice::HeartbeatFailed(named(), failure()),
             Notice::HeartbeatsResumed(named(), 3),
             Notice::Unhealthy(named(), ending()),
             Notice::UnhealthyAnew(named(), ending()),
             Notice::Healthy(named()),
-        ];
-        let of_backends = [
+        ]
+    }
+
+    fn of_backends() -> Vec<Notice> {
+        let backend = || String::from("db");
+        let filtered = |instances| Notice::Filtered {
+            backend: backend(),
+            instances,
+        };
+        vec![
             Notice::QueryFailed {
                 backend: backend(),
                 failure: failure(),
@@ -442,13 +446,21 @@ mod tests {
             filtered(0),
             filtered(1),
             Notice::NoLongerFiltered(backend()),
-            skipped,
+            Notice::Skipped {
+                backend: backend(),
+                count: 2,
+                example: "none".into(),
+            },
             Notice::Changed {
                 backend: backend(),
                 instances: 1,
             },
-        ];
-        let of_sensors = [
+        ]
+    }
+
+    fn of_sensors() -> Vec<Notice> {
+        let sensor = || String::from("load");
+        vec![
             Notice::SensorFailed {
                 sensor: sensor(),
                 failure: failure(),
@@ -457,12 +469,7 @@ mod tests {
                 sensor: sensor(),
                 failures: 3,
             },
-        ];
-        of_services
-            .into_iter()
-            .chain(of_backends)
-            .chain(of_sensors)
-            .collect()
+        ]
     }
 
     #[test]
