@@ -20,7 +20,8 @@
 //! Without a budget nothing waits and every query may block. Knows no requests: only whose they are.
 
 use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
+use queue::Queue;
 
 /// The smallest budget: one request of a service and one of a backend (docs/bounds.md).
 pub const FEWEST: u32 = 2;
@@ -38,13 +39,13 @@ pub struct Requests<A> {
     most: Option<u32>,
     cut: Option<Cut>,
     in_flight: BTreeMap<A, Kind>,
-    deregistrations: VecDeque<A>,
-    heartbeats: VecDeque<A>,
-    queries: VecDeque<A>,
+    deregistrations: Queue<A>,
+    heartbeats: Queue<A>,
+    queries: Queue<A>,
     /// The backends whose queries may block.
     blocking: BTreeSet<A>,
     /// The others, the next one first.
-    others: VecDeque<A>,
+    others: Queue<A>,
 }
 
 /// What a request is for.
@@ -86,11 +87,11 @@ impl<A: Copy + Ord> Requests<A> {
             most: None,
             cut: None,
             in_flight: BTreeMap::new(),
-            deregistrations: VecDeque::new(),
-            heartbeats: VecDeque::new(),
-            queries: VecDeque::new(),
+            deregistrations: Queue::new(),
+            heartbeats: Queue::new(),
+            queries: Queue::new(),
             blocking: BTreeSet::new(),
-            others: VecDeque::new(),
+            others: Queue::new(),
         }
     }
 
@@ -104,7 +105,7 @@ impl<A: Copy + Ord> Requests<A> {
 
     /// There is a backend that will ask; it is the last in turn for a blocking query.
     pub fn enter(&mut self, backend: A) {
-        if !self.blocking.contains(&backend) && !self.others.contains(&backend) {
+        if !self.blocking.contains(&backend) && !self.others.contains(backend) {
             self.others.push_back(backend);
         }
     }
@@ -112,7 +113,7 @@ impl<A: Copy + Ord> Requests<A> {
     /// A backend will ask no more.
     pub fn leave(&mut self, backend: A) {
         self.blocking.remove(&backend);
-        self.others.retain(|other| *other != backend);
+        self.others.remove(backend);
     }
 
     /// Whether the backend's next query may block.
@@ -125,8 +126,8 @@ impl<A: Copy + Ord> Requests<A> {
     pub fn answered(&mut self, backend: A, blocked: bool, changed: bool) {
         if !changed && blocked {
             self.failed(backend);
-        } else if changed && !self.blocking.contains(&backend) && self.others.contains(&backend) {
-            self.others.retain(|other| *other != backend);
+        } else if changed && !self.blocking.contains(&backend) && self.others.contains(backend) {
+            self.others.remove(backend);
             self.others.push_front(backend);
         }
     }
@@ -178,7 +179,7 @@ impl<A: Copy + Ord> Requests<A> {
     pub fn done(&mut self, requester: A) {
         if self.in_flight.remove(&requester).is_none() {
             for queue in [&mut self.deregistrations, &mut self.heartbeats, &mut self.queries] {
-                queue.retain(|waiting| *waiting != requester);
+                queue.remove(requester);
             }
         }
     }
@@ -186,7 +187,7 @@ impl<A: Copy + Ord> Requests<A> {
     /// Whether a request waits to be sent.
     pub fn is_waiting(&self, requester: A) -> bool {
         let mut queues = [&self.deregistrations, &self.heartbeats, &self.queries].into_iter();
-        queues.any(|queue| queue.contains(&requester))
+        queues.any(|queue| queue.contains(requester))
     }
 
     /// The catalogue took no more: the request, which was sent then, is the next to be sent again, and the
@@ -250,7 +251,7 @@ impl<A: Copy + Ord> Requests<A> {
         self.others.push_back(backend);
     }
 
-    fn queue(&mut self, kind: Kind) -> &mut VecDeque<A> {
+    fn queue(&mut self, kind: Kind) -> &mut Queue<A> {
         match kind {
             Kind::Deregistration => &mut self.deregistrations,
             Kind::Heartbeat => &mut self.heartbeats,
@@ -303,5 +304,6 @@ impl<A: Copy + Ord> Default for Requests<A> {
     }
 }
 
+mod queue;
 #[cfg(test)]
 mod tests;

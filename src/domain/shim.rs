@@ -321,8 +321,10 @@ impl Shim {
             unit.on_time(now, &mut self.out);
         }
         self.out.on_time(now);
-        while let Some(reply) = self.out.given_up(now) {
-            self.on_reply(now, reply);
+        for requester in self.out.waited_too_long(now) {
+            if let Some(reply) = self.out.give_up(now, requester) {
+                self.on_reply(now, reply);
+            }
         }
         if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
             self.advance(now, Input::TimeIsUp);
@@ -356,14 +358,26 @@ impl Shim {
             if let Some(unit) = self.backends.get_mut(&unit) {
                 unit.stop_blocking(&mut self.out);
             }
-        } else if let Some(Requester::Backend(unit)) = self.out.requests().grant() {
-            if let Some(unit) = self.backends.get_mut(&unit) {
-                unit.let_block(now);
-            }
         } else {
-            return false;
+            return self.grant_connections(now);
         }
         true
+    }
+
+    /// Lets queries block until there is no place left, or one of them is to be asked now; says whether there was one.
+    fn grant_connections(&mut self, now: Instant) -> bool {
+        let mut granted = false;
+        while let Some(Requester::Backend(unit)) = self.out.requests().grant() {
+            granted = true;
+            let Some(unit) = self.backends.get_mut(&unit) else {
+                continue;
+            };
+            unit.let_block(now);
+            if unit.deadline().is_some_and(|deadline| deadline <= now) {
+                break;
+            }
+        }
+        granted
     }
 
     fn advance(&mut self, now: Instant, input: Input) {

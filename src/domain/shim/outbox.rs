@@ -282,14 +282,20 @@ impl Outbox {
 
     /// A question that waited too long: its requester is answered that it failed. What a passing check says is not
     /// true for ever, and what the catalogue does not take is told at last.
-    pub fn given_up(&mut self, now: Instant) -> Option<Reply> {
-        let over = |asked: &Asked| asked.given_up().is_some_and(|at| at <= now);
-        let (requester, asked) = self.questions.iter().find(|(_, asked)| over(asked))?;
+    pub fn give_up(&mut self, now: Instant, requester: Requester) -> Option<Reply> {
+        let over = |asked: &&Asked| asked.given_up().is_some_and(|at| at <= now);
+        let asked = self.questions.get(&requester).filter(over)?;
         let cause = asked.refused.clone();
         let sent = cause.as_ref().map(|_| now);
         let cause = cause.unwrap_or_else(|| "too many requests before it are on their way".into());
-        let requester = *requester;
         Some(self.end(requester, sent, Answer::Failed(cause)))
+    }
+
+    /// Whose questions may have waited too long.
+    pub fn waited_too_long(&self, now: Instant) -> Vec<Requester> {
+        let over = |asked: &Asked| asked.given_up().is_some_and(|at| at <= now);
+        let waited = self.questions.iter().filter(|(_, asked)| over(asked));
+        waited.map(|(requester, _)| *requester).collect()
     }
 
     /// Nobody waits for the answer any more.

@@ -20,7 +20,7 @@ use crate::notice::Notice;
 use crate::plan::{Backend, Plan, Sensor, Service, Trigger};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -132,46 +132,47 @@ impl Shim {
         }
     }
 
-    /// Opens a room for every service that has none.
+    /// Opens a unit for every service that has none.
     pub(super) fn open_services(&mut self, now: Instant) {
-        for service in self.plan.services.clone() {
-            if !self.services.values().any(|unit| unit.service == service) {
-                let (id, jitter) = (self.next_unit(), self.jitter.split());
-                let unit = ServiceUnit::new(now, id, &service, self.desired(), jitter);
-                self.services.insert(id, unit);
-            }
+        let open = self.services.values().map(|unit| &unit.service);
+        let mut open: BTreeSet<&Service> = open.collect();
+        let missing = self.plan.services.iter().filter(|service| open.insert(service));
+        for service in missing.cloned().collect::<Vec<_>>() {
+            let (id, jitter) = (self.next_unit(), self.jitter.split());
+            let unit = ServiceUnit::new(now, id, &service, self.desired(), jitter);
+            self.services.insert(id, unit);
         }
     }
 
-    /// Opens a room for every backend that has none. Two of one name and tag have a unit each.
+    /// Opens a unit for every backend that has none. Two of one name and tag have a unit each.
     pub(super) fn open_backends(&mut self, now: Instant) {
-        let wanted = self.plan.backends.clone();
-        for (index, backend) in wanted.iter().enumerate() {
-            let alike = wanted[..=index]
-                .iter()
-                .filter(|other| other.is_same(backend))
-                .count();
-            let units = self
-                .backends
-                .values()
-                .filter(|unit| unit.backend.is_same(backend))
-                .count();
-            if units < alike {
-                let (id, jitter) = (self.next_unit(), self.jitter.split());
-                let unit = BackendUnit::new(now, id, backend, self.maintenance, jitter, &mut self.out);
-                self.backends.insert(id, unit);
+        let mut open: BTreeMap<_, usize> = BTreeMap::new();
+        for unit in self.backends.values() {
+            *open.entry(watched(&unit.backend)).or_default() += 1;
+        }
+        let mut missing = Vec::new();
+        for backend in &self.plan.backends {
+            match open.get_mut(&watched(backend)) {
+                Some(left @ 1..) => *left -= 1,
+                _ => missing.push(backend.clone()),
             }
+        }
+        for backend in missing {
+            let (id, jitter) = (self.next_unit(), self.jitter.split());
+            let unit = BackendUnit::new(now, id, &backend, self.maintenance, jitter, &mut self.out);
+            self.backends.insert(id, unit);
         }
     }
 
-    /// Opens a room for every sensor that has none.
+    /// Opens a unit for every sensor that has none.
     pub(super) fn open_sensors(&mut self, now: Instant) {
-        for sensor in sensors(&self.plan).to_vec() {
-            if !self.sensors.values().any(|unit| unit.sensor == sensor) {
-                let (id, jitter) = (self.next_unit(), self.jitter.split());
-                let unit = SensorUnit::new(now, id, &sensor, self.maintenance, jitter);
-                self.sensors.insert(id, unit);
-            }
+        let open = self.sensors.values().map(|unit| &unit.sensor);
+        let mut open: BTreeSet<&Sensor> = open.collect();
+        let missing = sensors(&self.plan).iter().filter(|sensor| open.insert(sensor));
+        for sensor in missing.cloned().collect::<Vec<_>>() {
+            let (id, jitter) = (self.next_unit(), self.jitter.split());
+            let unit = SensorUnit::new(now, id, &sensor, self.maintenance, jitter);
+            self.sensors.insert(id, unit);
         }
     }
 
@@ -222,25 +223,29 @@ impl Shim {
     /// Sends away what the new plan does not have as it is.
     fn make_room(&mut self, now: Instant, plan: &Plan) {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
-        let stays = |service: &Service| !other_catalogue && plan.services.contains(service);
+        let wanted: BTreeSet<&Service> = plan.services.iter().collect();
+        let stays = |service: &Service| !other_catalogue && wanted.contains(service);
         for unit in self.services.values_mut() {
             if !unit.is_closing() && !stays(&unit.service) {
                 unit.close(now, &mut self.out);
             }
         }
+        let handled = plan
+            .backends
+            .iter()
+            .map(|backend| (watched(backend), &backend.on_change));
+        let handled: BTreeSet<_> = handled.collect();
         for unit in self.backends.values_mut() {
-            let same_handler = |backend: &Backend| {
-                unit.backend.is_same(backend) && unit.backend.on_change == backend.on_change
-            };
-            if !plan.backends.iter().any(same_handler) {
+            if !handled.contains(&(watched(&unit.backend), &unit.backend.on_change)) {
                 unit.supersede(&mut self.out);
             }
         }
         for job in self.jobs.values_mut() {
             job.end(&mut self.out);
         }
+        let measured: BTreeSet<&Sensor> = sensors(plan).iter().collect();
         for unit in self.sensors.values_mut() {
-            if !sensors(plan).contains(&unit.sensor) {
+            if !measured.contains(&unit.sensor) {
                 unit.close(&mut self.out);
             }
         }
@@ -266,21 +271,32 @@ impl Shim {
     /// Which unit goes on with which backend of the plan: of those that are the same, first the one with the
     /// same handler.
     fn match_backends(&self) -> BTreeMap<UnitId, Backend> {
-        let mut wanted = self.plan.backends.clone();
+        let mut wanted: BTreeMap<_, Vec<&Backend>> = BTreeMap::new();
+        for backend in &self.plan.backends {
+            wanted.entry(watched(backend)).or_default().push(backend);
+        }
         let mut matched = BTreeMap::new();
         for with_handler in [true, false] {
             for (id, unit) in &self.backends {
-                let fits = |backend: &Backend| {
-                    let alike = !with_handler || unit.backend.on_change == backend.on_change;
-                    alike && unit.backend.is_same(backend) && !matched.contains_key(id)
+                let Some(alike) = wanted.get_mut(&watched(&unit.backend)) else {
+                    continue;
                 };
-                if let Some(index) = wanted.iter().position(fits) {
-                    matched.insert(*id, wanted.remove(index));
+                let fits = |backend: &&Backend| {
+                    let same = !with_handler || unit.backend.on_change == backend.on_change;
+                    same && !matched.contains_key(id)
+                };
+                if let Some(index) = alike.iter().position(fits) {
+                    matched.insert(*id, alike.remove(index).clone());
                 }
             }
         }
         matched
     }
+}
+
+/// What makes two backends the same, as [`Backend::is_same`] says.
+fn watched(backend: &Backend) -> (&str, Option<&str>) {
+    (&backend.name, backend.tag.as_deref())
 }
 
 fn sensors(plan: &Plan) -> &[Sensor] {

@@ -1,0 +1,133 @@
+//! How the core's time for a plan grows with the plan: `cargo bench -p containerpilot-domain --bench plan`. Fails if a
+//! step takes more than a second with ten thousand services and as many backends.
+//!
+//! Measured is one step each: the one that opens a plan, the one that receives the same plan again, the one that
+//! receives a plan in which every service has changed, and the one that begins to stop. Only the core is asked, with
+//! and without a budget of requests; nothing of what it says is carried out.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a measurement reads the clock, prints what it found and may fail by panicking"
+)]
+
+use domain::event::Loaded;
+use domain::plan::{
+    Backend, Catalogue, Command, Job, Output, Plan, Registration, Role, Service, StopTimeout, Trigger,
+};
+use domain::signal::Signal;
+use domain::{Effect, Event, Instant, Shim};
+use std::time::Duration;
+
+const FEW: u16 = 1_000;
+const MANY: u16 = 10_000;
+const LIMIT: Duration = Duration::from_secs(1);
+/// Of how many measurements the shortest counts.
+const TIMES: usize = 5;
+
+fn main() {
+    let mut failed = false;
+    for budget in [None, Some(16), Some(1000)] {
+        let few = measured(FEW, budget);
+        let many = measured(MANY, budget);
+        for ((what, few), (_, many)) in few.into_iter().zip(many) {
+            let ratio = many.as_secs_f64() / few.as_secs_f64();
+            failed |= many > LIMIT;
+            println!("budget {budget:?}, {what}: {few:.2?} and {many:.2?}, ratio {ratio:.1}");
+        }
+    }
+    assert!(!failed, "a step takes more than {LIMIT:?}");
+}
+
+/// The shortest time of each step with so many services and backends.
+fn measured(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
+    let mut shortest: Vec<(&'static str, Duration)> = Vec::new();
+    for _ in 0..TIMES {
+        for (place, (what, took)) in life(number, budget).into_iter().enumerate() {
+            match shortest.get_mut(place) {
+                Some(known) => known.1 = known.1.min(took),
+                None => shortest.push((what, took)),
+            }
+        }
+    }
+    shortest
+}
+
+fn life(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
+    let (plan, changed) = (plan(number, 1, budget), self::plan(number, 2, budget));
+    let mut shim = Shim::new(plan.clone(), 1);
+    let mut took = Vec::new();
+    let mut step = |shim: &mut Shim, what, second, event| {
+        let began = std::time::Instant::now();
+        let effects = shim.step(at(second), event);
+        took.push((what, began.elapsed()));
+        effects
+    };
+    step(&mut shim, "opening", 0, Event::Begin);
+    let effects = step(&mut shim, "a first heartbeat of all", 10, Event::Woken);
+    assert!(effects.len() > 4, "they ask");
+    for (what, plan) in [("the same plan again", plan), ("every service changed", changed)] {
+        let ticket = asked_to_load(&shim.step(at(10), Event::Signal(Signal::HUP)));
+        let loaded = Loaded::Plan {
+            plan: plan.into(),
+            remarks: Vec::new(),
+        };
+        step(&mut shim, what, 10, Event::Loaded(ticket, loaded));
+    }
+    step(&mut shim, "stopping", 11, Event::Signal(Signal::TERM));
+    took
+}
+
+fn asked_to_load(effects: &[Effect]) -> domain::Ticket {
+    let load = effects.iter().find_map(|effect| match effect {
+        Effect::Load(ticket) => Some(*ticket),
+        _ => None,
+    });
+    load.unwrap()
+}
+
+const fn at(seconds: u64) -> Instant {
+    Instant::after_start(Duration::from_secs(seconds))
+}
+
+fn plan(number: u16, port: u16, budget: Option<u32>) -> Plan {
+    Plan {
+        services: (0..number).map(|number| service(number, port)).collect(),
+        backends: (0..number).map(backend).collect(),
+        stop_timeout: StopTimeout::After(Duration::from_secs(5)),
+        max_connections: budget,
+        ..Plan::new(Catalogue::Directory { path: "/run".into() })
+    }
+}
+
+fn service(number: u16, port: u16) -> Service {
+    let name = format!("service-with-a-name-of-some-length-{number}");
+    Service {
+        registration: Registration {
+            id: format!("{name}-host"),
+            name,
+            address: [192, 0, 2, 1].into(),
+            port,
+            tags: Vec::new(),
+            ttl: Duration::from_secs(30),
+            enable_tag_override: false,
+            deregister_critical_after: None,
+        },
+        poll: Duration::from_secs(10),
+        check: None,
+    }
+}
+
+fn backend(number: u16) -> Backend {
+    let name = format!("backend-with-a-name-of-some-length-{number}");
+    let role = Role::OnChange {
+        backend: name.clone(),
+    };
+    Backend {
+        name,
+        tag: None,
+        poll: Duration::from_secs(10),
+        on_change: Job::new(role, Command::new("true", []), Trigger::Asked, Output::Inherit),
+    }
+}
