@@ -2,11 +2,12 @@
 
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
+use containerpilot::adapters::descriptors::OpenFiles;
 use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
-use containerpilot::adapters::processes::{self, Children, OpenFiles};
+use containerpilot::adapters::processes::{self, Children};
 use containerpilot::adapters::settings::{MachineSettings, Overdue};
 use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::{Endpoint, Listeners};

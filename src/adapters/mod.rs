@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod console;
+pub mod descriptors;
 pub mod discovery;
 pub mod environment;
 pub mod inbox;

@@ -4,6 +4,7 @@
 //! work: the loop goes on meanwhile. There is one such thread at a time. One that does not come back in time is
 //! left alone, and what it finds in the end counts for nothing; until then further readings are refused.
 
+use crate::adapters::descriptors::while_opening;
 use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::Postbox;
@@ -194,7 +195,7 @@ impl<I: Interfaces + Send + 'static> Reading<I> {
             // Signals are for the thread that waits for them.
             nix::sys::signal::SigSet::all().thread_block().ok();
             // Nobody may be waiting any more.
-            sender.send(self.run()).ok();
+            sender.send(while_opening(|| self.run())).ok();
         })?;
         Ok(outcome)
     }

@@ -10,6 +10,7 @@
 //! Never starts a thread for a request while there is one, never blocks the loop, and never holds a request longer
 //! than its limit.
 
+use crate::adapters::descriptors::while_opening;
 use domain::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -204,7 +205,7 @@ impl Names {
         let next = || lookups.lock().unwrap_or_else(PoisonError::into_inner).recv();
         while let Ok(Lookup { name, found }) = next() {
             // A panic of the system's modules is a failed request.
-            let found_by_system = catch_unwind(|| (self.find)(&name));
+            let found_by_system = while_opening(|| catch_unwind(|| (self.find)(&name)));
             let broke_off = |_| Err(io::Error::other("the look-up broke off"));
             let answer = checked(found_by_system.unwrap_or_else(broke_off));
             self.table().finish(&name, &answer);

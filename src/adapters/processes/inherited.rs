@@ -2,8 +2,9 @@
 //! byte, the old limit of open files, and no descriptor but the standard streams.
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
+use crate::adapters::descriptors::OpenFiles;
+use domain::process::Pid;
 use nix::libc;
-use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -65,31 +66,20 @@ pub fn check_reserve() -> Result<(), String> {
     })
 }
 
-/// How many files may be open.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenFiles {
-    soft: rlim_t,
-    hard: rlim_t,
-}
-
-impl OpenFiles {
-    /// Raises our own limit as far as it goes; the limit that children are to have, if that is another one.
-    ///
-    /// Hundreds of services and backends need more descriptors than the usual soft limit of 1,024, which is
-    /// there for programs that count on small numbers of them. The shim does not; children may.
-    pub fn raise() -> Option<Self> {
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
-        (soft < hard).then_some(Self { soft, hard })
-    }
-
-    /// Runs `start` under this limit. Descriptors that are open already are not touched by it; another thread
-    /// that opens one at this moment may be refused it, if more are open than this limit allows.
-    pub fn during<T>(self, start: impl FnOnce() -> T) -> T {
-        // A limit that cannot be set stays what it is: the child may open more files, and nothing else follows.
-        setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard).ok();
-        let started = start();
-        setrlimit(Resource::RLIMIT_NOFILE, self.hard, self.hard).ok();
-        started
-    }
+/// Sets the limit of open files of a child that runs already, and has not been reaped.
+pub fn limit_open_files(pid: Pid, limit: OpenFiles) {
+    let limits = libc::rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
+    // SAFETY: `limits` is valid for the duration of the call, which writes nothing through the null pointer. A child
+    // that ended or changed its user has no limit that could be set, and nothing follows from that.
+    unsafe {
+        libc::prlimit(
+            pid.0,
+            libc::RLIMIT_NOFILE,
+            &raw const limits,
+            std::ptr::null_mut(),
+        )
+    };
 }

@@ -15,9 +15,10 @@ pub mod pending;
 mod spawn;
 mod wait;
 
-pub use inherited::{OpenFiles, check_reserve, keep_descriptors_from_children};
+pub use inherited::{check_reserve, keep_descriptors_from_children};
 
 use crate::adapters::console::Console;
+use crate::adapters::descriptors::OpenFiles;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::Postbox;
 use crate::adapters::turns::Turns;

@@ -5,8 +5,9 @@
 //! and the limit of open files that the shim was started with. What it inherits of descriptors is the standard
 //! streams.
 
-use super::inherited::{self, OpenFiles};
+use super::inherited;
 use super::output::Capture;
+use crate::adapters::descriptors::OpenFiles;
 use domain::plan::{Job, Output, Word};
 use domain::process::Pid;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -30,7 +31,7 @@ const NULL: (u64, u64) = (1, 3);
 pub struct Spawner {
     nothing: OwnedFd,
     pub(super) environment: Vec<CString>,
-    open_files: Option<OpenFiles>,
+    pub(super) open_files: Option<OpenFiles>,
 }
 
 impl Spawner {
@@ -63,12 +64,14 @@ impl Spawner {
         let environment = with_exports(&self.environment, &exported);
         let streams = self.streams(job.output, capture.map(Capture::writer))?;
         let attributes = attributes()?;
-        let start = || posix_spawnp(&words[0], &streams, &attributes, &words, &environment);
-        let started = match self.open_files {
-            Some(limit) => limit.during(start),
-            None => start(),
-        };
-        Ok(Pid(started?.as_raw()))
+        let lowered = self.open_files.and_then(OpenFiles::lower);
+        let started = posix_spawnp(&words[0], &streams, &attributes, &words, &environment)?;
+        let pid = Pid(started.as_raw());
+        if let (Some(limit), None) = (self.open_files, lowered) {
+            // The child may run already, but it has hardly begun.
+            inherited::limit_open_files(pid, limit);
+        }
+        Ok(pid)
     }
 
     /// Only a log takes the errors, too.

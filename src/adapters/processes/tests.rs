@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::adapters::clock::MachineClock;
+use crate::adapters::descriptors::{OpenFiles, while_opening};
 use crate::adapters::inbox::Queue;
 use crate::ports::Inbox;
 use domain::plan::{Command, Output, Role, Trigger};
 use domain::process::ExitStatus;
 use domain::signal::Signal;
+use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::CString;
 use std::path::Path;
 use tokio::task::spawn_local;
@@ -37,6 +39,7 @@ fn children() {
         failures_to_start_are_named(&mut children);
         a_group_is_killed_whole(&mut children, &mut queue).await;
         nothing_is_signalled_that_was_reaped(&mut children, &mut queue).await;
+        a_child_has_its_own_limit_of_open_files(&mut children, &mut queue).await;
         many_that_die_at_once_are_all_found(&mut children, &mut queue).await;
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
         what_was_written_comes_right_before_the_end(&mut children, &mut queue).await;
@@ -139,6 +142,25 @@ async fn nothing_is_signalled_that_was_reaped(children: &mut Children, queue: &m
     assert_eq!(ended(queue).await.0, Ticket(30));
     assert!(children.table.borrow().by_pid.is_empty());
     children.send(Ticket(30), Signal::KILL, SignalTarget::Group);
+}
+
+/// Whether another thread opens files at that moment or not.
+async fn a_child_has_its_own_limit_of_open_files(children: &mut Children, queue: &mut Queue) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    children.spawner.open_files = Some(OpenFiles { soft: 123, hard });
+    let sleeper = job(&["sleep", "1000"], Output::Inherit);
+    let quiet = children.start(Ticket(31), &sleeper).unwrap();
+    let beside = while_opening(|| children.start(Ticket(32), &sleeper)).unwrap();
+    children.spawner.open_files = None;
+    for pid in [quiet, beside] {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files"));
+        assert_eq!(line.unwrap().split_whitespace().nth(3), Some("123"), "{limits}");
+    }
+    for ticket in [31, 32] {
+        children.send(Ticket(ticket), Signal::KILL, SignalTarget::Group);
+        ended(queue).await;
+    }
 }
 
 async fn many_that_die_at_once_are_all_found(children: &mut Children, queue: &mut Queue) {

@@ -5,6 +5,7 @@
 //! waits for any more is not begun, or is broken off at the next file. When the catalogue is dropped the thread
 //! ends, unless it hangs: then nobody waits for it. Never runs two requests at a time.
 
+use crate::adapters::descriptors::while_opening;
 use crate::cause;
 use crate::ports::CatalogueError;
 use std::cell::RefCell;
@@ -115,7 +116,7 @@ fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueEr
         let _running = running;
         // Signals are for the thread that waits for them.
         nix::sys::signal::SigSet::all().thread_block().ok();
-        jobs.into_iter().for_each(|job| job());
+        jobs.into_iter().for_each(|job| while_opening(job));
     };
     let thread = std::thread::Builder::new()
         .name("folder".into())
