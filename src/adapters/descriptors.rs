@@ -108,12 +108,14 @@ mod tests {
         let lowered = std::iter::repeat_with(|| lower.lower()).flatten().next().unwrap();
         assert_eq!(now().0, soft - 1);
         let (began, begun) = mpsc::channel();
-        let opener = thread::spawn(move || {
-            began.send(()).unwrap();
-            while_opening(|| now().0)
+        thread::scope(|scope| {
+            let opener = scope.spawn(|| {
+                began.send(()).unwrap();
+                while_opening(|| now().0)
+            });
+            begun.recv().unwrap();
+            drop(lowered);
+            assert_eq!(opener.join().unwrap(), hard);
         });
-        begun.recv().unwrap();
-        drop(lowered);
-        assert_eq!(opener.join().unwrap(), hard);
     }
 }

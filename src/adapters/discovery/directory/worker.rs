@@ -116,7 +116,7 @@ fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueEr
         let _running = running;
         // Signals are for the thread that waits for them.
         nix::sys::signal::SigSet::all().thread_block().ok();
-        jobs.into_iter().for_each(|job| while_opening(job));
+        jobs.into_iter().for_each(while_opening);
     };
     let thread = std::thread::Builder::new()
         .name("folder".into())
