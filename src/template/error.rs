@@ -12,6 +12,8 @@ use crate::quote::quote;
 pub struct TemplateError {
     /// Line of the template the error belongs to, from 1.
     pub line: usize,
+    /// Where it belongs to, in bytes from the start of the template; 0 if it belongs to no place.
+    pub offset: usize,
     /// Where exactly rendering failed; absent if the template is malformed.
     pub place: Option<Place>,
     /// What is wrong.
@@ -31,9 +33,10 @@ pub struct Place {
 
 impl TemplateError {
     /// An error in how the template is written.
-    pub(crate) fn syntax(line: usize, message: impl Into<String>) -> Self {
+    pub(crate) fn syntax(line: usize, offset: usize, message: impl Into<String>) -> Self {
         Self {
             line,
+            offset,
             place: None,
             message: message.into(),
         }
@@ -51,6 +54,7 @@ impl TemplateError {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
             line: 1 + before.matches('\n').count(),
+            offset: before.len(),
             place: Some(Place {
                 column: before.len() - line_start,
                 template: template.to_owned(),
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn malformed_templates_are_reported_by_line() {
-        let error = TemplateError::syntax(3, "unexpected EOF");
+        let error = TemplateError::syntax(3, 0, "unexpected EOF");
         assert_eq!(error.to_string(), "template: :3: unexpected EOF");
     }
 

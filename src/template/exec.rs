@@ -6,12 +6,14 @@
 //! and call itself. Nothing here reads anything but the data and the environment it was given.
 
 use std::fmt::Display;
+use std::ops::Range;
 
 use super::format;
 use crate::error::TemplateError;
 use crate::functions::{self, Behaviour, Function, Parameter};
 use crate::limit::{self, BoundedText, DEPTH, STEPS, too_long};
 use crate::parse::Templates;
+use crate::rendered::{Piece, Rendered};
 use crate::search::Steps;
 use crate::syntax::{Body, Branch, Call, Choice, Command, Operand, OperandKind, Pipeline, Statement};
 use crate::value::{Environment, Key, Outcome, Type, Value};
@@ -22,13 +24,14 @@ pub(crate) fn execute(
     templates: &Templates,
     data: &Value,
     environment: &Environment,
-) -> Result<String, TemplateError> {
+) -> Result<Rendered, TemplateError> {
     let dot = Held::known(data.clone());
     let mut executor = Executor {
         text,
         templates,
         environment,
         out: BoundedText::default(),
+        pieces: Vec::new(),
         variables: vec![("$", dot.clone())],
         template: "",
         at: (0, &""),
@@ -38,8 +41,9 @@ pub(crate) fn execute(
     if let Some(body) = templates.get("") {
         executor.body(&dot, body)?;
     }
-    let text = executor.out.finish();
-    text.map_err(|message| TemplateError::syntax(1, message))
+    let Executor { out, pieces, .. } = executor;
+    let text = out.finish().map_err(|message| TemplateError::syntax(1, 0, message))?;
+    Ok(Rendered { text, pieces })
 }
 
 struct Executor<'a> {
@@ -47,6 +51,7 @@ struct Executor<'a> {
     templates: &'a Templates,
     environment: &'a Environment,
     out: BoundedText,
+    pieces: Vec<Piece>,
     variables: Vec<(&'a str, Held)>,
     /// Name of the template being executed.
     template: &'a str,
@@ -113,8 +118,11 @@ impl<'a> Executor<'a> {
     fn statement(&mut self, dot: &Held, statement: &'a Statement) -> Executed<Flow> {
         self.step()?;
         match statement {
-            Statement::Text(text) => self.print(text)?,
-            Statement::Action(pipeline) => self.action(dot, pipeline)?,
+            Statement::Text(position, text) => {
+                self.begin_piece(*position..position + text.len(), true);
+                self.print(text)?;
+            }
+            Statement::Action(written, pipeline) => self.action(dot, written, pipeline)?,
             Statement::If(choice) => return self.choice(dot, choice),
             Statement::With(branch) => return self.with(dot, branch),
             Statement::Range(branch) => self.range(dot, branch)?,
@@ -153,11 +161,22 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn action(&mut self, dot: &Held, pipeline: &'a Pipeline) -> Executed<()> {
+    /// What is printed from now on comes from there.
+    fn begin_piece(&mut self, written: Range<usize>, is_copied: bool) {
+        let start = self.out.len();
+        self.pieces.push(Piece {
+            start,
+            written,
+            is_copied,
+        });
+    }
+
+    fn action(&mut self, dot: &Held, written: &Range<usize>, pipeline: &'a Pipeline) -> Executed<()> {
         let held = self.pipeline(dot, pipeline)?;
         if !pipeline.variables.is_empty() {
             return Ok(());
         }
+        self.begin_piece(written.clone(), false);
         match held.value {
             Value::Nil => self.print("<no value>"),
             value => {

@@ -26,6 +26,7 @@ mod literal;
 mod parse;
 pub mod quote;
 mod regex;
+mod rendered;
 mod search;
 mod syntax;
 mod value;
@@ -35,6 +36,7 @@ use std::collections::BTreeMap;
 
 pub use error::{Place, TemplateError};
 pub use limit::TEXT as LONGEST_TEXT;
+pub use rendered::{Piece, Rendered};
 pub use value::{Key, List, Map, Type, Value};
 
 /// Renders a Go text template over the environment.
@@ -57,7 +59,16 @@ pub fn render_value(
     environment: &BTreeMap<String, String>,
 ) -> Result<String, TemplateError> {
     let templates = parse::parse(text)?;
-    exec::execute(text, &templates, data, environment)
+    exec::execute(text, &templates, data, environment).map(|rendered| rendered.text)
+}
+
+/// Renders a Go text template over the environment, and tells which part of the result comes from where.
+pub fn render_with_places(
+    text: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<Rendered, TemplateError> {
+    let templates = parse::parse(text)?;
+    exec::execute(text, &templates, &self::environment(environment), environment)
 }
 
 /// The example of the README is compiled and run.

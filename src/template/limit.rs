@@ -69,6 +69,11 @@ impl BoundedText {
         self.overflowed = true;
     }
 
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
     /// Whether something did not fit.
     pub(crate) fn overflowed(&self) -> bool {
         self.overflowed

@@ -146,10 +146,13 @@ impl<'a> Parser<'a> {
     fn statement(&mut self) -> Parsed<Parsing> {
         let token = self.advance_past_space();
         match token.kind {
-            Kind::Text => Ok(Parsing::Statement(Statement::Text(token.text.into_owned()))),
+            Kind::Text => {
+                let text = Statement::Text(token.position, token.text.into_owned());
+                Ok(Parsing::Statement(text))
+            }
             Kind::LeftDelimiter => {
                 self.action_line = Some(token.line);
-                let parsed = self.action();
+                let parsed = self.action(token.position);
                 self.action_line = None;
                 parsed
             }
@@ -157,7 +160,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn action(&mut self) -> Parsed<Parsing> {
+    /// Behind the left delimiter, which stands at `start`.
+    fn action(&mut self, start: usize) -> Parsed<Parsing> {
         let token = self.advance_past_space();
         let statement = match token.kind {
             Kind::Keyword(Keyword::Block) => self.block()?,
@@ -171,7 +175,9 @@ impl<'a> Parser<'a> {
             Kind::Keyword(Keyword::Template) => self.call()?,
             _ => {
                 self.next -= 1;
-                Statement::Action(self.pipeline("command", Kind::RightDelimiter)?)
+                let pipeline = self.pipeline("command", Kind::RightDelimiter)?;
+                let delimiter = &self.tokens[self.next - 1];
+                Statement::Action(start..delimiter.position + delimiter.text.len(), pipeline)
             }
         };
         Ok(Parsing::Statement(statement))
@@ -550,8 +556,8 @@ impl<'a> Parser<'a> {
     }
 
     fn fail<T>(&self, message: impl Into<String>) -> Parsed<T> {
-        let line = self.tokens[self.furthest].line;
-        Err(TemplateError::syntax(line, message))
+        let token = &self.tokens[self.furthest];
+        Err(TemplateError::syntax(token.line, token.position, message))
     }
 }
 
@@ -608,7 +614,7 @@ fn starts_operand(kind: Kind) -> bool {
 /// Whether a body holds nothing but white space, so that a definition may replace it.
 fn is_blank(body: &Body) -> bool {
     let blank = |statement: &Statement| match statement {
-        Statement::Text(text) => text.trim().is_empty(),
+        Statement::Text(_, text) => text.trim().is_empty(),
         _ => false,
     };
     body.iter().all(blank)

@@ -4,6 +4,7 @@
 //! two together are what `executing "" at <...>` shows. Nothing here evaluates anything.
 
 use std::fmt::{Display, Formatter, Result};
+use std::ops::Range;
 
 use crate::quote::quote;
 use crate::value::Value;
@@ -14,8 +15,10 @@ pub(crate) type Body = Vec<Statement>;
 /// One thing to do.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
-    Text(String),
-    Action(Pipeline),
+    /// A text and where it begins in the template.
+    Text(usize, String),
+    /// What is printed, and from where to where its action reaches, delimiters included.
+    Action(Range<usize>, Pipeline),
     If(Choice),
     With(Branch),
     Range(Branch),
@@ -173,7 +176,7 @@ mod tests {
     fn written(text: &str) -> Option<String> {
         let templates = parse(text).ok()?;
         Some(match templates.get("")?.first()? {
-            Statement::Action(pipeline) => pipeline.to_string(),
+            Statement::Action(_, pipeline) => pipeline.to_string(),
             Statement::Call(call) => call.to_string(),
             _ => return None,
         })
