@@ -91,30 +91,37 @@ fn environment() -> BTreeMap<String, String> {
         .into()
 }
 
-/// A template's error names its line; a text that is no JSON is shown with line and column; everything else is
-/// told in one line each, which begins with its line.
+/// Everything is told in one form: each problem begins with line and column, and then come its line, carets, more
+/// lines of the sentence, and hints.
 fn names_places(report: &str) -> bool {
-    let number = |text: &str, before: &str, after: char| {
-        let rest = text.strip_prefix(before)?;
-        let (number, _) = rest.split_once(after)?;
-        number.parse::<usize>().ok().filter(|number| *number > 0)
+    let is_place = |line: &str| {
+        let rest = line.strip_prefix("configuration:").unwrap_or_default();
+        let numbers = rest
+            .split(':')
+            .take(2)
+            .map(|number| number.parse::<usize>().unwrap_or(0));
+        numbers.filter(|number| *number > 0).count() == 2
     };
-    let template = number(report, "Could not apply template to config: template: :", ':');
-    let syntax = number(report, "configuration: Parse error at line:col [", ':');
-    let each = || {
-        report
-            .split('\n')
-            .all(|line| number(line, "configuration:", ':').is_some() || is_continued(line))
-    };
-    template.is_some() || syntax.is_some() || each()
+    let mut lines = report.split('\n');
+    lines.next().is_some_and(is_place) && lines.all(|line| is_place(line) || is_continued(line))
 }
 
-/// Where no address matches, what was wanted and what is there stand in lines of their own; so does how many
-/// more problems there are.
+/// A numbered line, carets, or what may stand below them. Where no address matches, what was wanted and what is
+/// there stand in lines of their own; so does how many more problems there are.
 fn is_continued(line: &str) -> bool {
-    line.starts_with("configuration: and ")
-        || line.starts_with("Specifications: [")
-        || line.starts_with("Interfaces IPs: [")
+    let number = line.split_once(" | ").map(|(number, _)| number.trim());
+    let is_excerpt = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let begins = |start: &&str| line.starts_with(*start);
+    is_excerpt
+        || line == "rendered:"
+        || [
+            "hint: ",
+            "configuration: and ",
+            "Specifications: [",
+            "Interfaces IPs: [",
+        ]
+        .iter()
+        .any(begins)
 }
 
 /// The plan can be begun, and each deadline lies behind the step before it.

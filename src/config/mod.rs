@@ -1,13 +1,18 @@
-//! The configuration as a compiler: source, template, JSON, and one conversion into a plan.
+//! The configuration as a compiler: source, template, a tree of values with places, and one conversion into a plan.
 //!
 //! Each pass has its own file and its own errors, and the last one, [`v2`], reports everything that is wrong
 //! at once. Nothing here starts, opens or changes anything: a configuration that is refused leaves no trace.
-//! A second front end for v3 will stand beside `v2` and compile into the same plan.
+//! A second front end for v3 will stand beside `v2`, read with the same `keys` and compile into the same plan.
 
+mod excerpt;
 pub mod json;
+mod keys;
+mod listing;
 mod problem;
 mod secrets;
 pub mod source;
+mod syntax;
+mod tree;
 pub mod v2;
 
 pub use source::{Readable, Source};
@@ -15,8 +20,10 @@ pub use source::{Readable, Source};
 use crate::ports::Interfaces;
 use domain::Plan;
 use domain::plan::Word;
-use json::Document;
+use listing::Listing;
+use problem::Problems;
 use std::collections::BTreeMap;
+use tree::Document;
 
 /// What a configuration is compiled for.
 pub struct Target<'a> {
@@ -35,7 +42,7 @@ pub struct Target<'a> {
 pub struct Compiled {
     /// What the configuration says.
     pub plan: Plan,
-    /// Sentences about things that are accepted but look like mistakes.
+    /// What is accepted but looks like a mistake, each with its place and line.
     pub warnings: Vec<String>,
     /// The configuration as JSON on one line, without its secrets (LG-5).
     pub shown: String,
@@ -44,20 +51,22 @@ pub struct Compiled {
 /// Reads a configuration and compiles it.
 ///
 /// # Errors
-/// A report for the operator: everything that is wrong, a line each, with file, line and key.
+/// A report for the operator: everything that is wrong, each with file, line, column, key, the line itself and a
+/// hint where one is known.
 pub fn load(source: &Source, readable: Readable, target: &Target<'_>) -> Result<Compiled, String> {
-    let text = render(source, readable, &target.variables)?;
-    let document = Document::parse(&text).map_err(|error| format!("{source}: {error}{}", hint(source)))?;
-    v2::compile(&document, target).map_err(|problems| problems.report(source))
-}
-
-/// A path without its prefix is taken as the text itself (CFG-24).
-fn hint(source: &Source) -> String {
-    match source {
-        Source::Inline(text) if text.starts_with(['/', '.']) && !text.contains('\n') && text.len() < 4096 => {
-            format!("\nDid you mean file://{text}?")
-        }
-        _ => String::new(),
+    let variables = &target.variables;
+    let listing = listing(source, readable, variables)?;
+    let text = listing.text();
+    let root = json::parse(text).map_err(|error| syntax::report(source, &listing, &error, variables))?;
+    let document = Document { text, root };
+    let mut problems = Problems::of(&document);
+    match v2::compile(&document, target, &mut problems) {
+        Some(plan) if problems.has_no_errors() => Ok(Compiled {
+            plan,
+            warnings: problems.warnings(&listing, variables),
+            shown: secrets::on_one_line(text),
+        }),
+        _ => Err(problems.errors(&listing, variables)),
     }
 }
 
@@ -70,7 +79,17 @@ pub fn render(
     readable: Readable,
     variables: &BTreeMap<String, String>,
 ) -> Result<String, String> {
-    let text = source.read(readable)?;
-    let rendered = template::render(&text, variables);
-    rendered.map_err(|error| format!("Could not apply template to config: {error}"))
+    listing(source, readable, variables).map(Listing::into_text)
+}
+
+fn listing(
+    source: &Source,
+    readable: Readable,
+    variables: &BTreeMap<String, String>,
+) -> Result<Listing, String> {
+    let mut listing = Listing::written(source, source.read(readable)?);
+    match listing.render(variables) {
+        Ok(()) => Ok(listing),
+        Err(error) => Err(syntax::template_report(&listing, &error)),
+    }
 }

@@ -1,125 +1,318 @@
-//! What is wrong with a configuration: all of it, each with file, line, key, what was found and what is
-//! allowed.
+//! What is wrong with a configuration, and what is allowed but looks wrong: all of it, in one form.
+//!
+//! `file:line:column: key: sentence`, then the line with a caret under the place, then further lines of the
+//! sentence, then a hint where one is known. Secrets are hidden and long lines cut; a report has bounds.
 
-use super::Source;
-use super::json::{Kind, Node};
+use super::listing::{Context, Listing};
 use super::secrets::{self, floor};
-use std::fmt::Write as _;
+use super::tree::{Data, Document, Place, Span, Value};
+use crate::cause::without_user_information;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 
-/// How many problems, and how many warnings, a report names; of the others it says how many they are
+/// How many errors, and how many warnings, a report names; of the others it says how many they are
 /// (docs/bounds.md).
 pub const MOST_NAMED: usize = 100;
 
-/// Bytes of one problem's message, or of a warning (docs/bounds.md).
+/// Bytes of the sentence of an error or a warning, and of its hint (docs/bounds.md).
 const LONGEST_MESSAGE: usize = 4 * 1024;
 
-/// The problems and warnings found so far.
-#[derive(Debug, Default)]
-pub struct Problems {
-    problems: Vec<Problem>,
-    more_problems: usize,
-    warnings: Vec<String>,
-    more_warnings: usize,
+/// Characters of a value that a sentence quotes (docs/bounds.md).
+const LONGEST_VALUE: usize = 60;
+
+/// What is said about a place: the sentence, and more.
+pub trait Message: Display {
+    /// How it may be put right.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// Lines that follow the excerpt.
+    fn details(&self) -> Option<String> {
+        None
+    }
+
+    /// Another line that matters.
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        None
+    }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Problem {
-    line: usize,
+/// Another place that a problem has to do with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// What stands before the number of its line.
+    pub words: &'static str,
+    /// Where it is in the rendered text.
+    pub offset: usize,
+}
+
+/// An error or a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Its place in the rendered text, if it has one.
+    span: Option<Span>,
     path: String,
-    message: String,
+    sentence: String,
+    details: Option<String>,
+    hint: Option<String>,
+    elsewhere: Option<Elsewhere>,
+    context: Context,
 }
 
-impl Problems {
-    /// Something is wrong with this value. The message takes one line, whatever is quoted in it.
-    pub fn add(&mut self, node: &Node<'_>, message: impl AsRef<str>) {
-        if self.are_enough() {
-            self.more_problems += 1;
-        } else {
-            self.add_lines(node, on_one_line(message.as_ref()));
+impl Problem {
+    /// A problem of the text itself, which has no keys.
+    pub fn of_text(span: Span, message: &impl Message) -> Self {
+        Self {
+            span: Some(span),
+            context: Context::TwoLines,
+            ..Self::without_place(message)
         }
     }
 
-    /// Whether so many are known that no further one will be named.
-    pub fn are_enough(&self) -> bool {
-        self.problems.len() == MOST_NAMED
+    fn without_place(message: &impl Message) -> Self {
+        Self {
+            span: None,
+            path: String::new(),
+            sentence: cut(on_one_line(&message.to_string())),
+            details: message.details().map(cut),
+            hint: message.hint().map(|hint| cut(on_one_line(&hint))),
+            elsewhere: message.elsewhere(),
+            context: Context::Line,
+        }
     }
 
-    /// Something is wrong with this value, in words of our own that take several lines.
-    pub fn add_lines(&mut self, node: &Node<'_>, message: String) {
-        if self.are_enough() {
-            self.more_problems += 1;
-            return;
+    /// As people see it. `hidden` are the secret parts of the rendered text.
+    pub fn report(&self, listing: &Listing, hidden: &[Span], variables: &BTreeMap<String, String>) -> String {
+        let Some(span) = &self.span else {
+            return lines([
+                Some(self.sentence.clone()),
+                self.details.clone(),
+                self.hint_line(),
+            ]);
+        };
+        let (line, column) = listing.position(span);
+        let path = match self.path.as_str() {
+            "" => String::new(),
+            path => format!(" {path}:"),
+        };
+        let unset = listing.unset_variables(span, variables);
+        let unset = unset
+            .iter()
+            .map(|(name, line)| format!("`{name}` is not set (line {line})"));
+        let unset: Vec<String> = unset.collect();
+        lines([
+            Some(format!(
+                "{}:{line}:{column}:{path} {}",
+                listing.name(),
+                self.sentence
+            )),
+            Some(listing.excerpt(span, hidden, self.context)),
+            self.details.clone(),
+            (!unset.is_empty()).then(|| format!("hint: {}", unset.join(", "))),
+            self.elsewhere.as_ref().map(|Elsewhere { words, offset }| {
+                let (line, _) = listing.position(&(*offset..*offset));
+                format!("hint: {words} {line}")
+            }),
+            self.hint_line(),
+        ])
+    }
+
+    fn hint_line(&self) -> Option<String> {
+        self.hint.as_ref().map(|hint| format!("hint: {hint}"))
+    }
+}
+
+/// Those lines that are there.
+pub fn lines<const N: usize>(lines: [Option<String>; N]) -> String {
+    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+/// The errors and warnings of a document that are known so far.
+#[derive(Debug)]
+pub struct Problems<'d> {
+    document: &'d Document<'d>,
+    /// The secret parts of the text.
+    hidden: OnceCell<Vec<Span>>,
+    errors: Named,
+    warnings: Named,
+}
+
+/// The first of many problems, and how many more there are.
+#[derive(Debug, Default)]
+struct Named {
+    problems: Vec<Problem>,
+    more: usize,
+}
+
+impl Named {
+    fn add(&mut self, problem: impl FnOnce() -> Problem) {
+        match self.problems.len() {
+            MOST_NAMED.. => self.more += 1,
+            _ => self.problems.push(problem()),
         }
-        self.problems.push(Problem {
-            line: node.line(),
-            path: on_one_line(&node.path),
-            message: cut(message),
-        });
+    }
+}
+
+impl<'d> Problems<'d> {
+    /// None so far.
+    pub fn of(document: &'d Document<'d>) -> Self {
+        Self {
+            document,
+            hidden: OnceCell::new(),
+            errors: Named::default(),
+            warnings: Named::default(),
+        }
+    }
+
+    /// The document.
+    pub fn document(&self) -> &'d Document<'d> {
+        self.document
+    }
+
+    /// Something is wrong here.
+    pub fn error(&mut self, place: impl Into<Place>, message: impl Message) {
+        let document = self.document;
+        self.errors.add(|| at(document, place.into(), &message));
     }
 
     /// This value is not what it should be.
-    pub fn wrong(&mut self, node: &Node<'_>, message: &str, allowed: &str) {
-        let found = match node.kind() {
-            Kind::Array => "an array".into(),
-            Kind::Object => "an object".into(),
-            _ => secrets::value_of(&node.path, &node.as_written()),
-        };
-        self.add(node, format!("{message}: found {found}, allowed is {allowed}"));
+    pub fn wrong(&mut self, value: &Value<'_>, message: impl Message, allowed: impl Display) {
+        let hidden = self.hidden.get_or_init(|| secrets::hidden(self.document.text));
+        let document = self.document;
+        self.errors.add(|| {
+            let found = Found {
+                document,
+                value,
+                hidden,
+            };
+            let whole = Whole {
+                message,
+                found,
+                allowed,
+            };
+            at(document, value.into(), &whole)
+        });
     }
 
-    /// This value is accepted, but looks like a mistake.
-    pub fn warn(&mut self, node: &Node<'_>, message: impl AsRef<str>) {
-        if self.warnings.len() == MOST_NAMED {
-            self.more_warnings += 1;
-            return;
-        }
-        let path = on_one_line(&node.path);
-        let message = on_one_line(message.as_ref());
-        self.advise(format!("{path} (line {}): {message}", node.line()));
+    /// This is accepted, but looks like a mistake.
+    pub fn warning(&mut self, place: impl Into<Place>, message: impl Message) {
+        let document = self.document;
+        self.warnings.add(|| at(document, place.into(), &message));
     }
 
-    /// Something about the whole is accepted, but looks like a mistake.
-    pub fn advise(&mut self, sentence: String) {
-        self.warnings.push(cut(sentence));
-    }
-
-    /// Sentences about things that are accepted but look like mistakes.
-    pub fn into_warnings(mut self) -> Vec<String> {
-        if self.more_warnings > 0 {
-            let sentence = format!("and {} more warnings about the configuration", self.more_warnings);
-            self.warnings.push(sentence);
-        }
-        self.warnings
+    /// Something that is not in the text is accepted, but looks like a mistake.
+    pub fn warning_elsewhere(&mut self, message: impl Message) {
+        self.warnings.add(|| Problem::without_place(&message));
     }
 
     /// Whether nothing is wrong.
-    pub fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+    pub fn has_no_errors(&self) -> bool {
+        self.errors.problems.is_empty()
     }
 
-    /// Each problem from a new line on, in the order of the text.
-    pub fn report(mut self, source: &Source) -> String {
-        self.problems.sort_by_key(|problem| problem.line);
-        let mut report = String::new();
-        for problem in &self.problems {
-            let separator = if report.is_empty() { "" } else { "\n" };
-            let path = if problem.path.is_empty() {
-                String::new()
-            } else {
-                format!(" {}:", problem.path)
-            };
-            // Writing to a string cannot fail.
-            write!(
-                report,
-                "{separator}{source}:{}:{path} {}",
-                problem.line, problem.message
-            )
-            .ok();
+    /// The errors, one after the other, in the order of the text.
+    pub fn errors(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> String {
+        let mut errors = self.each(&self.errors, listing, variables);
+        if self.errors.more > 0 {
+            errors.push(format!(
+                "{}: and {} more problems",
+                listing.name(),
+                self.errors.more
+            ));
         }
-        if self.more_problems > 0 {
-            write!(report, "\n{source}: and {} more problems", self.more_problems).ok();
+        errors.join("\n")
+    }
+
+    /// Each warning, in the order of the text.
+    pub fn warnings(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> Vec<String> {
+        let mut warnings = self.each(&self.warnings, listing, variables);
+        if self.warnings.more > 0 {
+            warnings.push(format!(
+                "{}: and {} more warnings",
+                listing.name(),
+                self.warnings.more
+            ));
         }
-        report
+        warnings
+    }
+
+    fn each(&self, named: &Named, listing: &Listing, variables: &BTreeMap<String, String>) -> Vec<String> {
+        let mut problems: Vec<&Problem> = named.problems.iter().collect();
+        if problems.is_empty() {
+            return Vec::new();
+        }
+        problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+        let hidden = self.hidden.get_or_init(|| secrets::hidden(self.document.text));
+        problems
+            .iter()
+            .map(|problem| problem.report(listing, hidden, variables))
+            .collect()
+    }
+}
+
+fn at(document: &Document<'_>, place: Place, message: &impl Message) -> Problem {
+    Problem {
+        span: Some(place.span),
+        path: on_one_line(&document.root.path_to(place.value)),
+        ..Problem::without_place(message)
+    }
+}
+
+/// A message about a value that is quoted, and what it should be.
+struct Whole<'a, M, A> {
+    message: M,
+    found: Found<'a>,
+    allowed: A,
+}
+
+impl<M: Message, A: Display> Display for Whole<'_, M, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            message,
+            found,
+            allowed,
+        } = self;
+        write!(f, "{message}: found {found}, allowed is {allowed}")
+    }
+}
+
+impl<M: Message, A: Display> Message for Whole<'_, M, A> {
+    fn hint(&self) -> Option<String> {
+        self.message.hint()
+    }
+
+    fn details(&self) -> Option<String> {
+        self.message.details()
+    }
+}
+
+/// A value as sentences quote it: as written, without secrets, and cut where it is long.
+struct Found<'a> {
+    document: &'a Document<'a>,
+    value: &'a Value<'a>,
+    hidden: &'a [Span],
+}
+
+impl Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value.data {
+            Data::List(_) => return f.write_str("an array"),
+            Data::Object(_) => return f.write_str("an object"),
+            _ => {}
+        }
+        let Span { start, end } = self.value.span;
+        let next = self.hidden.partition_point(|hidden| hidden.end <= start);
+        let is_secret = |hidden: &Span| hidden.start <= start + 1 && end <= hidden.end + 1;
+        if self.hidden.get(next).is_some_and(is_secret) {
+            return f.write_str("***");
+        }
+        let text = without_user_information(&self.document.text[start..end]);
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let shown: String = text.chars().take(LONGEST_VALUE).map(plain).collect();
+        let dots = if shown.len() < text.len() { "..." } else { "" };
+        write!(f, "{shown}{dots}")
     }
 }
 

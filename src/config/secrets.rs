@@ -4,8 +4,8 @@
 //! the user information of a URL. A text is looked at as far as it is JSON; where it stops being JSON, more is
 //! hidden rather than less. Decides only what is shown; a configuration means the same with or without it.
 
-use crate::cause::{user_information, without_user_information};
-use std::ops::Range;
+use super::tree::Span;
+use crate::cause::user_information;
 
 /// What stands in place of a secret.
 const HIDDEN: &str = "***";
@@ -25,24 +25,14 @@ const WORDS: [&str; 11] = [
     "privatekey",
 ];
 
-/// Characters of a line of an excerpt that are shown before the offending one, and from it on.
-const BEFORE: usize = 60;
-const AFTER: usize = 40;
+/// Bytes behind the place where a text stops being JSON that are looked through for what is secret.
+const LOOKED_THROUGH: usize = 512;
 
 /// Whether what stands under this name is secret.
 fn names_secret(name: &str) -> bool {
     let letters = name.chars().filter(|letter| letter.is_ascii_alphanumeric());
     let plain: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
     WORDS.iter().any(|word| plain.contains(word))
-}
-
-/// What is shown of a value, as written, that stands under the last key of a path.
-pub fn value_of(path: &str, written: &str) -> String {
-    let key = path.rsplit('.').next().unwrap_or_default();
-    match names_secret(key) {
-        true => HIDDEN.into(),
-        false => written.into(),
-    }
 }
 
 /// A JSON text on one line, as written otherwise, with `***` for its secrets.
@@ -58,68 +48,43 @@ pub fn on_one_line(json: &str) -> String {
     line
 }
 
-/// The lines around a place in a text that is not JSON, for operators to look at.
-pub struct Excerpt {
-    /// The line before, if there is one, and the line itself.
-    pub lines: Vec<String>,
-    /// How many characters of the last line stand before the place.
-    pub caret: usize,
+/// The secret parts of a JSON text, in its order.
+pub fn hidden(json: &str) -> Vec<Span> {
+    hidden_up_to(json, json.len()).0
 }
 
-impl Excerpt {
-    /// The excerpt around `offset`, up to which the text is JSON. The line before begins at `start`, its own at
-    /// `start_of_line`, which is the same if it is the first.
-    pub fn of(text: &str, start: usize, start_of_line: usize, offset: usize) -> Self {
-        let offset = floor(text, offset);
-        let line_before = start..start_of_line.saturating_sub(1).max(start);
-        let line = start_of_line..offset;
-        let (mut above, mut before) = (String::new(), String::new());
-        let mut reader = Reader::default();
-        reader.read(text, offset, |piece, range| {
-            push(&mut above, text, piece, &range, &line_before);
-            push(&mut before, text, piece, &range, &line);
-        });
-        let before = last(&before, BEFORE);
-        let caret = before.chars().count();
-        let after = reader.unread(text, offset);
-        let above = (start < start_of_line).then(|| first(&above, BEFORE + AFTER));
-        Self {
-            lines: above
-                .into_iter()
-                .chain([before + &first(&after, AFTER)])
-                .collect(),
-            caret,
+/// The secret parts of a text that is JSON up to `offset` only, in its order. What follows in the line is hidden
+/// where it may be secret; of what follows in other lines nothing may be shown.
+pub fn hidden_where_json_ends(text: &str, offset: usize) -> Vec<Span> {
+    let (mut hidden, reader) = hidden_up_to(text, offset);
+    reader.unread(text, offset, &mut hidden);
+    hidden
+}
+
+fn hidden_up_to(text: &str, end: usize) -> (Vec<Span>, Reader) {
+    let mut hidden = Vec::new();
+    let mut reader = Reader::default();
+    reader.read(text, end, |piece, range| {
+        if matches!(piece, Piece::Hidden | Piece::HiddenLiteral) {
+            hidden.push(range);
         }
-    }
+    });
+    (hidden, reader)
 }
 
-/// Adds the part of a piece that lies in a line.
-fn push(shown: &mut String, text: &str, piece: Piece, range: &Range<usize>, line: &Range<usize>) {
-    let part = range.start.max(line.start)..range.end.min(line.end);
-    if part.is_empty() {
-        return;
-    }
-    match piece {
-        Piece::Space | Piece::Shown => shown.push_str(&text[part]),
-        Piece::Hidden | Piece::HiddenLiteral => shown.push_str(HIDDEN),
-    }
-}
-
-fn first(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-fn last(text: &str, most: usize) -> String {
-    match most
-        .checked_sub(1)
-        .and_then(|most| text.char_indices().rev().nth(most))
-    {
-        Some((start, _)) if start > 0 => format!("...{}", &text[start..]),
-        _ => text.to_owned(),
-    }
+/// Where in a line that is no JSON, a template for instance, the first thing ends that names a secret or is one.
+/// Nothing behind it may be shown.
+pub fn end_of_harmless(line: &str) -> Option<usize> {
+    let mut words = line.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_-.".contains(letter));
+    let named = words.find(|word| names_secret(word));
+    let named = named.map(|word| word.as_ptr() as usize - line.as_ptr() as usize + word.len());
+    let mut user = None;
+    pieces_around_user_information(line, 0, &mut |piece, range| {
+        if piece == Piece::Hidden {
+            user = user.or(Some(range.start));
+        }
+    });
+    named.into_iter().chain(user).min()
 }
 
 /// The nearest place at or before this one where a character begins.
@@ -156,7 +121,7 @@ struct Reader {
 
 impl Reader {
     /// Reads up to `end`, and gives every byte to `show` in one piece or another.
-    fn read(&mut self, text: &str, end: usize, mut show: impl FnMut(Piece, Range<usize>)) {
+    fn read(&mut self, text: &str, end: usize, mut show: impl FnMut(Piece, Span)) {
         let bytes = &text.as_bytes()[..end];
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
@@ -196,12 +161,7 @@ impl Reader {
         self.was_secret &= byte == b':';
     }
 
-    fn string(
-        &mut self,
-        text: &str,
-        range: Range<usize>,
-        show: &mut impl FnMut(Piece, Range<usize>),
-    ) -> usize {
+    fn string(&mut self, text: &str, range: Span, show: &mut impl FnMut(Piece, Span)) -> usize {
         let start = range.start + 1;
         let inside = closing_quote(&text.as_bytes()[start..range.end]);
         let end = inside.map_or(range.end, |length| start + length);
@@ -228,7 +188,7 @@ impl Reader {
         end + usize::from(inside.is_some()) - range.start
     }
 
-    fn literal(&mut self, bytes: &[u8], start: usize, show: &mut impl FnMut(Piece, Range<usize>)) -> usize {
+    fn literal(&mut self, bytes: &[u8], start: usize, show: &mut impl FnMut(Piece, Span)) -> usize {
         let is_end = |byte: &u8| b" \t\r\n,:[]{}\"".contains(byte);
         let length = bytes[start..].iter().position(is_end);
         let end = length.map_or(bytes.len(), |length| start + length);
@@ -243,26 +203,18 @@ impl Reader {
         end - start
     }
 
-    /// What follows in the line of `offset`, which is no JSON: nothing of it that may be a secret.
-    fn unread(&self, text: &str, offset: usize) -> String {
+    /// Hides of the line of `offset`, which is no JSON from there on, whatever may be a secret.
+    fn unread(&self, text: &str, offset: usize, hidden: &mut Vec<Span>) {
         let rest = &text[offset..];
-        let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
-        // A few characters more than are shown decide.
-        let seen = floor(line, 8 * AFTER);
-        let line = &line[..seen];
-        if line.is_empty() || self.is_secret() || self.was_secret {
-            return if line.is_empty() {
-                String::new()
-            } else {
-                HIDDEN.into()
-            };
-        }
-        let mut words = line.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_-.".contains(letter));
-        let named = words.find(|word| names_secret(word));
-        let hidden = named.map(|word| word.as_ptr() as usize - line.as_ptr() as usize + word.len());
-        match hidden {
-            Some(end) if end < line.len() => without_user_information(&line[..end]) + HIDDEN,
-            _ => without_user_information(line),
+        let end = offset + rest.find('\n').unwrap_or(rest.len());
+        let seen = floor(text, end.min(offset + LOOKED_THROUGH));
+        let harmless = match self.is_secret() || self.was_secret {
+            true => Some(0),
+            false => end_of_harmless(&text[offset..seen]),
+        };
+        let from = harmless.map_or(seen, |length| offset + length);
+        if from < end {
+            hidden.push(from..end);
         }
     }
 }
@@ -278,7 +230,7 @@ fn closing_quote(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Shows a text that begins at `start` without what stands before the `@` of a URL, or of `user:password@host`.
-fn pieces_around_user_information(text: &str, start: usize, show: &mut impl FnMut(Piece, Range<usize>)) {
+fn pieces_around_user_information(text: &str, start: usize, show: &mut impl FnMut(Piece, Span)) {
     let mut from = 0;
     for word in text.split([' ', ',', '"', '\'']) {
         let begin = word.as_ptr() as usize - text.as_ptr() as usize;
@@ -297,14 +249,6 @@ fn pieces_around_user_information(text: &str, start: usize, show: &mut impl FnMu
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn excerpt(text: &str, offset: usize) -> Excerpt {
-        let line = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
-        let before = text[..line.saturating_sub(1)]
-            .rfind('\n')
-            .map_or(0, |newline| newline + 1);
-        Excerpt::of(text, if line == 0 { 0 } else { before }, line, offset)
-    }
 
     #[test]
     fn keys_that_name_secrets_are_known_in_any_form() {
@@ -373,26 +317,30 @@ mod tests {
             ("{\"tokens\": [\n\"s3cr3t\",\ns3cr3t]}", "s3cr3t]"),
         ];
         for (text, rest) in table {
-            let excerpt = excerpt(text, text.rfind(rest).unwrap());
-            for line in &excerpt.lines {
-                assert!(!line.contains("s3"), "{text}: {line}");
+            let offset = text.rfind(rest).unwrap();
+            let line_end = text[offset..].find('\n').map_or(text.len(), |end| offset + end);
+            let mut shown = String::new();
+            let mut from = 0;
+            for hidden in hidden_where_json_ends(text, offset) {
+                shown.push_str(&text[from..hidden.start]);
+                from = hidden.end;
             }
-            assert!(excerpt.lines.len() < 3);
+            shown.push_str(&text[from.min(line_end)..line_end]);
+            assert!(!shown.contains("s3"), "{text}: {shown}");
         }
     }
 
     #[test]
-    fn an_excerpt_is_a_window_around_the_caret() {
-        let long = format!(
-            "{{\"a\": \"{}\" x \"{}\"}}",
-            "é".repeat(1_000_000),
-            "é".repeat(1_000_000)
-        );
-        let excerpt = excerpt(&long, long.find('x').unwrap());
-        let line = &excerpt.lines[0];
-        assert!(
-            line.chars().count() < 110 && line.chars().nth(excerpt.caret) == Some('x'),
-            "{line}"
-        );
+    fn of_a_line_that_is_no_json_everything_behind_a_secret_s_name_is_hidden() {
+        for (line, harmless) in [
+            (r#""port": {{ .PORT }},"#, None),
+            (r#""token": "{{ if .X }}s3{{ end }}""#, Some(r#""token"#)),
+            (
+                r#""a": "http://u:s3@h/{{ .X }}", "b": 1"#,
+                Some(r#""a": "http://"#),
+            ),
+        ] {
+            assert_eq!(end_of_harmless(line), harmless.map(str::len), "{line}");
+        }
     }
 }

@@ -42,7 +42,9 @@ pub(crate) fn execute(
         executor.body(&dot, body)?;
     }
     let Executor { out, pieces, .. } = executor;
-    let text = out.finish().map_err(|message| TemplateError::syntax(1, 0, message))?;
+    let text = out
+        .finish()
+        .map_err(|message| TemplateError::syntax(1, 0, message))?;
     Ok(Rendered { text, pieces })
 }
 

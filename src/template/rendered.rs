@@ -91,7 +91,12 @@ mod tests {
     fn actions_that_print_nothing_are_known_by_their_place() {
         let rendered = render_with_places("{{$x := 1}}[{{.NONE}}, {{.ALSO}}]", &BTreeMap::new()).unwrap();
         assert_eq!(rendered.text, "[, ]");
-        let actions = |range| rendered.actions(range).map(|piece| piece.start).collect::<Vec<_>>();
+        let actions = |range| {
+            rendered
+                .actions(range)
+                .map(|piece| piece.start)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(actions(0..4), [1, 3]);
         assert_eq!(actions(1..1), [1]);
         assert_eq!(actions(2..2), [0; 0]);

@@ -9,96 +9,149 @@ use std::fs;
 const WRONG: [(&str, &str); 20] = [
     (
         "{}",
-        "@/cp.json:1: No discovery backend defined, needed is one of consul, etcd, directory",
+        "@/cp.json:1:1: No discovery backend defined, needed is one of consul, etcd, directory\n\
+         \x20   1 | {}\n\
+         \x20     | ^",
     ),
-    ("null", "@/cp.json:1: No discovery backend defined"),
+    (
+        "null",
+        "@/cp.json:1:1: No discovery backend defined, needed is one of consul, etcd, directory\n\
+         \x20   1 | null\n\
+         \x20     | ^^^^",
+    ),
     (
         r#"{"directory": "/x", "consul": "c:1"}"#,
-        "@/cp.json:1: directory: More than one discovery backend defined, allowed is one of consul, etcd, directory",
+        "@/cp.json:2:14: directory: More than one discovery backend defined, allowed is one of consul, etcd, directory\n\
+         \x20   2 | \"directory\": \"/x\", \"consul\": \"c:1\"}\n\
+         \x20     |              ^^^^",
     ),
     (
-        "{\"directory\": \"/x\",\n\"stopTimout\": 5}",
-        "@/cp.json:2: stopTimout: unknown key `stopTimout`, did you mean `stopTimeout`?",
+        "{\"directory\": \"/x\",\n\
+         \"stopTimout\": 5}",
+        "@/cp.json:3:1: stopTimout: unknown key `stopTimout`\n\
+         \x20   3 | \"stopTimout\": 5}\n\
+         \x20     | ^^^^^^^^^^^^\n\
+         hint: did you mean `stopTimeout`?",
     ),
     (
         r#"{"directory": "/x", "stopTimeout": "soon"}"#,
-        "@/cp.json:1: stopTimeout: not a whole number: found \"soon\", allowed is a whole number of seconds, or -1 \
-         for SIGKILL at once",
+        "@/cp.json:2:35: stopTimeout: not a whole number: found \"soon\", allowed is a whole number of seconds, or -1 for SIGKILL at once\n\
+         \x20   2 | \"directory\": \"/x\", \"stopTimeout\": \"soon\"}\n\
+         \x20     |                                   ^^^^^^",
     ),
     (
         r#"{"directory": "/x", "services": {"name": "x"}}"#,
-        "@/cp.json:1: services: not a list: found an object, allowed is an array of services",
+        "@/cp.json:2:32: services: not a list: found an object, allowed is an array of services\n\
+         \x20   2 | \"directory\": \"/x\", \"services\": {\"name\": \"x\"}}\n\
+         \x20     |                                ^",
     ),
     (
-        "{\"directory\": \"/x\", \"services\": [\n{\"name\": \"app\", \"port\": 1, \"interfaces\": \"lo\",\n\
-         \"ttl\": 5,\n\"poll\": 0}]}",
-        "@/cp.json:4: services[0].poll: `poll` must be > 0 in service app: found 0, allowed is a whole number of \
-         seconds from 1",
+        "{\"directory\": \"/x\", \"services\": [\n\
+         {\"name\": \"app\", \"port\": 1, \"interfaces\": \"lo\",\n\
+         \"ttl\": 5,\n\
+         \"poll\": 0}]}",
+        "@/cp.json:5:9: services[0].poll: `poll` must be > 0 in service app: found 0, allowed is a whole number of seconds from 1\n\
+         \x20   5 | \"poll\": 0}]}\n\
+         \x20     |         ^",
     ),
     (
-        r#"{"directory": "/x", "services": [{"name": "a", "port": 1, "poll": 1, "ttl": 2, "interfaces": "lo"},
-            {"name": "a", "port": 1, "poll": 1, "ttl": 2, "interfaces": "lo"}]}"#,
-        "@/cp.json:2: services[1]: there are two services called a",
+        "{\"directory\": \"/x\", \"services\": [{\"name\": \"a\", \"port\": 1, \"poll\": 1, \"ttl\": 2, \"interfaces\": \"lo\"},\n\
+         \x20           {\"name\": \"a\", \"port\": 1, \"poll\": 1, \"ttl\": 2, \"interfaces\": \"lo\"}]}",
+        "@/cp.json:3:13: services[1]: there are two services called a\n\
+         \x20   3 |             {\"name\": \"a\", \"port\": 1, \"poll\": 1, \"ttl\": 2, \"interfaces\": ...\n\
+         \x20     |             ^",
     ),
     (
         r#"{"directory": "/x", "backends": [{"name": "db", "poll": "x"}]}"#,
-        "@/cp.json:1: backends[0]: `onChange` is required in backend db\n\
-         @/cp.json:1: backends[0].poll: not a whole number: found \"x\", allowed is a whole number of seconds from 1",
+        "@/cp.json:2:33: backends[0]: `onChange` is required in backend db\n\
+         \x20   2 | \"directory\": \"/x\", \"backends\": [{\"name\": \"db\", \"poll\": \"x\"}]}\n\
+         \x20     |                                 ^\n\
+         @/cp.json:2:56: backends[0].poll: not a whole number: found \"x\", allowed is a whole number of seconds from 1\n\
+         \x20   2 | \"directory\": \"/x\", \"backends\": [{\"name\": \"db\", \"poll\": \"x\"}]}\n\
+         \x20     |                                                        ^^^",
     ),
     (
         r#"{"directory": "/x", "tasks": [{"frequency": "1ns"}]}"#,
-        "@/cp.json:1: tasks[0]: Task did not provide a command\n\
-         @/cp.json:1: tasks[0].frequency: Unable to parse frequency: it cannot be less than 1ms: found \"1ns\", \
-         allowed is a number of seconds or a duration such as \"500ms\" or \"1m30s\"",
+        "@/cp.json:2:30: tasks[0]: Task did not provide a command\n\
+         \x20   2 | \"directory\": \"/x\", \"tasks\": [{\"frequency\": \"1ns\"}]}\n\
+         \x20     |                              ^\n\
+         @/cp.json:2:44: tasks[0].frequency: Unable to parse frequency: it cannot be less than 1ms: found \"1ns\", allowed is a number of seconds or a duration such as \"500ms\" or \"1m30s\"\n\
+         \x20   2 | \"directory\": \"/x\", \"tasks\": [{\"frequency\": \"1ns\"}]}\n\
+         \x20     |                                            ^^^^^",
     ),
     (
         r#"{"directory": "/x", "coprocesses": [{"command": "a", "restarts": -1}]}"#,
-        "@/cp.json:1: coprocesses[0].restarts: Invalid 'restarts' field \"-1\": accepts positive integers, \
-         \"unlimited\" or \"never\"",
+        "@/cp.json:2:65: coprocesses[0].restarts: Invalid 'restarts' field \"-1\": accepts positive integers, \"unlimited\" or \"never\"\n\
+         \x20   2 | ...ectory\": \"/x\", \"coprocesses\": [{\"command\": \"a\", \"restarts\": -1}]}\n\
+         \x20     |                                                                ^^",
     ),
     (
-        r#"{"directory": "/x", "logging": {"level": "loud",
-            "format": "xml"}}"#,
-        "@/cp.json:1: logging.level: Unknown log level 'loud': found \"loud\", allowed is debug, info, warn, warning, \
-         error, fatal, panic\n\
-         @/cp.json:2: logging.format: Unknown log format 'xml': found \"xml\", allowed is default, text, json",
+        "{\"directory\": \"/x\", \"logging\": {\"level\": \"loud\",\n\
+         \x20           \"format\": \"xml\"}}",
+        "@/cp.json:2:41: logging.level: Unknown log level 'loud': found \"loud\", allowed is debug, info, warn, warning, error, fatal, panic\n\
+         \x20   2 | \"directory\": \"/x\", \"logging\": {\"level\": \"loud\",\n\
+         \x20     |                                         ^^^^^^\n\
+         @/cp.json:3:23: logging.format: Unknown log format 'xml': found \"xml\", allowed is default, text, json\n\
+         \x20   3 |             \"format\": \"xml\"}}\n\
+         \x20     |                       ^^^^^",
     ),
     (
         r#"{"directory": "/x", "preStop": ["a", null]}"#,
-        "@/cp.json:1: preStop[1]: not a word of a command: found null, allowed is a string, a number or a boolean",
+        "@/cp.json:2:37: preStop[1]: not a word of a command: found null, allowed is a string, a number or a boolean\n\
+         \x20   2 | \"directory\": \"/x\", \"preStop\": [\"a\", null]}\n\
+         \x20     |                                     ^^^^",
     ),
     (
         "<>",
-        "@/cp.json: Parse error at line:col [1:1]: invalid character '<' looking for beginning of value\n\
-            \x20   1: <>\n-------^",
+        "@/cp.json:1:1: Parse error at line:col [1:1]: invalid character '<' looking for beginning of value\n\
+         \x20   1 | <>\n\
+         \x20     | ^\n\
+         hint: a configuration is a JSON object, which begins with {; YAML is not read",
     ),
     (
-        "{\n    \"test\": ,\n}",
-        "@/cp.json: Parse error at line:col [2:13]: invalid character ',' looking for beginning of value\n\
-         \x20   1: {\n    2:     \"test\": ,\n-------------------^",
+        "{\n\
+         \x20   \"test\": ,\n\
+         }",
+        "@/cp.json:2:13: Parse error at line:col [2:13]: invalid character ',' looking for beginning of value\n\
+         \x20   1 | {\n\
+         \x20   2 |     \"test\": ,\n\
+         \x20     |             ^",
     ),
     (
-        "{\"tasks\": [\n1,\n]}",
-        "@/cp.json: Parse error at line:col [3:1]: invalid character ']' looking for beginning of value\n\
-         \x20   2: 1,\n    3: ]}\n-------^\nDo you have an extra comma somewhere?",
+        "{\"tasks\": [\n\
+         1,\n\
+         ]}",
+        "@/cp.json:3:1: Parse error at line:col [3:1]: invalid character ']' looking for beginning of value\n\
+         \x20   2 | 1,\n\
+         \x20   3 | ]}\n\
+         \x20     | ^\n\
+         hint: Do you have an extra comma somewhere?",
     ),
     (
         r#"{"directory": "/x""#,
-        "@/cp.json: Parse error at line:col [1:18]: unexpected end of JSON input\n\
-         \x20   1: {\"directory\": \"/x\"\n------------------------^",
+        "@/cp.json:1:18: Parse error at line:col [1:18]: unexpected end of JSON input\n\
+         \x20   1 | {\"directory\": \"/x\"\n\
+         \x20     |                  ^",
     ),
     (
         "",
-        "@/cp.json: Parse error at line:col [1:0]: unexpected end of JSON input\n    1: \n------^",
+        "@/cp.json:1:1: Parse error at line:col [1:0]: unexpected end of JSON input\n\
+         \x20   1 | \n\
+         \x20     | ^\n\
+         hint: there is nothing but white space",
     ),
     (
-        "\n{{ .X",
-        "Could not apply template to config: template: :2: unclosed action",
+        "\n\
+         {{ .X",
+        "@/cp.json:2:6: Could not apply template to config: template: :2: unclosed action\n\
+         \x20   2 | {{ .X\n\
+         \x20     |      ^",
     ),
     (
         "{{ .PATH.B }}",
-        "Could not apply template to config: template: :1:8: executing \"\" at <.PATH.B>: can't evaluate field B in \
-         type string",
+        "@/cp.json:1:9: Could not apply template to config: template: :1:8: executing \"\" at <.PATH.B>: can't evaluate field B in type string\n\
+         \x20   1 | {{ .PATH.B }}\n\
+         \x20     |         ^",
     ),
 ];
 
@@ -106,11 +159,13 @@ const WRONG: [(&str, &str); 20] = [
 const GOOD: &str = r#"{"directory": "@/catalogue", "preStart": "touch @/pre-started", "services":
     [{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 30, "health": ["sh", "-c", "echo x >> @/checks"]}]}"#;
 
-/// The configuration with something that would be started if it were good.
+/// The configuration with something that would be started if it were good, in a line of its own before it.
 fn with_hook(wrong: &str) -> String {
-    match wrong.strip_prefix("{\"directory\": \"/x\",") {
-        Some(rest) => format!(r#"{{"directory": "/x", "preStart": "touch @/started",{rest}"#),
-        None => wrong.to_owned(),
+    match wrong.strip_prefix('{') {
+        Some(rest) if rest.starts_with("\"directory\"") && rest.contains(',') => {
+            format!("{{\"preStart\": \"touch @/started\",\n{rest}")
+        }
+        _ => wrong.to_owned(),
     }
 }
 
@@ -161,7 +216,7 @@ fn a_path_without_its_prefix_is_read_as_json() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr.contains("configuration: Parse error at line:col [1:1]"),
+        stderr.contains("configuration:1:1: Parse error at line:col [1:1]"),
         "{stderr}"
     );
 }

@@ -3,24 +3,24 @@
 //! There is no shell and no quoting. A string that looks as if its author expected one is accepted with a
 //! warning (CFG-6).
 
-use super::section::list;
-use crate::config::json::{Kind, Node};
-use crate::config::problem::Problems;
+use super::{Error, Warning, list};
+use crate::config::problem::{Message, Problems};
+use crate::config::tree::{Data, Value};
 use domain::plan::{Command, Word};
 
 const ALLOWED: &str = "a string or an array of strings";
 
 /// A command that may be left out: empty means none (CFG-8).
-pub fn optional(node: &Node<'_>, problems: &mut Problems) -> Option<Command> {
-    words(node, problems).and_then(command)
+pub fn optional(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Command> {
+    words(value, problems).and_then(command)
 }
 
 /// A command that must be there. `missing` is the message if it is empty.
-pub fn required(node: &Node<'_>, missing: &str, problems: &mut Problems) -> Option<Command> {
-    let words = words(node, problems)?;
+pub fn required(value: &Value<'_>, missing: impl Message, problems: &mut Problems<'_>) -> Option<Command> {
+    let words = words(value, problems)?;
     let command = command(words);
     if command.is_none() {
-        problems.wrong(node, missing, ALLOWED);
+        problems.wrong(value, missing, ALLOWED);
     }
     command
 }
@@ -32,39 +32,32 @@ fn command(words: Vec<String>) -> Option<Command> {
     Some(Command { program, arguments })
 }
 
-fn words(node: &Node<'_>, problems: &mut Problems) -> Option<Vec<String>> {
-    match node.kind() {
-        Kind::String => {
-            let text = node.string()?;
-            warn_of_shell(node, &text, problems);
-            Some(
-                text.trim()
-                    .split(' ')
-                    .filter(|word| !word.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
-            )
+fn words(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Vec<String>> {
+    match &value.data {
+        Data::String(text) => {
+            warn_of_shell(value, text, problems);
+            let words = text.trim().split(' ').filter(|word| !word.is_empty());
+            Some(words.map(str::to_owned).collect())
         }
-        Kind::Array => Some(list(node, ALLOWED, problems, word)),
+        Data::List(_) => Some(list(value, ALLOWED, problems, word)),
         _ => {
-            problems.wrong(node, "not a command", ALLOWED);
+            problems.wrong(value, Error::NotACommand, ALLOWED);
             None
         }
     }
 }
 
 /// Numbers and booleans count as they are written, without an exponent (CFG-7).
-fn word(node: &Node<'_>, problems: &mut Problems) -> Option<String> {
-    let word = match node.kind() {
-        Kind::String => node.string(),
-        Kind::Number => node.number().map(plain),
-        Kind::Boolean => node.boolean().map(|boolean| boolean.to_string()),
-        Kind::Null | Kind::Array | Kind::Object => None,
-    };
-    if word.is_none() {
-        problems.wrong(node, "not a word of a command", "a string, a number or a boolean");
+fn word(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<String> {
+    match &value.data {
+        Data::String(text) => Some(text.to_string()),
+        Data::Number(number) => Some(plain(number)),
+        Data::Boolean(boolean) => Some(boolean.to_string()),
+        Data::Null | Data::List(_) | Data::Object(_) => {
+            problems.wrong(value, Error::NotAWord, "a string, a number or a boolean");
+            None
+        }
     }
-    word
 }
 
 fn plain(number: &str) -> String {
@@ -74,13 +67,9 @@ fn plain(number: &str) -> String {
     }
 }
 
-fn warn_of_shell(node: &Node<'_>, text: &str, problems: &mut Problems) {
+fn warn_of_shell(value: &Value<'_>, text: &str, problems: &mut Problems<'_>) {
     let operators = ["\"", "'", "&&", "|", ">", ";"];
     if let Some(operator) = operators.iter().find(|operator| text.contains(**operator)) {
-        let sentence = format!(
-            "the command has {operator} in it, but there is no shell: it is cut at spaces and passed on as it is; \
-             use [\"sh\", \"-c\", \"...\"] for a shell"
-        );
-        problems.warn(node, sentence);
+        problems.warning(value, Warning::Shell(operator));
     }
 }

@@ -1,8 +1,10 @@
 //! Durations: a number of seconds, or Go's notation such as `1h30m` (behaviour-v2.md 2.7).
 
-use crate::config::json::Node;
+use super::Error as Unreadable;
 use crate::config::problem::Problems;
+use crate::config::tree::Value;
 use domain::time::Duration;
+use std::fmt::{self, Display};
 
 /// What is allowed, for messages.
 pub const ALLOWED: &str = "a number of seconds or a duration such as \"500ms\" or \"1m30s\"";
@@ -10,64 +12,92 @@ pub const ALLOWED: &str = "a number of seconds or a duration such as \"500ms\" o
 /// The most seconds that a whole number may mean: as many as a duration of Go holds (docs/bounds.md).
 pub const MOST_SECONDS: u64 = 9_223_372_036;
 
-/// A number of seconds that is not negative. `key` begins the message about one that is too large; `at` and
-/// `allowed` are of that message.
+/// Why a duration cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error<'a> {
+    /// The notation is another one, or the duration too long.
+    Invalid(&'a str),
+    /// A number without a unit.
+    MissingUnit(&'a str),
+    /// A unit that there is not, and the duration.
+    UnknownUnit(&'a str, &'a str),
+    /// A number that is not whole, or too large.
+    NotSeconds,
+    /// Neither a number nor a string.
+    NotADuration,
+    /// Less than a millisecond.
+    TooShort,
+}
+
+/// Go's own words for the first three.
+impl Display for Error<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(text) => write!(f, "time: invalid duration {text}"),
+            Self::MissingUnit(text) => write!(f, "time: missing unit in duration {text}"),
+            Self::UnknownUnit(unit, text) => write!(f, "time: unknown unit {unit} in duration {text}"),
+            Self::NotSeconds => f.write_str("not a number of seconds"),
+            Self::NotADuration => f.write_str("not a duration"),
+            Self::TooShort => f.write_str("it cannot be less than 1ms"),
+        }
+    }
+}
+
+/// A number of seconds that is not negative. `subject` begins the message about one that is too large; `value`
+/// and `allowed` are of that message.
 pub fn from_seconds(
-    at: &Node<'_>,
+    value: &Value<'_>,
     seconds: i64,
-    key: &str,
+    subject: &dyn Display,
     allowed: &str,
-    problems: &mut Problems,
+    problems: &mut Problems<'_>,
 ) -> Option<Duration> {
     let seconds = u64::try_from(seconds).ok()?;
     if seconds > MOST_SECONDS {
-        problems.add(
-            at,
-            format!("{key} must be <= {MOST_SECONDS}: found {seconds}, allowed is {allowed}"),
-        );
+        problems.error(value, Unreadable::TooManySeconds(subject, seconds, allowed));
         return None;
     }
     Some(Duration::from_secs(seconds))
 }
 
 /// A time limit: absent, zero or empty is none. `subject` begins the message about a bad one.
-pub fn limit(node: &Node<'_>, subject: &str, problems: &mut Problems) -> Option<Duration> {
-    if node.string().is_some_and(|text| text.is_empty()) {
+pub fn limit(value: &Value<'_>, subject: &dyn Display, problems: &mut Problems<'_>) -> Option<Duration> {
+    if value.string() == Some("") {
         return None;
     }
-    let nanoseconds = read(node, subject, problems).filter(|nanoseconds| *nanoseconds != 0)?;
-    at_least_a_millisecond(node, nanoseconds, subject, problems)
+    let nanoseconds = read(value, subject, problems).filter(|nanoseconds| *nanoseconds != 0)?;
+    at_least_a_millisecond(value, nanoseconds, subject, problems)
 }
 
 /// A duration of at least one millisecond.
-pub fn positive(node: &Node<'_>, subject: &str, problems: &mut Problems) -> Option<Duration> {
-    let nanoseconds = read(node, subject, problems)?;
-    at_least_a_millisecond(node, nanoseconds, subject, problems)
+pub fn positive(value: &Value<'_>, subject: &dyn Display, problems: &mut Problems<'_>) -> Option<Duration> {
+    let nanoseconds = read(value, subject, problems)?;
+    at_least_a_millisecond(value, nanoseconds, subject, problems)
 }
 
 fn at_least_a_millisecond(
-    node: &Node<'_>,
+    value: &Value<'_>,
     nanoseconds: i64,
-    subject: &str,
-    problems: &mut Problems,
+    subject: &dyn Display,
+    problems: &mut Problems<'_>,
 ) -> Option<Duration> {
     let duration = u64::try_from(nanoseconds).ok().map(Duration::from_nanos);
     let duration = duration.filter(|duration| *duration >= Duration::from_millis(1));
     if duration.is_none() {
-        problems.wrong(node, &format!("{subject}: it cannot be less than 1ms"), ALLOWED);
+        problems.wrong(value, Unreadable::Duration(subject, Error::TooShort), ALLOWED);
     }
     duration
 }
 
 /// In nanoseconds.
-fn read(node: &Node<'_>, subject: &str, problems: &mut Problems) -> Option<i64> {
-    let parsed = match (node.number(), node.string()) {
-        (Some(number), _) => seconds(number).ok_or_else(|| "not a number of seconds".to_owned()),
-        (_, Some(text)) => seconds(&text).map_or_else(|| parse(&text), Ok),
-        _ => Err("not a duration".into()),
+fn read(value: &Value<'_>, subject: &dyn Display, problems: &mut Problems<'_>) -> Option<i64> {
+    let parsed = match (value.number(), value.string()) {
+        (Some(number), _) => seconds(number).ok_or(Error::NotSeconds),
+        (_, Some(text)) => seconds(text).map_or_else(|| parse(text), Ok),
+        _ => Err(Error::NotADuration),
     };
     parsed
-        .map_err(|error| problems.wrong(node, &format!("{subject}: {error}"), ALLOWED))
+        .map_err(|error| problems.wrong(value, Unreadable::Duration(subject, error), ALLOWED))
         .ok()
 }
 
@@ -78,9 +108,9 @@ fn seconds(text: &str) -> Option<i64> {
 /// Go's notation: an optional sign, then numbers with units; `0` alone is zero. In nanoseconds.
 ///
 /// # Errors
-/// Go's own words.
-pub fn parse(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {text}");
+/// The notation is another one, a unit is missing or unknown, or the duration is too long.
+pub fn parse(text: &str) -> Result<i64, Error<'_>> {
+    let invalid = || Error::Invalid(text);
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -100,10 +130,9 @@ pub fn parse(text: &str) -> Result<i64, String> {
         rest = &rest[unit.len()..];
         let (value, scale) = decimal(number).ok_or_else(invalid)?;
         if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {text}"));
+            return Err(Error::MissingUnit(text));
         }
-        let unit =
-            nanoseconds(unit).ok_or_else(|| format!("time: unknown unit {unit} in duration {text}"))?;
+        let unit = nanoseconds(unit).ok_or(Error::UnknownUnit(unit, text))?;
         total = total
             .checked_add(value.checked_mul(unit).ok_or_else(invalid)? / scale)
             .ok_or_else(invalid)?;
@@ -181,7 +210,8 @@ mod tests {
             ("99999999999h", "time: invalid duration 99999999999h"),
         ];
         for (text, error) in table {
-            assert_eq!(parse(text), Err(error.into()), "{text}");
+            let found = parse(text).map_err(|error| error.to_string());
+            assert_eq!(found, Err(error.into()), "{text}");
         }
     }
 }

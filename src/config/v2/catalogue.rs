@@ -1,16 +1,13 @@
 //! Where services are registered: `consul`, `etcd` or `directory`, exactly one (behaviour-v2.md 2.1, 2.3, 6.1).
 
-use super::section::{Section, boolean, integer, string, strings};
+use super::error::{CatalogueError, Warning};
 use crate::config::Target;
-use crate::config::json::{Kind, Node};
+use crate::config::keys::{Section, boolean, integer, string, strings, text};
 use crate::config::problem::Problems;
+use crate::config::tree::{Data, Value};
 use domain::plan::{Catalogue, Consul, Etcd, Scheme, Secret, Tls};
 use domain::requests::FEWEST;
 
-/// The message when there is none.
-pub const NONE: &str = "No discovery backend defined";
-const SEVERAL: &str = "More than one discovery backend defined";
-const ALLOWED: &str = "one of consul, etcd, directory";
 const DEFAULT_PREFIX: &str = "/containerpilot";
 /// How many requests Consul is asked at a time unless `maxConnections` says otherwise (docs/bounds.md).
 const DEFAULT_CONNECTIONS: u32 = 16;
@@ -19,25 +16,25 @@ const MOST_CONNECTIONS: u32 = 1000;
 
 /// Reads the one catalogue of the document, and how many requests it is asked at a time.
 pub fn read(
-    root: &Node<'_>,
+    root: &Value<'_>,
     section: &mut Section<'_>,
     target: &Target<'_>,
-    problems: &mut Problems,
+    problems: &mut Problems<'_>,
 ) -> Option<(Catalogue, Option<u32>)> {
     let given = ["consul", "etcd", "directory"].map(|key| section.take(key));
     let mut there = given.iter().flatten();
     let (first, second) = (there.next(), there.next());
     if let Some(second) = second {
-        problems.add(second, format!("{SEVERAL}, allowed is {ALLOWED}"));
+        problems.error(*second, CatalogueError::Several);
     }
     if first.is_none() {
-        problems.add(root, format!("{NONE}, needed is {ALLOWED}"));
+        problems.error(root, CatalogueError::None);
     }
     match given {
         _ if second.is_some() => None,
-        [Some(node), _, _] => consul(&node, target, problems),
-        [_, Some(node), _] => etcd(&node, problems).map(|etcd| (Catalogue::Etcd(etcd), None)),
-        [_, _, node] => directory(&node?, problems).map(|directory| (directory, None)),
+        [Some(value), _, _] => consul(value, target, problems),
+        [_, Some(value), _] => etcd(value, problems).map(|etcd| (Catalogue::Etcd(etcd), None)),
+        [_, _, value] => directory(value?, problems).map(|directory| (directory, None)),
     }
 }
 
@@ -51,20 +48,20 @@ struct Written {
     max_connections: Option<u32>,
 }
 
-fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option<(Catalogue, Option<u32>)> {
-    let written = match node.kind() {
-        Kind::String => Written {
-            address: node.string()?,
+fn consul(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<(Catalogue, Option<u32>)> {
+    let written = match &value.data {
+        Data::String(address) => Written {
+            address: address.to_string(),
             scheme: Some(Scheme::Http),
             ..Written::default()
         },
-        Kind::Object => consul_object(node, problems)?,
+        Data::Object(_) => consul_object(value, problems)?,
         _ => {
-            problems.wrong(
-                node,
-                "Unexpected Consul config structure",
-                "a string or an object",
-            );
+            problems.wrong(value, CatalogueError::ConsulStructure, "a string or an object");
             return None;
         }
     };
@@ -72,10 +69,14 @@ fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opti
     let otherwise = written.scheme.or(environment.scheme()).unwrap_or(Scheme::Http);
     let (address, scheme) = with_scheme(&written.address, otherwise);
     if address.is_empty() {
-        problems.wrong(node, NONE, "the address of Consul, host:port");
+        problems.wrong(
+            value,
+            CatalogueError::EmptyAddress,
+            "the address of Consul, host:port",
+        );
         return None;
     }
-    warn_of_missing_port(node, &address, scheme, problems);
+    warn_of_missing_port(value, &address, scheme, problems);
     let token = environment
         .text("CONSUL_HTTP_TOKEN")
         .or(written.token)
@@ -91,7 +92,7 @@ fn consul(node: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Opti
 }
 
 /// Without a port the scheme's own counts, as in the original.
-fn warn_of_missing_port(node: &Node<'_>, address: &str, scheme: Scheme, problems: &mut Problems) {
+fn warn_of_missing_port(value: &Value<'_>, address: &str, scheme: Scheme, problems: &mut Problems<'_>) {
     let host = address.rsplit('@').next().unwrap_or_default();
     let after_brackets = host.rsplit(']').next().unwrap_or_default();
     if !address.contains("unix://") && !after_brackets.contains(':') {
@@ -99,8 +100,7 @@ fn warn_of_missing_port(node: &Node<'_>, address: &str, scheme: Scheme, problems
             Scheme::Http => 80,
             Scheme::Https => 443,
         };
-        let sentence = format!("the address of Consul has no port, so {port} is used; Consul's own is 8500");
-        problems.warn(node, sentence);
+        problems.warning(value, Warning::NoPort(port));
     }
 }
 
@@ -144,69 +144,61 @@ impl Environment<'_> {
     }
 }
 
-fn consul_object(node: &Node<'_>, problems: &mut Problems) -> Option<Written> {
-    let mut section = Section::open(node, "an object", problems)?;
+fn consul_object(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Written> {
+    let mut section = Section::open(value, "an object", problems)?;
     let scheme = section
         .take("scheme")
-        .and_then(|node| scheme_named(&node, problems));
+        .and_then(|value| scheme_named(value, problems));
     let written = Written {
         address: text(&mut section, "address", problems).unwrap_or_default(),
         scheme,
         token: text(&mut section, "token", problems),
         tls: section
             .take("tls")
-            .map(|node| tls(&node, problems))
+            .map(|value| tls(value, problems))
             .unwrap_or_default(),
         max_connections: section
             .take("maxConnections")
-            .and_then(|node| max_connections(&node, problems)),
+            .and_then(|value| max_connections(value, problems)),
     };
     section.close(problems);
     Some(written)
 }
 
-fn max_connections(node: &Node<'_>, problems: &mut Problems) -> Option<u32> {
+fn max_connections(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<u32> {
     let allowed = format!("a whole number from {FEWEST} to {MOST_CONNECTIONS}");
-    let number = integer(node, &allowed, problems)?;
+    let number = integer(value, &allowed, problems)?;
     let number = u32::try_from(number).ok();
     let number = number.filter(|number| (FEWEST..=MOST_CONNECTIONS).contains(number));
     if number.is_none() {
-        problems.wrong(node, "out of range", &allowed);
+        problems.wrong(value, CatalogueError::OutOfRange, &allowed);
     }
     number
 }
 
-/// The member of that name if it is a text that is not empty.
-fn text(section: &mut Section<'_>, key: &'static str, problems: &mut Problems) -> Option<String> {
-    section
-        .take(key)
-        .and_then(|node| string(&node, problems))
-        .filter(|text| !text.is_empty())
-}
-
-fn scheme_named(node: &Node<'_>, problems: &mut Problems) -> Option<Scheme> {
-    match string(node, problems)?.as_str() {
+fn scheme_named(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Scheme> {
+    match string(value, problems)? {
         "http" => Some(Scheme::Http),
         "https" => Some(Scheme::Https),
         "" => None,
         _ => {
-            problems.wrong(node, "Unknown scheme", "http or https");
+            problems.wrong(value, CatalogueError::UnknownScheme, "http or https");
             None
         }
     }
 }
 
 /// The keys of ContainerPilot 3; certificates are checked unless `verify` is false (design section 6).
-fn tls(node: &Node<'_>, problems: &mut Problems) -> Tls {
-    let Some(mut section) = Section::open(node, "an object", problems) else {
+fn tls(value: &Value<'_>, problems: &mut Problems<'_>) -> Tls {
+    let Some(mut section) = Section::open(value, "an object", problems) else {
         return Tls::default();
     };
     let keys = ["cafile", "capath", "clientcert", "clientkey", "servername"];
     let [ca_file, ca_path, certificate, key, server_name] = keys.map(|key| text(&mut section, key, problems));
-    let verify = section.take("verify").and_then(|node| boolean(&node, problems));
+    let verify = section.take("verify").and_then(|value| boolean(value, problems));
     section.close(problems);
     if certificate.is_some() != key.is_some() {
-        problems.add(node, "`clientcert` and `clientkey` are needed together");
+        problems.error(value, CatalogueError::NeededTogether("clientcert", "clientkey"));
     }
     Tls {
         ca_file,
@@ -229,26 +221,23 @@ fn with_scheme(address: &str, otherwise: Scheme) -> (String, Scheme) {
 }
 
 /// `endpoints` and `prefix` as in the original, and a login and TLS beyond it.
-fn etcd(node: &Node<'_>, problems: &mut Problems) -> Option<Etcd> {
-    let mut section = Section::open(node, "an object with `endpoints`", problems)?;
-    let endpoints = section.take("endpoints").map(|node| endpoints(&node, problems));
+fn etcd(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Etcd> {
+    let mut section = Section::open(value, "an object with `endpoints`", problems)?;
+    let endpoints = section.take("endpoints").map(|value| endpoints(value, problems));
     let prefix = text(&mut section, "prefix", problems);
     let user = text(&mut section, "username", problems);
     let password = text(&mut section, "password", problems).map(Secret);
     let tls = section
         .take("tls")
-        .map(|node| tls(&node, problems))
+        .map(|value| tls(value, problems))
         .unwrap_or_default();
     section.close(problems);
     if user.is_some() != password.is_some() {
-        problems.add(node, "`username` and `password` are needed together");
+        problems.error(value, CatalogueError::NeededTogether("username", "password"));
     }
     let endpoints = endpoints.unwrap_or_default();
     if endpoints.is_empty() {
-        problems.add(
-            node,
-            "Must provide etcd endpoints, allowed is a string or an array of URLs",
-        );
+        problems.error(value, CatalogueError::NoEndpoints);
     }
     let prefix = normal(prefix.as_deref().unwrap_or(DEFAULT_PREFIX));
     Some(Etcd {
@@ -259,18 +248,18 @@ fn etcd(node: &Node<'_>, problems: &mut Problems) -> Option<Etcd> {
     })
 }
 
-fn endpoints(node: &Node<'_>, problems: &mut Problems) -> Vec<String> {
-    let written = strings(node, problems);
+fn endpoints(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<String> {
+    let written = strings(value, problems);
     for (place, text) in &written {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             problems.wrong(
                 place,
-                "an endpoint without a scheme",
+                CatalogueError::EndpointWithoutScheme,
                 "a URL such as http://etcd:2379",
             );
         }
     }
-    written.into_iter().map(|(_, text)| text).collect()
+    written.into_iter().map(|(_, text)| text.to_owned()).collect()
 }
 
 /// A leading slash, and no empty parts.
@@ -280,20 +269,22 @@ fn normal(prefix: &str) -> String {
 }
 
 /// A path, or an object with one.
-fn directory(node: &Node<'_>, problems: &mut Problems) -> Option<Catalogue> {
-    let path = match node.kind() {
-        Kind::Object => {
-            let mut section = Section::open(node, "an object", problems)?;
+fn directory(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Catalogue> {
+    let path = match &value.data {
+        Data::Object(_) => {
+            let mut section = Section::open(value, "an object", problems)?;
             let path = text(&mut section, "path", problems);
             section.close(problems);
             path
         }
-        _ => string(node, problems).filter(|path| !path.is_empty()),
+        _ => string(value, problems)
+            .filter(|path| !path.is_empty())
+            .map(str::to_owned),
     };
     if path.is_none() {
         problems.wrong(
-            node,
-            "Not a folder",
+            value,
+            CatalogueError::NotAFolder,
             "the path of a folder, or an object with a `path`",
         );
     }

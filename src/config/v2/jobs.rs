@@ -1,9 +1,9 @@
 //! Everything that runs a child, as jobs; and the sections `tasks` and `coprocesses` (behaviour-v2.md 2.7).
 
-use super::section::{Section, list, string};
-use super::{command, duration};
-use crate::config::json::{Kind, Node};
+use super::error::{JobError, Reading};
+use crate::config::keys::{Section, command, duration, list, text};
 use crate::config::problem::Problems;
+use crate::config::tree::{Data, Value};
 use domain::plan::{Command, Job, Output, Restarts, Role, SignalTarget, Stop, StopTimeout, Trigger};
 use domain::time::Duration;
 use std::collections::{HashMap, HashSet};
@@ -45,27 +45,23 @@ pub fn asked(role: Role, command: Command, time_limit: Option<Duration>) -> Job 
 }
 
 /// Reads `tasks`.
-pub fn read_tasks(node: &Node<'_>, problems: &mut Problems) -> Vec<Job> {
-    let tasks = list(node, "an array of tasks", problems, task);
+pub fn read_tasks(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
+    let tasks = list(value, "an array of tasks", problems, task);
     named(tasks, |name| Role::Task { name })
 }
 
-fn task(node: &Node<'_>, problems: &mut Problems) -> Option<(Option<String>, Job)> {
-    let mut section = Section::open(node, "an object", problems)?;
-    let name = name(&mut section, problems);
-    let command = mandatory(node, &mut section, "Task did not provide a command", problems);
+fn task(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<String>, Job)> {
+    let mut section = Section::open(value, "an object", problems)?;
+    let name = text(&mut section, "name", problems);
+    let command = mandatory(value, &mut section, JobError::NoTaskCommand, problems);
     let frequency = section.take("frequency");
     if frequency.is_none() {
-        problems.add(
-            node,
-            format!("a task needs a `frequency`, allowed is {}", duration::ALLOWED),
-        );
+        problems.error(value, JobError::NoFrequency);
     }
-    let frequency =
-        frequency.and_then(|node| duration::positive(&node, "Unable to parse frequency", problems));
+    let frequency = frequency.and_then(|value| duration::positive(value, &Reading::Frequency, problems));
     let limit = section
         .take("timeout")
-        .and_then(|node| duration::limit(&node, "Unable to parse timeout", problems));
+        .and_then(|value| duration::limit(value, &Reading::Timeout, problems));
     section.close(problems);
     let (command, frequency) = (command?, frequency?);
     let role = Role::Task { name: String::new() };
@@ -78,21 +74,16 @@ fn task(node: &Node<'_>, problems: &mut Problems) -> Option<(Option<String>, Job
 }
 
 /// Reads `coprocesses`.
-pub fn read_coprocesses(node: &Node<'_>, problems: &mut Problems) -> Vec<Job> {
-    let coprocesses = list(node, "an array of coprocesses", problems, coprocess);
+pub fn read_coprocesses(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
+    let coprocesses = list(value, "an array of coprocesses", problems, coprocess);
     named(coprocesses, |name| Role::Coprocess { name })
 }
 
-fn coprocess(node: &Node<'_>, problems: &mut Problems) -> Option<(Option<String>, Job)> {
-    let mut section = Section::open(node, "an object", problems)?;
-    let name = name(&mut section, problems);
-    let command = mandatory(
-        node,
-        &mut section,
-        "Coprocess did not provide a command",
-        problems,
-    );
-    let restarts = section.take("restarts").map(|node| restarts(&node, problems));
+fn coprocess(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<String>, Job)> {
+    let mut section = Section::open(value, "an object", problems)?;
+    let name = text(&mut section, "name", problems);
+    let command = mandatory(value, &mut section, JobError::NoCoprocessCommand, problems);
+    let restarts = section.take("restarts").map(|value| restarts(value, problems));
     section.close(problems);
     let command = command?;
     let role = Role::Coprocess { name: String::new() };
@@ -109,22 +100,17 @@ fn coprocess(node: &Node<'_>, problems: &mut Problems) -> Option<(Option<String>
     Some((name, job))
 }
 
-fn name(section: &mut Section<'_>, problems: &mut Problems) -> Option<String> {
-    let name = section.take("name").and_then(|node| string(&node, problems));
-    name.filter(|name| !name.is_empty())
-}
-
 fn mandatory(
-    node: &Node<'_>,
+    value: &Value<'_>,
     section: &mut Section<'_>,
-    missing: &str,
-    problems: &mut Problems,
+    missing: JobError<'_>,
+    problems: &mut Problems<'_>,
 ) -> Option<Command> {
     let command = section.take("command");
     if command.is_none() {
-        problems.add(node, missing);
+        problems.error(value, missing);
     }
-    command::required(&command?, missing, problems)
+    command::required(command?, missing, problems)
 }
 
 /// Gives every job its name. One that has none is called by the name of its program (CFG-12), with a number
@@ -166,22 +152,18 @@ fn default_name(
 }
 
 /// How often: `"never"`, `"unlimited"` or a number, also as a string.
-fn restarts(node: &Node<'_>, problems: &mut Problems) -> Option<Restarts> {
-    let text = node.string();
-    let restarts = match (node.kind(), text.as_deref()) {
-        (Kind::String, Some("unlimited")) => Some(Restarts::Unlimited),
-        (Kind::String, Some("never")) => Some(Restarts::NEVER),
-        (Kind::String, Some(number)) => number.parse().ok().map(Restarts::AtMost),
-        (Kind::Number, _) => node
-            .number()
-            .and_then(|number| number.parse().ok())
-            .map(Restarts::AtMost),
+fn restarts(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Restarts> {
+    let at_most = |number: &str| number.parse().ok().map(Restarts::AtMost);
+    let restarts = match &value.data {
+        Data::String(word) if word == "unlimited" => Some(Restarts::Unlimited),
+        Data::String(word) if word == "never" => Some(Restarts::NEVER),
+        Data::String(number) => at_most(number),
+        Data::Number(number) => at_most(number),
         _ => None,
     };
     if restarts.is_none() {
-        let found = text.unwrap_or_else(|| node.as_written());
-        let allowed = "accepts positive integers, \"unlimited\" or \"never\"";
-        problems.add(node, format!("Invalid 'restarts' field \"{found}\": {allowed}"));
+        let written = &problems.document().text[value.span.clone()];
+        problems.error(value, JobError::Restarts(value.string().unwrap_or(written)));
     }
     restarts
 }

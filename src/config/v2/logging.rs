@@ -1,19 +1,35 @@
 //! `logging` (behaviour-v2.md 2.4).
 
-use super::section::{Section, string};
-use crate::config::json::Node;
+use super::error::LoggingError;
+use crate::config::keys::{Section, string};
 use crate::config::problem::Problems;
+use crate::config::tree::Value;
 use domain::plan::{Level, LogFormat, LogOutput, Logging};
 
 /// Reads the section; what is absent or empty is the default.
-pub fn read(node: &Node<'_>, problems: &mut Problems) -> Logging {
-    let Some(mut section) = Section::open(node, "an object", problems) else {
+pub fn read(value: &Value<'_>, problems: &mut Problems<'_>) -> Logging {
+    let Some(mut section) = Section::open(value, "an object", problems) else {
         return Logging::default();
     };
     let logging = Logging {
-        level: choice(section.take("level"), &LEVELS, "Unknown log level", problems),
-        format: choice(section.take("format"), &FORMATS, "Unknown log format", problems),
-        output: choice(section.take("output"), &OUTPUTS, "Unknown output type", problems),
+        level: choice(
+            section.take("level"),
+            &LEVELS,
+            |word| LoggingError::Level(word),
+            problems,
+        ),
+        format: choice(
+            section.take("format"),
+            &FORMATS,
+            |word| LoggingError::Format(word),
+            problems,
+        ),
+        output: choice(
+            section.take("output"),
+            &OUTPUTS,
+            |word| LoggingError::Output(word),
+            problems,
+        ),
     };
     section.close(problems);
     logging
@@ -39,21 +55,21 @@ const OUTPUTS: [(&str, LogOutput); 2] = [("stdout", LogOutput::Stdout), ("stderr
 
 /// One of several words, in any case.
 fn choice<T: Copy + Default>(
-    node: Option<Node<'_>>,
+    value: Option<&Value<'_>>,
     choices: &[(&str, T)],
-    unknown: &str,
-    problems: &mut Problems,
+    unknown: fn(&str) -> LoggingError<'_>,
+    problems: &mut Problems<'_>,
 ) -> T {
-    let Some(node) = node else {
+    let Some(value) = value else {
         return T::default();
     };
-    let Some(text) = string(&node, problems).filter(|text| !text.is_empty()) else {
+    let Some(text) = string(value, problems).filter(|text| !text.is_empty()) else {
         return T::default();
     };
     let chosen = choices.iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
     if chosen.is_none() {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        problems.wrong(&node, &format!("{unknown} '{text}'"), &words.join(", "));
+        problems.wrong(value, unknown(text), words.join(", "));
     }
     chosen.map(|(_, value)| *value).unwrap_or_default()
 }

@@ -4,76 +4,62 @@
 //! the way; only if nothing is, there is a plan. Keys are exact, and unknown ones are errors (CFG-3, CFG-14).
 
 mod catalogue;
-mod command;
-mod duration;
+mod error;
 mod jobs;
 mod logging;
-mod section;
 mod services;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 
-use super::json::{Document, Kind, Node};
+use super::Target;
+use super::keys::{Section, command, duration, integer};
 use super::problem::Problems;
-use super::{Compiled, Target};
+use super::tree::{Document, Value};
 use domain::plan::{Job, Plan, Role, Service, StopTimeout, Word};
-use section::Section;
+use error::{CatalogueError, Reading, Warning};
 use std::collections::BTreeMap;
 
-/// Compiles a document.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn compile(document: &Document<'_>, target: &Target<'_>) -> Result<Compiled, Problems> {
-    let mut problems = Problems::default();
-    let plan = plan(&document.root(), target, &mut problems);
-    match plan {
-        Some(plan) if problems.is_empty() => Ok(Compiled {
-            plan,
-            warnings: problems.into_warnings(),
-            shown: document.shown(),
-        }),
-        _ => Err(problems),
-    }
-}
-
-fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option<Plan> {
-    if root.kind() == Kind::Null {
-        problems.add(root, catalogue::NONE);
+/// Compiles a document. There is a plan if nothing is wrong; whatever is wrong is noted in `problems`.
+pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Plan> {
+    let root = &document.root;
+    if root.is_null() {
+        problems.error(root, CatalogueError::None);
         return None;
     }
     let mut section = Section::open(root, "an object", problems)?;
     let (catalogue, max_connections) = catalogue::read(root, &mut section, target, problems).unzip();
-    let logging = section.take("logging").map(|node| logging::read(&node, problems));
+    let logging = section
+        .take("logging")
+        .map(|value| logging::read(value, problems));
     let stop_timeout = section
         .take("stopTimeout")
-        .and_then(|node| stop_timeout(&node, problems));
+        .and_then(|value| stop_timeout(value, problems));
     let stop_timeout = stop_timeout.unwrap_or_default();
     let pre_start = pre_start(&mut section, stop_timeout, problems);
-    let hook = |key, role, section: &mut Section<'_>, problems: &mut Problems| {
-        let command = command::optional(&section.take(key)?, problems)?;
+    let mut hook = |key, role| {
+        let command = command::optional(section.take(key)?, problems)?;
         Some(jobs::lifecycle(role, command, stop_timeout))
     };
-    let pre_stop = hook("preStop", Role::PreStop, &mut section, problems);
-    let post_stop = hook("postStop", Role::PostStop, &mut section, problems);
+    let pre_stop = hook("preStop", Role::PreStop);
+    let post_stop = hook("postStop", Role::PostStop);
     let services = section.take("services");
     let mut services = services
-        .map(|node| services::read_services(&node, target, problems))
+        .map(|value| services::read_services(value, target, problems))
         .unwrap_or_default();
     let backends = section.take("backends");
     let backends = backends
-        .map(|node| services::read_backends(&node, problems))
+        .map(|value| services::read_backends(value, problems))
         .unwrap_or_default();
     let tasks = section
         .take("tasks")
-        .map(|node| jobs::read_tasks(&node, problems));
+        .map(|value| jobs::read_tasks(value, problems));
     let coprocesses = section
         .take("coprocesses")
-        .map(|node| jobs::read_coprocesses(&node, problems));
+        .map(|value| jobs::read_coprocesses(value, problems));
     let telemetry = section
         .take("telemetry")
-        .and_then(|node| telemetry::read(&node, target, &services, problems));
+        .and_then(|value| telemetry::read(value, target, &services, problems));
     let (telemetry, endpoint) = telemetry.unzip();
     services.extend(endpoint);
     section.close(problems);
@@ -94,39 +80,39 @@ fn plan(root: &Node<'_>, target: &Target<'_>, problems: &mut Problems) -> Option
 }
 
 /// `onStart` is the old name of `preStart` (CFG-17).
-fn pre_start(section: &mut Section<'_>, stop_timeout: StopTimeout, problems: &mut Problems) -> Option<Job> {
-    const OLD: &str = "The onStart option has been deprecated in favor of preStart. ContainerPilot will use";
+fn pre_start(
+    section: &mut Section<'_>,
+    stop_timeout: StopTimeout,
+    problems: &mut Problems<'_>,
+) -> Option<Job> {
     let old = section.take("onStart");
     let new = section.take("preStart");
-    match (&old, &new) {
-        (Some(_), Some(_)) => problems.advise(format!("{OLD} only the preStart option provided")),
-        (Some(_), None) => problems.advise(format!("{OLD} the onStart option as a preStart")),
+    match (old, new) {
+        (Some(old), Some(_)) => problems.warning(old, Warning::OnStartIgnored),
+        (Some(old), None) => problems.warning(old, Warning::OnStart),
         _ => {}
     }
-    let command = command::optional(&new.or(old)?, problems)?;
+    let command = command::optional(new.or(old)?, problems)?;
     Some(jobs::lifecycle(Role::PreStart, command, stop_timeout))
 }
 
 /// Seconds; 0 is the default (CFG-11), negative is "at once".
-fn stop_timeout(node: &Node<'_>, problems: &mut Problems) -> Option<StopTimeout> {
+fn stop_timeout(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<StopTimeout> {
     const ALLOWED: &str = "a whole number of seconds, or -1 for SIGKILL at once";
-    let seconds = section::integer(node, ALLOWED, problems)?;
+    let seconds = integer(value, ALLOWED, problems)?;
     if seconds == 0 {
-        problems.warn(
-            node,
-            "0 means the default of 5 seconds, not \"at once\", which is -1",
-        );
+        problems.warning(value, Warning::ZeroStopTimeout);
         return None;
     }
     if seconds < 0 {
         return Some(StopTimeout::Immediately);
     }
-    duration::from_seconds(node, seconds, "`stopTimeout`", ALLOWED, problems).map(StopTimeout::After)
+    duration::from_seconds(value, seconds, &Reading::StopTimeout, ALLOWED, problems).map(StopTimeout::After)
 }
 
 /// The trailing arguments, each rendered as a template of its own. One that is wrong leaves all of them as
 /// they are (CLI-4). The services' addresses are known to them already.
-fn application(target: &Target<'_>, services: &[Service], problems: &mut Problems) -> Option<Job> {
+fn application(target: &Target<'_>, services: &[Service], problems: &mut Problems<'_>) -> Option<Job> {
     let (program, arguments) = rendered(target, services, problems)
         .split_first()
         .map(|(first, rest)| {
@@ -136,7 +122,7 @@ fn application(target: &Target<'_>, services: &[Service], problems: &mut Problem
     Some(jobs::application(domain::plan::Command { program, arguments }))
 }
 
-fn rendered(target: &Target<'_>, services: &[Service], problems: &mut Problems) -> Vec<Word> {
+fn rendered(target: &Target<'_>, services: &[Service], problems: &mut Problems<'_>) -> Vec<Word> {
     let mut variables: BTreeMap<String, String> = target.variables.clone();
     let address = |service: &Service| {
         (
@@ -152,8 +138,7 @@ fn rendered(target: &Target<'_>, services: &[Service], problems: &mut Problems) 
     };
     let rendered: Result<Vec<Word>, _> = target.application.iter().map(render).collect();
     rendered.unwrap_or_else(|error| {
-        let sentence = format!("Unable to render command arguments template: {error}");
-        problems.advise(sentence);
+        problems.warning_elsewhere(Warning::Arguments(&error));
         target.application.to_vec()
     })
 }

@@ -1,12 +1,12 @@
 //! `telemetry` (behaviour-v2.md 2.7, 9.3): an endpoint, its sensors, and the service that tells a catalogue
 //! where it is.
 
-use super::section::{Section, integer, list, string};
-use super::services::{PORTS, SECONDS, default_id, interfaces, refuse_one_id, tags};
-use super::{command, duration};
+use super::error::{Reading, ServiceError, Subject, TelemetryError};
+use super::services::{PORTS, SECONDS};
 use crate::config::Target;
-use crate::config::json::Node;
+use crate::config::keys::{Section, command, default_id, duration, integer, interfaces, list, string, tags};
 use crate::config::problem::Problems;
+use crate::config::tree::Value;
 use domain::plan::{Job, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry, Trigger};
 use domain::sensor::{is_own, series_of};
 use domain::time::Duration;
@@ -28,62 +28,59 @@ const KINDS: [SensorKind; 4] = [
 
 /// Reads the section: what is served, and the service it is registered as. `services` are the others.
 pub fn read(
-    node: &Node<'_>,
+    value: &Value<'_>,
     target: &Target<'_>,
     services: &[Service],
-    problems: &mut Problems,
+    problems: &mut Problems<'_>,
 ) -> Option<(Telemetry, Service)> {
-    let mut section = Section::open(node, "an object", problems)?;
+    let mut section = Section::open(value, "an object", problems)?;
     let port = section
         .take("port")
-        .map_or(Some(PORT), |node| port(&node, problems));
-    let address = interfaces(node, section.take("interfaces"), target, problems);
-    let tags = section.take("tags").map(|node| tags(&node, problems));
+        .map_or(Some(PORT), |value| port(value, problems));
+    let address = interfaces(value, section.take("interfaces"), target, problems);
+    let tags = section.take("tags").map(|value| tags(value, problems));
     let mut sensors: Vec<Sensor> = Vec::new();
     let mut series = HashMap::new();
-    if let Some(node) = section.take("sensors") {
-        list(&node, "an array of sensors", problems, |node, problems| {
-            let sensor = sensor(node, problems)?;
-            refuse_twins(node, &sensor, &mut series, problems);
+    if let Some(value) = section.take("sensors") {
+        list(value, "an array of sensors", problems, |value, problems| {
+            let sensor = sensor(value, problems)?;
+            refuse_twins(value, &sensor, &mut series, problems);
             sensors.push(sensor);
             Some(())
         });
     }
     section.close(problems);
     if services.iter().any(|service| service.registration.name == NAME) {
-        problems.add(
-            node,
-            format!("there are two services called {NAME}: telemetry is registered under that name"),
-        );
+        problems.error(value, TelemetryError::NameIsTaken(NAME));
     }
     let address = SocketAddr::new(address?, port?);
-    let service = service(node, target, address, tags.unwrap_or_default(), problems)?;
+    let service = service(value, target, address, tags.unwrap_or_default(), problems)?;
     let registration = &service.registration;
     let mut others = services.iter().map(|service| &service.registration);
     if let Some(other) = others.find(|other| other.id == registration.id && other.name != NAME) {
-        refuse_one_id(node, registration, &other.name, problems);
+        problems.error(value, ServiceError::OneId(&other.name, registration));
     }
     Some((Telemetry { address, sensors }, service))
 }
 
-fn port(node: &Node<'_>, problems: &mut Problems) -> Option<u16> {
-    let port = integer(node, PORTS, problems)?;
+fn port(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<u16> {
+    let port = integer(value, PORTS, problems)?;
     let port = u16::try_from(port).ok().filter(|port| *port > 0);
     if port.is_none() {
-        problems.wrong(node, "`port` is out of range", PORTS);
+        problems.wrong(value, TelemetryError::PortOutOfRange, PORTS);
     }
     port
 }
 
 /// A service without a health check: the endpoint lives as long as the shim.
 fn service(
-    node: &Node<'_>,
+    value: &Value<'_>,
     target: &Target<'_>,
     address: SocketAddr,
     tags: Vec<String>,
-    problems: &mut Problems,
+    problems: &mut Problems<'_>,
 ) -> Option<Service> {
-    let id = default_id(node, NAME, target, problems)?;
+    let id = default_id(value, NAME, target, problems)?;
     let registration = Registration {
         id,
         name: NAME.into(),
@@ -101,32 +98,32 @@ fn service(
     })
 }
 
-fn sensor(node: &Node<'_>, problems: &mut Problems) -> Option<Sensor> {
-    let mut section = Section::open(node, "an object", problems)?;
+fn sensor(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Sensor> {
+    let mut section = Section::open(value, "an object", problems)?;
     let mut text = |key| {
         section
             .take(key)
-            .and_then(|node| string(&node, problems))
+            .and_then(|value| string(value, problems))
             .unwrap_or_default()
     };
     let [namespace, subsystem, name, help, kind] =
         ["namespace", "subsystem", "name", "help", "type"].map(&mut text);
-    let kind = read_kind(node, &kind, problems);
-    let whole_name = whole_name(node, [&namespace, &subsystem, &name], problems);
+    let subject = Subject::Sensor(name);
+    let kind = read_kind(value, kind, problems);
+    let whole_name = whole_name(value, [namespace, subsystem, name], problems);
     if help.is_empty() {
-        problems.add(node, format!("`help` must not be blank in sensor {name}"));
+        problems.error(value, TelemetryError::NoHelp(subject));
     }
-    let poll = poll(node, &mut section, &name, problems);
-    let missing = format!("could not parse check in sensor {name}: received zero-length argument");
+    let poll = poll(value, &mut section, subject, problems);
+    let missing = TelemetryError::NoCheck(subject);
     let check = section.take("check");
     if check.is_none() {
-        problems.add(node, &missing);
+        problems.error(value, missing);
     }
-    let command = check.and_then(|node| command::required(&node, &missing, problems));
-    let timeout = format!("could not parse timeout in sensor {name}");
+    let command = check.and_then(|value| command::required(value, missing, problems));
     let time_limit = section
         .take("timeout")
-        .and_then(|node| duration::limit(&node, &timeout, problems));
+        .and_then(|value| duration::limit(value, &Reading::SensorTimeout(subject), problems));
     section.close(problems);
     let name = whole_name?;
     let role = Role::Sensor { name: name.clone() };
@@ -136,46 +133,39 @@ fn sensor(node: &Node<'_>, problems: &mut Problems) -> Option<Sensor> {
     };
     Some(Sensor {
         name,
-        help,
+        help: help.to_owned(),
         kind: kind?,
         job,
     })
 }
 
-fn read_kind(node: &Node<'_>, written: &str, problems: &mut Problems) -> Option<SensorKind> {
+fn read_kind(value: &Value<'_>, written: &str, problems: &mut Problems<'_>) -> Option<SensorKind> {
     let kind = KINDS.into_iter().find(|kind| kind.to_string() == written);
     if kind.is_none() {
-        let allowed = KINDS.map(|kind| kind.to_string()).join(", ");
-        problems.add(
-            node,
-            format!("invalid sensor type: {written}, allowed are {allowed}"),
-        );
+        problems.error(value, TelemetryError::UnknownType(written, KINDS));
     }
     kind
 }
 
-fn poll(node: &Node<'_>, section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<Duration> {
-    let given = section.take("poll");
-    let seconds = given.as_ref().and_then(|node| integer(node, SECONDS, problems));
-    if given.is_none() || seconds.is_some_and(|seconds| seconds < 1) {
-        let place = given.as_ref().unwrap_or(node);
-        problems.add(
-            place,
-            format!("`poll` must be > 0 in sensor {name}, allowed is {SECONDS}"),
-        );
+fn poll(
+    sensor: &Value<'_>,
+    section: &mut Section<'_>,
+    subject: Subject<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Duration> {
+    let Some(value) = section.take("poll") else {
+        problems.error(sensor, TelemetryError::NoPoll(subject, SECONDS));
+        return None;
+    };
+    let seconds = integer(value, SECONDS, problems)?;
+    if seconds < 1 {
+        problems.error(value, TelemetryError::NoPoll(subject, SECONDS));
     }
-    let place = given.as_ref().unwrap_or(node);
-    duration::from_seconds(
-        place,
-        seconds?,
-        &format!("`poll` in sensor {name}"),
-        SECONDS,
-        problems,
-    )
+    duration::from_seconds(value, seconds, &Reading::Key("poll", subject), SECONDS, problems)
 }
 
 /// The parts joined by `_`, empty ones left out; an empty last part makes the whole empty.
-fn whole_name(node: &Node<'_>, parts: [&str; 3], problems: &mut Problems) -> Option<String> {
+fn whole_name(value: &Value<'_>, parts: [&str; 3], problems: &mut Problems<'_>) -> Option<String> {
     let last_is_there = !parts[2].is_empty();
     let parts: Vec<&str> = parts
         .into_iter()
@@ -186,32 +176,29 @@ fn whole_name(node: &Node<'_>, parts: [&str; 3], problems: &mut Problems) -> Opt
     let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte == b':';
     let valid = bytes.next().is_some_and(letter) && bytes.all(|byte| letter(byte) || byte.is_ascii_digit());
     if !valid {
-        problems.add(node, format!("\"{name}\" is not a valid metric name"));
+        problems.error(value, TelemetryError::MetricName(&name));
     }
     valid.then_some(name)
 }
 
 /// Two metrics that need one name would hide each other (TM-7). `taken` says which sensor a series belongs to.
 fn refuse_twins(
-    node: &Node<'_>,
+    value: &Value<'_>,
     sensor: &Sensor,
     taken: &mut HashMap<String, String>,
-    problems: &mut Problems,
+    problems: &mut Problems<'_>,
 ) {
     let name = &sensor.name;
     let needed = series_of(sensor.kind, name);
     if needed.iter().any(|series| is_own(series)) {
-        problems.add(
-            node,
-            format!("{name} is in the way of a metric that is there without any sensor"),
-        );
+        problems.error(value, TelemetryError::OwnMetric(name));
     }
     match needed.iter().find_map(|series| taken.get(series)) {
         Some(other) if other == name => {
-            problems.add(node, format!("there are two sensors called {name}"));
+            problems.error(value, TelemetryError::OneName(name));
         }
         Some(other) => {
-            problems.add(node, format!("{name} and {other} need series of one name"));
+            problems.error(value, TelemetryError::OneSeries(name, other));
         }
         None => {}
     }

@@ -3,7 +3,7 @@
 mod extremes;
 
 use super::*;
-use crate::config::{Readable, Source, load};
+use crate::config::{Compiled, Readable, Source, load};
 use crate::ports::MockInterfaces;
 use domain::address::InterfaceAddress;
 use domain::plan::{
@@ -163,13 +163,13 @@ fn on_start_is_pre_start_with_a_warning_and_pre_start_wins() {
     let both = compiled(r#"{"consul": "c:1", "onStart": "old", "preStart": "new"}"#);
     assert_eq!(line(both.plan.pre_start.as_ref().unwrap()), ["new"]);
     assert!(
-        both.warnings[0].ends_with("will use only the preStart option provided"),
+        both.warnings[0].contains("will use only the preStart option provided"),
         "{:?}",
         both.warnings
     );
     let only = compiled(r#"{"consul": "c:1", "onStart": "old"}"#);
     assert_eq!(line(only.plan.pre_start.as_ref().unwrap()), ["old"]);
-    assert!(only.warnings[0].ends_with("will use the onStart option as a preStart"));
+    assert!(only.warnings[0].contains("will use the onStart option as a preStart"));
 }
 
 #[test]
@@ -221,16 +221,20 @@ fn everything_that_is_wrong_is_reported_at_once_with_line_path_value_and_what_is
     let report = compiled_with(text, &[], &[])
         .map(|compiled| compiled.plan)
         .unwrap_err();
-    let lines: Vec<&str> = report.lines().collect();
+    let is_first = |line: &&str| line.starts_with("configuration:");
+    let lines: Vec<&str> = report.lines().filter(is_first).collect();
     let expected = [
-        "configuration:3: stoptimeout: unknown key `stoptimeout`, did you mean `stopTimeout`?",
-        "configuration:5: services[0]: `port` must be < 65536 in service app: found 70000, allowed is a whole number from 1 to 65535",
-        "configuration:6: services[0].poll: `poll` must be > 0 in service app: found 0, allowed is a whole number of seconds from 1",
-        "configuration:8: services[0].interfaces[1]: Unable to parse interface spec: !, allowed are NAME, NAME:inet6, NAME[N], inet, inet6, static:ADDRESS, and a network such as 10.0.0.0/8",
-        "configuration:9: services[0].tag: unknown key `tag`, did you mean `tags`?",
-        "configuration:10: backends: not a list: found an object, allowed is an array of backends",
+        "configuration:3:3: stoptimeout: unknown key `stoptimeout`",
+        "configuration:6:14: services[0].poll: `poll` must be > 0 in service app: found 0, allowed is a whole number of seconds from 1",
+        "configuration:7:25: services[0].port: `port` must be < 65536 in service app: found 70000, allowed is a whole number from 1 to 65535",
+        "configuration:8:29: services[0].interfaces[1]: Unable to parse interface spec: !, allowed are NAME, NAME:inet6, NAME[N], inet, inet6, static:ADDRESS, and a network such as 10.0.0.0/8",
+        "configuration:9:6: services[0].tag: unknown key `tag`",
+        "configuration:10:15: backends: not a list: found an object, allowed is an array of backends",
     ];
     assert_eq!(lines, expected);
+    for hint in ["hint: did you mean `stopTimeout`?", "hint: did you mean `tags`?"] {
+        assert!(report.lines().any(|line| line == hint), "{report}");
+    }
 }
 
 #[test]
@@ -841,7 +845,10 @@ fn a_bare_path_is_json_with_a_hint() {
         report.contains("Parse error at line:col [1:1]: invalid character '/'"),
         "{report}"
     );
-    assert!(report.ends_with("Did you mean file:///etc/cp.json?"), "{report}");
+    assert!(
+        report.ends_with("\nhint: Did you mean file:///etc/cp.json?"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -865,22 +872,19 @@ fn a_host_without_a_name_cannot_have_services() {
 #[test]
 fn a_text_of_several_lines_is_quoted_on_one() {
     for (members, expected) in [
-        (
-            r#""a\nb": 1"#,
-            r"configuration:2: a\nb: unknown key `a\nb`, known keys are",
-        ),
+        (r#""a\nb": 1"#, r"configuration:2:1: a\nb: unknown key `a\nb`"),
         (
             r#""logging": {"level": "x\ny"}"#,
-            r"configuration:2: logging.level: Unknown log level 'x\ny'",
+            r"configuration:2:22: logging.level: Unknown log level 'x\ny'",
         ),
         (
             r#""services": [{"name": "a", "port": 80, "poll": 1, "ttl": 1, "interfaces": "e\u001b\n0"}]"#,
-            r"configuration:2: services[0].interfaces: Unable to parse interface spec: e\u{1b}\n0",
+            r"configuration:2:75: services[0].interfaces: Unable to parse interface spec: e\u{1b}\n0",
         ),
     ] {
         let report = report_of(members);
         assert!(report.starts_with(expected), "{report}");
-        assert_eq!(report.lines().count(), 1, "{report}");
+        assert!(report.lines().count() <= 4, "{report}");
     }
 }
 
@@ -957,7 +961,7 @@ fn four_times_the_text_takes_four_times_as_long() {
 fn the_first_hundred_problems_are_named_and_the_others_counted() {
     let unknown: Vec<String> = (0..250).map(|index| format!("\"key{index}\": 1")).collect();
     let report = report_of(&unknown.join(","));
-    assert_eq!(report.lines().count(), 101);
+    assert_eq!(report.matches("unknown key").count(), 100);
     assert!(
         report.ends_with("\nconfiguration: and 150 more problems"),
         "{report}"
@@ -971,7 +975,7 @@ fn the_first_hundred_problems_are_named_and_the_others_counted() {
     ))
     .warnings;
     assert_eq!(warnings.len(), 101);
-    assert_eq!(warnings[100], "and 150 more warnings about the configuration");
+    assert_eq!(warnings[100], "configuration: and 150 more warnings");
 }
 
 #[test]
@@ -1030,7 +1034,10 @@ fn an_address_of_consul_without_a_port_is_warned_of() {
     let warnings = |address: &str| compiled(&format!(r#"{{"consul": "{address}"}}"#)).warnings;
     assert_eq!(
         warnings("consul"),
-        ["consul (line 1): the address of Consul has no port, so 80 is used; Consul's own is 8500"]
+        [
+            "configuration:1:12: consul: the address of Consul has no port, so 80 is used; Consul's own is 8500\n    \
+          1 | {\"consul\": \"consul\"}\n      |            ^^^^^^^^"
+        ]
     );
     assert!(warnings("https://[::1]")[0].contains("443"));
     for with_port in [
@@ -1141,12 +1148,12 @@ fn two_services_of_one_id_are_an_error_that_names_both() {
     for (one, two, id) in pairs {
         let report = report_of(&services([one, two]));
         let expected = format!("services[1]: the services one and two have one ID, \"{id}\"");
-        assert!(report.ends_with(&expected), "{report}");
+        assert!(report.contains(&expected), "{report}");
     }
     let report = report_of(&format!(
         "{}, \"telemetry\": {{}}",
         service_with(r#""id": "containerpilot-host""#)
     ));
     let expected = "telemetry: the services app and containerpilot have one ID, \"containerpilot-host\"";
-    assert!(report.ends_with(expected), "{report}");
+    assert!(report.contains(expected), "{report}");
 }

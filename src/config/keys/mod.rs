@@ -1,0 +1,162 @@
+//! Readers of values that any front end needs: objects with known keys, lists, numbers, durations, commands,
+//! addresses and IDs. What each key means is for the front end to say.
+
+pub mod command;
+pub mod duration;
+mod id;
+mod interfaces;
+mod section;
+mod values;
+
+pub use id::{default_id, written_id};
+pub use interfaces::interfaces;
+pub use section::Section;
+pub use values::{boolean, integer, list, string, strings, tags, text};
+
+use crate::config::problem::{Elsewhere, Message};
+use std::fmt::{self, Display};
+
+/// What a reader finds wrong.
+pub enum Error<'a> {
+    /// An object is needed.
+    NotAnObject,
+    /// A list is needed.
+    NotAList,
+    /// A list has more elements than one may have.
+    LongList(usize),
+    /// A string is needed.
+    NotAString,
+    /// A boolean is needed.
+    NotABoolean,
+    /// A whole number is needed.
+    NotAWholeNumber,
+    /// A command is needed.
+    NotACommand,
+    /// A word of a command is needed.
+    NotAWord,
+    /// No key of that name is known.
+    UnknownKey {
+        /// The name.
+        key: &'a str,
+        /// Those that are known.
+        known: &'a [&'static str],
+    },
+    /// A duration that cannot be read; what of begins the sentence.
+    Duration(&'a dyn Display, duration::Error<'a>),
+    /// More seconds than a duration holds; what of begins the sentence, then the seconds, then what is allowed.
+    TooManySeconds(&'a dyn Display, u64, &'a str),
+    /// An interface specification that cannot be read.
+    Specification(domain::address::SpecificationError),
+    /// No address fits.
+    NoAddress(domain::address::NoMatch),
+    /// The addresses of this machine cannot be read.
+    NoInterfaces(std::io::Error),
+    /// An ID that no catalogue would take; what it is the ID of.
+    UnusableId(&'a dyn Display),
+    /// The host's name, part of an ID, is not known.
+    NoHostname,
+    /// The host's name cannot be part of an ID.
+    BadHostname(&'a str),
+}
+
+impl Display for Error<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnObject => f.write_str("Could not parse configuration"),
+            Self::NotAList => f.write_str("not a list"),
+            Self::LongList(length) => {
+                let most = values::LONGEST_LIST;
+                write!(f, "a list of {length} elements, allowed are {most} at the most")
+            }
+            Self::NotAString => f.write_str("not a string"),
+            Self::NotABoolean => f.write_str("not a boolean"),
+            Self::NotAWholeNumber => f.write_str("not a whole number"),
+            Self::NotACommand => f.write_str("not a command"),
+            Self::NotAWord => f.write_str("not a word of a command"),
+            Self::UnknownKey { key, .. } => write!(f, "unknown key `{}`", super::tree::shortened(key)),
+            Self::Duration(subject, error) => write!(f, "{subject}: {error}"),
+            Self::TooManySeconds(subject, seconds, allowed) => {
+                let most = duration::MOST_SECONDS;
+                write!(
+                    f,
+                    "{subject} must be <= {most}: found {seconds}, allowed is {allowed}"
+                )
+            }
+            Self::Specification(error) => write!(f, "{error}, allowed are {}", interfaces::SPECIFICATIONS),
+            Self::NoAddress(error) => {
+                let sentence = error.to_string();
+                f.write_str(sentence.lines().next().unwrap_or_default())
+            }
+            Self::NoInterfaces(error) => write!(f, "the network interfaces cannot be read: {error}"),
+            Self::UnusableId(subject) => write!(f, "`id` cannot be used in {subject}"),
+            Self::NoHostname => {
+                f.write_str("the host's name, which is part of the service's ID, cannot be read")
+            }
+            Self::BadHostname(name) => {
+                write!(f, "the host's name {name:?} cannot be part of the service's ID")
+            }
+        }
+    }
+}
+
+impl Message for Error<'_> {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownKey { key, known } => Some(section::hint(key, known)),
+            Self::NoHostname | Self::BadHostname(_) => Some("give the service an `id` of its own".into()),
+            _ => None,
+        }
+    }
+
+    /// What was wanted and what is there.
+    fn details(&self) -> Option<String> {
+        match self {
+            Self::NoAddress(error) => error.to_string().split_once('\n').map(|(_, rest)| rest.into()),
+            _ => None,
+        }
+    }
+}
+
+/// What a reader accepts that looks like a mistake.
+pub enum Warning<'a> {
+    /// A command has this in it, which only a shell would understand.
+    Shell(&'a str),
+    /// A key is given again; where.
+    GivenAgain(&'a str, usize),
+}
+
+impl Display for Warning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shell(operator) => write!(
+                f,
+                "the command has {operator} in it, but there is no shell: it is cut at spaces and passed on as it is"
+            ),
+            Self::GivenAgain(key, line) => {
+                write!(
+                    f,
+                    "`{key}` is given again in line {line}; this one does not count"
+                )
+            }
+        }
+    }
+}
+
+impl Message for Warning<'_> {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Shell(_) => Some("use [\"sh\", \"-c\", \"...\"] for a shell".into()),
+            Self::GivenAgain(..) => None,
+        }
+    }
+
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        match self {
+            Self::Shell(_) => None,
+            Self::GivenAgain(_, offset) => Some(Elsewhere {
+                words: "the one that counts is in line",
+                offset: *offset,
+            }),
+        }
+    }
+}
