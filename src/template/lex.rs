@@ -1,7 +1,7 @@
 //! Cuts a template into tokens.
 //!
 //! Decides where text ends and an action begins, what trim markers remove, and what counts as a
-//! number, a string or a name. A token borrows from the template and knows its place in it, because
+//! number, a string or a name. A token borrows from the template and holds its position in it, because
 //! every error names a place. The lexer never fails: what it cannot read becomes an error token,
 //! which the parser reports when it comes to it, so that errors appear in the order of the text.
 

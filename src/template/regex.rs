@@ -115,7 +115,7 @@ fn group<'a>(found: &Match<'a>, name: &str) -> &'a str {
     }
 }
 
-/// The pattern in the words of the crate.
+/// The pattern in the syntax of the crate.
 fn adapt(pattern: &str) -> Adapted<String> {
     let mut adapter = Adapter {
         rest: pattern,
@@ -147,7 +147,7 @@ enum Before {
     Repetition,
 }
 
-/// A part of the pattern in the words of the crate, or why Go refuses the pattern.
+/// A part of the pattern in the syntax of the crate, or why Go refuses the pattern.
 type Adapted<T> = Result<T, &'static str>;
 
 const UNCLOSED_CLASS: &str = "missing closing ]";

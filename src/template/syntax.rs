@@ -1,6 +1,6 @@
 //! What a parsed template looks like.
 //!
-//! Every node knows its place in the text and can print itself the way error messages quote it; the
+//! Every node holds its position in the text and can print itself the way error messages quote it; the
 //! two together are what `executing "" at <...>` shows. Nothing here evaluates anything.
 
 use std::fmt::{Display, Formatter, Result};

@@ -149,7 +149,7 @@ impl Directive {
         }
     }
 
-    /// A number written with its sign, which is dropped if it is a plus nobody asked for.
+    /// A number written with its sign, which is dropped if it is a plus that the format does not ask for.
     fn signed_number(self, out: &mut BoundedText, written: &str) {
         let (sign, magnitude) = written.split_at(1);
         let is_finite = magnitude.starts_with(|start: char| start.is_ascii_digit());
