@@ -145,8 +145,9 @@ impl World<'_> {
             Effect::Ask {
                 ticket,
                 request,
+                connections,
                 limit,
-            } => self.discovery.ask(ticket, request, limit),
+            } => self.discovery.ask(ticket, request, connections, limit),
             Effect::Forget(ticket) => self.discovery.forget(ticket),
             Effect::Connect(catalogue) => self.discovery.connect(&catalogue),
             Effect::Configure(logging) => self.console.configure(logging),

@@ -284,8 +284,8 @@ impl Discovery for World {
         self.0.borrow_mut().connect(catalogue);
     }
 
-    fn ask(&mut self, ticket: Ticket, request: Request, limit: Duration) {
-        self.0.borrow_mut().ask(ticket, request, limit);
+    fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration) {
+        self.0.borrow_mut().ask(ticket, request, connections, limit);
     }
 
     fn forget(&mut self, ticket: Ticket) {

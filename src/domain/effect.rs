@@ -24,6 +24,9 @@ pub enum Effect {
         ticket: Ticket,
         /// The question.
         request: Request,
+        /// How many connections to the catalogue may be open from now on, those that nobody uses among them; none if
+        /// the core does not bound them.
+        connections: Option<u32>,
         /// The answer is [`Answer::Failed`] if none came within this time.
         limit: Duration,
     },

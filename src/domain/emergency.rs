@@ -242,6 +242,7 @@ impl Emergency {
             effects.push(Effect::Ask {
                 ticket,
                 request,
+                connections: None,
                 limit: DEREGISTRATION,
             });
         }
@@ -314,6 +315,7 @@ mod tests {
         Effect::Ask {
             ticket: Ticket(number),
             request,
+            connections: None,
             limit: DEREGISTRATION,
         }
     }

@@ -259,7 +259,8 @@ impl<A: Copy + Ord> Requests<A> {
         }
     }
 
-    fn allowed(&self) -> Option<u32> {
+    /// How many requests may be on their way at a time now; none if there is no budget.
+    pub fn allowed(&self) -> Option<u32> {
         let most = self.most?;
         Some(self.cut.as_ref().map_or(most, |cut| cut.allowed))
     }

@@ -14,7 +14,8 @@ pub trait Discovery {
     fn connect(&mut self, catalogue: &plan::Catalogue);
 
     /// Asks. The answer arrives in the inbox under `ticket` within `limit`, come what may.
-    fn ask(&mut self, ticket: Ticket, request: Request, limit: Duration);
+    /// From now on at most that many `connections` are open, those that nobody uses among them, if it is a number.
+    fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration);
 
     /// Nobody waits for the answer any more: the request is given up if it is still on its way.
     fn forget(&mut self, ticket: Ticket);
@@ -24,6 +25,10 @@ pub trait Discovery {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait(?Send)]
 pub trait Catalogue {
+    /// From now on at most that many connections are open, those that nobody uses among them; none if only the
+    /// requests bound them.
+    fn allow(&self, _connections: Option<u32>) {}
+
     /// Enters the instance as passing for one TTL, in one step, over whatever stands under its ID.
     ///
     /// # Errors

@@ -3,9 +3,12 @@
 
 use crate::observed::{Hostile, Observed};
 use crate::slowness;
+use crate::waiting::{SOON, until};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::spawn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{sleep, spawn};
 use std::time::Duration;
 
 /// A server that answers each request with `first`, and then with `then` as long as somebody takes it.
@@ -82,4 +85,122 @@ fn preliminary_answers_of_consul_without_end_cost_little() {
 #[test]
 fn a_consul_that_never_answers_holds_nothing_up() {
     holds_against(b"", vec![]);
+}
+
+#[test]
+fn headers_of_consul_without_end_cost_little() {
+    holds_against(b"HTTP/1.1 200 OK\r\n", b"X-Nonsense: 1\r\n".repeat(1000));
+}
+
+#[test]
+fn a_redirect_of_consul_takes_the_token_nowhere() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    let target = other.local_addr().unwrap();
+    let answer = format!("HTTP/1.1 307 Elsewhere\r\nLocation: http://{target}/\r\nContent-Length: 0\r\n\r\n");
+    let consul = server(answer.leak().as_bytes(), vec![]);
+    let observed = Observed::start(&Hostile {
+        catalogue: Some(&format!(
+            r#""consul": {{"address": "{consul}", "token": "secret"}}"#
+        )),
+        sections: r#", "backends": [{"name": "db", "poll": 1, "onChange": "true"}]"#,
+        ..Hostile::default()
+    });
+    observed.until_starts(4);
+    let log = || std::fs::read_to_string(observed.program.path("stdout")).unwrap_or_default();
+    until(SOON, log, || log().contains("are not followed"));
+    assert!(!log().contains("secret"));
+    let reached = other.accept();
+    assert!(reached.is_err(), "{reached:?}");
+    assert_eq!(observed.get("/status").0.map(|status| status.status), Some(200));
+}
+
+/// What a Consul sees that counts its connections.
+#[derive(Default)]
+struct Seen {
+    open: AtomicUsize,
+    most: AtomicUsize,
+    answered: AtomicUsize,
+    /// Whether it takes no requests.
+    is_busy: AtomicBool,
+}
+
+/// A Consul without instances that counts its connections.
+fn counting() -> (SocketAddr, Arc<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::<Seen>::default();
+    let shared = Arc::clone(&seen);
+    spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let seen = Arc::clone(&shared);
+            let open = seen.open.fetch_add(1, SeqCst) + 1;
+            seen.most.fetch_max(open, SeqCst);
+            spawn(move || {
+                answer_each(stream, &seen);
+                seen.open.fetch_sub(1, SeqCst);
+            });
+        }
+    });
+    (address, seen)
+}
+
+fn answer_each(mut stream: TcpStream, seen: &Seen) {
+    let mut space = vec![0; 64 * 1024];
+    while let Ok(size @ 1..) = stream.read(&mut space) {
+        let request = String::from_utf8_lossy(&space[..size]);
+        let answer: &[u8] = if seen.is_busy.load(SeqCst) {
+            b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"
+        } else {
+            // The time in which nothing changes.
+            if request.contains("index=") {
+                sleep(Duration::from_millis(100));
+            }
+            seen.answered.fetch_add(1, SeqCst);
+            b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 2\r\n\r\n[]"
+        };
+        if stream.write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_consul_never_sees_more_connections_than_the_budget_in_force() {
+    let (consul, seen) = counting();
+    let service = |number| {
+        format!(
+            r#", {{"name": "s{number}", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 30, "health": "true"}}"#
+        )
+    };
+    let backend = |number| format!(r#"{{"name": "db{number}", "poll": 1, "onChange": "true"}}"#);
+    let services: String = (0..20).map(service).collect();
+    let backends: Vec<String> = (0..20).map(backend).collect();
+    let observed = Observed::start(&Hostile {
+        catalogue: Some(&format!(
+            r#""consul": {{"address": "{consul}", "maxConnections": 4}}"#
+        )),
+        services: &services,
+        sections: &format!(r#", "backends": [{}]"#, backends.join(",")),
+        ..Hostile::default()
+    });
+    let counts = || {
+        let (open, most) = (seen.open.load(SeqCst), seen.most.load(SeqCst));
+        format!(
+            "{open} open, {most} at most, {} answered",
+            seen.answered.load(SeqCst)
+        )
+    };
+    until(SOON, counts, || {
+        seen.answered.load(SeqCst) >= 120 && seen.open.load(SeqCst) == 4
+    });
+    assert_eq!(seen.most.load(SeqCst), 4);
+    seen.is_busy.store(true, SeqCst);
+    // Sooner than a connection is closed because nobody used it.
+    until(Duration::from_secs(10), counts, || seen.open.load(SeqCst) <= 2);
+    seen.is_busy.store(false, SeqCst);
+    let before = seen.answered.load(SeqCst);
+    until(SOON, counts, || seen.answered.load(SeqCst) >= before + 40);
+    assert_eq!(seen.most.load(SeqCst), 4);
+    assert_eq!(observed.get("/status").0.map(|status| status.status), Some(200));
 }

@@ -82,12 +82,14 @@ fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
             What::Does(Effect::Ask {
                 ticket,
                 request,
+                connections,
                 limit,
             }),
             0,
         ) => Some(What::Does(Effect::Ask {
             ticket: *ticket,
             request: request.clone(),
+            connections: *connections,
             limit: *limit * 100,
         })),
         (What::Rests(Some(_)), 0) => Some(What::Rests(Some(told.at))),

@@ -81,10 +81,17 @@ impl State {
         self.record(What::Does(Effect::Connect(catalogue.clone())));
     }
 
-    pub(super) fn ask(&mut self, ticket: Ticket, request: Request, limit: Duration) {
+    pub(super) fn ask(
+        &mut self,
+        ticket: Ticket,
+        request: Request,
+        connections: Option<u32>,
+        limit: Duration,
+    ) {
         let effect = Effect::Ask {
             ticket,
             request: request.clone(),
+            connections,
             limit,
         };
         self.record(What::Does(effect));

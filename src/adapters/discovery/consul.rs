@@ -115,6 +115,10 @@ impl Consul {
 
 #[async_trait(?Send)]
 impl Catalogue for Consul {
+    fn allow(&self, connections: Option<u32>) {
+        self.client.allow(connections);
+    }
+
     async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
         let body = serde_json::to_string(&Service::from(registration));
         let body = body.map_err(|error| CatalogueError::Failed(error.to_string()))?;

@@ -71,8 +71,9 @@ impl Discovery for Dispatcher {
         self.catalogue = open(catalogue).unwrap_or_else(|error| Rc::new(Closed(error)));
     }
 
-    fn ask(&mut self, ticket: Ticket, request: Request, limit: Duration) {
+    fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration) {
         let catalogue = Rc::clone(&self.catalogue);
+        catalogue.allow(connections);
         let postbox = self.postbox.clone();
         let task = spawn_local(async move {
             let asked = panics::caught(ask(&*catalogue, request));
@@ -158,6 +159,7 @@ mod tests {
     #[test]
     fn a_panic_is_a_failed_request_and_the_next_one_is_asked() {
         let mut catalogue = MockCatalogue::new();
+        catalogue.expect_allow().return_const(());
         let instances = catalogue.expect_instances().times(1);
         instances.returning(|_| panic!("a fault of the catalogue"));
         catalogue.expect_instances().returning(|_| Ok(Listing::default()));
@@ -176,7 +178,7 @@ mod tests {
             };
             for number in 1..=2 {
                 let request = Request::Instances(query.clone());
-                dispatcher.ask(Ticket(number), request, Duration::from_secs(20));
+                dispatcher.ask(Ticket(number), request, None, Duration::from_secs(20));
             }
             let first = queue.next(None).await;
             let failed = matches!(first, Event::Answered(Ticket(1), Answer::Failed(_)));

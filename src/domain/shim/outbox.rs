@@ -238,11 +238,13 @@ impl Outbox {
             };
             asked.sent = Some((ticket, now));
             let limit = asked.limit;
+            let connections = self.requests.allowed();
             self.requesters.insert(ticket, requester);
             if let Some(request) = request {
                 self.push(Effect::Ask {
                     ticket,
                     request,
+                    connections,
                     limit,
                 });
             }

@@ -83,6 +83,14 @@ impl Client {
         })
     }
 
+    /// From now on at most that many connections are open: of those that nobody uses the oldest are closed. Those in
+    /// use stay.
+    pub fn allow(&self, connections: Option<u32>) {
+        let limit = connections.and_then(|limit| usize::try_from(limit).ok());
+        self.kept.limit.set(limit);
+        self.kept.drop_surplus();
+    }
+
     /// Sends a request, and returns when the head of its answer is there.
     ///
     /// # Errors
@@ -108,6 +116,7 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, CatalogueError> {
+        let open = Open::new(&self.kept.open);
         let Connected {
             stream,
             allowance,
@@ -128,6 +137,7 @@ impl Client {
             allowance,
             peer,
             task: Aborted(task.abort_handle()),
+            open,
             idle_since: Instant::now(),
         })
     }
@@ -213,6 +223,11 @@ struct Connection {
     peer: Option<(String, IpAddr)>,
     #[expect(dead_code, reason = "held, so that the connection ends with it")]
     task: Aborted,
+    #[expect(
+        dead_code,
+        reason = "held, so that the connection counts as long as this lives"
+    )]
+    open: Open,
     idle_since: Instant,
 }
 
@@ -223,6 +238,23 @@ struct Aborted(AbortHandle);
 impl Drop for Aborted {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// An open connection, as long as this is held.
+#[derive(Debug)]
+struct Open(Rc<Cell<usize>>);
+
+impl Open {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -241,6 +273,10 @@ impl Drop for Unanswered {
 #[derive(Debug, Default)]
 struct Kept {
     connections: RefCell<Vec<Connection>>,
+    /// How many connections are open, those in use among them.
+    open: Rc<Cell<usize>>,
+    /// How many may be.
+    limit: Cell<Option<usize>>,
     is_tended: Cell<bool>,
 }
 
@@ -257,9 +293,20 @@ impl Kept {
         if connections.len() < MOST_IDLE {
             connections.push(connection);
         }
+        drop(connections);
+        self.drop_surplus();
         if !self.is_tended.replace(true) {
             spawn_local(tend(Rc::downgrade(self)));
         }
+    }
+
+    /// Closes those that were used longest ago, if more are open than may be.
+    fn drop_surplus(&self) {
+        let surplus = |limit| self.open.get().saturating_sub(limit);
+        let surplus = self.limit.get().map_or(0, surplus);
+        let mut connections = self.connections.borrow_mut();
+        let surplus = surplus.min(connections.len());
+        connections.drain(..surplus);
     }
 
     fn drop_old(&self) {
@@ -417,6 +464,42 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::task::LocalSet;
     use tokio::time::{advance, pause};
+
+    #[test]
+    fn connections_nobody_uses_and_those_in_use_are_bounded_together() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let place = Place::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
+            let route = Route {
+                target: Target::Host(place),
+                proxy: None,
+                secured: None,
+            };
+            let client = Client::new(route, "consul", HeaderMap::new()).unwrap();
+            let mut used = Vec::new();
+            for _ in 0..4 {
+                used.push(client.connect().await.unwrap());
+            }
+            let idle = || client.kept.connections.borrow().len();
+            client.allow(Some(4));
+            used.drain(..2).for_each(|connection| client.kept.put(connection));
+            assert_eq!((idle(), client.kept.open.get()), (2, 4));
+            client.allow(Some(3));
+            client.allow(Some(3));
+            assert_eq!((idle(), client.kept.open.get()), (1, 3));
+            client.allow(Some(1));
+            assert_eq!((idle(), client.kept.open.get()), (0, 2), "those in use stay");
+            used.drain(..).for_each(|connection| client.kept.put(connection));
+            assert_eq!((idle(), client.kept.open.get()), (1, 1));
+            client.allow(None);
+            client.kept.put(client.connect().await.unwrap());
+            assert_eq!((idle(), client.kept.open.get()), (2, 2));
+        });
+    }
 
     #[test]
     fn connections_that_nobody_uses_are_closed() {
