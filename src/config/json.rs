@@ -102,6 +102,9 @@ impl fmt::Display for Cause {
     }
 }
 
+/// The byte order mark that some editors write at the start of a text; it counts as nothing (RFC 8259, 8.1).
+pub const MARK: &str = "\u{feff}";
+
 /// Parses strict JSON.
 ///
 /// # Errors
@@ -109,7 +112,7 @@ impl fmt::Display for Cause {
 pub fn parse(text: &str) -> Result<Value<'_>, SyntaxError> {
     let mut parser = Parser {
         text,
-        at: 0,
+        at: if text.starts_with(MARK) { MARK.len() } else { 0 },
         depth: 0,
         values: 0,
     };
@@ -400,8 +403,10 @@ mod tests {
         }
     }
 
+    /// But for the byte order mark.
     fn agrees_with_serde_json(text: &str) -> Result<(), TestCaseError> {
-        let theirs: Result<serde_json::Value, _> = serde_json::from_str(text);
+        let without_mark = text.strip_prefix(MARK).unwrap_or(text);
+        let theirs: Result<serde_json::Value, _> = serde_json::from_str(without_mark);
         let ours = parse(text);
         prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{}: {:?} {:?}", text, ours, theirs);
         match ours {
@@ -589,6 +594,12 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err().open_string, quote, "{text}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_as_nothing() {
+        assert_eq!(parse("\u{feff}[]").map(|value| value.span), Ok(3..5));
+        assert_eq!(error("[\u{feff}]").0, 1);
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub fn load(source: &Source, readable: Readable, target: &Target<'_>) -> Result<
         Some(plan) if problems.has_no_errors() => Ok(Compiled {
             plan,
             warnings: problems.warnings(&listing, variables),
-            shown: secrets::on_one_line(text),
+            shown: secrets::on_one_line(text.strip_prefix(json::MARK).unwrap_or(text)),
         }),
         _ => Err(problems.errors(&listing, variables)),
     }

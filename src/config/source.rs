@@ -35,6 +35,44 @@ pub enum Source {
     Inline(String),
 }
 
+/// Why a configuration cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The kernel says so, in these words.
+    Refused(String),
+    /// It is this and no file.
+    NoFile(&'static str),
+    /// It has more bytes than [`LARGEST`].
+    TooLarge,
+    /// It is UTF-16, as some editors write.
+    Utf16,
+    /// It is not UTF-8: the line and the character of it, from 1, from where on.
+    NotUtf8(usize, usize),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(words) => f.write_str(words),
+            Self::NoFile(what) => write!(f, "{what}; a regular file is needed"),
+            Self::TooLarge => write!(f, "it is larger than {LARGEST} bytes"),
+            Self::Utf16 => f.write_str("stream did not contain valid UTF-8: it is UTF-16; save it as UTF-8"),
+            Self::NotUtf8(line, column) => {
+                write!(
+                    f,
+                    "stream did not contain valid UTF-8 at line {line}, column {column}"
+                )
+            }
+        }
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(cause::in_kernel_words(&error))
+    }
+}
+
 impl Source {
     /// `file://` and a path, or the text itself. Everything after the first `file://` is the path (CLI-1).
     pub fn new(value: &str) -> Self {
@@ -58,51 +96,54 @@ impl Source {
     }
 }
 
-fn read_file(path: &Path, readable: Readable) -> Result<String, String> {
-    let in_words = |error: io::Error| cause::in_kernel_words(&error);
+fn read_file(path: &Path, readable: Readable) -> Result<String, ReadError> {
     // Opening a device can have effects of its own, so its kind is asked first.
-    refuse(fs::metadata(path).map_err(in_words)?.file_type(), readable)?;
+    refuse(fs::metadata(path)?.file_type(), readable)?;
     let mut options = OpenOptions::new();
     options.read(true);
     if readable == Readable::Files {
         // A pipe that stands there since a moment ago is opened at once, and refused.
         options.custom_flags(O_NONBLOCK);
     }
-    let file = options.open(path).map_err(in_words)?;
-    let metadata = file.metadata().map_err(in_words)?;
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
     refuse(metadata.file_type(), readable)?;
     if metadata.len() > LARGEST as u64 {
-        return Err(too_large());
+        return Err(ReadError::TooLarge);
     }
-    read_all(file).and_then(|bytes| String::from_utf8(bytes).map_err(|_| NOT_UTF8.into()))
+    decode(read_all(file)?)
 }
 
-const NOT_UTF8: &str = "stream did not contain valid UTF-8";
-
-fn read_all(file: File) -> Result<Vec<u8>, String> {
+fn read_all(file: File) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    let read = file.take(LARGEST as u64 + 1).read_to_end(&mut bytes);
-    match read.map_err(|error| cause::in_kernel_words(&error))? {
+    match file.take(LARGEST as u64 + 1).read_to_end(&mut bytes)? {
         ..=LARGEST => Ok(bytes),
-        _ => Err(too_large()),
+        _ => Err(ReadError::TooLarge),
     }
 }
 
-fn too_large() -> String {
-    format!("it is larger than {LARGEST} bytes")
+fn decode(bytes: Vec<u8>) -> Result<String, ReadError> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(ReadError::Utf16);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let valid = String::from_utf8_lossy(valid);
+        let last_line = valid.rsplit('\n').next().unwrap_or_default();
+        ReadError::NotUtf8(valid.matches('\n').count() + 1, last_line.chars().count() + 1)
+    })
 }
 
-/// A sentence about what is not to be read.
-fn refuse(kind: FileType, readable: Readable) -> Result<(), String> {
-    let what = match kind {
+/// What is not to be read.
+fn refuse(kind: FileType, readable: Readable) -> Result<(), ReadError> {
+    Err(ReadError::NoFile(match kind {
         _ if kind.is_file() => return Ok(()),
         _ if kind.is_fifo() && readable == Readable::FilesAndPipes => return Ok(()),
         _ if kind.is_fifo() => "is a pipe, which can be read at the start only",
         _ if kind.is_dir() => "is a directory",
         _ if kind.is_socket() => "is a socket",
         _ => "is a device",
-    };
-    Err(format!("{what}; a regular file is needed"))
+    }))
 }
 
 /// Writes a text to the file that `out` names; the flag `-out` is named if it names none (CLI-2).
@@ -172,6 +213,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_not_utf_8_is_refused_with_its_place() {
+        assert_eq!(decode("{\"é\"}".into()), Ok("{\"é\"}".into()));
+        assert_eq!(
+            decode(b"{\n\"\xc3\xa9\xff\"}".to_vec()),
+            Err(ReadError::NotUtf8(2, 3))
+        );
+        for utf_16 in [b"\xff\xfe{\0}\0", b"\xfe\xff\0{\0}"] {
+            assert_eq!(decode(utf_16.to_vec()), Err(ReadError::Utf16));
+        }
+    }
+
     fn refused(path: &Path, readable: Readable) -> String {
         Source::File(path.into()).read(readable).unwrap_err()
     }
@@ -223,6 +276,6 @@ mod tests {
     #[test]
     fn a_stream_without_end_is_read_up_to_the_bound() {
         let endless = File::open("/dev/zero").unwrap();
-        assert_eq!(read_all(endless), Err(too_large()));
+        assert_eq!(read_all(endless), Err(ReadError::TooLarge));
     }
 }

@@ -5,6 +5,7 @@ use crate::config::Target;
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::address::{self, Specification};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What a specification may be, for messages.
@@ -34,6 +35,11 @@ pub fn interfaces(
         return None;
     }
     let found = target.interfaces.addresses().map_err(Error::NoInterfaces);
-    let selected = found.and_then(|found| address::select(&parsed, &found).map_err(Error::NoAddress));
+    let selected = found.and_then(|found| {
+        address::select(&parsed, &found).map_err(|error| {
+            let names: BTreeSet<String> = found.into_iter().map(|found| found.interface).collect();
+            Error::NoAddress(error, names)
+        })
+    });
     selected.map_err(|error| problems.error(place, error)).ok()
 }

@@ -14,6 +14,7 @@ pub use section::Section;
 pub use values::{boolean, integer, list, string, strings, tags, text};
 
 use crate::config::problem::{Elsewhere, Message};
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
 /// What a reader finds wrong.
@@ -47,8 +48,8 @@ pub enum Error<'a> {
     TooManySeconds(&'a dyn Display, u64, &'a str),
     /// An interface specification that cannot be read.
     Specification(domain::address::SpecificationError),
-    /// No address fits.
-    NoAddress(domain::address::NoMatch),
+    /// No address fits; the names of the interfaces that there are.
+    NoAddress(domain::address::NoMatch, BTreeSet<String>),
     /// The addresses of this machine cannot be read.
     NoInterfaces(std::io::Error),
     /// An ID that no catalogue would take; what it is the ID of.
@@ -83,7 +84,7 @@ impl Display for Error<'_> {
                 )
             }
             Self::Specification(error) => write!(f, "{error}, allowed are {}", interfaces::SPECIFICATIONS),
-            Self::NoAddress(error) => {
+            Self::NoAddress(error, _) => {
                 let sentence = error.to_string();
                 f.write_str(sentence.lines().next().unwrap_or_default())
             }
@@ -103,6 +104,13 @@ impl Message for Error<'_> {
     fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownKey { key, known } => Some(section::hint(key, known)),
+            Self::NoAddress(_, names) => Some(match names.is_empty() {
+                true => "there is no interface with an address here".into(),
+                false => {
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    format!("the interfaces here are {}", names.join(", "))
+                }
+            }),
             Self::NoHostname | Self::BadHostname(_) => Some("give the service an `id` of its own".into()),
             _ => None,
         }
@@ -111,7 +119,7 @@ impl Message for Error<'_> {
     /// What was wanted and what is there.
     fn details(&self) -> Option<String> {
         match self {
-            Self::NoAddress(error) => error.to_string().split_once('\n').map(|(_, rest)| rest.into()),
+            Self::NoAddress(error, _) => error.to_string().split_once('\n').map(|(_, rest)| rest.into()),
             _ => None,
         }
     }

@@ -40,6 +40,11 @@ impl<'v> Section<'v> {
         (!member.value.is_null()).then_some(&member.value)
     }
 
+    /// A key that is wrong here, if it is given, for a message of its own.
+    pub fn take_wrong(&mut self, key: &str) -> Option<&'v Member<'v>> {
+        self.members.remove(key)
+    }
+
     /// Notes every key that nobody asked for.
     pub fn close(self, problems: &mut Problems<'_>) {
         for (key, member) in &self.members {

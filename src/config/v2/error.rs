@@ -68,6 +68,33 @@ impl Display for Reading<'_> {
     }
 }
 
+/// Keys that only ContainerPilot 3 has.
+pub const KEYS_OF_VERSION_3: [&str; 4] = ["control", "jobs", "registry", "watches"];
+
+/// The file is of another version.
+#[derive(Clone, Copy)]
+pub enum VersionError {
+    /// It has this key, of ContainerPilot 3.
+    Three(&'static str),
+}
+
+impl Display for VersionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Three(key) = self;
+        write!(f, "unknown key `{key}`")
+    }
+}
+
+impl Message for VersionError {
+    fn hint(&self) -> Option<String> {
+        let Self::Three(key) = self;
+        Some(format!(
+            "`{key}` is a key of ContainerPilot 3, whose files are not read; here there are services, backends, tasks, \
+             coprocesses and the hooks preStart, preStop and postStop"
+        ))
+    }
+}
+
 /// What is wrong with the catalogue.
 #[derive(Clone, Copy)]
 pub enum CatalogueError {

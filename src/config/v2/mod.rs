@@ -17,7 +17,7 @@ use super::keys::{Section, command, duration, integer};
 use super::problem::Problems;
 use super::tree::{Document, Value};
 use domain::plan::{Job, Plan, Role, Service, StopTimeout, Word};
-use error::{CatalogueError, Reading, Warning};
+use error::{CatalogueError, Reading, VersionError, Warning};
 use std::collections::BTreeMap;
 
 /// Compiles a document. There is a plan if nothing is wrong; whatever is wrong is noted in `problems`.
@@ -62,6 +62,11 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         .and_then(|value| telemetry::read(value, target, &services, problems));
     let (telemetry, endpoint) = telemetry.unzip();
     services.extend(endpoint);
+    for key in error::KEYS_OF_VERSION_3 {
+        if let Some(member) = section.take_wrong(key) {
+            problems.error(member, VersionError::Three(key));
+        }
+    }
     section.close(problems);
     Some(Plan {
         catalogue: catalogue?,
