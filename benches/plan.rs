@@ -71,7 +71,7 @@ fn life(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
         let ticket = asked_to_load(&shim.step(at(10), Event::Signal(Signal::HUP)));
         let loaded = Loaded::Plan {
             plan: plan.into(),
-            remarks: Vec::new(),
+            notices: Vec::new(),
         };
         step(&mut shim, what, 10, Event::Loaded(ticket, loaded));
     }

@@ -262,7 +262,7 @@ mod tests {
     fn found(plan: Plan) -> Loaded {
         Loaded::Plan {
             plan: plan.into(),
-            remarks: vec![],
+            notices: vec![],
         }
     }
 

@@ -156,17 +156,17 @@ async fn run(
         console::fatal("stopped by a signal while the configuration was being read");
         return Ok(STOPPED);
     };
-    let (plan, remarks) = compiled?;
+    let (plan, notices) = compiled?;
     let mut console = Console::open().map_err(refused("the log cannot be opened"))?;
     console.install();
     console.attend();
     console.configure(plan.logging);
-    for remark in remarks {
-        console.tell(&remark);
+    for notice in notices {
+        console.tell(&notice);
     }
     if let Err(error) = processes::adopt_orphans() {
         let sentence = format!("orphans of the application will not be reaped: {error}");
-        console.tell(&Notice::Advice(sentence));
+        console.tell(&Notice::Warning(sentence));
     }
     let children = Children::new(environment, open_files, inbox.postbox(), console.clone(), died);
     let mut children = children.map_err(refused("children cannot be reaped"))?;

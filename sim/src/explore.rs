@@ -504,7 +504,7 @@ fn listing(ports: &[u16]) -> Answer {
 fn found(plan: &Plan) -> Loaded {
     Loaded::Plan {
         plan: plan.clone().into(),
-        remarks: vec![],
+        notices: vec![],
     }
 }
 

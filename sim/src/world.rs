@@ -313,7 +313,7 @@ impl State {
         }
         Loaded::Plan {
             plan: self.file.clone().into(),
-            remarks: vec![],
+            notices: vec![],
         }
     }
 }

@@ -143,9 +143,9 @@ impl<I: Interfaces + Clone + Send + 'static> Settings for MachineSettings<I> {
 
 fn answer(loaded: Result<(Plan, Vec<Notice>), String>) -> Loaded {
     match loaded {
-        Ok((plan, remarks)) => Loaded::Plan {
+        Ok((plan, notices)) => Loaded::Plan {
             plan: Box::new(plan),
-            remarks,
+            notices,
         },
         Err(report) => Loaded::Refused(report),
     }
@@ -168,11 +168,11 @@ fn try_out(
         let cause = cause::in_kernel_words(&error);
         format!("{source}: Error serving telemetry on {address}: {cause}")
     })?;
-    let remarks = warnings
+    let notices = warnings
         .into_iter()
-        .map(Notice::Advice)
+        .map(Notice::Warning)
         .chain([Notice::LoadedConfiguration(shown)]);
-    Ok((plan, remarks.collect()))
+    Ok((plan, notices.collect()))
 }
 
 /// All that the thread which reads and compiles needs; nothing of it is shared with the loop.

@@ -28,8 +28,8 @@ pub enum Cause {
     Unexpected(char, Context),
     /// Half of a surrogate pair is escaped.
     LoneSurrogate,
-    /// A number that no 64-bit floating point number comes near.
-    NumberTooLarge,
+    /// A number that no 64-bit floating point number comes near; how many bytes it has.
+    NumberTooLarge(usize),
     /// More than [`DEEPEST`] lists and objects in one another.
     TooDeep,
     /// More than [`MOST_VALUES`] values.
@@ -95,7 +95,7 @@ impl fmt::Display for Cause {
             Self::End => f.write_str("unexpected end of JSON input"),
             Self::Unexpected(character, context) => write!(f, "invalid character {character:?} {context}"),
             Self::LoneSurrogate => f.write_str("half of a surrogate pair in string escape code"),
-            Self::NumberTooLarge => f.write_str("number out of range"),
+            Self::NumberTooLarge(_) => f.write_str("number out of range"),
             Self::TooDeep => write!(f, "more than {DEEPEST} lists and objects in one another"),
             Self::TooMany => write!(f, "more than {MOST_VALUES} values"),
         }
@@ -285,7 +285,7 @@ impl<'t> Parser<'t> {
         let number = &self.text[start..self.at];
         if !number.parse::<f64>().is_ok_and(f64::is_finite) {
             self.at = start;
-            return Err(self.error(Cause::NumberTooLarge));
+            return Err(self.error(Cause::NumberTooLarge(number.len())));
         }
         Ok(Data::Number(number))
     }

@@ -1,6 +1,7 @@
 //! How it is told that a text is no template or no JSON: the sentence of the original, the place, and a hint.
 
 use super::json::{Cause, Context, SyntaxError};
+use super::keys::nearest;
 use super::listing::Listing;
 use super::problem::{Message, Problem, lines};
 use super::secrets;
@@ -38,13 +39,16 @@ pub fn report(
     Problem::of_text(span, &wrong).report(listing, &hidden, variables)
 }
 
-/// The offending character; of a text that ends too early the last one.
+/// The offending character or number; of a text that ends too early the last character.
 fn offending(text: &str, error: &SyntaxError) -> Span {
     let at = match error.cause {
         Cause::End => text.char_indices().next_back().map_or(0, |(at, _)| at),
         _ => error.at,
     };
-    let length = text[at..].chars().next().map_or(0, char::len_utf8);
+    let length = match error.cause {
+        Cause::NumberTooLarge(length) => length,
+        _ => text[at..].chars().next().map_or(0, char::len_utf8),
+    };
     at..at + length
 }
 
@@ -123,7 +127,14 @@ pub fn template_report(listing: &Listing, error: &TemplateError) -> String {
             "{name}:{line}:{column}: Could not apply template to config: {error}"
         )),
         Some(listing.excerpt_as_written(error.offset)),
+        unknown_function(error).map(|meant| format!("hint: did you mean `{meant}`?")),
     ])
+}
+
+/// The function that may have been meant by an unknown one.
+fn unknown_function(error: &TemplateError) -> Option<&'static str> {
+    let known: Vec<&'static str> = template::function_names().collect();
+    nearest(error.unknown_function.as_deref()?, &known)
 }
 
 #[cfg(test)]

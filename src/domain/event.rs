@@ -47,8 +47,8 @@ pub enum Loaded {
     Plan {
         /// What it says.
         plan: Box<Plan>,
-        /// What operators are told about it.
-        remarks: Vec<Notice>,
+        /// What operators are told about it: warnings, and what was loaded.
+        notices: Vec<Notice>,
     },
     /// It is not: everything that is wrong with it.
     Refused(String),

@@ -18,8 +18,8 @@ use core::net::SocketAddr;
 /// Something operators are told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Notice {
-    /// A sentence about a configuration that is accepted.
-    Advice(String),
+    /// A sentence about something that is accepted, but looks like a mistake or has consequences.
+    Warning(String),
     /// The configuration as it was understood, without its secrets (LG-5).
     LoadedConfiguration(String),
     /// SIGHUP was taken.
@@ -218,7 +218,7 @@ impl Notice {
             }
             | Self::StartedAgain(Role::Health { .. } | Role::Sensor { .. }, _) => Level::Debug,
             Self::NotStarted { .. } => Level::Error,
-            Self::Advice(_)
+            Self::Warning(_)
             | Self::StillRegistered(_)
             | Self::HeldByAnother { .. }
             | Self::RegistrationFailed(..)
@@ -285,7 +285,7 @@ impl fmt::Display for Notice {
     #[expect(clippy::too_many_lines, reason = "one sentence a line, and no logic")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Advice(sentence) => f.write_str(sentence),
+            Self::Warning(sentence) => f.write_str(sentence),
             Self::LoadedConfiguration(json) => write!(f, "Loaded config: {json}"),
             Self::Reloading => f.write_str("Reloading configuration."),
             Self::ReloadFollows => {

@@ -230,7 +230,7 @@ impl Shim {
             return;
         }
         match loaded {
-            Loaded::Plan { plan, remarks } => self.receive(now, *plan, remarks),
+            Loaded::Plan { plan, notices } => self.receive(now, *plan, notices),
             Loaded::Refused(report) => self.refuse(report),
         }
         if self.out.shall_load_again() {

@@ -18,6 +18,8 @@ pub struct TemplateError {
     pub place: Option<Place>,
     /// What is wrong.
     pub message: String,
+    /// The function that is called and not known, if that is what is wrong.
+    pub unknown_function: Option<String>,
 }
 
 /// The spot at which rendering failed.
@@ -39,6 +41,7 @@ impl TemplateError {
             offset,
             place: None,
             message: message.into(),
+            unknown_function: None,
         }
     }
 
@@ -61,6 +64,7 @@ impl TemplateError {
                 excerpt,
             }),
             message,
+            unknown_function: None,
         }
     }
 }

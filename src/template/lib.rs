@@ -35,6 +35,7 @@ mod verbs;
 use std::collections::BTreeMap;
 
 pub use error::{Place, TemplateError};
+pub use functions::names as function_names;
 pub use limit::TEXT as LONGEST_TEXT;
 pub use rendered::{Piece, Rendered};
 pub use value::{Key, List, Map, Type, Value};

@@ -476,8 +476,12 @@ impl<'a> Parser<'a> {
 
     fn function(&self, name: String) -> Parsed<OperandKind> {
         if functions::find(&name).is_none() {
-            let name = quote(&name, false);
-            return self.fail(format!("function {name} not defined"));
+            let quoted = quote(&name, false);
+            let error = self.fail(format!("function {quoted} not defined"));
+            return error.map_err(|error| TemplateError {
+                unknown_function: Some(name),
+                ..error
+            });
         }
         Ok(OperandKind::Function(name))
     }

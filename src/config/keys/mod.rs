@@ -10,10 +10,11 @@ mod values;
 
 pub use id::{default_id, written_id};
 pub use interfaces::interfaces;
-pub use section::Section;
+pub use section::{Section, nearest};
 pub use values::{boolean, integer, list, string, strings, tags, text};
 
 use crate::config::problem::{Elsewhere, Message};
+use crate::config::tree::shortened;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
@@ -74,7 +75,7 @@ impl Display for Error<'_> {
             Self::NotAWholeNumber => f.write_str("not a whole number"),
             Self::NotACommand => f.write_str("not a command"),
             Self::NotAWord => f.write_str("not a word of a command"),
-            Self::UnknownKey { key, .. } => write!(f, "unknown key `{}`", super::tree::shortened(key)),
+            Self::UnknownKey { key, .. } => write!(f, "unknown key `{}`", shortened(key)),
             Self::Duration(subject, error) => write!(f, "{subject}: {error}"),
             Self::TooManySeconds(subject, seconds, allowed) => {
                 let most = duration::MOST_SECONDS;
@@ -140,11 +141,9 @@ impl Display for Warning<'_> {
                 f,
                 "the command has {operator} in it, but there is no shell: it is cut at spaces and passed on as it is"
             ),
-            Self::GivenAgain(key, line) => {
-                write!(
-                    f,
-                    "`{key}` is given again in line {line}; this one does not count"
-                )
+            Self::GivenAgain(key, _) => {
+                let key = shortened(key);
+                write!(f, "`{key}` is given more than once, and this one does not count")
             }
         }
     }

@@ -62,8 +62,8 @@ pub fn hint(key: &str, known: &[&'static str]) -> String {
     }
 }
 
-/// The known key that differs least, if it differs little.
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+/// The known word that differs least, if it differs little.
+pub fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     if key.len() > LONGEST_KEY {
         return None;
     }

@@ -38,9 +38,9 @@ pub(super) struct PendingPlan {
 
 impl Shim {
     /// A good plan came. Before the application runs it simply replaces the one that waits (LC-2).
-    pub(super) fn receive(&mut self, now: Instant, plan: Plan, remarks: Vec<Notice>) {
-        for remark in remarks {
-            self.out.tell(remark);
+    pub(super) fn receive(&mut self, now: Instant, plan: Plan, notices: Vec<Notice>) {
+        for notice in notices {
+            self.out.tell(notice);
         }
         if self.lifecycle.phase() == Phase::PreStarting {
             self.follow(plan);

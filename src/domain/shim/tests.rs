@@ -140,7 +140,7 @@ impl Stage {
             ticket,
             Loaded::Plan {
                 plan: plan.into(),
-                remarks: vec![Notice::Advice("hm".into())],
+                notices: vec![Notice::Warning("hm".into())],
             },
         ))
     }
@@ -1097,7 +1097,7 @@ fn a_catalogue_that_stays_is_not_opened_anew() {
     };
     let loaded = Loaded::Plan {
         plan: plan.into(),
-        remarks: vec![],
+        notices: vec![],
     };
     let effects = stage.shim.step(stage.now, Event::Loaded(ticket, loaded));
     assert!(effects.contains(&Effect::Tell(Notice::Reloaded)), "{effects:?}");
@@ -1326,7 +1326,7 @@ fn only_the_reading_under_way_is_waited_for() {
     let other = Ticket(stage.loads[0].0 + 1);
     let stale = Loaded::Plan {
         plan: bare().into(),
-        remarks: vec![],
+        notices: vec![],
     };
     assert_eq!(stage.step(Event::Loaded(other, stale)), [""; 0]);
     assert!(stage.loads(bare()).contains(&"deregister app".into()));
