@@ -1,9 +1,9 @@
-//! How the core's time for a plan grows with the plan: `cargo bench -p containerpilot-domain --bench plan`. Fails if a
+//! Measures how the core's time for a plan grows with the size of the plan: `cargo bench -p containerpilot-domain --bench plan`. Fails if a
 //! step takes more than a second with ten thousand services and as many backends.
 //!
 //! Measured is one step each: the one that opens a plan, the one that receives the same plan again, the one that
-//! receives a plan in which every service has changed, and the one that begins to stop. Only the core is asked, with
-//! and without a budget of requests; nothing of what it says is carried out.
+//! receives a plan in which every service has changed, and the one that begins to stop. Only the core runs, with
+//! and without a budget of requests; its effects are not performed.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,

@@ -1,8 +1,8 @@
 //! How long a scrape of 100 sensors takes, 25 of each kind: `cargo bench --bench scrape`. Fails if half of the
 //! scrapes take longer than 5 ms.
 //!
-//! First what is done for each scrape, with the windows of the summaries full; then the whole of it, asked of
-//! the built program over HTTP as Prometheus does, each time on a new connection.
+//! First it measures the rendering of one page, with the windows of the summaries full; then whole requests to the built
+//! program over HTTP as Prometheus sends them, each on a new connection.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,

@@ -5,7 +5,7 @@
 //! greeter check ADDRESS:PORT   exits 0 if `GET /health` answers 200 within a second, and 1 if not
 //! ```
 //!
-//! It knows nothing of the shim, as an application should.
+//! It does not use the shim or depend on it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,

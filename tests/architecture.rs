@@ -1,5 +1,6 @@
-//! The house keeps its shape: the directions of dependency, what the core may name, and where unsafe code may
-//! stand. The compiler checks the rest: the core is `no_std`, and clippy knows the banned calls.
+//! Checks the architecture: the directions of dependencies, what the core may name, where unsafe code may be, and that
+//! ARCHITECTURE.md names files that exist. The compiler checks the rest: the core is `no_std`, and clippy refuses the
+//! banned calls.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -238,7 +239,7 @@ fn every_ban_names_its_reason() {
 }
 
 #[test]
-fn there_is_no_drawer_for_odds_and_ends() {
+fn no_module_is_named_utils_or_helpers() {
     for (path, _) in sources("src") {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         assert!(

@@ -1,15 +1,24 @@
-//! docs/bounds.md says what the program says: each bound that the page names is a constant with that value,
-//! each constant that points to the page has a row there, and each test that it names exists.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+//! docs/bounds.md agrees with the program: each bound on the page equals the constant that the row names, each
+//! constant whose comment refers to the page has a row, and each test that a row names is a test that exists.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+#[path = "common/test_names.rs"]
+mod test_names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use test_names::test_names;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-/// How the doc comment of a constant says that the page has a row for it.
+/// The mark in the doc comment of a constant that has a row on the page.
 const MARK: &str = "(docs/bounds.md)";
-/// The cells of a row.
+/// The number of cells in a row.
 const COLUMNS: usize = 5;
 
 /// One line of the page's tables.
@@ -20,7 +29,7 @@ struct Row {
     shown_by: Vec<String>,
 }
 
-/// The rows of all tables, without their heads.
+/// The rows of all tables, without header rows.
 fn rows() -> Vec<Row> {
     let text = read(&Path::new(ROOT).join("docs/bounds.md"));
     text.lines()
@@ -64,7 +73,7 @@ fn sources(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The constants whose doc comments point to the page: `file: NAME`, and what stands behind the `=`.
+/// The constants whose doc comments refer to the page: `file: NAME`, and the expression of its value.
 fn constants() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for path in sources("src") {
@@ -82,7 +91,7 @@ fn constants() -> BTreeMap<String, String> {
     found
 }
 
-/// The constant that a text begins with, after the rest of its comment and its attributes.
+/// The first constant in a text, after the rest of its comment and its attributes: its name and value.
 fn constant(text: &str) -> Option<(String, String)> {
     let comment = |line: &&str| line.is_empty() || line.starts_with("///") || line.starts_with("#[");
     let mut lines = text.lines().skip(1).map(str::trim).skip_while(comment);
@@ -97,8 +106,7 @@ fn constant(text: &str) -> Option<(String, String)> {
     Some((name.into(), right.trim_end_matches(';').into()))
 }
 
-/// What an expression of integers, products of them and constant durations comes to: a count, bytes or
-/// milliseconds.
+/// The value of an expression of integers, products and constant durations: a count, bytes or milliseconds.
 fn value(expression: &str) -> Option<u128> {
     let inside = |name| expression.strip_prefix(name)?.strip_suffix(')');
     if let Some(seconds) = inside("Duration::from_secs(") {
@@ -113,7 +121,7 @@ fn value(expression: &str) -> Option<u128> {
         .try_fold(1_u128, |product, factor| product.checked_mul(factor?))
 }
 
-/// What a bound on the page comes to: a count, bytes or milliseconds.
+/// The value of a bound on the page: a count, bytes or milliseconds.
 fn written(bound: &str) -> Option<u128> {
     let (number, unit) = bound.split_once(' ').unwrap_or((bound, ""));
     let factor = match unit {
@@ -163,30 +171,17 @@ fn every_constant_that_points_to_the_page_has_a_row_there() {
 
 #[test]
 fn every_row_names_a_test_that_exists() {
-    let folders = ["src", "tests", "sim", "fuzz/src"];
-    let text: String = folders
-        .into_iter()
-        .flat_map(sources)
-        .map(|path| read(&path))
-        .collect();
-    let tests: BTreeSet<&str> = text
-        .split("fn ")
-        .filter_map(|rest| rest.split_once('(').map(|(name, _)| name))
-        .collect();
+    let tests = test_names();
     for row in rows() {
         assert!(!row.shown_by.is_empty(), "{}: no test shows it", row.what);
         for test in &row.shown_by {
-            assert!(
-                tests.contains(test.as_str()),
-                "{}: there is no test `{test}`",
-                row.what
-            );
+            assert!(tests.contains(test), "{}: there is no test `{test}`", row.what);
         }
     }
 }
 
 #[test]
-fn no_row_stands_twice() {
+fn no_row_exists_twice() {
     let mut seen = BTreeSet::new();
     for row in rows() {
         assert!(seen.insert(row.what.clone()), "twice: {}", row.what);

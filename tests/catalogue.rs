@@ -1,8 +1,8 @@
-//! What every catalogue does, whichever it is: one list of facts, run for each tenant.
+//! What every catalogue does, whichever it is: one list of facts, run for each catalogue_tests.
 //!
-//! A tenant is one line at the end of this file and a constructor; where it may differ from the others stands in
-//! its [`Manners`]. A fact knows only the port and those. Facts about time are looked for with a deadline and
-//! never slept for; a catalogue may be slow to show a change, but not slower than its manners say.
+//! A catalogue_tests is one line at the end of this file and a constructor; where it may differ from the others stands in
+//! its [`Differences`]. A fact knows only the port and those. Facts about time are looked for with a deadline and
+//! never slept for; a catalogue may be slow to show a change, but not slower than its differences say.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -51,45 +51,45 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How much later than its manners say a catalogue may show an expiry on a machine that has much else to do.
+/// How much later than its differences allow a catalogue may show an expiry on a busy machine.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// A catalogue under test.
-struct Tenant {
-    /// The catalogue.
+struct CatalogueUnderTest {
+    /// The adapter that the tests call.
     catalogue: Box<dyn Catalogue>,
-    /// What must live as long as it: a folder, a server.
+    /// What must live as long as the catalogue: a folder or a server.
     _home: Box<dyn Any>,
-    /// Where it may differ.
-    manners: Manners,
+    /// How it may differ from other catalogues.
+    differences: Differences,
 }
 
-/// Where tenants may differ.
+/// How catalogues may differ.
 #[derive(Clone, Copy)]
-struct Manners {
-    /// The shortest TTL it keeps.
+struct Differences {
+    /// The shortest TTL that the catalogue keeps exactly.
     shortest_ttl: Duration,
     /// How long after its TTL an entry may still be listed.
     expiry_slack: Duration,
-    /// Whether an expired entry is forgotten, so that a heartbeat cannot bring it back.
+    /// Whether an expired entry is removed, so that a heartbeat reports it as unknown.
     forgets_the_expired: bool,
-    /// Whether a waiting question may be answered before its time though nothing differs.
+    /// Whether a waiting request may be answered early although nothing has changed.
     answers_early: bool,
-    /// Names that it keeps apart from all others; the rest it may refuse or confuse.
+    /// Names that the catalogue keeps apart from all others. It may refuse or confuse other names.
     tells_apart: fn(&str) -> bool,
 }
 
-/// Every name there is.
+/// Accepts every name.
 const ALL: fn(&str) -> bool = |_| true;
 
-/// The names of one fact, which no other uses.
+/// The names of one test, which no other test uses.
 struct Names {
     fact: &'static str,
-    manners: Manners,
+    differences: Differences,
 }
 
 impl Names {
-    /// The name of the service the fact is about.
+    /// The name of the service under test.
     fn service(&self) -> String {
         format!("{}-{}", self.fact.replace('_', "-"), std::process::id())
     }
@@ -99,20 +99,20 @@ impl Names {
         self.numbered(1)
     }
 
-    /// The shortest TTL within which a busy machine also comes to look at the entry.
+    /// The shortest TTL within which a busy machine can also read the entry.
     fn kept_ttl(&self) -> Duration {
-        self.manners.shortest_ttl.max(Duration::from_secs(2))
+        self.differences.shortest_ttl.max(Duration::from_secs(2))
     }
 
-    /// One of many instances.
+    /// The instance with this number.
     fn numbered(&self, number: u16) -> Registration {
         let service = self.service();
-        entered(&service, &format!("{service}-host{number}"), 8000 + number)
+        long_lived_registration(&service, &format!("{service}-host{number}"), 8000 + number)
     }
 }
 
-/// A registration that outlives its test.
-fn entered(service: &str, id: &str, port: u16) -> Registration {
+/// A registration whose TTL is longer than a test.
+fn long_lived_registration(service: &str, id: &str, port: u16) -> Registration {
     Registration {
         id: id.into(),
         name: service.into(),
@@ -138,22 +138,27 @@ async fn list(catalogue: &dyn Catalogue, service: &str) -> Listing {
     catalogue.instances(&query(service)).await.expect("a listing")
 }
 
-/// The ports of the instances, in order: a fact's instances have one each.
+/// The ports of the instances, sorted. Each instance of a test has a port of its own.
 fn ports(listing: &Listing) -> Vec<u16> {
     let mut ports: Vec<u16> = listing.instances.iter().map(|instance| instance.port).collect();
     ports.sort_unstable();
     ports
 }
 
-/// Looks until the service has instances on these ports.
-async fn comes_to(catalogue: &dyn Catalogue, service: &str, expected: &[u16], limit: Duration) -> Listing {
+/// Lists the service until it has instances on exactly these ports.
+async fn lists_within(
+    catalogue: &dyn Catalogue,
+    service: &str,
+    expected: &[u16],
+    limit: Duration,
+) -> Listing {
     let fact = format!("{service} has instances on {expected:?}");
     let look = async || Some(list(catalogue, service).await).filter(|found| ports(found) == expected);
     within(limit, &fact, look).await
 }
 
 async fn has(catalogue: &dyn Catalogue, service: &str, expected: &[u16]) -> Listing {
-    comes_to(catalogue, service, expected, PROMPTLY).await
+    lists_within(catalogue, service, expected, PROMPTLY).await
 }
 
 async fn register(catalogue: &dyn Catalogue, registration: &Registration) {
@@ -178,9 +183,14 @@ async fn is_renewed(catalogue: &dyn Catalogue, registration: &Registration) -> b
     }
 }
 
-/// Asks questions that wait, each after the answer before, until the service has instances on these ports.
-async fn is_told(catalogue: &dyn Catalogue, service: &str, mut after: Option<Cursor>, expected: &[u16]) {
-    let fact = format!("somebody waiting is told that {service} has instances on {expected:?}");
+/// Sends waiting requests, each with the cursor of the answer before, until the service has instances on these ports.
+async fn waits_until_listed(
+    catalogue: &dyn Catalogue,
+    service: &str,
+    mut after: Option<Cursor>,
+    expected: &[u16],
+) {
+    let fact = format!("a waiting request is answered when {service} has instances on {expected:?}");
     within(PROMPTLY, &fact, async || {
         let wait = PROMPTLY * 5;
         let question = Query {
@@ -198,16 +208,16 @@ async fn is_told(catalogue: &dyn Catalogue, service: &str, mut after: Option<Cur
     .await;
 }
 
-/// Asks questions that wait, each after the answer before, while something happens. The first answer has to be that
-/// the service has instances on these ports; a catalogue that answers early may say before that nothing differs.
-async fn is_told_first(
+/// Sends waiting requests, each with the cursor of the answer before, while `happens` runs. The first answer must list
+/// instances on these ports; a catalogue that answers early may first answer that nothing has changed.
+async fn first_answer_is(
     catalogue: &dyn Catalogue,
     names: &Names,
     before: &Listing,
     expected: &[u16],
     happens: impl Future<Output = ()>,
 ) {
-    let told = async {
+    let answered = async {
         let mut after = before.cursor;
         loop {
             let question = Query {
@@ -219,23 +229,26 @@ async fn is_told_first(
             if ports(&listing) == expected {
                 return;
             }
-            assert!(names.manners.answers_early, "told of no change: {listing:?}");
+            assert!(
+                names.differences.answers_early,
+                "an answer without a change: {listing:?}"
+            );
             assert_eq!(listing.instances, before.instances);
             after = listing.cursor;
         }
     };
-    let in_time = timeout(PROMPTLY, both(told, happens)).await;
-    in_time.expect("whoever waits is told of the change");
+    let in_time = timeout(PROMPTLY, both(answered, happens)).await;
+    in_time.expect("the waiting request is answered after the change");
 }
 
-/// Somebody else waits and is told of something that happens to another service: whoever waits since before and was to
-/// be told of this, or of what happened before it, was.
-async fn something_happens_elsewhere(catalogue: &dyn Catalogue, names: &Names, port: u16) {
+/// Registers an instance of another service and waits until a request for that service is answered. An adapter that
+/// wrongly answers an earlier waiting request because of this change has done so by then.
+async fn another_service_changes(catalogue: &dyn Catalogue, names: &Names, port: u16) {
     let service = names.service() + "-elsewhere";
     let before = list(catalogue, &service).await;
-    let instance = entered(&service, &format!("{service}-host"), port);
+    let instance = long_lived_registration(&service, &format!("{service}-host"), port);
     both(
-        is_told(catalogue, &service, before.cursor, &[port]),
+        waits_until_listed(catalogue, &service, before.cursor, &[port]),
         register(catalogue, &instance),
     )
     .await;
@@ -253,7 +266,7 @@ async fn registering_makes_it_listed(catalogue: &dyn Catalogue, names: &Names) {
     assert_eq!(listing.instances, [expected]);
 }
 
-async fn addresses_of_the_new_protocol_are_kept(catalogue: &dyn Catalogue, names: &Names) {
+async fn ipv6_addresses_are_kept(catalogue: &dyn Catalogue, names: &Names) {
     let mut instance = names.instance();
     instance.address = "2001:db8::7".parse().unwrap();
     register(catalogue, &instance).await;
@@ -278,7 +291,7 @@ async fn heartbeats_keep_it_beyond_the_ttl(catalogue: &dyn Catalogue, names: &Na
     instance.ttl = names.kept_ttl();
     register(catalogue, &instance).await;
     has(catalogue, &names.service(), &[8001]).await;
-    let end = Instant::now() + instance.ttl * 3 + names.manners.expiry_slack;
+    let end = Instant::now() + instance.ttl * 3 + names.differences.expiry_slack;
     while Instant::now() < end {
         assert!(is_renewed(catalogue, &instance).await);
         assert_eq!(ports(&list(catalogue, &names.service()).await), [8001]);
@@ -292,8 +305,8 @@ async fn without_heartbeats_it_is_gone_after_the_ttl(catalogue: &dyn Catalogue, 
     let begin = Instant::now();
     register(catalogue, &instance).await;
     has(catalogue, &names.service(), &[8001]).await;
-    let limit = instance.ttl + names.manners.expiry_slack + BUSY;
-    comes_to(catalogue, &names.service(), &[], limit).await;
+    let limit = instance.ttl + names.differences.expiry_slack + BUSY;
+    lists_within(catalogue, &names.service(), &[], limit).await;
     assert!(
         begin.elapsed() + Duration::from_millis(10) >= instance.ttl,
         "and not before"
@@ -326,11 +339,11 @@ async fn a_heartbeat_of_the_deregistered_is_unknown_and_stays_so(catalogue: &dyn
 
 async fn a_heartbeat_of_the_expired_is_unknown_and_stays_so(catalogue: &dyn Catalogue, names: &Names) {
     let mut instance = names.instance();
-    instance.ttl = names.manners.shortest_ttl;
+    instance.ttl = names.differences.shortest_ttl;
     register(catalogue, &instance).await;
-    let limit = instance.ttl + names.manners.expiry_slack + BUSY;
-    comes_to(catalogue, &names.service(), &[], limit).await;
-    let comes_back = !names.manners.forgets_the_expired;
+    let limit = instance.ttl + names.differences.expiry_slack + BUSY;
+    lists_within(catalogue, &names.service(), &[], limit).await;
+    let comes_back = !names.differences.forgets_the_expired;
     assert_eq!(is_renewed(catalogue, &instance).await, comes_back);
     assert_eq!(is_renewed(catalogue, &instance).await, comes_back);
     let expected: &[u16] = if comes_back { &[8001] } else { &[] };
@@ -375,7 +388,7 @@ async fn a_tag_filters(catalogue: &dyn Catalogue, names: &Names) {
     }
 }
 
-async fn a_waiting_question_with_a_tag_is_answered_when_one_with_the_tag_comes(
+async fn a_waiting_request_with_a_tag_is_answered_when_one_with_the_tag_comes(
     catalogue: &dyn Catalogue,
     names: &Names,
 ) {
@@ -397,26 +410,26 @@ async fn a_waiting_question_with_a_tag_is_answered_when_one_with_the_tag_comes(
     assert_eq!(ports(&answer.expect("in time").expect("a listing")), [8001]);
 }
 
-async fn services_with_a_common_beginning_do_not_mix(catalogue: &dyn Catalogue, names: &Names) {
+async fn services_with_a_common_prefix_are_kept_apart(catalogue: &dyn Catalogue, names: &Names) {
     let (app, app2) = (names.service(), names.service() + "2");
-    register(catalogue, &entered(&app, "same-id-app", 1)).await;
-    register(catalogue, &entered(&app2, "same-id-app2", 2)).await;
+    register(catalogue, &long_lived_registration(&app, "same-id-app", 1)).await;
+    register(catalogue, &long_lived_registration(&app2, "same-id-app2", 2)).await;
     has(catalogue, &app, &[1]).await;
     has(catalogue, &app2, &[2]).await;
-    deregister(catalogue, &entered(&app, "same-id-app", 1)).await;
+    deregister(catalogue, &long_lived_registration(&app, "same-id-app", 1)).await;
     has(catalogue, &app, &[]).await;
     has(catalogue, &app2, &[2]).await;
 }
 
 /// Names that mean something to somebody on the way to the catalogue.
-fn odd_names(manners: Manners) -> Vec<String> {
+fn odd_names(differences: Differences) -> Vec<String> {
     let odd = [
         "", ".", "..", "/", "a/b", "a%2Fb", "a%2fb", "../a", ".hidden", "a.", "a.json", "a b", "a?b=c",
         "a#b", "a\0b", "a\nb", "a\"b", "a\\b", "é", "e\u{301}", "日本", "%", "%00", "~", "A", "a",
     ];
     let long = ["x".repeat(300), "x".repeat(301), "é".repeat(300)];
     let all = odd.into_iter().map(String::from).chain(long);
-    all.filter(|name| (manners.tells_apart)(name)).collect()
+    all.filter(|name| (differences.tells_apart)(name)).collect()
 }
 
 async fn odd_service_names_work_or_are_refused_but_never_hit_another(
@@ -424,8 +437,8 @@ async fn odd_service_names_work_or_are_refused_but_never_hit_another(
     names: &Names,
 ) {
     let mut taken = Vec::new();
-    for (port, name) in (1..).zip(odd_names(names.manners)) {
-        let instance = entered(&name, &format!("odd-service-{port}"), port);
+    for (port, name) in (1..).zip(odd_names(names.differences)) {
+        let instance = long_lived_registration(&name, &format!("odd-service-{port}"), port);
         if catalogue.register(&instance).await.is_ok() {
             taken.push(instance);
         }
@@ -450,8 +463,8 @@ async fn odd_service_names_work_or_are_refused_but_never_hit_another(
 
 async fn odd_ids_work_or_are_refused_but_never_hit_another(catalogue: &dyn Catalogue, names: &Names) {
     let mut taken = Vec::new();
-    for (port, id) in (1..).zip(odd_names(names.manners)) {
-        let instance = entered(&names.service(), &id, port);
+    for (port, id) in (1..).zip(odd_names(names.differences)) {
+        let instance = long_lived_registration(&names.service(), &id, port);
         if catalogue.register(&instance).await.is_ok() {
             taken.push(instance);
         }
@@ -472,34 +485,34 @@ async fn odd_ids_work_or_are_refused_but_never_hit_another(catalogue: &dyn Catal
     }
 }
 
-async fn a_waiting_question_is_answered_on_arrival(catalogue: &dyn Catalogue, names: &Names) {
+async fn a_waiting_request_is_answered_on_arrival(catalogue: &dyn Catalogue, names: &Names) {
     let service = names.service();
     let before = list(catalogue, &service).await;
     let arrival = async {
-        something_happens_elsewhere(catalogue, names, 7001).await;
+        another_service_changes(catalogue, names, 7001).await;
         register(catalogue, &names.instance()).await;
     };
-    is_told_first(catalogue, names, &before, &[8001], arrival).await;
+    first_answer_is(catalogue, names, &before, &[8001], arrival).await;
 }
 
-async fn a_waiting_question_is_answered_on_departure(catalogue: &dyn Catalogue, names: &Names) {
+async fn a_waiting_request_is_answered_on_departure(catalogue: &dyn Catalogue, names: &Names) {
     let service = names.service();
     register(catalogue, &names.numbered(1)).await;
     register(catalogue, &names.numbered(2)).await;
     let before = has(catalogue, &service, &[8001, 8002]).await;
     let departure = async {
-        something_happens_elsewhere(catalogue, names, 7001).await;
+        another_service_changes(catalogue, names, 7001).await;
         deregister(catalogue, &names.numbered(1)).await;
     };
-    is_told_first(catalogue, names, &before, &[8002], departure).await;
+    first_answer_is(catalogue, names, &before, &[8002], departure).await;
 }
 
-async fn a_waiting_question_is_answered_on_expiry(catalogue: &dyn Catalogue, names: &Names) {
+async fn a_waiting_request_is_answered_on_expiry(catalogue: &dyn Catalogue, names: &Names) {
     let mut instance = names.instance();
     instance.ttl = names.kept_ttl();
     register(catalogue, &instance).await;
     let mut after = has(catalogue, &names.service(), &[8001]).await.cursor;
-    let limit = instance.ttl + names.manners.expiry_slack + BUSY;
+    let limit = instance.ttl + names.differences.expiry_slack + BUSY;
     within(limit, "somebody waiting is told of the expiry", async || {
         let question = Query {
             after,
@@ -516,7 +529,7 @@ async fn a_waiting_question_is_answered_on_expiry(catalogue: &dyn Catalogue, nam
     .await;
 }
 
-async fn a_waiting_question_is_answered_when_its_time_is_up(catalogue: &dyn Catalogue, names: &Names) {
+async fn a_waiting_request_is_answered_when_its_time_is_up(catalogue: &dyn Catalogue, names: &Names) {
     register(catalogue, &names.instance()).await;
     let before = has(catalogue, &names.service(), &[8001]).await;
     let wait = Duration::from_millis(300);
@@ -532,31 +545,31 @@ async fn a_waiting_question_is_answered_when_its_time_is_up(catalogue: &dyn Cata
         before.instances
     );
     assert!(
-        names.manners.answers_early || begin.elapsed() >= wait,
+        names.differences.answers_early || begin.elapsed() >= wait,
         "and not before"
     );
 }
 
-async fn a_change_before_the_question_is_told_at_once(catalogue: &dyn Catalogue, names: &Names) {
+async fn a_change_before_the_request_is_answered_at_once(catalogue: &dyn Catalogue, names: &Names) {
     let service = names.service();
     let nobody = list(catalogue, &service).await;
     register(catalogue, &names.numbered(1)).await;
-    is_told(catalogue, &service, nobody.cursor, &[8001]).await;
+    waits_until_listed(catalogue, &service, nobody.cursor, &[8001]).await;
     let one = has(catalogue, &service, &[8001]).await;
     register(catalogue, &names.numbered(2)).await;
-    is_told(catalogue, &service, one.cursor, &[8001, 8002]).await;
+    waits_until_listed(catalogue, &service, one.cursor, &[8001, 8002]).await;
     let two = has(catalogue, &service, &[8001, 8002]).await;
     deregister(catalogue, &names.numbered(1)).await;
-    is_told(catalogue, &service, two.cursor, &[8002]).await;
+    waits_until_listed(catalogue, &service, two.cursor, &[8002]).await;
 }
 
-async fn another_address_under_the_same_id_is_told(catalogue: &dyn Catalogue, names: &Names) {
+async fn another_address_under_the_same_id_is_reported(catalogue: &dyn Catalogue, names: &Names) {
     let mut instance = names.instance();
     register(catalogue, &instance).await;
     let before = has(catalogue, &names.service(), &[8001]).await;
     instance.port = 9000;
     register(catalogue, &instance).await;
-    is_told(catalogue, &names.service(), before.cursor, &[9000]).await;
+    waits_until_listed(catalogue, &names.service(), before.cursor, &[9000]).await;
 }
 
 async fn holder(catalogue: &dyn Catalogue, registration: &Registration) -> Option<(String, u16)> {
@@ -564,7 +577,7 @@ async fn holder(catalogue: &dyn Catalogue, registration: &Registration) -> Optio
     holder.map(|Endpoint { address, port }| (address, port))
 }
 
-async fn who_holds_an_id_is_told(catalogue: &dyn Catalogue, names: &Names) {
+async fn the_holder_of_an_id_is_reported(catalogue: &dyn Catalogue, names: &Names) {
     let ours = names.instance();
     assert_eq!(holder(catalogue, &ours).await, None);
     register(catalogue, &names.numbered(2)).await;
@@ -581,7 +594,10 @@ async fn who_holds_an_id_is_told(catalogue: &dyn Catalogue, names: &Names) {
 }
 
 /// Where an expired entry comes back, the ID alone counts: the other's entry takes the heartbeat.
-async fn a_heartbeat_does_not_take_an_entry_back(catalogue: &dyn Catalogue, names: &Names) {
+async fn a_heartbeat_does_not_overwrite_the_entry_of_another_instance(
+    catalogue: &dyn Catalogue,
+    names: &Names,
+) {
     let ours = names.instance();
     register(catalogue, &ours).await;
     let mut theirs = ours.clone();
@@ -589,7 +605,7 @@ async fn a_heartbeat_does_not_take_an_entry_back(catalogue: &dyn Catalogue, name
     register(catalogue, &theirs).await;
     let theirs = Some(("192.0.2.1".into(), 9000));
     match catalogue.renew(&ours).await.expect("an answer to a heartbeat") {
-        Renewal::Renewed => assert!(!names.manners.forgets_the_expired),
+        Renewal::Renewed => assert!(!names.differences.forgets_the_expired),
         Renewal::Unknown(_, holder) => {
             let holder = holder.map(|Endpoint { address, port }| (address, port));
             assert_eq!(holder, theirs, "the heartbeat finds who else is there");
@@ -605,11 +621,11 @@ async fn heartbeats_alone_are_no_change(catalogue: &dyn Catalogue, names: &Names
     let heartbeats_and_an_arrival = async {
         for port in 7001..=7010 {
             assert!(is_renewed(catalogue, &names.instance()).await);
-            something_happens_elsewhere(catalogue, names, port).await;
+            another_service_changes(catalogue, names, port).await;
         }
         register(catalogue, &names.numbered(2)).await;
     };
-    is_told_first(
+    first_answer_is(
         catalogue,
         names,
         &before,
@@ -629,7 +645,8 @@ async fn fifty_instances_are_all_listed(catalogue: &dyn Catalogue, names: &Names
 
 async fn many_services_live_side_by_side(catalogue: &dyn Catalogue, names: &Names) {
     let service = |number: u16| format!("{}-{number}", names.service());
-    let instance = |number: u16| entered(&service(number), &format!("{}-host", service(number)), number);
+    let instance =
+        |number: u16| long_lived_registration(&service(number), &format!("{}-host", service(number)), number);
     for number in 1..=30 {
         register(catalogue, &instance(number)).await;
     }
@@ -642,25 +659,25 @@ async fn many_services_live_side_by_side(catalogue: &dyn Catalogue, names: &Name
     }
 }
 
-async fn two_may_wait_at_the_same_time(catalogue: &dyn Catalogue, names: &Names) {
+async fn two_requests_may_wait_at_the_same_time(catalogue: &dyn Catalogue, names: &Names) {
     let before = list(catalogue, &names.service()).await;
     let arrival = async {
-        something_happens_elsewhere(catalogue, names, 7001).await;
+        another_service_changes(catalogue, names, 7001).await;
         register(catalogue, &names.instance()).await;
     };
     both(
-        is_told_first(catalogue, names, &before, &[8001], async {}),
-        is_told_first(catalogue, names, &before, &[8001], arrival),
+        first_answer_is(catalogue, names, &before, &[8001], async {}),
+        first_answer_is(catalogue, names, &before, &[8001], arrival),
     )
     .await;
 }
 
-/// Every fact of this file as a test of one tenant.
-macro_rules! tenant {
-    ($tenant:ident, $open:expr) => {
-        tenant! { $tenant, $open;
+/// Runs every test of this file against one catalogue.
+macro_rules! catalogue_tests {
+    ($name:ident, $open:expr) => {
+        catalogue_tests! { $name, $open;
             registering_makes_it_listed
-            addresses_of_the_new_protocol_are_kept
+            ipv6_addresses_are_kept
             a_second_registration_overwrites_the_first
             heartbeats_keep_it_beyond_the_ttl
             without_heartbeats_it_is_gone_after_the_ttl
@@ -671,31 +688,31 @@ macro_rules! tenant {
             deregistering_the_never_registered_does_nothing
             an_unknown_service_has_no_instances
             a_tag_filters
-            a_waiting_question_with_a_tag_is_answered_when_one_with_the_tag_comes
-            services_with_a_common_beginning_do_not_mix
+            a_waiting_request_with_a_tag_is_answered_when_one_with_the_tag_comes
+            services_with_a_common_prefix_are_kept_apart
             odd_service_names_work_or_are_refused_but_never_hit_another
             odd_ids_work_or_are_refused_but_never_hit_another
-            a_waiting_question_is_answered_on_arrival
-            a_waiting_question_is_answered_on_departure
-            a_waiting_question_is_answered_on_expiry
-            a_waiting_question_is_answered_when_its_time_is_up
-            a_change_before_the_question_is_told_at_once
-            another_address_under_the_same_id_is_told
-            who_holds_an_id_is_told
-            a_heartbeat_does_not_take_an_entry_back
+            a_waiting_request_is_answered_on_arrival
+            a_waiting_request_is_answered_on_departure
+            a_waiting_request_is_answered_on_expiry
+            a_waiting_request_is_answered_when_its_time_is_up
+            a_change_before_the_request_is_answered_at_once
+            another_address_under_the_same_id_is_reported
+            the_holder_of_an_id_is_reported
+            a_heartbeat_does_not_overwrite_the_entry_of_another_instance
             heartbeats_alone_are_no_change
             fifty_instances_are_all_listed
             many_services_live_side_by_side
-            two_may_wait_at_the_same_time
+            two_requests_may_wait_at_the_same_time
         }
     };
-    ($tenant:ident, $open:expr; $($fact:ident)+) => {
-        mod $tenant {
+    ($name:ident, $open:expr; $($fact:ident)+) => {
+        mod $name {
             #[test]
-            fn its_manners_are_documented() {
+            fn its_differences_are_documented() {
                 super::run(async {
-                    let tenant: super::Tenant = $open.await;
-                    super::are_documented(stringify!($tenant), tenant.manners);
+                    let under_test: super::CatalogueUnderTest = $open.await;
+                    super::are_documented(stringify!($name), under_test.differences);
                 });
             }
 
@@ -703,9 +720,9 @@ macro_rules! tenant {
                 #[test]
                 fn $fact() {
                     super::run(async {
-                        let tenant: super::Tenant = $open.await;
-                        let names = super::Names { fact: stringify!($fact), manners: tenant.manners };
-                        super::$fact(&*tenant.catalogue, &names).await;
+                        let under_test: super::CatalogueUnderTest = $open.await;
+                        let names = super::Names { fact: stringify!($fact), differences: under_test.differences };
+                        super::$fact(&*under_test.catalogue, &names).await;
                     });
                 }
             )+
@@ -713,18 +730,22 @@ macro_rules! tenant {
     };
 }
 
-/// The manners stand in the document as they are held here.
-fn are_documented(tenant: &str, manners: Manners) {
+/// docs/catalogues.md states the differences that the tests use.
+fn are_documented(name: &str, differences: Differences) {
     let document = include_str!("../docs/catalogues.md");
     let either = |holds, yes, no| if holds { yes } else { no };
     let row = format!(
-        "| `{tenant}` | {} ms | {} ms | {} | {} | {} |",
-        manners.shortest_ttl.as_millis(),
-        manners.expiry_slack.as_millis(),
-        either(manners.forgets_the_expired, "is registered again", "passes again"),
-        either(manners.answers_early, "may be", "is not"),
+        "| `{name}` | {} ms | {} ms | {} | {} | {} |",
+        differences.shortest_ttl.as_millis(),
+        differences.expiry_slack.as_millis(),
         either(
-            (manners.tells_apart)("A/B"),
+            differences.forgets_the_expired,
+            "is registered again",
+            "passes again"
+        ),
+        either(differences.answers_early, "may be", "is not"),
+        either(
+            (differences.tells_apart)("A/B"),
             "all",
             "lower case, and no part of a path"
         ),
@@ -732,13 +753,13 @@ fn are_documented(tenant: &str, manners: Manners) {
     assert!(document.contains(&row), "docs/catalogues.md needs the row {row}");
 }
 
-/// A folder of its own for each fact.
-async fn directory_in_a_new_folder() -> Tenant {
+/// A folder of its own for each test.
+async fn directory_in_a_new_folder() -> CatalogueUnderTest {
     let home = tempfile::tempdir().expect("a folder");
-    Tenant {
+    CatalogueUnderTest {
         catalogue: Box::new(Directory::new(home.path().join("not").join("there-yet"))),
         _home: Box::new(home),
-        manners: Manners {
+        differences: Differences {
             shortest_ttl: Duration::from_millis(400),
             expiry_slack: Duration::from_millis(500),
             forgets_the_expired: true,
@@ -748,14 +769,14 @@ async fn directory_in_a_new_folder() -> Tenant {
     }
 }
 
-tenant!(directory, super::directory_in_a_new_folder());
+catalogue_tests!(directory, super::directory_in_a_new_folder());
 
 /// The catalogue of the simulation, one of each kind that its lives have.
-async fn simulated(forgets_the_expired: bool) -> Tenant {
-    Tenant {
+async fn simulated(forgets_the_expired: bool) -> CatalogueUnderTest {
+    CatalogueUnderTest {
         catalogue: Box::new(Simulated::new(forgets_the_expired)),
         _home: Box::new(()),
-        manners: Manners {
+        differences: Differences {
             shortest_ttl: Duration::from_millis(400),
             expiry_slack: Duration::from_millis(500),
             forgets_the_expired,
@@ -765,8 +786,8 @@ async fn simulated(forgets_the_expired: bool) -> Tenant {
     }
 }
 
-tenant!(simulated_forgetting, super::simulated(true));
-tenant!(simulated_keeping, super::simulated(false));
+catalogue_tests!(simulated_forgetting, super::simulated(true));
+catalogue_tests!(simulated_keeping, super::simulated(false));
 
 /// A server that lives as long as some test uses it.
 struct Shared<T>(Mutex<Weak<T>>);
@@ -787,8 +808,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// A server that all facts share, and keys of its own for each.
-async fn etcd(version: &'static str, server: &Shared<Server>) -> Tenant {
+/// A server that all tests share, and a key prefix of its own for each test.
+async fn etcd(version: &'static str, server: &Shared<Server>) -> CatalogueUnderTest {
     static PREFIXES: AtomicU32 = AtomicU32::new(0);
     let server = server.get(|| Server::start(version));
     let settings = plan::Etcd {
@@ -797,10 +818,10 @@ async fn etcd(version: &'static str, server: &Shared<Server>) -> Tenant {
         login: None,
         tls: Tls::default(),
     };
-    Tenant {
+    CatalogueUnderTest {
         catalogue: Box::new(Etcd::new(&settings).expect("settings of etcd")),
         _home: Box::new(server),
-        manners: Manners {
+        differences: Differences {
             // A shorter lease lasts two seconds all the same.
             shortest_ttl: Duration::from_secs(2),
             // etcd looks for expired leases twice a second, and revokes them through its log.
@@ -815,11 +836,11 @@ async fn etcd(version: &'static str, server: &Shared<Server>) -> Tenant {
 static ETCD_3_4: Shared<Server> = Shared::new();
 static ETCD_3_5: Shared<Server> = Shared::new();
 
-tenant!(etcd_3_4, super::etcd("3.4", &super::ETCD_3_4));
-tenant!(etcd_3_5, super::etcd("3.5", &super::ETCD_3_5));
+catalogue_tests!(etcd_3_4, super::etcd("3.4", &super::ETCD_3_4));
+catalogue_tests!(etcd_3_5, super::etcd("3.5", &super::ETCD_3_5));
 
-/// An agent that all facts share: a service's name is all that keeps them apart.
-async fn consul_1_8() -> Tenant {
+/// An agent that all tests share. Each test has a service name of its own.
+async fn consul_1_8() -> CatalogueUnderTest {
     static AGENT: Shared<Agent> = Shared::new();
     let agent = AGENT.get(Agent::start);
     let settings = plan::Consul {
@@ -828,18 +849,18 @@ async fn consul_1_8() -> Tenant {
         token: None,
         tls: Tls::default(),
     };
-    Tenant {
+    CatalogueUnderTest {
         catalogue: Box::new(Consul::new(&settings).expect("settings of Consul")),
         _home: Box::new(agent),
-        manners: Manners {
-            // The adapter tells Consul whole seconds.
+        differences: Differences {
+            // The adapter sends whole seconds to Consul.
             shortest_ttl: Duration::from_secs(1),
             expiry_slack: Duration::from_secs(2),
             // An expired check is critical, and the next heartbeat makes it pass again.
             forgets_the_expired: false,
-            // Its index is not the service's alone.
+            // Consul's index also grows when other services change.
             answers_early: true,
-            // It takes no account of case, and neither it nor its URLs know all names: `.`, say, or `/`.
+            // Consul ignores case, and its URLs cannot express some names, such as `.` or `/`.
             tells_apart: |name| {
                 let is_path = ["", ".", ".."].contains(&name) || name.contains(['/', '\0', '\n']);
                 !is_path && name == name.to_lowercase()
@@ -848,4 +869,4 @@ async fn consul_1_8() -> Tenant {
     }
 }
 
-tenant!(consul_1_8, super::consul_1_8());
+catalogue_tests!(consul_1_8, super::consul_1_8());

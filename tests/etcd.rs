@@ -1,5 +1,4 @@
-//! What only the etcd adapter can be asked, against real servers: histories that are gone, tokens that expire,
-//! watches that break. Each test has a server of its own.
+//! Tests of the etcd adapter with real servers: compacted revisions, tokens that expire, watches that break. Each test has a server of its own.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -83,7 +82,7 @@ async fn watches(server: &Server, count: f64) {
 }
 
 #[test]
-fn nobody_who_stopped_waiting_is_still_watched_for() {
+fn a_request_that_was_given_up_is_no_longer_watched_for() {
     let server = Server::start("3.5");
     run(async {
         let etcd = adapter(&[&server.url()]);
@@ -177,7 +176,7 @@ fn a_quiet_watch_lasts_and_a_frozen_server_is_noticed() {
 }
 
 #[test]
-fn with_a_login_an_expired_token_costs_nothing_and_a_wrong_one_is_told() {
+fn with_a_login_an_expired_token_is_renewed_and_a_wrong_password_is_reported() {
     for version in ["3.4", "3.5"] {
         let server = Server::start(version);
         for command in ["user add root:secret", "user grant-role root root", "auth enable"] {
@@ -304,7 +303,7 @@ fn a_list_beyond_its_bounds_is_a_failed_request_in_one_sentence() {
 }
 
 #[test]
-fn all_pages_show_one_moment() {
+fn all_pages_are_of_one_revision() {
     let server = Server::start("3.5");
     run(async {
         let etcd = adapter(&[&server.url()]);
@@ -410,7 +409,7 @@ fn refused_tokens(server: &Server) -> f64 {
     counts.sum()
 }
 
-/// Whoever answers in HTTP/1, as an etcd of the second version does.
+/// A server that answers in HTTP/1, as etcd 2 does.
 fn old_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -428,7 +427,7 @@ fn old_server() -> String {
 }
 
 #[test]
-fn a_server_that_speaks_no_v3_is_told_of_in_one_sentence() {
+fn a_server_without_the_v3_api_is_reported_in_one_sentence() {
     run(async {
         let url = old_server();
         let error = adapter(&[&url])
@@ -444,7 +443,7 @@ fn a_server_that_speaks_no_v3_is_told_of_in_one_sentence() {
 }
 
 #[test]
-fn a_deregistration_leaves_what_another_put_there_and_takes_what_a_former_self_left() {
+fn a_deregistration_keeps_the_entry_of_another_instance_and_removes_one_of_an_earlier_run() {
     let server = Server::start("3.5");
     run(async {
         let (one, other) = (adapter(&[&server.url()]), adapter(&[&server.url()]));
@@ -554,7 +553,7 @@ fn whoever_opens_the_catalogue_anew_reads_the_files_of_tls_again() {
 }
 
 #[test]
-fn what_is_wrong_with_tls_is_told() {
+fn every_error_in_the_tls_section_is_reported() {
     let (server, folder, right) = secured();
     let refusal = async |tls: Tls| {
         let etcd = Etcd::new(&over(&server, tls)).expect("settings of etcd");
@@ -666,7 +665,7 @@ fn a_connection_that_fell_silent_is_not_used_again() {
         let etcd = adapter(&[&way.url]);
         etcd.register(&instance(1)).await.unwrap();
         way.silence(1);
-        // As the dispatcher asks: whoever is not answered in time is forgotten.
+        // The dispatcher drops a request at its time limit; so does this test.
         let limit = Duration::from_secs(1);
         assert!(timeout(limit, etcd.renew(&instance(1))).await.is_err());
         assert_eq!(

@@ -1,5 +1,5 @@
-//! The texts that are remembered for the fuzz targets still have the properties that the targets search for
-//! counter-examples of (`fuzz/src/properties.rs`).
+//! Replays the stored inputs of the fuzz targets: each input must still have the property that its target checks
+//! (`fuzz/src/properties.rs`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -41,7 +41,7 @@ fn fuzz(folder: &str) -> PathBuf {
 }
 
 #[test]
-fn what_is_remembered_has_the_properties() {
+fn every_stored_input_has_the_properties() {
     for (target, property) in TARGETS {
         let paths = names_in(&fuzz("corpus").join(target));
         assert!(!paths.is_empty(), "{target} remembers nothing");
@@ -54,7 +54,7 @@ fn what_is_remembered_has_the_properties() {
 }
 
 #[test]
-fn what_is_remembered_stays_small() {
+fn the_stored_corpus_stays_small() {
     for (target, _) in TARGETS {
         let paths = names_in(&fuzz("corpus").join(target));
         assert!(paths.len() <= SMALL.0, "{target} has {} files", paths.len());

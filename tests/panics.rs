@@ -1,8 +1,8 @@
-//! A panic in the program itself: everything ends in order.
+//! After a panic in the program itself, children are stopped and services are deregistered.
 //!
-//! The program's own parts are put together here as in its main function, but with an inbox that panics when a
-//! test says so. Each test runs that in a process of its own, which is this test program once more; so it has a
-//! main function instead of the usual harness, under which it would have a second thread that takes signals.
+//! The program's own parts are put together here as in its main function, but with an inbox that panics on
+//! request. Each test runs that in a process of its own, which is this test program started again. So this file has a
+//! main function instead of the usual test harness, which would run a second thread that receives signals.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -46,7 +46,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Names the folder of the process that is to have the fault.
+/// The variable that names the folder of the process in which the inbox panics.
 const FOLDER: &str = "CONTAINERPILOT_TEST_FAULT_IN";
 
 /// Panics with a secret in its message once there is a file `panic`.
@@ -69,10 +69,13 @@ impl Inbox for Faulty {
 /// Each test by its name.
 const TESTS: [(&str, fn()); 2] = [
     (
-        "after_a_panic_children_are_told_to_stop_services_leave_and_the_code_is_70",
-        after_a_panic_children_are_told_to_stop_services_leave_and_the_code_is_70,
+        "after_a_panic_children_are_terminated_services_are_deregistered_and_the_code_is_70",
+        after_a_panic_children_are_terminated_services_are_deregistered_and_the_code_is_70,
     ),
-    ("so_it_is_as_process_1", so_it_is_as_process_1),
+    (
+        "as_process_1_the_exit_codes_are_the_same",
+        as_process_1_the_exit_codes_are_the_same,
+    ),
 ];
 
 fn main() {
@@ -175,7 +178,7 @@ fn ends_in_order(mut program: Program) {
     assert!(stderr.ends_with(": a fault on purpose\n"), "{stderr}");
 }
 
-fn after_a_panic_children_are_told_to_stop_services_leave_and_the_code_is_70() {
+fn after_a_panic_children_are_terminated_services_are_deregistered_and_the_code_is_70() {
     let program = faulty(&[]);
     let stubborn = crate::processes::pids(&program.read("stubborn"))[0];
     let began = std::time::Instant::now();
@@ -184,6 +187,6 @@ fn after_a_panic_children_are_told_to_stop_services_leave_and_the_code_is_70() {
     assert!(!crate::processes::is_there(stubborn) || crate::processes::is_zombie(stubborn));
 }
 
-fn so_it_is_as_process_1() {
+fn as_process_1_the_exit_codes_are_the_same() {
     ends_in_order(faulty(&["--pid", "--fork", "--mount-proc", "--kill-child"]));
 }

@@ -1,4 +1,4 @@
-//! The JSON of a status has the form of docs/status.schema.json, and says what the status says.
+//! The JSON of a status is valid under docs/status.schema.json and has the values of the status.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -232,7 +232,7 @@ fn what_is_not_in_the_schema_or_missing_is_found() {
 }
 
 #[test]
-fn times_are_of_the_calendar_in_utc_and_durations_in_seconds() {
+fn times_are_calendar_times_in_utc_and_durations_are_seconds() {
     let picture = picture(&full());
     assert_eq!(picture["time"], "2026-11-23T09:30:00.250Z");
     assert_eq!(picture["uptime_seconds"], 62.0);
@@ -243,7 +243,7 @@ fn times_are_of_the_calendar_in_utc_and_durations_in_seconds() {
 }
 
 #[test]
-fn a_service_tells_its_last_check_and_its_output() {
+fn a_service_reports_its_last_check_and_its_output() {
     let picture = picture(&full());
     let expected = json!({
         "name": "app", "id": "app-host", "address": "192.0.2.7", "port": 8000, "tags": ["blue", "\"v2\""],
@@ -262,7 +262,7 @@ fn a_service_tells_its_last_check_and_its_output() {
 }
 
 #[test]
-fn a_backend_tells_its_instances_and_its_handler() {
+fn a_backend_reports_its_instances_and_its_handler() {
     let full = picture(&full());
     let backend = &full["backends"][0];
     assert_eq!(backend["tag"], "primary");
@@ -281,7 +281,7 @@ fn a_backend_tells_its_instances_and_its_handler() {
 }
 
 #[test]
-fn a_job_tells_what_it_is_for_its_process_its_restarts_and_its_end() {
+fn a_job_reports_its_kind_its_process_its_restarts_and_its_end() {
     let picture = picture(&full());
     let jobs = picture["jobs"].as_array().unwrap();
     let called: Vec<String> = jobs

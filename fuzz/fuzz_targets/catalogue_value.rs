@@ -1,4 +1,4 @@
-//! Searches for an input that [`properties::catalogue_value`] is not true of.
+//! Searches for an input that violates [`properties::catalogue_value`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| properties::catalogue_value(input));

@@ -1,4 +1,4 @@
-//! Searches for an input that [`properties::output_lines`] is not true of.
+//! Searches for an input that violates [`properties::output_lines`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| properties::output_lines(input));

@@ -1,4 +1,4 @@
-//! Searches for an input that [`properties::sensor_text`] is not true of.
+//! Searches for an input that violates [`properties::sensor_text`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| properties::sensor_text(input));

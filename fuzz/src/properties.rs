@@ -1,9 +1,9 @@
-//! What is true of every text that somebody else wrote: configurations, templates, entries of catalogues, what
-//! sensors print, what children print.
+//! Properties that hold for every input from outside: configurations, templates, entries of catalogues, and the output
+//! of sensors and children.
 //!
-//! Each property is one function over bytes that panics where it is not true. The targets beside this file
-//! search for such bytes; `tests/fuzz_corpus.rs` replays what is remembered. Never reads anything but its
-//! argument, and a clock to see how long it took.
+//! Each property is a function over bytes that panics if the property does not hold. The fuzz targets search for such
+//! bytes; `tests/fuzz_corpus.rs` replays the stored inputs. A property reads only its argument, and a clock to measure
+//! its run time.
 
 use containerpilot::adapters::console::{LONGEST, Lines};
 use containerpilot::adapters::discovery::{consul, directory, etcd};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_RENDERED: usize = config::source::LARGEST;
 /// How many steps of a shim are tried with a plan.
 const STEPS: usize = 8;
-/// Nobody's container lives longer, and far behind it the core's time ends.
+/// Longer than any container runs, and far below the largest instant of the core.
 const LIFE: Duration = Duration::from_secs(1_000_000_000);
 
 /// A configuration is refused with a place, or becomes one plan that a shim can begin with.
@@ -91,7 +91,7 @@ fn environment() -> BTreeMap<String, String> {
         .into()
 }
 
-/// Everything is told in one form: each problem begins with line and column, and then come its line, carets, more
+/// All problems are reported in one form: each problem begins with line and column, and then come its line, carets, more
 /// lines of the sentence, and hints.
 fn names_places(report: &str) -> bool {
     let is_place = |line: &str| {

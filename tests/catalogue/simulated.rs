@@ -1,4 +1,4 @@
-//! The simulation's catalogue as a tenant: its book, asked in real time and without any fault.
+//! The simulated catalogue behind the port `Catalogue`, in real time and without faults.
 
 use async_trait::async_trait;
 use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
@@ -9,7 +9,7 @@ use std::cell::{RefCell, RefMut};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// See the module.
+/// The simulated catalogue with the port's asynchronous methods.
 pub struct Simulated {
     book: RefCell<Book>,
     began: Instant,
@@ -17,7 +17,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// An empty one.
+    /// An empty catalogue; `forgets_the_expired` decides whether an expired entry is removed.
     pub fn new(forgets_the_expired: bool) -> Self {
         Self {
             book: RefCell::new(Book::new(forgets_the_expired)),
@@ -30,7 +30,7 @@ impl Simulated {
         domain::Instant::after_start(self.began.elapsed())
     }
 
-    /// The book as it is now.
+    /// The entries, without those that have expired.
     fn book(&self) -> RefMut<'_, Book> {
         let mut book = self.book.borrow_mut();
         book.expire(self.now());

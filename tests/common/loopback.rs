@@ -1,9 +1,9 @@
-//! An address of the loopback interface for one test alone: all of 127.0.0.0/8 is local on Linux, so a test
-//! needs no port that happens to be free.
+//! Reserves an address of the loopback interface for one test. All of 127.0.0.0/8 is local on Linux, so a test can use
+//! fixed ports on an address of its own and need not search for a free port.
 //!
 //! Addresses are taken from 127.64.0.0/10, beginning at one that depends on the process, and each is reserved as
 //! long as its value lives, against other tests of the same process and against other processes: by an abstract
-//! Unix socket, which the kernel removes when its holder ends, however it ends. Never asks for a free port.
+//! Unix socket, which the kernel removes when its holder ends, however it ends.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const COUNT: u32 = 1 << 22;
 /// The first of them.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
-/// The port of a test's only server. Below those that the kernel gives to whoever connects or binds to any, and
-/// unusual, because a server on all addresses would be in the way.
+/// The port of a test's only server. It is below the kernel's range of ephemeral ports, and
+/// unusual, because a server that listens on all addresses would occupy it.
 pub const PORT: u16 = 21_080;
 
-/// An address that only its owner uses: where the owner starts no server, nobody listens.
+/// An address that only its owner uses. Nothing listens there unless the owner starts a server.
 #[derive(Debug)]
 pub struct OwnAddress {
     ip: Ipv4Addr,
@@ -27,7 +27,7 @@ pub struct OwnAddress {
 }
 
 impl OwnAddress {
-    /// Reserves an address that nobody else has reserved.
+    /// Reserves an address that no other test has reserved.
     pub fn reserve() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let begin = std::process::id().wrapping_mul(0x9E37_79B1);

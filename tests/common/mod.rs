@@ -1,7 +1,4 @@
-//! What the tests of the whole program share: waiting for a fact with a deadline.
-//!
-//! Nothing here sleeps and hopes: a fact is looked for until it holds, and the test fails if it does not in
-//! time.
+//! Asynchronous helpers of the tests: polling a condition until a deadline, and running two futures together.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -10,8 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How long a fact may take that comes promptly, on a machine that has much else to do. Whoever is not told of it
-/// waits several times longer.
+/// The time limit of a change that is reported at once, on a busy machine. A request that is not answered because of the
+/// change waits several times longer.
 pub const PROMPTLY: Duration = Duration::from_secs(10);
 
 /// Runs a test on one thread, as the program runs.
@@ -21,7 +18,7 @@ pub fn run(test: impl Future<Output = ()>) {
     runtime.block_on(tokio::task::LocalSet::new().run_until(test));
 }
 
-/// Looks until it finds something; fails if that takes longer than `limit`.
+/// Calls `look` until it returns a value; panics with the description `fact` after `limit`.
 pub async fn within<T>(limit: Duration, fact: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = timeout(limit, async {
         loop {
@@ -37,13 +34,13 @@ pub async fn within<T>(limit: Duration, fact: &str, mut look: impl AsyncFnMut() 
     }
 }
 
-/// Runs `fact` beside `waiting` and gives the waiting up when it is done; fails if the waiting ends before.
+/// Runs both futures until `fact` is done, then drops `waiting`; panics if `waiting` ends first.
 pub async fn while_waiting<T: Debug>(waiting: impl Future<Output = T>, fact: impl Future<Output = ()>) {
     let (mut waiting, mut fact) = (pin!(waiting), pin!(fact));
     poll_fn(
         |context| match (waiting.as_mut().poll(context), fact.as_mut().poll(context)) {
             (_, Poll::Ready(())) => Poll::Ready(()),
-            (Poll::Ready(answer), Poll::Pending) => panic!("it does not wait, it is answered {answer:?}"),
+            (Poll::Ready(answer), Poll::Pending) => panic!("the request was answered too early: {answer:?}"),
             (Poll::Pending, Poll::Pending) => Poll::Pending,
         },
     )

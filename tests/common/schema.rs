@@ -1,16 +1,16 @@
-//! Whether a text is a status as docs/status.schema.json describes it.
+//! Validates a text against docs/status.schema.json.
 
 use boon::{Compiler, Schemas};
 use std::path::Path;
 
-/// Fails, with everything that is wrong, if it is not.
+/// Panics with all violations if the text is not a valid status.
 pub fn assert_is_status(text: &str) {
     if let Err(wrong) = check_status(text) {
         panic!("{wrong}\n{text}");
     }
 }
 
-/// Everything in which the text is not a status.
+/// The violations, if the text is not a valid status.
 pub fn check_status(text: &str) -> Result<(), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.schema.json");
     let mut compiler = Compiler::new();

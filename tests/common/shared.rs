@@ -1,8 +1,8 @@
-//! Material that tests compare with and that is not part of this repository, because it is not ours to copy:
-//! real configuration files, template cases, the reference of the original's behaviour.
+//! Material that tests compare with and that is not part of this repository, because others wrote it: real
+//! configuration files, template cases, the reference of the original's behaviour.
 //!
 //! It is looked for in the folder that `CONTAINERPILOT_SHARED` names, by default `../shared` beside the repository.
-//! Without it a test fails, unless that variable is `none`: whoever wants to skip these tests says so.
+//! Without it a test fails; the value `none` of that variable skips the tests.
 
 use std::env;
 use std::path::{Path, PathBuf};

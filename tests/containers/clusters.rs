@@ -1,4 +1,4 @@
-//! Clusters of three that lose the one who leads.
+//! Clusters of three servers that lose their leader.
 
 use crate::faults::config;
 use crate::shim::{Shim, UNTIL_TERM};
@@ -23,7 +23,7 @@ fn loses_its_leader<S: Store>() {
     let config = config(&[&leader, &second, &third], 6);
     let one = Shim::new(&config).start(&world, "one", &UNTIL_TERM);
     second.until_listed("app", &["app-one"]);
-    one.until_told("Backend app changed: 1 passing instances");
+    one.until_logged("Backend app changed: 1 passing instances");
     leader.machine().kill();
     let failed = || "the other two have a leader".into();
     until(SOON, failed, || {
@@ -33,10 +33,10 @@ fn loses_its_leader<S: Store>() {
     for store in [&second, &third] {
         store.until_listed("app", &["app-one", "app-two"]);
     }
-    one.until_told("Backend app changed: 2 passing instances");
+    one.until_logged("Backend app changed: 2 passing instances");
     second.stays_listed("app", &["app-one", "app-two"], Duration::from_secs(8));
     assert_eq!(
-        one.times_told("Service registered: app"),
+        one.times_logged("Service registered: app"),
         1,
         "its registration outlived the leader\n{}",
         one.log()

@@ -1,5 +1,5 @@
-//! The life of a container, and servers that are stopped, paused, emptied or cut off: one list of facts, for
-//! Consul and for etcd.
+//! Stopping and killing containers, and servers that are stopped, paused, emptied or disconnected: one list of tests, run
+//! for Consul and for etcd.
 
 use crate::machine::Machine;
 use crate::shim::{Shim, UNTIL_TERM};
@@ -27,7 +27,7 @@ for_both_catalogues! {
     a_server_that_was_stopped_and_started_again_lists_the_service_again
     a_server_that_was_restarted_lists_the_service_again
     a_paused_server_delays_docker_stop_by_two_seconds_at_most_and_gets_heartbeats_again_afterwards
-    a_server_that_forgot_everything_is_told_again
+    a_server_that_lost_its_data_gets_the_registration_again
     after_a_server_was_cut_off_and_connected_again_the_service_is_listed_and_a_new_instance_seen
     after_the_shim_was_cut_off_and_connected_again_the_service_is_listed_and_a_new_instance_seen
 }
@@ -74,9 +74,9 @@ fn after_docker_kill_the_service_is_listed_until_its_ttl_ends<S: Store>() {
 fn a_server_that_was_stopped_and_started_again_lists_the_service_again<S: Store>() {
     let (_world, store, one) = started::<S>(3);
     store.machine().stop();
-    one.until_told(FAILED);
+    one.until_logged(FAILED);
     store.machine().start_again();
-    one.until_told("The catalogue answers again for app after");
+    one.until_logged("The catalogue answers again for app after");
     store.until_listed("app", &ONE);
     store.stays_listed("app", &ONE, Duration::from_secs(4));
 }
@@ -101,17 +101,17 @@ fn a_paused_server_delays_docker_stop_by_two_seconds_at_most_and_gets_heartbeats
         duration < Duration::from_secs(5),
         "2 s, and some for a busy machine: {duration:?}"
     );
-    one.until_told(FAILED);
+    one.until_logged(FAILED);
     store.machine().unpause();
     store.until_listed("app", &ONE);
     store.stays_listed("app", &ONE, Duration::from_secs(4));
 }
 
-fn a_server_that_forgot_everything_is_told_again<S: Store>() {
+fn a_server_that_lost_its_data_gets_the_registration_again<S: Store>() {
     let (world, store, one) = started::<S>(60);
     let store = store.empty(&world);
-    one.until_told("Service not registered: ");
-    one.until_told_times("Service registered: app", 2);
+    one.until_logged("Service not registered: ");
+    one.until_logged_times("Service registered: app", 2);
     store.until_listed("app", &ONE);
 }
 
@@ -136,15 +136,15 @@ fn cut_off_and_connected_again<S: Store>(
     machine: &Machine,
     address: &str,
 ) {
-    one.until_told("Backend app changed: 1 passing instances");
+    one.until_logged("Backend app changed: 1 passing instances");
     machine.cut_off();
     let listed = || store.listed_at(address, "app");
     let failed = || format!("the TTL ends, not {:?}", listed());
     until(SOON, failed, || listed() == Some(Vec::new()));
-    one.until_told(FAILED);
+    one.until_logged(FAILED);
     machine.connect_again();
     store.until_listed("app", &ONE);
     let _two = Shim::new(&config(&[store], 3)).start(world, "two", &UNTIL_TERM);
-    one.until_told("Backend app changed: 2 passing instances");
+    one.until_logged("Backend app changed: 2 passing instances");
     store.stays_listed("app", &["app-one", "app-two"], Duration::from_secs(4));
 }

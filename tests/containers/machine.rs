@@ -1,4 +1,4 @@
-//! A running container: its life, its log, its network, and commands in it.
+//! A running container: start, stop, pause, its log, its network, and commands in it.
 
 use crate::waiting::{SOON, until};
 use crate::world::{LABEL, World, block_on, docker};
@@ -96,19 +96,19 @@ impl Machine {
     }
 
     /// How often its log says something.
-    pub fn times_told(&self, sentence: &str) -> usize {
+    pub fn times_logged(&self, sentence: &str) -> usize {
         self.log().matches(sentence).count()
     }
 
     /// Waits until its log says something, `times` times.
-    pub fn until_told_times(&self, sentence: &str, times: usize) {
+    pub fn until_logged_times(&self, sentence: &str, times: usize) {
         let failed = || format!("{} says {times} times: {sentence}\n{}", self.name, self.log());
-        until(SOON, failed, || self.times_told(sentence) >= times);
+        until(SOON, failed, || self.times_logged(sentence) >= times);
     }
 
     /// Waits until its log says something.
-    pub fn until_told(&self, sentence: &str) {
-        self.until_told_times(sentence, 1);
+    pub fn until_logged(&self, sentence: &str) {
+        self.until_logged_times(sentence, 1);
     }
 
     /// Sends a signal to its process 1.

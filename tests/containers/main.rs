@@ -1,7 +1,7 @@
-//! What is true of the shim in containers, where it is the entry point and process 1: against real servers
-//! that are stopped, paused, emptied, cut off, or lose their leader.
+//! Tests of the shim in containers, as entry point and process 1, with real servers that are stopped, paused, emptied,
+//! disconnected, or lose their leader.
 //!
-//! Every test has a network and servers of its own, and removes them. No test sleeps and hopes. The images are
+//! Every test creates a network and servers of its own and removes them. Tests poll conditions until a deadline. The images are
 //! made by `scripts/images`; `docs/containers.md` lists the scenarios.
 #![allow(
     clippy::disallowed_methods,

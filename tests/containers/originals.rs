@@ -1,5 +1,4 @@
-//! The integration tests of ContainerPilot 2, as behaviour-v2.md 11 tells them, one function each and in that
-//! order. Node's file server is BusyBox's, and what nginx did with consul-template or confd, a script behind
+//! The integration tests of ContainerPilot 2, one function each, in the order of the original. Node's file server is BusyBox's, and what nginx did with consul-template or confd, a script behind
 //! the same file server does.
 
 use crate::http;
@@ -209,7 +208,7 @@ fn tasks_run_at_their_frequency_and_are_killed_at_their_timeout() {
     let begin = "cut -d ' ' -f 1 /proc/uptime > /begin; exec tail -f /dev/null";
     let shim = Shim::new(&config).file("/task.sh", task);
     let machine = shim.start(&world, "one", &["sh", "-c", begin]);
-    machine.until_told_times("task1 has begun", 9);
+    machine.until_logged_times("task1 has begun", 9);
     let times = |name: &str| {
         let file = machine.run(&["cat", name]);
         file.lines()
@@ -224,10 +223,10 @@ fn tasks_run_at_their_frequency_and_are_killed_at_their_timeout() {
         asked.iter().zip(runs).all(|(asked, runs)| asked.contains(&runs)),
         "{runs:?}"
     );
-    assert_eq!(machine.times_told("task[task1] timeout"), 0);
-    assert_ne!(machine.times_told("task[task2] timeout after 1.5s"), 0);
-    let begun = machine.times_told("task3 has begun");
-    machine.until_told_times("task[task3] timeout after 100ms", begun);
+    assert_eq!(machine.times_logged("task[task1] timeout"), 0);
+    assert_ne!(machine.times_logged("task[task2] timeout after 1.5s"), 0);
+    let begun = machine.times_logged("task3 has begun");
+    machine.until_logged_times("task[task3] timeout after 100ms", begun);
 }
 
 #[test]
@@ -267,7 +266,7 @@ fn envvars_name_the_address_of_a_service_in_the_applications_arguments() {
     until(SOON, failed, || {
         health().is_some_and(|answer| answer.status == 200)
     });
-    machine.until_told("Service registered: etcd");
+    machine.until_logged("Service registered: etcd");
     assert_eq!(
         machine.stop().0,
         143,
@@ -287,16 +286,20 @@ fn coprocess_is_started_again_as_often_as_configured_and_anew_after_a_reload() {
     let kill = || app.run(&["sh", "-c", "kill -9 $(cat /pid)"]);
     let until_begun = |sentence: &str, times| {
         let asked = Instant::now();
-        app.until_told_times(sentence, times);
+        app.until_logged_times(sentence, times);
         asked.elapsed()
     };
     until_begun("began with arg1", 1);
     kill();
     let first = until_begun("began with arg1", 2);
     kill();
-    app.until_told_times("coprocess[coprocess] exited", 2);
-    app.until_told_times("a second", app.times_told("a second") + 2);
-    assert_eq!(app.times_told("began with arg1"), 2, "it has had its one restart");
+    app.until_logged_times("coprocess[coprocess] exited", 2);
+    app.until_logged_times("a second", app.times_logged("a second") + 2);
+    assert_eq!(
+        app.times_logged("began with arg1"),
+        2,
+        "it has had its one restart"
+    );
     app.run(&["sed", "-i", "s/arg1/arg2/", CONFIG]);
     app.signal("SIGHUP");
     let reloaded = until_begun("began with arg2", 1);
@@ -313,7 +316,7 @@ fn no_command_is_no_reason_to_end_or_panic() {
     let config = format!(r#"{{"consul": "nowhere:8500", "logging": {{"level": "DEBUG"}}, {APP}}}"#)
         .replace("wget -q -O /dev/null http://localhost:8000/", "true");
     let machine = Shim::new(&config).start(&world, "one", &[]);
-    machine.until_told("Service registration failed");
+    machine.until_logged("Service registration failed");
     assert_eq!(machine.stop().0, 0);
     let log = machine.log();
     assert!(!log.contains("panic"), "{log}");
@@ -322,13 +325,13 @@ fn no_command_is_no_reason_to_end_or_panic() {
 #[test]
 fn logging_at_level_debug_shows_the_configuration() {
     let (_world, _consul, app) = consul_and_app();
-    app.until_told("Loaded config:");
+    app.until_logged("Loaded config:");
 }
 
 #[test]
 fn sigusr1_prestart_begins_a_maintenance_that_one_more_ends() {
     let (_world, consul, app) = with_pre_start("kill -USR1 1", APP);
-    app.until_told("Entering maintenance");
+    app.until_logged("Entering maintenance");
     consul.stays_listed("app", &[], Duration::from_secs(3));
     app.signal("SIGUSR1");
     consul.until_listed("app", &["app-one"]);

@@ -1,4 +1,4 @@
-//! A container of ours: an image of nothing but the program, which is the entry point, and BusyBox.
+//! A container of the test image, which holds only the program as entry point, and BusyBox.
 
 use crate::machine::Machine;
 use crate::world::{World, image_of_ours};
@@ -14,7 +14,7 @@ pub const PROGRAM: &str = concat!(
     "/target/images/shim/bin/containerpilot"
 );
 
-/// An application that ends with code 7 when it is told to stop.
+/// An application that ends with code 7 on SIGTERM.
 pub const UNTIL_TERM: [&str; 3] = ["sh", "-c", "trap 'kill $!; exit 7' TERM; sleep 100000 & wait"];
 
 /// An application that serves `/srv` on port 8000.

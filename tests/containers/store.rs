@@ -1,4 +1,4 @@
-//! Real catalogues in containers, asked from outside by means of their own: one server, or a cluster of three.
+//! Real catalogues in containers, one server or a cluster of three, read from outside with their own tools.
 
 use crate::http;
 use crate::machine::Machine;

@@ -61,7 +61,7 @@ pub async fn docker() -> Docker {
         .expect("an address of a Docker daemon")
 }
 
-/// An image that `scripts/images` made for this working copy; it is nowhere else, so nobody has to look for it.
+/// An image that `scripts/images` made for this working copy; it is local, and no registry has it.
 pub fn image_of_ours(name: &str) -> GenericImage {
     let tag = concat!(env!("CARGO_MANIFEST_DIR"), "/target/images/tag");
     let tag = fs::read_to_string(tag).unwrap_or_default();

@@ -21,44 +21,44 @@ use std::time::Duration;
 
 /// The memory of the whole container.
 const MEMORY: u64 = 128 << 20;
-/// How many processes and threads it may have: the shim, the application, eight who print, and checks.
+/// How many processes and threads it may have: the shim, the application, eight that print, and checks.
 const PIDS: u32 = 48;
 
-/// A Consul whose bodies do not end, until it is sane.
+/// A fake Consul. Until it is healthy, its response bodies do not end.
 struct Consul {
     own: OwnAddress,
-    sane: Arc<AtomicBool>,
+    is_healthy: Arc<AtomicBool>,
 }
 
 impl Consul {
     fn start() -> Self {
         let own = OwnAddress::reserve();
         let listener = TcpListener::bind(own.socket()).unwrap();
-        let sane = Arc::new(AtomicBool::new(false));
-        let state = Arc::clone(&sane);
+        let is_healthy = Arc::new(AtomicBool::new(false));
+        let state = Arc::clone(&is_healthy);
         spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&state);
                 spawn(move || converse(stream, &state));
             }
         });
-        Self { own, sane }
+        Self { own, is_healthy }
     }
 
-    fn is_sane(&self, sane: bool) {
-        self.sane.store(sane, Ordering::Relaxed);
+    fn set_healthy(&self, is_healthy: bool) {
+        self.is_healthy.store(is_healthy, Ordering::Relaxed);
     }
 }
 
 /// Answers one request after the other.
-fn converse(mut stream: TcpStream, sane: &AtomicBool) -> Option<()> {
+fn converse(mut stream: TcpStream, is_healthy: &AtomicBool) -> Option<()> {
     loop {
-        let waits = request(&mut stream)?.contains("&index=") || !sane.load(Ordering::Relaxed);
+        let waits = request(&mut stream)?.contains("&index=") || !is_healthy.load(Ordering::Relaxed);
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Consul-Index: 7\r\n";
-        if !sane.load(Ordering::Relaxed) {
+        if !is_healthy.load(Ordering::Relaxed) {
             stream.write_all(format!("{head}\r\n[").as_bytes()).ok()?;
             let block = r#"{"Service": {"ID": "db"}}, "#.repeat(2000);
-            while !sane.load(Ordering::Relaxed) {
+            while !is_healthy.load(Ordering::Relaxed) {
                 stream.write_all(block.as_bytes()).ok()?;
             }
             return None;
@@ -143,7 +143,7 @@ fn printers() -> String {
 }
 
 /// The program in its container, beside all that is hostile to it.
-struct Siege {
+struct CombinedLoad {
     observed: Observed,
     consul: Consul,
     cgroup: Cgroup,
@@ -151,7 +151,7 @@ struct Siege {
     config: String,
 }
 
-impl Siege {
+impl CombinedLoad {
     fn start(as_pid_1: bool) -> Self {
         let (consul, cgroup) = (Consul::start(), Cgroup::with(MEMORY, PIDS));
         let mut program = Program::new();
@@ -209,7 +209,7 @@ impl Siege {
     }
 
     /// The bounds that hold at any time.
-    fn holds_out(&self, moment: &str) {
+    fn check_bounds(&self, moment: &str) {
         let slow = slowness();
         let observed = &self.observed;
         let failed = || format!("{moment}: the check goes on; {} kills", self.cgroup.kills());
@@ -252,47 +252,47 @@ fn everything_at_once(as_pid_1: bool) {
     /// Two of these at a time would measure each other.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let siege = Siege::start(as_pid_1);
-    let observed = &siege.observed;
+    let load = CombinedLoad::start(as_pid_1);
+    let observed = &load.observed;
     let clients = BadClients::start(&observed.endpoint);
-    siege.holds_out("all at once");
-    siege.refuses(|path| symlink("/dev/zero", path).unwrap());
-    siege.refuses(|path| File::create(path).unwrap().set_len(1 << 40).unwrap());
-    siege.holds_out("after endless files");
-    assert!(siege.failing() > 0, "{}", siege.status());
+    load.check_bounds("all at once");
+    load.refuses(|path| symlink("/dev/zero", path).unwrap());
+    load.refuses(|path| File::create(path).unwrap().set_len(1 << 40).unwrap());
+    load.check_bounds("after endless files");
+    assert!(load.failing() > 0, "{}", load.status());
 
-    siege.consul.is_sane(true);
+    load.consul.set_healthy(true);
     observed
         .program
-        .write("cp.json", &siege.config.replace(&printers(), ""));
-    siege.reload("success");
+        .write("cp.json", &load.config.replace(&printers(), ""));
+    load.reload("success");
     drop(clients);
-    let healed = || siege.failing() == 0 && siege.status()["services"][0]["registered"] == true;
+    let healed = || load.failing() == 0 && load.status()["services"][0]["registered"] == true;
     until(
         SOON,
-        || format!("it is registered, and no query fails: {}", siege.status()),
+        || format!("it is registered, and no query fails: {}", load.status()),
         healed,
     );
     until(
         SOON,
         || "nobody prints any more".into(),
         || {
-            siege.status()["jobs"]
+            load.status()["jobs"]
                 .as_array()
                 .is_some_and(|jobs| jobs.len() == 1)
         },
     );
-    siege.holds_out("healed");
+    load.check_bounds("healed");
 
-    siege.consul.is_sane(false);
-    observed.program.write("cp.json", &siege.config);
-    siege.reload("success");
+    load.consul.set_healthy(false);
+    observed.program.write("cp.json", &load.config);
+    load.reload("success");
     let _clients = BadClients::start(&observed.endpoint);
     observed.until_starts(2);
     let stopped = observed.terminate();
     // A deregistration takes two seconds at the most.
     assert!(stopped < Duration::from_millis(2_500) * slowness(), "{stopped:?}");
-    assert_eq!(siege.cgroup.kills(), 0);
+    assert_eq!(load.cgroup.kills(), 0);
 }
 
 #[test]

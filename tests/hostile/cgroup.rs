@@ -1,5 +1,5 @@
 //! A control group with limits, of either version, in which the program under test runs with all its children.
-//! Whoever is in it when its value is dropped is killed.
+//! All processes in it are killed when its value is dropped.
 
 use crate::processes::pids;
 use nix::sys::signal::{Signal, kill};
@@ -44,7 +44,7 @@ impl Cgroup {
         Self { folders, kills }
     }
 
-    /// The words that start a command in the group.
+    /// The command that starts another command in the group.
     pub fn starter(&self) -> Vec<String> {
         let join = |folder: &PathBuf| format!("echo $$ > {}/cgroup.procs && ", folder.display());
         let script: String = self.folders.iter().map(join).collect();
@@ -84,7 +84,7 @@ fn limit(folder: &Path, file: &str, value: &str) {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Whoever is killed may not be gone yet.
+        // A killed process may not be gone yet.
         let tries = || (0..500).inspect(|_| sleep(Duration::from_millis(10)));
         tries().find(|_| self.is_empty_once_killed());
         for folder in &self.folders {

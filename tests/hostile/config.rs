@@ -81,7 +81,7 @@ fn what_cannot_be_a_configuration_is_refused_and_disturbs_nothing() {
         file(&observed.program);
         replace(&observed.program);
         reload(&observed);
-        observed.program.until_told(sentence);
+        observed.program.until_logged(sentence);
         let (status, took) = observed.get("/status");
         assert_eq!(status.map(|status| status.status), Some(200), "{what}");
         assert!(took < PROMPT * slowness(), "{what}: {took:?}");
@@ -89,7 +89,7 @@ fn what_cannot_be_a_configuration_is_refused_and_disturbs_nothing() {
     fs::remove_file(observed.program.path("cp.json")).unwrap();
     observed.program.write("cp.json", &good);
     reload(&observed);
-    observed.program.until_told("Configuration reloaded.");
+    observed.program.until_logged("Configuration reloaded.");
     observed.until_starts(1);
     assert!(observed.peak_memory() < 100 << 20, "{}", observed.peak_memory());
     assert!(observed.threads() <= 2, "{}", observed.threads());

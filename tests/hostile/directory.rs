@@ -1,4 +1,4 @@
-//! A folder whose file system hangs, or in which others left what does not belong there.
+//! A catalogue folder whose file system hangs, or that holds foreign files.
 
 use crate::observed::{Hostile, Observed};
 use crate::slowness;
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A file system of its own that can be frozen: whoever writes to it then hangs in the kernel.
+/// A file system of its own that can be frozen: a process that writes to it then hangs in the kernel.
 struct Volume {
     folder: TempDir,
 }
@@ -33,7 +33,7 @@ impl Volume {
         self.folder.path().join("mounted")
     }
 
-    /// Freezes it as long as the value lives: whoever hangs in it cannot end before.
+    /// Freezes the file system as long as the value lives. A process that hangs in it cannot end before.
     fn freeze(&self) -> Frozen {
         run(Command::new("fsfreeze").arg("--freeze").arg(self.path()));
         Frozen(self.path())
@@ -54,7 +54,7 @@ impl Drop for Frozen {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        // It may not be frozen, and whoever still uses it ends soon.
+        // It may not be frozen; processes that still use it end soon.
         Command::new("fsfreeze")
             .arg("--unfreeze")
             .arg(self.path())
@@ -82,7 +82,7 @@ fn observed(volume: &Volume) -> Observed {
         sections: r#", "backends": [{"name": "observed", "poll": 1, "onChange": "true"}]"#,
         ..Hostile::default()
     });
-    observed.program.until_told("Service registered: observed");
+    observed.program.until_logged("Service registered: observed");
     observed
 }
 
@@ -98,7 +98,7 @@ fn a_frozen_file_system_holds_no_check_and_no_stop() {
     let volume = Volume::mount();
     let mut observed = observed(&volume);
     let frozen = volume.freeze();
-    observed.program.until_told("no answer within 1s");
+    observed.program.until_logged("no answer within 1s");
     observed.until_starts(3);
     let slow = slowness();
     let lateness = observed.lateness(3);
@@ -120,7 +120,7 @@ fn after_a_frozen_file_system_thaws_the_service_is_registered_again() {
     let volume = Volume::mount();
     let observed = observed(&volume);
     let frozen = volume.freeze();
-    observed.program.until_told("no answer within 1s");
+    observed.program.until_logged("no answer within 1s");
     drop(frozen);
     let before = fs::metadata(entry(&volume).unwrap().path())
         .unwrap()

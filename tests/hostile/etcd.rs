@@ -1,7 +1,7 @@
-//! Servers that speak HTTP/2 and say what nobody asked for, without end.
+//! HTTP/2 servers that send unrequested frames without end.
 //!
-//! Each sends one kind of frame as fast as it is read. The loop stays prompt, the processor's share and memory
-//! stay small, SIGTERM is obeyed, and when the server has come to its senses the service is registered.
+//! Each sends one kind of frame as fast as it is read. The loop stays prompt, processor time and memory stay small,
+//! SIGTERM takes effect, and when the server stops flooding the service is registered.
 
 use crate::etcd_server::Server;
 use crate::observed::{Hostile, Observed};
@@ -58,33 +58,33 @@ fn floods() -> Vec<Flood> {
     ]
 }
 
-/// A server that floods whoever connects, until it comes to its senses: from then on it is a way to another.
+/// A server that floods every client with frames, until [`Self::stop_flooding`] makes it a proxy to another server.
 struct Flooding {
     url: String,
-    sane: Arc<Mutex<Option<String>>>,
+    target: Arc<Mutex<Option<String>>>,
 }
 
 impl Flooding {
     fn start((_, frames, begin): Flood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let sane = Arc::new(Mutex::new(None::<String>));
-        let target = Arc::clone(&sane);
+        let target = Arc::new(Mutex::new(None::<String>));
+        let shared = Arc::clone(&target);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (frames, begin, target) = (frames.clone(), begin.clone(), target.lock().unwrap().clone());
+                let (frames, begin, target) = (frames.clone(), begin.clone(), shared.lock().unwrap().clone());
                 std::thread::spawn(move || match target {
                     None => flood(stream, &begin, &frames),
                     Some(target) => pass_on(stream, TcpStream::connect(target).ok()?),
                 });
             }
         });
-        Self { url, sane }
+        Self { url, target }
     }
 
-    /// Connections from now on lead to this server.
-    fn come_to_senses(&self, server: &Server) {
-        *self.sane.lock().unwrap() = Some(server.url().replace("http://", ""));
+    /// From now on, new connections are passed on to `server`.
+    fn stop_flooding(&self, server: &Server) {
+        *self.target.lock().unwrap() = Some(server.url().replace("http://", ""));
     }
 }
 
@@ -168,7 +168,7 @@ fn a_server_that_floods_frames_holds_nothing_up() {
 }
 
 #[test]
-fn a_server_that_stops_flooding_is_used_again_and_the_reason_was_told() {
+fn a_server_that_stops_flooding_is_used_again_and_the_reason_was_logged() {
     let server = Server::start("3.5");
     // Many bytes in few frames: where every frame is small, a busy machine reads fewer bytes than may come unasked. And
     // a request may last two seconds, so that it sees the flood hung up on.
@@ -177,8 +177,8 @@ fn a_server_that_stops_flooding_is_used_again_and_the_reason_was_told() {
     let observed = observed(&flooding.url, 2);
     observed
         .program
-        .until_told("it sends more than 256 KiB/s that nobody asked for");
-    flooding.come_to_senses(&server);
+        .until_logged("it sends more than 256 KiB/s that nobody asked for");
+    flooding.stop_flooding(&server);
     observed
         .program
         .until("the service is registered", |_| !server.everything().is_empty());

@@ -1,4 +1,4 @@
-//! Children that print without end, signals without pause, a log that nobody reads: everything else is on time.
+//! Children that print without end, signals without pause, a log that is not read: everything else is on time.
 
 use crate::observed::{Hostile, Observed};
 use crate::program::Program;
@@ -160,7 +160,7 @@ fn a_log_that_nobody_reads_does_not_slow_children() {
     observed.terminate();
 }
 
-/// Whoever sends signals without pause, until dropped.
+/// A process that sends signals without pause, until it is dropped.
 struct Storm(Child);
 
 impl Storm {

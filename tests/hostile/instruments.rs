@@ -1,5 +1,4 @@
-//! The instruments see what they are to see: without hostility all bounds hold, and a program that is held up
-//! is seen to be.
+//! Tests of the measurements themselves: without load all bounds hold, and a program that is stopped is detected.
 
 use crate::observed::{Hostile, Observed};
 use crate::slowness;
@@ -8,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 #[test]
-fn in_a_friendly_world_everything_is_prompt_and_small() {
+fn without_any_load_all_bounds_hold() {
     for as_pid_1 in [false, true] {
         let observed = Observed::start(&Hostile {
             as_pid_1,
@@ -29,7 +28,7 @@ fn in_a_friendly_world_everything_is_prompt_and_small() {
 }
 
 #[test]
-fn a_program_that_is_held_up_is_seen_to_be_late() {
+fn the_instruments_detect_a_program_that_is_stopped() {
     let observed = Observed::start(&Hostile::default());
     observed.until_starts(2);
     observed.program.signal(Signal::SIGSTOP);

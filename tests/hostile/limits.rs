@@ -1,5 +1,4 @@
-//! What the program does where the machine gives little: few descriptors, no more processes, no `/dev/null`,
-//! limits of its own; and what of its own state children do not get.
+//! Few descriptors, no more processes, no `/dev/null`, resource limits of the shim; and what children do not inherit.
 
 use crate::observed::{Hostile, Observed};
 use crate::program::{Program, UNTIL_TERM, binary, in_namespaces, started_by};
@@ -180,7 +179,7 @@ fn own_user(number: u32) -> u32 {
     1_000_000 + 2 * std::process::id() + number
 }
 
-/// How `setpriv` is told to become this user.
+/// The options with which `setpriv` becomes this user.
 fn identity(user: &str) -> [&str; 5] {
     ["--reuid", user, "--regid", user, "--clear-groups"]
 }

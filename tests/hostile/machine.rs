@@ -1,5 +1,5 @@
-//! How late the machine itself is: other tests and other programs keep its processors busy, and what it gives late to
-//! a thread that does nothing is not the fault of the program under test.
+//! Measures how late the machine wakes an idle thread. Other tests and programs keep the processors busy; this lateness
+//! is subtracted from what the tests measure, because the program under test does not cause it.
 
 use nix::time::ClockId;
 use std::collections::VecDeque;
@@ -8,50 +8,50 @@ use std::thread::{sleep, spawn};
 use std::time::Duration;
 
 /// How long the thread sleeps each time.
-const NAP: Duration = Duration::from_millis(10);
-/// How many naps are remembered: those of ten minutes.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// How many measurements are kept: those of ten minutes.
 const MOST: usize = 60_000;
 
-/// When each nap ended, in time since boot, and how much later than it should have.
-type Naps = VecDeque<(Duration, Duration)>;
+/// For each sleep, the time since boot at its end, and how late that was.
+type Measurements = VecDeque<(Duration, Duration)>;
 
-/// The time since the machine booted, as starts of processes are counted.
+/// The time since the machine booted. `/proc/PID/stat` gives process starts on the same clock.
 pub fn since_boot() -> Duration {
     ClockId::CLOCK_BOOTTIME.now().expect("a clock").into()
 }
 
-/// By how much the machine has been late since then, at the most.
+/// The largest lateness that was measured since `begin`.
 pub fn lateness_since(begin: Duration) -> Duration {
-    let naps = naps();
-    let newest = naps.iter().rev().take_while(|(end, _)| *end >= begin);
+    let measurements = measurements();
+    let newest = measurements.iter().rev().take_while(|(end, _)| *end >= begin);
     let late = newest.map(|(_, late)| *late).max().unwrap_or_default();
-    // It may have been late for a while just now.
-    let last = naps.back().map_or(begin, |(end, _)| *end);
-    late.max(since_boot().saturating_sub(last + NAP))
+    // A sleep that is late now has not ended yet.
+    let last = measurements.back().map_or(begin, |(end, _)| *end);
+    late.max(since_boot().saturating_sub(last + INTERVAL))
 }
 
-/// Begins to look, unless that was done.
+/// Starts the measurements, unless they have been started.
 pub fn observe() {
-    drop(naps());
+    drop(measurements());
 }
 
-fn naps() -> MutexGuard<'static, Naps> {
-    static NAPS: LazyLock<Mutex<Naps>> = LazyLock::new(|| {
-        spawn(|| take_naps(&NAPS));
+fn measurements() -> MutexGuard<'static, Measurements> {
+    static MEASUREMENTS: LazyLock<Mutex<Measurements>> = LazyLock::new(|| {
+        spawn(|| measure_lateness(&MEASUREMENTS));
         Mutex::default()
     });
-    NAPS.lock().unwrap_or_else(PoisonError::into_inner)
+    MEASUREMENTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn take_naps(naps: &Mutex<Naps>) {
+fn measure_lateness(measurements: &Mutex<Measurements>) {
     loop {
         let begin = since_boot();
-        sleep(NAP);
+        sleep(INTERVAL);
         let end = since_boot();
-        let mut naps = naps.lock().unwrap_or_else(PoisonError::into_inner);
-        naps.push_back((end, (end - begin).saturating_sub(NAP)));
-        if naps.len() > MOST {
-            naps.pop_front();
+        let mut measurements = measurements.lock().unwrap_or_else(PoisonError::into_inner);
+        measurements.push_back((end, (end - begin).saturating_sub(INTERVAL)));
+        if measurements.len() > MOST {
+            measurements.pop_front();
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What is true of the built program in a hostile world: children that print without end, servers that send
-//! nonsense, files that never end, limits that are reached. One subject a module.
+//! Tests of the built program under hostile conditions: children that print without end, servers that send invalid
+//! data, files that never end, resource limits that are reached. One subject a module.
 //!
-//! Each test asserts bounds of docs/bounds.md by facts that are seen from outside: when checks start, whether
-//! `/status` answers, how much memory, threads, descriptors and processor time are used, when SIGTERM is
-//! obeyed, and that all is well again afterwards.
+//! Each test measures bounds of docs/bounds.md from outside: when checks start, whether `/status` answers, how much
+//! memory, threads, descriptors and processor time are used, when SIGTERM takes effect, and that the program works
+//! normally afterwards.
 //!
 //! `HOSTILE_BINARY` names the program under test; scripts/test names the release build. Without it the debug
 //! build is tried, whose times are longer: see `slowness`.

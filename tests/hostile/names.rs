@@ -1,5 +1,5 @@
-//! Names whose name server is silent, and hosts whose first address is: every check is on time, threads stay few,
-//! SIGTERM is obeyed, and the service is registered as soon as it can be.
+//! Name servers that do not answer, and hosts whose first address does not answer: every check is on time, the number of
+//! threads stays small, SIGTERM takes effect, and the service is registered as soon as possible.
 
 use crate::agent::{Agent, hostname};
 use crate::etcd_server::Server;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Where the name server of these tests is.
 const NAME_SERVER: &str = "127.0.0.53";
 
-/// A name server that reads questions and says nothing, until it is told the address of all names.
+/// A name server that reads queries without answering, until it gets an address that it answers for all names.
 struct NameServer {
     address: Arc<Mutex<Option<Ipv4Addr>>>,
     questions: Arc<Mutex<usize>>,
@@ -40,7 +40,7 @@ impl NameServer {
         Self { address, questions }
     }
 
-    fn begin_to_answer(&self, address: Ipv4Addr) {
+    fn answer_with(&self, address: Ipv4Addr) {
         *self.address.lock().unwrap() = Some(address);
     }
 }
@@ -85,7 +85,7 @@ fn a_silent_name_server_holds_nothing_up_and_is_asked_again() {
         let (patient, stopped) = (observed(&consul), observed(&consul));
         patient
             .program
-            .until_told("no answer of the system's resolver within 1.5s");
+            .until_logged("no answer of the system's resolver within 1.5s");
         let threads = patient.threads();
         patient.until_starts(8);
         let late = patient.lateness(7);
@@ -102,7 +102,7 @@ fn a_silent_name_server_holds_nothing_up_and_is_asked_again() {
         let IpAddr::V4(ip) = address.ip() else {
             panic!("an address of IPv4");
         };
-        names.begin_to_answer(ip);
+        names.answer_with(ip);
         agent.until_passing("observed", 1);
         let took = patient.terminate();
         assert!(took < Duration::from_millis(2_500) * slowness(), "{took:?}");
@@ -110,7 +110,7 @@ fn a_silent_name_server_holds_nothing_up_and_is_asked_again() {
     });
 }
 
-/// Where nobody accepts a connection any more: the kernel takes no further one into the listener's queue.
+/// A listener that accepts no connection and whose queue is full, so that the kernel takes no further connection.
 struct Silent {
     _listener: TcpListener,
     _queue: Vec<TcpStream>,
@@ -149,7 +149,7 @@ fn until_registered(live: SocketAddr, catalogue: &str) -> Duration {
         catalogue: Some(catalogue),
         ..Hostile::default()
     });
-    observed.program.until_told("Service registered: observed");
+    observed.program.until_logged("Service registered: observed");
     let end = machine::since_boot();
     let begin = observed.starts()[0];
     observed.program.until_file("up");

@@ -1,5 +1,5 @@
-//! The program under observation: a configuration with an endpoint and a check whose starts are noted, and
-//! the figures that bounds are about.
+//! The program under test with a telemetry endpoint and a check that records its starts, and the measurements that the
+//! bounds limit.
 
 use crate::http::{self, Answer};
 use crate::loopback::OwnAddress;
@@ -154,13 +154,13 @@ fn config(host: &str, hostile: &Hostile<'_>) -> String {
     )
 }
 
-/// A loopback address that nobody else uses while this process runs.
+/// A loopback address that only this process uses while it runs.
 pub fn own_address() -> String {
     // A few are reserved, and all of them are free again when the process ends.
     Box::leak(Box::new(OwnAddress::reserve())).ip().to_string()
 }
 
-/// When a process was started, as its `/proc/PID/stat` tells.
+/// The start time of a process, from `/proc/PID/stat`.
 fn started(stat: &str) -> Option<Duration> {
     after_name(stat).nth(22 - 3)?.parse().ok().map(ticks_to_time)
 }

@@ -1,5 +1,5 @@
-//! A container in which no further process may be started for a while: what needs none goes on, and the rest goes on
-//! afterwards.
+//! A container in which no further process can be started for a while. What needs no process continues meanwhile; the
+//! rest continues afterwards.
 
 use crate::cgroup::Cgroup;
 use crate::observed::{Hostile, Observed};
@@ -29,9 +29,9 @@ fn no_process_may_be_started_for_a_while(as_pid_1: bool) {
     );
     observed.until_starts(2);
     cgroup.limit_pids(1);
-    observed.program.until_told("resource temporarily unavailable");
+    observed.program.until_logged("resource temporarily unavailable");
     observed.program.signal(Signal::SIGHUP);
-    observed.program.until_told("Reloading configuration.");
+    observed.program.until_logged("Reloading configuration.");
     let before = observed.starts().len();
     for _ in 0..3 {
         let (status, took) = observed.get("/status");
@@ -47,11 +47,11 @@ fn no_process_may_be_started_for_a_while(as_pid_1: bool) {
 }
 
 #[test]
-fn a_container_without_a_process_to_spare_is_survived() {
+fn the_shim_survives_a_container_in_which_no_process_can_be_started() {
     no_process_may_be_started_for_a_while(false);
 }
 
 #[test]
-fn a_container_without_a_process_to_spare_is_survived_as_process_1() {
+fn the_shim_survives_as_process_1_a_container_in_which_no_process_can_be_started() {
     no_process_may_be_started_for_a_while(true);
 }

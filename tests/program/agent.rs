@@ -1,4 +1,4 @@
-//! A real Consul agent on a loopback address of its own, and a few questions to its API.
+//! A real Consul agent on a loopback address of its own, and requests to its API.
 
 use crate::http;
 use crate::loopback::OwnAddress;

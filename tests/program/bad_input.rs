@@ -1,5 +1,5 @@
-//! A wrong configuration: told in full and in sentences, nothing started, nothing changed (behaviour-v2.md 2,
-//! 2.9).
+//! A wrong configuration: every problem is reported, nothing is started, nothing is changed (docs/behaviour.md, CLI-5,
+//! CFG-2 and LC-14).
 
 use crate::program::{Program, UNTIL_TERM, command};
 use nix::sys::signal::Signal;
@@ -175,7 +175,7 @@ fn sentence(entry: &str) -> &str {
 }
 
 #[test]
-fn a_wrong_configuration_is_told_in_full_on_standard_error_and_starts_nothing() {
+fn a_wrong_configuration_is_reported_in_full_on_standard_error_and_starts_nothing() {
     for (wrong, report) in WRONG {
         let (code, program) = Program::run(&with_hook(wrong), &["touch", "@/started"]);
         let stderr = program.stderr();
@@ -186,7 +186,7 @@ fn a_wrong_configuration_is_told_in_full_on_standard_error_and_starts_nothing() 
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_is_told_on_standard_error_and_starts_nothing() {
+fn a_configuration_that_cannot_be_read_is_reported_on_standard_error_and_starts_nothing() {
     let mut program = Program::new();
     program.launch(&["touch", "@/started"]);
     assert_eq!(program.code(), 1);
@@ -222,7 +222,7 @@ fn a_path_without_its_prefix_is_read_as_json() {
 }
 
 #[test]
-fn a_wrong_configuration_on_sighup_is_told_and_changes_nothing() {
+fn a_wrong_configuration_on_sighup_is_reported_and_changes_nothing() {
     let mut program = Program::start(GOOD, &UNTIL_TERM);
     program.until_file("catalogue/app");
     fs::remove_file(program.path("pre-started")).unwrap();
@@ -236,7 +236,7 @@ fn a_wrong_configuration_on_sighup_is_told_and_changes_nothing() {
     }
     fs::remove_file(program.path("cp.json")).unwrap();
     program.signal(Signal::SIGHUP);
-    program.until_told("Error initializing config: Could not read config file: open ");
+    program.until_logged("Error initializing config: Could not read config file: open ");
     let checks = program.lines("checks");
     program.until_lines("checks", checks + 2);
     assert_eq!(fs::read_dir(program.path("catalogue/app")).unwrap().count(), 1);

@@ -1,5 +1,5 @@
-//! What children are given and how they are treated: environment, arguments, groups, descriptors, signals,
-//! time limits, restarts (behaviour-v2.md 7, pid1.md).
+//! Environment, arguments, process groups, descriptors, signal masks, time limits and restarts of children
+//! (docs/behaviour.md, EX-13 to EX-26).
 
 use crate::processes::{field, is_there, is_zombie, pids};
 use crate::program::{Program, UNTIL_TERM, started_by};
@@ -54,7 +54,7 @@ fn looked(starter: &[&str]) -> Program {
     program
 }
 
-/// Whoever starts the shim may have signals blocked or ignored.
+/// Commands that start the shim with signals blocked or ignored.
 const STARTERS: [&[&str]; 2] = [
     &["env"],
     &[
@@ -171,8 +171,8 @@ fn a_task_that_takes_too_long_is_killed_with_its_group_and_runs_again() {
         "command": ["sh", "-c", "sleep 1000 & echo $$ $! >> @/pids; wait"]}]}"#;
     let mut program = Program::start(config, &UNTIL_TERM);
     program.until_lines("pids", 3);
-    program.until_told("task[long] timeout after 200ms\n");
-    program.until_told("killing command for task[long]");
+    program.until_logged("task[long] timeout after 200ms\n");
+    program.until_logged("killing command for task[long]");
     let first = pids(program.read("pids").lines().next().unwrap());
     program.until("the first run and its child are gone", |_| {
         first.iter().all(|pid| !is_there(*pid))
@@ -193,7 +193,7 @@ fn a_check_that_takes_too_long_is_killed_and_is_no_heartbeat() {
         "poll": 1, "ttl": 30, "timeout": "100ms", "health": ["sh", "-c", "trap '' TERM; echo run >> @/runs; sleep 1000"]}]}"#;
     let mut program = Program::start(config, &UNTIL_TERM);
     program.until_lines("runs", 2);
-    program.until_told("app.health timeout after 100ms\n");
+    program.until_logged("app.health timeout after 100ms\n");
     assert!(!program.has("catalogue/app"));
     assert_eq!(program.stop(), 0);
 }
@@ -239,7 +239,7 @@ fn a_coprocess_that_keeps_ending_at_once_is_started_again_ever_more_slowly() {
     let before = Instant::now();
     let mut program = Program::start(config, &UNTIL_TERM);
     program.until_lines("runs", 4);
-    program.until_told("coprocess[short] ended at once again, starting it again in ");
+    program.until_logged("coprocess[short] ended at once again, starting it again in ");
     let (runs, took) = (program.lines("runs"), before.elapsed());
     assert!(took >= Duration::from_millis(700), "{runs} runs in {took:?}");
     assert_eq!(program.stop(), 0);

@@ -1,5 +1,4 @@
-//! The main job against a real Consul 1.8.7: an application behind the shim, from registration to
-//! deregistration. Each test has an agent of its own.
+//! The shim with an application and a real Consul 1.8.7, from registration to deregistration. Each test has an agent of its own.
 use crate::agent::{Agent, hostname};
 use crate::processes::descriptors_of;
 use crate::program::{Program, UNTIL_TERM};
@@ -65,7 +64,7 @@ fn a_service_is_passing_while_its_check_passes_and_critical_after_the_ttl_when_i
         || "the check is critical".into(),
         || agent.status(&id) == "critical",
     );
-    program.until_told("Health check of app does not pass any more: exit status 1");
+    program.until_logged("Health check of app does not pass any more: exit status 1");
     program.write("healthy", "");
     agent.until_passing("app", 1);
 }
@@ -76,12 +75,12 @@ fn a_service_that_never_was_healthy_is_not_registered() {
     let mut program = Program::new();
     program.configure(&service(&agent));
     program.launch(&UNTIL_TERM);
-    program.until_told("Health check of app does not pass any more");
+    program.until_logged("Health check of app does not pass any more");
     assert_eq!(agent.get("/v1/agent/services"), serde_json::json!({}));
 }
 
 #[test]
-fn on_sigterm_the_service_is_gone_before_the_application_is_told_to_stop() {
+fn on_sigterm_the_service_is_deregistered_before_the_application_gets_sigterm() {
     let agent = Agent::start();
     let mut program = started(&agent);
     agent.until_passing("app", 1);
@@ -116,7 +115,7 @@ fn a_registration_that_consul_forgot_is_made_again() {
     agent.until_passing("app", 1);
     agent.deregister(&format!("app-{}", hostname()));
     agent.until_known(&format!("app-{}", hostname()), true);
-    program.until_told("Service not registered: Unexpected response code: 500");
+    program.until_logged("Service not registered: Unexpected response code: 500");
     agent.restart();
     agent.until_passing("app", 1);
 }
@@ -142,7 +141,7 @@ fn on_change_runs_on_another_instances_arrival_and_departure() {
     program.until("a departure is handled", |program| changes(program) == 3);
     agent.deregister("db-2");
     program.until("the last departure is handled", |program| changes(program) == 4);
-    program.until_told("handled");
+    program.until_logged("handled");
 }
 
 #[test]
@@ -240,7 +239,7 @@ fn maintenance_takes_the_service_out_and_brings_it_back() {
     agent.until_passing("app", 1);
     program.signal(Signal::SIGUSR1);
     agent.until_known(&format!("app-{}", hostname()), false);
-    program.until_told("Marking for maintenance: app");
+    program.until_logged("Marking for maintenance: app");
     program.signal(Signal::SIGUSR1);
     agent.until_passing("app", 1);
 }
@@ -264,7 +263,7 @@ fn a_reload_keeps_an_unchanged_service_and_swaps_the_others() {
     );
     program.configure("{");
     program.signal(Signal::SIGHUP);
-    program.until_told("Error initializing config: ");
+    program.until_logged("Error initializing config: ");
     assert_eq!(agent.passing("new").len(), 1, "a wrong file changes nothing");
     program.configure(&service(&agent));
     program.signal(Signal::SIGHUP);
@@ -384,7 +383,7 @@ fn sharing(agent: &Agent, address: &str) -> String {
 }
 
 #[test]
-fn another_instance_with_the_same_id_is_told_of_once_with_both_addresses_and_an_old_entry_is_not() {
+fn another_instance_with_the_same_id_is_reported_once_with_both_addresses_and_an_old_entry_is_not() {
     let agent = Agent::start();
     let old = r#"{"ID": "shared", "Name": "app", "Address": "192.0.2.99", "Port": 8000}"#;
     agent.put("/v1/agent/service/register", old);
@@ -393,15 +392,15 @@ fn another_instance_with_the_same_id_is_told_of_once_with_both_addresses_and_an_
     first.until("the first one is entered", |_| holder() == "192.0.2.7");
     let second = Program::start(&sharing(&agent, "192.0.2.8"), &UNTIL_TERM);
     second.until("the second one is entered", |_| holder() == "192.0.2.8");
-    first.until_told(
+    first.until_logged(
         "The ID shared of app at 192.0.2.7:8000 is used by another instance too, at 192.0.2.8:8000: each needs an \
          ID of its own",
     );
-    // A third one comes: the first tells of it after it had a look at the second for another time, perhaps.
+    // A third instance comes. The first may report the second once more before it reports the third.
     let mut third = Program::start(&sharing(&agent, "192.0.2.9"), &UNTIL_TERM);
-    first.until_told("at 192.0.2.9:8000");
+    first.until_logged("at 192.0.2.9:8000");
     assert_eq!(first.stdout().matches("at 192.0.2.8:8000").count(), 1);
-    second.until_told("at 192.0.2.9:8000");
+    second.until_logged("at 192.0.2.9:8000");
     assert_eq!(third.stop(), 0);
     for program in [&first, &second, &third] {
         assert!(!program.stdout().contains("192.0.2.99"), "{}", program.stdout());

@@ -1,4 +1,4 @@
-//! The directory catalogue on a machine in trouble: a full disk, a folder that is read-only, no inotify left.
+//! The directory catalogue with a full disk, a read-only folder, or no inotify instance left.
 
 use crate::program::{Program, UNTIL_TERM, in_namespaces};
 use nix::unistd::geteuid;
@@ -24,7 +24,7 @@ fn start() -> Program {
         &program.command(&UNTIL_TERM),
     );
     program.spawn(&mut command);
-    program.until_told("Service registered: app");
+    program.until_logged("Service registered: app");
     program
 }
 
@@ -43,26 +43,26 @@ fn entries(program: &Program) -> Vec<String> {
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_the_entry_is_whole_again_when_there_is_room() {
+fn a_full_disk_is_reported_once_and_the_entry_is_whole_again_when_there_is_room() {
     let mut program = start();
     let before = entries(&program);
     fs::write(on_disk(&program, "big"), vec![b'x'; 1024 * 1024]).unwrap_err();
-    program.until_told("Failed to write heartbeat: ");
-    program.until_told("no space left on device");
+    program.until_logged("Failed to write heartbeat: ");
+    program.until_logged("no space left on device");
     assert_eq!(
         entries(&program),
         before,
         "the last good entry, and no half of another"
     );
     fs::remove_file(on_disk(&program, "big")).unwrap();
-    program.until_told("The catalogue answers again for app after ");
+    program.until_logged("The catalogue answers again for app after ");
     program.until("the heartbeat counts again", |program| entries(program) != before);
     assert_eq!(program.stdout().matches("no space left on device").count(), 1);
     assert_eq!(program.stop(), 0);
 }
 
 #[test]
-fn a_folder_that_turns_read_only_is_told_and_used_again_when_it_can_be() {
+fn a_folder_that_turns_read_only_is_reported_and_used_again_when_it_is_writable() {
     let mut program = start();
     let pid = program.pid().to_string();
     let remount = |how: &str| {
@@ -76,14 +76,14 @@ fn a_folder_that_turns_read_only_is_told_and_used_again_when_it_can_be() {
         assert!(done.status.success(), "{done:?}");
     };
     remount("remount,ro");
-    program.until_told("read-only file system");
+    program.until_logged("read-only file system");
     remount("remount,rw");
-    program.until_told("The catalogue answers again for app after ");
+    program.until_logged("The catalogue answers again for app after ");
     assert_eq!(program.stop(), 0);
 }
 
 #[test]
-fn without_inotify_changes_are_noticed_by_looking() {
+fn without_inotify_changes_are_noticed_by_reading_the_folder() {
     let mut program = Program::new();
     program.configure(
         r#"{"directory": "@/catalogue",
@@ -161,7 +161,7 @@ fn instances(directory: &containerpilot::adapters::discovery::directory::Directo
 }
 
 #[test]
-fn a_service_with_an_id_of_its_own_stands_under_it_until_it_leaves() {
+fn a_service_with_an_id_is_registered_under_it_until_it_is_deregistered() {
     let mut program = Program::new();
     program.configure(
         r#"{"directory": "@/catalogue", "services": [{"name": "app", "id": "rack 1/app", "port": 80,
@@ -179,7 +179,7 @@ fn a_service_with_an_id_of_its_own_stands_under_it_until_it_leaves() {
         &program.command(&UNTIL_TERM),
     );
     program.spawn(&mut command);
-    program.until_told("Service registered: app");
+    program.until_logged("Service registered: app");
     let entry = program.path("catalogue/app/rack%201%2Fapp.json");
     let text = fs::read_to_string(&entry).unwrap();
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();

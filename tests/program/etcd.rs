@@ -1,5 +1,5 @@
-//! The main job against a real etcd: an application behind the shim, from registration to deregistration, and a
-//! server that restarts, forgets, freezes or is not there. Each test has a server of its own.
+//! The shim with an application and a real etcd, from registration to deregistration; the server restarts, loses its
+//! data, stops answering or does not exist. Each test has a server of its own.
 
 use crate::agent::hostname;
 use crate::etcd_server::{Server, folder_of_certificates};
@@ -111,20 +111,20 @@ fn a_file_of_the_original_works() {
 }
 
 #[test]
-fn a_server_that_forgot_everything_is_told_again() {
+fn a_server_that_lost_its_data_gets_the_registration_again() {
     let server = Server::start("3.5");
     let program = started(&service(&[&server.url()]));
     until_there(&server);
     server.ctl(&["del", "--prefix", ""]);
-    program.until_told(&format!("{}: there is no entry", entry()[0]));
+    program.until_logged(&format!("{}: there is no entry", entry()[0]));
     until_there(&server);
     server.ctl(&["put", &entry()[0], "something else"]);
-    program.until_told("the entry is another one");
+    program.until_logged("the entry is another one");
     until_there(&server);
 }
 
 #[test]
-fn after_the_server_was_killed_and_started_again_all_goes_on() {
+fn after_the_server_was_killed_and_started_again_heartbeats_succeed() {
     let mut server = Server::start("3.5");
     let watched = service(&[&server.url()]).replace(
         r#""services""#,
@@ -134,7 +134,7 @@ fn after_the_server_was_killed_and_started_again_all_goes_on() {
     until_there(&server);
     server.stop();
     until_checked(&program, 2);
-    program.until_told("refused");
+    program.until_logged("refused");
     server.start_again();
     server.ctl(&["put", "/containerpilot/db/db-1/service", &db(1)]);
     program.until_file("changes");
@@ -220,10 +220,10 @@ fn rotated_files_of_tls_come_into_force_with_a_reload() {
     let config =
         service(&[&server.url()]).replace(r#""]}, "logging""#, &format!(r#""], "tls": {tls}}}, "logging""#));
     let program = started(&config);
-    program.until_told("invalid peer certificate");
+    program.until_logged("invalid peer certificate");
     std::fs::copy(file("consul-agent-ca.pem"), file("in-use.pem")).unwrap();
     program.signal(Signal::SIGHUP);
-    program.until_told("Service registered: app");
+    program.until_logged("Service registered: app");
 }
 
 fn db(port: u16) -> String {
@@ -259,7 +259,7 @@ fn on_change_runs_on_arrival_and_departure_long_before_the_next_poll() {
         before.elapsed()
     );
     let skipped = "the value of /containerpilot/db/db-2/service is not an instance";
-    program.until_told(skipped);
+    program.until_logged(skipped);
     assert_eq!(
         program.stdout().matches(skipped).count(),
         1,
@@ -269,7 +269,7 @@ fn on_change_runs_on_arrival_and_departure_long_before_the_next_poll() {
 }
 
 #[test]
-fn after_a_reload_an_unchanged_entry_is_the_same_and_still_leaves() {
+fn after_a_reload_an_unchanged_entry_is_the_same_and_is_deregistered_at_the_stop() {
     let server = Server::start("3.5");
     let mut program = started(&service(&[&server.url()]));
     until_there(&server);

@@ -1,4 +1,4 @@
-//! A real etcd server on a loopback address of its own, and its own tool to look into it.
+//! A real etcd server on a loopback address of its own, and `etcdctl` to read and write its keys.
 
 use crate::http;
 use crate::loopback::OwnAddress;

@@ -1,4 +1,4 @@
-//! The exit code is the application's, and every other end has a code of its own (behaviour-v2.md 1.5).
+//! The exit code is the application's, and every other end has a code of its own (docs/behaviour.md, EX-2, EX-7, EX-8 and EX-20).
 
 use crate::program::{Program, command};
 use std::process::{Command, Output};
@@ -18,7 +18,7 @@ const fn life(hooks: &'static str, application: &'static [&'static str], code: i
     }
 }
 
-/// An application in the shell's words.
+/// An application as a shell command.
 macro_rules! shell {
     ($end:literal) => {
         &["sh", "-c", concat!("touch @/started; ulimit -c 0; ", $end)]
@@ -70,7 +70,7 @@ pub const LIVES: [Life; 27] = [
 
 impl Life {
     /// Lives it, and looks at the code.
-    pub fn ends_as_it_should(&self, launch: impl Fn(&mut Program, &[&str])) {
+    pub fn check_exit_code(&self, launch: impl Fn(&mut Program, &[&str])) {
         let mut program = Program::new();
         program.write("plain", "");
         program.write_executable("no-format", "neither a script nor a binary\n");
@@ -90,12 +90,12 @@ impl Life {
 #[test]
 fn every_end_has_its_code() {
     for life in LIVES {
-        life.ends_as_it_should(Program::launch);
+        life.check_exit_code(Program::launch);
     }
 }
 
 #[test]
-fn an_application_that_cannot_be_started_is_told_with_the_reason() {
+fn an_application_that_cannot_be_started_is_reported_with_the_reason() {
     let table = [
         (
             "no-such",
@@ -110,7 +110,7 @@ fn an_application_that_cannot_be_started_is_told_with_the_reason() {
     }
 }
 
-/// What the program says to words on its command line.
+/// The output and exit code of the program for some command lines.
 fn answer(change: impl FnOnce(&mut Command) -> &mut Command) -> Output {
     change(&mut command())
         .output()
@@ -174,7 +174,7 @@ fn without_a_configuration_it_exits_1() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_the_environment_is_enough() {
+fn a_flag_takes_precedence_over_the_environment_and_the_environment_is_enough() {
     const GOOD: &str = r#"{"directory": "/nowhere"}"#;
     let code = |change: fn(&mut Command) -> &mut Command| answer(change).status.code();
     assert_eq!(

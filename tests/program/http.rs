@@ -1,5 +1,4 @@
-//! Questions over HTTP, as tests put them to a server: a connection of their own each, with time limits; and
-//! whatever else a test wants to send.
+//! A small HTTP client with time limits. Each request has a connection of its own; `exchange` sends any text.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -10,7 +9,7 @@ const CONNECT: Duration = Duration::from_secs(20);
 /// How long each piece of an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What a server said.
+/// The response of a server.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.

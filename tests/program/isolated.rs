@@ -1,4 +1,4 @@
-//! Namespaces of a test's own, for what the test changes of the machine: interfaces, mounts, files of the resolver.
+//! Namespaces for tests that change the machine: network interfaces, mounts, the resolver's files.
 
 use nix::sched::{CloneFlags, unshare};
 use std::fs;

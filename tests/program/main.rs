@@ -1,8 +1,7 @@
-//! What is true of the built program, one subject a module. Everything here runs the real binary: it is
-//! started, signalled and read from outside, as an operator would.
+//! Tests of the built program, one subject a module. Each test starts the real binary, sends it signals and reads its
+//! output from outside, as an operator would.
 //!
-//! No test sleeps and hopes: a fact is waited for until it holds, and the test fails if it does not in time.
-//! Whatever a test started, it ends.
+//! Tests poll a condition until a deadline and never rely on a fixed sleep. Each test ends the processes it started.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -12,7 +11,7 @@
 )]
 
 mod agent;
-#[allow(dead_code, reason = "the adapter's tests ask the server more")]
+#[allow(dead_code, reason = "the tests of the adapter use more of it")]
 mod etcd_server;
 mod http;
 mod isolated;
@@ -21,7 +20,7 @@ mod loopback;
 mod processes;
 mod program;
 #[path = "../common/schema.rs"]
-#[allow(dead_code, reason = "other tests want to know what is wrong")]
+#[allow(dead_code, reason = "other tests use the list of problems")]
 mod schema;
 mod sending;
 mod waiting;
@@ -32,7 +31,7 @@ mod consul;
 mod directory;
 mod etcd;
 mod exit_codes;
-mod mission;
+mod original_example;
 mod output;
 mod paused;
 mod pid1;

@@ -1,5 +1,5 @@
-//! Where the output of each child goes, byte for byte, and that no reader of it can hold anything up
-//! (behaviour-v2.md 7.2, 7.3, 10).
+//! Where the output of each child goes, byte for byte, and that no reader of it delays the shim (docs/behaviour.md, EX-10
+//! to EX-12, EX-21 and LG-1 to LG-7).
 
 use crate::agent::hostname;
 use crate::program::{Program, UNTIL_TERM, command, started_by};
@@ -307,7 +307,7 @@ fn the_version_to_a_closed_stream_is_no_panic() {
 }
 
 #[test]
-fn the_last_words_of_a_coprocess_are_logged() {
+fn the_last_lines_of_a_coprocess_are_logged() {
     let config = r#"{"directory": "@/catalogue", "coprocesses": [{"name": "side", "command":
         ["sh", "-c", "trap 'echo its last words; exit 0' TERM; touch @/ready; while :; do sleep 0.05; done"]}]}"#;
     let (code, program) = Program::run(

@@ -1,5 +1,5 @@
-//! A shim that stands still while a check runs, for longer than the check's timeout and the service's TTL: stopped by
-//! a signal, alone or with its check, or paused with all that is in its container, as container runtimes do.
+//! The shim is stopped while a check runs, for longer than the check's timeout and the service's TTL: by SIGSTOP, alone
+//! or with its check, or by freezing its whole control group, as `docker pause` does.
 
 use crate::agent::{Agent, hostname};
 use crate::processes::{children, is_zombie, pids};
@@ -18,11 +18,11 @@ const CHECK: &str = "read -r up rest < /proc/uptime; echo $up >> @/starts; \
      [ -e @/slow ] || exit 0; echo $$ > @/pid; touch @/begun; exec sleep 0.5";
 
 /// The service is passing, and a check has begun that will take a moment.
-fn in_a_check(agent: &Agent) -> Program {
-    in_a_check_of(Program::new(), agent)
+fn start_and_wait_for_check(agent: &Agent) -> Program {
+    wait_for_check(Program::new(), agent)
 }
 
-fn in_a_check_of(mut program: Program, agent: &Agent) -> Program {
+fn wait_for_check(mut program: Program, agent: &Agent) -> Program {
     program.configure(&format!(
         r#"{{"consul": "{}", "services": [{{"name": "app", "port": 1, "interfaces": "static:192.0.2.7",
              "poll": 1, "ttl": 5, "timeout": "2s", "health": ["sh", "-c", "{CHECK}"]}}]}}"#,
@@ -77,7 +77,7 @@ fn goes_on(agent: &Agent, program: &mut Program, before: usize) {
 #[test]
 fn a_check_that_ended_with_0_while_the_shim_stood_still_is_no_timeout() {
     let agent = Agent::start();
-    let mut program = in_a_check(&agent);
+    let mut program = start_and_wait_for_check(&agent);
     program.signal(Signal::SIGSTOP);
     let shim = program.pid();
     program.until("the check has ended", |_| {
@@ -93,7 +93,7 @@ fn a_check_that_ended_with_0_while_the_shim_stood_still_is_no_timeout() {
 #[test]
 fn a_check_that_stood_still_with_the_shim_has_its_time_when_it_goes_on() {
     let agent = Agent::start();
-    let mut program = in_a_check(&agent);
+    let mut program = start_and_wait_for_check(&agent);
     program.signal(Signal::SIGSTOP);
     let check: Pid = pids(&program.read("pid"))[0];
     send(check, Signal::SIGSTOP);
@@ -103,7 +103,7 @@ fn a_check_that_stood_still_with_the_shim_has_its_time_when_it_goes_on() {
     let before = starts(&program).len();
     // The shim first, so that it sees that a deadline is over before the check can end.
     program.signal(Signal::SIGCONT);
-    program.until_told("s late: the machine was paused or overloaded");
+    program.until_logged("s late: the machine was paused or overloaded");
     send(check, Signal::SIGCONT);
     goes_on(&agent, &mut program, before);
 }
@@ -133,7 +133,7 @@ impl Freezer {
         Self { folder, is_version_1 }
     }
 
-    /// The words that start a command in the group.
+    /// The command that starts another command in the group.
     fn starter(&self) -> Vec<String> {
         let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.folder.display());
         ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
@@ -175,7 +175,7 @@ impl Drop for Frozen<'_> {
 
 impl Drop for Freezer {
     fn drop(&mut self) {
-        // Whoever was killed in it may not be gone yet.
+        // A killed process may not be gone yet.
         let tries = (0..500).inspect(|_| std::thread::sleep(Duration::from_millis(10)));
         tries.into_iter().find(|_| fs::remove_dir(&self.folder).is_ok());
     }
@@ -186,7 +186,7 @@ fn a_container_that_is_paused_goes_on_as_before() {
     let (agent, freezer) = (Agent::start(), Freezer::new());
     let mut program = Program::new();
     program.start_by(freezer.starter());
-    let mut program = in_a_check_of(program, &agent);
+    let mut program = wait_for_check(program, &agent);
     let frozen = freezer.freeze();
     until_critical(&agent);
     fs::remove_file(program.path("slow")).unwrap();

@@ -1,5 +1,5 @@
 //! The program as process 1 of a namespace: it reaps whatever dies, and loses no status of its own
-//! children (behaviour-v2.md 7.9, EX-3 to EX-8). Beside another process 1 it reaps as a subreaper.
+//! children (docs/behaviour.md, EX-3 to EX-8). Beside another process 1 it reaps as a subreaper.
 
 use crate::exit_codes::LIVES;
 use crate::processes::{children, is_there, pids, zombies_of};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn every_end_has_its_code() {
     for life in LIVES {
-        life.ends_as_it_should(Program::launch_as_pid_1);
+        life.check_exit_code(Program::launch_as_pid_1);
     }
 }
 
@@ -44,9 +44,9 @@ fn hup_and_usr1_do_not_end_process_1() {
     let mut program = Program::start_as_pid_1(r#"{"directory": "@/catalogue"}"#, &UNTIL_TERM);
     program.until_file("up");
     program.signal(Signal::SIGHUP);
-    program.until_told("Configuration reloaded.");
+    program.until_logged("Configuration reloaded.");
     program.signal(Signal::SIGUSR1);
-    program.until_told("Entering maintenance");
+    program.until_logged("Entering maintenance");
     program.signal(Signal::SIGTERM);
     assert_eq!((program.code(), program.has("stopped")), (0, true));
 }
@@ -80,7 +80,7 @@ fn among_thousands_of_dying_orphans_no_code_is_lost_and_no_zombie_stays() {
 }
 
 #[test]
-fn beside_another_process_1_it_does_the_same() {
+fn beside_another_process_1_orphans_are_reaped_as_well() {
     orphans_are_reaped(Program::start(&failing(), &ORPHANS));
 }
 
@@ -93,7 +93,7 @@ fn orphans_are_reaped(mut program: Program) {
     }
     program.until_lines("runs", 300);
     for code in 1..=20 {
-        program.until_told(&format!(
+        program.until_logged(&format!(
             "coprocess[c{code}] exited ({code}): exit status {code}\n"
         ));
     }

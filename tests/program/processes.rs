@@ -1,4 +1,4 @@
-//! What `/proc` tells about processes that run, and the end of those that a test leaves behind.
+//! Reads `/proc` about running processes, and ends the processes that a test leaves behind.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -1,5 +1,5 @@
-//! The built program under test, in a folder of its own: starts it, signals it, reads what it and its
-//! children wrote, and waits for facts with a deadline.
+//! The built program under test, in a folder of its own: starts it, sends signals, reads the output of the program and
+//! of its children, and waits for conditions with a deadline.
 
 use crate::processes::{children, is_zombie, kill_all_below};
 use crate::sending::send;
@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// An application that runs until it is told to stop, and leaves a file when it is.
+/// An application that runs until SIGTERM, and then writes a file.
 pub const UNTIL_TERM: [&str; 3] = [
     "sh",
     "-c",
@@ -71,7 +71,7 @@ impl Program {
         self.environment.push((name, value));
     }
 
-    /// Lets it be started, also as process 1, by another program that is given its words.
+    /// Sets the command that starts the program, also as process 1; the program's own command line follows it.
     #[allow(dead_code, reason = "few tests do")]
     pub fn start_by(&mut self, words: Vec<String>) {
         self.starter = words;
@@ -209,7 +209,7 @@ impl Program {
     }
 
     /// Waits until the log says something.
-    pub fn until_told(&self, sentence: &str) {
+    pub fn until_logged(&self, sentence: &str) {
         self.until(&format!("the log says: {sentence}"), |program| {
             program.stdout().contains(sentence)
         });
@@ -252,7 +252,7 @@ impl Program {
     }
 }
 
-/// Whoever still runs when a test ends is killed.
+/// Kills the program and its children when a test ends.
 impl Drop for Program {
     fn drop(&mut self) {
         if self.child.is_some() {
@@ -276,7 +276,7 @@ pub fn binary() -> PathBuf {
     }
 }
 
-/// The built program, without the configuration of whoever runs the test.
+/// The built program, without the configuration variables of the environment in which the test runs.
 pub fn command() -> Command {
     let mut command = Command::new(binary());
     command
@@ -285,7 +285,7 @@ pub fn command() -> Command {
     command
 }
 
-/// The same command, started by another program that is given its words.
+/// The same command line, started by another program that gets it as arguments.
 pub fn started_by(words: &[&str], command: &Command) -> Command {
     let (first, rest) = words.split_first().expect("a program");
     let mut starter = Command::new(first);
@@ -308,7 +308,7 @@ fn in_pid_namespace(command: &Command) -> Command {
     in_namespaces(&["--pid", "--fork", "--mount-proc", "--kill-child"], &[], command)
 }
 
-/// The same command in namespaces of its own, started there by other words.
+/// The same command line in namespaces of its own, started there by another command.
 pub fn in_namespaces(namespaces: &[&str], words: &[&str], command: &Command) -> Command {
     let mut unshare = vec!["unshare"];
     unshare.extend(namespaces);

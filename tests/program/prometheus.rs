@@ -74,7 +74,7 @@ const CONFIGURATION: &str = r#"{
   }
 }"#;
 
-/// Leaves two processes to the shim, and runs until it is told to stop.
+/// Leaves two orphans to the shim, and runs until SIGTERM.
 const APPLICATION: [&str; 3] = [
     "sh",
     "-c",
@@ -191,13 +191,13 @@ struct Prometheus {
 
 impl Prometheus {
     /// Starts one that scrapes this endpoint every second.
-    fn that_knows(endpoint: SocketAddr) -> Self {
+    fn scraping(endpoint: SocketAddr) -> Self {
         let targets = format!("static_configs: [{{targets: ['{endpoint}']}}]");
         Self::start("prometheus", &targets)
     }
 
     /// Starts one that scrapes every second what Consul knows as containerpilot.
-    fn that_asks(agent: &Agent) -> Self {
+    fn discovering_through(agent: &Agent) -> Self {
         let address = agent.address();
         let targets = format!(
             "consul_sd_configs: [{{server: '{address}', services: [containerpilot], refresh_interval: 1s}}]"
@@ -290,7 +290,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Starts the program and leads it to where [`EXPECTED`] holds.
-fn led_to_standstill(agent: &Agent, prometheus: &Prometheus, endpoint: SocketAddr) -> Program {
+fn run_until_counters_are_fixed(agent: &Agent, prometheus: &Prometheus, endpoint: SocketAddr) -> Program {
     let configuration = CONFIGURATION
         .replace("CONSUL", &agent.address())
         .replace("ADDRESS", &endpoint.ip().to_string())
@@ -336,13 +336,13 @@ fn a_real_prometheus_knows_every_metric_with_its_value() {
     let agent = Agent::start();
     let own = OwnAddress::reserve();
     let endpoint = own.socket();
-    let prometheus = Prometheus::that_knows(endpoint);
-    let program = led_to_standstill(&agent, &prometheus, endpoint);
+    let prometheus = Prometheus::scraping(endpoint);
+    let program = run_until_counters_are_fixed(&agent, &prometheus, endpoint);
     for (query, expected) in EXPECTED {
         prometheus.until(query, &[*expected]);
     }
     what_takes_too_long_is_known(&prometheus, &program);
-    every_question_is_timed_and_counted_once(&prometheus);
+    every_request_is_timed_and_counted_once(&prometheus);
     the_build_is_known(&prometheus);
     the_process_is_known(&prometheus, &program);
     every_name_was_asked_for(endpoint);
@@ -353,7 +353,7 @@ fn a_real_prometheus_knows_every_metric_with_its_value() {
 #[test]
 fn a_real_prometheus_finds_the_endpoint_through_consul_while_it_is_not_in_maintenance() {
     let (agent, own) = (Agent::start(), OwnAddress::reserve());
-    let prometheus = Prometheus::that_asks(&agent);
+    let prometheus = Prometheus::discovering_through(&agent);
     let configuration = format!(
         r#"{{"consul": "{}",
             "telemetry": {{"port": {PORT}, "interfaces": ["static:{}"], "sensors": [
@@ -387,7 +387,7 @@ fn what_takes_too_long_is_known(prometheus: &Prometheus, program: &Program) {
     prometheus.until(&format!("{each} >= bool 0.1"), &[1.0]);
 }
 
-fn every_question_is_timed_and_counted_once(prometheus: &Prometheus) {
+fn every_request_is_timed_and_counted_once(prometheus: &Prometheus) {
     for (operation, counted) in [
         ("register", "registrations"),
         ("renew", "heartbeats"),
@@ -414,7 +414,7 @@ fn the_build_is_known(prometheus: &Prometheus) {
     assert_eq!(known, told);
 }
 
-/// What the kernel tells about the process, asked by the test itself.
+/// Reads the process's figures from `/proc` in the test itself.
 fn the_process_is_known(prometheus: &Prometheus, program: &Program) {
     let folder = PathBuf::from(format!("/proc/{}", program.pid()));
     let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();

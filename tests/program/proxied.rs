@@ -9,7 +9,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What the proxy wants to see, and a part of what is to be told to nobody.
+/// The header that the proxy requires; neither it nor the user may appear in the log or on `/status`.
 const USER: &str = "me:mystery";
 const AUTHORIZATION: &str = "Basic bWU6bXlzdGVyeQ==";
 
@@ -111,7 +111,7 @@ fn at(agent: &Agent) -> SocketAddr {
 }
 
 #[test]
-fn plain_requests_go_to_the_proxy_with_its_user_which_is_told_to_nobody() {
+fn plain_requests_go_to_the_proxy_with_its_user_which_is_shown_nowhere() {
     let agent = Agent::start();
     let proxy = ForwardProxy::to(at(&agent));
     // The program cannot look this name up, and need not: the proxy does.
@@ -119,7 +119,7 @@ fn plain_requests_go_to_the_proxy_with_its_user_which_is_told_to_nobody() {
     let url = proxy.url(USER);
     let program = started(&config(&consul), &[("http_proxy", &url)]);
     agent.until_passing("app", 1);
-    program.until_told("an instance came");
+    program.until_logged("an instance came");
     let of_consul = |path: &str| format!("PUT http://consul.invalid:{}{path}", at(&agent).port());
     assert!(proxy.has_seen(&of_consul("/v1/agent/service/register")));
     program.until("heartbeats go the same way", |_| {
@@ -142,7 +142,7 @@ fn what_no_proxy_lists_is_reached_without_the_proxy() {
         let variables = [("http_proxy", url.as_str()), ("no_proxy", "example.com, .test")];
         let program = started(&config(&consul), &variables);
         agent.until_passing("app", 1);
-        program.until_told("an instance came");
+        program.until_logged("an instance came");
         assert!(!proxy.has_seen(""), "{:?}", proxy.seen.lock().unwrap());
     });
 }
@@ -158,19 +158,19 @@ fn requests_over_tls_go_through_a_tunnel() {
     let url = proxy.url(USER);
     let program = started(&config(&consul), &[("HTTPS_PROXY", &url)]);
     agent.until_passing("app", 1);
-    program.until_told("an instance came");
+    program.until_logged("an instance came");
     let tunnel = format!("CONNECT consul.invalid:{HTTPS} HTTP/1.1");
     let seen = proxy.seen.lock().unwrap().clone();
     assert!(seen.iter().all(|line| *line == tunnel), "{seen:?}");
 }
 
 #[test]
-fn a_proxy_that_refuses_is_told_and_nothing_goes_past_it() {
+fn a_refusal_of_the_proxy_is_reported_and_no_request_bypasses_it() {
     let agent = Agent::start();
     let proxy = ForwardProxy::to(at(&agent));
     let consul = format!("\"consul.invalid:{}\"", at(&agent).port());
     let url = proxy.url("me:wrong");
     let program = started(&config(&consul), &[("http_proxy", &url)]);
-    program.until_told("Service registration failed: Unexpected response code: 407");
+    program.until_logged("Service registration failed: Unexpected response code: 407");
     assert!(agent.passing("app").is_empty());
 }

@@ -1,4 +1,4 @@
-//! Consul behind access control, TLS, a Unix socket or a proxy that is none of our business.
+//! Consul with access control, with TLS, on a Unix socket, and with proxy variables that must not apply.
 
 use crate::agent::{Agent, HTTPS, consul};
 use crate::loopback::OwnAddress;
@@ -35,7 +35,7 @@ fn a_token_of_the_file_opens_a_consul_with_access_control() {
     let object = format!(r#"{{"address": "{}", "token": "root"}}"#, agent.address());
     let program = started(&config(&object), &[]);
     agent.until_passing("app", 1);
-    program.until_told("an instance came");
+    program.until_logged("an instance came");
     assert!(
         !program.stdout().contains("root"),
         "the token is not told: {}",
@@ -44,7 +44,7 @@ fn a_token_of_the_file_opens_a_consul_with_access_control() {
 }
 
 #[test]
-fn the_token_of_the_environment_wins() {
+fn the_token_of_the_environment_takes_precedence() {
     let agent = Agent::start_with(&[ACCESS_CONTROL], "root");
     let object = format!(r#"{{"address": "{}", "token": "wrong"}}"#, agent.address());
     let _program = started(&config(&object), &[("CONSUL_HTTP_TOKEN", "root")]);
@@ -52,10 +52,10 @@ fn the_token_of_the_environment_wins() {
 }
 
 #[test]
-fn without_a_token_the_refusal_is_told() {
+fn without_a_token_the_refusal_is_reported() {
     let agent = Agent::start_with(&[ACCESS_CONTROL], "root");
     let program = started(&config(&format!("\"{}\"", agent.address())), &[]);
-    program.until_told("Service registration failed: Unexpected response code: 403 (Permission denied");
+    program.until_logged("Service registration failed: Unexpected response code: 403 (Permission denied");
     assert!(agent.passing("app").is_empty());
 }
 
@@ -114,7 +114,7 @@ fn a_consul_that_demands_tls_and_a_certificate_gets_both() {
         &format!(r#""cafile": "@/consul-agent-ca.pem", {CLIENT}"#),
     );
     agent.until_passing("app", 1);
-    program.until_told("an instance came");
+    program.until_logged("an instance came");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_certificate_for_another_name_is_refused() {
     let (agent, folder) = secured();
     let tls = format!(r#""cafile": "@/consul-agent-ca.pem", "servername": "server.dc2.consul", {CLIENT}"#);
     let program = started_with_tls(&agent, &folder, &tls);
-    program.until_told("Service registration failed: ");
+    program.until_logged("Service registration failed: ");
     program.until("the name is said", |program| {
         program.stdout().contains("server.dc2.consul")
     });
@@ -144,12 +144,12 @@ fn a_certificate_for_another_name_is_refused() {
 }
 
 #[test]
-fn a_certificate_of_an_unknown_authority_is_refused_unless_told_otherwise() {
+fn a_certificate_of_an_unknown_authority_is_refused_unless_verification_is_off() {
     let (agent, folder) = secured();
     let wrong = format!(r#""cafile": "@/other-agent-ca.pem", {CLIENT}"#);
     let program = started_with_tls(&agent, &folder, &wrong);
-    program.until_told("Service registration failed: ");
-    program.until_told("certificate");
+    program.until_logged("Service registration failed: ");
+    program.until_logged("certificate");
     assert!(agent.passing("app").is_empty());
     drop(program);
     let _program = started_with_tls(&agent, &folder, &format!(r#""verify": false, {wrong}"#));
@@ -157,10 +157,10 @@ fn a_certificate_of_an_unknown_authority_is_refused_unless_told_otherwise() {
 }
 
 #[test]
-fn without_a_certificate_of_our_own_the_refusal_is_told() {
+fn without_a_client_certificate_the_refusal_is_reported() {
     let (agent, folder) = secured();
     let program = started_with_tls(&agent, &folder, r#""cafile": "@/consul-agent-ca.pem""#);
-    program.until_told("Service registration failed: ");
+    program.until_logged("Service registration failed: ");
     assert!(agent.passing("app").is_empty());
 }
 
@@ -183,7 +183,7 @@ fn the_environment_alone_is_enough_for_an_https_address() {
 }
 
 #[test]
-fn a_file_that_is_missing_is_told_at_the_start() {
+fn a_missing_tls_file_is_reported_at_the_start() {
     let object = r#"{"address": "127.0.0.1:1", "scheme": "https", "tls": {"cafile": "@/none.pem"}}"#;
     let (code, program) = Program::run(&config(object), &APPLICATION);
     assert_eq!(code, 1);
@@ -205,7 +205,7 @@ fn a_unix_socket_is_an_address_too() {
     let agent = Agent::start_at(own, &[&addresses], "");
     let program = started(&config(&format!("\"unix://{socket}\"")), &[]);
     agent.until_passing("app", 1);
-    program.until_told("an instance came");
+    program.until_logged("an instance came");
 }
 
 #[test]

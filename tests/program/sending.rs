@@ -1,4 +1,4 @@
-//! Signals to processes, with their effect awaited where there is one to be seen.
+//! Sends signals to processes. After SIGSTOP it waits until the process has stopped.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

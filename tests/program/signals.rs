@@ -1,4 +1,4 @@
-//! What each signal does, at each moment (behaviour-v2.md 8.3 to 8.9, pid1.md).
+//! What each signal does in each phase (docs/behaviour.md, LC-1 to LC-20).
 
 use crate::processes::{descriptors_of, is_there, is_zombie, pids, zombies_of};
 use crate::program::{Program, UNTIL_TERM};
@@ -129,8 +129,8 @@ fn term_that_comes_twice_reaches_the_application_once() {
     program.until_lines("terms", 1);
     program.signal(Signal::SIGTERM);
     program.signal(Signal::SIGINT);
-    program.until_told("Ignoring SIGTERM");
-    program.until_told("Ignoring SIGINT");
+    program.until_logged("Ignoring SIGTERM");
+    program.until_logged("Ignoring SIGINT");
     program.write("go", "");
     assert_eq!(program.code(), 4);
     assert_eq!(program.lines("terms"), 1);
@@ -145,7 +145,7 @@ fn term_during_post_stop_neither_cuts_it_off_nor_runs_pre_stop() {
     let mut program = Program::start(&config, &["sh", "-c", "exit 3"]);
     program.until_file("postStop");
     program.signal(Signal::SIGTERM);
-    program.until_told("Ignoring SIGTERM");
+    program.until_logged("Ignoring SIGTERM");
     program.write("go", "");
     assert_eq!((program.code(), program.has("other")), (3, false));
 }
@@ -175,7 +175,7 @@ fn hup_and_usr1_while_stopping_change_nothing() {
         program.signal(Signal::SIGTERM);
         program.until_file(moment);
         program.signal(signal);
-        program.until_told(&format!("Ignoring {signal}"));
+        program.until_logged(&format!("Ignoring {signal}"));
         program.signal(Signal::SIGTERM);
         program.write("go", "");
         assert_eq!(
@@ -216,7 +216,7 @@ fn term_during_a_reload_that_waits_for_a_frozen_catalogue_is_not_lost() {
     program.until_file("checked");
     program.configure(&format!("{{{catalogue}}}"));
     program.signal(Signal::SIGHUP);
-    program.until_told("Reloading configuration.");
+    program.until_logged("Reloading configuration.");
     let before = Instant::now();
     program.signal(Signal::SIGTERM);
     program.until_file("stopped");
@@ -341,7 +341,7 @@ fn three_hundred_reloads_leave_the_service_registered_and_nothing_behind() {
     let mut program = Program::start(&format!("{{{SERVICE}}}"), &UNTIL_TERM);
     until_registered(&program);
     program.signal(Signal::SIGHUP);
-    program.until_told("Configuration reloaded.");
+    program.until_logged("Configuration reloaded.");
     let before = descriptors_of(program.pid());
     for n in 0..300_u64 {
         sleep(Duration::from_millis(n * 7 % 31));

@@ -1,4 +1,4 @@
-//! Telemetry as an operator sees it: the endpoint, its service, sensors, the status, and clients of any kind.
+//! Telemetry of the built program: the endpoint, its registration, sensors, `/status`, and misbehaving clients.
 
 use crate::http::{self, get};
 use crate::loopback::{OwnAddress, PORT};
@@ -55,7 +55,7 @@ impl Served {
         program.configure(&config(own.socket(), sensors));
         program.launch(&UNTIL_TERM);
         let address = own.socket().to_string();
-        program.until_told(&format!("telemetry: Listening on {address}"));
+        program.until_logged(&format!("telemetry: Listening on {address}"));
         Self {
             program,
             own,
@@ -164,7 +164,7 @@ fn the_endpoint_listens_on_ipv6() {
         &program.command(&["sh", "-c", ask]),
     );
     program.spawn(&mut command);
-    program.until_told("telemetry: Listening on [::1]:9090");
+    program.until_logged("telemetry: Listening on [::1]:9090");
     program.until_file("up");
     assert!(
         program.read("page").contains("containerpilot_build_info"),
@@ -209,7 +209,7 @@ fn every_kind_of_sensor_takes_its_values() {
 }
 
 #[test]
-fn what_is_no_value_is_told_and_changes_nothing() {
+fn what_is_no_value_is_logged_and_changes_nothing() {
     let sensors = [
         of_file("grows", "counter", "values"),
         sensor("fails", "gauge", r#""check": ["sh", "-c", "echo 5; exit 3"]"#),
@@ -232,7 +232,7 @@ fn what_is_no_value_is_told_and_changes_nothing() {
         "Sensor test_fails gave no value: exit status 3",
         "Sensor test_missing gave no value: fork/exec /no/such/program: no such file or directory",
     ] {
-        served.program.until_told(sentence);
+        served.program.until_logged(sentence);
     }
     assert!(
         served.program.stderr().contains("aside\n"),
@@ -247,10 +247,12 @@ fn what_is_no_value_is_told_and_changes_nothing() {
 fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
     let hangs = r#""timeout": "200ms", "check": ["sh", "-c", "sleep 1000 & echo $! > @/pid; echo 5; wait"]"#;
     let served = Served::start(&sensor("hangs", "gauge", hangs));
-    served.program.until_told("test_hangs.sensor timeout after 200ms");
     served
         .program
-        .until_told("Sensor test_hangs gave no value: signal: killed");
+        .until_logged("test_hangs.sensor timeout after 200ms");
+    served
+        .program
+        .until_logged("Sensor test_hangs gave no value: signal: killed");
     let pid = served.program.read("pid");
     let gone = || !std::path::Path::new("/proc").join(pid.trim()).exists();
     until(SOON, || "the whole group is gone".into(), gone);
@@ -280,7 +282,7 @@ fn an_address_that_is_taken_refuses_a_reload_which_changes_nothing() {
     let _holder = TcpListener::bind(taken).unwrap();
     served.program.configure(&config(taken, ""));
     served.program.signal(Signal::SIGHUP);
-    served.program.until_told(&format!(
+    served.program.until_logged(&format!(
         "Error serving telemetry on {taken}: address already in use"
     ));
     served.until_line("containerpilot_reloads_total{result=\"refused\"} 1");
@@ -323,7 +325,7 @@ fn a_reload_keeps_drops_and_changes_sensors() {
     let served = Served::start(&old.join(","));
     served.until_more("test_changed", 1.0);
     served.program.write("quiet", "");
-    served.program.until_told("Sensor test_kept gave no value");
+    served.program.until_logged("Sensor test_kept gave no value");
     let kept = served
         .metrics()
         .lines()
@@ -372,7 +374,7 @@ fn telemetry_is_served_in_maintenance_and_not_before_the_application() {
 }
 
 #[test]
-fn the_status_tells_how_things_are() {
+fn the_status_reports_the_current_state() {
     let own = OwnAddress::reserve();
     let text = format!(
         r#"{{"directory": "@/catalogue",
@@ -452,7 +454,7 @@ fn whoever_asks_wrongly_gets_the_right_code() {
     served.stop();
 }
 
-/// A thousand connections of every bad kind cost no more than their bound, and whoever asks well is answered.
+/// A thousand connections of every bad kind cost no more than their bound, and a correct request is answered.
 #[test]
 fn a_thousand_bad_clients_disturb_nobody() {
     let served = Served::start(&sensor("answers", "counter", r#""check": "echo 1""#));
@@ -489,7 +491,7 @@ fn a_thousand_bad_clients_disturb_nobody() {
 
 /// What README.md says of secrets.
 #[test]
-fn what_a_check_prints_is_in_the_status_and_no_token_is_anywhere_but_in_the_rendered_text() {
+fn what_a_check_prints_is_in_the_status_and_tokens_are_in_the_rendered_text_only() {
     let own = OwnAddress::reserve();
     let mut program = Program::new();
     program.set("CONSUL_HTTP_TOKEN", "token-of-environment");
@@ -503,7 +505,7 @@ fn what_a_check_prints_is_in_the_status_and_no_token_is_anywhere_but_in_the_rend
                 "health": {check}}}]}}"#
     ));
     program.launch(&UNTIL_TERM);
-    program.until_told("printed-argument");
+    program.until_logged("printed-argument");
     let address = own.socket().to_string();
     let page = |path: &str| get(&address, path).expect("an answer").body;
     program.until("the status has what the check printed", |_| {

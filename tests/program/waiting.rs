@@ -1,12 +1,12 @@
-//! Waiting for a fact with a deadline; nobody sleeps and hopes.
+//! Polls a condition until it holds or a deadline has passed.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a fact may take on a busy machine before it is held to be false.
+/// The time limit of a condition that holds soon, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Waits until a fact holds; fails with its description after `limit`.
+/// Waits until `holds` returns true; panics with the description `failed` after `limit`.
 pub fn until(limit: Duration, failed: impl FnOnce() -> String, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !holds() {

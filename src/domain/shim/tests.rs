@@ -332,7 +332,7 @@ fn registered_by(plan: Plan) -> Stage {
 }
 
 #[test]
-fn start_and_stop_in_the_order_of_the_mission() {
+fn hooks_coprocesses_and_application_start_and_stop_in_their_order() {
     let mut stage = Stage::new(full());
     assert_eq!(stage.step(Event::Begin), ["start preStart"]);
     assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]", "start APP"]);

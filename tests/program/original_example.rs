@@ -1,5 +1,5 @@
-//! The example of the original's documentation, as it stands there: all that is changed is the address of
-//! Consul. It runs as process 1, with interfaces of its own, in namespaces that vanish with the test.
+//! The example configuration of the original's documentation. Only the address of Consul is changed. The shim runs as
+//! process 1, with network interfaces of its own, in namespaces that end with the test.
 
 use crate::agent::{Agent, hostname};
 use crate::isolated::isolated;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// The document, without a change.
-const EXAMPLE: &str = include_str!("mission.json");
+const EXAMPLE: &str = include_str!("original_example.json");
 
 /// Interfaces of the documentation's own sample, and what a folder of scripts needs.
 const NAMESPACE: &str = "
@@ -31,7 +31,7 @@ const NAMESPACE: &str = "
     ip address add 10.1.0.200/24 dev eth2
     ip address add fdc6:238c:c4bc::1/48 dev eth2 nodad";
 
-/// The application `app`, as far as its health check can tell.
+/// The server that the health check of `app` asks.
 struct WebServer {
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -119,7 +119,7 @@ fn is_registered_as_the_example_says(agent: &Agent, id: &str) {
 }
 
 #[test]
-fn the_example_of_the_documentation_works_as_written() {
+fn the_example_of_the_originals_documentation_works_as_written() {
     assert!(
         Path::new("/usr/bin/curl").exists(),
         "this test needs /usr/bin/curl, which the example names"
