@@ -184,6 +184,9 @@ mod tests {
     #[test]
     fn the_conversation_that_began_first_makes_room_for_the_next() {
         beside_a_server(async |address| {
+            // While a blocking task runs the paused clock stands still, however long the kernel takes.
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let blocking = tokio::task::spawn_blocking(move || held.recv());
             let mut crowd = Vec::new();
             for _ in 0..=CONVERSATIONS {
                 crowd.push(client(address, b"").await);
@@ -195,6 +198,8 @@ mod tests {
             }
             crowd[2].try_write(REQUEST).unwrap();
             assert!(hears(&crowd[2]).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            drop(release);
+            blocking.await.unwrap().unwrap_err();
         });
     }
 }

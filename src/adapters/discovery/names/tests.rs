@@ -2,6 +2,7 @@
 
 use super::*;
 use std::net::Ipv4Addr;
+use std::panic::resume_unwind;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
@@ -196,10 +197,10 @@ fn the_oldest_name_makes_room() {
 fn a_look_up_that_panics_is_a_failed_request_and_the_next_one_is_not() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let names = Names::new(|_| {
-        assert!(
-            ASKED.fetch_add(1, Ordering::SeqCst) > 0,
-            "the first look-up panics, as it is to"
-        );
+        if ASKED.fetch_add(1, Ordering::SeqCst) == 0 {
+            // Without the hook: writing a trace can take longer than a request waits on a busy machine.
+            resume_unwind(Box::new("the first look-up panics, as it is to"));
+        }
         Ok(vec![ONE])
     });
     block_on(async {
