@@ -29,9 +29,14 @@ const STEPS: usize = 8;
 /// Longer than any container runs, and far below the largest instant of the core.
 const LIFE: Duration = Duration::from_secs(1_000_000_000);
 
-/// A configuration is refused with a place, or becomes one plan that a shim can begin with.
+/// A configuration is refused with a place, or becomes one plan that a shim can begin with. It is JSON exactly if
+/// `serde_json` takes it.
 pub fn configuration(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
+    let is_json: Result<serde_json::Value, _> =
+        serde_json::from_str(text.strip_prefix(config::json::MARK).unwrap_or(&text));
+    let parsed = config::json::parse(&text);
+    assert_eq!(parsed.is_ok(), is_json.is_ok(), "{parsed:?} {is_json:?}");
     let load = || load(&text);
     match within_patience(load) {
         Err(report) => assert!(names_places(&report), "no place is named: {report:?}"),
