@@ -74,7 +74,7 @@ impl Machine for Emergency {
     }
 }
 
-/// JobState the shim to its end; the exit code. After a panic, or when `broken` says that events do not arrive any
+/// Runs the shim to its end; the exit code. After a panic, or when `broken` says that events do not arrive any
 /// more, everything is ended in order, and the code is [`FAULT`].
 pub async fn live(shim: Shim, world: &mut World<'_>, broken: impl Future<Output = ()>) -> u8 {
     let mut machine = WithStopList::new(shim);
@@ -101,33 +101,46 @@ async fn unless<T>(first: impl Future<Output = ()>, second: impl Future<Output =
     .await
 }
 
-/// JobState a machine to its end; the exit code.
+/// Runs a machine to its end; the exit code.
 pub async fn run(machine: &mut impl Machine, world: &mut World<'_>) -> u8 {
     let mut event = Event::Begin;
     loop {
-        // No time passes while its effects are performed: nothing may be overdue whose own start is still to
-        // be done.
         let now = world.clock.now();
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let mut effects = VecDeque::from(machine.step(now, event));
-            while let Some(effect) = effects.pop_front() {
-                match world.perform(effect) {
-                    // Whoever is started next finds the PID of whoever was started before in its environment.
-                    Continue(Some(started @ Event::Started(..))) => {
-                        for effect in machine.step(now, started).into_iter().rev() {
-                            effects.push_front(effect);
-                        }
-                    }
-                    // What follows from it may be about a child whose own start is still to be done.
-                    Continue(Some(outcome)) => events.push_back(outcome),
-                    Continue(None) => {}
-                    Break(code) => return code,
-                }
-            }
+        if let Break(code) = turn(machine, now, event, |effect| world.perform(effect)) {
+            return code;
         }
         event = world.inbox.next(machine.deadline()).await;
     }
+}
+
+/// Hands an event to a machine and performs what it asks for, until nothing is left to be done. `perform` carries
+/// out one effect and says what is known of its outcome already, or ends the turn.
+///
+/// No time passes meanwhile: nothing may be overdue whose own start is still to be done.
+pub fn turn<E>(
+    machine: &mut impl Machine,
+    now: Instant,
+    event: Event,
+    mut perform: impl FnMut(Effect) -> ControlFlow<E, Option<Event>>,
+) -> ControlFlow<E> {
+    let mut events = VecDeque::from([event]);
+    while let Some(event) = events.pop_front() {
+        let mut effects = VecDeque::from(machine.step(now, event));
+        while let Some(effect) = effects.pop_front() {
+            match perform(effect)? {
+                // Whoever is started next finds the PID of whoever was started before in its environment.
+                Some(started @ Event::Started(..)) => {
+                    for effect in machine.step(now, started).into_iter().rev() {
+                        effects.push_front(effect);
+                    }
+                }
+                // What follows from it may be about a child whose own start is still to be done.
+                Some(outcome) => events.push_back(outcome),
+                None => {}
+            }
+        }
+    }
+    Continue(())
 }
 
 impl World<'_> {

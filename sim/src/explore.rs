@@ -12,12 +12,13 @@
 //! away the future, as long as the order of what is due is the same. So an exploration that ends has seen
 //! every order of events, but not every distance.
 //!
-//! It steps the core itself, because a state must be cloned; the driver's own loop is searched by lives.
+//! Each step is a turn of the driver. What is around it (the wait for the next event) is searched by lives.
 
 use crate::choices::Choices;
 use crate::laws::{Broken, Memory, Run};
 use crate::likeness::Likeness;
 use crate::trace::{Entry, What};
+use containerpilot::driver;
 use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
 use domain::event::{Loaded, StatusRequest};
 use domain::plan::{Plan, Role};
@@ -26,6 +27,7 @@ use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Shim, Ticket};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::ControlFlow;
 
 /// What can happen in the world that is explored.
 #[derive(Clone, Debug)]
@@ -66,6 +68,12 @@ pub struct Explored {
 #[derive(Clone)]
 struct State {
     shim: Shim,
+    outside: Outside,
+}
+
+/// What is around the core.
+#[derive(Clone)]
+struct Outside {
     memory: Memory,
     now: Instant,
     /// When the questions on the wire are given up.
@@ -161,14 +169,17 @@ impl Search<'_> {
     }
 
     fn arrive(&mut self, from: Option<usize>, choices: Vec<u32>, state: State) {
-        if state.over {
+        if state.outside.over {
             self.found.exits += 1;
             return;
         }
         let index = self.ways.len();
-        let key = self
-            .likeness
-            .of(&state.shim, &state.limits, &state.memory, state.now);
+        let key = self.likeness.of(
+            &state.shim,
+            &state.outside.limits,
+            &state.outside.memory,
+            state.outside.now,
+        );
         if self.seen.contains_key(&key) {
             return;
         }
@@ -212,10 +223,12 @@ impl State {
     fn new(plan: &Plan) -> Self {
         Self {
             shim: Shim::new(plan.clone(), 1),
-            memory: Memory::new(plan, false),
-            now: Instant::START,
-            limits: BTreeMap::new(),
-            over: false,
+            outside: Outside {
+                memory: Memory::new(plan, false),
+                now: Instant::START,
+                limits: BTreeMap::new(),
+                over: false,
+            },
         }
     }
 
@@ -234,11 +247,11 @@ impl State {
         let event = match happenings[choices.below(count) as usize].clone() {
             Happening::Now(event) => event,
             Happening::At(at, event) => {
-                self.now = at;
+                self.outside.now = at;
                 event
             }
             Happening::Later(at) => {
-                self.now = at;
+                self.outside.now = at;
                 return Ok(());
             }
         };
@@ -248,20 +261,20 @@ impl State {
     fn happenings(&self, scope: &Scope) -> Vec<Happening> {
         let mut all = self.time_passes();
         if let (true, Some(Happening::At(due, _))) = (scope.between, all.first()) {
-            let half = (*due - self.now) / 2;
-            all.push(Happening::Later(self.now + half));
+            let half = (*due - self.outside.now) / 2;
+            all.push(Happening::Later(self.outside.now + half));
         }
-        for (ticket, run) in &self.memory.children {
+        for (ticket, run) in &self.outside.memory.children {
             for status in endings(&run.role, run.termed.is_some(), run.killed.is_some()) {
                 all.push(Happening::Now(Event::Exited(*ticket, *status)));
             }
         }
-        for ticket in self.memory.questions.keys() {
+        for ticket in self.outside.memory.questions.keys() {
             for answer in self.answers(*ticket) {
                 all.push(Happening::Now(Event::Answered(*ticket, answer)));
             }
         }
-        if let Some(ticket) = self.memory.loading {
+        if let Some(ticket) = self.outside.memory.loading {
             let readings = scope.plans.iter().map(found).chain([refused()]);
             all.extend(readings.map(|loaded| Happening::Now(Event::Loaded(ticket, loaded))));
         }
@@ -279,20 +292,20 @@ impl State {
     /// Time passes to the next deadline, or to the next answer that can be late no longer.
     fn time_passes(&self) -> Vec<Happening> {
         let lingers = |run: &Run| {
-            let long_ago = run.killed.is_some_and(|at| self.now >= at + LINGERING);
+            let long_ago = run.killed.is_some_and(|at| self.outside.now >= at + LINGERING);
             long_ago && run.role != Role::Application
         };
-        if self.memory.children.values().any(lingers) {
+        if self.outside.memory.children.values().any(lingers) {
             return vec![];
         }
-        let first = self.limits.iter().min_by_key(|(_, at)| **at);
+        let first = self.outside.limits.iter().min_by_key(|(_, at)| **at);
         match (self.shim.deadline(), first) {
             (Some(deadline), Some((_, limit))) if deadline < *limit => {
                 vec![Happening::At(deadline, Event::Woken)]
             }
             (Some(deadline), None) => vec![Happening::At(deadline, Event::Woken)],
             (_, Some((ticket, limit))) => {
-                let late = match self.memory.loading == Some(*ticket) {
+                let late = match self.outside.memory.loading == Some(*ticket) {
                     true => Event::Loaded(*ticket, refused()),
                     false => Event::Answered(*ticket, Answer::Failed("no answer in time".into())),
                 };
@@ -304,25 +317,26 @@ impl State {
 
     fn answers(&self, ticket: Ticket) -> Vec<Answer> {
         let failed = Answer::Failed("refused".into());
-        if self.memory.plan().max_connections.is_some() {
+        if self.outside.memory.plan().max_connections.is_some() {
             let busy = Answer::Busy("it takes no more".into());
-            return match self.memory.asked_to_list(ticket) {
+            return match self.outside.memory.asked_to_list(ticket) {
                 Some(true) => vec![listing(&[]), busy],
-                _ if self.memory.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
+                _ if self.outside.memory.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
                 _ => vec![Answer::Done, busy],
             };
         }
-        if self.memory.asked_to_inspect(ticket) {
+        if self.outside.memory.asked_to_inspect(ticket) {
             let another = Endpoint {
                 address: "192.0.2.9".into(),
                 port: 81,
             };
             return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
-        match self.memory.asked_to_list(ticket) {
+        match self.outside.memory.asked_to_list(ticket) {
             Some(true) => vec![listing(&[]), listing(&[80]), failed],
             Some(false) => {
                 let unknown = self
+                    .outside
                     .memory
                     .asked_to_renew(ticket)
                     .then(|| Answer::Unknown("who?".into(), None));
@@ -332,14 +346,7 @@ impl State {
         }
     }
 
-    fn record(&mut self, what: What, trace: &mut Vec<Entry>) -> Steps {
-        let entry = Entry { at: self.now, what };
-        let saw = self.memory.see(&entry);
-        trace.push(entry);
-        saw
-    }
-
-    /// As the driver does it.
+    /// A turn of the driver.
     fn happens(
         &mut self,
         scope: &Scope,
@@ -348,31 +355,98 @@ impl State {
         trace: &mut Vec<Entry>,
     ) -> Steps {
         if let Event::Answered(ticket, _) | Event::Loaded(ticket, _) = &event {
-            self.limits.remove(ticket);
+            self.outside.limits.remove(ticket);
         }
-        self.record(What::Happens(event.clone()), trace)?;
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let mut effects = VecDeque::from(self.shim.step(self.now, event));
-            while let Some(effect) = effects.pop_front() {
-                let outcome = self.perform(scope, effect, choices, trace)?;
-                match outcome {
-                    Some(started @ Event::Started(..)) => {
-                        for effect in self.shim.step(self.now, started).into_iter().rev() {
-                            effects.push_front(effect);
-                        }
-                    }
-                    Some(outcome) => events.push_back(outcome),
-                    None => {}
-                }
+        self.outside.record(What::Happens(event.clone()), trace)?;
+        let now = self.outside.now;
+        let outside = &mut self.outside;
+        let turn = driver::turn(&mut self.shim, now, event, |effect| {
+            match outside.perform(scope, effect, choices, trace) {
+                Ok(outcome) => ControlFlow::Continue(outcome),
+                Err(broken) => ControlFlow::Break(broken),
             }
+        });
+        if let ControlFlow::Break(broken) = turn {
+            return Err(broken);
         }
         let deadline = self.shim.deadline();
-        if self.over {
+        if self.outside.over {
             Ok(())
         } else {
-            self.record(What::Rests(deadline), trace)
+            self.outside.record(What::Rests(deadline), trace)
         }
+    }
+
+    /// The units are those of the plan, and a stop that nothing hinders any more ends.
+    fn stays_well(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
+        let quiet = &mut Choices::recorded(Vec::new());
+        let mut asked = self.clone();
+        asked.happens(scope, Event::StatusAsked(StatusRequest(1)), quiet, trace)?;
+        trace.clear();
+        if !number.is_multiple_of(scope.stop_every) {
+            return Ok(());
+        }
+        let began = self.outside.now;
+        self.happens(scope, Event::Signal(Signal::TERM), quiet, trace)?;
+        for _ in 0..100 {
+            if self.outside.over {
+                let took = self.outside.now - began;
+                let bound = Duration::from_secs(2 + 20 + 10 + 5 + 2);
+                let law = "once faults stop a stop ends in its bounds";
+                let how = format!("it took {took:?}");
+                return if took <= bound {
+                    Ok(())
+                } else {
+                    Err(Broken { law, how })
+                };
+            }
+            self.goes_well(scope, trace)?;
+        }
+        Err(Broken {
+            law: "once faults stop a stop ends in its bounds",
+            how: "it never ends".into(),
+        })
+    }
+
+    /// What is asked is answered, whoever is to end does, and otherwise time passes.
+    fn goes_well(&mut self, scope: &Scope, trace: &mut Vec<Entry>) -> Steps {
+        let quiet = &mut Choices::recorded(Vec::new());
+        let ends = |run: &&(&Ticket, &Role, bool)| {
+            run.2 || !matches!(run.1, Role::Application | Role::Coprocess { .. })
+        };
+        let children: Vec<_> = self.outside.memory.children.iter().collect();
+        let told: Vec<(&Ticket, &Role, bool)> = children
+            .iter()
+            .map(|(ticket, run)| (*ticket, &run.role, run.termed.is_some() || run.killed.is_some()))
+            .collect();
+        if let Some((ticket, ..)) = told.iter().find(ends) {
+            let exited = Event::Exited(**ticket, ExitStatus::Code(0));
+            return self.happens(scope, exited, quiet, trace);
+        }
+        if let Some(ticket) = self.outside.memory.questions.keys().next().copied() {
+            let list = self.outside.memory.asked_to_list(ticket) == Some(true);
+            let answer = if list { listing(&[]) } else { Answer::Done };
+            return self.happens(scope, Event::Answered(ticket, answer), quiet, trace);
+        }
+        match self.time_passes().into_iter().next() {
+            Some(Happening::At(at, event)) => {
+                self.outside.now = at;
+                self.happens(scope, event, quiet, trace)
+            }
+            _ => Err(Broken {
+                law: "something always happens",
+                how: "a stop hangs".into(),
+            }),
+        }
+    }
+}
+
+impl Outside {
+    fn record(&mut self, what: What, trace: &mut Vec<Entry>) -> Steps {
+        let entry = Entry { at: self.now, what };
+        let saw = self.memory.see(&entry);
+        trace.push(entry);
+        saw
     }
 
     fn perform(
@@ -412,69 +486,6 @@ impl State {
         };
         self.record(What::Happens(outcome.clone()), trace)?;
         Ok(Some(outcome))
-    }
-
-    /// The units are those of the plan, and a stop that nothing hinders any more ends.
-    fn stays_well(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
-        let quiet = &mut Choices::recorded(Vec::new());
-        let mut asked = self.clone();
-        asked.happens(scope, Event::StatusAsked(StatusRequest(1)), quiet, trace)?;
-        trace.clear();
-        if !number.is_multiple_of(scope.stop_every) {
-            return Ok(());
-        }
-        let began = self.now;
-        self.happens(scope, Event::Signal(Signal::TERM), quiet, trace)?;
-        for _ in 0..100 {
-            if self.over {
-                let took = self.now - began;
-                let bound = Duration::from_secs(2 + 20 + 10 + 5 + 2);
-                let law = "once faults stop a stop ends in its bounds";
-                let how = format!("it took {took:?}");
-                return if took <= bound {
-                    Ok(())
-                } else {
-                    Err(Broken { law, how })
-                };
-            }
-            self.goes_well(scope, trace)?;
-        }
-        Err(Broken {
-            law: "once faults stop a stop ends in its bounds",
-            how: "it never ends".into(),
-        })
-    }
-
-    /// What is asked is answered, whoever is to end does, and otherwise time passes.
-    fn goes_well(&mut self, scope: &Scope, trace: &mut Vec<Entry>) -> Steps {
-        let quiet = &mut Choices::recorded(Vec::new());
-        let ends = |run: &&(&Ticket, &Role, bool)| {
-            run.2 || !matches!(run.1, Role::Application | Role::Coprocess { .. })
-        };
-        let children: Vec<_> = self.memory.children.iter().collect();
-        let told: Vec<(&Ticket, &Role, bool)> = children
-            .iter()
-            .map(|(ticket, run)| (*ticket, &run.role, run.termed.is_some() || run.killed.is_some()))
-            .collect();
-        if let Some((ticket, ..)) = told.iter().find(ends) {
-            let exited = Event::Exited(**ticket, ExitStatus::Code(0));
-            return self.happens(scope, exited, quiet, trace);
-        }
-        if let Some(ticket) = self.memory.questions.keys().next().copied() {
-            let list = self.memory.asked_to_list(ticket) == Some(true);
-            let answer = if list { listing(&[]) } else { Answer::Done };
-            return self.happens(scope, Event::Answered(ticket, answer), quiet, trace);
-        }
-        match self.time_passes().into_iter().next() {
-            Some(Happening::At(at, event)) => {
-                self.now = at;
-                self.happens(scope, event, quiet, trace)
-            }
-            _ => Err(Broken {
-                law: "something always happens",
-                how: "a stop hangs".into(),
-            }),
-        }
     }
 }
 
