@@ -7,6 +7,7 @@
 mod beat;
 mod catalogue;
 mod children;
+mod emergency;
 #[cfg(test)]
 mod forged;
 mod memory;
@@ -42,12 +43,12 @@ pub(crate) type Law = fn(&Memory, &Entry) -> Verdict;
 
 macro_rules! laws {
     ($($module:ident :: $law:ident),* $(,)?) => {
-        /// All laws, by name.
-        pub const LAWS: &[(&str, Law)] = &[$((stringify!($law), $module::$law)),*];
+        &[$((stringify!($law), $module::$law)),*]
     };
 }
 
-laws![
+/// The laws of a life, by name.
+pub const LAWS: &[(&str, Law)] = laws![
     order::nothing_follows_the_exit,
     order::nothing_starts_before_pre_start_ended,
     order::after_a_start_was_called_off_nothing_begins,
@@ -111,6 +112,20 @@ laws![
     reload::once_faults_stop_all_is_well,
 ];
 
+/// The laws after a fault of the program itself.
+pub const EMERGENCY_LAWS: &[(&str, Law)] = laws![
+    order::nothing_follows_the_exit,
+    children::kills_reach_the_group,
+    emergency::an_emergency_begins_nothing,
+    emergency::an_emergency_tells_all_children_to_stop,
+    emergency::an_emergency_kills_after_the_grace,
+    emergency::an_emergency_deregisters_what_stands,
+    emergency::an_emergency_waits_for_what_it_asked,
+    emergency::an_emergency_ends_in_time,
+    emergency::an_emergency_ends_with_70,
+    emergency::what_an_emergency_deregistered_stays_away,
+];
+
 /// The law holds, or the words say what was seen.
 pub(crate) fn hold(holds: bool, how: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(how()) }
@@ -135,8 +150,9 @@ mod tests {
             include_str!("laws/catalogue.rs"),
             include_str!("laws/time.rs"),
             include_str!("laws/reload.rs"),
+            include_str!("laws/emergency.rs"),
         ];
-        for (law, _) in LAWS {
+        for (law, _) in LAWS.iter().chain(EMERGENCY_LAWS) {
             let opening = format!("pub(super) fn {law}(");
             let source = sources.iter().find(|source| source.contains(&opening));
             let before = source.and_then(|source| source.split(&opening).next());

@@ -8,6 +8,7 @@ use crate::trace::Brief;
 use crate::world::{Remains, World};
 use containerpilot::driver;
 use domain::Shim;
+use std::future::pending;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -21,7 +22,21 @@ pub struct Life {
 }
 
 /// Lives once.
-pub fn live(mut choices: Choices, keep: bool) -> Life {
+pub fn live(choices: Choices, keep: bool) -> Life {
+    live_until(choices, keep, None)
+}
+
+/// Lives until a fault of the program itself comes, at a moment that `number` decides, and the end after it.
+pub fn live_in_emergency(choices: &Choices, keep: bool, number: u64) -> Life {
+    let entries = live(choices.clone(), false).remains.entries;
+    live_until(
+        choices.clone(),
+        keep,
+        Some(number.wrapping_mul(7_919) % entries.max(1)),
+    )
+}
+
+fn live_until(mut choices: Choices, keep: bool, fault: Option<u64>) -> Life {
     let options = Options::draw(&mut choices);
     let plan = plans::draw(&mut choices, &options);
     let drawn = if keep {
@@ -29,7 +44,7 @@ pub fn live(mut choices: Choices, keep: bool) -> Life {
     } else {
         String::new()
     };
-    let mut shim = Shim::new(plan.clone(), options.jitter.into());
+    let shim = Shim::new(plan.clone(), options.jitter.into());
     let world = World::new(choices, options, &plan, keep);
     let code = {
         let mut inbox = world.clone();
@@ -44,7 +59,10 @@ pub fn live(mut choices: Choices, keep: bool) -> Life {
             console: &mut console,
             telemetry: &mut telemetry,
         };
-        let life = pin!(driver::run(&mut shim, &mut ports));
+        if let Some(entries) = fault {
+            world.breaks_after(entries);
+        }
+        let life = pin!(driver::live(shim, &mut ports, pending()));
         match life.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(code) => Some(code),
             Poll::Pending => None,

@@ -59,6 +59,8 @@ pub enum Fact {
     Forgets,
     /// A request arrives though its answer was given up.
     LandsLate(String),
+    /// A fault of the program itself is simulated here: the next turn is that of an emergency.
+    Panics,
     /// From now on everything goes well.
     Healed,
     /// Everything had the time it needs to be as it should.

@@ -81,6 +81,8 @@ pub(crate) struct State {
     file: Plan,
     memory: Memory,
     broken: Option<Broken>,
+    /// After so many entries a fault of the program itself is simulated.
+    fault: Option<u64>,
     trace: Option<Vec<Entry>>,
     hash: DefaultHasher,
     entries: u64,
@@ -125,6 +127,7 @@ impl World {
             file: plan.clone(),
             memory,
             broken: None,
+            fault: None,
             trace: keep.then(Vec::new),
             hash: DefaultHasher::new(),
             entries: 0,
@@ -132,6 +135,12 @@ impl World {
         state.prepare();
         state.record(What::Happens(Event::Begin));
         Self(Rc::new(RefCell::new(state)))
+    }
+
+    /// Simulates a fault of the program itself after so many entries: whatever the driver calls then panics, before
+    /// it did anything or after.
+    pub fn breaks_after(&self, entries: u64) {
+        self.0.borrow_mut().fault = Some(entries);
     }
 
     /// The driver returned with this exit code.
@@ -159,6 +168,10 @@ impl State {
         if self.broken.is_some() {
             return;
         }
+        let breaks = self.breaks_at(&what);
+        if breaks && self.entries.is_multiple_of(2) {
+            self.breaks();
+        }
         let entry = Entry { at: self.now, what };
         entry.hash(&mut self.hash);
         self.entries += 1;
@@ -166,6 +179,23 @@ impl State {
         if let Some(trace) = &mut self.trace {
             trace.push(entry);
         }
+        if breaks {
+            self.breaks();
+        }
+    }
+
+    /// Whether the fault comes with this call of a port.
+    fn breaks_at(&mut self, what: &What) -> bool {
+        let calls =
+            matches!(what, What::Does(_) | What::Rests(_)) && !matches!(what, What::Does(Effect::Exit(_)));
+        let entries = self.entries;
+        calls && self.fault.take_if(|at| *at <= entries).is_some()
+    }
+
+    /// A panic that no hook is told of.
+    fn breaks(&mut self) {
+        self.fact(Fact::Panics);
+        std::panic::resume_unwind(Box::new("a simulated fault"));
     }
 
     fn fact(&mut self, fact: Fact) {

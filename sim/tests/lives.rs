@@ -5,7 +5,7 @@ use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event};
 use sim::trace::{Fact, What};
-use sim::{Choices, live, live_twice, regressions};
+use sim::{Choices, live, live_in_emergency, live_twice, regressions};
 
 /// How many seeds are lived. More of them is `cargo sim`.
 const SEEDS: u64 = 1_500;
@@ -16,6 +16,18 @@ fn no_law_is_broken_in_many_lives_and_each_is_lived_twice_the_same() {
         let life = live_twice(&Choices::seeded(seed));
         assert_eq!(life.remains.broken, None, "`cargo sim {seed}` shows it");
     }
+}
+
+#[test]
+fn after_a_fault_of_the_program_itself_everything_ends_in_order() {
+    let is_fault = |entry: &sim::trace::Entry| entry.what == What::World(Fact::Panics);
+    let mut faults = 0;
+    for seed in 0..300 {
+        let life = live_in_emergency(&Choices::seeded(seed), true, seed);
+        assert_eq!(life.remains.broken, None, "`cargo sim emergency {seed}` shows it");
+        faults += usize::from(life.remains.trace.iter().any(is_fault));
+    }
+    assert!(faults > 250, "a fault came in {faults} lives of 300");
 }
 
 #[test]

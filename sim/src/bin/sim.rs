@@ -5,6 +5,8 @@
 //! cargo sim 7               lives seed 7 and shows its timeline
 //! cargo sim 1..1000         lives these seeds
 //! cargo sim survey 1..1000  says of all laws that these seeds break by which seed first, and how often
+//! cargo sim emergencies 0..9 lets these seeds end by a fault of the program itself
+//! cargo sim emergency 7     shows one of them
 //! cargo sim judge           says which law is broken first, in small worlds or in many lives
 //! cargo sim shrink 7        makes seed 7 short and saves it in sim/regressions
 //! cargo sim replay NAME     shows the life of a saved list
@@ -16,7 +18,7 @@
 )]
 
 use sim::explore::explore;
-use sim::{Choices, Life, live, live_twice, regressions, scopes, shrink};
+use sim::{Choices, Life, live, live_in_emergency, live_twice, regressions, scopes, shrink};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -28,11 +30,18 @@ fn main() -> ExitCode {
         "judge" => return judge(),
         "shrink" => return save(&object),
         "replay" => return replay(&object),
+        "emergency" => return emergency(object.parse().unwrap_or(0)),
         _ => {}
     }
     if argument == "survey" {
         let (first, last) = range(&object);
-        return survey(first, last);
+        return survey(first, last, |seed| live(Choices::seeded(seed), false));
+    }
+    if argument == "emergencies" {
+        let (first, last) = range(&object);
+        return survey(first, last, |seed| {
+            live_in_emergency(&Choices::seeded(seed), false, seed)
+        });
     }
     if let Ok(seed) = argument.parse() {
         return show(seed);
@@ -66,6 +75,13 @@ fn judge() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    for seed in 0..1_000 {
+        let life = live_in_emergency(&Choices::seeded(seed), false, seed);
+        if let Some(broken) = life.remains.broken {
+            println!("{} (emergency {seed})", broken.law.replace('_', " "));
+            return ExitCode::FAILURE;
+        }
+    }
     ExitCode::SUCCESS
 }
 
@@ -76,10 +92,10 @@ fn range(argument: &str) -> (u64, u64) {
     }
 }
 
-fn survey(first: u64, last: u64) -> ExitCode {
+fn survey(first: u64, last: u64, live: impl Fn(u64) -> Life) -> ExitCode {
     let mut broken = BTreeMap::new();
     for seed in first..last {
-        if let Some(found) = live(Choices::seeded(seed), false).remains.broken {
+        if let Some(found) = live(seed).remains.broken {
             broken.entry(found.law).or_insert((seed, 0)).1 += 1;
         }
     }
@@ -97,6 +113,10 @@ fn show(seed: u64) -> ExitCode {
     println!("seed {seed}");
     let life = live(Choices::seeded(seed), true);
     print(&life)
+}
+
+fn emergency(seed: u64) -> ExitCode {
+    print(&live_in_emergency(&Choices::seeded(seed), true, seed))
 }
 
 fn replay(name: &str) -> ExitCode {

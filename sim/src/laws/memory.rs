@@ -4,7 +4,8 @@
 //! in force, what each service was told. Laws read it; only [`Memory::see`] writes it. Decides nothing.
 
 use crate::laws::beat::Beat;
-use crate::laws::{Broken, LAWS};
+use crate::laws::emergency::Emergency;
+use crate::laws::{Broken, EMERGENCY_LAWS, LAWS, Law};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::{Answer, Endpoint as Holder, Request};
 use domain::event::Loaded;
@@ -64,6 +65,8 @@ pub struct Memory {
     pub(crate) cut: Option<u32>,
     /// Since when all that is left to be done is to see the remaining children go.
     pub(crate) closing: Option<Instant>,
+    /// A fault of the program itself came.
+    pub(crate) emergency: Option<Emergency>,
     /// The application outlived SIGKILL for too long.
     pub(crate) gave_up: bool,
     generation: u32,
@@ -91,6 +94,8 @@ pub(crate) struct Turn {
     pub export: Option<(String, String)>,
     /// Something failed to start: the core is told when what it began before is carried out.
     pub told_later: bool,
+    /// What is started, until it is known whether it runs.
+    pub starting: Option<Ticket>,
     /// What ended with 0.
     pub passed: Option<Role>,
     /// What failed to start.
@@ -336,6 +341,7 @@ impl Memory {
             refused: None,
             cut: None,
             closing: None,
+            emergency: None,
             gave_up: false,
             generation: 0,
             deadline: None,
@@ -354,11 +360,20 @@ impl Memory {
     /// The first law that it breaks.
     pub fn see(&mut self, entry: &Entry) -> Result<(), Broken> {
         self.turns_to(entry);
-        for (law, holds) in LAWS {
+        for (law, holds) in self.laws() {
             holds(self, entry).map_err(|how| Broken { law, how })?;
         }
         self.remembers(entry);
         Ok(())
+    }
+
+    /// The laws that hold now.
+    pub(super) fn laws(&self) -> &'static [(&'static str, Law)] {
+        if self.emergency.is_some() {
+            EMERGENCY_LAWS
+        } else {
+            LAWS
+        }
     }
 
     /// An event begins a turn of the driver.
@@ -446,6 +461,9 @@ impl Memory {
     }
 
     pub(super) fn remembers(&mut self, entry: &Entry) {
+        if let Some(emergency) = &mut self.emergency {
+            emergency.remembers(entry);
+        }
         match &entry.what {
             What::Happens(event) => self.happens(event),
             What::Does(effect) => self.does(effect),
@@ -673,6 +691,7 @@ impl Memory {
                     facts.disturbed = now;
                 }
             }
+            Fact::Panics => self.emergency = Some(Emergency::new(self)),
             Fact::Overwritten(id, _) => self.disturb(id, now),
             Fact::LandsLate(id) => {
                 self.landed_late = true;
@@ -703,12 +722,14 @@ impl Memory {
             Event::Begin if self.plan.pre_start.is_none() => self.open(),
             Event::Signal(signal) => self.signalled(*signal),
             Event::Started(ticket, pid) => {
+                self.turn.starting = None;
                 let run = self.children.get(ticket);
                 let variable = run.and_then(|run| run.role.pid_variable());
                 self.turn.export = variable.map(|name| (name, pid.to_string()));
             }
             Event::NotStarted(ticket, failure) => {
                 self.turn.told_later = true;
+                self.turn.starting = None;
                 self.turn.failed.push(*ticket);
                 self.ended(*ticket, &Ending::NotStarted(failure.clone()));
             }
@@ -1168,6 +1189,7 @@ impl Memory {
 
     fn starts(&mut self, ticket: Ticket, job: &Job) {
         self.newest = Some(ticket);
+        self.turn.starting = Some(ticket);
         let run = Run {
             whose: whose(job),
             role: job.role.clone(),
