@@ -105,8 +105,13 @@ fn prepare(root: &Path, copy: &Path) -> io::Result<()> {
     for folder in ["src/domain", "src/ports", "sim"] {
         copy_folder(&root.join(folder), &copy.join(folder))?;
     }
-    fs::copy(root.join("src/driver.rs"), copy.join("src/driver.rs"))?;
-    fs::write(copy.join("src/lib.rs"), "pub mod driver;\npub mod ports;\n")?;
+    for file in ["src/driver.rs", "src/panics.rs"] {
+        fs::copy(root.join(file), copy.join(file))?;
+    }
+    fs::write(
+        copy.join("src/lib.rs"),
+        "pub mod driver;\npub mod panics;\npub mod ports;\n",
+    )?;
     fs::copy(root.join("Cargo.lock"), copy.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let needed = |line: &&str| line.starts_with("async-trait") || line.starts_with("domain");
@@ -119,11 +124,11 @@ fn prepare(root: &Path, copy: &Path) -> io::Result<()> {
                 .filter(needed)
                 .for_each(|line| slim.push_str(&format!("{line}\n")));
             slim.push('\n');
-        } else if !["[dev-dependencies]", "[[bench]]"]
+        } else if !["[dev-dependencies]", "[[bench]]", "[[test]]"]
             .iter()
-            .any(|left| section.starts_with(left))
+            .any(|left| section.contains(left))
         {
-            slim.push_str(section);
+            slim.push_str(&section.replace("\"src/template\", ", ""));
         }
     }
     slim.push_str("\n[profile.dev]\ndebug = false\n");
