@@ -298,3 +298,77 @@ fn no_test_takes_a_free_port_lets_it_go_and_takes_it_again() {
         }
     }
 }
+
+/// The texts in backticks outside code blocks of a document.
+fn quoted(document: &str) -> Vec<String> {
+    let text = manifest(document);
+    let prose: String = text.split("```").step_by(2).collect();
+    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The paths that a text such as `src/domain/{job,watch}.rs` stands for; none if it is no path of this project.
+fn paths(text: &str) -> Vec<String> {
+    let folders = [
+        "benches/",
+        "docs/",
+        "examples/",
+        "fuzz/",
+        "scripts/",
+        "sim/",
+        "src/",
+        "tests/",
+    ];
+    let is_path = folders.iter().any(|folder| text.starts_with(folder)) && !text.contains([' ', '*', '<']);
+    match text.split_once('{').zip(text.split_once('}')) {
+        _ if !is_path => Vec::new(),
+        None => vec![text.to_owned()],
+        Some(((before, _), (names, after))) => names[before.len() + 1..]
+            .split(',')
+            .map(|name| format!("{before}{name}{after}"))
+            .collect(),
+    }
+}
+
+#[test]
+fn every_path_in_the_documents_exists() {
+    let documents = [
+        "ARCHITECTURE.md",
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/catalogues.md",
+        "docs/containers.md",
+        "docs/telemetry.md",
+        "sim/README.md",
+    ];
+    for document in documents {
+        for path in quoted(document).iter().flat_map(|text| paths(text)) {
+            assert!(
+                Path::new(ROOT).join(&path).exists(),
+                "{document}: there is no `{path}`"
+            );
+        }
+    }
+    assert!(
+        quoted("ARCHITECTURE.md")
+            .iter()
+            .flat_map(|text| paths(text))
+            .count()
+            > 30
+    );
+}
+
+#[test]
+fn every_name_in_the_description_of_the_architecture_is_in_the_code() {
+    let code: String = sources("src").into_iter().map(|(_, text)| text).collect();
+    let names = Regex::new(r"^[A-Z][a-z]+[A-Za-z]*").unwrap();
+    let found: Vec<String> = quoted("ARCHITECTURE.md")
+        .iter()
+        .filter_map(|text| Some(names.find(text)?.as_str().to_owned()))
+        .filter(|name| name != "Cargo")
+        .collect();
+    assert!(found.len() > 30, "{found:?}");
+    for name in found {
+        let is_there = Regex::new(&format!(r"\b{name}\b")).unwrap().is_match(&code);
+        assert!(is_there, "ARCHITECTURE.md: there is no `{name}`");
+    }
+}
