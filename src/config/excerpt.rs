@@ -11,6 +11,9 @@ const BEFORE: usize = 60;
 /// Characters of a line that are shown from the place on (docs/bounds.md).
 const AFTER: usize = 60;
 
+/// The byte order mark, which is not seen.
+const MARK: char = '\u{feff}';
+
 /// What stands in place of a secret.
 const HIDDEN: &str = "***";
 
@@ -61,10 +64,11 @@ pub fn line_around(text: &str, offset: usize) -> Span {
     start..(end - usize::from(carriage_return)).max(start)
 }
 
-/// The column of an offset in its line, in characters, from 1.
+/// The column of an offset in its line, in characters, from 1. A byte order mark is none.
 pub fn column(text: &str, offset: usize) -> usize {
     let line = line_around(text, offset);
-    text[line.start..offset].chars().count() + 1
+    let before = text[line.start..offset].chars();
+    before.filter(|character| *character != MARK).count() + 1
 }
 
 /// The line in which `span` begins, numbered, and carets under the part of it that belongs to the span. `hidden`
@@ -144,6 +148,9 @@ impl Shown {
 
     /// A tab stays one in both lines, so that the marks stand where they belong.
     fn push_character(&mut self, character: char, mark: char) {
+        if character == MARK {
+            return;
+        }
         let is_tab = character == '\t';
         let shown = match character.is_control() && !is_tab {
             true => ' ',
@@ -167,6 +174,9 @@ mod tests {
             "    2 | \t\"é\":\t\"abc\"\n      | \t    \t^^^^^"
         );
         assert_eq!(column(text, start), 7);
+        let marked = "\u{feff}[x]";
+        assert_eq!(with_caret(marked, 1, &(4..5), &[]), "    1 | [x]\n      |  ^");
+        assert_eq!(column(marked, 4), 2);
         let empty = with_caret("", 1, &(0..0), &[]);
         assert_eq!(empty, "    1 | \n      | ^");
         let several_lines = with_caret("[1,\n2]", 1, &(0..6), &[]);

@@ -1,6 +1,6 @@
 //! Where the configuration comes from: a file, or the text itself (behaviour-v2.md 1.2).
 //!
-//! What is remembered is the place, not the content: a reload reads the file anew.
+//! A source keeps the path, not the content: a reload reads the file again.
 
 use crate::cause;
 use nix::libc::O_NONBLOCK;

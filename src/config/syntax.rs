@@ -1,4 +1,5 @@
-//! How it is told that a text is no template or no JSON: the sentence of the original, the place, and a hint.
+//! Reports of texts that are no template or no JSON: the sentence of the original, the place, and a hint where the
+//! mistake is a common one.
 
 use super::json::{Cause, Context, SyntaxError};
 use super::keys::nearest;
@@ -14,7 +15,7 @@ use template::TemplateError;
 /// The longest inline text that is taken for a path (CFG-24).
 const LONGEST_PATH: usize = 4096;
 
-/// Tells where and why a rendered text is no JSON (behaviour-v2.md 2.9).
+/// Reports where and why a rendered text is no JSON (behaviour-v2.md 2.9).
 pub fn report(
     source: &Source,
     listing: &Listing,
@@ -118,7 +119,7 @@ fn is_path(source: &Source) -> bool {
     matches!(source, Source::Inline(text) if text.len() < LONGEST_PATH && !text.contains('\n'))
 }
 
-/// Tells where and why a text is no template.
+/// Reports where and why a text is no template.
 pub fn template_report(listing: &Listing, error: &TemplateError) -> String {
     let (line, column) = listing.position_as_written(error.offset);
     let name = listing.name();

@@ -45,7 +45,7 @@ impl<'v> Section<'v> {
         self.members.remove(key)
     }
 
-    /// Notes every key that nobody asked for.
+    /// Reports every key that was not taken as unknown.
     pub fn close(self, problems: &mut Problems<'_>) {
         for (key, member) in &self.members {
             let known = &self.known;
