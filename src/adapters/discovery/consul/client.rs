@@ -83,8 +83,8 @@ impl Client {
         })
     }
 
-    /// From now on at most that many connections are open: of those that nobody uses the oldest are closed. Those in
-    /// use stay.
+    /// From now on at most that many connections are open, or any number: of those that nobody uses the ones that were
+    /// used longest ago are closed. Those in use stay. None is opened while others are being closed.
     pub fn allow(&self, connections: Option<u32>) {
         let limit = connections.and_then(|limit| usize::try_from(limit).ok());
         self.kept.limit.set(limit);
@@ -117,6 +117,7 @@ impl Client {
 
     async fn connect(&self) -> Result<Connection, CatalogueError> {
         let open = Open::new(&self.kept.open);
+        self.kept.closing.ended().await;
         let Connected {
             stream,
             allowance,
@@ -136,7 +137,7 @@ impl Client {
             sender,
             allowance,
             peer,
-            task: Aborted(task.abort_handle()),
+            task: Aborted(task.abort_handle(), self.kept.closing.clone()),
             open,
             idle_since: Instant::now(),
         })
@@ -231,17 +232,43 @@ struct Connection {
     idle_since: Instant,
 }
 
-/// A task that ends with this.
+/// A task that ends soon after this was dropped.
 #[derive(Debug)]
-struct Aborted(AbortHandle);
+struct Aborted(AbortHandle, Closing);
 
 impl Drop for Aborted {
     fn drop(&mut self) {
         self.0.abort();
+        self.1.add(&self.0);
     }
 }
 
-/// An open connection, as long as this is held.
+/// Tasks of connections that were dropped. A socket is closed when its task has ended, which needs its turn.
+#[derive(Clone, Debug, Default)]
+struct Closing(Rc<RefCell<Vec<AbortHandle>>>);
+
+impl Closing {
+    fn add(&self, task: &AbortHandle) {
+        self.drop_ended();
+        self.0.borrow_mut().push(task.clone());
+    }
+
+    /// Waits until all of them have ended.
+    async fn ended(&self) {
+        while self.drop_ended() {
+            yield_now().await;
+        }
+    }
+
+    /// Whether some are left.
+    fn drop_ended(&self) -> bool {
+        let mut tasks = self.0.borrow_mut();
+        tasks.retain(|task| !task.is_finished());
+        !tasks.is_empty()
+    }
+}
+
+/// A connection that is open or being opened, as long as this is held.
 #[derive(Debug)]
 struct Open(Rc<Cell<usize>>);
 
@@ -273,8 +300,10 @@ impl Drop for Unanswered {
 #[derive(Debug, Default)]
 struct Kept {
     connections: RefCell<Vec<Connection>>,
-    /// How many connections are open, those in use among them.
+    /// How many connections are open or being opened, those in use among them, those being closed not.
     open: Rc<Cell<usize>>,
+    /// Those being closed.
+    closing: Closing,
     /// How many may be.
     limit: Cell<Option<usize>>,
     is_tended: Cell<bool>,
@@ -461,25 +490,38 @@ impl std::fmt::Display for Refusal {
 mod tests {
     use super::*;
     use crate::adapters::discovery::address::Place;
-    use tokio::net::TcpListener;
+    use std::future::poll_fn;
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+    use std::pin::pin;
+    use std::task::Poll;
     use tokio::task::LocalSet;
     use tokio::time::{advance, pause};
 
-    #[test]
-    fn connections_nobody_uses_and_those_in_use_are_bounded_together() {
+    /// Runs a test that is given a client of this target.
+    fn with_client(target: Target, test: impl AsyncFnOnce(Client)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        LocalSet::new().block_on(&runtime, async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let place = Place::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
-            let route = Route {
-                target: Target::Host(place),
-                proxy: None,
-                secured: None,
-            };
-            let client = Client::new(route, "consul", HeaderMap::new()).unwrap();
+        let route = Route {
+            target,
+            proxy: None,
+            secured: None,
+        };
+        let client = Client::new(route, "consul", HeaderMap::new()).unwrap();
+        LocalSet::new().block_on(&runtime, test(client));
+    }
+
+    fn target_of(listener: &TcpListener) -> Target {
+        Target::Host(Place::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap())
+    }
+
+    #[test]
+    fn connections_nobody_uses_and_those_in_use_are_bounded_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        with_client(target_of(&listener), async |client| {
             let mut used = Vec::new();
             for _ in 0..4 {
                 used.push(client.connect().await.unwrap());
@@ -502,20 +544,37 @@ mod tests {
     }
 
     #[test]
+    fn no_connection_is_opened_before_those_that_were_given_up_are_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        // Such a connection is there as soon as it was asked for.
+        let target = Target::Socket(socket.display().to_string());
+        with_client(target, async |client| {
+            let first = client.connect().await.unwrap();
+            let mut accepted = listener.accept().unwrap().0;
+            accepted.set_nonblocking(true).unwrap();
+            drop(first);
+            let mut second = pin!(client.connect());
+            let mut is_begun = false;
+            while !is_begun {
+                let polled = poll_fn(|context| Poll::Ready(second.as_mut().poll(context))).await;
+                assert!(!matches!(polled, Poll::Ready(Err(_))), "{polled:?}");
+                is_begun = listener.accept().is_ok();
+                if !is_begun {
+                    yield_now().await;
+                }
+            }
+            let read = accepted.read(&mut [0]);
+            assert!(matches!(read, Ok(0)), "the first one still is open: {read:?}");
+        });
+    }
+
+    #[test]
     fn connections_that_nobody_uses_are_closed() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        LocalSet::new().block_on(&runtime, async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let place = Place::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
-            let route = Route {
-                target: Target::Host(place),
-                proxy: None,
-                secured: None,
-            };
-            let client = Client::new(route, "consul", HeaderMap::new()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        with_client(target_of(&listener), async |client| {
             for _ in 0..=MOST_IDLE {
                 client.kept.put(client.connect().await.unwrap());
             }
