@@ -19,7 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, PipeWriter};
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
@@ -86,13 +86,15 @@ impl Capture {
 
     /// Lets go of our copy of the child's end, and reads what it writes.
     pub fn read(self, job: &Job, readers: &Readers) -> Reader {
+        // The task alone holds it: at its end the pipe is closed, however long somebody remembers the reader.
+        let receiver = Rc::new(self.receiver);
         let pipe = Rc::new(Pipe {
-            receiver: self.receiver,
+            receiver: Rc::downgrade(&receiver),
             written: RefCell::new(Written::by(job)),
             readers: readers.clone(),
         });
         let read = Rc::clone(&pipe);
-        let reading = spawn_local(through_faults(async move || Rc::clone(&read).read_to_end().await));
+        let reading = spawn_local(through_faults(async move || read.read_to_end(&receiver).await));
         Reader { pipe, reading }
     }
 }
@@ -119,9 +121,7 @@ impl Reader {
 
     /// The child was reaped: the end of what it wrote, if it wrote anything. The pipe is read on.
     pub fn on_reaped(&self) -> Option<String> {
-        if !self.is_finished() {
-            self.pipe.drain();
-        }
+        self.pipe.drain();
         self.pipe.written.borrow().tail.text()
     }
 
@@ -153,16 +153,17 @@ async fn through_faults(read: impl AsyncFn()) {
 
 #[derive(Debug)]
 struct Pipe {
-    receiver: Receiver,
+    /// Our end, until it has been read to its end.
+    receiver: Weak<Receiver>,
     written: RefCell<Written>,
     readers: Readers,
 }
 
 impl Pipe {
-    async fn read_to_end(self: Rc<Self>) {
-        while self.written.borrow().unread.is_some() || self.receiver.readable().await.is_ok() {
+    async fn read_to_end(&self, receiver: &Receiver) {
+        while self.written.borrow().unread.is_some() || receiver.readable().await.is_ok() {
             self.readers.turns.next().await;
-            if self.take_turn().is_break() {
+            if self.take_turn(receiver).is_break() {
                 break;
             }
         }
@@ -178,14 +179,14 @@ impl Pipe {
     }
 
     /// Logs what was read earlier, or reads; breaks at the pipe's end.
-    fn take_turn(&self) -> ControlFlow<()> {
+    fn take_turn(&self, receiver: &Receiver) -> ControlFlow<()> {
         let mut written = self.written.borrow_mut();
         if written.unread.is_some() {
             written.log_unread(&self.readers);
             return Continue(());
         }
         let mut chunk = [0; CHUNK];
-        match self.receiver.try_read(&mut chunk) {
+        match receiver.try_read(&mut chunk) {
             Ok(0) => Break(()),
             Ok(count) => {
                 written.feed(&chunk[..count], &self.readers);
@@ -199,12 +200,15 @@ impl Pipe {
     /// Takes out what is in the pipe, whether the runtime has noticed it or not, and no more than it can hold at
     /// a time: whoever else writes to it may do so for ever.
     fn drain(&self) {
+        let Some(receiver) = self.receiver.upgrade() else {
+            return;
+        };
         let mut chunk = [0; CHUNK];
-        let mut left = capacity(&self.receiver).min(PIPE);
+        let mut left = capacity(&receiver).min(PIPE);
         let mut dropped = 0;
         while left > 0 {
             let size = left.min(CHUNK);
-            match nix::unistd::read(&self.receiver, &mut chunk[..size]) {
+            match nix::unistd::read(&receiver, &mut chunk[..size]) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => {
                     left -= count;

@@ -46,6 +46,7 @@ fn children() {
         the_environment_is_passed_on_byte_for_byte(&mut children, &mut queue).await;
         whoever_holds_the_pipe_of_a_finished_child_can_write_on(&mut children, &mut queue).await;
         so_many_pipes_of_finished_children_are_held_and_no_more(&mut children, &mut queue).await;
+        the_pipe_of_a_finished_child_is_closed_though_nobody_else_ends(&mut children, &mut queue).await;
         another_user_may_open_the_output_it_was_given(&mut children, &mut queue).await;
     });
 }
@@ -323,6 +324,26 @@ async fn so_many_pipes_of_finished_children_are_held_and_no_more(children: &mut 
         table.readers.len()
     };
     until(|| held() == 0).await;
+}
+
+async fn the_pipe_of_a_finished_child_is_closed_though_nobody_else_ends(
+    children: &mut Children,
+    queue: &mut Queue,
+) {
+    let tell = job(&["readlink", "/proc/self/fd/1"], Output::Capture);
+    children.start(Ticket(2200), &tell).unwrap();
+    let pipe = loop {
+        if let Event::Printed(Ticket(2200), text) = queue.next(None).await {
+            break text;
+        }
+    };
+    assert!(pipe.starts_with("pipe:["), "{pipe}");
+    ended(queue).await;
+    let is_ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        let target = std::fs::read_link(entry.unwrap().path());
+        target.is_ok_and(|target| target == Path::new(pipe.trim()))
+    };
+    until(|| !std::fs::read_dir("/proc/self/fd").unwrap().any(is_ours)).await;
 }
 
 async fn another_user_may_open_the_output_it_was_given(children: &mut Children, queue: &mut Queue) {
