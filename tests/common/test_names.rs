@@ -13,7 +13,7 @@ const FOLDERS: [&str; 4] = ["src", "tests", "sim", "fuzz/src"];
 pub fn test_names() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = FOLDERS.map(|folder| sources(&root.join(folder)));
-    let texts = files.iter().flatten().map(|path| fs::read_to_string(path));
+    let texts = files.iter().flatten().map(fs::read_to_string);
     texts
         .flat_map(|text| in_text(&text.expect("a source file is UTF-8")))
         .collect()
