@@ -8,29 +8,15 @@
     reason = "a test may fail by panicking"
 )]
 
+#[path = "common/sources.rs"]
+mod sources;
+
 use regex::Regex;
+use sources::sources;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// All Rust files below a folder, with their text.
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut open = vec![Path::new(ROOT).join(folder)];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{folder} has sources");
-    found
-}
 
 /// Text without comments.
 fn code(text: &str) -> impl Iterator<Item = &str> {
@@ -81,7 +67,7 @@ fn manifest_text_of_the_core() -> String {
 }
 
 #[test]
-fn the_cores_state_has_no_handles_and_no_order_by_chance() {
+fn the_state_of_the_core_has_no_handles_and_no_hash_maps() {
     let banned = [
         "HashMap", "HashSet", "Arc<", "Rc<", "RefCell", "Mutex", "dyn ", "async ", "unsafe ",
     ];
@@ -98,7 +84,7 @@ fn the_cores_state_has_no_handles_and_no_order_by_chance() {
 }
 
 #[test]
-fn the_template_language_knows_nothing_of_the_rest() {
+fn the_template_language_depends_on_nothing_else() {
     let manifest = manifest("src/template/Cargo.toml");
     let names = dependencies(&manifest, "[dependencies]");
     assert_eq!(names, ["percent-encoding", "regex-automata"]);
@@ -115,7 +101,7 @@ fn the_template_language_knows_nothing_of_the_rest() {
 }
 
 #[test]
-fn ports_know_the_domain_only() {
+fn ports_depend_on_the_domain_only() {
     never(
         "src/ports",
         &[
@@ -130,7 +116,7 @@ fn ports_know_the_domain_only() {
 }
 
 #[test]
-fn the_driver_knows_ports_and_domain_only_and_no_runtime() {
+fn the_driver_depends_on_ports_and_domain_only_and_uses_no_runtime() {
     let text = manifest("src/driver.rs");
     for word in [
         "crate::adapters",
@@ -146,7 +132,7 @@ fn the_driver_knows_ports_and_domain_only_and_no_runtime() {
 }
 
 #[test]
-fn the_configuration_knows_no_adapter_and_no_driver() {
+fn the_configuration_depends_on_no_adapter_and_no_driver() {
     never(
         "src/config",
         &[
@@ -161,7 +147,7 @@ fn the_configuration_knows_no_adapter_and_no_driver() {
 }
 
 #[test]
-fn adapters_do_not_know_the_driver_and_no_signal_is_sent_or_child_reaped_but_in_processes() {
+fn adapters_do_not_use_the_driver_and_only_processes_sends_signals_and_reaps() {
     never("src/adapters", &["crate::driver", "crate::command_line"]);
     for (path, text) in sources("src") {
         if path.starts_with(Path::new(ROOT).join("src/adapters/processes")) {
@@ -181,7 +167,7 @@ fn adapters_do_not_know_the_driver_and_no_signal_is_sent_or_child_reaped_but_in_
 }
 
 #[test]
-fn the_simulation_knows_driver_ports_and_domain_and_never_an_adapter() {
+fn the_simulation_depends_on_driver_ports_and_domain_and_on_no_adapter() {
     never("sim", &["adapters", "tokio::", "hyper"]);
     let names = dependencies(&manifest("sim/Cargo.toml"), "[dependencies]");
     assert!(
@@ -193,7 +179,7 @@ fn the_simulation_knows_driver_ports_and_domain_and_never_an_adapter() {
 }
 
 #[test]
-fn unsafe_code_stands_in_the_processes_adapter_only_and_says_why_it_is_sound() {
+fn unsafe_code_is_in_the_processes_adapter_only_with_its_reason() {
     for folder in ["src", "sim", "fuzz/src", "fuzz/fuzz_targets"] {
         for (path, text) in sources(folder) {
             for (number, line) in text
@@ -216,7 +202,7 @@ fn unsafe_code_stands_in_the_processes_adapter_only_and_says_why_it_is_sound() {
 }
 
 #[test]
-fn every_module_opens_with_what_it_decides() {
+fn every_module_begins_with_a_description() {
     for (path, text) in sources("src")
         .into_iter()
         .chain(sources("sim"))
@@ -229,7 +215,7 @@ fn every_module_opens_with_what_it_decides() {
 }
 
 #[test]
-fn every_ban_names_its_reason() {
+fn every_banned_call_has_a_reason() {
     let clippy = manifest("clippy.toml");
     let bans: Vec<&str> = clippy.lines().filter(|line| line.contains("path = ")).collect();
     assert!(bans.len() > 10);
@@ -251,7 +237,7 @@ fn no_module_is_named_utils_or_helpers() {
 
 /// Whether a text asks the kernel for a free port and lets go of it before its number is used: somebody else may
 /// have the port by then. A listener that is kept is no such thing.
-fn lets_go_of_a_free_port(text: &str) -> bool {
+fn searches_for_a_free_port(text: &str) -> bool {
     let dense: String = code(text)
         .flat_map(str::chars)
         .filter(|letter| !letter.is_whitespace())
@@ -269,7 +255,7 @@ fn lets_go_of_a_free_port(text: &str) -> bool {
 }
 
 #[test]
-fn no_test_takes_a_free_port_lets_it_go_and_takes_it_again() {
+fn no_test_searches_for_a_free_port() {
     for bad in [
         "let port = TcpListener::bind(\"127.0.0.1:0\").unwrap()\n    .local_addr().unwrap().port();",
         "let a = UdpSocket::bind((\"127.0.0.1\", 0)).await?.local_addr()?;",
@@ -277,7 +263,7 @@ fn no_test_takes_a_free_port_lets_it_go_and_takes_it_again() {
         "fn port() -> u16 { let it = bind((LOCALHOST, 0)).unwrap(); it.local_addr().unwrap().port() }",
         "use crate::ports::free_port;",
     ] {
-        assert!(lets_go_of_a_free_port(bad), "{bad}");
+        assert!(searches_for_a_free_port(bad), "{bad}");
     }
     for good in [
         "let listener = TcpListener::bind(\"127.0.0.1:0\").unwrap();\nlet url = listener.local_addr().unwrap();",
@@ -285,14 +271,14 @@ fn no_test_takes_a_free_port_lets_it_go_and_takes_it_again() {
          spawn(move || { it.accept() }); a }",
         "let own = OwnAddress::reserve();\nlet holder = TcpListener::bind(own.socket()).unwrap();\ndrop(holder);",
     ] {
-        assert!(!lets_go_of_a_free_port(good), "{good}");
+        assert!(!searches_for_a_free_port(good), "{good}");
     }
     let folders = ["src", "sim", "tests", "benches"].map(sources);
     for (path, text) in folders.into_iter().flatten() {
         if !path.ends_with("tests/architecture.rs") {
             let name = path.display();
             assert!(
-                !lets_go_of_a_free_port(&text),
+                !searches_for_a_free_port(&text),
                 "{name}: use tests/common/loopback.rs"
             );
         }

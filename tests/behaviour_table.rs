@@ -9,6 +9,8 @@
 
 #[path = "common/shared.rs"]
 mod shared;
+#[path = "common/sources.rs"]
+mod sources;
 #[path = "common/test_names.rs"]
 mod test_names;
 

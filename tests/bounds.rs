@@ -7,12 +7,15 @@
     reason = "a test may fail by panicking"
 )]
 
+#[path = "common/sources.rs"]
+mod sources;
 #[path = "common/test_names.rs"]
 mod test_names;
 
+use sources::sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use test_names::test_names;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -56,29 +59,11 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All Rust files below a folder.
-fn sources(folder: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut open = vec![Path::new(ROOT).join(folder)];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("target") {
-                open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
 /// The constants whose doc comments refer to the page: `file: NAME`, and the expression of its value.
 fn constants() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for path in sources("src") {
+    for (path, text) in sources("src") {
         let file = path.strip_prefix(ROOT).unwrap().display().to_string();
-        let text = read(&path);
         for (_, behind) in text
             .match_indices(MARK)
             .map(|(at, mark)| text.split_at(at + mark.len()))

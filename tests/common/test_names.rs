@@ -1,8 +1,7 @@
 //! The names of all tests in the sources of the project, for the documents that name tests.
 
+use crate::sources::sources;
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 /// The folders that have tests.
 const FOLDERS: [&str; 4] = ["src", "tests", "sim", "fuzz/src"];
@@ -11,26 +10,8 @@ const FOLDERS: [&str; 4] = ["src", "tests", "sim", "fuzz/src"];
 /// (`tests/catalogue.rs`, `tests/containers/faults.rs`, `tests/panics.rs`); and the steps of a test, which are functions that
 /// it calls one after the other with mutable state (`src/adapters/processes/tests.rs`). Other functions are no tests.
 pub fn test_names() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = FOLDERS.map(|folder| sources(&root.join(folder)));
-    let texts = files.iter().flatten().map(fs::read_to_string);
-    texts
-        .flat_map(|text| in_text(&text.expect("a source file is UTF-8")))
-        .collect()
-}
-
-/// All Rust files below a folder.
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder of sources").flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.ends_with("target") {
-            found.append(&mut sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
+    let files = FOLDERS.into_iter().flat_map(sources);
+    files.flat_map(|(_, text)| in_text(&text)).collect()
 }
 
 /// The tests in one file.

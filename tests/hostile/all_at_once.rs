@@ -72,7 +72,7 @@ fn converse(mut stream: TcpStream, is_healthy: &AtomicBool) -> Option<()> {
     }
 }
 
-/// The head of the next request, whose body is read, too.
+/// Reads the next request with its body, and returns its head.
 fn request(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -87,7 +87,7 @@ fn request(stream: &mut TcpStream) -> Option<String> {
     Some(head)
 }
 
-/// Clients of the endpoint who say nothing, or half a request, or too much, or do not read; they come all the time.
+/// Clients of the endpoint that send nothing, half a request or too much, or do not read; they connect all the time.
 struct BadClients {
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -129,7 +129,7 @@ impl Drop for BadClients {
     }
 }
 
-/// Eight who print without end: four lines, four without any.
+/// Eight children that print without end: four print lines, four print no end of line.
 fn printers() -> String {
     let one = |number: u32| {
         let command = match number % 2 {
@@ -142,7 +142,7 @@ fn printers() -> String {
     format!(r#", "coprocesses": [{}]"#, all.join(", "))
 }
 
-/// The program in its container, beside all that is hostile to it.
+/// The program in its container, with all hostile children, servers, clients and files.
 struct CombinedLoad {
     observed: Observed,
     consul: Consul,
@@ -156,7 +156,7 @@ impl CombinedLoad {
         let (consul, cgroup) = (Consul::start(), Cgroup::with(MEMORY, PIDS));
         let mut program = Program::new();
         program.start_by(cgroup.starter());
-        // A reader who takes all there is, at once.
+        // A reader that reads everything at once.
         symlink("/dev/null", program.path("stdout")).unwrap();
         let backend = |number: u32| format!(r#"{{"name": "db-{number}", "poll": 1, "onChange": "true"}}"#);
         let backends: Vec<String> = (0..4).map(backend).collect();
@@ -198,7 +198,7 @@ impl CombinedLoad {
         until(SOON, failed, || self.reloads(result) > before);
     }
 
-    /// A reload with something else in the place of the configuration file is refused.
+    /// Replaces the configuration file with what `make` creates, and checks that the reload is refused.
     fn refuses(&self, put: impl FnOnce(&std::path::Path)) {
         let path = self.observed.program.path("cp.json");
         fs::remove_file(&path).unwrap();
@@ -208,7 +208,7 @@ impl CombinedLoad {
         self.observed.program.write("cp.json", &self.config);
     }
 
-    /// The bounds that hold at any time.
+    /// Checks the bounds that hold at any time.
     fn check_bounds(&self, moment: &str) {
         let slow = slowness();
         let observed = &self.observed;
@@ -235,7 +235,7 @@ impl CombinedLoad {
         assert!(descriptors < 150, "{moment}: {descriptors} descriptors");
     }
 
-    /// How many backends' last query failed.
+    /// The number of backends whose last query failed.
     fn failing(&self) -> usize {
         let status = self.status();
         let backends = status["backends"].as_array().map_or(&[][..], Vec::as_slice);
@@ -249,7 +249,7 @@ impl CombinedLoad {
 }
 
 fn everything_at_once(as_pid_1: bool) {
-    /// Two of these at a time would measure each other.
+    /// Only one of these tests runs at a time, because each measures times.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let load = CombinedLoad::start(as_pid_1);

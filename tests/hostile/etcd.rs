@@ -88,7 +88,7 @@ impl Flooding {
     }
 }
 
-/// Answers the first request with frames without end, and reads whatever comes.
+/// Answers the first request with frames without end, and reads everything it receives.
 fn flood(mut stream: TcpStream, begin: &[u8], frames: &[u8]) -> Option<()> {
     let mut received: Vec<u8> = Vec::new();
     let mut buffer = [0; 64 * 1024];
@@ -112,7 +112,7 @@ fn pass_on(near: TcpStream, far: TcpStream) -> Option<()> {
     std::io::copy(&mut forth.0, &mut forth.1).ok().map(drop)
 }
 
-/// The program with this endpoint and ten backends that are asked for so often.
+/// The program with this endpoint and ten backends with this `poll`.
 fn observed(url: &str, poll: u32) -> Observed {
     let backends: Vec<_> = (0..10)
         .map(|number| {

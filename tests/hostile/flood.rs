@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How late a check may be, and how long `/status` and SIGTERM may take. docs/bounds.md says what is true where
-/// the machine has nothing else to do; the tests beside this one are not nothing.
+/// How late a check may be, and how long `/status` and SIGTERM may take. The bounds in docs/bounds.md are for an
+/// idle machine; this one is larger, because other tests run at the same time.
 const PROMPT: Duration = Duration::from_millis(700);
-/// How long the flood is watched, in starts of the observed check.
+/// How long the flood lasts, in starts of the observed check.
 const STARTS: usize = 4;
 
 /// Two checks, with lines of two bytes and without a line's end.
@@ -57,7 +57,7 @@ fn flood(as_pid_1: bool, logging: &str) -> (String, bool) {
     )
 }
 
-/// Everything keeps its time while whatever goes on goes on.
+/// Checks that everything is on time during the flood.
 fn everything_is_prompt(observed: &Observed) {
     let over = AtomicBool::new(false);
     let slowest = thread::scope(|scope| {
@@ -117,7 +117,7 @@ fn start(program: Program, (sections, as_pid_1): &(String, bool)) -> Observed {
             ..Hostile::default()
         },
     );
-    // What says why a test failed must not read a pipe that never ends.
+    // The report of a failed test must not read a pipe that never ends.
     fs::remove_file(observed.program.path("stdout")).unwrap();
     for number in 1..=8 {
         observed.program.until_file(&format!("flood{number}"));

@@ -174,7 +174,7 @@ fn limits_of_the_shim_itself_end_neither_it_nor_the_application() {
     assert!(program.has("stopped") && program.stdout().len() == 1024);
 }
 
-/// A user who has no processes but those of one test of this run.
+/// A user that has only the processes of one test of this run.
 fn own_user(number: u32) -> u32 {
     1_000_000 + 2 * std::process::id() + number
 }
@@ -233,7 +233,7 @@ fn when_processes_run_out_jobs_fail_and_everything_else_goes_on() {
     assert_eq!(program.code(), 128 + 15, "{}", program.stdout());
 }
 
-/// What is nothing to the shim does not wait in it, either.
+/// Signals that the shim ignores do not stay pending.
 #[test]
 fn signals_that_are_nothing_cost_nothing() {
     let observed = Observed::start(&Hostile::default());

@@ -45,11 +45,11 @@ impl NameServer {
     }
 }
 
-/// The answer that a name has this address of IPv4, and none of another kind.
+/// The response with this IPv4 address for a name, and with no records of other types.
 fn answer_to(question: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
     const HEAD: usize = 12;
     const ADDRESS: [u8; 2] = [0, 1];
-    // Behind the name, which a zero ends, are type and class.
+    // Type and class follow the name, which ends with a zero.
     let end = HEAD + question.get(HEAD..)?.iter().position(|byte| *byte == 0)? + 5;
     let asked = question.get(HEAD..end)?;
     let is_for_address = asked.get(asked.len() - 4..asked.len() - 2)? == ADDRESS;

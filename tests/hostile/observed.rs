@@ -26,7 +26,7 @@ pub struct Observed {
     pub endpoint: String,
 }
 
-/// What else the configuration of an observed program has.
+/// Further parts of the configuration of an observed program.
 #[derive(Default)]
 pub struct Hostile<'a> {
     /// The catalogue's section; the directory `@/catalogue` unless given.
@@ -64,7 +64,7 @@ impl Observed {
         Self { program, endpoint }
     }
 
-    /// Gets a page, and how long it took, apart from the machine's own lateness for each who waited.
+    /// Gets a page, and how long that took, without the machine's own lateness.
     pub fn get(&self, path: &str) -> (Option<Answer>, Duration) {
         let began = machine::since_boot();
         let answer = http::get(&self.endpoint, path);
