@@ -198,7 +198,7 @@ impl CombinedLoad {
         until(SOON, failed, || self.reloads(result) > before);
     }
 
-    /// Replaces the configuration file with what `make` creates, and checks that the reload is refused.
+    /// Replaces the configuration file with what `put` creates, and checks that the reload is refused.
     fn refuses(&self, put: impl FnOnce(&std::path::Path)) {
         let path = self.observed.program.path("cp.json");
         fs::remove_file(&path).unwrap();
