@@ -3,6 +3,7 @@
 use crate::agent::{Agent, HTTPS, consul};
 use crate::loopback::OwnAddress;
 use crate::program::Program;
+use nix::sys::signal::Signal;
 use std::process::{Command, Stdio};
 
 const APPLICATION: [&str; 2] = ["sleep", "1000"];
@@ -63,21 +64,13 @@ fn without_a_token_the_refusal_is_reported() {
 pub fn secured() -> (Agent, Program) {
     let (folder, own) = (Program::new(), OwnAddress::reserve());
     let server = format!("cert create -server -additional-ipaddress={}", own.ip());
-    for create in [
+    for arguments in [
         "ca create",
         &server,
         "cert create -client",
         "ca create -domain=other",
     ] {
-        let mut command = consul();
-        command
-            .arg("tls")
-            .args(create.split(' '))
-            .current_dir(folder.path(""));
-        assert!(
-            quiet(&mut command).status().unwrap().success(),
-            "consul tls {create}"
-        );
+        create(&folder, arguments);
     }
     let tls = folder.expand(
         r#"ca_file = "@/consul-agent-ca.pem", cert_file = "@/dc1-server-consul-0.pem",
@@ -86,6 +79,17 @@ pub fn secured() -> (Agent, Program) {
     let ports = format!("ports {{ https = {HTTPS} }}");
     let agent = Agent::start_at(own, &[&ports, &tls.replace(',', "\n")], "");
     (agent, folder)
+}
+
+/// Lets Consul create certificates in a folder.
+fn create(folder: &Program, arguments: &str) {
+    let mut command = consul();
+    command
+        .arg("tls")
+        .args(arguments.split(' '))
+        .current_dir(folder.path(""));
+    let status = quiet(&mut command).status().unwrap();
+    assert!(status.success(), "consul tls {arguments}");
 }
 
 fn quiet(command: &mut Command) -> &mut Command {
@@ -179,6 +183,40 @@ fn the_environment_alone_is_enough_for_an_https_address() {
         &config(&format!("\"https://{}\"", agent.secure_address())),
         &variables,
     );
+    agent.until_passing("app", 1);
+}
+
+#[test]
+fn rotated_certificates_of_the_agent_and_of_the_client_are_used_after_a_reload() {
+    let (mut agent, folder) = secured();
+    let address = agent.secure_address();
+    let (ip, _) = address.rsplit_once(':').unwrap();
+    let server = format!("cert create -server -domain=other -additional-ipaddress={ip}");
+    create(&folder, &server);
+    create(&folder, "cert create -client -domain=other");
+    let copy = |from: &str, to: &str| {
+        std::fs::copy(folder.path(from), folder.path(to)).unwrap();
+    };
+    let use_client_of = |domain: &str| {
+        copy(&format!("{domain}-agent-ca.pem"), "ca.pem");
+        copy(&format!("dc1-client-{domain}-0.pem"), "client.pem");
+        copy(&format!("dc1-client-{domain}-0-key.pem"), "client-key.pem");
+    };
+    use_client_of("consul");
+    let tls = r#""cafile": "@/ca.pem", "clientcert": "@/client.pem", "clientkey": "@/client-key.pem""#;
+    let program = started_with_tls(&agent, &folder, tls);
+    agent.until_passing("app", 1);
+    use_client_of("other");
+    copy("other-agent-ca.pem", "consul-agent-ca.pem");
+    copy("dc1-server-other-0.pem", "dc1-server-consul-0.pem");
+    copy("dc1-server-other-0-key.pem", "dc1-server-consul-0-key.pem");
+    agent.restart();
+    program.until_logged("invalid peer certificate");
+    assert!(
+        agent.passing("app").is_empty(),
+        "the files are read at a reload only"
+    );
+    program.signal(Signal::SIGHUP);
     agent.until_passing("app", 1);
 }
 
