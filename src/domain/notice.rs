@@ -1,9 +1,9 @@
-//! What operators are told: a closed list of sentences, each with its level and its log fields.
+//! Log messages for operators: a closed list of sentences, each with its level and its log fields.
 //!
-//! The core decides what is said and how loudly; the console only gives it a form. Texts that operators may
-//! have alerts on begin as the original's (behaviour-v2.md 10.6). Each sentence names what it is about, because the
-//! default form of the log shows no fields. Which repetitions of a failure are told aloud is
-//! decided by [`Failures`](crate::failures::Failures); the others are for [`Level::Debug`].
+//! The core decides which messages are logged and at which level; the console only renders them. Texts that
+//! operators may have alerts on begin as the original's. Each sentence names what it is about, because the default
+//! log format shows no fields. [`Failures`](crate::failures::Failures) decides which repetitions of a failure keep
+//! their level; the others are logged at [`Level::Debug`].
 
 use crate::catalogue::Endpoint;
 use crate::plan::{Level, Role};
@@ -15,7 +15,16 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
-/// Something operators are told.
+/// Calls the macro `$of` with the names of all log fields besides level, time and message, sorted: the one list that
+/// the core and the console share.
+#[macro_export]
+macro_rules! with_log_fields {
+    ($of:ident) => {
+        $of! { backend coprocess process sensor serviceID serviceName task }
+    };
+}
+
+/// A message for operators.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Notice {
     /// A sentence about something that is accepted, but looks like a mistake or has consequences.
@@ -189,12 +198,12 @@ pub struct Failure {
     pub cause: String,
     /// 1 for the first in a row.
     pub times: u32,
-    /// Whether it is told aloud, or at [`Level::Debug`] only.
+    /// Whether it is logged at the level of its notice, or at [`Level::Debug`] only.
     pub aloud: bool,
 }
 
 impl Notice {
-    /// How loudly it is told.
+    /// The level at which it is logged.
     pub fn level(&self) -> Level {
         match self {
             Self::RegistrationFailed(_, failure)
@@ -234,7 +243,26 @@ impl Notice {
             | Self::WokenLate(_)
             | Self::LeftBehind(_) => Level::Warning,
             Self::ReloadRefused(_) | Self::HeartbeatFailed(..) | Self::SensorFailed { .. } => Level::Error,
-            _ => Level::Info,
+            Self::Reloading
+            | Self::ReloadFollows
+            | Self::Reloaded
+            | Self::SignalIgnored(_)
+            | Self::Maintenance(_)
+            | Self::MarkedForMaintenance(_)
+            | Self::Deregistering(_)
+            | Self::DeregisteringFailed(..)
+            | Self::NotRegistered(..)
+            | Self::Registered(_)
+            | Self::HeartbeatsResumed(..)
+            | Self::Healthy(_)
+            | Self::QueryResumed { .. }
+            | Self::NoLongerFiltered(_)
+            | Self::BudgetWhole(_)
+            | Self::SensorResumed { .. }
+            | Self::Listening(_)
+            | Self::StartedAgain(..)
+            | Self::StartRetried(..)
+            | Self::KillingApplication(_) => Level::Info,
         }
     }
 
@@ -265,19 +293,51 @@ impl Notice {
             Self::SensorFailed { sensor, .. } | Self::SensorResumed { sensor, .. } => {
                 [("process", "sensor"), ("sensor", sensor)].into()
             }
-            _ => Vec::new(),
+            Self::Warning(_)
+            | Self::LoadedConfiguration(_)
+            | Self::Reloading
+            | Self::ReloadFollows
+            | Self::Reloaded
+            | Self::ReloadRefused(_)
+            | Self::SignalIgnored(_)
+            | Self::SignalForwarded(_)
+            | Self::Maintenance(_)
+            | Self::BudgetCut { .. }
+            | Self::BudgetWhole(_)
+            | Self::WokenLate(_)
+            | Self::Listening(_)
+            | Self::TimedOut { .. }
+            | Self::Killing(_)
+            | Self::Started(..)
+            | Self::Ended(..)
+            | Self::NotStarted { .. }
+            | Self::StartedAgain(..)
+            | Self::StartRetried(..)
+            | Self::Stopped(..)
+            | Self::RestartDelayed(..)
+            | Self::KillingApplication(_)
+            | Self::LeftBehind(_) => Vec::new(),
         }
     }
 }
 
-/// The end of the application is worth knowing; of the others, only a failure is. A health check's failures
-/// are told by [`Notice::Unhealthy`], and a sensor's by [`Notice::SensorFailed`].
+/// The exit of the application with a code other than 0 is logged at [`Level::Info`]; of the other runs only failures
+/// are logged above [`Level::Debug`]. [`Notice::Unhealthy`] reports a failed health check, and
+/// [`Notice::SensorFailed`] a failed sensor.
 fn ended_level(role: &Role, ending: &Ending) -> Level {
-    match (role, ending) {
-        (Role::Application, Ending::Exited(_)) if !ending.passed() => Level::Info,
-        (Role::Health { .. } | Role::Sensor { .. }, _) => Level::Debug,
-        _ if ending.passed() => Level::Debug,
-        _ => Level::Error,
+    match role {
+        Role::Application if !ending.passed() && matches!(ending, Ending::Exited(_)) => Level::Info,
+        Role::Health { .. } | Role::Sensor { .. } => Level::Debug,
+        Role::Application
+        | Role::PreStart
+        | Role::PreStop
+        | Role::PostStop
+        | Role::OnChange { .. }
+        | Role::Task { .. }
+        | Role::Coprocess { .. } => match ending.passed() {
+            true => Level::Debug,
+            false => Level::Error,
+        },
     }
 }
 
@@ -296,7 +356,7 @@ impl fmt::Display for Notice {
             Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),
             Self::SignalForwarded(signal) => write!(f, "Passing {signal} on to the application"),
             Self::Maintenance(true) => f.write_str("Entering maintenance"),
-            Self::Maintenance(false) => f.write_str("DeregisteringAfterExit maintenance"),
+            Self::Maintenance(false) => f.write_str("Leaving maintenance"),
             Self::MarkedForMaintenance(named) => write!(f, "Marking for maintenance: {}", named.service),
             Self::Deregistering(named) => write!(f, "Deregistering service: {}", named.service),
             Self::DeregisteringFailed(named, cause) => {
@@ -449,20 +509,36 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The words of behaviour-v2.md 7.3 and 7.7.
+/// How a run ended, in the original's words.
 fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Result {
-    match (role, ending) {
-        (Role::Application, Ending::Exited(_)) => write!(f, "{ending}"),
-        (Role::Coprocess { .. }, _) => write!(f, "{role} exited ({}): {ending}", ending.code()),
-        _ if ending.passed() => write!(f, "{role} exited: {ending}"),
-        _ => write!(f, "{role} exited with error: {ending}"),
+    match role {
+        Role::Application if matches!(ending, Ending::Exited(_)) => write!(f, "{ending}"),
+        Role::Coprocess { .. } => write!(f, "{role} exited ({}): {ending}", ending.code()),
+        Role::Application
+        | Role::PreStart
+        | Role::PreStop
+        | Role::PostStop
+        | Role::Health { .. }
+        | Role::OnChange { .. }
+        | Role::Task { .. }
+        | Role::Sensor { .. } => match ending.passed() {
+            true => write!(f, "{role} exited: {ending}"),
+            false => write!(f, "{role} exited with error: {ending}"),
+        },
     }
 }
 
 fn not_started(f: &mut fmt::Formatter<'_>, role: &Role, code: u8, failure: &Failure) -> fmt::Result {
     match role {
         Role::Coprocess { .. } => write!(f, "{role} exited ({code}): {failure}"),
-        _ => write!(f, "Unable to start {role}: {failure}"),
+        Role::Application
+        | Role::PreStart
+        | Role::PreStop
+        | Role::PostStop
+        | Role::Health { .. }
+        | Role::OnChange { .. }
+        | Role::Task { .. }
+        | Role::Sensor { .. } => write!(f, "Unable to start {role}: {failure}"),
     }
 }
 
@@ -537,6 +613,8 @@ mod tests {
         };
         let told = [
             (Notice::Reloading, "Reloading configuration."),
+            (Notice::Maintenance(true), "Entering maintenance"),
+            (Notice::Maintenance(false), "Leaving maintenance"),
             (Notice::Deregistering(named()), "Deregistering service: app"),
             (
                 Notice::MarkedForMaintenance(named()),

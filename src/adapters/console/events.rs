@@ -1,8 +1,7 @@
-//! Between `tracing` and the log: what is said becomes an event, and events of our own become entries.
+//! Between `tracing` and the log: a notice becomes an event, and the program's own events become log records.
 //!
-//! The adapters may say something with `tracing::debug!` and the like; so everything that is told goes this
-//! one way. Events of libraries are not ours to tell and are dropped before they are formatted. Spans do not
-//! exist here.
+//! Adapters may log with `tracing::debug!` and the like, so all messages take this one way. Events of libraries are
+//! dropped before they are formatted. Spans are ignored.
 
 use domain::plan::Level;
 use std::fmt::Debug;
@@ -14,7 +13,7 @@ use tracing::{Event, Metadata, Subscriber};
 /// The target of our events, and the beginning of the targets of all our modules.
 const TARGET: &str = "containerpilot";
 
-/// Says something. A field whose name is not one of the log's is dropped.
+/// Emits an event. Fields whose names are not in [`domain::with_log_fields`] are dropped.
 pub fn emit(level: Level, message: &[u8], fields: &[(&'static str, &str)]) {
     let field = |wanted| {
         fields
@@ -22,53 +21,46 @@ pub fn emit(level: Level, message: &[u8], fields: &[(&'static str, &str)]) {
             .find(|(name, _)| *name == wanted)
             .map(|(_, value)| *value)
     };
-    macro_rules! event {
-        ($level:expr) => {
-            tracing::event!(
-                target: TARGET,
-                $level,
-                message,
-                backend = field("backend"),
-                coprocess = field("coprocess"),
-                process = field("process"),
-                serviceID = field("serviceID"),
-                serviceName = field("serviceName"),
-                task = field("task"),
-            )
+    macro_rules! emit_with {
+        ($($name:ident)*) => {
+            match level {
+                Level::Debug => emit_with!(tracing::Level::DEBUG, $($name)*),
+                Level::Info => emit_with!(tracing::Level::INFO, $($name)*),
+                Level::Warning => emit_with!(tracing::Level::WARN, $($name)*),
+                Level::Error | Level::Fatal | Level::Panic => emit_with!(tracing::Level::ERROR, $($name)*),
+            }
+        };
+        ($level:expr, $($name:ident)*) => {
+            tracing::event!(target: TARGET, $level, message, $($name = field(stringify!($name)),)*)
         };
     }
-    match level {
-        Level::Debug => event!(tracing::Level::DEBUG),
-        Level::Info => event!(tracing::Level::INFO),
-        Level::Warning => event!(tracing::Level::WARN),
-        Level::Error | Level::Fatal | Level::Panic => event!(tracing::Level::ERROR),
-    }
+    domain::with_log_fields!(emit_with);
 }
 
-/// What an event said.
+/// A message and its fields, as an event carries them.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct LogRecord {
     /// The sentence.
     pub message: Vec<u8>,
     /// The other fields, sorted by name.
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// Whoever turns what was said into entries.
-pub trait Listener: Send + Sync + 'static {
-    /// Whether anything of this level is of interest now.
-    fn hears(&self, level: Level) -> bool;
+/// A consumer of log records.
+pub trait Log: Send + Sync + 'static {
+    /// Whether records of this level are wanted now.
+    fn enabled(&self, level: Level) -> bool;
 
-    /// Something was said.
-    fn hear(&self, level: Level, said: &Said);
+    /// Takes a record.
+    fn log(&self, level: Level, record: &LogRecord);
 }
 
-/// Hands our own events to a listener.
+/// Hands the program's own events to a log.
 #[derive(Debug)]
 pub struct Events<L>(pub L);
 
-impl<L: Listener> Subscriber for Events<L> {
-    /// The level may change at any time, who speaks does not.
+impl<L: Log> Subscriber for Events<L> {
+    /// The level may change at any time, the target of a call site does not.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         match level_of_ours(metadata) {
             Some(_) => Interest::sometimes(),
@@ -77,15 +69,15 @@ impl<L: Listener> Subscriber for Events<L> {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        level_of_ours(metadata).is_some_and(|level| self.0.hears(level))
+        level_of_ours(metadata).is_some_and(|level| self.0.enabled(level))
     }
 
     fn event(&self, event: &Event<'_>) {
         if let Some(level) = level_of_ours(event.metadata()) {
-            let mut said = Said::default();
-            event.record(&mut said);
-            said.fields.sort_by_key(|(name, _)| *name);
-            self.0.hear(level, &said);
+            let mut record = LogRecord::default();
+            event.record(&mut record);
+            record.fields.sort_by_key(|(name, _)| *name);
+            self.0.log(level, &record);
         }
     }
 
@@ -102,7 +94,7 @@ impl<L: Listener> Subscriber for Events<L> {
     fn exit(&self, _: &Id) {}
 }
 
-/// The level of an event of ours; nothing for what is not told at all.
+/// The level of an event of the program; none for events that are never logged.
 fn level_of_ours(metadata: &Metadata<'_>) -> Option<Level> {
     let inside = metadata.target().strip_prefix(TARGET)?;
     if !metadata.is_event() || !(inside.is_empty() || inside.starts_with("::")) {
@@ -117,7 +109,7 @@ fn level_of_ours(metadata: &Metadata<'_>) -> Option<Level> {
     }
 }
 
-impl Said {
+impl LogRecord {
     fn keep(&mut self, field: &Field, value: String) {
         match field.name() {
             "message" => self.message = value.into(),
@@ -126,7 +118,7 @@ impl Said {
     }
 }
 
-impl Visit for Said {
+impl Visit for LogRecord {
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
         match field.name() {
             "message" => self.message = value.into(),

@@ -19,7 +19,7 @@ use chrono::{DateTime, FixedOffset};
 use domain::plan::{Level, LogFormat, LogOutput, Logging, Role};
 use domain::time::Duration;
 use domain::{Instant, Notice};
-use events::{Events, Listener, Said};
+use events::{Events, LogRecord};
 use format::{Entry, Stamp, render};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
@@ -81,15 +81,15 @@ impl Console {
     pub fn attend(&self) {
         for output in [LogOutput::Stdout, LogOutput::Stderr] {
             let console = self.clone();
-            let watcher = self.log().sink(output).watcher();
-            tokio::spawn(watcher.run(move || console.log().drain(output)));
+            let watcher = self.lock().sink(output).watcher();
+            tokio::spawn(watcher.run(move || console.lock().drain(output)));
         }
     }
 
     /// Logs lines of a child's output: `say` hands them over one by one, and they are written when it comes
     /// back.
     pub fn lines(&self, origin: &Origin, say: impl FnOnce(&mut dyn FnMut(&[u8]))) {
-        self.log().lines(origin, say);
+        self.lock().lines(origin, say);
     }
 
     /// The program ends: what still waits is handed out, as far as readers take it within `limit`.
@@ -97,12 +97,12 @@ impl Console {
         let clock = MachineClock::start();
         let until = clock.now() + limit;
         for output in [LogOutput::Stdout, LogOutput::Stderr] {
-            self.log().flush(output, &clock, until);
+            self.lock().flush(output, &clock, until);
         }
     }
 
     /// One thread, and nothing that panics while it writes: the lock is always free and whole.
-    fn log(&self) -> MutexGuard<'_, Log> {
+    fn lock(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,17 +119,17 @@ impl ports::Console for Console {
     }
 
     fn configure(&mut self, logging: Logging) {
-        self.log().logging = logging;
+        self.lock().logging = logging;
     }
 }
 
-impl Listener for Console {
-    fn hears(&self, level: Level) -> bool {
-        self.log().hears(level)
+impl events::Log for Console {
+    fn enabled(&self, level: Level) -> bool {
+        self.lock().enabled(level)
     }
 
-    fn hear(&self, level: Level, said: &Said) {
-        self.log().tell(level, said);
+    fn log(&self, level: Level, record: &LogRecord) {
+        self.lock().write(level, record);
     }
 }
 
@@ -203,7 +203,7 @@ struct Log {
 }
 
 impl Log {
-    fn hears(&self, level: Level) -> bool {
+    fn enabled(&self, level: Level) -> bool {
         level >= self.logging.level
     }
 
@@ -214,16 +214,16 @@ impl Log {
         }
     }
 
-    fn tell(&mut self, level: Level, said: &Said) {
+    fn write(&mut self, level: Level, record: &LogRecord) {
         let output = self.logging.output;
         self.drain(output);
         self.stamp.update((self.calendar)());
-        self.take(output, level, &said.message, &said.fields);
+        self.take(output, level, &record.message, &record.fields);
         self.sink(output).drain();
     }
 
     fn lines(&mut self, origin: &Origin, say: impl FnOnce(&mut dyn FnMut(&[u8]))) {
-        if !self.hears(Level::Info) {
+        if !self.enabled(Level::Info) {
             return say(&mut |_| {});
         }
         let output = self.logging.output;
@@ -259,7 +259,7 @@ impl Log {
 
     fn tell_lost(&mut self, output: LogOutput, count: u64) {
         let message = format!("{count} log entries were dropped because nobody read them");
-        if self.hears(Level::Warning) {
+        if self.enabled(Level::Warning) {
             self.stamp.update((self.calendar)());
             self.take(output, Level::Warning, message.as_bytes(), &[]);
         }
@@ -272,13 +272,12 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    mod notices;
+
     use super::*;
     use crate::ports::Console as _;
-    use domain::catalogue::Endpoint;
     use domain::notice::{Failure, Named};
-    use domain::process::{Ending, ExitStatus};
     use nix::unistd::{pipe, read};
-    use std::collections::BTreeSet;
 
     /// A console on two pipes, and whoever reads them.
     struct Read {
@@ -309,11 +308,20 @@ mod tests {
             tracing::subscriber::with_default(Events(self.console.clone()), || say(&mut console));
         }
 
-        /// What is on the standard output after this is said.
+        /// What is on the standard output after this is said, escaped.
         fn after(&self, say: impl FnOnce(&mut Console)) -> String {
+            shown(&self.bytes_after(say))
+        }
+
+        /// The same as it is written.
+        fn after_unescaped(&self, say: impl FnOnce(&mut Console)) -> String {
+            String::from_utf8(self.bytes_after(say)).unwrap()
+        }
+
+        fn bytes_after(&self, say: impl FnOnce(&mut Console)) -> Vec<u8> {
             self.says(say);
             self.console.flush(Duration::from_secs(5));
-            taken(&self.stdout)
+            bytes(&self.stdout)
         }
 
         /// Ten entries of which the pipe takes one and the console not all; nothing is read.
@@ -333,18 +341,24 @@ mod tests {
         DateTime::parse_from_rfc3339("2026-11-22T12:00:00Z").unwrap()
     }
 
-    /// What is in the pipe, if anything.
+    /// What is in the pipe, if anything, escaped.
     fn taken(reader: &OwnedFd) -> String {
-        let mut ready = [nix::poll::PollFd::new(
-            reader.as_fd(),
-            nix::poll::PollFlags::POLLIN,
-        )];
-        if nix::poll::poll(&mut ready, 0_u8).unwrap() == 0 {
-            return String::new();
+        shown(&bytes(reader))
+    }
+
+    fn shown(bytes: &[u8]) -> String {
+        bytes.escape_ascii().to_string().replace("\\\"", "\"")
+    }
+
+    fn bytes(reader: &OwnedFd) -> Vec<u8> {
+        let mut ready = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, 0_u8).unwrap() == 0 {
+            return Vec::new();
         }
         let mut buffer = vec![0; 1 << 20];
         let length = read(reader, &mut buffer).unwrap();
-        buffer[..length].escape_ascii().to_string().replace("\\\"", "\"")
+        buffer.truncate(length);
+        buffer
     }
 
     fn failed(times: u32) -> Notice {
@@ -384,130 +398,20 @@ mod tests {
         );
     }
 
-    /// Every notice that has fields, told for a service, a backend and a sensor of these names.
-    fn notices_with_fields() -> Vec<Notice> {
-        [of_services(), of_backends(), of_sensors()].concat()
-    }
-
-    fn failure() -> Failure {
-        Failure {
-            cause: "refused".into(),
-            times: 10,
-            aloud: true,
-        }
-    }
-
-    fn of_services() -> Vec<Notice> {
-        let named = || Named {
-            service: "app".into(),
-            id: "app-host".into(),
-        };
-        let ending = || Ending::Exited(ExitStatus::Code(1));
-        let endpoint = |port| Endpoint {
-            address: "192.0.2.1".into(),
-            port,
-        };
-        vec![
-            Notice::MarkedForMaintenance(named()),
-            Notice::Deregistering(named()),
-            Notice::DeregisteringFailed(named(), "refused".into()),
-            Notice::StillRegistered(named()),
-            Notice::NotRegistered(named(), "unknown".into()),
-            Notice::Registered(named()),
-            Notice::HeldByAnother {
-                named: named(),
-                ours: endpoint(80),
-                other: endpoint(81),
-            },
-            Notice::RegistrationFailed(named(), failure()),
-            Notice::HeartbeatFailed(named(), failure()),
-            Notice::HeartbeatsResumed(named(), 3),
-            Notice::Unhealthy(named(), ending()),
-            Notice::UnhealthyAnew(named(), ending()),
-            Notice::Healthy(named()),
-        ]
-    }
-
-    fn of_backends() -> Vec<Notice> {
-        let backend = || String::from("db");
-        let filtered = |instances| Notice::Filtered {
-            backend: backend(),
-            instances,
-        };
-        vec![
-            Notice::QueryFailed {
-                backend: backend(),
-                failure: failure(),
-            },
-            Notice::QueryResumed {
-                backend: backend(),
-                failures: 3,
-            },
-            filtered(0),
-            filtered(1),
-            Notice::NoLongerFiltered(backend()),
-            Notice::Skipped {
-                backend: backend(),
-                count: 2,
-                example: "none".into(),
-            },
-            Notice::Changed {
-                backend: backend(),
-                instances: 1,
-            },
-        ]
-    }
-
-    fn of_sensors() -> Vec<Notice> {
-        let sensor = || String::from("load");
-        vec![
-            Notice::SensorFailed {
-                sensor: sensor(),
-                failure: failure(),
-            },
-            Notice::SensorResumed {
-                sensor: sensor(),
-                failures: 3,
-            },
-        ]
-    }
-
     #[test]
     fn the_default_form_names_what_a_notice_is_about() {
         let log = Read::new(Level::Debug, LogFormat::Default);
-        for notice in notices_with_fields() {
+        for notice in notices::every() {
             let line = log.after(|console| console.tell(&notice));
             let fields = notice.fields();
             let subjects = fields
                 .iter()
                 .filter(|(key, _)| !["process", "serviceID"].contains(key));
-            assert!(!fields.is_empty(), "{notice:?}");
             for (key, subject) in subjects {
                 let mut words = line.split(|letter: char| !letter.is_alphanumeric());
                 assert!(words.any(|word| word == *subject), "{line} has no {key}");
             }
         }
-    }
-
-    /// A notice with fields that is not in the list above has to be entered there.
-    #[test]
-    fn the_list_of_notices_with_fields_is_whole() {
-        let source = include_str!("../../domain/notice.rs");
-        let (_, fields) = source.split_once("pub fn fields(").unwrap();
-        let (fields, _) = fields.split_once("_ => Vec::new()").unwrap();
-        let variants = fields.split("Self::").skip(1);
-        let name = |text: &str| {
-            text.split(|letter: char| !letter.is_alphanumeric())
-                .next()
-                .map(str::to_owned)
-        };
-        let has_fields: BTreeSet<String> = variants.filter_map(name).collect();
-        let listed = notices_with_fields()
-            .iter()
-            .map(|notice| format!("{notice:?}"))
-            .filter_map(|text| name(&text))
-            .collect();
-        assert_eq!(has_fields, listed);
     }
 
     #[test]
@@ -607,7 +511,7 @@ mod tests {
         read.overrun();
         let mut all = String::new();
         let console = read.console.clone();
-        while !console.log().drain(LogOutput::Stdout) {
+        while !console.lock().drain(LogOutput::Stdout) {
             all += &taken(&read.stdout);
         }
         all += &read.after(|console| output(console, &Role::PreStart, b"after"));

@@ -210,12 +210,26 @@ impl Own {
 
         let tasks = plan.jobs.iter().filter_map(|job| match &job.role {
             Role::Task { name } => Some([name.as_str()]),
-            _ => None,
+            Role::Application
+            | Role::PreStart
+            | Role::PreStop
+            | Role::PostStop
+            | Role::Health { .. }
+            | Role::OnChange { .. }
+            | Role::Coprocess { .. }
+            | Role::Sensor { .. } => None,
         });
         self.name_series(&TASK_RUNS, product(tasks, RUN_RESULTS));
         let coprocesses = plan.jobs.iter().filter_map(|job| match &job.role {
             Role::Coprocess { name } => Some(labels(&[name])),
-            _ => None,
+            Role::Application
+            | Role::PreStart
+            | Role::PreStop
+            | Role::PostStop
+            | Role::Health { .. }
+            | Role::OnChange { .. }
+            | Role::Task { .. }
+            | Role::Sensor { .. } => None,
         });
         self.name_series(&COPROCESS_RESTARTS, coprocesses);
 

@@ -1,0 +1,238 @@
+//! Every notice in every log format.
+
+use super::{Console, LogFormat, Read};
+use crate::ports::Console as _;
+use domain::Notice;
+use domain::catalogue::Endpoint;
+use domain::notice::{Failure, Named};
+use domain::plan::{Level, Role};
+use domain::process::{Ending, ExitStatus, Pid};
+use domain::signal::Signal;
+use domain::time::Duration;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// The variants of [`Notice`]. One that is missing here does not compile, and one that is here but not in [`every`]
+/// fails a test.
+macro_rules! variants {
+    ($($name:ident)*) => {
+        const VARIANTS: &[&str] = &[$(stringify!($name)),*];
+
+        fn variant(notice: &Notice) -> &'static str {
+            match notice {
+                $(Notice::$name { .. } => stringify!($name),)*
+            }
+        }
+    };
+}
+
+variants! {
+    Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded
+    Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
+    HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Unhealthy UnhealthyAnew Healthy QueryFailed
+    QueryResumed Filtered NoLongerFiltered Skipped Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
+    Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped RestartDelayed
+    KillingApplication LeftBehind
+}
+
+/// At least one notice of each variant, about a service, a backend and a sensor of these names.
+pub(super) fn every() -> Vec<Notice> {
+    let of_roles = roles().into_iter().flat_map(of_role);
+    [of_the_program(), of_services(), of_backends(), of_sensors()]
+        .concat()
+        .into_iter()
+        .chain(of_roles)
+        .collect()
+}
+
+fn roles() -> Vec<Role> {
+    let name = || String::from("job");
+    vec![
+        Role::Application,
+        Role::PreStart,
+        Role::PreStop,
+        Role::PostStop,
+        Role::Health {
+            service: name(),
+            id: name(),
+        },
+        Role::OnChange { backend: name() },
+        Role::Task { name: name() },
+        Role::Coprocess { name: name() },
+        Role::Sensor { name: name() },
+    ]
+}
+
+fn failure() -> Failure {
+    Failure {
+        cause: "refused".into(),
+        times: 10,
+        aloud: true,
+    }
+}
+
+fn ending(code: u8) -> Ending {
+    Ending::Exited(ExitStatus::Code(code.into()))
+}
+
+fn of_the_program() -> Vec<Notice> {
+    let text = || String::from("a < \"b\"\nc");
+    vec![
+        Notice::Warning(text()),
+        Notice::LoadedConfiguration(text()),
+        Notice::Reloading,
+        Notice::ReloadFollows,
+        Notice::Reloaded,
+        Notice::ReloadRefused(text()),
+        Notice::SignalIgnored(Signal::TERM),
+        Notice::SignalForwarded(Signal::HUP),
+        Notice::Maintenance(true),
+        Notice::Maintenance(false),
+        Notice::BudgetCut {
+            allowed: 1,
+            whole: 2,
+            cause: text(),
+        },
+        Notice::BudgetWhole(2),
+        Notice::WokenLate(Duration::from_secs(1)),
+        Notice::Listening(([192, 0, 2, 1], 9090).into()),
+        Notice::KillingApplication(Pid(7)),
+    ]
+}
+
+fn of_role(role: Role) -> Vec<Notice> {
+    let delay = Duration::from_secs(1);
+    vec![
+        Notice::TimedOut {
+            role: role.clone(),
+            limit: delay,
+        },
+        Notice::Killing(role.clone()),
+        Notice::Started(role.clone(), Pid(7)),
+        Notice::Ended(role.clone(), ending(0)),
+        Notice::Ended(role.clone(), ending(1)),
+        Notice::NotStarted {
+            role: role.clone(),
+            code: 127,
+            failure: failure(),
+        },
+        Notice::StartedAgain(role.clone(), 3),
+        Notice::StartRetried(role.clone(), delay),
+        Notice::Stopped(role.clone(), ending(0)),
+        Notice::RestartDelayed(role.clone(), delay),
+        Notice::LeftBehind(role),
+    ]
+}
+
+fn of_services() -> Vec<Notice> {
+    let named = || Named {
+        service: "app".into(),
+        id: "app-host".into(),
+    };
+    let endpoint = |port| Endpoint {
+        address: "192.0.2.1".into(),
+        port,
+    };
+    vec![
+        Notice::MarkedForMaintenance(named()),
+        Notice::Deregistering(named()),
+        Notice::DeregisteringFailed(named(), "refused".into()),
+        Notice::StillRegistered(named()),
+        Notice::NotRegistered(named(), "unknown".into()),
+        Notice::Registered(named()),
+        Notice::HeldByAnother {
+            named: named(),
+            ours: endpoint(80),
+            other: endpoint(81),
+        },
+        Notice::RegistrationFailed(named(), failure()),
+        Notice::HeartbeatFailed(named(), failure()),
+        Notice::HeartbeatsResumed(named(), 3),
+        Notice::Unhealthy(named(), ending(1)),
+        Notice::UnhealthyAnew(named(), ending(1)),
+        Notice::Healthy(named()),
+    ]
+}
+
+fn of_backends() -> Vec<Notice> {
+    let backend = || String::from("db");
+    let filtered = |instances| Notice::Filtered {
+        backend: backend(),
+        instances,
+    };
+    vec![
+        Notice::QueryFailed {
+            backend: backend(),
+            failure: failure(),
+        },
+        Notice::QueryResumed {
+            backend: backend(),
+            failures: 3,
+        },
+        filtered(0),
+        filtered(1),
+        Notice::NoLongerFiltered(backend()),
+        Notice::Skipped {
+            backend: backend(),
+            count: 2,
+            example: "none".into(),
+        },
+        Notice::Changed {
+            backend: backend(),
+            instances: 1,
+        },
+    ]
+}
+
+fn of_sensors() -> Vec<Notice> {
+    let sensor = || String::from("load");
+    vec![
+        Notice::SensorFailed {
+            sensor: sensor(),
+            failure: failure(),
+        },
+        Notice::SensorResumed {
+            sensor: sensor(),
+            failures: 3,
+        },
+    ]
+}
+
+#[test]
+fn every_variant_has_an_example() {
+    let examples: BTreeSet<_> = every().iter().map(variant).collect();
+    assert_eq!(examples, VARIANTS.iter().copied().collect());
+}
+
+/// Level, message and all fields of the notice are in the line, and nothing else is.
+#[test]
+fn every_notice_takes_every_form_with_all_its_fields() {
+    let [default, text, json] =
+        [LogFormat::Default, LogFormat::Text, LogFormat::Json].map(|format| Read::new(Level::Debug, format));
+    for notice in every() {
+        let line = |log: &Read| log.after_unescaped(|console: &mut Console| console.tell(&notice));
+        assert_eq!(line(&default), format!("2026/11/22 12:00:00 {notice}\n"));
+        let fields: String = notice
+            .fields()
+            .iter()
+            .map(|(name, value)| format!("{name}={value} "))
+            .collect();
+        let text = line(&text);
+        assert!(
+            text.ends_with(&format!("\" {fields}\n")),
+            "{text} has not {fields}"
+        );
+        let read: Map<String, Value> = serde_json::from_str(&line(&json)).unwrap();
+        let level = format!("{:?}", notice.level()).to_lowercase();
+        let always = [
+            ("level", level.as_str()),
+            ("msg", &notice.to_string()),
+            ("time", "2026-11-22T12:00:00Z"),
+        ];
+        let expected = always.into_iter().chain(notice.fields());
+        let expected: Map<_, _> = expected
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        assert_eq!(read, expected, "{notice:?}");
+    }
+}
