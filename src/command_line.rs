@@ -1,4 +1,4 @@
-//! The command line, as Go's flag package reads it (behaviour-v2.md 1.1).
+//! The command line, as Go's flag package reads it.
 //!
 //! One dash or two are the same; parsing stops at the first argument that is not a flag, and everything from
 //! there on is the application's, so that its flags are never ours. The last of repeated flags wins.

@@ -17,8 +17,8 @@ use std::task::Poll;
 /// How often an emergency that panics is gone on with (docs/bounds.md).
 const ATTEMPTS: usize = 8;
 
-/// The world the driver acts on.
-pub struct World<'a> {
+/// The ports the driver acts on.
+pub struct Ports<'a> {
     /// Tells the time.
     pub clock: &'a dyn Clock,
     /// Where events arrive.
@@ -76,15 +76,15 @@ impl Machine for Emergency {
 
 /// Runs the shim to its end; the exit code. After a panic, or when `broken` says that events do not arrive any
 /// more, everything is ended in order, and the code is [`FAULT`].
-pub async fn live(shim: Shim, world: &mut World<'_>, broken: impl Future<Output = ()>) -> u8 {
+pub async fn live(shim: Shim, ports: &mut Ports<'_>, broken: impl Future<Output = ()>) -> u8 {
     let mut machine = WithStopList::new(shim);
-    let life = unless(broken, run(&mut machine, world));
+    let life = unless(broken, run(&mut machine, ports));
     if let Ok(Some(code)) = panics::caught(life).await {
         return code;
     }
     let mut emergency = machine.emergency();
     for _ in 0..ATTEMPTS {
-        if let Ok(code) = panics::caught(run(&mut emergency, world)).await {
+        if let Ok(code) = panics::caught(run(&mut emergency, ports)).await {
             return code;
         }
     }
@@ -102,14 +102,14 @@ async fn unless<T>(first: impl Future<Output = ()>, second: impl Future<Output =
 }
 
 /// Runs a machine to its end; the exit code.
-pub async fn run(machine: &mut impl Machine, world: &mut World<'_>) -> u8 {
+pub async fn run(machine: &mut impl Machine, ports: &mut Ports<'_>) -> u8 {
     let mut event = Event::Begin;
     loop {
-        let now = world.clock.now();
-        if let Break(code) = turn(machine, now, event, |effect| world.perform(effect)) {
+        let now = ports.clock.now();
+        if let Break(code) = turn(machine, now, event, |effect| ports.perform(effect)) {
             return code;
         }
-        event = world.inbox.next(machine.deadline()).await;
+        event = ports.inbox.next(machine.deadline()).await;
     }
 }
 
@@ -143,7 +143,7 @@ pub fn turn<E>(
     Continue(())
 }
 
-impl World<'_> {
+impl Ports<'_> {
     /// Performs one effect; what is known of its outcome already comes back as an event.
     fn perform(&mut self, effect: Effect) -> ControlFlow<u8, Option<Event>> {
         match effect {
@@ -242,16 +242,16 @@ mod tests {
         }
 
         fn run(self, plan: Plan) -> u8 {
-            self.drive(async |world| run(&mut Shim::new(plan, 1), world).await)
+            self.drive(async |ports| run(&mut Shim::new(plan, 1), ports).await)
         }
 
         fn live(self, plan: Plan, broken: impl Future<Output = ()>) -> u8 {
-            self.drive(async |world| live(Shim::new(plan, 1), world, broken).await)
+            self.drive(async |ports| live(Shim::new(plan, 1), ports, broken).await)
         }
 
         /// The driver needs no runtime: with answers at hand it never waits.
-        fn drive(mut self, drive: impl AsyncFnOnce(&mut World<'_>) -> u8) -> u8 {
-            let mut world = World {
+        fn drive(mut self, drive: impl AsyncFnOnce(&mut Ports<'_>) -> u8) -> u8 {
+            let mut ports = Ports {
                 clock: &self.clock,
                 inbox: &mut self.inbox,
                 processes: &mut self.processes,
@@ -260,7 +260,7 @@ mod tests {
                 console: &mut self.console,
                 telemetry: &mut self.telemetry,
             };
-            let driven = pin!(drive(&mut world));
+            let driven = pin!(drive(&mut ports));
             match driven.poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(code) => code,
                 Poll::Pending => panic!("it waits for something that no mock gives"),

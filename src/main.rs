@@ -8,12 +8,12 @@ use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::{self, Children};
-use containerpilot::adapters::settings::{MachineSettings, Overdue};
+use containerpilot::adapters::settings::{MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
-use containerpilot::adapters::telemetry::{Endpoint, Listeners};
+use containerpilot::adapters::telemetry::{Listeners, TelemetryServer};
 use containerpilot::command_line::{CommandLine, Refusal, usage};
 use containerpilot::config::{self, Readable, Source};
-use containerpilot::driver::{self, World};
+use containerpilot::driver::{self, Ports};
 use containerpilot::panics;
 use containerpilot::ports::Console as _;
 use containerpilot::version::{COMMIT, VERSION};
@@ -85,7 +85,7 @@ fn print_version() -> u8 {
     printed.map_or(REFUSED, |()| 0)
 }
 
-/// `-config`, or else the environment (behaviour-v2.md 1.2).
+/// `-config`, or else the environment.
 fn source(line: &CommandLine) -> Result<Source, String> {
     let given = line.config.clone().filter(|config| !config.is_empty());
     let variable = || env::var_os("CONTAINERPILOT").map(|value| value.to_string_lossy().into_owned());
@@ -95,7 +95,7 @@ fn source(line: &CommandLine) -> Result<Source, String> {
         .ok_or_else(|| "-config flag is required".into())
 }
 
-/// Writes the rendered configuration, byte for byte (behaviour-v2.md 1.3).
+/// Writes the rendered configuration, byte for byte.
 fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
     let rendered = config::render(
         source,
@@ -138,7 +138,7 @@ async fn run(
     // First of all: from here on no signal is lost.
     let died = Signals::install()
         .map_err(refused("signals cannot be taken"))?
-        .post_to(inbox.postbox());
+        .post_to(inbox.sender());
     let environment = Environment::default();
     environment.export("CONTAINERPILOT_PID", &process::id().to_string());
     let interfaces = MachineInterfaces;
@@ -149,8 +149,8 @@ async fn run(
         interfaces,
         application,
         listeners: listeners.clone(),
-        postbox: inbox.postbox(),
-        overdue: Overdue::default(),
+        inbox_sender: inbox.sender(),
+        unfinished: UnfinishedRead::default(),
     };
     let Some(compiled) = inbox.unless_stopped(settings.compile()).await else {
         console::fatal("stopped by a signal while the configuration was being read");
@@ -168,12 +168,12 @@ async fn run(
         let sentence = format!("orphans of the application will not be reaped: {error}");
         console.tell(&Notice::Warning(sentence));
     }
-    let children = Children::new(environment, open_files, inbox.postbox(), console.clone(), died);
+    let children = Children::new(environment, open_files, inbox.sender(), console.clone(), died);
     let mut children = children.map_err(refused("children cannot be reaped"))?;
-    let mut discovery = Dispatcher::new(inbox.postbox());
-    let mut telemetry = Endpoint::new(clock, inbox.postbox(), listeners);
+    let mut discovery = Dispatcher::new(inbox.sender());
+    let mut telemetry = TelemetryServer::new(clock, inbox.sender(), listeners);
     let broken = inbox.broken();
-    let mut world = World {
+    let mut ports = Ports {
         clock: &clock,
         inbox: &mut inbox,
         processes: &mut children,
@@ -183,7 +183,7 @@ async fn run(
         telemetry: &mut telemetry,
     };
     let seed = RandomState::new().hash_one(process::id());
-    let code = driver::live(Shim::new(plan, seed), &mut world, broken).await;
+    let code = driver::live(Shim::new(plan, seed), &mut ports, broken).await;
     // All that counts is done: a panic now costs the rest of the log.
     panics::caught(children.finish_output()).await.ok();
     panics::caught_in(|| console.flush(LAST_WORDS)).ok();

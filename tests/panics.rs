@@ -33,11 +33,11 @@ use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::Children;
-use containerpilot::adapters::settings::{MachineSettings, Overdue};
+use containerpilot::adapters::settings::{MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
-use containerpilot::adapters::telemetry::{Endpoint, Listeners};
+use containerpilot::adapters::telemetry::{Listeners, TelemetryServer};
 use containerpilot::config::Source;
-use containerpilot::driver::{self, World};
+use containerpilot::driver::{self, Ports};
 use containerpilot::panics;
 use containerpilot::ports::Inbox;
 use domain::{Event, Instant, Shim};
@@ -104,8 +104,8 @@ fn run(folder: PathBuf) -> u8 {
 async fn live(folder: PathBuf) -> u8 {
     let clock = MachineClock::start();
     let queue = Queue::new(clock);
-    let postbox = queue.postbox();
-    let died = Signals::install().expect("signals").post_to(postbox.clone());
+    let inbox_sender = queue.sender();
+    let died = Signals::install().expect("signals").post_to(inbox_sender.clone());
     let environment = Environment::default();
     let listeners = Listeners::default();
     let application = UNTIL_TERM.map(|word| word.replace('@', &folder.display().to_string()));
@@ -115,24 +115,24 @@ async fn live(folder: PathBuf) -> u8 {
         interfaces: MachineInterfaces,
         application: application.iter().map(|word| word.as_str().into()).collect(),
         listeners: listeners.clone(),
-        postbox: postbox.clone(),
-        overdue: Overdue::default(),
+        inbox_sender: inbox_sender.clone(),
+        unfinished: UnfinishedRead::default(),
     };
     let (plan, _) = settings.compile().await.expect("a configuration");
     let mut console = Console::open().expect("a console");
     console.install();
-    let children = Children::new(environment, None, postbox.clone(), console.clone(), died);
+    let children = Children::new(environment, None, inbox_sender.clone(), console.clone(), died);
     let (broken, file) = (queue.broken(), folder.join("panic"));
-    let mut world = World {
+    let mut ports = Ports {
         clock: &clock,
         inbox: &mut Faulty { queue, file },
         processes: &mut children.expect("children"),
-        discovery: &mut Dispatcher::new(postbox.clone()),
+        discovery: &mut Dispatcher::new(inbox_sender.clone()),
         settings: &mut settings,
         console: &mut console,
-        telemetry: &mut Endpoint::new(clock, postbox, listeners),
+        telemetry: &mut TelemetryServer::new(clock, inbox_sender, listeners),
     };
-    driver::live(Shim::new(plan, 1), &mut world, broken).await
+    driver::live(Shim::new(plan, 1), &mut ports, broken).await
 }
 
 const CONFIG: &str = r#"{"directory": "@/catalogue", "stopTimeout": 2, "services": [

@@ -50,7 +50,7 @@ fn live_until(mut choices: Choices, keep: bool, fault: Option<u64>) -> Life {
         let mut inbox = world.clone();
         let (mut processes, mut discovery) = (world.clone(), world.clone());
         let (mut settings, mut console, mut telemetry) = (world.clone(), world.clone(), world.clone());
-        let mut ports = driver::World {
+        let mut ports = driver::Ports {
             clock: &world,
             inbox: &mut inbox,
             processes: &mut processes,

@@ -1,6 +1,6 @@
 //! Where events wait for the driver: one queue, first come, first served.
 //!
-//! Everybody who has something to report holds a [`Postbox`]. When nothing is in the queue, the driver
+//! Each adapter that reports events holds an [`InboxSender`]. When nothing is in the queue, the driver
 //! sleeps until its deadline.
 
 use crate::adapters::clock::MachineClock;
@@ -23,12 +23,12 @@ use tokio::time::{sleep_until, timeout_at};
 pub struct Queue {
     clock: MachineClock,
     events: mpsc::UnboundedReceiver<Event>,
-    postbox: Postbox,
+    inbox_sender: InboxSender,
 }
 
 /// A way into the queue.
 #[derive(Clone, Debug)]
-pub struct Postbox {
+pub struct InboxSender {
     events: mpsc::UnboundedSender<Event>,
     /// How many events are in the queue.
     count: Arc<AtomicUsize>,
@@ -39,7 +39,7 @@ impl Queue {
     /// An empty queue whose deadlines are told by `clock`.
     pub fn new(clock: MachineClock) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let postbox = Postbox {
+        let inbox_sender = InboxSender {
             events: sender,
             count: Arc::default(),
             broken: Arc::default(),
@@ -47,13 +47,13 @@ impl Queue {
         Self {
             clock,
             events,
-            postbox,
+            inbox_sender,
         }
     }
 
     /// A way into this queue.
-    pub fn postbox(&self) -> Postbox {
-        self.postbox.clone()
+    pub fn sender(&self) -> InboxSender {
+        self.inbox_sender.clone()
     }
 
     /// What comes of `work`; none if SIGTERM or SIGINT comes before. Other events wait until then.
@@ -72,29 +72,29 @@ impl Queue {
                 Ok(event) => kept.push(event),
             }
         };
-        kept.into_iter().for_each(|event| self.postbox.post(event));
+        kept.into_iter().for_each(|event| self.inbox_sender.post(event));
         done
     }
 
     /// Waits until a task panicked on which the arrival of events depends.
     pub fn broken(&self) -> impl Future<Output = ()> + 'static {
-        let broken = Arc::clone(&self.postbox.broken);
+        let broken = Arc::clone(&self.inbox_sender.broken);
         async move { broken.notified().await }
     }
 
     async fn event(&mut self) -> Event {
         match self.events.recv().await {
             Some(event) => {
-                self.postbox.count.fetch_sub(1, Ordering::Relaxed);
+                self.inbox_sender.count.fetch_sub(1, Ordering::Relaxed);
                 event
             }
-            // The queue holds a postbox of its own, so this cannot happen.
+            // The queue holds a sender of its own, so this cannot happen.
             None => pending().await,
         }
     }
 }
 
-impl Postbox {
+impl InboxSender {
     /// Puts an event into the queue. Once the driver is gone it goes nowhere.
     pub fn post(&self, event: Event) {
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -161,7 +161,7 @@ mod tests {
                 Event::Woken,
             ];
             for event in &events {
-                queue.postbox().post(event.clone());
+                queue.sender().post(event.clone());
             }
             for event in events {
                 assert_eq!(queue.next(None).await, event);
@@ -185,7 +185,7 @@ mod tests {
         block_on(async {
             let clock = MachineClock::start();
             let mut queue = Queue::new(clock);
-            queue.postbox().post(Event::Signal(Signal::USR1));
+            queue.sender().post(Event::Signal(Signal::USR1));
             let deadline = clock.now() + Duration::from_secs(3600);
             assert_eq!(queue.next(Some(deadline)).await, Event::Signal(Signal::USR1));
         });
@@ -198,10 +198,10 @@ mod tests {
             .build();
         tokio::task::LocalSet::new().block_on(&runtime.unwrap(), async {
             let queue = Queue::new(MachineClock::start());
-            queue.postbox().rely_on(async {});
+            queue.sender().rely_on(async {});
             let soon = Duration::from_millis(20);
             assert!(tokio::time::timeout(soon, queue.broken()).await.is_err());
-            queue.postbox().rely_on(async { panic!("a fault of a task") });
+            queue.sender().rely_on(async { panic!("a fault of a task") });
             let in_time = Duration::from_secs(20);
             assert!(tokio::time::timeout(in_time, queue.broken()).await.is_ok());
         });

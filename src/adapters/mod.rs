@@ -1,5 +1,5 @@
-//! The real machine behind the ports, one adapter a folder. Adapters know the ports and the domain, and not
-//! each other except where the composition root hands one to another.
+//! The implementations of the ports for a real machine. Adapters know the ports and the domain. Several also use
+//! the adapters that all share: the inbox, the clock, the environment, the console and the turns of the loop.
 
 pub mod clock;
 pub mod console;

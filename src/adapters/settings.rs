@@ -7,7 +7,7 @@
 use crate::adapters::descriptors::while_opening;
 use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
-use crate::adapters::inbox::Postbox;
+use crate::adapters::inbox::InboxSender;
 use crate::adapters::interfaces::Listed;
 use crate::adapters::telemetry::Listeners;
 use crate::cause;
@@ -47,24 +47,24 @@ pub struct MachineSettings<I> {
     /// Where it is tried out whether telemetry can be served.
     pub listeners: Listeners,
     /// Where it is told what came of a reload.
-    pub postbox: Postbox,
+    pub inbox_sender: InboxSender,
     /// A reading that did not come back in time.
-    pub overdue: Overdue,
+    pub unfinished: UnfinishedRead,
 }
 
 /// A reading that did not come back in time, if there is one.
 #[derive(Clone, Debug, Default)]
-pub struct Overdue(Rc<RefCell<Option<Receiver<Outcome>>>>);
+pub struct UnfinishedRead(Rc<RefCell<Option<Receiver<Outcome>>>>);
 
-impl Overdue {
+impl UnfinishedRead {
     /// Whether that thread is still at work.
     fn is_at_work(&self) -> bool {
-        let mut overdue = self.0.borrow_mut();
-        let at_work = overdue
+        let mut unfinished = self.0.borrow_mut();
+        let at_work = unfinished
             .as_mut()
             .is_some_and(|outcome| outcome.try_recv() == Err(TryRecvError::Empty));
         if !at_work {
-            *overdue = None;
+            *unfinished = None;
         }
         at_work
     }
@@ -97,7 +97,7 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
     }
 
     fn begin(&self) -> Result<Receiver<Outcome>, String> {
-        if self.overdue.is_at_work() {
+        if self.unfinished.is_at_work() {
             let sentence = "an earlier reload has not finished reading it";
             return Err(format!("{}: {sentence}", self.source));
         }
@@ -118,25 +118,28 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
 
 impl<I: Interfaces + Clone + Send + 'static> Settings for MachineSettings<I> {
     fn load(&mut self, ticket: Ticket) {
-        let (postbox, listeners, source) =
-            (self.postbox.clone(), self.listeners.clone(), self.source.clone());
-        let (overdue, aborted) = (self.overdue.clone(), self.aborted());
+        let (inbox_sender, listeners, source) = (
+            self.inbox_sender.clone(),
+            self.listeners.clone(),
+            self.source.clone(),
+        );
+        let (unfinished, aborted) = (self.unfinished.clone(), self.aborted());
         let mut outcome = match self.begin() {
             Ok(outcome) => outcome,
-            Err(report) => return postbox.post(Event::Loaded(ticket, Loaded::Refused(report))),
+            Err(report) => return inbox_sender.post(Event::Loaded(ticket, Loaded::Refused(report))),
         };
         spawn_local(async move {
             let loaded = match timeout(LOAD_LIMIT, &mut outcome).await {
                 Ok(Ok(outcome)) => outcome.and_then(|compiled| try_out(&listeners, &source, compiled)),
                 Ok(Err(_)) => Err(aborted),
                 Err(_) => {
-                    *overdue.0.borrow_mut() = Some(outcome);
+                    *unfinished.0.borrow_mut() = Some(outcome);
                     Err(format!(
                         "{source}: it could not be read and checked within {LOAD_LIMIT:?}"
                     ))
                 }
             };
-            postbox.post(Event::Loaded(ticket, answer(loaded)));
+            inbox_sender.post(Event::Loaded(ticket, answer(loaded)));
         });
     }
 }
@@ -235,9 +238,9 @@ mod tests {
 
     /// Interfaces that nobody learns before both sides have come to the barrier.
     #[derive(Clone)]
-    struct Hanging(Arc<Barrier>);
+    struct BlockingInterfaces(Arc<Barrier>);
 
-    impl Interfaces for Hanging {
+    impl Interfaces for BlockingInterfaces {
         fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
             self.0.wait();
             Ok(vec![])
@@ -249,20 +252,20 @@ mod tests {
         LocalSet::new().block_on(&runtime.unwrap(), future)
     }
 
-    fn settings(inbox: &Queue, text: &str, barrier: usize) -> MachineSettings<Hanging> {
+    fn settings(inbox: &Queue, text: &str, barrier: usize) -> MachineSettings<BlockingInterfaces> {
         MachineSettings {
             source: Source::Inline(text.into()),
             environment: Environment::default(),
-            interfaces: Hanging(Arc::new(Barrier::new(barrier))),
+            interfaces: BlockingInterfaces(Arc::new(Barrier::new(barrier))),
             application: vec![],
             listeners: Listeners::default(),
-            postbox: inbox.postbox(),
-            overdue: Overdue::default(),
+            inbox_sender: inbox.sender(),
+            unfinished: UnfinishedRead::default(),
         }
     }
 
     /// What comes of a reading.
-    async fn loaded(inbox: &mut Queue, settings: &mut MachineSettings<Hanging>) -> Loaded {
+    async fn loaded(inbox: &mut Queue, settings: &mut MachineSettings<BlockingInterfaces>) -> Loaded {
         settings.load(Ticket(7));
         match inbox.next(None).await {
             Event::Loaded(Ticket(7), loaded) => loaded,
@@ -311,10 +314,10 @@ mod tests {
             assert_eq!(began.elapsed().as_secs(), 2, "nobody waited again");
             tokio::time::resume();
             settings.interfaces.0.wait();
-            while settings.overdue.is_at_work() {
+            while settings.unfinished.is_at_work() {
                 tokio::task::yield_now().await;
             }
-            settings.interfaces = Hanging(Arc::new(Barrier::new(1)));
+            settings.interfaces = BlockingInterfaces(Arc::new(Barrier::new(1)));
             assert!(matches!(
                 loaded(&mut inbox, &mut settings).await,
                 Loaded::Plan { .. }
@@ -329,9 +332,9 @@ mod tests {
             let hanging = settings(&inbox, GOOD, 2);
             let others = [Signal::HUP, Signal::USR1].map(Event::Signal);
             for event in others.clone() {
-                inbox.postbox().post(event);
+                inbox.sender().post(event);
             }
-            inbox.postbox().post(Event::Signal(Signal::TERM));
+            inbox.sender().post(Event::Signal(Signal::TERM));
             assert!(inbox.unless_stopped(hanging.compile()).await.is_none());
             hanging.interfaces.0.wait();
             let good = settings(&inbox, GOOD, 1);

@@ -6,7 +6,7 @@
 //! once for many, as the kernel has it; each real-time signal comes, however many wait. Children start with none blocked. SIGCHLD is for `processes`,
 //! not an event. Signals that tell of a fault of our own, and those that cannot be caught, are left alone.
 
-use crate::adapters::inbox::Postbox;
+use crate::adapters::inbox::InboxSender;
 use crate::adapters::processes::pending::{self, Pending};
 use domain::Event;
 use domain::signal::Signal;
@@ -106,13 +106,13 @@ impl Signals {
 
     /// Posts each signal as it comes; what comes back is notified when children may have died. Lives on a tokio
     /// `LocalSet`.
-    pub fn post_to(self, postbox: Postbox) -> Rc<Notify> {
+    pub fn post_to(self, inbox_sender: InboxSender) -> Rc<Notify> {
         let child_died = Rc::clone(&self.child_died);
-        postbox.clone().rely_on(async move {
+        inbox_sender.clone().rely_on(async move {
             loop {
                 self.any().await;
                 let mut rounds = 0;
-                while self.take_some(&postbox) {
+                while self.take_some(&inbox_sender) {
                     rounds += 1;
                     match rounds < ROUNDS {
                         true => yield_now().await,
@@ -134,7 +134,7 @@ impl Signals {
     }
 
     /// Whether there was any.
-    fn take_some(&self, postbox: &Postbox) -> bool {
+    fn take_some(&self, inbox_sender: &InboxSender) -> bool {
         let pending = Pending::now();
         let take = |number: i32| pending.has(number) && pending::take(number);
         let died = take(libc::SIGCHLD);
@@ -147,7 +147,7 @@ impl Signals {
         let mut posted = false;
         for signal in &self.signals {
             for _ in (0..TAKEN).take_while(|_| take(signal.number())) {
-                postbox.post(Event::Signal(*signal));
+                inbox_sender.post(Event::Signal(*signal));
                 posted = true;
             }
         }

@@ -5,7 +5,7 @@
 //! to handle what they brought. So whoever has much to do does it in pieces, and everything else waits for one
 //! piece at the most. Never says how large a piece is: whoever takes turns does.
 
-use super::inbox::Postbox;
+use super::inbox::InboxSender;
 use std::rc::Rc;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -14,15 +14,15 @@ use tokio::task::yield_now;
 #[derive(Clone, Debug)]
 pub struct Turns {
     one_at_a_time: Rc<Semaphore>,
-    postbox: Postbox,
+    inbox_sender: InboxSender,
 }
 
 impl Turns {
     /// Turns that come after the events in this inbox.
-    pub fn new(postbox: Postbox) -> Self {
+    pub fn new(inbox_sender: InboxSender) -> Self {
         Self {
             one_at_a_time: Rc::new(Semaphore::new(1)),
-            postbox,
+            inbox_sender,
         }
     }
 
@@ -30,7 +30,7 @@ impl Turns {
     pub async fn next(&self) {
         let turn = self.one_at_a_time.acquire().await;
         yield_now().await;
-        if self.postbox.has_events() {
+        if self.inbox_sender.has_events() {
             yield_now().await;
         }
         drop(turn);
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn whoever_has_endless_work_shares_the_turns() {
         block_on(async {
-            let turns = Turns::new(Queue::new(MachineClock::start()).postbox());
+            let turns = Turns::new(Queue::new(MachineClock::start()).sender());
             let order = Rc::new(RefCell::new(Vec::new()));
             for name in 0..3 {
                 let (turns, order) = (turns.clone(), Rc::clone(&order));
@@ -90,15 +90,15 @@ mod tests {
     fn a_timer_and_an_event_are_not_held_up_by_endless_work() {
         block_on(async {
             let mut queue = Queue::new(MachineClock::start());
-            let turns = Turns::new(queue.postbox());
+            let turns = Turns::new(queue.sender());
             let done = Rc::new(Cell::new(0_u64));
-            let (count, postbox) = (Rc::clone(&done), queue.postbox());
+            let (count, inbox_sender) = (Rc::clone(&done), queue.sender());
             spawn_local(async move {
                 loop {
                     turns.next().await;
                     count.set(count.get() + 1);
                     if count.get() == 10 {
-                        postbox.post(Event::Signal(Signal::TERM));
+                        inbox_sender.post(Event::Signal(Signal::TERM));
                     }
                 }
             });

@@ -1,6 +1,6 @@
 //! The form of an entry: from level, time, message and fields to the bytes of one log line.
 //!
-//! Byte-compatible with what the original's log library printed (behaviour-v2.md 10.2 to 10.4), because
+//! Byte-compatible with what the original's log library printed, because
 //! people parse it; where releases differ, `text` escapes (LG-2). Messages are bytes: children print what
 //! they like. Never reads a clock, never writes anywhere, and never drops a byte that it can show.
 
@@ -10,7 +10,7 @@ use std::io::Write as _;
 
 /// What one entry says.
 #[derive(Clone, Debug)]
-pub struct Entry<'a> {
+pub struct LogEntry<'a> {
     /// How important it is.
     pub level: Level,
     /// When it was said.
@@ -52,7 +52,7 @@ impl Stamp {
 }
 
 /// Appends the entry in the given form, its newline included.
-pub fn render(line: &mut Vec<u8>, format: LogFormat, entry: &Entry<'_>) {
+pub fn render(line: &mut Vec<u8>, format: LogFormat, entry: &LogEntry<'_>) {
     match format {
         LogFormat::Default => default(line, entry),
         LogFormat::Text => text(line, entry),
@@ -61,14 +61,14 @@ pub fn render(line: &mut Vec<u8>, format: LogFormat, entry: &Entry<'_>) {
 }
 
 /// `2016/04/14 01:27:38 message`: no level, no fields, and the message's bytes as they are (LG-1).
-fn default(line: &mut Vec<u8>, entry: &Entry<'_>) {
+fn default(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     line.extend_from_slice(entry.time.plain.as_bytes());
     line.extend_from_slice(entry.message);
     line.push(b'\n');
 }
 
 /// `key=value` pairs, each followed by a space, the last one too (LG-3).
-fn text(line: &mut Vec<u8>, entry: &Entry<'_>) {
+fn text(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     pair(line, "time", entry.time.rfc3339.as_bytes());
     pair(line, "level", name(entry.level).as_bytes());
     if !entry.message.is_empty() {
@@ -81,7 +81,7 @@ fn text(line: &mut Vec<u8>, entry: &Entry<'_>) {
 }
 
 /// One object with its keys sorted; `msg` is there even when empty.
-fn json(line: &mut Vec<u8>, entry: &Entry<'_>) {
+fn json(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     let always: [(&str, &[u8]); 3] = [
         ("level", name(entry.level).as_bytes()),
         ("msg", entry.message),
@@ -265,7 +265,7 @@ mod tests {
         Stamp::new(DateTime::parse_from_rfc3339(time).unwrap())
     }
 
-    fn line(format: LogFormat, entry: &Entry<'_>) -> Vec<u8> {
+    fn line(format: LogFormat, entry: &LogEntry<'_>) -> Vec<u8> {
         let mut line = Vec::new();
         render(&mut line, format, entry);
         line
@@ -281,7 +281,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect();
-        let entry = Entry {
+        let entry = LogEntry {
             level,
             time: &stamp(time),
             message,
@@ -470,7 +470,7 @@ mod tests {
         #[test]
         fn text_and_json_are_one_line_whatever_a_child_prints(message in any::<Vec<u8>>()) {
             let when = stamp("2026-11-22T11:36:55Z");
-            let entry = Entry { level: Level::Info, time: &when, message: &message, fields: &[] };
+            let entry = LogEntry { level: Level::Info, time: &when, message: &message, fields: &[] };
             for format in [LogFormat::Text, LogFormat::Json] {
                 let line = line(format, &entry);
                 assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
@@ -481,7 +481,7 @@ mod tests {
         fn json_is_read_back_as_it_was(message in any::<String>(), task in any::<String>()) {
             let when = stamp("2026-11-22T11:36:55Z");
             let fields = [("task", task.clone())];
-            let entry = Entry { level: Level::Info, time: &when, message: message.as_bytes(), fields: &fields };
+            let entry = LogEntry { level: Level::Info, time: &when, message: message.as_bytes(), fields: &fields };
             let read: serde_json::Value = serde_json::from_slice(&line(LogFormat::Json, &entry)).unwrap();
             assert_eq!(read["msg"], message);
             assert_eq!(read["task"], task);

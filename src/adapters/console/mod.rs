@@ -5,11 +5,11 @@
 //! or close its end, without the shim noticing: nothing here waits, grows without bound, or fails. The log writes
 //! nothing of its own accord, except how many entries were lost.
 
-mod door;
 mod events;
 mod format;
 mod lines;
 mod sink;
+mod writer;
 
 pub use lines::{LONGEST, Lines};
 
@@ -20,7 +20,7 @@ use domain::plan::{Level, LogFormat, LogOutput, Logging, Role};
 use domain::time::Duration;
 use domain::{Instant, Notice};
 use events::{Events, LogRecord};
-use format::{Entry, Stamp, render};
+use format::{LogEntry, Stamp, render};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 use sink::Sink;
@@ -175,8 +175,8 @@ fn last_words_without_descriptor(message: &str, limit: Duration) {
     }
 }
 
-fn last_entry<'a>(time: &'a Stamp, message: &'a str) -> Entry<'a> {
-    Entry {
+fn last_entry<'a>(time: &'a Stamp, message: &'a str) -> LogEntry<'a> {
+    LogEntry {
         level: Level::Fatal,
         time,
         message: message.as_bytes(),
@@ -239,7 +239,7 @@ impl Log {
             LogOutput::Stdout => &mut self.stdout,
             LogOutput::Stderr => &mut self.stderr,
         };
-        let entry = Entry {
+        let entry = LogEntry {
             level,
             time: &self.stamp,
             message,

@@ -1,11 +1,11 @@
-//! Entries on their way to a stream: written when the caller has no more of them, kept if the reader is slow,
+//! Log entries on their way to a stream: written when the caller has no more of them, kept if the reader is slow,
 //! and counted instead of kept if the reader is gone for long.
 //!
 //! Never waits (except in [`Sink::wait`], for so long), never holds more than [`CAPACITY`] and one
 //! entry, never lets one entry into the middle of another, and never fails: what a broken stream does not
 //! take is discarded. Several whole entries share a write where the stream keeps them together.
 
-use super::door::Door;
+use super::writer::NonBlockingWriter;
 use crate::ports::Clock;
 use domain::Instant;
 use nix::errno::Errno;
@@ -21,10 +21,10 @@ pub const CAPACITY: usize = 256 * 1024;
 /// How many bytes are gathered before they are written without being asked for.
 const GATHERED: usize = 16 * 1024;
 
-/// The way to one stream.
+/// The buffer in front of one stream.
 #[derive(Debug)]
 pub struct Sink {
-    door: Arc<Door>,
+    stream: Arc<NonBlockingWriter>,
     /// All that waits, and before it what has been written of the same allocation.
     bytes: Vec<u8>,
     /// Where in `bytes` the first entry begins.
@@ -46,7 +46,7 @@ impl Sink {
     /// The sink of the stream behind this descriptor, whose flags stay as they are.
     pub fn new(descriptor: OwnedFd) -> Self {
         Self {
-            door: Arc::new(Door::new(descriptor)),
+            stream: Arc::new(NonBlockingWriter::new(descriptor)),
             bytes: Vec::new(),
             first: 0,
             waiting: VecDeque::new(),
@@ -105,7 +105,7 @@ impl Sink {
         let noticed = std::mem::replace(&mut self.full, false);
         while let Some(length) = self.next_write() {
             let start = self.first + self.begun;
-            match self.door.write(&self.bytes[start..start + length]) {
+            match self.stream.write(&self.bytes[start..start + length]) {
                 Ok(written) if written > 0 => self.forget(written),
                 Err(Errno::EAGAIN) => {
                     self.full = true;
@@ -131,7 +131,7 @@ impl Sink {
         }
         let mut length = first;
         for next in self.waiting.iter().skip(1) {
-            if length + next > self.door.together() {
+            if length + next > self.stream.together() {
                 break;
             }
             length += next;
@@ -168,7 +168,7 @@ impl Sink {
     pub fn wait(&self, clock: &impl Clock, until: Instant) -> bool {
         let mut left = until.since(clock.now());
         while !left.is_zero() {
-            if self.door.has_room(left) {
+            if self.stream.has_room(left) {
                 return true;
             }
             left = until.since(clock.now());
@@ -179,7 +179,7 @@ impl Sink {
     /// Who watches for the reader's return.
     pub fn watcher(&self) -> Watcher {
         Watcher {
-            door: Arc::clone(&self.door),
+            stream: Arc::clone(&self.stream),
             stalled: Arc::clone(&self.stalled),
         }
     }
@@ -188,7 +188,7 @@ impl Sink {
 /// Sleeps until a sink that could not write has room again.
 #[derive(Debug)]
 pub struct Watcher {
-    door: Arc<Door>,
+    stream: Arc<NonBlockingWriter>,
     stalled: Arc<Notify>,
 }
 
@@ -207,11 +207,11 @@ impl Watcher {
     async fn watch(&self, drain: &impl Fn() -> bool) -> std::io::Result<()> {
         #[expect(
             deprecated,
-            reason = "its successor is an unsafe function; what it asks for holds here: a door keeps its one descriptor open"
+            reason = "its successor is an unsafe function; what it asks for holds here: a stream keeps its one descriptor open"
         )]
-        let door = AsyncFd::with_interest(Arc::clone(&self.door), Interest::WRITABLE)?;
+        let stream = AsyncFd::with_interest(Arc::clone(&self.stream), Interest::WRITABLE)?;
         loop {
-            door.writable().await?.clear_ready();
+            stream.writable().await?.clear_ready();
             if drain() {
                 return Ok(());
             }

@@ -11,7 +11,7 @@ pub mod names;
 mod tls;
 
 use crate::adapters::clock;
-use crate::adapters::inbox::Postbox;
+use crate::adapters::inbox::InboxSender;
 use crate::cause::without_user_information;
 use crate::panics;
 use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
@@ -50,17 +50,17 @@ pub fn note_contents(catalogue: &mut plan::Catalogue) {
 /// Asks the catalogue in use. Lives on a tokio `LocalSet`.
 pub struct Dispatcher {
     catalogue: Rc<dyn Catalogue>,
-    postbox: Postbox,
+    inbox_sender: InboxSender,
     on_their_way: BTreeMap<Ticket, AbortHandle>,
 }
 
 impl Dispatcher {
-    /// A dispatcher that posts answers to `postbox`; it knows no catalogue before it is told one.
-    pub fn new(postbox: Postbox) -> Self {
+    /// A dispatcher that posts answers to the inbox; it knows no catalogue before it is told one.
+    pub fn new(inbox_sender: InboxSender) -> Self {
         let none = CatalogueError::Failed("no catalogue is configured".into());
         Self {
-            catalogue: Rc::new(Closed(none)),
-            postbox,
+            catalogue: Rc::new(UnusableCatalogue(none)),
+            inbox_sender,
             on_their_way: BTreeMap::new(),
         }
     }
@@ -68,20 +68,20 @@ impl Dispatcher {
 
 impl Discovery for Dispatcher {
     fn connect(&mut self, catalogue: &plan::Catalogue) {
-        self.catalogue = open(catalogue).unwrap_or_else(|error| Rc::new(Closed(error)));
+        self.catalogue = open(catalogue).unwrap_or_else(|error| Rc::new(UnusableCatalogue(error)));
     }
 
     fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration) {
         let catalogue = Rc::clone(&self.catalogue);
         catalogue.allow(connections);
-        let postbox = self.postbox.clone();
+        let inbox_sender = self.inbox_sender.clone();
         let task = spawn_local(async move {
             let asked = panics::caught(ask(&*catalogue, request));
             let answer = match timeout(clock::limit(limit), asked).await {
                 Ok(answer) => answer.unwrap_or_else(|panicked| Answer::Failed(panicked.to_string())),
                 Err(_) => Answer::Failed(format!("no answer within {limit:?}")),
             };
-            postbox.post(Event::Answered(ticket, answer));
+            inbox_sender.post(Event::Answered(ticket, answer));
         });
         self.on_their_way.retain(|_, task| !task.is_finished());
         self.on_their_way.insert(ticket, task.abort_handle());
@@ -123,11 +123,11 @@ impl From<CatalogueError> for Answer {
     }
 }
 
-/// A catalogue that cannot be opened: it says why, each time.
-struct Closed(CatalogueError);
+/// A catalogue that cannot be opened: every request fails with the reason.
+struct UnusableCatalogue(CatalogueError);
 
 #[async_trait(?Send)]
-impl Catalogue for Closed {
+impl Catalogue for UnusableCatalogue {
     async fn register(&self, _: &Registration) -> Result<(), CatalogueError> {
         Err(self.0.clone())
     }
@@ -168,7 +168,7 @@ mod tests {
             .build();
         tokio::task::LocalSet::new().block_on(&runtime.unwrap(), async {
             let mut queue = Queue::new(MachineClock::start());
-            let mut dispatcher = Dispatcher::new(queue.postbox());
+            let mut dispatcher = Dispatcher::new(queue.sender());
             dispatcher.catalogue = Rc::new(catalogue);
             let query = Query {
                 service: "app".into(),

@@ -100,7 +100,7 @@ struct Names {
 #[derive(Default)]
 struct Table {
     helpers: Option<Helpers>,
-    names: BTreeMap<String, Entry>,
+    names: BTreeMap<String, NameState>,
 }
 
 /// The threads that look names up: whichever is free takes the next one.
@@ -113,8 +113,8 @@ struct Helpers {
 
 /// What is known of one name.
 #[derive(Default)]
-struct Entry {
-    running: Option<watch::Receiver<Option<Found>>>,
+struct NameState {
+    running: Option<watch::Receiver<Option<LookupResult>>>,
     known: Option<(Instant, Vec<IpAddr>)>,
     /// Accepted a connection last.
     first: Option<IpAddr>,
@@ -123,12 +123,12 @@ struct Entry {
 }
 
 /// What came of a look-up: the addresses, or why there are none.
-type Found = Result<Vec<IpAddr>, String>;
+type LookupResult = Result<Vec<IpAddr>, String>;
 
 /// A name to be looked up, and where its addresses are awaited.
 struct Lookup {
     name: String,
-    found: watch::Sender<Option<Found>>,
+    found: watch::Sender<Option<LookupResult>>,
 }
 
 /// What there is for a request.
@@ -136,7 +136,7 @@ enum Wanted {
     /// Addresses that count.
     Known(Vec<IpAddr>),
     /// A look-up that is on its way, and what the one before found.
-    Running(watch::Receiver<Option<Found>>, Option<Vec<IpAddr>>),
+    Running(watch::Receiver<Option<LookupResult>>, Option<Vec<IpAddr>>),
 }
 
 impl Names {
@@ -215,7 +215,7 @@ impl Names {
 }
 
 /// At least one address, and not too many; or a cause.
-fn checked(found: io::Result<Vec<IpAddr>>) -> Found {
+fn checked(found: io::Result<Vec<IpAddr>>) -> LookupResult {
     let mut addresses = found.map_err(|error| error.to_string())?;
     addresses.truncate(ADDRESSES);
     if addresses.is_empty() {
@@ -299,7 +299,7 @@ impl Table {
         Ok(())
     }
 
-    fn finish(&mut self, name: &str, found: &Found) {
+    fn finish(&mut self, name: &str, found: &LookupResult) {
         if let Some(entry) = self.names.get_mut(name) {
             entry.running = None;
             if let Ok(addresses) = found {
@@ -324,7 +324,7 @@ impl Table {
 
     /// The addresses in the order in which they are to be tried.
     fn ordered(&self, host: &str, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-        if let Some(Entry { first, last, .. }) = self.names.get(host) {
+        if let Some(NameState { first, last, .. }) = self.names.get(host) {
             addresses.sort_by_key(|address| match Some(*address) {
                 address if address == *first => 0,
                 address if address == *last => 2,
@@ -346,9 +346,9 @@ impl Helpers {
     }
 }
 
-impl Entry {
+impl NameState {
     /// The look-up that is on its way, unless whoever did it is gone.
-    fn running(&self) -> Option<watch::Receiver<Option<Found>>> {
+    fn running(&self) -> Option<watch::Receiver<Option<LookupResult>>> {
         let running = self.running.as_ref();
         running.filter(|running| running.has_changed().is_ok()).cloned()
     }

@@ -95,12 +95,12 @@ fn config(tls: &Tls) -> Result<Arc<ClientConfig>, CatalogueError> {
     let builder = builder
         .dangerous()
         .with_custom_certificate_verifier(verifier(tls, provider)?);
-    let config = match proof(tls)? {
+    let config = match client_identity(tls)? {
         None => builder.with_no_client_auth(),
-        Some(proof) => {
-            let unfit = |error: &dyn Error| unfit(&proof.file, error);
-            let certificates = certificates(&proof.certificate).map_err(|error| unfit(&error))?;
-            let key = PrivateKeyDer::from_pem_slice(&proof.key).map_err(|error| unfit(&error))?;
+        Some(client_identity) => {
+            let unfit = |error: &dyn Error| unfit(&client_identity.file, error);
+            let certificates = certificates(&client_identity.certificate).map_err(|error| unfit(&error))?;
+            let key = PrivateKeyDer::from_pem_slice(&client_identity.key).map_err(|error| unfit(&error))?;
             let config = builder.with_client_auth_cert(certificates, key);
             config.map_err(|error| unfit(&error))?
         }
@@ -209,7 +209,7 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki
 }
 
 /// Our own certificate and its key.
-struct Proof {
+struct ClientIdentity {
     /// The text of the certificate's file.
     certificate: Vec<u8>,
     /// The text of the key's file.
@@ -219,7 +219,7 @@ struct Proof {
 }
 
 /// Reads our own certificate and its key, if they are named.
-fn proof(tls: &Tls) -> Result<Option<Proof>, CatalogueError> {
+fn client_identity(tls: &Tls) -> Result<Option<ClientIdentity>, CatalogueError> {
     let Some((file, key_file)) = &tls.client else {
         return Ok(None);
     };
@@ -229,7 +229,7 @@ fn proof(tls: &Tls) -> Result<Option<Proof>, CatalogueError> {
         return Err(CatalogueError::Failed(format!("{file} has no certificate in it")));
     }
     PrivateKeyDer::from_pem_slice(&key).map_err(|error| unfit(key_file, &error))?;
-    Ok(Some(Proof {
+    Ok(Some(ClientIdentity {
         certificate,
         key,
         file: file.clone(),
@@ -275,7 +275,7 @@ fn unfit(file: &str, error: &dyn Error) -> CatalogueError {
 
 fn verifier(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, CatalogueError> {
     if !tls.verify {
-        return Ok(Arc::new(Anybody(provider)));
+        return Ok(Arc::new(NoVerification(provider)));
     }
     let named = match authorities(tls)? {
         None => None,
@@ -304,20 +304,20 @@ fn verifier(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCe
     }
     let ordinary = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
     let ordinary = ordinary.map_err(|error| CatalogueError::Failed(error.to_string()))?;
-    Ok(Arc::new(Named {
+    Ok(Arc::new(PinningVerifier {
         ordinary,
         certificates: named.unwrap_or_default(),
     }))
 }
 
-/// Trusts whom an authority vouches for, and whoever shows a certificate that itself was named.
+/// Accepts certificates of trusted authorities, and certificates that are themselves in the CA file.
 #[derive(Debug)]
-struct Named {
+struct PinningVerifier {
     ordinary: Arc<WebPkiServerVerifier>,
     certificates: Vec<CertificateDer<'static>>,
 }
 
-impl Named {
+impl PinningVerifier {
     /// Whether all that speaks against a certificate is that it is one of an authority. Its dates are looked at
     /// before that.
     fn is_accepted(&self, certificate: &CertificateDer<'_>, error: &rustls::Error) -> bool {
@@ -328,7 +328,7 @@ impl Named {
     }
 }
 
-impl ServerCertVerifier for Named {
+impl ServerCertVerifier for PinningVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -372,11 +372,11 @@ impl ServerCertVerifier for Named {
     }
 }
 
-/// Trusts anybody, as `verify: false` says; that the server has the key of its certificate is still checked.
+/// Accepts any certificate, as `verify: false` says; that the server has the key of its certificate is still checked.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct NoVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

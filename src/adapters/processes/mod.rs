@@ -1,4 +1,4 @@
-//! The one owner of fork, kill and wait (design decision 7).
+//! The one owner of fork, kill and wait.
 //!
 //! The thread that spawns is the thread that reaps. A child is in the table before the loop runs again, so a
 //! child that dies at once is still found; whoever is reaped and not in the table is an orphan that the
@@ -20,7 +20,7 @@ pub use inherited::{check_reserve, keep_descriptors_from_children};
 use crate::adapters::console::Console;
 use crate::adapters::descriptors::OpenFiles;
 use crate::adapters::environment::Environment;
-use crate::adapters::inbox::Postbox;
+use crate::adapters::inbox::InboxSender;
 use crate::adapters::turns::Turns;
 use crate::cause;
 use crate::ports::Processes;
@@ -63,11 +63,11 @@ struct Table {
 
 impl Table {
     /// Forgets a child that was reaped, and posts what it printed; whose it was, unless it is an orphan.
-    fn remove(&mut self, pid: Pid, postbox: &Postbox) -> Option<Ticket> {
+    fn remove(&mut self, pid: Pid, inbox_sender: &InboxSender) -> Option<Ticket> {
         let child = self.by_pid.remove(&pid)?;
         if let Some(output) = child.output {
             if let Some(text) = output.on_reaped() {
-                postbox.post(Event::Printed(child.ticket, text));
+                inbox_sender.post(Event::Printed(child.ticket, text));
             }
             self.read_on(output);
         }
@@ -93,7 +93,7 @@ struct Child {
 }
 
 impl Children {
-    /// No children yet; from here on whatever dies is reaped and posted to `postbox` once `died` is notified, and
+    /// No children yet; from here on whatever dies is reaped and posted to the inbox once `died` is notified, and
     /// what children print goes to `console`. Children get the limit `open_files` if that is another than ours.
     ///
     /// # Errors
@@ -101,18 +101,18 @@ impl Children {
     pub fn new(
         environment: Environment,
         open_files: Option<OpenFiles>,
-        postbox: Postbox,
+        inbox_sender: InboxSender,
         console: Console,
         died: Rc<Notify>,
     ) -> io::Result<Self> {
         let spawner = Spawner::new(open_files)?;
         let table = Rc::new(RefCell::new(Table::default()));
         let dead = Rc::clone(&table);
-        let readers = Readers::new(console, Turns::new(postbox.clone()));
-        postbox.clone().rely_on(async move {
+        let readers = Readers::new(console, Turns::new(inbox_sender.clone()));
+        inbox_sender.clone().rely_on(async move {
             loop {
                 died.notified().await;
-                while reap(&dead, &postbox) {
+                while reap(&dead, &inbox_sender) {
                     yield_now().await;
                 }
             }
@@ -181,7 +181,7 @@ impl Processes for Children {
     }
 }
 
-/// The sentences and codes of behaviour-v2.md 7.1 and EX-7.
+/// Why a program could not be started, in the original's sentences (row EX-7 of docs/behaviour.md).
 fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
     let not_found = matches!(
         error.kind(),
@@ -197,14 +197,14 @@ fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
 
 /// Reaps what there is to reap, but no more at a time than [`REAPED`]; whether there may be more. SIGCHLD comes
 /// once for many.
-fn reap(table: &RefCell<Table>, postbox: &Postbox) -> bool {
+fn reap(table: &RefCell<Table>, inbox_sender: &InboxSender) -> bool {
     for _ in 0..REAPED {
         let Some((pid, status)) = wait::next_dead() else {
             return false;
         };
-        match table.borrow_mut().remove(pid, postbox) {
-            Some(ticket) => postbox.post(Event::Exited(ticket, status)),
-            None => postbox.post(Event::OrphanReaped(pid)),
+        match table.borrow_mut().remove(pid, inbox_sender) {
+            Some(ticket) => inbox_sender.post(Event::Exited(ticket, status)),
+            None => inbox_sender.post(Event::OrphanReaped(pid)),
         }
     }
     true

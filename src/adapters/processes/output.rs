@@ -90,7 +90,7 @@ impl Capture {
         let receiver = Rc::new(self.receiver);
         let pipe = Rc::new(Pipe {
             receiver: Rc::downgrade(&receiver),
-            written: RefCell::new(Written::by(job)),
+            written: RefCell::new(ChildOutput::by(job)),
             readers: readers.clone(),
         });
         let read = Rc::clone(&pipe);
@@ -155,7 +155,7 @@ async fn through_faults(read: impl AsyncFn()) {
 struct Pipe {
     /// Our end, until it has been read to its end.
     receiver: Weak<Receiver>,
-    written: RefCell<Written>,
+    written: RefCell<ChildOutput>,
     readers: Readers,
 }
 
@@ -233,14 +233,14 @@ fn capacity(pipe: &impl AsFd) -> usize {
 
 /// What was written, as far as it is of use.
 #[derive(Debug)]
-struct Written {
+struct ChildOutput {
     log: Option<(Origin, Lines)>,
     /// What was read and is still to be logged.
     unread: Option<Unread>,
     tail: Tail,
 }
 
-impl Written {
+impl ChildOutput {
     fn by(job: &Job) -> Self {
         Self {
             log: (job.output == Output::Log).then(|| (Origin::of(&job.role), Lines::default())),
@@ -373,8 +373,8 @@ mod tests {
 
     /// Whose lines nobody reads.
     fn readers() -> Readers {
-        let postbox = Queue::new(MachineClock::start()).postbox();
-        Readers::new(Console::to_nobody(), Turns::new(postbox))
+        let inbox_sender = Queue::new(MachineClock::start()).sender();
+        Readers::new(Console::to_nobody(), Turns::new(inbox_sender))
     }
 
     fn tail(pieces: &[&[u8]]) -> Option<String> {
@@ -419,10 +419,10 @@ mod tests {
         assert_eq!(printed.as_deref(), Some("42\n"));
     }
 
-    fn logged() -> Written {
+    fn logged() -> ChildOutput {
         let command = domain::plan::Command::new("true", []);
         let role = Role::Task { name: "t".into() };
-        Written::by(&Job::new(
+        ChildOutput::by(&Job::new(
             role,
             command,
             domain::plan::Trigger::Asked,

@@ -33,8 +33,9 @@ fn children() {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut queue = Queue::new(MachineClock::start());
         let environment = Environment::default();
-        let postbox = queue.postbox();
-        let mut children = Children::new(environment, None, postbox, Console::to_nobody(), deaths()).unwrap();
+        let inbox_sender = queue.sender();
+        let mut children =
+            Children::new(environment, None, inbox_sender, Console::to_nobody(), deaths()).unwrap();
         codes_and_signals_are_kept(&mut children, &mut queue).await;
         failures_to_start_are_named(&mut children);
         a_group_is_killed_whole(&mut children, &mut queue).await;

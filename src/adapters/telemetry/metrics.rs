@@ -14,14 +14,14 @@ use crate::ports::Clock as _;
 use domain::measurement::Measurement;
 use domain::plan::{Plan, Sensor};
 use family::Family;
-use own::Own;
+use own::OwnMetrics;
 use std::collections::BTreeMap;
 
-/// See the module.
+/// The shim's own metrics and those of sensors.
 #[derive(Debug)]
 pub struct Metrics {
     clock: MachineClock,
-    own: Own,
+    own: OwnMetrics,
     sensors: BTreeMap<String, Family>,
 }
 
@@ -30,7 +30,7 @@ impl Metrics {
     pub fn new(clock: MachineClock) -> Self {
         Self {
             clock,
-            own: Own::new(),
+            own: OwnMetrics::new(),
             sensors: BTreeMap::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! Telemetry: counts what the core measures, and serves it over HTTP beside how things are.
 //!
-//! The endpoint decides nothing about the shim and cannot disturb it: it posts one kind of event, a question,
+//! The server decides nothing about the shim and cannot disturb it: it posts one kind of event, a question,
 //! and all it holds has a bound.
 
 mod listeners;
@@ -12,7 +12,7 @@ pub mod status;
 pub use listeners::Listeners;
 
 use crate::adapters::clock::{MachineClock, calendar};
-use crate::adapters::inbox::Postbox;
+use crate::adapters::inbox::InboxSender;
 use crate::panics;
 use crate::ports::Telemetry;
 use domain::Plan;
@@ -28,20 +28,20 @@ use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
-/// The endpoint. Lives on a tokio `LocalSet`.
-pub struct Endpoint {
+/// The telemetry server. Lives on a tokio `LocalSet`.
+pub struct TelemetryServer {
     metrics: Rc<RefCell<Metrics>>,
     pages: Rc<Pages>,
     listeners: Listeners,
     serving: Option<AbortHandle>,
 }
 
-impl Endpoint {
-    /// An endpoint that is served nowhere yet. It asks the shim through `postbox`, and listens on what was
+impl TelemetryServer {
+    /// A server that does not listen yet. It asks the shim through the inbox, and listens on what was
     /// tried out on `listeners`.
-    pub fn new(clock: MachineClock, postbox: Postbox, listeners: Listeners) -> Self {
+    pub fn new(clock: MachineClock, inbox_sender: InboxSender, listeners: Listeners) -> Self {
         let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
-        let pages = Rc::new(Pages::new(Rc::clone(&metrics), postbox));
+        let pages = Rc::new(Pages::new(Rc::clone(&metrics), inbox_sender));
         Self {
             metrics,
             pages,
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 }
 
-impl Telemetry for Endpoint {
+impl Telemetry for TelemetryServer {
     fn expose(&mut self, plan: &Plan) {
         self.metrics.borrow_mut().expose(plan);
         let address = plan.telemetry.as_ref().map(|telemetry| telemetry.address);

@@ -1,7 +1,7 @@
-//! What the endpoint says: `/metrics` for Prometheus, `/status` for people and scripts, and nothing else.
+//! The pages of the telemetry server: `/metrics` for Prometheus, `/status` for people and scripts, and nothing else.
 
 use super::metrics::Metrics;
-use crate::adapters::inbox::Postbox;
+use crate::adapters::inbox::InboxSender;
 use crate::adapters::turns::Turns;
 use domain::Event;
 use domain::event::StatusRequest;
@@ -24,22 +24,22 @@ const JSON: &str = "application/json";
 
 type Page = Response<Full<Bytes>>;
 
-/// See the module.
+/// Answers the requests for `/metrics` and `/status`.
 pub struct Pages {
     metrics: Rc<RefCell<Metrics>>,
-    postbox: Postbox,
+    inbox_sender: InboxSender,
     turns: Turns,
     last: Cell<u64>,
     waiting: RefCell<BTreeMap<StatusRequest, oneshot::Sender<String>>>,
 }
 
 impl Pages {
-    /// Pages about these metrics, and about the shim that reads `postbox`.
-    pub fn new(metrics: Rc<RefCell<Metrics>>, postbox: Postbox) -> Self {
+    /// Pages about these metrics, and about the shim that reads this inbox.
+    pub fn new(metrics: Rc<RefCell<Metrics>>, inbox_sender: InboxSender) -> Self {
         Self {
             metrics,
-            turns: Turns::new(postbox.clone()),
-            postbox,
+            turns: Turns::new(inbox_sender.clone()),
+            inbox_sender,
             last: Cell::new(0),
             waiting: RefCell::default(),
         }
@@ -88,7 +88,7 @@ impl Pages {
         self.last.set(status_request.0);
         let (sender, status) = oneshot::channel();
         self.waiting.borrow_mut().insert(status_request, sender);
-        self.postbox.post(Event::StatusAsked(status_request));
+        self.inbox_sender.post(Event::StatusAsked(status_request));
         match timeout(PATIENCE, status).await {
             Ok(Ok(status)) => page(StatusCode::OK, JSON, status),
             Ok(Err(_)) | Err(_) => {

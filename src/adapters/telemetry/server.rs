@@ -1,4 +1,4 @@
-//! Who may talk to the endpoint, for how long, and about how much.
+//! The bounds of telemetry connections: how many, for how long, and how large a request may be.
 //!
 //! Any number of clients may come, and all of them may be slow, silent or wrong: there are so many
 //! conversations at a time and no more, and the one that began first makes room for the next. A conversation
@@ -33,22 +33,22 @@ pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves whoever comes, until it is dropped; all conversations end with it.
 pub async fn serve(listener: &TcpListener, pages: Rc<Pages>) {
-    let mut conversations = Conversations::default();
+    let mut connections = OpenConnections::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                conversations.admit(spawn_local(converse(stream, Rc::clone(&pages))).abort_handle())
+                connections.admit(spawn_local(converse(stream, Rc::clone(&pages))).abort_handle())
             }
             Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
-/// The conversations under way, in the order in which they began.
+/// The open connections, in the order in which they began.
 #[derive(Default)]
-struct Conversations(VecDeque<AbortHandle>);
+struct OpenConnections(VecDeque<AbortHandle>);
 
-impl Conversations {
+impl OpenConnections {
     fn admit(&mut self, next: AbortHandle) {
         self.0.retain(|conversation| !conversation.is_finished());
         if self.0.len() == CONVERSATIONS
@@ -60,7 +60,7 @@ impl Conversations {
     }
 }
 
-impl Drop for Conversations {
+impl Drop for OpenConnections {
     fn drop(&mut self) {
         for conversation in &self.0 {
             conversation.abort();
@@ -115,7 +115,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let clock = MachineClock::start();
             let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
-            let pages = Rc::new(Pages::new(metrics, Queue::new(clock).postbox()));
+            let pages = Rc::new(Pages::new(metrics, Queue::new(clock).sender()));
             spawn_local(async move { serve(&listener, pages).await });
             test(address).await
         })

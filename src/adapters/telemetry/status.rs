@@ -20,7 +20,7 @@ pub fn json(status: &Status, now: DateTime<Utc>) -> String {
         time: now,
     };
     // Text, numbers and lists of them are always JSON.
-    serde_json::to_string(&Picture::new(status, &calendar)).unwrap_or_default()
+    serde_json::to_string(&StatusDocument::new(status, &calendar)).unwrap_or_default()
 }
 
 /// Which time of the calendar an instant is.
@@ -39,7 +39,7 @@ impl Calendar {
 }
 
 #[derive(Serialize)]
-struct Picture<'a> {
+struct StatusDocument<'a> {
     version: &'static str,
     commit: &'static str,
     time: String,
@@ -97,7 +97,7 @@ struct Last<'a> {
     output: &'a str,
 }
 
-impl<'a> Picture<'a> {
+impl<'a> StatusDocument<'a> {
     fn new(status: &'a Status, calendar: &Calendar) -> Self {
         let services = status.services.iter();
         let backends = status.backends.iter();

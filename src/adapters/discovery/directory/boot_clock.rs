@@ -10,7 +10,7 @@ use std::fs;
 /// Where the kernel tells by how much clocks are shifted here; there is no such file without time namespaces.
 const OFFSETS: &str = "/proc/self/timens_offsets";
 
-/// See the module.
+/// Reads the time since the machine booted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BootClock {
     /// How much more the kernel shows here than the machine's own clock, in nanoseconds.

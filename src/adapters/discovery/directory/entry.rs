@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 /// A moment on this machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment<'a> {
+pub(super) struct BootTime<'a> {
     /// The ID of the boot.
     pub boot: &'a str,
     /// The time since then.
@@ -24,7 +24,7 @@ pub(super) struct Moment<'a> {
 
 /// What stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct DirectoryEntry {
     pub id: String,
     pub name: String,
     address: IpAddr,
@@ -42,9 +42,9 @@ struct Expiry {
     milliseconds_since_boot: u64,
 }
 
-impl Entry {
+impl DirectoryEntry {
     /// An entry that counts for one TTL from now.
-    pub fn new(registration: &Registration, now: &Moment<'_>) -> Self {
+    pub fn new(registration: &Registration, now: &BootTime<'_>) -> Self {
         let ttl_milliseconds = milliseconds(registration.ttl);
         Self {
             id: registration.id.clone(),
@@ -66,14 +66,14 @@ impl Entry {
     }
 
     /// How long it still counts; none if it is gone.
-    pub fn remaining(&self, now: &Moment<'_>) -> Option<Duration> {
+    pub fn remaining(&self, now: &BootTime<'_>) -> Option<Duration> {
         let until = self.expires.milliseconds_since_boot;
         let counts = self.expires.boot == now.boot && now.milliseconds < until;
         counts.then(|| Duration::from_millis(until.saturating_sub(now.milliseconds)))
     }
 
     /// Whether it is gone for longer than this, or its boot is.
-    pub fn is_gone_since(&self, now: &Moment<'_>, age: Duration) -> bool {
+    pub fn is_gone_since(&self, now: &BootTime<'_>, age: Duration) -> bool {
         let last = self
             .expires
             .milliseconds_since_boot
@@ -85,7 +85,7 @@ impl Entry {
     pub fn describes(&self, registration: &Registration) -> bool {
         let theirs = Self {
             expires: self.expires.clone(),
-            ..Self::new(registration, &Moment::ORIGIN)
+            ..Self::new(registration, &BootTime::ORIGIN)
         };
         *self == theirs
     }
@@ -123,9 +123,9 @@ impl Entry {
     }
 }
 
-impl Moment<'_> {
+impl BootTime<'_> {
     /// The beginning of no boot.
-    const ORIGIN: Moment<'static> = Moment {
+    const ORIGIN: BootTime<'static> = BootTime {
         boot: "",
         milliseconds: 0,
     };

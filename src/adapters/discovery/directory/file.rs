@@ -4,11 +4,11 @@
 //! never half of one, and a full disk or a crash leaves the old one standing. Drafts begin with a dot, which
 //! no entry does.
 //!
-//! Nothing in a folder is trusted: a pipe, a link, a huge file or somebody else's text is [`Found::Foreign`].
+//! Nothing in a folder is trusted: a pipe, a link, a huge file or somebody else's text is [`FileContent::Foreign`].
 //! But what only fails for now (no file handles left, a broken disk) is an error, because an entry that
 //! cannot be seen is not an entry that is gone. Never waits: a pipe is not opened for reading its end.
 
-use super::entry::{Entry, Moment};
+use super::entry::{BootTime, DirectoryEntry};
 use domain::time::Duration;
 use nix::fcntl::OFlag;
 use std::collections::BTreeSet;
@@ -31,9 +31,9 @@ pub(super) const MOST_FILES: usize = 20_000;
 
 /// What a file turned out to be.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum FileContent {
     /// An entry, under its own name.
-    Entry(Entry),
+    Entry(DirectoryEntry),
     /// It is not there.
     Nothing,
     /// Not an entry of ours, and why not.
@@ -75,26 +75,26 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
 }
 
 /// Reads one file of a service's folder; the size of its text, too.
-pub(super) fn read(folder: &Path, file: &OsStr, service: &str) -> io::Result<(Found, usize)> {
+pub(super) fn read(folder: &Path, file: &OsStr, service: &str) -> io::Result<(FileContent, usize)> {
     let text = match text_of(&folder.join(file)) {
         Ok(text) => text,
         Err(error) => return Ok((failure(error)?, 0)),
     };
     let found = match parse(&text, file, service) {
-        Ok(entry) => Found::Entry(entry),
-        Err(reason) => Found::Foreign(reason),
+        Ok(entry) => FileContent::Entry(entry),
+        Err(reason) => FileContent::Foreign(reason),
     };
     Ok((found, text.len()))
 }
 
 /// Which failures say something about the file.
-fn failure(error: io::Error) -> io::Result<Found> {
+fn failure(error: io::Error) -> io::Result<FileContent> {
     const LINK: Option<i32> = Some(nix::errno::Errno::ELOOP as i32);
     const SOCKET: Option<i32> = Some(nix::errno::Errno::ENXIO as i32);
     match error.kind() {
-        ErrorKind::NotFound => Ok(Found::Nothing),
-        ErrorKind::PermissionDenied | ErrorKind::InvalidData => Ok(Found::Foreign(error.to_string())),
-        _ if [LINK, SOCKET].contains(&error.raw_os_error()) => Ok(Found::Foreign(error.to_string())),
+        ErrorKind::NotFound => Ok(FileContent::Nothing),
+        ErrorKind::PermissionDenied | ErrorKind::InvalidData => Ok(FileContent::Foreign(error.to_string())),
+        _ if [LINK, SOCKET].contains(&error.raw_os_error()) => Ok(FileContent::Foreign(error.to_string())),
         _ => Err(error),
     }
 }
@@ -122,8 +122,9 @@ fn text_of(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The entry that stands in this text, if it belongs in this file of a service's folder.
-pub(super) fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<Entry, String> {
-    let entry: Entry = serde_json::from_slice(text).map_err(|error| format!("not an entry: {error}"))?;
+pub(super) fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<DirectoryEntry, String> {
+    let entry: DirectoryEntry =
+        serde_json::from_slice(text).map_err(|error| format!("not an entry: {error}"))?;
     if entry.name != service || file != entry.file_name().as_str() {
         return Err(format!(
             "the entry of {:?} of service {:?} does not belong here",
@@ -134,7 +135,7 @@ pub(super) fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<Entry, S
 }
 
 /// Puts an entry in its file, over whatever stands there, and makes the folder if there is none.
-pub(super) fn write(folder: &Path, entry: &Entry, now: &Moment<'_>) -> io::Result<()> {
+pub(super) fn write(folder: &Path, entry: &DirectoryEntry, now: &BootTime<'_>) -> io::Result<()> {
     let text = serde_json::to_vec(entry)?;
     if text.len() > LONGEST {
         return Err(io::Error::new(ErrorKind::InvalidInput, "too long for an entry"));
@@ -149,7 +150,7 @@ pub(super) fn write(folder: &Path, entry: &Entry, now: &Moment<'_>) -> io::Resul
 pub(super) fn replace(
     folder: &Path,
     file: &str,
-    now: &Moment<'_>,
+    now: &BootTime<'_>,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let (draft, mut handle) = Draft::create(folder, now)?;
@@ -164,7 +165,7 @@ struct Draft {
 
 impl Draft {
     /// A new file under a name nobody has; process IDs are not unique among containers.
-    fn create(folder: &Path, now: &Moment<'_>) -> io::Result<(Self, File)> {
+    fn create(folder: &Path, now: &BootTime<'_>) -> io::Result<(Self, File)> {
         let mut attempt = 0;
         loop {
             let name = format!(".{}-{}-{attempt}.draft", now.milliseconds, std::process::id());
@@ -207,7 +208,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 ///
 /// An entry that comes back to life between the look and the removal is lost until its owner's next
 /// heartbeat, which registers it again; for that it must have been dead for an hour.
-pub(super) fn sweep(folder: &Path, service: &str, now: &Moment<'_>) -> io::Result<()> {
+pub(super) fn sweep(folder: &Path, service: &str, now: &BootTime<'_>) -> io::Result<()> {
     for file in fs::read_dir(folder)?.take(MOST_FILES) {
         let file = file?.file_name();
         if is_left_behind(folder, &file, service, now) {
@@ -217,13 +218,13 @@ pub(super) fn sweep(folder: &Path, service: &str, now: &Moment<'_>) -> io::Resul
     Ok(())
 }
 
-fn is_left_behind(folder: &Path, file: &OsStr, service: &str, now: &Moment<'_>) -> bool {
+fn is_left_behind(folder: &Path, file: &OsStr, service: &str, now: &BootTime<'_>) -> bool {
     if let Some(written) = drafted_at(file) {
         let age = now.milliseconds.checked_sub(written);
         return age.is_none_or(|age| u128::from(age) > DRAFT_AGE.as_millis());
     }
     match read(folder, file, service) {
-        Ok((Found::Entry(entry), _)) => entry.is_gone_since(now, ENTRY_AGE),
+        Ok((FileContent::Entry(entry), _)) => entry.is_gone_since(now, ENTRY_AGE),
         _ => false,
     }
 }

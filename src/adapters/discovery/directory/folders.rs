@@ -3,8 +3,8 @@
 //! Every call may last as long as the file system likes, so that none is made on the loop.
 
 use super::boot_clock::BootClock;
-use super::entry::{Entry, Moment};
-use super::file::{self, Found};
+use super::entry::{BootTime, DirectoryEntry};
+use super::file::{self, FileContent};
 use super::name;
 use super::view::View;
 use super::worker::IsAbandoned;
@@ -41,20 +41,20 @@ impl Folders {
     }
 
     /// Writes an entry that counts from now.
-    pub fn write(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
+    pub fn write(&self, registration: &Registration, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         let folder = self.folder(&registration.name);
-        file::write(&folder, &Entry::new(registration, now), now)
+        file::write(&folder, &DirectoryEntry::new(registration, now), now)
             .map_err(|error| failed("write an entry in", &folder, &error))
     }
 
     /// Tidies up around a new entry; nothing depends on it.
-    pub fn sweep(&self, service: &str, now: &Moment<'_>) -> Result<(), CatalogueError> {
+    pub fn sweep(&self, service: &str, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         let folder = self.folder(service);
         file::sweep(&folder, service, now).map_err(|error| failed("sweep", &folder, &error))
     }
 
     /// What stands in the file of an instance.
-    fn found(&self, registration: &Registration) -> Result<Found, CatalogueError> {
+    fn found(&self, registration: &Registration) -> Result<FileContent, CatalogueError> {
         let folder = self.folder(&registration.name);
         let file = name::of_entry(&registration.id);
         let read = file::read(&folder, file.as_ref(), &registration.name);
@@ -66,27 +66,27 @@ impl Folders {
     pub fn holder(
         &self,
         registration: &Registration,
-        now: &Moment<'_>,
+        now: &BootTime<'_>,
     ) -> Result<Option<Endpoint>, CatalogueError> {
         match self.found(registration)? {
-            Found::Nothing => Ok(None),
-            Found::Foreign(reason) => Err(CatalogueError::Failed(reason)),
-            Found::Entry(entry) => Ok(entry.remaining(now).map(|_| entry.endpoint())),
+            FileContent::Nothing => Ok(None),
+            FileContent::Foreign(reason) => Err(CatalogueError::Failed(reason)),
+            FileContent::Entry(entry) => Ok(entry.remaining(now).map(|_| entry.endpoint())),
         }
     }
 
     /// Keeps an entry for another TTL, if it is still there and still says what it said.
-    pub fn keep(&self, registration: &Registration, now: &Moment<'_>) -> Result<Renewal, CatalogueError> {
+    pub fn keep(&self, registration: &Registration, now: &BootTime<'_>) -> Result<Renewal, CatalogueError> {
         let mut holder = None;
         let reason = match self.found(registration)? {
-            Found::Nothing => "there is no entry".into(),
-            Found::Foreign(reason) => reason,
-            Found::Entry(entry) if !entry.describes(registration) => {
+            FileContent::Nothing => "there is no entry".into(),
+            FileContent::Foreign(reason) => reason,
+            FileContent::Entry(entry) if !entry.describes(registration) => {
                 holder = entry.remaining(now).map(|_| entry.endpoint());
                 "the entry is another one".into()
             }
-            Found::Entry(entry) if entry.remaining(now).is_none() => "the entry expired".into(),
-            Found::Entry(_) => {
+            FileContent::Entry(entry) if entry.remaining(now).is_none() => "the entry expired".into(),
+            FileContent::Entry(_) => {
                 self.write(registration, now)?;
                 return Ok(Renewal::Renewed);
             }
@@ -105,7 +105,7 @@ impl Folders {
     }
 
     /// Enters an instance for one TTL.
-    pub fn enter(&self, registration: &Registration, now: &Moment<'_>) -> Result<(), CatalogueError> {
+    pub fn enter(&self, registration: &Registration, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         self.write(registration, now)?;
         self.sweep(&registration.name, now).ok();
         Ok(())
@@ -131,7 +131,7 @@ impl Folders {
     }
 
     /// This moment; an error if the machine does not tell.
-    pub fn now(&self) -> Result<Moment<'_>, CatalogueError> {
+    pub fn now(&self) -> Result<BootTime<'_>, CatalogueError> {
         let untold = |what: &str| CatalogueError::Failed(format!("this machine does not tell {what}"));
         let boot = self.boot.as_deref().ok_or_else(|| untold("its boot ID"))?;
         let since = self
@@ -139,7 +139,7 @@ impl Folders {
             .now()
             .ok_or_else(|| untold("the time since it booted"))?;
         let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Ok(Moment { boot, milliseconds })
+        Ok(BootTime { boot, milliseconds })
     }
 }
 

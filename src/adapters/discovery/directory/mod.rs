@@ -9,7 +9,6 @@
 //! not its own. Whatever touches the folder happens on one thread of its own, because its file system may hang;
 //! the loop never waits but for time and the kernel's word that something changed.
 
-mod bell;
 mod boot_clock;
 mod entry;
 mod file;
@@ -21,11 +20,11 @@ mod name;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watcher;
 mod worker;
 
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
-use bell::{AttachedBell, Bell, Ring};
 use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::Registration;
 use domain::time::Duration;
@@ -36,20 +35,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 use view::View;
+use watcher::{FolderEvent, FolderEvents, FolderWatch};
 use worker::{IsAbandoned, Worker};
 
 /// The time between two looks of a waiting reader; what happens meanwhile is looked at together.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// The `directory` catalogue.
 #[derive(Debug)]
 pub struct Directory {
     folders: Arc<Folders>,
     worker: Worker,
 }
 
-/// What a reader knows at a moment.
-struct Sight {
+/// What a reader knows at one time.
+struct Snapshot {
     view: View,
     listing: Listing,
     /// How long until the next entry expires, if one lives.
@@ -73,29 +73,29 @@ impl Directory {
     /// one file, and it goes on waiting.
     async fn differing(&self, query: &Query, cursor: Cursor) -> Result<Listing, CatalogueError> {
         loop {
-            let (bell, mut sight) = self.look_and_listen(query).await?;
-            let bell = bell.attach();
+            let (watch, mut snapshot) = self.look_and_listen(query).await?;
+            let watch = watch.attach();
             loop {
-                if sight.listing.cursor != Some(cursor) {
-                    return Ok(sight.listing);
+                if snapshot.listing.cursor != Some(cursor) {
+                    return Ok(snapshot.listing);
                 }
                 sleep(GATHER).await;
-                sight = match ring_or_expiry(&bell, sight.expiry).await {
-                    None => self.look_again(sight.view, BTreeSet::new(), query).await?,
-                    Some(Ring::Files(files)) => self.look_again(sight.view, files, query).await?,
-                    Some(Ring::Everything) => break,
+                snapshot = match event_or_expiry(&watch, snapshot.expiry).await {
+                    None => self.look_again(snapshot.view, BTreeSet::new(), query).await?,
+                    Some(FolderEvent::Files(files)) => self.look_again(snapshot.view, files, query).await?,
+                    Some(FolderEvent::Everything) => break,
                 }
             }
         }
     }
 
-    /// The bell first: what happens after the look rings.
-    async fn look_and_listen(&self, query: &Query) -> Result<(Bell, Sight), CatalogueError> {
+    /// Starts the watch before it reads, so that every change after the read is reported.
+    async fn look_and_listen(&self, query: &Query) -> Result<(FolderWatch, Snapshot), CatalogueError> {
         let (folders, query) = (Arc::clone(&self.folders), query.clone());
         let look = move |is_abandoned: IsAbandoned<'_>| {
-            let bell = Bell::hang(&folders.folder(&query.service));
+            let watch = FolderWatch::start(&folders.folder(&query.service));
             let view = folders.look(&query.service, is_abandoned)?;
-            Ok((bell, Sight::of(view, &query, &folders)?))
+            Ok((watch, Snapshot::of(view, &query, &folders)?))
         };
         self.worker.run(look).await
     }
@@ -105,12 +105,12 @@ impl Directory {
         mut view: View,
         files: BTreeSet<OsString>,
         query: &Query,
-    ) -> Result<Sight, CatalogueError> {
+    ) -> Result<Snapshot, CatalogueError> {
         let (folders, query) = (Arc::clone(&self.folders), query.clone());
         let look = move |is_abandoned: IsAbandoned<'_>| {
             let again = view.look_again(&files, is_abandoned);
             again.map_err(|error| failed("read", &folders.folder(&query.service), &error))?;
-            Sight::of(view, &query, &folders)
+            Snapshot::of(view, &query, &folders)
         };
         self.worker.run(look).await
     }
@@ -119,7 +119,7 @@ impl Directory {
         let (folders, query) = (Arc::clone(&self.folders), query.clone());
         let look = move |is_abandoned: IsAbandoned<'_>| {
             let view = folders.look(&query.service, is_abandoned)?;
-            Sight::of(view, &query, &folders)
+            Snapshot::of(view, &query, &folders)
         };
         Ok(self.worker.run(look).await?.listing)
     }
@@ -135,7 +135,7 @@ impl Directory {
     }
 }
 
-impl Sight {
+impl Snapshot {
     fn of(view: View, query: &Query, folders: &Folders) -> Result<Self, CatalogueError> {
         let now = folders.now()?;
         Ok(Self {
@@ -159,10 +159,10 @@ pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u
 }
 
 /// Nothing once the next entry may have expired.
-async fn ring_or_expiry(bell: &AttachedBell, expiry: Option<Duration>) -> Option<Ring> {
+async fn event_or_expiry(watch: &FolderEvents, expiry: Option<Duration>) -> Option<FolderEvent> {
     match expiry {
-        Some(expiry) => timeout(expiry, bell.rings()).await.ok(),
-        None => Some(bell.rings().await),
+        Some(expiry) => timeout(expiry, watch.next()).await.ok(),
+        None => Some(watch.next().await),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The directory against a model: two shims that share a folder do to it what they would do to a map from IDs
 //! to entries, whatever one does to the other's, and however time passes.
 
-use super::entry::Moment;
+use super::entry::BootTime;
 use super::folders::Folders;
 use super::{Renewal, name};
 use domain::catalogue::{Cursor, Instance};
@@ -20,20 +20,20 @@ const TTL: u64 = 10_000;
 const BOOTS: [&str; 3] = ["first", "second", "third"];
 
 /// An instance that registers: its number, and which of four things it says of itself.
-type Told = (u16, u16);
+type Description = (u16, u16);
 
 /// What happens to the folder; the first number says which of the two shims does it.
 #[derive(Clone, Debug)]
-enum Happening {
-    Register(usize, Told),
-    Renew(usize, Told),
-    Deregister(usize, Told),
+enum ModelStep {
+    Register(usize, Description),
+    Renew(usize, Description),
+    Deregister(usize, Description),
     /// So many milliseconds pass.
     Pass(u64),
     /// The machine starts again, and its folder is still there.
     Boot,
     /// Somebody writes what is no entry over an instance's.
-    Scribble(Told),
+    Scribble(Description),
 }
 
 /// The folder as a map.
@@ -49,19 +49,19 @@ struct Folder {
 
 impl Folder {
     /// What a reader sees: each live instance and what it said.
-    fn seen(&self) -> Vec<Told> {
+    fn seen(&self) -> Vec<Description> {
         let live = self.entries.iter().filter(|(_, (_, until))| self.now < *until);
         live.map(|(number, (said, _))| (*number, *said)).collect()
     }
 
-    fn enter(&mut self, (number, said): Told) {
+    fn enter(&mut self, (number, said): Description) {
         self.entries.insert(number, (said, self.now + TTL));
     }
 }
 
 impl ReferenceStateMachine for Folder {
     type State = Self;
-    type Transition = Happening;
+    type Transition = ModelStep;
 
     fn init_state() -> BoxedStrategy<Self> {
         (0..100_000_u64)
@@ -72,38 +72,38 @@ impl ReferenceStateMachine for Folder {
             .boxed()
     }
 
-    fn transitions(_: &Self) -> BoxedStrategy<Happening> {
+    fn transitions(_: &Self) -> BoxedStrategy<ModelStep> {
         let told = || (0..3_u16, 0..4_u16);
         let shim = 0..2_usize;
         prop_oneof![
-            6 => (shim.clone(), told()).prop_map(|(shim, told)| Happening::Register(shim, told)),
-            6 => (shim.clone(), told()).prop_map(|(shim, told)| Happening::Renew(shim, told)),
-            2 => (shim, told()).prop_map(|(shim, told)| Happening::Deregister(shim, told)),
-            4 => prop_oneof![Just(TTL), Just(TTL - 1), 0..TTL, Just(2 * 3_600_000)].prop_map(Happening::Pass),
-            1 => Just(Happening::Boot),
-            1 => told().prop_map(Happening::Scribble),
+            6 => (shim.clone(), told()).prop_map(|(shim, told)| ModelStep::Register(shim, told)),
+            6 => (shim.clone(), told()).prop_map(|(shim, told)| ModelStep::Renew(shim, told)),
+            2 => (shim, told()).prop_map(|(shim, told)| ModelStep::Deregister(shim, told)),
+            4 => prop_oneof![Just(TTL), Just(TTL - 1), 0..TTL, Just(2 * 3_600_000)].prop_map(ModelStep::Pass),
+            1 => Just(ModelStep::Boot),
+            1 => told().prop_map(ModelStep::Scribble),
         ]
         .boxed()
     }
 
-    fn preconditions(folder: &Self, happening: &Happening) -> bool {
-        !matches!(happening, Happening::Boot) || folder.boot + 1 < BOOTS.len()
+    fn preconditions(folder: &Self, happening: &ModelStep) -> bool {
+        !matches!(happening, ModelStep::Boot) || folder.boot + 1 < BOOTS.len()
     }
 
-    fn apply(mut folder: Self, happening: &Happening) -> Self {
+    fn apply(mut folder: Self, happening: &ModelStep) -> Self {
         match *happening {
-            Happening::Register(_, told) => folder.enter(told),
-            Happening::Renew(_, told) => {
+            ModelStep::Register(_, told) => folder.enter(told),
+            ModelStep::Renew(_, told) => {
                 folder.is_renewed = folder.seen().contains(&told);
                 if folder.is_renewed {
                     folder.enter(told);
                 }
             }
-            Happening::Deregister(_, (number, _)) | Happening::Scribble((number, _)) => {
+            ModelStep::Deregister(_, (number, _)) | ModelStep::Scribble((number, _)) => {
                 folder.entries.remove(&number);
             }
-            Happening::Pass(milliseconds) => folder.now += milliseconds,
-            Happening::Boot => {
+            ModelStep::Pass(milliseconds) => folder.now += milliseconds,
+            ModelStep::Boot => {
                 folder.entries.clear();
                 folder.boot += 1;
                 folder.now = 0;
@@ -114,7 +114,7 @@ impl ReferenceStateMachine for Folder {
 }
 
 /// What an instance says of itself: one port, another port, or one of two tags.
-fn registration((number, said): Told) -> Registration {
+fn registration((number, said): Description) -> Registration {
     Registration {
         id: format!("app-{number}"),
         name: "app".into(),
@@ -131,7 +131,7 @@ fn registration((number, said): Told) -> Registration {
     }
 }
 
-fn instance(told: &Told) -> Instance {
+fn instance(told: &Description) -> Instance {
     let Registration {
         id, address, port, ..
     } = registration(*told);
@@ -146,13 +146,13 @@ fn instance(told: &Told) -> Instance {
 struct Shims {
     home: TempDir,
     shims: [Folders; 2],
-    /// The cursor that each sight had.
-    cursors: BTreeMap<Vec<Told>, Cursor>,
+    /// The cursor that each snapshot had.
+    cursors: BTreeMap<Vec<Description>, Cursor>,
 }
 
 impl Shims {
     /// Both shims list what the map holds, and a cursor stands for what is seen and nothing else.
-    fn compare(&mut self, folder: &Folder, now: &Moment<'_>) {
+    fn compare(&mut self, folder: &Folder, now: &BootTime<'_>) {
         let seen = folder.seen();
         for shim in &self.shims {
             let view = shim.look("app", &|| false).unwrap();
@@ -192,20 +192,20 @@ impl StateMachineTest for Sharing {
         }
     }
 
-    fn apply(mut state: Shims, folder: &Folder, happening: Happening) -> Shims {
-        let now = Moment {
+    fn apply(mut state: Shims, folder: &Folder, happening: ModelStep) -> Shims {
+        let now = BootTime {
             boot: BOOTS[folder.boot],
             milliseconds: folder.now,
         };
         match happening {
-            Happening::Register(shim, told) => state.shims[shim].enter(&registration(told), &now).unwrap(),
-            Happening::Renew(shim, told) => {
+            ModelStep::Register(shim, told) => state.shims[shim].enter(&registration(told), &now).unwrap(),
+            ModelStep::Renew(shim, told) => {
                 let renewal = state.shims[shim].keep(&registration(told), &now).unwrap();
                 assert_eq!(renewal == Renewal::Renewed, folder.is_renewed, "{renewal:?}");
             }
-            Happening::Deregister(shim, told) => state.shims[shim].remove(&registration(told)).unwrap(),
-            Happening::Pass(_) | Happening::Boot => {}
-            Happening::Scribble(told) => {
+            ModelStep::Deregister(shim, told) => state.shims[shim].remove(&registration(told)).unwrap(),
+            ModelStep::Pass(_) | ModelStep::Boot => {}
+            ModelStep::Scribble(told) => {
                 let app = state.home.path().join(name::of_folder("app"));
                 fs::create_dir_all(&app).unwrap();
                 fs::write(app.join(name::of_entry(&registration(told).id)), "no entry").unwrap();

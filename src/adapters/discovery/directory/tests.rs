@@ -1,6 +1,6 @@
 //! The directory's own traps; what it shares with every catalogue stands in tests/catalogue.rs.
 
-use super::entry::{Entry, Moment};
+use super::entry::{BootTime, DirectoryEntry};
 use super::*;
 use std::fs;
 use std::io::{self, Write};
@@ -314,11 +314,11 @@ fn a_machine_that_does_not_tell_its_boot_has_no_such_catalogue() {
 
 #[test]
 fn an_entry_counts_up_to_its_last_millisecond() {
-    let at = |milliseconds| Moment {
+    let at = |milliseconds| BootTime {
         boot: "b",
         milliseconds,
     };
-    let entry = Entry::new(&instance(1), &at(1000));
+    let entry = DirectoryEntry::new(&instance(1), &at(1000));
     assert_eq!(entry.remaining(&at(1000)), Some(LONG));
     assert_eq!(entry.remaining(&at(60_999)), Some(Duration::from_millis(1)));
     assert_eq!(entry.remaining(&at(61_000)), None);
@@ -501,16 +501,16 @@ fn a_reader_is_told_that_the_folder_was_moved_away() {
 #[test]
 fn a_relative_path_is_watched_too() {
     run(async {
-        let hung = Bell::hang(Path::new("a-folder-that-is-not-there/app")).attach();
-        assert!(matches!(hung, AttachedBell::Hung(_)));
+        let watch = FolderWatch::start(Path::new("a-folder-that-is-not-there/app")).attach();
+        assert!(matches!(watch, FolderEvents::Inotify(_)));
     });
 }
 
 #[test]
 fn without_a_bell_the_folder_is_polled() {
     run(async {
-        let ring = timeout(PROMPTLY, AttachedBell::Missing.rings()).await;
-        assert_eq!(ring, Ok(Ring::Everything));
+        let ring = timeout(PROMPTLY, FolderEvents::Polling.next()).await;
+        assert_eq!(ring, Ok(FolderEvent::Everything));
     });
 }
 
@@ -519,12 +519,12 @@ fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
     run(async {
         let (_home, directory) = home();
         directory.write_now(&instance(1)).unwrap();
-        let bell = Bell::hang(&directory.folder("app")).attach();
+        let watch = FolderWatch::start(&directory.folder("app")).attach();
         directory.write_now(&instance(2)).unwrap();
         file::remove(&directory.folder("app").join("app-1.json")).unwrap();
-        let ring = timeout(PROMPTLY, bell.rings()).await.unwrap();
+        let ring = timeout(PROMPTLY, watch.next()).await.unwrap();
         let both = ["app-1.json".into(), "app-2.json".into()];
-        assert_eq!(ring, Ring::Files(both.into()));
+        assert_eq!(ring, FolderEvent::Files(both.into()));
     });
 }
 

@@ -1,8 +1,8 @@
 //! What one reader knows of a service's folder: read as a whole once, and then only the files that changed,
 //! so that the renewals of many instances cost a reader one small file each.
 
-use super::entry::{Entry, Moment};
-use super::file::{self, Found};
+use super::entry::{BootTime, DirectoryEntry};
+use super::file::{self, FileContent};
 use super::fingerprint::Fingerprint;
 use super::worker::IsAbandoned;
 use domain::catalogue::{Cursor, Listing, Skipped};
@@ -20,7 +20,7 @@ pub(super) struct View {
     service: String,
     folder: PathBuf,
     /// Each with the size of its text.
-    entries: BTreeMap<OsString, (Entry, usize)>,
+    entries: BTreeMap<OsString, (DirectoryEntry, usize)>,
     size: usize,
     /// What is no entry, and why.
     foreign: BTreeMap<OsString, String>,
@@ -80,23 +80,23 @@ impl View {
             self.size -= size;
         }
         match found {
-            Found::Entry(entry) => {
+            FileContent::Entry(entry) => {
                 self.size += size;
                 self.entries.insert(file.to_owned(), (entry, size));
             }
-            Found::Foreign(reason) => {
+            FileContent::Foreign(reason) => {
                 self.foreign.insert(file.to_owned(), reason);
             }
-            Found::Nothing => {}
+            FileContent::Nothing => {}
         }
         Ok(size)
     }
 
     /// The live instances, all those with the tag if there is one. The cursor is the fingerprint of what is
     /// seen, so it means the same in every process, and the same set has the same cursor.
-    pub fn listing(&self, tag: Option<&str>, now: &Moment<'_>) -> Listing {
+    pub fn listing(&self, tag: Option<&str>, now: &BootTime<'_>) -> Listing {
         let live = self.entries.values().map(|(entry, _)| entry);
-        let mut live: Vec<&Entry> = live
+        let mut live: Vec<&DirectoryEntry> = live
             .filter(|entry| entry.has(tag) && entry.remaining(now).is_some())
             .collect();
         live.sort_unstable_by(|one, other| one.id.cmp(&other.id));
@@ -104,7 +104,7 @@ impl View {
             .iter()
             .fold(Fingerprint::new(), |sum, entry| entry.add_to(sum));
         Listing {
-            instances: live.into_iter().map(Entry::instance).collect(),
+            instances: live.into_iter().map(DirectoryEntry::instance).collect(),
             cursor: Some(Cursor(sum.short())),
             skipped: self.skipped(),
             ..Listing::default()
@@ -121,7 +121,7 @@ impl View {
     }
 
     /// How long until the next entry expires, if one lives.
-    pub fn next_expiry(&self, now: &Moment<'_>) -> Option<Duration> {
+    pub fn next_expiry(&self, now: &BootTime<'_>) -> Option<Duration> {
         self.entries
             .values()
             .filter_map(|(entry, _)| entry.remaining(now))

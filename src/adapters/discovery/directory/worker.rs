@@ -30,7 +30,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Tells whether nobody waits for the outcome any more.
 pub(super) type IsAbandoned<'a> = &'a dyn Fn() -> bool;
 
-/// See the module.
+/// The thread on which requests touch the folder.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: RefCell<Option<mpsc::Sender<Job>>>,

@@ -4,7 +4,7 @@
 //! connection that breaks stays broken, so that a server which hangs up at once is asked again only as often as
 //! whoever asks decides.
 
-use super::meter::{Asked, Metered};
+use super::meter::{ExpectedBytes, Metered};
 use crate::adapters::discovery::address::Place;
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::tls::{self, Secured};
@@ -79,13 +79,13 @@ fn origin(place: &Place) -> Result<Uri, Error> {
     Ok(endpoint.uri().clone())
 }
 
-/// See the module.
+/// A connection to one member, or none yet.
 #[derive(Default)]
 pub struct Connection {
     client: OnceCell<Client>,
     ways: OnceCell<usize>,
     /// What is asked for on it.
-    pub asked: Asked,
+    pub asked: ExpectedBytes,
     /// Where it leads, once it is there.
     peer: Arc<OnceLock<IpAddr>>,
 }
@@ -134,7 +134,7 @@ struct Connector {
     host: String,
     port: u16,
     secured: Option<Secured>,
-    asked: Asked,
+    asked: ExpectedBytes,
     peer: Arc<OnceLock<IpAddr>>,
     used: Cell<bool>,
 }

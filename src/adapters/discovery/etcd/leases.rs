@@ -6,12 +6,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// See the module.
+/// The leases of all keys.
 #[derive(Debug, Default)]
-pub struct Leases(RefCell<BTreeMap<String, Held>>);
+pub struct Leases(RefCell<BTreeMap<String, KeyLeases>>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct KeyLeases {
     /// Oldest first.
     leases: Vec<i64>,
     /// The lease the key was certainly bound to by us.

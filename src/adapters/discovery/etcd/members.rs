@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const LIMIT: Duration = plan::REQUEST_LIMIT;
 /// How often a question goes round. A connection may turn out to be broken only when it is used.
 const ROUNDS: usize = 2;
-/// See the module.
+/// The members of an etcd cluster and which of them is asked first.
 #[derive(Debug)]
 pub struct Members {
     members: Vec<Member>,

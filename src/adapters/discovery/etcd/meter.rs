@@ -28,10 +28,10 @@ const PACE: Duration = Duration::from_millis(50);
 
 /// What was asked for on one connection, and did not come yet.
 #[derive(Clone, Debug, Default)]
-pub struct Asked(Arc<Mutex<Sums>>);
+pub struct ExpectedBytes(Arc<Mutex<Totals>>);
 
 #[derive(Debug, Default)]
-struct Sums {
+struct Totals {
     /// All that is asked for at the moment.
     asked: usize,
     /// How much of it may still come.
@@ -42,18 +42,18 @@ struct Sums {
 
 /// Something asked for; dropping it ends that.
 #[derive(Debug)]
-pub struct Question {
-    of: Asked,
+pub struct Expectation {
+    of: ExpectedBytes,
     size: usize,
 }
 
-impl Asked {
+impl ExpectedBytes {
     /// From now on an answer of this size may come.
-    pub fn ask(&self, size: usize) -> Question {
-        let mut sums = self.sums();
-        sums.asked += size;
-        sums.left += size;
-        Question {
+    pub fn ask(&self, size: usize) -> Expectation {
+        let mut totals = self.totals();
+        totals.asked += size;
+        totals.left += size;
+        Expectation {
             of: self.clone(),
             size,
         }
@@ -61,28 +61,28 @@ impl Asked {
 
     /// Whether the server sends faster than it may.
     pub fn is_flooded(&self) -> bool {
-        self.sums().flooded
+        self.totals().flooded
     }
 
     /// Nothing is left half done under this lock.
-    fn sums(&self) -> MutexGuard<'_, Sums> {
+    fn totals(&self) -> MutexGuard<'_, Totals> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes from what may still come; says how much could not be taken.
     fn take(&self, count: usize) -> usize {
-        let mut sums = self.sums();
-        let taken = count.min(sums.left);
-        sums.left -= taken;
+        let mut totals = self.totals();
+        let taken = count.min(totals.left);
+        totals.left -= taken;
         count - taken
     }
 }
 
-impl Drop for Question {
+impl Drop for Expectation {
     fn drop(&mut self) {
-        let mut sums = self.of.sums();
-        sums.asked -= self.size;
-        sums.left = sums.left.min(sums.asked);
+        let mut totals = self.of.totals();
+        totals.asked -= self.size;
+        totals.left = totals.left.min(totals.asked);
     }
 }
 
@@ -90,7 +90,7 @@ impl Drop for Question {
 #[derive(Debug)]
 pub struct Metered<S> {
     stream: S,
-    asked: Asked,
+    asked: ExpectedBytes,
     /// What may come unasked, as of `since`.
     unasked: usize,
     since: Instant,
@@ -103,7 +103,7 @@ pub struct Metered<S> {
 
 impl<S> Metered<S> {
     /// On `stream` comes what is asked for through `asked`.
-    pub fn new(stream: S, asked: Asked) -> Self {
+    pub fn new(stream: S, asked: ExpectedBytes) -> Self {
         Self {
             stream,
             asked,
@@ -122,7 +122,7 @@ impl<S> Metered<S> {
             self.pause = None;
         }
         self.earn();
-        let allowed = self.unasked + self.asked.sums().left;
+        let allowed = self.unasked + self.asked.totals().left;
         if allowed == 0 {
             return self.poll_slowed(context);
         }
@@ -147,7 +147,7 @@ impl<S> Metered<S> {
     /// The server waits for us, or has gone on for too long.
     fn poll_slowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let since = *self.flooded.get_or_insert_with(Instant::now);
-        self.asked.sums().flooded = true;
+        self.asked.totals().flooded = true;
         if since.elapsed() >= FLOOD {
             return Poll::Ready(Err(io::Error::other(sentence())));
         }
@@ -167,7 +167,7 @@ impl<S> Metered<S> {
     fn rest(&mut self) {
         self.turn = TURN;
         self.flooded = None;
-        self.asked.sums().flooded = false;
+        self.asked.totals().flooded = false;
     }
 }
 
@@ -264,8 +264,8 @@ mod tests {
         runtime.block_on(test)
     }
 
-    fn metered(left: usize) -> (Metered<Server>, Asked) {
-        let asked = Asked::default();
+    fn metered(left: usize) -> (Metered<Server>, ExpectedBytes) {
+        let asked = ExpectedBytes::default();
         (Metered::new(Server { left }, asked.clone()), asked)
     }
 

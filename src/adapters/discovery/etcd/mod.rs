@@ -1,4 +1,4 @@
-//! etcd, through its v3 API (behaviour-v2.md section 6.5).
+//! etcd, through its v3 API.
 //!
 //! Each registration is one key, `<prefix>/<name>/<id>/service`, bound to a lease that lasts one TTL; a
 //! heartbeat keeps the lease alive once. What stands in etcd decides, not what was done to it before: a key

@@ -1,4 +1,4 @@
-//! What stands under a key: the original's JSON, with the tags it forgot to write (behaviour-v2.md 6.2).
+//! What stands under a key: the original's JSON, with the tags it forgot to write.
 //!
 //! Others may have written it, so nothing but what is needed is required of it, and nothing is guessed.
 
@@ -13,7 +13,7 @@ const LONGEST_PORT: usize = 20;
 
 /// The value of an instance.
 pub fn of(registration: &Registration) -> String {
-    let written = Written {
+    let written = WrittenEtcdEntry {
         id: &registration.id,
         name: &registration.name,
         address: registration.address,
@@ -30,8 +30,8 @@ pub fn of(registration: &Registration) -> String {
 /// What is wrong with it, as the end of a sentence that begins with the value.
 pub fn instance(value: &[u8], tag: Option<&str>) -> Result<Option<Instance>, String> {
     let text = std::str::from_utf8(value).map_err(|_| "is not UTF-8")?;
-    let entry: Result<Entry, _> = serde_json::from_str(text);
-    let Entry {
+    let entry: Result<EtcdEntry, _> = serde_json::from_str(text);
+    let EtcdEntry {
         id,
         address,
         port,
@@ -62,7 +62,7 @@ fn port(written: &str) -> Result<u16, String> {
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct WrittenEtcdEntry<'a> {
     id: &'a str,
     name: &'a str,
     address: IpAddr,
@@ -72,7 +72,7 @@ struct Written<'a> {
 }
 
 #[derive(Deserialize)]
-struct Entry<'v> {
+struct EtcdEntry<'v> {
     id: String,
     address: String,
     #[serde(borrow)]

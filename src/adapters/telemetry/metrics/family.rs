@@ -11,13 +11,13 @@ use domain::plan::SensorKind;
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use std::collections::BTreeMap;
 
-/// The bounds of a sensor's histogram, the client libraries' usual ones (behaviour-v2.md 9.3).
+/// The bounds of a sensor's histogram, the client libraries' usual ones.
 pub const USUAL: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The values of the labels of one series.
 pub type Labels = Vec<String>;
 
-/// See the module.
+/// A metric and its series.
 #[derive(Debug)]
 pub struct Family {
     name: String,

@@ -155,11 +155,11 @@ const fn metric(
     }
 }
 
-/// See the module.
+/// The shim's own metrics, by name.
 #[derive(Debug)]
-pub struct Own(BTreeMap<&'static str, Family>);
+pub struct OwnMetrics(BTreeMap<&'static str, Family>);
 
-impl Own {
+impl OwnMetrics {
     /// Those that no plan has a say in have their series, the others none.
     pub fn new() -> Self {
         let family = |metric: Metric| {

@@ -2,7 +2,7 @@
 //!
 //! The window is kept whole: a sensor gives at most one value a second, so it holds some 600 numbers, and an
 //! estimator would only add an error and age buckets. Of the estimators, `sketches-ddsketch` and `tdigest` give
-//! 5.003 and 5.5 as the median of 1 to 10, where the original gives 5 (behaviour-v2.md 9.4), and `quantiles`
+//! 5.003 and 5.5 as the median of 1 to 10, where the original gives 5, and `quantiles`
 //! has not been released since 2018; all of them need several instances and merging for a window that slides.
 //!
 //! A quantile is the value whose rank is the share of the count, rounded down, which gives the original's
@@ -20,7 +20,7 @@ const MOST: usize = 1000;
 /// The quantiles, in thousandths.
 const QUANTILES: [u16; 3] = [500, 900, 990];
 
-/// See the module.
+/// The values of a metric within the window, with their sum and count.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// With the time they came, oldest first.

@@ -1,9 +1,9 @@
-//! A stream somebody reads, and how to write to it without ever waiting.
+//! Writes to a stream that somebody reads, without ever waiting.
 //!
 //! The shim's standard output is also the application's: they share one open file description, so it must
 //! not be made non-blocking, or the application's writes would fail. A pipe or a terminal is therefore opened
-//! once more, for a description of our own; a socket is told with each message; a file never makes anyone
-//! wait. Where opening again is not allowed, the kernel is asked before each small write. Never changes a
+//! once more, for a description of our own; each message to a socket carries the flag; a write to a
+//! file does not wait. Where opening again is not allowed, the kernel is asked before each small write. Never changes a
 //! flag of the description it was given.
 
 use nix::errno::Errno;
@@ -25,24 +25,24 @@ const TERMINAL_PIECE: usize = 1;
 
 /// A stream that is written to without waiting.
 #[derive(Debug)]
-pub struct Door {
+pub struct NonBlockingWriter {
     descriptor: OwnedFd,
-    way: Way,
+    mode: WriteMode,
     together: usize,
 }
 
 /// How a write is kept from waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum WriteMode {
     /// It cannot wait: a file, or a description of our own.
     Plain,
     /// Each message says so.
     Socket,
     /// The kernel is asked first, and not more than this is written at once.
-    Asking(usize),
+    PollFirst(usize),
 }
 
-impl Door {
+impl NonBlockingWriter {
     /// Finds out what the descriptor leads to.
     pub fn new(descriptor: OwnedFd) -> Self {
         let terminal = descriptor.is_terminal();
@@ -52,16 +52,16 @@ impl Door {
             SFlag::S_IFCHR if terminal => Self::opened_again(descriptor, TERMINAL_PIECE),
             SFlag::S_IFSOCK => {
                 let together = if is_stream(&descriptor) { PIPE_PIECE } else { 0 };
-                Self::with(descriptor, Way::Socket, together)
+                Self::with(descriptor, WriteMode::Socket, together)
             }
-            _ => Self::with(descriptor, Way::Plain, usize::MAX),
+            _ => Self::with(descriptor, WriteMode::Plain, usize::MAX),
         }
     }
 
-    fn with(descriptor: OwnedFd, way: Way, together: usize) -> Self {
+    fn with(descriptor: OwnedFd, mode: WriteMode, together: usize) -> Self {
         Self {
             descriptor,
-            way,
+            mode,
             together,
         }
     }
@@ -71,8 +71,8 @@ impl Door {
         let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         match open(path.as_str(), flags, Mode::empty()) {
-            Ok(own) => Self::with(own, Way::Plain, PIPE_PIECE),
-            Err(_) => Self::with(descriptor, Way::Asking(piece), piece),
+            Ok(own) => Self::with(own, WriteMode::Plain, PIPE_PIECE),
+            Err(_) => Self::with(descriptor, WriteMode::PollFirst(piece), piece),
         }
     }
 
@@ -84,15 +84,15 @@ impl Door {
 
     /// Writes what can be written now; how much that was. [`Errno::EAGAIN`] if nothing can.
     pub fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
-        match self.way {
-            Way::Plain => write(&self.descriptor, bytes),
-            Way::Socket => send(
+        match self.mode {
+            WriteMode::Plain => write(&self.descriptor, bytes),
+            WriteMode::Socket => send(
                 self.descriptor.as_raw_fd(),
                 bytes,
                 MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
             ),
-            Way::Asking(_) if !self.has_room(Duration::ZERO) => Err(Errno::EAGAIN),
-            Way::Asking(piece) => write(&self.descriptor, &bytes[..bytes.len().min(piece)]),
+            WriteMode::PollFirst(_) if !self.has_room(Duration::ZERO) => Err(Errno::EAGAIN),
+            WriteMode::PollFirst(piece) => write(&self.descriptor, &bytes[..bytes.len().min(piece)]),
         }
     }
 
@@ -111,7 +111,7 @@ fn is_stream(descriptor: &OwnedFd) -> bool {
 }
 
 /// For the runtime to watch; never to be written to directly.
-impl AsRawFd for Door {
+impl AsRawFd for NonBlockingWriter {
     fn as_raw_fd(&self) -> RawFd {
         self.descriptor.as_raw_fd()
     }
@@ -126,10 +126,10 @@ mod tests {
     use nix::unistd::{pipe, read};
 
     /// Writes until there is no room; how much went in.
-    fn fill(door: &Door) -> usize {
+    fn fill(stream: &NonBlockingWriter) -> usize {
         let mut total = 0;
         loop {
-            match door.write(&[b'x'; 10_000]) {
+            match stream.write(&[b'x'; 10_000]) {
                 Ok(written) => total += written,
                 Err(error) => {
                     assert_eq!(error, Errno::EAGAIN);
@@ -144,25 +144,25 @@ mod tests {
         !flags.contains(OFlag::O_NONBLOCK)
     }
 
-    fn fills_without_waiting_and_takes_more_once_read(door: &Door, reader: &OwnedFd) {
-        assert!(fill(door) > 0);
+    fn fills_without_waiting_and_takes_more_once_read(stream: &NonBlockingWriter, reader: &OwnedFd) {
+        assert!(fill(stream) > 0);
         // A terminal's kernel side takes some of it out a moment later.
-        while door.has_room(Duration::from_millis(20)) {
-            fill(door);
+        while stream.has_room(Duration::from_millis(20)) {
+            fill(stream);
         }
         let mut buffer = vec![0; 1 << 20];
         assert!(read(reader, &mut buffer).unwrap() > 0);
-        assert!(door.has_room(Duration::from_secs(5)));
-        assert!(fill(door) > 0);
+        assert!(stream.has_room(Duration::from_secs(5)));
+        assert!(fill(stream) > 0);
     }
 
     #[test]
     fn a_full_pipe_does_not_make_us_wait_and_stays_blocking_for_the_application() {
         let (reader, writer) = pipe().unwrap();
         let application = writer.try_clone().unwrap();
-        let door = Door::new(writer);
-        assert_eq!(door.way, Way::Plain);
-        fills_without_waiting_and_takes_more_once_read(&door, &reader);
+        let stream = NonBlockingWriter::new(writer);
+        assert_eq!(stream.mode, WriteMode::Plain);
+        fills_without_waiting_and_takes_more_once_read(&stream, &reader);
         assert!(is_blocking(&application));
     }
 
@@ -170,9 +170,9 @@ mod tests {
     fn a_full_terminal_does_not_make_us_wait_and_stays_blocking_for_the_application() {
         let ends = openpty(None, None).unwrap();
         let application = ends.slave.try_clone().unwrap();
-        let door = Door::new(ends.slave);
-        assert_eq!(door.way, Way::Plain);
-        fills_without_waiting_and_takes_more_once_read(&door, &ends.master);
+        let stream = NonBlockingWriter::new(ends.slave);
+        assert_eq!(stream.mode, WriteMode::Plain);
+        fills_without_waiting_and_takes_more_once_read(&stream, &ends.master);
         assert!(is_blocking(&application));
     }
 
@@ -186,9 +186,9 @@ mod tests {
         )
         .unwrap();
         let application = writer.try_clone().unwrap();
-        let door = Door::new(writer);
-        assert_eq!(door.way, Way::Socket);
-        fills_without_waiting_and_takes_more_once_read(&door, &reader);
+        let stream = NonBlockingWriter::new(writer);
+        assert_eq!(stream.mode, WriteMode::Socket);
+        fills_without_waiting_and_takes_more_once_read(&stream, &reader);
         assert!(is_blocking(&application));
     }
 
@@ -196,16 +196,17 @@ mod tests {
     fn a_full_pipe_that_cannot_be_opened_again_does_not_make_us_wait() {
         let (reader, writer) = pipe().unwrap();
         let application = writer.try_clone().unwrap();
-        let door = Door::with(writer, Way::Asking(PIPE_PIECE), PIPE_PIECE);
-        fills_without_waiting_and_takes_more_once_read(&door, &reader);
+        let stream = NonBlockingWriter::with(writer, WriteMode::PollFirst(PIPE_PIECE), PIPE_PIECE);
+        fills_without_waiting_and_takes_more_once_read(&stream, &reader);
         assert!(is_blocking(&application));
     }
 
     #[test]
     fn a_full_terminal_that_cannot_be_opened_again_does_not_make_us_wait() {
         let ends = openpty(None, None).unwrap();
-        let door = Door::with(ends.slave, Way::Asking(TERMINAL_PIECE), TERMINAL_PIECE);
-        fills_without_waiting_and_takes_more_once_read(&door, &ends.master);
+        let stream =
+            NonBlockingWriter::with(ends.slave, WriteMode::PollFirst(TERMINAL_PIECE), TERMINAL_PIECE);
+        fills_without_waiting_and_takes_more_once_read(&stream, &ends.master);
     }
 
     #[test]
@@ -216,19 +217,19 @@ mod tests {
         let reader = open(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty()).unwrap();
         let writer = open(&path, OFlag::O_WRONLY, Mode::empty()).unwrap();
         drop(reader);
-        let door = Door::new(writer);
-        assert_eq!(door.way, Way::Asking(PIPE_PIECE));
-        assert_eq!(door.write(b"x"), Err(Errno::EPIPE));
+        let stream = NonBlockingWriter::new(writer);
+        assert_eq!(stream.mode, WriteMode::PollFirst(PIPE_PIECE));
+        assert_eq!(stream.write(b"x"), Err(Errno::EPIPE));
     }
 
     #[test]
     fn files_are_written_where_the_application_writes() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let application = OwnedFd::from(file.reopen().unwrap());
-        let door = Door::new(application.try_clone().unwrap());
-        assert_eq!(door.way, Way::Plain);
+        let stream = NonBlockingWriter::new(application.try_clone().unwrap());
+        assert_eq!(stream.mode, WriteMode::Plain);
         write(&application, b"1").unwrap();
-        door.write(b"2").unwrap();
+        stream.write(b"2").unwrap();
         write(&application, b"3").unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap(), b"123");
     }

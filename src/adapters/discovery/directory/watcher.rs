@@ -1,9 +1,9 @@
-//! Rings when something happens in a folder: inotify, without a thread.
+//! Watches a folder for changes with inotify, without a thread.
 //!
-//! A bell is hung *before* the folder is looked at, so whatever happens after the look rings. If the folder is
-//! not there yet, the bell hangs at the nearest one that is, and rings when the next step towards it appears.
-//! Where no bell can be hung (the limit of inotify is reached, or there is none), it rings four times a second
-//! whatever happens. Never says what the files hold.
+//! A watch is started *before* the folder is read, so that every change after the read is reported. If the folder does
+//! not exist yet, its nearest ancestor that exists is watched, and the next step towards the folder is reported. Where
+//! inotify is not available or its limit is reached, a change is assumed every [`POLL`]. Contents of files are not read
+//! here.
 
 use super::file::is_hidden;
 use domain::time::Duration;
@@ -17,77 +17,77 @@ use std::path::Path;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-/// The time between two rings where no bell can be hung.
+/// The time between two reads of the folder where inotify is not available.
 const POLL: Duration = Duration::from_millis(250);
-/// How often hanging is tried again if the folder comes and goes meanwhile.
+/// How often the start is tried again if the folder comes and goes meanwhile.
 const ATTEMPTS: usize = 8;
-/// How much is read from the kernel at once; a folder in turmoil shall not hold the one thread.
+/// How many batches of events are read from the kernel at once, so that a busy folder does not hold up the loop.
 const MOST_READS: usize = 64;
 
-/// A bell at a folder, or on the way to it; none if nobody tells. It is hung where the folder may be touched,
-/// and listened to on the loop.
-pub(super) struct Bell(Option<Hung<Notifier>>);
+/// A watch of a folder or of its nearest ancestor; none where inotify is not available. It is started on the thread that
+/// may touch the folder, and attached on the loop.
+pub(super) struct FolderWatch(Option<InotifyWatch<Notifier>>);
 
-/// A bell that the loop listens to.
-pub(super) enum AttachedBell {
-    /// The kernel tells.
-    Hung(Hung<AsyncFd<Notifier>>),
-    /// Nobody tells.
-    Missing,
+/// The events of a folder, as the loop waits for them.
+pub(super) enum FolderEvents {
+    /// Reported by the kernel.
+    Inotify(InotifyWatch<AsyncFd<Notifier>>),
+    /// Assumed at intervals.
+    Polling,
 }
 
-/// What rings.
-pub(super) struct Hung<N> {
+/// An inotify instance that watches the folder or an ancestor of it.
+pub(super) struct InotifyWatch<N> {
     notifier: N,
     /// The next step towards the folder, if it is not there yet.
     awaited: Option<OsString>,
 }
 
-/// What happened.
+/// A change in a folder.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ring {
+pub(super) enum FolderEvent {
     /// These files were written or removed, if any.
     Files(BTreeSet<OsString>),
-    /// Anything may have: hang a new bell and look at everything.
+    /// Anything may have changed: start a new watch and read the whole folder.
     Everything,
 }
 
-impl Bell {
-    /// A bell at this folder.
-    pub fn hang(folder: &Path) -> Self {
+impl FolderWatch {
+    /// Starts to watch this folder.
+    pub fn start(folder: &Path) -> Self {
         for _ in 0..ATTEMPTS {
-            match Hung::at(folder) {
+            match InotifyWatch::at(folder) {
                 Ok(None) => {}
-                hung => return Self(hung.ok().flatten()),
+                watch => return Self(watch.ok().flatten()),
             }
         }
         Self(None)
     }
 
-    /// From now on the loop listens.
-    pub fn attach(self) -> AttachedBell {
-        let attach = |Hung { notifier, awaited }: Hung<Notifier>| {
+    /// Registers the watch with the runtime.
+    pub fn attach(self) -> FolderEvents {
+        let attach = |InotifyWatch { notifier, awaited }: InotifyWatch<Notifier>| {
             let notifier = notifier.listen().ok()?;
-            Some(AttachedBell::Hung(Hung { notifier, awaited }))
+            Some(FolderEvents::Inotify(InotifyWatch { notifier, awaited }))
         };
-        self.0.and_then(attach).unwrap_or(AttachedBell::Missing)
+        self.0.and_then(attach).unwrap_or(FolderEvents::Polling)
     }
 }
 
-impl AttachedBell {
+impl FolderEvents {
     /// Waits for something to happen. Nothing is lost if the wait is given up.
-    pub async fn rings(&self) -> Ring {
+    pub async fn next(&self) -> FolderEvent {
         match self {
-            Self::Hung(hung) => hung.rings().await,
-            Self::Missing => {
+            Self::Inotify(watch) => watch.next().await,
+            Self::Polling => {
                 sleep(POLL).await;
-                Ring::Everything
+                FolderEvent::Everything
             }
         }
     }
 }
 
-impl Hung<Notifier> {
+impl InotifyWatch<Notifier> {
     /// Watches the folder or the nearest one above it that is there; none if that just changed.
     fn at(folder: &Path) -> io::Result<Option<Self>> {
         let notifier = Notifier::new()?;
@@ -104,22 +104,24 @@ impl Hung<Notifier> {
     }
 }
 
-impl Hung<AsyncFd<Notifier>> {
-    async fn rings(&self) -> Ring {
+impl InotifyWatch<AsyncFd<Notifier>> {
+    async fn next(&self) -> FolderEvent {
         let mut files = BTreeSet::new();
         let Ok(mut ready) = self.notifier.readable().await else {
-            return Ring::Everything;
+            return FolderEvent::Everything;
         };
         for _ in 0..MOST_READS {
             match ready.try_io(|notifier| Ok(notifier.get_ref().0.read_events()?)) {
                 Err(_nothing_more) => break,
-                Ok(Err(_)) => return Ring::Everything,
-                Ok(Ok(events)) if events.iter().any(|event| self.upsets(event)) => return Ring::Everything,
+                Ok(Err(_)) => return FolderEvent::Everything,
+                Ok(Ok(events)) if events.iter().any(|event| self.upsets(event)) => {
+                    return FolderEvent::Everything;
+                }
                 Ok(Ok(events)) if self.awaited.is_none() => files.extend(visible(events)),
                 Ok(Ok(_elsewhere)) => {}
             }
         }
-        Ring::Files(files)
+        FolderEvent::Files(files)
     }
 
     /// Whether a single file is not all that the event is about. A watch whose folder was deleted is "ignored".
