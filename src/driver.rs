@@ -29,9 +29,9 @@ pub struct Ports<'a> {
     pub discovery: &'a mut dyn Discovery,
     /// Reads the configuration.
     pub settings: &'a mut dyn Settings,
-    /// Tells operators.
+    /// Logs notices.
     pub console: &'a mut dyn Console,
-    /// Tells whoever asks.
+    /// Counts measurements and serves them.
     pub telemetry: &'a mut dyn Telemetry,
 }
 

@@ -1,4 +1,4 @@
-//! Where operators are told things.
+//! The log.
 
 use domain::Notice;
 use domain::plan::Logging;
@@ -6,9 +6,9 @@ use domain::plan::Logging;
 /// The shim's own log.
 #[cfg_attr(test, mockall::automock)]
 pub trait Console {
-    /// Writes the notice, if its level is loud enough. Never waits for whoever reads it.
+    /// Logs the notice if its level is enabled. Never waits for the reader of the log.
     fn tell(&mut self, notice: &Notice);
 
-    /// Level, form and stream from now on.
+    /// Sets level, format and stream for what is logged from now on.
     fn configure(&mut self, logging: Logging);
 }

@@ -1,4 +1,4 @@
-//! The shim's own log: what operators are told and what hooks print, in the original's three forms.
+//! The shim's own log: notices and the output of hooks, in the original's three formats.
 //!
 //! Each entry is a `tracing` event ([`events`]), takes its form in [`format`] and leaves through a [`sink`], one
 //! for each stream. The lines of children, which may be many, make no event. A reader of the log may stop reading,

@@ -72,7 +72,7 @@ fn failure() -> Failure {
 }
 
 fn ending(code: u8) -> Ending {
-    Ending::Exited(ExitStatus::Code(code.into()))
+    Ending::Exited(ExitStatus::Code(code))
 }
 
 fn of_the_program() -> Vec<Notice> {
