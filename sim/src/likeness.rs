@@ -3,7 +3,7 @@
 //!
 //! Tickets and units count by the order in which they are named, past instants not at all, future ones by
 //! their order. Counters that only operators see, jitter, and how many runs ended at once, which matters only
-//! to jobs with unlimited restarts, are left out; of the heartbeats until the next look, all but whether it is next. Of what an observer remembers, all times are.
+//! to jobs with unlimited restarts, are left out; of the heartbeats until the next inspection, all but whether it is next. Of what an observer remembers, all times are.
 
 use domain::time::Duration;
 use domain::{Instant, Shim};
@@ -32,7 +32,7 @@ const COUNTERS: [(&str, u64); 11] = [
     ("generation: ", 0),
     ("Pid(", 0),
     ("runs: ", 3),
-    ("until_look: ", 1),
+    ("until_inspection: ", 1),
 ];
 
 impl Likeness {

@@ -16,12 +16,12 @@ mod tests;
 use crate::catalogue::Answer;
 use crate::effect::Effect;
 use crate::event::{Event, Loaded, StatusRequest, Ticket};
-use crate::heartbeat::DesiredState;
 use crate::lifecycle::{Action, Input, Lifecycle, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Job, Plan, SignalTarget};
 use crate::process::Ending;
+use crate::registration::DesiredState;
 use crate::signal::Signal;
 use crate::standstill::Standstill;
 use crate::status::Status;
@@ -340,7 +340,9 @@ impl Shim {
 
     /// Takes a step that only waited for units to become empty; says whether there was one.
     fn move_on(&mut self, now: Instant) -> bool {
-        if self.lifecycle.awaits_deregistrations() && self.services.values().all(ServiceUnit::has_left) {
+        if self.lifecycle.awaits_deregistrations()
+            && self.services.values().all(ServiceUnit::has_deregistered)
+        {
             self.advance(now, Input::ServicesDeregistered);
         } else if self.lifecycle.awaits_children() && !self.out.has_children() {
             self.advance(now, Input::ChildrenGone);
@@ -513,7 +515,7 @@ impl Shim {
 
     fn pause(&mut self, now: Instant) {
         for unit in self.services.values_mut().filter(|unit| !unit.is_closing()) {
-            unit.mark_for_maintenance(now, &mut self.out);
+            unit.pause(now, &mut self.out);
         }
         for unit in self.backends.values_mut() {
             unit.pause(&mut self.out);
@@ -528,7 +530,7 @@ impl Shim {
 
     fn resume(&mut self, now: Instant) {
         for unit in self.services.values_mut() {
-            unit.enter(now);
+            unit.resume(now);
         }
         for unit in self.backends.values_mut() {
             unit.resume(now, &mut self.out);
@@ -566,16 +568,16 @@ impl Shim {
     }
 
     fn tell_who_is_left(&mut self) {
-        for unit in self.services.values().filter(|unit| !unit.has_left()) {
+        for unit in self.services.values().filter(|unit| !unit.has_deregistered()) {
             self.out.tell(Notice::StillRegistered(unit.named()));
         }
     }
 
     fn desired(&self) -> DesiredState {
         if self.maintenance {
-            DesiredState::Out
+            DesiredState::Absent
         } else {
-            DesiredState::In
+            DesiredState::Registered
         }
     }
 

@@ -1,7 +1,7 @@
 //! The heartbeat against a model: a catalogue that keeps at most one entry of ours, a network that may lose a
-//! question or its answer, and the rules by which an onlooker foretells each action.
+//! request or its answer, and the rules by which an observer predicts each action.
 
-use super::{Action, DesiredState, Heartbeat, Reply};
+use super::{Action, DesiredState, Heartbeat, Operation, Reply};
 use crate::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
@@ -11,59 +11,59 @@ const POLL: u64 = 1000;
 
 /// What happens to a heartbeat.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Input {
     /// So many milliseconds pass.
     Wait(u64),
     /// The check that runs ends.
     CheckEnds {
         passed: bool,
     },
-    /// The question on its way lands or not, and its answer is lost or not.
+    /// The request in flight lands or not, and its answer is lost or not.
     Answer {
         lands: bool,
         lost: bool,
     },
     /// The catalogue loses the entry.
     Forget,
-    Leave,
-    Enter,
+    Deregister,
+    Resume,
 }
 
 /// What the catalogue last said of our entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Told {
+enum Said {
     Nothing,
-    ItIsThere,
-    ItIsGone,
+    Registered,
+    Absent,
 }
 
-/// What an onlooker sees.
+/// What an observer of the service knows.
 #[derive(Clone, Debug)]
-struct Onlooker {
+struct Observer {
     now: u64,
     due: u64,
     desired: DesiredState,
     is_checking: bool,
-    question: Option<Action>,
-    told: Told,
+    request: Option<Operation>,
+    said: Said,
     /// How many heartbeats were taken since the last registration was.
     beats: u32,
     /// Whether our entry truly stands in the catalogue.
     entry: bool,
-    /// The answer that arrives, and the action that the last happening calls for.
+    /// The answer that arrives, and the action that the last input calls for.
     reply: Reply,
     expected: Option<Action>,
 }
 
-impl Onlooker {
+impl Observer {
     fn new(desired: DesiredState, entry: bool) -> Self {
         Self {
             now: 0,
             due: POLL,
             desired,
             is_checking: false,
-            question: None,
-            told: Told::Nothing,
+            request: None,
+            said: Said::Nothing,
             beats: 0,
             entry,
             reply: Reply::Failed,
@@ -71,37 +71,37 @@ impl Onlooker {
         }
     }
 
-    /// A look holds nothing up.
+    /// No check waits for an inspection.
     fn is_idle(&self) -> bool {
-        let is_silent = matches!(self.question, None | Some(Action::Inspect));
-        self.desired == DesiredState::In && is_silent && !self.is_checking
+        let is_free = matches!(self.request, None | Some(Operation::Inspect));
+        self.desired == DesiredState::Registered && is_free && !self.is_checking
     }
 
-    fn on(&mut self, happening: &Happening) {
-        self.expected = match *happening {
-            Happening::Forget => {
+    fn on(&mut self, input: &Input) {
+        self.expected = match *input {
+            Input::Forget => {
                 self.entry = false;
                 None
             }
-            Happening::Wait(milliseconds) => {
+            Input::Wait(milliseconds) => {
                 self.now += milliseconds;
                 self.check_if_due()
             }
-            Happening::CheckEnds { passed } => {
+            Input::CheckEnds { passed } => {
                 self.is_checking = false;
                 match passed && self.is_idle() {
-                    true => self.say_healthy(),
+                    true => self.register_or_renew(),
                     false => self.check_if_due(),
                 }
             }
-            Happening::Answer { lands, lost } => self.on_answer(lands, lost),
-            Happening::Leave => {
-                self.desired = DesiredState::Out;
-                self.question = self.question.filter(|asked| *asked != Action::Inspect);
+            Input::Answer { lands, lost } => self.on_answer(lands, lost),
+            Input::Deregister => {
+                self.desired = DesiredState::Absent;
+                self.request = self.request.filter(|asked| *asked != Operation::Inspect);
                 self.deregister()
             }
-            Happening::Enter => {
-                self.desired = DesiredState::In;
+            Input::Resume => {
+                self.desired = DesiredState::Registered;
                 self.take_ticks();
                 None
             }
@@ -109,52 +109,58 @@ impl Onlooker {
     }
 
     fn on_answer(&mut self, lands: bool, lost: bool) -> Option<Action> {
-        let asked = self.question.take();
+        let asked = self.request.take();
         let truth = match asked {
-            Some(Action::Renew) if !self.entry => Reply::Unknown,
+            Some(Operation::Renew) if !self.entry => Reply::NotRegistered,
             _ => Reply::Done,
         };
-        if lands && !matches!(asked, Some(Action::Renew | Action::Inspect)) {
-            self.entry = asked == Some(Action::Register);
+        if lands && !matches!(asked, Some(Operation::Renew | Operation::Inspect)) {
+            self.entry = asked == Some(Operation::Register);
         }
         self.reply = if lands && !lost { truth } else { Reply::Failed };
-        self.told = match (asked, self.reply) {
-            (Some(Action::Inspect), _) => self.told,
-            (Some(Action::Deregister), Reply::Done) => Told::ItIsGone,
-            (_, Reply::Done) => Told::ItIsThere,
-            (Some(Action::Renew), Reply::Failed) => self.told,
-            _ => Told::Nothing,
+        self.said = match (asked, self.reply) {
+            (Some(Operation::Inspect), _) => self.said,
+            (Some(Operation::Deregister), Reply::Done) => Said::Absent,
+            (_, Reply::Done) => Said::Registered,
+            (Some(Operation::Renew), Reply::Failed) => self.said,
+            _ => Said::Nothing,
         };
         match (asked, self.reply) {
-            (Some(Action::Register), Reply::Done) => self.beats = 0,
-            (Some(Action::Renew), Reply::Done) => self.beats += 1,
+            (Some(Operation::Register), Reply::Done) => self.beats = 0,
+            (Some(Operation::Renew), Reply::Done) => self.beats += 1,
             _ => {}
         }
         match (self.desired, asked) {
-            (DesiredState::Out, Some(Action::Register | Action::Renew)) => self.deregister(),
-            (DesiredState::In, _) if self.reply == Reply::Unknown => self.say_healthy(),
-            (DesiredState::In, Some(Action::Renew)) if self.reply == Reply::Done && self.beats % 10 == 1 => {
+            (DesiredState::Absent, Some(Operation::Register | Operation::Renew)) => self.deregister(),
+            (DesiredState::Registered, _) if self.reply == Reply::NotRegistered => self.register_or_renew(),
+            (DesiredState::Registered, Some(Operation::Renew))
+                if self.reply == Reply::Done && self.beats % 10 == 1 =>
+            {
                 self.check_if_due().or_else(|| {
-                    self.question = Some(Action::Inspect);
-                    self.question
+                    self.request = Some(Operation::Inspect);
+                    self.request.map(Action::Send)
                 })
             }
             _ => self.check_if_due(),
         }
     }
 
-    fn say_healthy(&mut self) -> Option<Action> {
-        let is_there = self.told == Told::ItIsThere;
-        self.question = Some(if is_there { Action::Renew } else { Action::Register });
-        self.question
+    fn register_or_renew(&mut self) -> Option<Action> {
+        let is_there = self.said == Said::Registered;
+        self.request = Some(if is_there {
+            Operation::Renew
+        } else {
+            Operation::Register
+        });
+        self.request.map(Action::Send)
     }
 
     fn deregister(&mut self) -> Option<Action> {
-        if self.question.is_some() || self.told == Told::ItIsGone {
+        if self.request.is_some() || self.said == Said::Absent {
             return None;
         }
-        self.question = Some(Action::Deregister);
-        self.question
+        self.request = Some(Operation::Deregister);
+        self.request.map(Action::Send)
     }
 
     fn check_if_due(&mut self) -> Option<Action> {
@@ -162,8 +168,8 @@ impl Onlooker {
         begins.then(|| {
             self.take_ticks();
             self.is_checking = true;
-            self.question = None;
-            Action::Check
+            self.request = None;
+            Action::RunCheck
         })
     }
 
@@ -173,41 +179,41 @@ impl Onlooker {
     }
 }
 
-impl ReferenceStateMachine for Onlooker {
+impl ReferenceStateMachine for Observer {
     type State = Self;
-    type Transition = Happening;
+    type Transition = Input;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let desired = prop_oneof![Just(DesiredState::In), Just(DesiredState::Out)];
+        let desired = prop_oneof![Just(DesiredState::Registered), Just(DesiredState::Absent)];
         (desired, any::<bool>())
             .prop_map(|(desired, entry)| Self::new(desired, entry))
             .boxed()
     }
 
-    fn transitions(_: &Self) -> BoxedStrategy<Happening> {
+    fn transitions(_: &Self) -> BoxedStrategy<Input> {
         prop_oneof![
-            4 => prop_oneof![Just(POLL), 0..3 * POLL].prop_map(Happening::Wait),
-            6 => prop::bool::weighted(0.8).prop_map(|passed| Happening::CheckEnds { passed }),
+            4 => prop_oneof![Just(POLL), 0..3 * POLL].prop_map(Input::Wait),
+            6 => prop::bool::weighted(0.8).prop_map(|passed| Input::CheckEnds { passed }),
             8 => (prop::bool::weighted(0.8), prop::bool::weighted(0.2))
-                .prop_map(|(lands, lost)| Happening::Answer { lands, lost }),
-            1 => Just(Happening::Forget),
-            2 => Just(Happening::Leave),
-            2 => Just(Happening::Enter),
+                .prop_map(|(lands, lost)| Input::Answer { lands, lost }),
+            1 => Just(Input::Forget),
+            2 => Just(Input::Deregister),
+            2 => Just(Input::Resume),
         ]
         .boxed()
     }
 
-    fn preconditions(state: &Self, happening: &Happening) -> bool {
-        match happening {
-            Happening::CheckEnds { .. } => state.is_checking,
-            Happening::Answer { .. } => state.question.is_some(),
-            Happening::Enter => state.desired == DesiredState::Out,
-            Happening::Wait(_) | Happening::Forget | Happening::Leave => true,
+    fn preconditions(state: &Self, input: &Input) -> bool {
+        match input {
+            Input::CheckEnds { .. } => state.is_checking,
+            Input::Answer { .. } => state.request.is_some(),
+            Input::Resume => state.desired == DesiredState::Absent,
+            Input::Wait(_) | Input::Forget | Input::Deregister => true,
         }
     }
 
-    fn apply(mut state: Self, happening: &Happening) -> Self {
-        state.on(happening);
+    fn apply(mut state: Self, input: &Input) -> Self {
+        state.on(input);
         state
     }
 }
@@ -216,61 +222,64 @@ const fn at(milliseconds: u64) -> Instant {
     Instant::after_start(Duration::from_millis(milliseconds))
 }
 
-struct Conversation;
+struct Model;
 
-impl StateMachineTest for Conversation {
+impl StateMachineTest for Model {
     type SystemUnderTest = Heartbeat;
-    type Reference = Onlooker;
+    type Reference = Observer;
 
-    fn init_test(onlooker: &Onlooker) -> Heartbeat {
-        Heartbeat::new(at(0), Duration::from_millis(POLL), onlooker.desired)
+    fn init_test(observer: &Observer) -> Heartbeat {
+        Heartbeat::new(at(0), Duration::from_millis(POLL), observer.desired)
     }
 
-    fn apply(mut heartbeat: Heartbeat, onlooker: &Onlooker, happening: Happening) -> Heartbeat {
-        let now = at(onlooker.now);
-        let action = match happening {
-            Happening::Wait(_) => heartbeat.on_time(now),
-            Happening::CheckEnds { passed } => heartbeat.on_checked(now, passed),
-            Happening::Answer { .. } => heartbeat.on_reply(now, onlooker.reply),
-            Happening::Forget => None,
-            Happening::Leave => heartbeat.leave(),
-            Happening::Enter => {
-                heartbeat.enter(now);
+    fn apply(mut heartbeat: Heartbeat, observer: &Observer, input: Input) -> Heartbeat {
+        let now = at(observer.now);
+        let action = match input {
+            Input::Wait(_) => heartbeat.on_time(now),
+            Input::CheckEnds { passed } => heartbeat.on_checked(now, passed),
+            Input::Answer { .. } => heartbeat.on_reply(now, observer.reply),
+            Input::Forget => None,
+            Input::Deregister => heartbeat.deregister(),
+            Input::Resume => {
+                heartbeat.resume(now);
                 None
             }
         };
-        assert_eq!(action, onlooker.expected);
+        assert_eq!(action, observer.expected);
         heartbeat
     }
 
-    fn check_invariants(heartbeat: &Heartbeat, onlooker: &Onlooker) {
-        let is_asking = onlooker.question.is_some();
-        assert_eq!(heartbeat.is_asking(), is_asking);
-        assert_eq!(heartbeat.is_registered(), onlooker.told == Told::ItIsThere);
+    fn check_invariants(heartbeat: &Heartbeat, observer: &Observer) {
+        let is_asking = observer.request.is_some();
+        assert_eq!(heartbeat.registration().in_flight().is_some(), is_asking);
         assert_eq!(
-            heartbeat.has_left(),
-            onlooker.desired == DesiredState::Out && !is_asking
+            heartbeat.registration().is_registered(),
+            observer.said == Said::Registered
         );
-        let deadline = onlooker.is_idle().then(|| at(onlooker.due));
+        assert_eq!(
+            heartbeat.registration().has_deregistered(),
+            observer.desired == DesiredState::Absent && !is_asking
+        );
+        let deadline = observer.is_idle().then(|| at(observer.due));
         assert_eq!(heartbeat.deadline(), deadline);
-        let is_told_wrongly = onlooker.told == Told::ItIsGone && onlooker.entry;
-        assert!(!is_told_wrongly, "something landed after the deregistration");
+        let is_said_wrongly = observer.said == Said::Absent && observer.entry;
+        assert!(!is_said_wrongly, "something landed after the deregistration");
     }
 
     /// Whatever happened: when the service leaves and everything lands from now on, nothing of it stays.
-    fn teardown(mut heartbeat: Heartbeat, mut onlooker: Onlooker) {
-        let answered = Happening::Answer {
+    fn teardown(mut heartbeat: Heartbeat, mut observer: Observer) {
+        let answered = Input::Answer {
             lands: true,
             lost: false,
         };
-        onlooker.on(&Happening::Leave);
-        heartbeat = Self::apply(heartbeat, &onlooker, Happening::Leave);
-        while onlooker.question.is_some() {
-            onlooker.on(&answered);
-            heartbeat = Self::apply(heartbeat, &onlooker, answered.clone());
+        observer.on(&Input::Deregister);
+        heartbeat = Self::apply(heartbeat, &observer, Input::Deregister);
+        while observer.request.is_some() {
+            observer.on(&answered);
+            heartbeat = Self::apply(heartbeat, &observer, answered.clone());
         }
-        assert!(heartbeat.has_left());
-        assert!(!onlooker.entry, "an entry is left behind");
+        assert!(heartbeat.registration().has_deregistered());
+        assert!(!observer.entry, "an entry is left behind");
     }
 }
 
@@ -278,5 +287,5 @@ prop_state_machine! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
     #[test]
-    fn each_action_is_the_one_an_onlooker_foretells(sequential 1..60 => Conversation);
+    fn each_action_is_the_one_an_observer_predicts(sequential 1..60 => Model);
 }

@@ -86,7 +86,7 @@ impl Shim {
             return false;
         };
         let mut leaving = self.services.values().filter(|unit| unit.is_closing());
-        leaving.all(ServiceUnit::has_left) && (pending_plan.deadline.is_none() || self.made_room())
+        leaving.all(ServiceUnit::has_deregistered) && (pending_plan.deadline.is_none() || self.made_room())
     }
 
     fn made_room(&self) -> bool {

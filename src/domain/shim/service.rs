@@ -1,14 +1,15 @@
-//! The unit of one service: its heartbeat, its health check, and what operators hear of them.
+//! The unit of one service: its heartbeat, its health check, and the notices about them.
 
 use super::outbox::{Outbox, Owner, Requester, UnitId};
 use super::runner::JobRunner;
 use crate::catalogue::{Answer, Endpoint, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
 use crate::failures::Failures;
-use crate::heartbeat::{Action, DesiredState, Heartbeat, Reply};
+use crate::heartbeat::{Action, Heartbeat};
 use crate::notice::{Named, Notice};
 use crate::plan::{REQUEST_LIMIT, Service};
 use crate::process::Ending;
+use crate::registration::{DesiredState, Operation, Reply};
 use crate::status::ServiceStatus;
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
@@ -18,18 +19,17 @@ use core::net::IpAddr;
 /// How long a deregistration may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
 const DEREGISTRATION_PATIENCE: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// One service of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ServiceUnit {
     pub service: Service,
     id: UnitId,
     heartbeat: Heartbeat,
     check: Option<JobRunner>,
-    asked: Option<Action>,
     unhealthy: bool,
     reasons: Causes,
     failures: Failures,
-    /// Who else held our ID, as far as operators were told.
+    /// Other instances that held this ID and were reported.
     others: Vec<Endpoint>,
     closing: bool,
 }
@@ -42,7 +42,6 @@ impl ServiceUnit {
             id,
             heartbeat: Heartbeat::new(now, service.poll, desired),
             check: check.map(|job| JobRunner::new(now, Owner::Check(id), job, jitter)),
-            asked: None,
             unhealthy: false,
             reasons: Causes::default(),
             failures: Failures::default(),
@@ -56,22 +55,24 @@ impl ServiceUnit {
         earliest(self.heartbeat.deadline(), check)
     }
 
-    /// Whether nothing of it is left: no entry it could still remove, no question, no process.
+    /// Whether its deregistration is over and no health check runs.
     pub fn is_empty(&self) -> bool {
-        self.has_left() && !self.check.as_ref().is_some_and(JobRunner::is_running)
+        self.has_deregistered() && !self.check.as_ref().is_some_and(JobRunner::is_running)
     }
 
-    pub fn has_left(&self) -> bool {
-        self.heartbeat.has_left()
+    /// Whether its deregistration is over, successful or not.
+    pub fn has_deregistered(&self) -> bool {
+        self.heartbeat.registration().has_deregistered()
     }
 
-    /// Whether its question is sent again if the catalogue did not take it: a look never is, and a heartbeat is not if
-    /// the service is to leave meanwhile.
+    /// Whether its request is sent again after the catalogue refused it for now: an inspection never is, and a
+    /// registration or a heartbeat is not if the service is to be absent by now.
     pub fn asks_again(&self) -> bool {
-        match self.asked {
-            Some(Action::Deregister) => true,
-            Some(Action::Inspect) => false,
-            _ => self.heartbeat.desired() == DesiredState::In,
+        let registration = self.heartbeat.registration();
+        match registration.in_flight() {
+            Some(Operation::Deregister) => true,
+            Some(Operation::Inspect) => false,
+            _ => registration.desired() == DesiredState::Registered,
         }
     }
 
@@ -108,34 +109,35 @@ impl ServiceUnit {
         self.on_checked(now, Some(ending), out);
     }
 
-    /// The catalogue answered the question; or it was given up, `unsent` or not.
+    /// The catalogue answered the request in flight; or the request was given up, `unsent` or not.
     pub fn on_answer(&mut self, now: Instant, unsent: bool, answer: Answer, out: &mut Outbox) {
-        let Some(asked) = self.asked.take() else {
+        let Some(operation) = self.heartbeat.registration().in_flight() else {
             return;
         };
         let reply = if unsent { Reply::Unsent } else { reply(&answer) };
-        self.tell_answer(asked, answer, out);
+        self.tell_answer(operation, answer, out);
         let action = self.heartbeat.on_reply(now, reply);
         self.perform(now, action, out);
     }
 
-    /// Leaves the catalogue for good; a health check that runs is killed (LC-5).
+    /// Deregisters the service for good and kills a health check that runs (LC-5).
     pub fn close(&mut self, now: Instant, out: &mut Outbox) {
         if let Some(check) = &mut self.check {
             check.end(out);
         }
         self.closing = true;
-        self.leave(now, Notice::Deregistering(self.named()), out);
+        self.deregister(now, Notice::Deregistering(self.named()), out);
     }
 
-    /// Leaves the catalogue until [`Self::enter`]; a health check that runs may finish, for nothing.
-    pub fn mark_for_maintenance(&mut self, now: Instant, out: &mut Outbox) {
-        self.leave(now, Notice::MarkedForMaintenance(self.named()), out);
+    /// Deregisters the service until [`Self::resume`]; a health check that runs may finish, its result is ignored.
+    pub fn pause(&mut self, now: Instant, out: &mut Outbox) {
+        self.deregister(now, Notice::MarkedForMaintenance(self.named()), out);
     }
 
-    pub fn enter(&mut self, now: Instant) {
+    /// Registers the service again, unless it is closed: from the next passing check on (LC-12).
+    pub fn resume(&mut self, now: Instant) {
         if !self.closing {
-            self.heartbeat.enter(now);
+            self.heartbeat.resume(now);
         }
     }
 
@@ -149,46 +151,43 @@ impl ServiceUnit {
     pub fn status(&self, out: &Outbox) -> ServiceStatus {
         ServiceStatus {
             registration: self.service.registration.clone(),
-            registered: self.heartbeat.is_registered(),
+            registered: self.heartbeat.registration().is_registered(),
             check: self.check.as_ref().map(|check| check.status(out)),
         }
     }
 
-    /// A heartbeat that was not sent yet is not sent any more.
-    fn leave(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
-        self.forget_look(out);
-        if self.asked != Some(Action::Deregister)
-            && let Some(unsent) = out.take_back(Requester::Service(self.id))
-        {
-            self.asked = None;
-            let reply = if unsent { Reply::Unsent } else { Reply::Failed };
-            self.heartbeat.on_taken_back(reply);
+    /// A registration or a heartbeat that waits to be sent is cancelled.
+    fn deregister(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
+        match self.heartbeat.registration().in_flight() {
+            Some(Operation::Inspect) => out.forget(Requester::Service(self.id)),
+            Some(Operation::Register | Operation::Renew) => self.cancel_waiting(out),
+            Some(Operation::Deregister) | None => {}
         }
-        let action = self.heartbeat.leave();
-        if action.is_some() || !self.has_left() {
+        let action = self.heartbeat.deregister();
+        if action.is_some() || !self.has_deregistered() {
             out.tell(notice);
         }
         self.perform(now, action, out);
     }
 
-    /// Nothing waits for a look.
-    fn forget_look(&mut self, out: &mut Outbox) {
-        if self.asked == Some(Action::Inspect) {
-            self.asked = None;
-            out.forget(Requester::Service(self.id));
+    fn cancel_waiting(&mut self, out: &mut Outbox) {
+        if let Some(unsent) = out.take_back(Requester::Service(self.id)) {
+            let reply = if unsent { Reply::Unsent } else { Reply::Failed };
+            self.heartbeat.on_cancelled(reply);
         }
     }
 
     fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
         match action {
-            Some(Action::Check) => self.run_check(now, out),
-            Some(question) => self.ask(now, question, out),
+            Some(Action::RunCheck) => self.run_check(now, out),
+            Some(Action::Send(operation)) => self.ask(now, operation, out),
             None => {}
         }
     }
 
+    /// Only an inspection can be in flight when a check starts; it is cancelled.
     fn run_check(&mut self, now: Instant, out: &mut Outbox) {
-        self.forget_look(out);
+        out.forget(Requester::Service(self.id));
         match &mut self.check {
             Some(check) => check.start(now, out),
             None => self.on_checked(now, None, out),
@@ -203,21 +202,20 @@ impl ServiceUnit {
         self.perform(now, action, out);
     }
 
-    fn ask(&mut self, now: Instant, question: Action, out: &mut Outbox) {
+    fn ask(&mut self, now: Instant, operation: Operation, out: &mut Outbox) {
         let registration = self.service.registration.clone();
-        let request = match question {
-            Action::Register => Request::Register(registration),
-            Action::Inspect => Request::Inspect(registration),
-            Action::Deregister => Request::Deregister(registration),
-            Action::Renew | Action::Check => Request::Renew(registration),
+        let request = match operation {
+            Operation::Register => Request::Register(registration),
+            Operation::Renew => Request::Renew(registration),
+            Operation::Inspect => Request::Inspect(registration),
+            Operation::Deregister => Request::Deregister(registration),
         };
-        self.asked = Some(question);
         let limit = REQUEST_LIMIT.min(self.service.poll);
-        // What a passing check says is true until the next check is due.
-        let patience = match question {
-            Action::Deregister => DEREGISTRATION_PATIENCE,
-            Action::Inspect => limit,
-            _ => REQUEST_LIMIT.max(self.service.poll),
+        // The result of a passing check is valid until the next check is due.
+        let patience = match operation {
+            Operation::Deregister => DEREGISTRATION_PATIENCE,
+            Operation::Inspect => limit,
+            Operation::Register | Operation::Renew => REQUEST_LIMIT.max(self.service.poll),
         };
         out.ask(now, Requester::Service(self.id), request, limit, patience);
     }
@@ -240,30 +238,30 @@ impl ServiceUnit {
         }
     }
 
-    fn tell_answer(&mut self, asked: Action, answer: Answer, out: &mut Outbox) {
-        match (asked, answer) {
-            (Action::Deregister, Answer::Failed(cause) | Answer::Busy(cause)) => {
+    fn tell_answer(&mut self, operation: Operation, answer: Answer, out: &mut Outbox) {
+        match (operation, answer) {
+            (Operation::Deregister, Answer::Failed(cause) | Answer::Busy(cause)) => {
                 out.tell(Notice::DeregisteringFailed(self.named(), cause));
             }
-            (Action::Inspect, Answer::Holder(holder)) => self.tell_holder(holder, out),
-            (Action::Deregister | Action::Inspect, _) => {}
-            (Action::Renew, Answer::Unknown(cause, holder)) => {
+            (Operation::Inspect, Answer::Holder(holder)) => self.tell_holder(holder, out),
+            (Operation::Deregister | Operation::Inspect, _) => {}
+            (Operation::Renew, Answer::Unknown(cause, holder)) => {
                 out.tell(Notice::NotRegistered(self.named(), cause));
                 self.tell_holder(holder, out);
             }
-            (Action::Register, Answer::Done) => {
+            (Operation::Register, Answer::Done) => {
                 self.tell_recovery(out);
                 out.tell(Notice::Registered(self.named()));
             }
             (_, Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _)) => {
-                self.tell_failure(asked, cause, out)
+                self.tell_failure(operation, cause, out)
             }
             (_, Answer::Done | Answer::Instances(_) | Answer::Holder(_)) => self.tell_recovery(out),
         }
     }
 
-    /// Who holds our ID was asked after a registration of ours was done, so another's entry was written later and
-    /// is not left from before. Each other instance is told of once, and not more of them than texts about one thing.
+    /// Reports another instance that holds this service's ID. The holder was read after a registration succeeded, so
+    /// another instance's entry is newer than it. Each instance is reported once, and at most [`MOST_CAUSES`] of them.
     fn tell_holder(&mut self, holder: Option<Endpoint>, out: &mut Outbox) {
         let Some(holder) = holder else {
             return;
@@ -288,10 +286,10 @@ impl ServiceUnit {
         }
     }
 
-    fn tell_failure(&mut self, asked: Action, cause: String, out: &mut Outbox) {
+    fn tell_failure(&mut self, operation: Operation, cause: String, out: &mut Outbox) {
         let failure = self.failures.add(cause);
-        out.tell(match asked {
-            Action::Register => Notice::RegistrationFailed(self.named(), failure),
+        out.tell(match operation {
+            Operation::Register => Notice::RegistrationFailed(self.named(), failure),
             _ => Notice::HeartbeatFailed(self.named(), failure),
         });
     }
@@ -306,7 +304,7 @@ impl ServiceUnit {
 fn reply(answer: &Answer) -> Reply {
     match answer {
         Answer::Done => Reply::Done,
-        Answer::Unknown(..) => Reply::Unknown,
+        Answer::Unknown(..) => Reply::NotRegistered,
         Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) | Answer::Holder(_) => Reply::Failed,
     }
 }
