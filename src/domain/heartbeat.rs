@@ -2,7 +2,7 @@
 //!
 //! A check runs at every tick of the poll interval. One that passes leads to a registration or a renewal; one that
 //! fails leads to no request, so the TTL in the catalogue expires and the catalogue itself calls the service critical
-//! (docs/behaviour.md SD-9). No check starts while a request other than an inspection is in flight.
+//! (docs/behaviour.md EX-18). No check starts while a request other than an inspection is in flight.
 
 use crate::check::CheckSchedule;
 use crate::registration::{DesiredState, Operation, Registration, Reply};

@@ -19,7 +19,7 @@ use crate::event::{Event, Loaded, StatusRequest, Ticket};
 use crate::lifecycle::{Action, Input, Lifecycle, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Job, Plan, SignalTarget};
+use crate::plan::{Plan, SignalTarget};
 use crate::process::Ending;
 use crate::registration::DesiredState;
 use crate::signal::Signal;
@@ -31,7 +31,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backend::BackendUnit;
-use outbox::{Outbox, Owner, Reply, Requester, UnitId};
+use outbox::{Hook, Outbox, Owner, Reply, Requester, UnitId};
 use reload::PendingPlan;
 use runner::JobRunner;
 use sensor::SensorUnit;
@@ -142,7 +142,7 @@ impl Shim {
     fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending) {
         match self.out.child_ended(ticket) {
             Some(Owner::Application) => self.on_application_ended(now, ending),
-            Some(Owner::Hook) => self.on_hook_ended(now, ending),
+            Some(Owner::Hook(hook)) => self.on_hook_ended(now, hook, ending),
             Some(Owner::Check(unit)) => self.on_check_ended(now, unit, ending),
             Some(Owner::Handler(unit)) => self.on_handler_ended(now, unit, ending),
             Some(Owner::Job(unit)) => self.on_job_ended(now, unit, ending),
@@ -246,15 +246,15 @@ impl Shim {
         self.advance(now, Input::ApplicationEnded);
     }
 
-    fn on_hook_ended(&mut self, now: Instant, ending: &Ending) {
+    fn on_hook_ended(&mut self, now: Instant, which: Hook, ending: &Ending) {
         if let Some(mut hook) = self.hook.take() {
             hook.on_ended(now, ending, &mut self.out);
         }
-        match self.lifecycle.phase() {
-            Phase::PostStopping => self.post_stop_ended(now, ending),
-            Phase::PreStarting | Phase::AbortingStart => self.pre_start_ended(now, ending),
-            // A preStop that the shim no longer waits for changes nothing.
-            _ => self.advance(now, Input::PreStopEnded),
+        match which {
+            Hook::PreStart => self.pre_start_ended(now, ending),
+            // The lifecycle ignores a preStop that it no longer waits for.
+            Hook::PreStop => self.advance(now, Input::PreStopEnded),
+            Hook::PostStop => self.post_stop_ended(now, ending),
         }
     }
 
@@ -392,10 +392,10 @@ impl Shim {
             Action::StopHook => self.stop_hook(now),
             Action::KillHook => self.kill_hook(),
             Action::Deregister => self.deregister(now),
-            Action::RunPreStop => self.run_hook(now, self.plan.pre_stop.clone(), Input::PreStopEnded),
+            Action::RunPreStop => self.run_hook(now, Hook::PreStop),
             Action::Terminate => self.terminate(now),
             Action::Kill => self.kill_application(),
-            Action::RunPostStop => self.run_hook(now, self.plan.post_stop.clone(), Input::PostStopEnded),
+            Action::RunPostStop => self.run_hook(now, Hook::PostStop),
             Action::TerminateRemaining => self.terminate_remaining(now),
             Action::KillRemaining => self.kill_remaining(),
             Action::Exit => self.exit(),
@@ -404,7 +404,7 @@ impl Shim {
 
     fn begin(&mut self, now: Instant) {
         self.announce_plan(true);
-        self.run_hook(now, self.plan.pre_start.clone(), Input::PreStartPassed);
+        self.run_hook(now, Hook::PreStart);
     }
 
     /// Coprocesses, then heartbeats, watches, sensors and tasks, then the application (behaviour-v2.md 14.10).
@@ -421,12 +421,17 @@ impl Shim {
         }
     }
 
-    /// A hook that is not there has ended.
-    fn run_hook(&mut self, now: Instant, job: Option<Job>, ended: Input) {
+    /// Runs a hook; one that the plan does not have counts as ended.
+    fn run_hook(&mut self, now: Instant, which: Hook) {
+        let (job, ended) = match which {
+            Hook::PreStart => (&self.plan.pre_start, Input::PreStartPassed),
+            Hook::PreStop => (&self.plan.pre_stop, Input::PreStopEnded),
+            Hook::PostStop => (&self.plan.post_stop, Input::PostStopEnded),
+        };
         let Some(job) = job else {
             return self.advance(now, ended);
         };
-        let mut hook = JobRunner::new(now, Owner::Hook, &job, self.jitter.split());
+        let mut hook = JobRunner::new(now, Owner::Hook(which), job, self.jitter.split());
         hook.start(now, &mut self.out);
         self.hook = Some(hook);
     }

@@ -26,14 +26,22 @@ pub(super) struct UnitId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Owner {
     Application,
-    Hook,
+    Hook(Hook),
     Check(UnitId),
     Handler(UnitId),
     Job(UnitId),
     Sensor(UnitId),
 }
 
-/// Whose question to the catalogue it is.
+/// Which hook of the lifecycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Hook {
+    PreStart,
+    PreStop,
+    PostStop,
+}
+
+/// Which unit a catalogue request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Requester {
     Service(UnitId),
