@@ -23,7 +23,7 @@ pub(crate) struct Likeness {
 /// Words after which a number means nothing beyond this.
 const COUNTERS: [(&str, u64); 11] = [
     ("last_ticket: ", 0),
-    ("last_room: ", 0),
+    ("last_unit: ", 0),
     ("Jitter(", 0),
     ("failures: ", 1),
     ("times: ", 0),

@@ -1,4 +1,4 @@
-//! Which address a service advertises: interface specifications (behaviour-v2.md section 3).
+//! Which address a service advertises: interface specifications (docs/behaviour.md IF-1 to IF-5).
 //!
 //! The specifications are tried in the order the operator wrote them; each looks at the machine's addresses
 //! in one fixed order, so that the answer does not depend on the order the kernel lists them in. A list with
@@ -251,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
     use std::string::ToString;
 
-    /// The interface list of behaviour-v2.md 3.3.
+    /// The interfaces of the original's unit test.
     fn machine() -> Vec<InterfaceAddress> {
         interfaces(&[
             ("eth0", "10.2.0.1"),

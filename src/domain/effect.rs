@@ -18,11 +18,11 @@ pub enum Effect {
     Start(Ticket, Box<Job>),
     /// Send a signal to a process of ours that has not been reaped yet.
     Send(Ticket, Signal, SignalTarget),
-    /// Ask the catalogue. Answered by `Answered` within the limit.
+    /// Send a request to the catalogue. Answered by `Answered` within the limit.
     Ask {
-        /// The question's number.
+        /// The request's number.
         ticket: Ticket,
-        /// The question.
+        /// The request.
         request: Request,
         /// How many connections to the catalogue may be open from now on, those that nobody uses among them; none if
         /// the core does not bound them.
@@ -30,7 +30,7 @@ pub enum Effect {
         /// The answer is [`Answer::Failed`] if none came within this time.
         limit: Duration,
     },
-    /// Nobody waits any more for the answer to a catalogue request; it may be dropped on its way.
+    /// Cancel a catalogue request; its answer is not needed.
     Forget(Ticket),
     /// Read the configuration again. Answered by `Loaded`, within a time that the adapter states; there is one
     /// such question at a time.

@@ -54,11 +54,11 @@ pub enum Loaded {
     Refused(String),
 }
 
-/// The number of one question to the outside world. It is never used again: whatever comes of the question
-/// comes back as one event with this number, and if the question was forgotten, it finds nobody.
+/// The number of one child process, catalogue request or reading of the configuration. It is never used again. The
+/// result comes back as an event with this number; the result of a cancelled request is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// The number somebody outside gave to a question about the shim; it comes back with the answer.
+/// The number that the telemetry adapter gave to a request for the status; it comes back with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatusRequest(pub u64);

@@ -7,7 +7,7 @@ use crate::causes::Causes;
 use crate::notice::Failure;
 use alloc::string::String;
 
-/// See the module.
+/// Consecutive failures of one operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Failures {
     times: u32,

@@ -118,14 +118,14 @@ impl Question {
     }
 }
 
-/// What came of a question.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// It was done, or answered.
     Done,
     /// There is no such entry.
     Unknown,
-    /// Nobody knows.
+    /// It failed; whether it took effect is unknown.
     Failed,
 }
 

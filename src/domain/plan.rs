@@ -179,7 +179,7 @@ pub enum Scheme {
     Https,
 }
 
-/// How the shim's own log looks (behaviour-v2.md section 10).
+/// The level and the form of the shim's own log (docs/behaviour.md LG-1 to LG-6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Logging {
     /// Entries below this level are not written.
@@ -269,7 +269,7 @@ pub struct Service {
 /// One instance of a service as it is entered in a catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Registration {
-    /// `<name>-<hostname>` unless the operator chose another; also the check's ID and name in Consul (behaviour-v2.md 4.1).
+    /// `<name>-<hostname>` unless the operator chose another; also the check's ID and name in Consul (SD-1).
     pub id: String,
     /// The service's name.
     pub name: String,
@@ -329,7 +329,7 @@ pub struct Sensor {
     pub job: Job,
 }
 
-/// What a value does to a metric (behaviour-v2.md 9.3).
+/// How a metric takes a value (docs/behaviour.md TM-5, TM-6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SensorKind {
     /// It is added.
@@ -417,7 +417,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The log fields of this job's output, sorted by name (behaviour-v2.md 7.2).
+    /// The log fields of this job's output, sorted by name (docs/behaviour.md EX-12).
     pub fn fields(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::Application => [("process", "APP")].into(),
@@ -434,7 +434,7 @@ impl Role {
         }
     }
 
-    /// The environment variable that later children find this job's PID in (behaviour-v2.md 7.4).
+    /// The environment variable that later children find this job's PID in (docs/behaviour.md EX-15, EX-16).
     pub fn pid_variable(&self) -> Option<String> {
         let variable = match self {
             Self::Application => "CONTAINERPILOT_APP_PID".into(),
@@ -451,7 +451,7 @@ impl Role {
 }
 
 impl Service {
-    /// The environment variable that children find this service's address in (behaviour-v2.md 7.4).
+    /// The environment variable that children find this service's address in (docs/behaviour.md EX-17).
     pub fn address_variable(&self) -> String {
         variable(&self.registration.name, "IP")
     }
@@ -467,7 +467,7 @@ fn variable(name: &str, suffix: &str) -> String {
     alloc::format!("CONTAINERPILOT_{name}_{suffix}")
 }
 
-/// The label messages call a job by (behaviour-v2.md 7.3).
+/// The name of a job in messages.
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -503,7 +503,7 @@ impl Command {
     }
 }
 
-/// The arguments in square brackets, as the original shows them (behaviour-v2.md 7.6). No log does: they may be
+/// The arguments in square brackets, as the original shows them. No log does: they may be
 /// secret.
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

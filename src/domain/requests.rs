@@ -32,7 +32,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest one (docs/bounds.md).
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The requests of requesters `A`, each of whom has one at a time. See the module.
+/// The requests of requesters `A`, each of whom has one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requests<A> {
     /// The whole budget; none if everything may go out at once.
@@ -175,7 +175,7 @@ impl<A: Copy + Ord> Requests<A> {
         Some(requester)
     }
 
-    /// A request was answered, or nobody waits for it any more.
+    /// A request was answered or cancelled.
     pub fn done(&mut self, requester: A) {
         if self.in_flight.remove(&requester).is_none() {
             for queue in [&mut self.deregistrations, &mut self.heartbeats, &mut self.queries] {

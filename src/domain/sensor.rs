@@ -1,4 +1,4 @@
-//! What a sensor's command printed, read as a value for its metric (behaviour-v2.md 9.3).
+//! What a sensor's command printed, read as a value for its metric.
 //!
 //! Numbers are what Go's ParseFloat of 2018 takes: decimal, `inf` and `nan`, and nothing that does not fit.
 //! Decides which values a kind of metric takes: a gauge takes every one, the others only what can be added

@@ -1,7 +1,7 @@
 //! The root of the core: routes every event to its unit, and every action of the lifecycle to a method.
 //!
 //! The units live in `shim/`: a [`service`], a [`backend`], a [`sensor`], a [`runner`] per child process, the
-//! [`outbox`] that numbers all questions, and [`reload`], the way from one plan to the next. Decides nothing
+//! [`outbox`] that numbers all requests, and [`reload`], the way from one plan to the next. Decides nothing
 //! that a unit can decide for itself.
 
 mod backend;
@@ -37,7 +37,7 @@ use runner::JobRunner;
 use sensor::SensorUnit;
 use service::ServiceUnit;
 
-/// The whole machine.
+/// The state of the whole core.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shim {
     plan: Plan,
@@ -50,14 +50,14 @@ pub struct Shim {
     jobs: BTreeMap<UnitId, JobRunner>,
     sensors: BTreeMap<UnitId, SensorUnit>,
     pending_plan: Option<PendingPlan>,
-    last_room: u32,
+    last_unit: u32,
     jitter: Jitter,
     standstill: Standstill,
     out: Outbox,
 }
 
 impl Shim {
-    /// A machine that will follow `plan`. `seed` decides the jitter of waiting times and nothing else.
+    /// A core that follows `plan`. `seed` decides the jitter of delays and nothing else.
     pub fn new(plan: Plan, seed: u64) -> Self {
         Self {
             plan,
@@ -70,15 +70,15 @@ impl Shim {
             jobs: BTreeMap::new(),
             sensors: BTreeMap::new(),
             pending_plan: None,
-            last_room: 0,
+            last_unit: 0,
             jitter: Jitter::new(seed),
             standstill: Standstill::default(),
             out: Outbox::new(Jitter::new(!seed)),
         }
     }
 
-    /// Something happened, or time passed; what is to be done about it, in this order. After
-    /// [`Effect::Exit`] nothing is, whatever comes.
+    /// Takes an event, or only the time; returns the effects to perform, in this order. After [`Effect::Exit`] it
+    /// returns none.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         if self.lifecycle.phase() != Phase::Exited {
             if let Some(late) = self.standstill.on_step(self.deadline(), now) {
@@ -90,8 +90,7 @@ impl Shim {
         self.out.take()
     }
 
-    /// When to step with [`Event::Woken`], if nothing else happens before. It lies in the future of the last
-    /// step.
+    /// When to step with [`Event::Woken`], unless another event comes first. It is later than the last step.
     pub fn deadline(&self) -> Option<Instant> {
         let services = self.services.values().map(ServiceUnit::deadline);
         let backends = self.backends.values().map(BackendUnit::deadline);
@@ -175,7 +174,7 @@ impl Shim {
         }
     }
 
-    /// What checks and sensors write is of use; what others write was only logged.
+    /// The output of checks and sensors is kept; that of other jobs was logged and is dropped here.
     fn on_printed(&mut self, ticket: Ticket, text: String) {
         match self.out.owner(ticket) {
             Some(Owner::Check(unit)) => {
@@ -273,7 +272,7 @@ impl Shim {
         self.advance(now, Input::PostStopEnded);
     }
 
-    /// Lets time pass in every unit whose deadline has come, until none has and nothing waits any more.
+    /// Lets time pass until no deadline is due and no step waits.
     fn come_to_rest(&mut self, now: Instant) {
         loop {
             if self.deadline().is_some_and(|deadline| deadline <= now) {
@@ -287,7 +286,8 @@ impl Shim {
         }
     }
 
-    /// What limits a process or a phase counts anew, before it is enforced: an end that nobody saw yet may wait.
+    /// The limits of processes and phases start anew before they are enforced: the event that a process ended may
+    /// still wait to be read.
     fn after_standstill(&mut self, now: Instant, late: Duration) {
         self.out.tell(Notice::WokenLate(late));
         for unit in self.services.values_mut() {
@@ -338,7 +338,7 @@ impl Shim {
         }
     }
 
-    /// Takes a step that only waited for units to become empty; says whether there was one.
+    /// Takes a step that waited for units to become empty; returns whether there was one.
     fn move_on(&mut self, now: Instant) -> bool {
         if self.lifecycle.awaits_deregistrations()
             && self.services.values().all(ServiceUnit::has_deregistered)
@@ -354,7 +354,7 @@ impl Shim {
         true
     }
 
-    /// Lets a backend's queries block, or not any more; says whether there was one to be told.
+    /// Grants a blocking query to backends, or revokes one; returns whether a backend was changed.
     fn share_connections(&mut self, now: Instant) -> bool {
         if let Some(Requester::Backend(unit)) = self.out.requests().revoke() {
             if let Some(unit) = self.backends.get_mut(&unit) {
@@ -366,7 +366,7 @@ impl Shim {
         true
     }
 
-    /// Lets queries block until there is no place left, or one of them is to be asked now; says whether there was one.
+    /// Grants blocking queries until no place is left or one of them is due; returns whether one was granted.
     fn grant_connections(&mut self, now: Instant) -> bool {
         let mut granted = false;
         while let Some(Requester::Backend(unit)) = self.out.requests().grant() {
@@ -407,7 +407,7 @@ impl Shim {
         self.run_hook(now, Hook::PreStart);
     }
 
-    /// Coprocesses, then heartbeats, watches, sensors and tasks, then the application (behaviour-v2.md 14.10).
+    /// Coprocesses, then heartbeats, watches, sensors and tasks, then the application (docs/behaviour.md EX-25).
     fn open(&mut self, now: Instant) {
         self.open_jobs(now);
         self.open_services(now);
@@ -448,7 +448,7 @@ impl Shim {
         }
     }
 
-    /// Everything periodic ends, and every service leaves; coprocesses stay until the end (EX-22).
+    /// Ends everything periodic and deregisters every service; coprocesses run on until the end (EX-22).
     fn deregister(&mut self, now: Instant) {
         self.pending_plan = None;
         for unit in self.services.values_mut() {
@@ -488,7 +488,7 @@ impl Shim {
         }
     }
 
-    /// Kills whatever is left, and starts nothing of it again.
+    /// Kills all children that are left; none of them is started again.
     fn kill_remaining(&mut self) {
         self.jobs.clear();
         self.out.kill_remaining();
@@ -587,7 +587,7 @@ impl Shim {
     }
 
     fn next_unit(&mut self) -> UnitId {
-        self.last_room += 1;
-        UnitId(self.last_room)
+        self.last_unit += 1;
+        UnitId(self.last_unit)
     }
 }

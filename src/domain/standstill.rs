@@ -13,7 +13,7 @@ const LATE: Duration = Duration::from_secs(1);
 /// late is slow, and its limits hold (docs/bounds.md).
 const MOST_IN_A_ROW: u32 = 3;
 
-/// See the module.
+/// Notices late wake-ups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Standstill {
     late_in_a_row: u32,

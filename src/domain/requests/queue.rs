@@ -1,22 +1,22 @@
-//! A queue in which everybody stands once, and from which anybody may leave, in logarithmic time.
+//! A queue of distinct entries; each can be removed in logarithmic time.
 //!
-//! Two queues are the same if the same stand in the same order, whatever happened before.
+//! Two queues are equal if they hold the same entries in the same order, whatever happened before.
 
 use alloc::collections::BTreeMap;
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-/// See the module.
+/// A queue of distinct entries.
 #[derive(Clone)]
 pub(super) struct Queue<A> {
-    /// Who stands where, the next one first.
+    /// The entries by place, the first one first.
     order: BTreeMap<i64, A>,
     places: BTreeMap<A, i64>,
 }
 
 impl<A: Copy + Ord> Queue<A> {
-    /// Nobody stands in it.
+    /// An empty queue.
     pub const fn new() -> Self {
         Self {
             order: BTreeMap::new(),
@@ -24,51 +24,51 @@ impl<A: Copy + Ord> Queue<A> {
         }
     }
 
-    /// Somebody comes, and is the last. Whoever stands in it already keeps the place.
-    pub fn push_back(&mut self, asker: A) {
+    /// Adds an entry at the end. One that is in the queue keeps its place.
+    pub fn push_back(&mut self, entry: A) {
         let last = self.order.last_key_value();
-        self.put(asker, last.map_or(0, |(place, _)| place + 1));
+        self.put(entry, last.map_or(0, |(place, _)| place + 1));
     }
 
-    /// Somebody comes, and is the first. Whoever stands in it already keeps the place.
-    pub fn push_front(&mut self, asker: A) {
+    /// Adds an entry at the front. One that is in the queue keeps its place.
+    pub fn push_front(&mut self, entry: A) {
         let first = self.order.first_key_value();
-        self.put(asker, first.map_or(0, |(place, _)| place - 1));
+        self.put(entry, first.map_or(0, |(place, _)| place - 1));
     }
 
-    /// The first one leaves.
+    /// Removes the first entry.
     pub fn pop_front(&mut self) -> Option<A> {
-        let (_, asker) = self.order.pop_first()?;
-        self.places.remove(&asker);
-        Some(asker)
+        let (_, entry) = self.order.pop_first()?;
+        self.places.remove(&entry);
+        Some(entry)
     }
 
-    /// Somebody leaves who may stand in it.
-    pub fn remove(&mut self, asker: A) {
-        if let Some(place) = self.places.remove(&asker) {
+    /// Removes an entry, if it is in the queue.
+    pub fn remove(&mut self, entry: A) {
+        if let Some(place) = self.places.remove(&entry) {
             self.order.remove(&place);
         }
     }
 
-    /// Whether somebody stands in it.
-    pub fn contains(&self, asker: A) -> bool {
-        self.places.contains_key(&asker)
+    /// Whether the entry is in the queue.
+    pub fn contains(&self, entry: A) -> bool {
+        self.places.contains_key(&entry)
     }
 
-    /// Whether nobody does.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// How many do.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    fn put(&mut self, asker: A, place: i64) {
-        if !self.contains(asker) {
-            self.order.insert(place, asker);
-            self.places.insert(asker, place);
+    fn put(&mut self, entry: A, place: i64) {
+        if !self.contains(entry) {
+            self.order.insert(place, entry);
+            self.places.insert(entry, place);
         }
     }
 }
@@ -102,7 +102,7 @@ impl<A: Ord> Ord for Queue<A> {
 impl<A: Hash> Hash for Queue<A> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.order.len().hash(state);
-        self.order.values().for_each(|asker| asker.hash(state));
+        self.order.values().for_each(|entry| entry.hash(state));
     }
 }
 
@@ -119,23 +119,23 @@ mod tests {
         fn it_is_a_queue_in_which_everybody_stands_once(steps in prop::collection::vec((0..4_u8, 0..6_u8), 0..60)) {
             let mut queue = Queue::new();
             let mut model = VecDeque::new();
-            for (what, asker) in steps {
-                let stands = model.contains(&asker);
-                assert_eq!(queue.contains(asker), stands);
+            for (what, entry) in steps {
+                let stands = model.contains(&entry);
+                assert_eq!(queue.contains(entry), stands);
                 match what {
-                    0 => queue.push_back(asker),
-                    1 => queue.push_front(asker),
-                    2 => queue.remove(asker),
+                    0 => queue.push_back(entry),
+                    1 => queue.push_front(entry),
+                    2 => queue.remove(entry),
                     _ => assert_eq!(queue.pop_front(), model.pop_front()),
                 }
                 match what {
-                    0 if !stands => model.push_back(asker),
-                    1 if !stands => model.push_front(asker),
-                    2 => model.retain(|other| *other != asker),
+                    0 if !stands => model.push_back(entry),
+                    1 if !stands => model.push_front(entry),
+                    2 => model.retain(|other| *other != entry),
                     _ => {}
                 }
                 let mut fresh = Queue::new();
-                model.iter().for_each(|asker| fresh.push_back(*asker));
+                model.iter().for_each(|entry| fresh.push_back(*entry));
                 assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
                 assert_eq!(format!("{queue:?}"), format!("{:?}", Vec::from_iter(&model)));
                 assert!(queue == fresh && queue.cmp(&fresh).is_eq(), "whatever happened before");

@@ -24,7 +24,7 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration
 /// The most bytes that the lists of all backends take together (docs/bounds.md)
 const MOST_LISTED: usize = 32 * 1024 * 1024;
 
-/// See the module.
+/// One backend of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct BackendUnit {
     pub backend: Backend,
@@ -103,7 +103,7 @@ impl BackendUnit {
         self.watch.size()
     }
 
-    /// The catalogue answered the question that was sent at this time. The lists of the other backends take so many
+    /// The catalogue answered the request that was sent at this time. The lists of the other backends take so many
     /// bytes; a list that is too large beside them counts as a failure.
     pub fn on_answer(
         &mut self,
@@ -139,7 +139,7 @@ impl BackendUnit {
         self.catch_up(now, out);
     }
 
-    /// Asks no more and starts no handler until [`Self::resume`]; a handler that runs may finish.
+    /// Sends no request and starts no handler until [`Self::resume`]; a handler that runs may finish.
     pub fn pause(&mut self, out: &mut Outbox) {
         self.paused = true;
         self.watch.pause();
@@ -154,7 +154,7 @@ impl BackendUnit {
         self.catch_up(now, out);
     }
 
-    /// Asks no more, and kills a handler that runs (LC-5).
+    /// Sends no more requests, and kills a handler that runs (LC-5).
     pub fn close(&mut self, out: &mut Outbox) {
         self.pause(out);
         self.handler.end(out);
@@ -186,7 +186,7 @@ impl BackendUnit {
         self.backend = backend.clone();
     }
 
-    /// Another catalogue: what was asked of the old one is forgotten, what was seen still counts.
+    /// Another catalogue: the request to the old one is cancelled, the instances that were seen are kept.
     pub fn change_catalogue(&mut self, now: Instant, out: &mut Outbox) {
         out.forget(Requester::Backend(self.id));
         if !self.paused {
@@ -199,7 +199,7 @@ impl BackendUnit {
         self.watch.let_block(now);
     }
 
-    /// From now on they may not; one that does is forgotten.
+    /// From now on they may not; one that does is cancelled.
     pub fn stop_blocking(&mut self, out: &mut Outbox) {
         let was_sent = !out.requests().is_waiting(Requester::Backend(self.id));
         if self.watch.stop_blocking(was_sent) {
@@ -265,7 +265,7 @@ impl BackendUnit {
         }
     }
 
-    /// JobState the handler for the changes that wait for it, if it may.
+    /// Runs the handler for the changes that wait for it, if it may run.
     fn catch_up(&mut self, now: Instant, out: &mut Outbox) {
         let due = self.retry_at.is_none_or(|at| at <= now);
         if due && self.may_handle() {

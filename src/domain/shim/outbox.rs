@@ -1,7 +1,7 @@
-//! What the step under way will ask of the world, and which questions are still open.
+//! The effects of the current step, the children that run and the catalogue requests that are open.
 //!
-//! Hands out tickets, remembers who asked, and finds the owner when something comes back. A question whose
-//! owner is gone is answered to nobody; a child whose owner is gone is still counted until it is reaped.
+//! Numbers children and requests with tickets and finds the owner of each event. An answer whose requester is gone is
+//! discarded; a child whose owner is gone is still counted until it is reaped.
 
 use crate::catalogue::{Answer, Request};
 use crate::effect::Effect;
@@ -57,7 +57,7 @@ struct Child {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Asked {
-    /// What is asked; it is kept only while it may have to be sent (again).
+    /// The request; kept only while it may have to be sent (again).
     request: Option<Request>,
     question: Question,
     limit: Duration,
@@ -69,7 +69,7 @@ struct Asked {
     refused: Option<String>,
 }
 
-/// An answer, whose it is, and when the question was sent.
+/// An answer, its requester, and when the request was sent.
 pub(super) struct Reply {
     pub requester: Requester,
     /// None if it was never sent.
@@ -77,7 +77,7 @@ pub(super) struct Reply {
     pub answer: Answer,
 }
 
-/// See the module.
+/// The effects, children and open requests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Outbox {
     effects: Vec<Effect>,
@@ -93,7 +93,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Nothing is asked yet; `jitter` is for pauses.
+    /// No request is open; `jitter` is for pauses.
     pub fn new(jitter: Jitter) -> Self {
         Self {
             effects: Vec::new(),
@@ -145,7 +145,7 @@ impl Outbox {
         self.push(Effect::Send(ticket, signal, reach));
     }
 
-    /// The child runs; children started later are told its PID where the contract says so.
+    /// The child runs; its PID is exported to children that start later, for the roles of docs/behaviour.md EX-15.
     pub fn child_started(&mut self, ticket: Ticket, pid: Pid) {
         let Some(child) = self.children.get_mut(&ticket) else {
             return;
@@ -169,7 +169,7 @@ impl Outbox {
         self.children.remove(&ticket).and_then(|child| child.owner)
     }
 
-    /// Nobody wants to know any more how this child ends.
+    /// The end of this child is no longer reported to its owner.
     pub fn disown(&mut self, ticket: Ticket) {
         if let Some(child) = self.children.get_mut(&ticket) {
             child.owner = None;
@@ -192,7 +192,7 @@ impl Outbox {
         }
     }
 
-    /// Says which children are still there.
+    /// Reports the children that still run.
     pub fn tell_left_behind(&mut self) {
         let roles: Vec<Role> = self.children.values().map(|child| child.role.clone()).collect();
         for role in roles {
@@ -200,8 +200,8 @@ impl Outbox {
         }
     }
 
-    /// Asks as soon as the budget allows it; `limit` counts from then, `patience` from now. With a budget, what may
-    /// go out is known only when all has been said that is to be said in this step.
+    /// Sends a request as soon as the budget allows it; `limit` counts from then, `patience` from now. With a budget,
+    /// requests are sent at the end of the step, when all requests of the step are known.
     pub fn ask(
         &mut self,
         now: Instant,
@@ -259,13 +259,12 @@ impl Outbox {
         }
     }
 
-    /// Whose question it is.
+    /// Whose request it is.
     pub fn requester(&self, ticket: Ticket) -> Option<Requester> {
         self.requesters.get(&ticket).copied()
     }
 
-    /// The question was answered; whose it was. If the catalogue was busy, it is asked `again` instead, or has
-    /// failed.
+    /// The request was answered. If the catalogue was busy, the request is sent `again`, or has failed.
     pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: Answer, again: bool) -> Option<Reply> {
         let requester = self.requesters.remove(&ticket)?;
         let asked = self.questions.get(&requester)?;
@@ -290,8 +289,8 @@ impl Outbox {
         }
     }
 
-    /// A question that waited too long: its requester is answered that it failed. What a passing check says is not
-    /// true for ever, and what the catalogue does not take is told at last.
+    /// A request that waited too long has failed: the result of a passing check expires, and a request that the
+    /// catalogue keeps refusing is reported.
     pub fn give_up(&mut self, now: Instant, requester: Requester) -> Option<Reply> {
         let over = |asked: &&Asked| asked.given_up().is_some_and(|at| at <= now);
         let asked = self.questions.get(&requester).filter(over)?;
@@ -301,14 +300,14 @@ impl Outbox {
         Some(self.end(requester, sent, Answer::Failed(cause)))
     }
 
-    /// Whose questions may have waited too long.
+    /// The requesters whose requests waited too long.
     pub fn waited_too_long(&self, now: Instant) -> Vec<Requester> {
         let over = |asked: &Asked| asked.given_up().is_some_and(|at| at <= now);
         let waited = self.questions.iter().filter(|(_, asked)| over(asked));
         waited.map(|(requester, _)| *requester).collect()
     }
 
-    /// Nobody waits for the answer any more.
+    /// Cancels the requester's request; a late answer is discarded.
     pub fn forget(&mut self, requester: Requester) {
         let Some(asked) = self.questions.remove(&requester) else {
             return;
@@ -320,7 +319,7 @@ impl Outbox {
         }
     }
 
-    /// Takes back a question that is not on its way, if there is one; says whether it never was.
+    /// Cancels a request that is not in flight, if there is one; returns whether it was never sent.
     pub fn take_back(&mut self, requester: Requester) -> Option<bool> {
         let asked = self.questions.get(&requester)?;
         let unsent = asked.refused.is_none();
@@ -347,7 +346,7 @@ impl Outbox {
         self.tell_change(change, String::new());
     }
 
-    /// When there is something to be done about questions, unless something else happens first.
+    /// When a request has to be handled, unless something else happens first.
     pub fn deadline(&self) -> Option<Instant> {
         // Without a budget nothing waits.
         self.budget?;
@@ -406,7 +405,7 @@ impl Outbox {
         self.load.take_if(|newest| *newest == ticket).is_some()
     }
 
-    /// Whether another reading was asked for while one was under way; said once.
+    /// Whether another reading was requested while one was in progress; returned once.
     pub fn shall_load_again(&mut self) -> bool {
         core::mem::take(&mut self.load_again)
     }

@@ -1,9 +1,9 @@
-//! The way from one plan to the next (behaviour-v2.md 8.5, LC-17 as amended).
+//! The change from one plan to the next (docs/behaviour.md LC-17, SD-19).
 //!
 //! A service whose definition is unchanged keeps its unit, so its registration has no gap; a changed or
-//! removed one leaves first. An unchanged sensor keeps its unit, too, and a backend keeps what it has seen
-//! while its name and tag stay (SD-19). Tasks and coprocesses start anew. Only when all that has to go is gone
-//! do the new units open.
+//! removed one is deregistered first. An unchanged sensor keeps its unit, too, and a backend keeps what it has seen
+//! while its name and tag stay. Tasks and coprocesses start anew. The new units open when all units that are
+//! replaced are empty.
 //!
 //! The application, preStart and maintenance are not touched (LC-13, LC-21).
 
@@ -37,7 +37,7 @@ pub(super) struct PendingPlan {
 }
 
 impl Shim {
-    /// A good plan came. Before the application runs it simply replaces the one that waits (LC-2).
+    /// A valid plan was loaded. Before the application runs it replaces the one that waits (LC-2).
     pub(super) fn receive(&mut self, now: Instant, plan: Plan, notices: Vec<Notice>) {
         for notice in notices {
             self.out.tell(notice);
@@ -55,7 +55,7 @@ impl Shim {
         self.pending_plan = Some(PendingPlan { plan, deadline });
     }
 
-    /// The machine stood still: the processes that a plan waits for have their time again.
+    /// The process did not run for a while: the limit of a plan that waits for processes starts anew.
     pub(super) fn wait_anew(&mut self, now: Instant) {
         let deadline = self
             .pending_plan
@@ -78,9 +78,9 @@ impl Shim {
         }
     }
 
-    /// Whether a plan waits and everything that has to go is gone, or it waited long enough. The catalogue's
-    /// answers are waited for even then: they are bounded, and nothing of an old unit may land after a new one
-    /// opened.
+    /// Whether a plan waits and all units that it replaces are empty, or it waited for their processes long enough.
+    /// It always waits for the catalogue's answers, whose time is bounded: no request of an old unit may take effect
+    /// after a new unit opened.
     pub(super) fn may_swap(&self) -> bool {
         let Some(pending_plan) = &self.pending_plan else {
             return false;
@@ -99,7 +99,7 @@ impl Shim {
             && !self.jobs.values().any(JobRunner::is_running)
     }
 
-    /// The new plan is in force: what went is dropped, and the new units open.
+    /// Puts the new plan in force: drops the closed units and opens the new ones.
     pub(super) fn swap(&mut self, now: Instant) {
         let Some(PendingPlan { plan, .. }) = self.pending_plan.take() else {
             return;
@@ -117,8 +117,8 @@ impl Shim {
         self.expose(listening);
     }
 
-    /// Tells the world what of the plan concerns it. A catalogue that stays is not opened anew, unless its
-    /// certificates were replaced: it may remember what it did for us.
+    /// Emits the effects that configure the adapters. A catalogue that stays is not opened anew unless its
+    /// certificates were replaced, because its adapter keeps state about our requests.
     pub(super) fn announce_plan(&mut self, connect: bool) {
         self.out.push(Effect::Configure(self.plan.logging));
         self.out.set_budget(self.plan.max_connections);
@@ -176,7 +176,7 @@ impl Shim {
         }
     }
 
-    /// Telemetry is about the plan in force from now on. `before` is where it was served until now.
+    /// Telemetry serves the plan in force from now on. `before` is the address where it was served until now.
     pub(super) fn expose(&mut self, before: Option<SocketAddr>) {
         self.out.push(Effect::Expose(Box::new(self.plan.clone())));
         if let Some(address) = self.listening().filter(|address| Some(*address) != before) {
@@ -184,7 +184,7 @@ impl Shim {
         }
     }
 
-    /// Starts the coprocesses, and the beat of the tasks.
+    /// Starts the coprocesses and the schedules of the tasks.
     pub(super) fn open_jobs(&mut self, now: Instant) {
         for job in self.plan.jobs.clone() {
             let (id, jitter) = (self.next_unit(), self.jitter.split());
@@ -199,7 +199,7 @@ impl Shim {
         }
     }
 
-    /// Puts the plan in force; says whether its catalogue is another.
+    /// Puts the plan in force; returns whether its catalogue is another.
     fn follow(&mut self, plan: Plan) -> bool {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
         let connect = plan.catalogue != self.plan.catalogue;
@@ -220,7 +220,7 @@ impl Shim {
         self.plan.telemetry.as_ref().map(|telemetry| telemetry.address)
     }
 
-    /// Sends away what the new plan does not have as it is.
+    /// Closes every unit that the new plan lacks or changes.
     fn make_room(&mut self, now: Instant, plan: &Plan) {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
         let wanted: BTreeSet<&Service> = plan.services.iter().collect();

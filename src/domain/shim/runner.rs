@@ -13,7 +13,7 @@ use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};
 use alloc::string::String;
 
-/// See the module.
+/// A job, its state and its process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct JobRunner {
     pub job: Job,
@@ -186,7 +186,8 @@ impl JobRunner {
         }
     }
 
-    /// What a moment asked for and runs again is restarted; what a tick or a unit asks for is not.
+    /// A second run counts as a restart for a job that a lifecycle phase started, and not for one that a tick or a
+    /// unit starts.
     fn run(&mut self, now: Instant, out: &mut Outbox) {
         if self.last.is_some() && self.job.trigger == Trigger::Moment {
             self.restarts += 1;
@@ -201,7 +202,7 @@ impl JobRunner {
         self.send(Signal::KILL, SignalTarget::Group, out);
     }
 
-    /// Told when it is known that the run did not end by itself meanwhile.
+    /// Reported once it is known that the run did not end by itself.
     fn tell_timeout(&self, out: &mut Outbox) {
         if let Some(limit) = self.job.time_limit {
             let role = self.job.role.clone();

@@ -12,7 +12,7 @@ use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};
 use alloc::string::{String, ToString};
 
-/// See the module.
+/// One sensor of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SensorUnit {
     pub sensor: Sensor,
@@ -98,7 +98,7 @@ impl SensorUnit {
         self.runner.resume(now);
     }
 
-    /// JobState no more; a run that is under way is killed, and gives no value.
+    /// Ends its runs; one in progress is killed and gives no value.
     pub fn close(&mut self, out: &mut Outbox) {
         self.closing = true;
         self.runner.end(out);
