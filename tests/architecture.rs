@@ -214,6 +214,29 @@ fn every_module_begins_with_a_description() {
     }
 }
 
+/// A reader of the repository cannot open the reference that the original's behaviour was taken from.
+#[test]
+fn no_source_cites_a_document_that_is_not_here() {
+    let documents = [
+        "behaviour-v2",
+        "behaviour-v3",
+        "design-v3",
+        "pid1.md",
+        "mission-readme",
+    ];
+    // These two name them: this test, and the one that compares with the reference where it is at hand.
+    let exempt = ["tests/architecture.rs", "tests/behaviour_table.rs"];
+    for (path, text) in ["src", "sim", "tests", "benches", "fuzz/src"]
+        .into_iter()
+        .flat_map(sources)
+    {
+        if !exempt.iter().any(|file| path.ends_with(file)) {
+            let cited = documents.iter().find(|document| text.contains(**document));
+            assert_eq!(cited, None, "{}", path.display());
+        }
+    }
+}
+
 #[test]
 fn every_banned_call_has_a_reason() {
     let clippy = manifest("clippy.toml");

@@ -1,4 +1,4 @@
-//! Where the configuration comes from: a file, or the text itself (behaviour-v2.md 1.2).
+//! Where the configuration comes from: a file, or the text itself (docs/behaviour.md: CLI-1, CFG-24).
 //!
 //! A source keeps the path, not the content: a reload reads the file again.
 

@@ -15,7 +15,7 @@ use template::TemplateError;
 /// The longest inline text that is taken for a path (CFG-24).
 const LONGEST_PATH: usize = 4096;
 
-/// Reports where and why a rendered text is no JSON (behaviour-v2.md 2.9).
+/// Reports where and why a rendered text is no JSON.
 pub fn report(
     source: &Source,
     listing: &Listing,

@@ -1,4 +1,4 @@
-//! Consul, through its agent's HTTP API (behaviour-v2.md section 4).
+//! Consul, through its agent's HTTP API (docs/behaviour.md, rows SD-*).
 //!
 //! A service and its TTL check are registered in one call, passing at once (SD-1); IDs, check names, notes
 //! and TTL texts are the original's, because dashboards and ACLs refer to them. Only an answer that says

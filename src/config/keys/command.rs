@@ -1,4 +1,4 @@
-//! Commands: a string cut at spaces, or an array of words (behaviour-v2.md 2.7).
+//! Commands: a string cut at spaces, or an array of words.
 //!
 //! There is no shell and no quoting. A string that looks as if its author expected one is accepted with a
 //! warning (CFG-6).

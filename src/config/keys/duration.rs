@@ -1,4 +1,4 @@
-//! Durations: a number of seconds, or Go's notation such as `1h30m` (behaviour-v2.md 2.7).
+//! Durations: a number of seconds, or Go's notation such as `1h30m`.
 
 use super::Error as Unreadable;
 use crate::config::problem::Problems;

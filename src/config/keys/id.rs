@@ -1,4 +1,4 @@
-//! IDs of services: the operator's own, or name and host (behaviour-v2.md 4.1).
+//! IDs of services: the operator's own, or name and host (docs/behaviour.md SD-18).
 
 use super::{Error, string};
 use crate::config::Target;

@@ -1,4 +1,4 @@
-//! Interface specifications (behaviour-v2.md 3).
+//! Interface specifications (docs/behaviour.md, rows IF-*).
 
 use super::{Error, strings};
 use crate::config::Target;

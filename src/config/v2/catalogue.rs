@@ -1,4 +1,4 @@
-//! Where services are registered: `consul`, `etcd` or `directory`, exactly one (behaviour-v2.md 2.1, 2.3, 6.1).
+//! Where services are registered: `consul`, `etcd` or `directory`, exactly one.
 
 use super::error::{CatalogueError, Warning};
 use crate::config::Target;
@@ -104,7 +104,7 @@ fn warn_of_missing_port(value: &Value<'_>, address: &str, scheme: Scheme, proble
     }
 }
 
-/// The variables of Consul's own tools, which win over the file (behaviour-v2.md 2.3).
+/// The variables of Consul's own tools, which win over the file.
 struct Environment<'t>(&'t Target<'t>);
 
 impl Environment<'_> {
@@ -211,7 +211,7 @@ fn tls(value: &Value<'_>, problems: &mut Problems<'_>) -> Tls {
     }
 }
 
-/// The scheme may stand before the address; facts in behaviour-v2.md 2.3.
+/// The scheme may stand before the address, as in the original.
 fn with_scheme(address: &str, otherwise: Scheme) -> (String, Scheme) {
     if let Some(rest) = address.strip_prefix("https://") {
         return (rest.into(), Scheme::Https);

@@ -1,4 +1,4 @@
-//! Everything that runs a child, as jobs; and the sections `tasks` and `coprocesses` (behaviour-v2.md 2.7).
+//! Everything that runs a child, as jobs; and the sections `tasks` and `coprocesses`.
 
 use super::error::{JobError, Reading};
 use crate::config::keys::{Section, command, duration, list, text};

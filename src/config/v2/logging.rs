@@ -1,4 +1,4 @@
-//! `logging` (behaviour-v2.md 2.4).
+//! `logging`.
 
 use super::error::LoggingError;
 use crate::config::keys::{Section, string};

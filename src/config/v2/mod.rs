@@ -1,4 +1,4 @@
-//! The first front end: the keys of ContainerPilot 2.7.8 and `directory` (behaviour-v2.md section 2).
+//! The first front end: the keys of ContainerPilot 2.7.8 and `directory` (docs/behaviour.md, rows CFG-*).
 //!
 //! One pass over the document takes what it knows, section by section, and notes everything that is wrong on
 //! the way; only if nothing is, there is a plan. Keys are exact, and unknown ones are errors (CFG-3, CFG-14).

@@ -1,4 +1,4 @@
-//! `services` and `backends` (behaviour-v2.md 2.5, 2.6).
+//! `services` and `backends` (docs/behaviour.md, rows CFG-*).
 
 use super::error::{Reading, ServiceError, Subject, Warning};
 use super::jobs;

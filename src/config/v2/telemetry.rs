@@ -1,4 +1,4 @@
-//! `telemetry` (behaviour-v2.md 2.7, 9.3): an endpoint, its sensors, and the service that tells a catalogue
+//! `telemetry`: an endpoint, its sensors, and the service that tells a catalogue
 //! where it is.
 
 use super::error::{Reading, ServiceError, Subject, TelemetryError};
@@ -13,7 +13,7 @@ use domain::time::Duration;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-/// The name of the endpoint's own service (behaviour-v2.md 4.1), and its beat.
+/// The name of the endpoint's own service, and how often it is renewed.
 const NAME: &str = "containerpilot";
 const POLL: Duration = Duration::from_secs(5);
 const TTL: Duration = Duration::from_secs(15);

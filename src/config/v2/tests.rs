@@ -1,4 +1,4 @@
-//! What the front end accepts, refuses and warns of, by the rows of behaviour-v2.md section 2.
+//! What the front end accepts, refuses and warns of, by the rows CFG-* of docs/behaviour.md.
 
 mod extremes;
 
