@@ -15,8 +15,8 @@
 //! Each step is a turn of the driver. What is around it (the wait for the next event) is searched by lives.
 
 use crate::choices::Choices;
-use crate::laws::{Broken, Memory, Run};
-use crate::likeness::Likeness;
+use crate::laws::{Observer, Run, Violation};
+use crate::state_key::StateKey;
 use crate::trace::{Entry, What};
 use containerpilot::driver;
 use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
@@ -62,7 +62,7 @@ pub struct Explored {
     /// Whether every state was seen.
     pub complete: bool,
     /// The law that is broken first, and the shortest way there.
-    pub broken: Option<(Broken, Vec<Entry>)>,
+    pub violation: Option<(Violation, Vec<Entry>)>,
 }
 
 #[derive(Clone)]
@@ -74,7 +74,7 @@ struct State {
 /// What is around the core.
 #[derive(Clone)]
 struct Outside {
-    memory: Memory,
+    observer: Observer,
     now: Instant,
     /// When the questions on the wire are given up.
     limits: BTreeMap<Ticket, Instant>,
@@ -83,7 +83,7 @@ struct Outside {
 
 /// Something that can happen next.
 #[derive(Clone)]
-enum Happening {
+enum Input {
     Now(Event),
     At(Instant, Event),
     /// Nothing, but what happens next does so between two instants at which something is due.
@@ -104,7 +104,7 @@ const READING: Duration = Duration::from_secs(2);
 /// such children become more and more. The application may do so for as long as it likes.
 const LINGERING: Duration = Duration::from_secs(5);
 
-type Steps = Result<(), Broken>;
+type Steps = Result<(), Violation>;
 
 /// Explores.
 pub fn explore(scope: &Scope) -> Explored {
@@ -113,14 +113,14 @@ pub fn explore(scope: &Scope) -> Explored {
         ways: Vec::new(),
         seen: HashMap::new(),
         open: VecDeque::new(),
-        likeness: Likeness::default(),
+        state_key: StateKey::default(),
         found: Explored {
             states: 0,
             transitions: 0,
             exits: 0,
             depth: 0,
             complete: false,
-            broken: None,
+            violation: None,
         },
     };
     search.run();
@@ -132,7 +132,7 @@ struct Search<'a> {
     ways: Vec<Way>,
     seen: HashMap<(u64, u64), usize>,
     open: VecDeque<(usize, State)>,
-    likeness: Likeness,
+    state_key: StateKey,
     found: Explored,
 }
 
@@ -140,7 +140,7 @@ impl Search<'_> {
     fn run(&mut self) {
         self.expand(None, None);
         while let Some((index, state)) = self.open.pop_front() {
-            if self.found.broken.is_some() {
+            if self.found.violation.is_some() {
                 return;
             }
             if self.ways.len() >= self.scope.most {
@@ -148,7 +148,7 @@ impl Search<'_> {
             }
             self.expand(Some(index), Some(&state));
         }
-        self.found.complete = self.found.broken.is_none();
+        self.found.complete = self.found.violation.is_none();
     }
 
     /// Takes every way out of a state; without one, every beginning.
@@ -160,9 +160,9 @@ impl Search<'_> {
             self.found.transitions += 1;
             match went {
                 Ok(()) => self.arrive(from, choices.taken().to_vec(), next),
-                Err(broken) => return self.lost(from, choices.taken().to_vec(), broken, &[]),
+                Err(violation) => return self.lost(from, choices.taken().to_vec(), violation, &[]),
             }
-            if self.found.broken.is_some() || !choices.advance() {
+            if self.found.violation.is_some() || !choices.advance() {
                 return;
             }
         }
@@ -174,10 +174,10 @@ impl Search<'_> {
             return;
         }
         let index = self.ways.len();
-        let key = self.likeness.of(
+        let key = self.state_key.of(
             &state.shim,
             &state.outside.limits,
-            &state.outside.memory,
+            &state.outside.observer,
             state.outside.now,
         );
         if self.seen.contains_key(&key) {
@@ -189,14 +189,14 @@ impl Search<'_> {
         self.found.states += 1;
         self.ways.push(Way { from, choices, depth });
         let mut trace = Vec::new();
-        if let Err(broken) = state.clone().stays_well(self.scope, index, &mut trace) {
-            return self.lost(Some(index), Vec::new(), broken, &trace);
+        if let Err(violation) = state.clone().stays_well(self.scope, index, &mut trace) {
+            return self.lost(Some(index), Vec::new(), violation, &trace);
         }
         self.open.push_back((index, state));
     }
 
     /// Walks the way to the fault again and writes it down.
-    fn lost(&mut self, from: Option<usize>, last: Vec<u32>, broken: Broken, after: &[Entry]) {
+    fn lost(&mut self, from: Option<usize>, last: Vec<u32>, violation: Violation, after: &[Entry]) {
         let mut ways = if last.is_empty() { vec![] } else { vec![last] };
         let mut place = from;
         while let Some(index) = place {
@@ -215,7 +215,7 @@ impl Search<'_> {
             }
         }
         trace.extend_from_slice(after);
-        self.found.broken = Some((broken, trace));
+        self.found.violation = Some((violation, trace));
     }
 }
 
@@ -224,7 +224,7 @@ impl State {
         Self {
             shim: Shim::new(plan.clone(), 1),
             outside: Outside {
-                memory: Memory::new(plan, false),
+                observer: Observer::new(plan, false),
                 now: Instant::START,
                 limits: BTreeMap::new(),
                 over: false,
@@ -242,15 +242,15 @@ impl State {
         if count == 0 {
             let how = "nothing will ever happen again".into();
             let law = "something always happens";
-            return Err(Broken { law, how });
+            return Err(Violation { law, how });
         }
         let event = match happenings[choices.below(count) as usize].clone() {
-            Happening::Now(event) => event,
-            Happening::At(at, event) => {
+            Input::Now(event) => event,
+            Input::At(at, event) => {
                 self.outside.now = at;
                 event
             }
-            Happening::Later(at) => {
+            Input::Later(at) => {
                 self.outside.now = at;
                 return Ok(());
             }
@@ -258,27 +258,27 @@ impl State {
         self.happens(scope, event, choices, trace)
     }
 
-    fn happenings(&self, scope: &Scope) -> Vec<Happening> {
+    fn happenings(&self, scope: &Scope) -> Vec<Input> {
         let mut all = self.time_passes();
-        if let (true, Some(Happening::At(due, _))) = (scope.between, all.first()) {
+        if let (true, Some(Input::At(due, _))) = (scope.between, all.first()) {
             let half = (*due - self.outside.now) / 2;
-            all.push(Happening::Later(self.outside.now + half));
+            all.push(Input::Later(self.outside.now + half));
         }
-        for (ticket, run) in &self.outside.memory.children {
+        for (ticket, run) in &self.outside.observer.children {
             for status in endings(&run.role, run.termed.is_some(), run.killed.is_some()) {
-                all.push(Happening::Now(Event::Exited(*ticket, *status)));
+                all.push(Input::Now(Event::Exited(*ticket, *status)));
             }
         }
-        for ticket in self.outside.memory.questions.keys() {
+        for ticket in self.outside.observer.questions.keys() {
             for answer in self.answers(*ticket) {
-                all.push(Happening::Now(Event::Answered(*ticket, answer)));
+                all.push(Input::Now(Event::Answered(*ticket, answer)));
             }
         }
-        if let Some(ticket) = self.outside.memory.loading {
+        if let Some(ticket) = self.outside.observer.loading {
             let readings = scope.plans.iter().map(found).chain([refused()]);
-            all.extend(readings.map(|loaded| Happening::Now(Event::Loaded(ticket, loaded))));
+            all.extend(readings.map(|loaded| Input::Now(Event::Loaded(ticket, loaded))));
         }
-        let mut signal = |signal| all.push(Happening::Now(Event::Signal(signal)));
+        let mut signal = |signal| all.push(Input::Now(Event::Signal(signal)));
         signal(Signal::TERM);
         if scope.reloads {
             signal(Signal::HUP);
@@ -290,26 +290,26 @@ impl State {
     }
 
     /// Time passes to the next deadline, or to the next answer that can be late no longer.
-    fn time_passes(&self) -> Vec<Happening> {
+    fn time_passes(&self) -> Vec<Input> {
         let lingers = |run: &Run| {
             let long_ago = run.killed.is_some_and(|at| self.outside.now >= at + LINGERING);
             long_ago && run.role != Role::Application
         };
-        if self.outside.memory.children.values().any(lingers) {
+        if self.outside.observer.children.values().any(lingers) {
             return vec![];
         }
         let first = self.outside.limits.iter().min_by_key(|(_, at)| **at);
         match (self.shim.deadline(), first) {
             (Some(deadline), Some((_, limit))) if deadline < *limit => {
-                vec![Happening::At(deadline, Event::Woken)]
+                vec![Input::At(deadline, Event::Woken)]
             }
-            (Some(deadline), None) => vec![Happening::At(deadline, Event::Woken)],
+            (Some(deadline), None) => vec![Input::At(deadline, Event::Woken)],
             (_, Some((ticket, limit))) => {
-                let late = match self.outside.memory.loading == Some(*ticket) {
+                let late = match self.outside.observer.loading == Some(*ticket) {
                     true => Event::Loaded(*ticket, refused()),
                     false => Event::Answered(*ticket, Answer::Failed("no answer in time".into())),
                 };
-                vec![Happening::At(*limit, late)]
+                vec![Input::At(*limit, late)]
             }
             (None, None) => vec![],
         }
@@ -317,27 +317,27 @@ impl State {
 
     fn answers(&self, ticket: Ticket) -> Vec<Answer> {
         let failed = Answer::Failed("refused".into());
-        if self.outside.memory.plan().max_connections.is_some() {
+        if self.outside.observer.plan().max_connections.is_some() {
             let busy = Answer::Busy("it takes no more".into());
-            return match self.outside.memory.asked_to_list(ticket) {
+            return match self.outside.observer.asked_to_list(ticket) {
                 Some(true) => vec![listing(&[]), busy],
-                _ if self.outside.memory.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
+                _ if self.outside.observer.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
                 _ => vec![Answer::Done, busy],
             };
         }
-        if self.outside.memory.asked_to_inspect(ticket) {
+        if self.outside.observer.asked_to_inspect(ticket) {
             let another = Endpoint {
                 address: "192.0.2.9".into(),
                 port: 81,
             };
             return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
-        match self.outside.memory.asked_to_list(ticket) {
+        match self.outside.observer.asked_to_list(ticket) {
             Some(true) => vec![listing(&[]), listing(&[80]), failed],
             Some(false) => {
                 let unknown = self
                     .outside
-                    .memory
+                    .observer
                     .asked_to_renew(ticket)
                     .then(|| Answer::Unknown("who?".into(), None));
                 [Answer::Done, failed].into_iter().chain(unknown).collect()
@@ -363,11 +363,11 @@ impl State {
         let turn = driver::turn(&mut self.shim, now, event, |effect| {
             match outside.perform(scope, effect, choices, trace) {
                 Ok(outcome) => ControlFlow::Continue(outcome),
-                Err(broken) => ControlFlow::Break(broken),
+                Err(violation) => ControlFlow::Break(violation),
             }
         });
-        if let ControlFlow::Break(broken) = turn {
-            return Err(broken);
+        if let ControlFlow::Break(violation) = turn {
+            return Err(violation);
         }
         let deadline = self.shim.deadline();
         if self.outside.over {
@@ -397,12 +397,12 @@ impl State {
                 return if took <= bound {
                     Ok(())
                 } else {
-                    Err(Broken { law, how })
+                    Err(Violation { law, how })
                 };
             }
             self.goes_well(scope, trace)?;
         }
-        Err(Broken {
+        Err(Violation {
             law: "once faults stop a stop ends in its bounds",
             how: "it never ends".into(),
         })
@@ -414,7 +414,7 @@ impl State {
         let ends = |run: &&(&Ticket, &Role, bool)| {
             run.2 || !matches!(run.1, Role::Application | Role::Coprocess { .. })
         };
-        let children: Vec<_> = self.outside.memory.children.iter().collect();
+        let children: Vec<_> = self.outside.observer.children.iter().collect();
         let told: Vec<(&Ticket, &Role, bool)> = children
             .iter()
             .map(|(ticket, run)| (*ticket, &run.role, run.termed.is_some() || run.killed.is_some()))
@@ -423,17 +423,17 @@ impl State {
             let exited = Event::Exited(**ticket, ExitStatus::Code(0));
             return self.happens(scope, exited, quiet, trace);
         }
-        if let Some(ticket) = self.outside.memory.questions.keys().next().copied() {
-            let list = self.outside.memory.asked_to_list(ticket) == Some(true);
+        if let Some(ticket) = self.outside.observer.questions.keys().next().copied() {
+            let list = self.outside.observer.asked_to_list(ticket) == Some(true);
             let answer = if list { listing(&[]) } else { Answer::Done };
             return self.happens(scope, Event::Answered(ticket, answer), quiet, trace);
         }
         match self.time_passes().into_iter().next() {
-            Some(Happening::At(at, event)) => {
+            Some(Input::At(at, event)) => {
                 self.outside.now = at;
                 self.happens(scope, event, quiet, trace)
             }
-            _ => Err(Broken {
+            _ => Err(Violation {
                 law: "something always happens",
                 how: "a stop hangs".into(),
             }),
@@ -444,7 +444,7 @@ impl State {
 impl Outside {
     fn record(&mut self, what: What, trace: &mut Vec<Entry>) -> Steps {
         let entry = Entry { at: self.now, what };
-        let saw = self.memory.see(&entry);
+        let saw = self.observer.see(&entry);
         trace.push(entry);
         saw
     }
@@ -455,7 +455,7 @@ impl Outside {
         effect: Effect,
         choices: &mut Choices,
         trace: &mut Vec<Entry>,
-    ) -> Result<Option<Event>, Broken> {
+    ) -> Result<Option<Event>, Violation> {
         self.record(What::Does(effect.clone()), trace)?;
         let outcome = match effect {
             Effect::Start(ticket, _) if scope.starts_fail && choices.below(2) == 1 => {

@@ -1,35 +1,35 @@
 //! What must be true of every life: each law a function whose doc comment is its sentence.
 //!
-//! A law looks at one entry of the trace and at what the [`Memory`] of all entries before it says. It never
+//! A law looks at one entry of the trace and at what the [`Observer`] of all entries before it says. It never
 //! looks into the core. The list is closed: [`LAWS`] are asked after everything that happens, in simulated
 //! lives and in the exhaustive exploration alike.
 
-mod beat;
 mod catalogue;
 mod children;
-mod emergency;
 #[cfg(test)]
-mod forged;
-mod memory;
+mod corrupted_traces;
+mod emergency;
+mod observer;
 mod order;
 mod reload;
+mod schedule;
 mod time;
 
 use crate::trace::Entry;
-pub use memory::Memory;
-pub(crate) use memory::Run;
+pub use observer::Observer;
+pub(crate) use observer::Run;
 use std::fmt;
 
 /// A law and what broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct Violation {
     /// The law's name.
     pub law: &'static str,
     /// What was seen.
     pub how: String,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.law.replace('_', " "), self.how)
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Broken {
 pub(crate) type Verdict = Result<(), String>;
 
 /// One law.
-pub(crate) type Law = fn(&Memory, &Entry) -> Verdict;
+pub(crate) type Law = fn(&Observer, &Entry) -> Verdict;
 
 macro_rules! laws {
     ($($module:ident :: $law:ident),* $(,)?) => {

@@ -4,21 +4,21 @@
 //! never reads that from the core; [`laws`] are asked after everything that happens. Whatever is drawn comes
 //! from one stream of [`choices`], so a life can be lived again, compared and made shorter.
 
-pub mod book;
 pub mod choices;
 pub mod explore;
+pub mod fake_catalogue;
 pub mod laws;
 pub mod life;
-pub mod likeness;
 pub mod mutants;
 pub mod options;
 pub mod plans;
 pub mod regressions;
 pub mod scopes;
 pub mod shrink;
+pub mod state_key;
 pub mod trace;
 pub mod world;
 
 pub use choices::Choices;
-pub use laws::Broken;
+pub use laws::Violation;
 pub use life::{Life, live, live_in_emergency, live_twice};

@@ -1,11 +1,11 @@
 //! One life: drawn, lived in the driver's own loop, and judged.
 
 use crate::choices::Choices;
-use crate::laws::Broken;
+use crate::laws::Violation;
 use crate::options::Options;
 use crate::plans;
 use crate::trace::Brief;
-use crate::world::{Remains, World};
+use crate::world::{Report, World};
 use containerpilot::driver;
 use domain::Shim;
 use std::future::pending;
@@ -18,7 +18,7 @@ pub struct Life {
     /// The drawn options and the first plan.
     pub drawn: String,
     /// What remains of it.
-    pub remains: Remains,
+    pub report: Report,
 }
 
 /// Lives once.
@@ -28,7 +28,7 @@ pub fn live(choices: Choices, keep: bool) -> Life {
 
 /// Lives until a fault of the program itself comes, at a moment that `number` decides, and the end after it.
 pub fn live_in_emergency(choices: &Choices, keep: bool, number: u64) -> Life {
-    let entries = live(choices.clone(), false).remains.entries;
+    let entries = live(choices.clone(), false).report.entries;
     live_until(
         choices.clone(),
         keep,
@@ -71,23 +71,23 @@ fn live_until(mut choices: Choices, keep: bool, fault: Option<u64>) -> Life {
     if let Some(code) = code {
         world.exited(code);
     }
-    let mut remains = world.remains();
-    if code.is_none() && remains.broken.is_none() {
-        remains.broken = Some(Broken {
+    let mut report = world.report();
+    if code.is_none() && report.violation.is_none() {
+        report.violation = Some(Violation {
             law: "something always happens",
             how: "nothing will ever happen again".into(),
         });
     }
-    Life { drawn, remains }
+    Life { drawn, report }
 }
 
 /// Lives twice, and compares: same choices, same trace.
 pub fn live_twice(choices: &Choices) -> Life {
     let mut first = live(choices.clone(), false);
-    if first.remains.broken.is_none() {
-        let second = live(Choices::recorded(first.remains.choices.clone()), false);
-        if second.remains != first.remains {
-            first.remains.broken = Some(Broken {
+    if first.report.violation.is_none() {
+        let second = live(Choices::recorded(first.report.choices.clone()), false);
+        if second.report != first.report {
+            first.report.violation = Some(Violation {
                 law: "same choices, same trace",
                 how: "two lives of the same choices differ".into(),
             });

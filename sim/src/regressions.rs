@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let list: Vec<u32> = [[5, 0, 0, 0, 0, 7, 7, 0].repeat(30), vec![0; 1000]].concat();
-        let text = write(&list, "a law was broken\nand how");
+        let text = write(&list, "a law was violation\nand how");
         assert!(text.lines().all(|line| line.len() < 120));
         assert_eq!(read(&text), Ok(list));
         assert!(read("1 two").is_err());

@@ -12,15 +12,15 @@ const PATIENCE: u32 = 6_000;
 
 /// The shortest list found that breaks the law that `list` breaks; the list itself if it breaks none.
 pub fn shrink(list: &[u32]) -> Vec<u32> {
-    let broken = live(Choices::recorded(list.to_vec()), false).remains;
-    let Some(law) = broken.broken.map(|broken| broken.law) else {
+    let violation = live(Choices::recorded(list.to_vec()), false).report;
+    let Some(law) = violation.violation.map(|violation| violation.law) else {
         return list.to_vec();
     };
     let breaks = |list: &[u32]| {
-        let remains = live(Choices::recorded(list.to_vec()), false).remains;
-        remains.broken.is_some_and(|broken| broken.law == law)
+        let report = live(Choices::recorded(list.to_vec()), false).report;
+        report.violation.is_some_and(|violation| violation.law == law)
     };
-    shrink_while(broken.choices, breaks)
+    shrink_while(violation.choices, breaks)
 }
 
 /// The shortest list found for which `breaks` holds, as it does for `list`.

@@ -9,12 +9,12 @@ mod children;
 mod operators;
 
 use crate::choices::Choices;
-use crate::laws::{Broken, Memory};
+use crate::laws::{Observer, Violation};
 use crate::options::{Faults, Options};
 use crate::plans;
 use crate::trace::{Entry, Fact, What};
 use async_trait::async_trait;
-use catalogue::Shelves;
+use catalogue::FakeCatalogues;
 use children::Child;
 use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
 use domain::catalogue::{Answer, Request};
@@ -49,7 +49,7 @@ enum Item {
     /// A request reaches the catalogue, and nobody waits for it.
     LandsLate(String, Request),
     Expires(String),
-    Weather,
+    CatalogueFault,
     OutageOver,
     StandsStill,
     Prints(Ticket),
@@ -76,11 +76,11 @@ pub(crate) struct State {
     next: Option<Event>,
     children: BTreeMap<Ticket, Child>,
     no_pids: bool,
-    shelves: Shelves,
+    fake_catalogues: FakeCatalogues,
     /// What the configuration says now.
     file: Plan,
-    memory: Memory,
-    broken: Option<Broken>,
+    observer: Observer,
+    violation: Option<Violation>,
     /// After so many entries a fault of the program itself is simulated.
     fault: Option<u64>,
     trace: Option<Vec<Entry>>,
@@ -90,9 +90,9 @@ pub(crate) struct State {
 
 /// What remains of a life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remains {
+pub struct Report {
     /// The law that was broken, if one was.
-    pub broken: Option<Broken>,
+    pub violation: Option<Violation>,
     /// The choices that the life was made of.
     pub choices: Vec<u32>,
     /// Everything that happened, if it was to be kept.
@@ -112,7 +112,7 @@ pub struct World(Rc<RefCell<State>>);
 impl World {
     /// A world in which a shim will follow `plan`. A trace is kept only if somebody wants to read it.
     pub fn new(choices: Choices, options: Options, plan: &Plan, keep: bool) -> Self {
-        let memory = Memory::new(plan, options.faults.starting_takes_time);
+        let observer = Observer::new(plan, options.faults.starting_takes_time);
         let mut state = State {
             now: Instant::START,
             choices,
@@ -123,10 +123,10 @@ impl World {
             next: None,
             children: BTreeMap::new(),
             no_pids: false,
-            shelves: Shelves::default(),
+            fake_catalogues: FakeCatalogues::default(),
             file: plan.clone(),
-            memory,
-            broken: None,
+            observer,
+            violation: None,
             fault: None,
             trace: keep.then(Vec::new),
             hash: DefaultHasher::new(),
@@ -149,10 +149,10 @@ impl World {
     }
 
     /// What remains once nothing more will happen.
-    pub fn remains(self) -> Remains {
+    pub fn report(self) -> Report {
         let mut state = self.0.borrow_mut();
-        Remains {
-            broken: state.broken.take(),
+        Report {
+            violation: state.violation.take(),
             choices: state.choices.taken().to_vec(),
             trace: state.trace.take().unwrap_or_default(),
             hash: state.hash.finish(),
@@ -165,7 +165,7 @@ impl World {
 impl State {
     /// Writes down what happened, and asks the laws. After a law was broken nothing counts any more.
     fn record(&mut self, what: What) {
-        if self.broken.is_some() {
+        if self.violation.is_some() {
             return;
         }
         let breaks = self.breaks_at(&what);
@@ -175,7 +175,7 @@ impl State {
         let entry = Entry { at: self.now, what };
         entry.hash(&mut self.hash);
         self.entries += 1;
-        self.broken = self.memory.see(&entry).err();
+        self.violation = self.observer.see(&entry).err();
         if let Some(trace) = &mut self.trace {
             trace.push(entry);
         }
@@ -211,7 +211,7 @@ impl State {
     fn next_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
         self.record(What::Rests(deadline));
         let event = loop {
-            if self.broken.is_some() {
+            if self.violation.is_some() {
                 return None;
             }
             if let Some(event) = self.next.take() {
@@ -254,7 +254,7 @@ impl State {
             }
             Item::LandsLate(path, request) => self.lands_late(&path, request),
             Item::Expires(path) => self.expires(&path),
-            Item::Weather => self.weather(),
+            Item::CatalogueFault => self.catalogue_fault(),
             Item::OutageOver => self.outage_over(),
             Item::StandsStill => self.stands_still(),
             Item::Prints(ticket) => return self.prints(ticket),

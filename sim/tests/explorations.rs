@@ -10,7 +10,7 @@ fn no_state_of_the_small_worlds_breaks_a_law_and_every_stop_ends() {
     for (name, scope) in scopes::all() {
         if scopes::QUICK.contains(&name) {
             let explored = explore(&scope);
-            assert!(explored.broken.is_none(), "`cargo explore {name}` shows it");
+            assert!(explored.violation.is_none(), "`cargo explore {name}` shows it");
             assert!(
                 explored.complete,
                 "{name}: {} states are not all",

@@ -14,7 +14,7 @@ const SEEDS: u64 = 1_500;
 fn no_law_is_broken_in_many_lives_and_each_is_lived_twice_the_same() {
     for seed in 0..SEEDS {
         let life = live_twice(&Choices::seeded(seed));
-        assert_eq!(life.remains.broken, None, "`cargo sim {seed}` shows it");
+        assert_eq!(life.report.violation, None, "`cargo sim {seed}` shows it");
     }
 }
 
@@ -24,8 +24,11 @@ fn after_a_fault_of_the_program_itself_everything_ends_in_order() {
     let mut faults = 0;
     for seed in 0..300 {
         let life = live_in_emergency(&Choices::seeded(seed), true, seed);
-        assert_eq!(life.remains.broken, None, "`cargo sim emergency {seed}` shows it");
-        faults += usize::from(life.remains.trace.iter().any(is_fault));
+        assert_eq!(
+            life.report.violation, None,
+            "`cargo sim emergency {seed}` shows it"
+        );
+        faults += usize::from(life.report.trace.iter().any(is_fault));
     }
     assert!(faults > 250, "a fault came in {faults} lives of 300");
 }
@@ -36,26 +39,26 @@ fn what_once_broke_a_law_breaks_none_any_more() {
     assert!(!saved.is_empty());
     for (name, list) in saved {
         let life = live_twice(&Choices::recorded(list));
-        assert_eq!(life.remains.broken, None, "`cargo sim replay {name}` shows it");
+        assert_eq!(life.report.violation, None, "`cargo sim replay {name}` shows it");
     }
 }
 
 #[test]
 fn without_any_trouble_an_application_lives_until_it_is_told_to_stop() {
     let life = live(Choices::recorded(vec![]), true);
-    assert_eq!(life.remains.broken, None);
-    let trace: Vec<What> = life.remains.trace.into_iter().map(|entry| entry.what).collect();
+    assert_eq!(life.report.violation, None);
+    let trace: Vec<What> = life.report.trace.into_iter().map(|entry| entry.what).collect();
     let place = |wanted: What| trace.iter().position(|what| *what == wanted);
     let told = place(What::Happens(Event::Signal(Signal::TERM))).unwrap();
     let healed = place(What::World(Fact::Healed)).unwrap();
     assert!(healed < told);
     assert_eq!(trace.last(), Some(&What::Does(Effect::Exit(143))));
-    assert!(life.remains.length > Duration::from_secs(60));
+    assert!(life.report.length > Duration::from_secs(60));
 }
 
 #[test]
 fn a_seed_is_told_by_its_options_and_its_plan_before_anything_happens() {
     let life = live(Choices::seeded(7), true);
     assert!(life.drawn.contains("faults for ") && life.drawn.contains("plan: "));
-    assert!(life.remains.trace[0].to_string().ends_with("-> begin"));
+    assert!(life.report.trace[0].to_string().ends_with("-> begin"));
 }

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
 use domain::catalogue::{Endpoint, Listing, Query};
 use domain::plan::Registration;
-use sim::book::Book;
+use sim::fake_catalogue::FakeCatalogue;
 use std::cell::{RefCell, RefMut};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// The simulated catalogue with the port's asynchronous methods.
 pub struct Simulated {
-    book: RefCell<Book>,
+    book: RefCell<FakeCatalogue>,
     began: Instant,
     written: Notify,
 }
@@ -20,7 +20,7 @@ impl Simulated {
     /// An empty catalogue; `forgets_the_expired` decides whether an expired entry is removed.
     pub fn new(forgets_the_expired: bool) -> Self {
         Self {
-            book: RefCell::new(Book::new(forgets_the_expired)),
+            book: RefCell::new(FakeCatalogue::new(forgets_the_expired)),
             began: Instant::now(),
             written: Notify::new(),
         }
@@ -31,7 +31,7 @@ impl Simulated {
     }
 
     /// The entries, without those that have expired.
-    fn book(&self) -> RefMut<'_, Book> {
+    fn book(&self) -> RefMut<'_, FakeCatalogue> {
         let mut book = self.book.borrow_mut();
         book.expire(self.now());
         book

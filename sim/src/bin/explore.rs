@@ -47,12 +47,12 @@ fn tell(name: &str, scope: &Scope) -> bool {
         explored.depth,
         began.elapsed().as_secs_f64()
     );
-    let Some((broken, trace)) = explored.broken else {
+    let Some((violation, trace)) = explored.violation else {
         return true;
     };
     for entry in trace.iter().filter(|entry| entry.is_telling()) {
         println!("{entry}");
     }
-    println!("\nbroken: {broken}");
+    println!("\nviolated: {violation}");
     false
 }

@@ -54,31 +54,31 @@ fn main() -> ExitCode {
 fn judge() -> ExitCode {
     for (name, mut scope) in scopes::all() {
         scope.most = 20_000;
-        if let Some((broken, _)) = scopes::QUICK
+        if let Some((violation, _)) = scopes::QUICK
             .contains(&name)
             .then(|| explore(&scope))
-            .and_then(|explored| explored.broken)
+            .and_then(|explored| explored.violation)
         {
-            println!("{} (exploring {name})", broken.law.replace('_', " "));
+            println!("{} (exploring {name})", violation.law.replace('_', " "));
             return ExitCode::FAILURE;
         }
     }
     for (name, list) in regressions::all().unwrap_or_default() {
-        if let Some(broken) = live(Choices::recorded(list), false).remains.broken {
-            println!("{} (replaying {name})", broken.law.replace('_', " "));
+        if let Some(violation) = live(Choices::recorded(list), false).report.violation {
+            println!("{} (replaying {name})", violation.law.replace('_', " "));
             return ExitCode::FAILURE;
         }
     }
     for seed in 0..300 {
         let life = live_in_emergency(&Choices::seeded(seed), false, seed);
-        if let Some(broken) = life.remains.broken {
-            println!("{} (emergency {seed})", broken.law.replace('_', " "));
+        if let Some(violation) = life.report.violation {
+            println!("{} (emergency {seed})", violation.law.replace('_', " "));
             return ExitCode::FAILURE;
         }
     }
     for seed in 0..5_000 {
-        if let Some(broken) = live(Choices::seeded(seed), false).remains.broken {
-            println!("{} (seed {seed})", broken.law.replace('_', " "));
+        if let Some(violation) = live(Choices::seeded(seed), false).report.violation {
+            println!("{} (seed {seed})", violation.law.replace('_', " "));
             return ExitCode::FAILURE;
         }
     }
@@ -93,16 +93,16 @@ fn range(argument: &str) -> (u64, u64) {
 }
 
 fn survey(first: u64, last: u64, live: impl Fn(u64) -> Life) -> ExitCode {
-    let mut broken = BTreeMap::new();
+    let mut violation = BTreeMap::new();
     for seed in first..last {
-        if let Some(found) = live(seed).remains.broken {
-            broken.entry(found.law).or_insert((seed, 0)).1 += 1;
+        if let Some(found) = live(seed).report.violation {
+            violation.entry(found.law).or_insert((seed, 0)).1 += 1;
         }
     }
-    for (law, (seed, times)) in &broken {
+    for (law, (seed, times)) in &violation {
         println!("{times:>6} times, first by seed {seed}: {law}");
     }
-    if broken.is_empty() {
+    if violation.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -132,24 +132,24 @@ fn replay(name: &str) -> ExitCode {
 
 fn save(seed: &str) -> ExitCode {
     let life = live(Choices::seeded(seed.parse().unwrap_or(0)), false);
-    let Some(broken) = life.remains.broken else {
+    let Some(violation) = life.report.violation else {
         println!("seed {seed} breaks no law");
         return ExitCode::FAILURE;
     };
-    let list = shrink::shrink(&life.remains.choices);
+    let list = shrink::shrink(&life.report.choices);
     let shown = live(Choices::recorded(list.clone()), true);
     let text = regressions::write(
         &list,
-        &format!("found by seed {seed}, which broke this law:\n{}", broken.law),
+        &format!("found by seed {seed}, which broke this law:\n{}", violation.law),
     );
-    let path = regressions::folder().join(format!("{}-{seed}.txt", broken.law));
+    let path = regressions::folder().join(format!("{}-{seed}.txt", violation.law));
     if let Err(error) = std::fs::write(&path, text) {
         println!("{}: {error}", path.display());
     }
     println!(
         "{} choices instead of {}: {}",
         list.len(),
-        life.remains.choices.len(),
+        life.report.choices.len(),
         path.display()
     );
     print(&shown)
@@ -157,12 +157,12 @@ fn save(seed: &str) -> ExitCode {
 
 fn print(life: &Life) -> ExitCode {
     println!("{}", life.drawn);
-    for entry in life.remains.trace.iter().filter(|entry| entry.is_telling()) {
+    for entry in life.report.trace.iter().filter(|entry| entry.is_telling()) {
         println!("{entry}");
     }
-    match &life.remains.broken {
-        Some(broken) => {
-            println!("\nbroken: {broken}");
+    match &life.report.violation {
+        Some(violation) => {
+            println!("\nviolated: {violation}");
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
@@ -174,10 +174,10 @@ fn search(first: u64, last: u64) -> ExitCode {
     let (mut hours, mut entries) = (0.0, 0);
     for seed in first..last {
         let life = live_twice(&Choices::seeded(seed));
-        hours += life.remains.length.as_secs_f64() / 3600.0;
-        entries += life.remains.entries;
-        if let Some(broken) = &life.remains.broken {
-            println!("seed {seed}: {broken}\n(cargo sim {seed} shows it)");
+        hours += life.report.length.as_secs_f64() / 3600.0;
+        entries += life.report.entries;
+        if let Some(violation) = &life.report.violation {
+            println!("seed {seed}: {violation}\n(cargo sim {seed} shows it)");
             return ExitCode::FAILURE;
         }
         if (seed + 1) % 1000 == 0 {

@@ -1,6 +1,6 @@
 //! Laws of what the catalogue is told, and what is made of its answers.
 
-use super::memory::{Kind, Memory, Presence, backend_key};
+use super::observer::{Kind, Observer, Presence, backend_key};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::Request;
@@ -17,26 +17,26 @@ fn asking(entry: &Entry) -> Option<&Request> {
 
 /// Each service, and each backend, has at most one question on the wire; of backends that are alike, one
 /// each.
-pub(super) fn one_question_of_each_asker(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn one_question_of_each_asker(observer: &Observer, entry: &Entry) -> Verdict {
     let (owner, alike) = match asking(entry) {
         None => return Ok(()),
         Some(Request::Instances(query)) => {
             let key = backend_key(&query.service, query.tag.as_deref());
-            let alike = memory.backends.get(&key).map_or(1, |facts| facts.alike);
+            let alike = observer.backends.get(&key).map_or(1, |facts| facts.alike);
             (key, alike)
         }
         Some(Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r)) => {
             (r.id.clone(), 1)
         }
     };
-    hold(memory.asks(&owner) < alike, || {
+    hold(observer.asks(&owner) < alike, || {
         format!("{entry} while one is on its way")
     })
 }
 
 /// A question about a service is given up after two seconds, or one poll if that is shorter; one about a
 /// backend waits for one poll at most, and is given up soon after (SD-10, SD-20).
-pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn questions_are_bounded(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, limit, .. }) = &entry.what else {
         return Ok(());
     };
@@ -44,11 +44,11 @@ pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
         Request::Instances(query) => {
             let key = backend_key(&query.service, query.tag.as_deref());
             let bound = query.wait + query.wait / 16 + REQUEST_LIMIT;
-            let poll = memory.backends.get(&key).map(|facts| facts.poll);
+            let poll = observer.backends.get(&key).map(|facts| facts.poll);
             *limit <= bound && *limit > query.wait && poll.is_none_or(|poll| query.wait <= poll)
         }
         Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
-            let poll = memory.services.get(&r.id).map(|facts| facts.beat.period());
+            let poll = observer.services.get(&r.id).map(|facts| facts.schedule.period());
             *limit <= REQUEST_LIMIT && poll.is_none_or(|poll| *limit <= poll)
         }
     };
@@ -57,71 +57,73 @@ pub(super) fn questions_are_bounded(memory: &Memory, entry: &Entry) -> Verdict {
 
 /// No more requests are on their way than the budget allows, and of backends no more than half of it; fewer
 /// while it is cut.
-pub(super) fn requests_stay_within_the_budget(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(request), Some(budget)) = (asking(entry), memory.budget()) else {
+pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Entry) -> Verdict {
+    let (Some(request), Some(budget)) = (asking(entry), observer.budget()) else {
         return Ok(());
     };
     let is_query = matches!(request, Request::Instances(_));
-    let fits = !is_query || memory.queries() < budget / 2;
-    hold(fits && memory.questions.len() < budget, || {
-        format!("{entry} while {} are on their way", memory.questions.len())
+    let fits = !is_query || observer.queries() < budget / 2;
+    hold(fits && observer.questions.len() < budget, || {
+        format!("{entry} while {} are on their way", observer.questions.len())
     })
 }
 
 /// If there are more backends than their half of the budget has places, a quarter of it, at least one, is left
 /// for queries that do not block.
-pub(super) fn blocking_queries_leave_room_for_others(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(Request::Instances(query)), Some(budget)) = (asking(entry), memory.plan.max_connections) else {
+pub(super) fn blocking_queries_leave_room_for_others(observer: &Observer, entry: &Entry) -> Verdict {
+    let (Some(Request::Instances(query)), Some(budget)) = (asking(entry), observer.plan.max_connections)
+    else {
         return Ok(());
     };
     let share = budget as usize / 2;
-    let places = if memory.plan.backends.len() <= share {
+    let places = if observer.plan.backends.len() <= share {
         share
     } else {
         share - (share / 4).max(1)
     };
-    let fits = query.after.is_none() || memory.blocking_queries() < places;
+    let fits = query.after.is_none() || observer.blocking_queries() < places;
     hold(fits, || format!("{entry} is one too many"))
 }
 
 /// Forgotten is only what was asked and not answered.
-pub(super) fn forgotten_is_only_what_was_asked(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn forgotten_is_only_what_was_asked(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Forget(ticket)) = &entry.what else {
         return Ok(());
     };
-    hold(memory.questions.contains_key(ticket), || format!("{entry}"))
+    hold(observer.questions.contains_key(ticket), || format!("{entry}"))
 }
 
 /// No heartbeat without a check that passed in this very turn, or a tick of a service that needs none; only a
 /// registration may follow a heartbeat that the catalogue did not know (EX-18). With a budget it may wait its turn
 /// for a `poll`, or two seconds.
-pub(super) fn no_heartbeat_without_a_passing_check(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &Entry) -> Verdict {
     let (id, registers) = match asking(entry) {
         Some(Request::Register(r)) => (&r.id, true),
         Some(Request::Renew(r)) => (&r.id, false),
         _ => return Ok(()),
     };
-    let Some(facts) = memory.services.get(id) else {
+    let Some(facts) = observer.services.get(id) else {
         return Err(format!("{entry}: there is no such service"));
     };
-    let waited = memory.plan.max_connections.is_some() && facts.beat.waits(memory.now, facts.patience());
-    let beats = !facts.checked && (waited || facts.beat.may_begin(&memory.turn, memory.now));
-    let reason = facts.passed || (registers && facts.unknown) || beats;
+    let waited =
+        observer.plan.max_connections.is_some() && facts.schedule.waits(observer.now, facts.patience());
+    let schedules = !facts.checked && (waited || facts.schedule.may_begin(&observer.turn, observer.now));
+    let reason = facts.passed || (registers && facts.unknown) || schedules;
     hold(reason && !facts.closing, || format!("{entry}"))
 }
 
 /// A check that passed is a heartbeat at once, unless the service is to stay away, or the services' own share of
 /// the budget is used up: it never waits for a query.
-pub(super) fn a_passing_check_is_a_heartbeat(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    if memory.maintenance || memory.is_stopping() || memory.services_may_wait() {
+    if observer.maintenance || observer.is_stopping() || observer.services_may_wait() {
         return Ok(());
     }
-    let silent = memory.services.iter().find(|(id, facts)| {
+    let silent = observer.services.iter().find(|(id, facts)| {
         let due = facts.passed || facts.unknown;
-        due && !facts.closing && memory.question_of(id, facts).is_none()
+        due && !facts.closing && observer.question_of(id, facts).is_none()
     });
     hold(silent.is_none(), || {
         format!("{} says nothing", silent.map_or("", |(id, _)| id))
@@ -130,13 +132,13 @@ pub(super) fn a_passing_check_is_a_heartbeat(memory: &Memory, entry: &Entry) -> 
 
 /// A service is registered only if the catalogue is not known to have it, and renewed only if it is (SD-4); who holds
 /// its ID is of interest only then, too.
-pub(super) fn only_what_is_not_known_is_registered(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn only_what_is_not_known_is_registered(observer: &Observer, entry: &Entry) -> Verdict {
     let (id, registers) = match asking(entry) {
         Some(Request::Register(r)) => (&r.id, true),
         Some(Request::Renew(r) | Request::Inspect(r)) => (&r.id, false),
         _ => return Ok(()),
     };
-    let known = memory
+    let known = observer
         .services
         .get(id)
         .map(|facts| facts.presence == Presence::Ours);
@@ -145,11 +147,11 @@ pub(super) fn only_what_is_not_known_is_registered(memory: &Memory, entry: &Entr
 
 /// Deregistered is only what is to stay away: at the stop, in maintenance, or because of a reload; what a reload
 /// does not change stays without a gap (LC-17).
-pub(super) fn only_what_has_to_leave_is_deregistered(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn only_what_has_to_leave_is_deregistered(observer: &Observer, entry: &Entry) -> Verdict {
     let Some(Request::Deregister(registration)) = asking(entry) else {
         return Ok(());
     };
-    let facts = memory.services.get(&registration.id);
+    let facts = observer.services.get(&registration.id);
     hold(facts.is_some_and(|facts| facts.has_to_leave), || {
         format!("{entry}")
     })
@@ -157,15 +159,15 @@ pub(super) fn only_what_has_to_leave_is_deregistered(memory: &Memory, entry: &En
 
 /// What has to leave asks for its deregistration at once, or right after the answer on its way, or as soon as the
 /// services' share of the budget has room.
-pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn what_has_to_leave_asks_for_it(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    let staying = memory
+    let staying = observer
         .services
         .iter()
-        .find(|(id, facts)| facts.has_to_leave && memory.question_of(id, facts).is_none());
-    let late = staying.filter(|_| !memory.exited && !memory.services_may_wait());
+        .find(|(id, facts)| facts.has_to_leave && observer.question_of(id, facts).is_none());
+    let late = staying.filter(|_| !observer.exited && !observer.services_may_wait());
     hold(late.is_none(), || {
         format!("{} stays", late.map_or("", |(id, _)| id))
     })
@@ -173,56 +175,56 @@ pub(super) fn what_has_to_leave_asks_for_it(memory: &Memory, entry: &Entry) -> V
 
 /// In maintenance no check, handler, task or sensor begins, and nothing is asked of the catalogue but to
 /// remove entries (LC-10, LC-11, LC-13, SD-9).
-pub(super) fn maintenance_is_quiet(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn maintenance_is_quiet(observer: &Observer, entry: &Entry) -> Verdict {
     let begins = match &entry.what {
-        What::Does(Effect::Start(_, job)) => super::memory::is_periodic(&job.role),
+        What::Does(Effect::Start(_, job)) => super::observer::is_periodic(&job.role),
         What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
         _ => false,
     };
-    hold(!(memory.maintenance && begins), || format!("{entry}"))
+    hold(!(observer.maintenance && begins), || format!("{entry}"))
 }
 
 /// A handler starts only because the instances differ from those seen before, or because a reload took a run
 /// from it: a failed or reordered answer is no change (SD-6, SD-7, SD-8, SD-17, SD-19).
-pub(super) fn a_failed_answer_is_no_change(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_failed_answer_is_no_change(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
     let Role::OnChange { .. } = job.role else {
         return Ok(());
     };
-    let facts = memory.backends.get(&super::memory::whose(job));
+    let facts = observer.backends.get(&super::observer::whose(job));
     hold(facts.is_some_and(|facts| facts.owed || facts.alike > 1), || {
         format!("{entry}")
     })
 }
 
 /// A handler that could not be started is not started again in a hurry.
-pub(super) fn handlers_that_cannot_start_are_spaced_out(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn handlers_that_cannot_start_are_spaced_out(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
-    let facts = memory.backends.get(&super::memory::whose(job));
+    let facts = observer.backends.get(&super::observer::whose(job));
     let retry = facts
         .filter(|facts| facts.alike == 1)
         .and_then(|facts| facts.retry);
-    let early = retry.is_some_and(|(not_before, _)| memory.now < not_before);
+    let early = retry.is_some_and(|(not_before, _)| observer.now < not_before);
     hold(!early, || format!("{entry} in a hurry"))
 }
 
 /// A change is reacted to: at once, or when the handler that runs ends, or when maintenance or a reload does, or
 /// within ten seconds after the handler could not be started (SD-5).
-pub(super) fn a_change_is_reacted_to(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_change_is_reacted_to(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    if memory.maintenance || memory.is_stopping() || memory.incoming.is_some() {
+    if observer.maintenance || observer.is_stopping() || observer.incoming.is_some() {
         return Ok(());
     }
-    let waits = |retry: Option<(Instant, Instant)>| retry.is_some_and(|(_, at)| memory.turn.began < at);
-    let idle = memory.backends.iter().find(|(owner, facts)| {
+    let waits = |retry: Option<(Instant, Instant)>| retry.is_some_and(|(_, at)| observer.turn.began < at);
+    let idle = observer.backends.iter().find(|(owner, facts)| {
         let due = facts.owed && facts.alike == 1 && !waits(facts.retry);
-        due && memory.runs_of(owner).next().is_none()
+        due && observer.runs_of(owner).next().is_none()
     });
     hold(idle.is_none(), || {
         format!("{} has changed", idle.map_or("", |(owner, _)| owner))
@@ -231,59 +233,62 @@ pub(super) fn a_change_is_reacted_to(memory: &Memory, entry: &Entry) -> Verdict 
 
 /// Another instance under a service's ID is told of once, and only if the catalogue just said that it is there and had
 /// taken our registration before: what an earlier life left is no other instance.
-pub(super) fn another_instance_is_told_of_only_if_there_is_one(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn another_instance_is_told_of_only_if_there_is_one(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     let What::Does(Effect::Tell(Notice::HeldByAnother { named, other, .. })) = &entry.what else {
         return Ok(());
     };
-    let found = memory.turn.stranger.as_ref();
+    let found = observer.turn.stranger.as_ref();
     let is_there = found.is_some_and(|(id, holder)| *id == named.id && holder == other);
     hold(is_there, || format!("{entry}"))
 }
 
 /// Another instance that the catalogue names is told of at once.
-pub(super) fn another_instance_is_told_of(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn another_instance_is_told_of(observer: &Observer, entry: &Entry) -> Verdict {
     let rests = matches!(entry.what, What::Rests(_));
-    hold(!rests || memory.turn.stranger.is_none(), || {
-        format!("{:?} is not told of", memory.turn.stranger)
+    hold(!rests || observer.turn.stranger.is_none(), || {
+        format!("{:?} is not told of", observer.turn.stranger)
     })
 }
 
 /// While its checks pass in time and the catalogue answers in time, an entry never expires.
-pub(super) fn a_healthy_entry_never_expires(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &Entry) -> Verdict {
     let What::World(Fact::Expired(id)) = &entry.what else {
         return Ok(());
     };
-    if memory.lenient || memory.maintenance || memory.is_stopping() {
+    if observer.lenient || observer.maintenance || observer.is_stopping() {
         return Ok(());
     }
-    let Some(facts) = memory.services.get(id).filter(|facts| !facts.closing) else {
+    let Some(facts) = observer.services.get(id).filter(|facts| !facts.closing) else {
         return Ok(());
     };
-    let half = facts.beat.period() / 2;
-    let slow = |since| memory.now - since >= half;
+    let half = facts.schedule.period() / 2;
+    let slow = |since| observer.now - since >= half;
     let health = format!("{}.health", id.trim_end_matches("-host"));
-    let slow_check = memory.runs_of(&health).any(|run| slow(run.since));
-    let limited = memory.plan.max_connections.is_some();
-    let others = memory.questions.values().filter(|_| limited);
-    let mut waited_for = memory.question_of(id, facts).into_iter().chain(others);
+    let slow_check = observer.runs_of(&health).any(|run| slow(run.since));
+    let limited = observer.plan.max_connections.is_some();
+    let others = observer.questions.values().filter(|_| limited);
+    let mut waited_for = observer.question_of(id, facts).into_iter().chain(others);
     let slow_answer = waited_for.any(|asked| slow(asked.at));
-    let calm = memory.now - facts.disturbed > facts.ttl && !slow_check && !slow_answer;
+    let calm = observer.now - facts.disturbed > facts.ttl && !slow_check && !slow_answer;
     hold(!calm, || format!("{id} expired"))
 }
 
 /// A service that was deregistered stays away: at the exit nothing stands of one whose deregistration was answered.
-pub(super) fn a_service_that_left_stays_away(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_service_that_left_stays_away(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(_)) = &entry.what else {
         return Ok(());
     };
-    if memory.landed_late || memory.questions.values().any(|asked| asked.kind != Kind::List) {
+    if observer.landed_late || observer.questions.values().any(|asked| asked.kind != Kind::List) {
         return Ok(());
     }
-    let left = memory
+    let left = observer
         .services
         .iter()
         .filter(|(_, facts)| facts.presence == Presence::Nothing);
-    let standing = left.into_iter().find(|(id, _)| memory.standing.contains(*id));
+    let standing = left.into_iter().find(|(id, _)| observer.standing.contains(*id));
     hold(standing.is_none(), || {
         format!("{} stands", standing.map_or("", |(id, _)| id))
     })

@@ -1,6 +1,6 @@
 //! Laws of the children: exclusion, signals, time limits, restarts.
 
-use super::memory::{Memory, Stage, whose};
+use super::observer::{Observer, Stage, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
 use domain::plan::{Restarts, Role, SignalTarget};
@@ -10,39 +10,39 @@ use domain::{Effect, Notice};
 
 /// There is at most one run of each job, counted on the wire; of backends that are alike, one each (EX-24,
 /// LC-2).
-pub(super) fn one_run_of_each_job(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn one_run_of_each_job(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
     let owner = whose(job);
-    let alike = memory.backends.get(&owner).map_or(1, |facts| facts.alike);
-    hold(memory.runs_of(&owner).count() < alike, || {
+    let alike = observer.backends.get(&owner).map_or(1, |facts| facts.alike);
+    hold(observer.runs_of(&owner).count() < alike, || {
         format!("{entry} while one runs")
     })
 }
 
 /// A signal is sent only to a child that runs and was not reaped (EX-14).
-pub(super) fn signals_go_to_children_that_are_there(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn signals_go_to_children_that_are_there(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, ..)) = &entry.what else {
         return Ok(());
     };
-    let there = memory.children.contains_key(ticket) || memory.turn.failed.contains(ticket);
+    let there = observer.children.contains_key(ticket) || observer.turn.failed.contains(ticket);
     hold(there, || format!("{entry}"))
 }
 
 /// SIGTERM is sent only to the application, to a preStart that is called off and to coprocesses, once each;
 /// the application alone gets it without its group (EX-13).
-pub(super) fn only_what_may_be_is_asked_to_stop(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn only_what_may_be_is_asked_to_stop(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, Signal::TERM, reach)) = &entry.what else {
         return Ok(());
     };
-    let Some(run) = memory.children.get(ticket) else {
+    let Some(run) = observer.children.get(ticket) else {
         return Ok(());
     };
     let may = match run.role {
         Role::Application => *reach == SignalTarget::Process,
-        Role::PreStart => memory.called_off,
-        Role::Coprocess { .. } => memory.is_closing(),
+        Role::PreStart => observer.called_off,
+        Role::Coprocess { .. } => observer.is_closing(),
         _ => false,
     };
     hold(may && run.termed.is_none() && run.killed.is_none(), || {
@@ -51,56 +51,59 @@ pub(super) fn only_what_may_be_is_asked_to_stop(memory: &Memory, entry: &Entry) 
 }
 
 /// What is killed took too long, or had its grace, or belongs to what a stop or a reload sends away (EX-19).
-pub(super) fn only_what_may_be_is_killed(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn only_what_may_be_is_killed(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, Signal::KILL, _)) = &entry.what else {
         return Ok(());
     };
-    let Some(run) = memory.children.get(ticket) else {
+    let Some(run) = observer.children.get(ticket) else {
         return Ok(());
     };
-    let after = |at: Option<_>, wait| at.is_some_and(|at| memory.now >= at + wait);
+    let after = |at: Option<_>, wait| at.is_some_and(|at| observer.now >= at + wait);
     let expired = run
         .limit
-        .is_some_and(|limit| memory.now >= run.counts_from + limit);
+        .is_some_and(|limit| observer.now >= run.counts_from + limit);
     let swept = after(run.termed, Duration::from_secs(5)) || run.killed.is_some();
     let graced =
-        run.grace == Duration::ZERO || after(run.termed, run.grace) || swept || memory.survives_kill();
+        run.grace == Duration::ZERO || after(run.termed, run.grace) || swept || observer.survives_kill();
     let may = match &run.role {
         Role::Application => true,
-        Role::PreStart => memory.called_off && graced,
-        Role::PreStop => match memory.application {
-            Stage::Gone(at) => memory.now >= at + memory.grace(),
+        Role::PreStart => observer.called_off && graced,
+        Role::PreStop => match observer.application {
+            Stage::Gone(at) => observer.now >= at + observer.grace(),
             _ => false,
         },
         Role::PostStop => false,
-        Role::Coprocess { .. } => memory.incoming.is_some() || (memory.is_closing() && graced),
-        Role::Task { .. } => expired || memory.incoming.is_some() || memory.stop.is_some(),
+        Role::Coprocess { .. } => observer.incoming.is_some() || (observer.is_closing() && graced),
+        Role::Task { .. } => expired || observer.incoming.is_some() || observer.stop.is_some(),
         Role::Health { id, .. } => {
-            let leaves = memory.services.get(id).is_none_or(|facts| facts.closing);
-            expired || leaves || memory.stop.is_some()
+            let leaves = observer.services.get(id).is_none_or(|facts| facts.closing);
+            expired || leaves || observer.stop.is_some()
         }
         Role::OnChange { .. } => {
-            let facts = memory.backends.get(&run.whose);
+            let facts = observer.backends.get(&run.whose);
             let leaves = facts.is_none_or(|facts| facts.superseded || facts.alike > 1);
-            expired || leaves || memory.stop.is_some()
+            expired || leaves || observer.stop.is_some()
         }
         Role::Sensor { .. } => {
-            let leaves = memory.beats.get(&run.whose).is_none_or(|facts| facts.closing);
-            expired || leaves || memory.stop.is_some()
+            let leaves = observer
+                .schedules
+                .get(&run.whose)
+                .is_none_or(|facts| facts.closing);
+            expired || leaves || observer.stop.is_some()
         }
     };
     hold(may, || format!("{entry}, which is {}", run.whose))
 }
 
 /// A run that takes longer than it may is killed at its limit.
-pub(super) fn what_takes_too_long_is_killed(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn what_takes_too_long_is_killed(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    let late = |limit| memory.turn.began >= limit;
-    let spared = memory.children.values().find(|run| {
+    let late = |limit| observer.turn.began >= limit;
+    let spared = observer.children.values().find(|run| {
         let limit = run.limit.map(|limit| run.counts_from + limit);
-        !memory.lenient && run.killed.is_none() && limit.is_some_and(late)
+        !observer.lenient && run.killed.is_none() && limit.is_some_and(late)
     });
     hold(spared.is_none(), || {
         format!("{} goes on", spared.map_or("", |run| &run.whose))
@@ -108,16 +111,18 @@ pub(super) fn what_takes_too_long_is_killed(memory: &Memory, entry: &Entry) -> V
 }
 
 /// A run that ended with 0 is never told as one that took too long, however late its end was seen.
-pub(super) fn what_ended_with_0_did_not_time_out(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn what_ended_with_0_did_not_time_out(observer: &Observer, entry: &Entry) -> Verdict {
     let wrong = match &entry.what {
-        What::Does(Effect::Tell(Notice::TimedOut { role, .. })) => memory.turn.passed.as_ref() == Some(role),
+        What::Does(Effect::Tell(Notice::TimedOut { role, .. })) => {
+            observer.turn.passed.as_ref() == Some(role)
+        }
         _ => false,
     };
     hold(!wrong, || format!("{entry}"))
 }
 
 /// SIGKILL reaches the whole process group (EX-13).
-pub(super) fn kills_reach_the_group(_: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn kills_reach_the_group(_: &Observer, entry: &Entry) -> Verdict {
     let wrong = matches!(
         entry.what,
         What::Does(Effect::Send(_, Signal::KILL, SignalTarget::Process))
@@ -126,27 +131,27 @@ pub(super) fn kills_reach_the_group(_: &Memory, entry: &Entry) -> Verdict {
 }
 
 /// A signal that is not the shim's is passed on to the application once, if it runs (LC-18).
-pub(super) fn other_signals_are_passed_on_once(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Entry) -> Verdict {
     match &entry.what {
         What::Does(Effect::Send(ticket, signal, reach))
             if !matches!(*signal, Signal::KILL | Signal::TERM) =>
         {
-            let due = memory.turn.forward == Some(*signal) && *reach == SignalTarget::Process;
-            hold(due && memory.application == Stage::Alive(*ticket), || {
+            let due = observer.turn.forward == Some(*signal) && *reach == SignalTarget::Process;
+            hold(due && observer.application == Stage::Alive(*ticket), || {
                 format!("{entry}")
             })
         }
-        What::Rests(_) => hold(memory.turn.forward.is_none(), || "a signal was lost".into()),
+        What::Rests(_) => hold(observer.turn.forward.is_none(), || "a signal was lost".into()),
         _ => Ok(()),
     }
 }
 
 /// A coprocess is started once, and again as often as its restarts allow, one run after the other.
-pub(super) fn coprocesses_restart_as_often_as_they_may(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
-    let Some(facts) = memory.coprocesses.get(&whose(job)) else {
+    let Some(facts) = observer.coprocesses.get(&whose(job)) else {
         return Ok(());
     };
     let may = match facts.restarts {
@@ -158,28 +163,30 @@ pub(super) fn coprocesses_restart_as_often_as_they_may(memory: &Memory, entry: &
 
 /// A coprocess that ended is started again at once, but from the second run that ended within a second on
 /// only after a pause, of a quarter of a second at least and ten at most (EX-23).
-pub(super) fn coprocesses_that_end_at_once_are_spaced_out(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn coprocesses_that_end_at_once_are_spaced_out(observer: &Observer, entry: &Entry) -> Verdict {
     if let What::Does(Effect::Start(_, job)) = &entry.what {
-        let facts = memory
+        let facts = observer
             .coprocesses
             .get(&whose(job))
             .filter(|facts| facts.quick >= 2);
-        let early = |ended| memory.now < ended + Duration::from_millis(250);
+        let early = |ended| observer.now < ended + Duration::from_millis(250);
         let wrong = facts.and_then(|facts| facts.ended).is_some_and(early);
-        return hold(!wrong || memory.lenient, || format!("{entry} in a hurry"));
+        return hold(!wrong || observer.lenient, || format!("{entry} in a hurry"));
     }
-    let idle = matches!(entry.what, What::Rests(_)) && !memory.lenient && !memory.is_stopping();
-    if !idle || memory.incoming.is_some() || memory.opened.is_none() {
+    let idle = matches!(entry.what, What::Rests(_)) && !observer.lenient && !observer.is_stopping();
+    if !idle || observer.incoming.is_some() || observer.opened.is_none() {
         return Ok(());
     }
-    let missing = memory.coprocesses.iter().find(|(owner, facts)| {
+    let missing = observer.coprocesses.iter().find(|(owner, facts)| {
         let may = match facts.restarts {
             Restarts::Unlimited => true,
             Restarts::AtMost(restarts) => facts.runs <= restarts,
         };
         let pause = Duration::from_secs(if facts.quick >= 2 { 10 } else { 0 });
-        let due = facts.ended.is_none_or(|ended| memory.turn.began >= ended + pause);
-        may && due && memory.runs_of(owner).next().is_none()
+        let due = facts
+            .ended
+            .is_none_or(|ended| observer.turn.began >= ended + pause);
+        may && due && observer.runs_of(owner).next().is_none()
     });
     hold(missing.is_none(), || {
         format!("{} does not run", missing.map_or("", |(owner, _)| owner))
@@ -187,23 +194,23 @@ pub(super) fn coprocesses_that_end_at_once_are_spaced_out(memory: &Memory, entry
 }
 
 /// The PID of what was started is exported before anything else starts (7.4, EX-16).
-pub(super) fn pids_are_exported_before_anything_else_starts(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn pids_are_exported_before_anything_else_starts(observer: &Observer, entry: &Entry) -> Verdict {
     let due = matches!(entry.what, What::Rests(_) | What::Does(Effect::Start(..)));
-    hold(!due || memory.turn.export.is_none(), || {
-        format!("{:?} is not exported", memory.turn.export)
+    hold(!due || observer.turn.export.is_none(), || {
+        format!("{:?} is not exported", observer.turn.export)
     })
 }
 
 /// The application and each hook run at most once in a life (LC-9, LC-20, LC-21).
-pub(super) fn the_application_and_its_hooks_run_once(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn the_application_and_its_hooks_run_once(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
     let stage = match job.role {
-        Role::Application => memory.application,
-        Role::PreStart => memory.pre_start,
-        Role::PreStop => memory.pre_stop,
-        Role::PostStop => memory.post_stop,
+        Role::Application => observer.application,
+        Role::PreStart => observer.pre_start,
+        Role::PreStop => observer.pre_stop,
+        Role::PostStop => observer.post_stop,
         _ => Stage::Never,
     };
     hold(stage == Stage::Never, || format!("{entry} again"))

@@ -2,7 +2,7 @@
 //!
 //! From then on they are asked instead of the others: nothing that was to be done goes on (src/domain/emergency.rs).
 
-use super::memory::{Kind, Memory};
+use super::observer::{Kind, Observer};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
 use domain::catalogue::{Answer, Request};
@@ -39,23 +39,27 @@ pub(crate) struct Emergency {
 
 impl Emergency {
     /// The fault comes now.
-    pub(super) fn new(memory: &Memory) -> Self {
+    pub(super) fn new(observer: &Observer) -> Self {
         let grace = |timeout: StopTimeout| timeout.grace().min(LONGEST_GRACE);
-        let own = grace(memory.plan().stop_timeout);
-        let other = memory
+        let own = grace(observer.plan().stop_timeout);
+        let other = observer
             .incoming
             .as_ref()
             .map_or(own, |(plan, _)| grace(plan.stop_timeout));
-        let catalogue = |incoming: &super::memory::Followed| incoming.catalogue != memory.plan().catalogue;
+        let catalogue =
+            |incoming: &super::observer::Followed| incoming.catalogue != observer.plan().catalogue;
         Self {
-            at: memory.now,
+            at: observer.now,
             grace: (own.min(other), own.max(other)),
-            starting: memory.turn.starting,
+            starting: observer.turn.starting,
             told: BTreeSet::new(),
             killed: BTreeMap::new(),
             asked: BTreeMap::new(),
             deregistered: BTreeSet::new(),
-            moves: memory.incoming.as_ref().is_some_and(|(plan, _)| catalogue(plan)),
+            moves: observer
+                .incoming
+                .as_ref()
+                .is_some_and(|(plan, _)| catalogue(plan)),
         }
     }
 
@@ -93,7 +97,7 @@ fn has_begun(entry: &Entry) -> bool {
 
 /// After a fault nothing begins: no child is started, nothing is read, and the catalogue is asked only to remove
 /// entries, for two seconds at the most.
-pub(super) fn an_emergency_begins_nothing(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn an_emergency_begins_nothing(observer: &Observer, entry: &Entry) -> Verdict {
     let begins = match &entry.what {
         What::Does(Effect::Ask { request, limit, .. }) => {
             !matches!(request, Request::Deregister(_)) || *limit > DEREGISTRATION
@@ -101,15 +105,15 @@ pub(super) fn an_emergency_begins_nothing(memory: &Memory, entry: &Entry) -> Ver
         What::Does(Effect::Start(..) | Effect::Load(_) | Effect::Connect(_)) => true,
         _ => false,
     };
-    hold(memory.emergency.is_none() || !begins, || format!("{entry}"))
+    hold(observer.emergency.is_none() || !begins, || format!("{entry}"))
 }
 
 /// After a fault all children are told to stop at once.
-pub(super) fn an_emergency_tells_all_children_to_stop(memory: &Memory, entry: &Entry) -> Verdict {
-    let Some(emergency) = memory.emergency.as_ref().filter(|_| has_begun(entry)) else {
+pub(super) fn an_emergency_tells_all_children_to_stop(observer: &Observer, entry: &Entry) -> Verdict {
+    let Some(emergency) = observer.emergency.as_ref().filter(|_| has_begun(entry)) else {
         return Ok(());
     };
-    let untold = memory
+    let untold = observer
         .children
         .iter()
         .find(|(ticket, _)| !emergency.told.contains(ticket));
@@ -120,45 +124,45 @@ pub(super) fn an_emergency_tells_all_children_to_stop(memory: &Memory, entry: &E
 
 /// After a fault a child that runs is killed only when it had its grace; one that may never have been started, as soon
 /// as nothing else is waited for.
-pub(super) fn an_emergency_kills_after_the_grace(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn an_emergency_kills_after_the_grace(observer: &Observer, entry: &Entry) -> Verdict {
     let (Some(emergency), What::Does(Effect::Send(ticket, Signal::KILL, _))) =
-        (&memory.emergency, &entry.what)
+        (&observer.emergency, &entry.what)
     else {
         return Ok(());
     };
-    let runs = memory.children.contains_key(ticket) && emergency.starting != Some(*ticket);
+    let runs = observer.children.contains_key(ticket) && emergency.starting != Some(*ticket);
     hold(!runs || entry.at >= emergency.at + emergency.grace.0, || {
         format!("{entry}")
     })
 }
 
 /// After a fault everything that stands in the catalogue is to be deregistered, at once.
-pub(super) fn an_emergency_deregisters_what_stands(memory: &Memory, entry: &Entry) -> Verdict {
-    let Some(emergency) = memory.emergency.as_ref().filter(|_| has_begun(entry)) else {
+pub(super) fn an_emergency_deregisters_what_stands(observer: &Observer, entry: &Entry) -> Verdict {
+    let Some(emergency) = observer.emergency.as_ref().filter(|_| has_begun(entry)) else {
         return Ok(());
     };
-    if emergency.moves || memory.landed_late {
+    if emergency.moves || observer.landed_late {
         return Ok(());
     }
     let asked = |id: &&String| emergency.asked.values().any(|asked| asked == *id);
-    let left = memory.standing.iter().find(|id| !asked(id));
+    let left = observer.standing.iter().find(|id| !asked(id));
     hold(left.is_none(), || format!("{left:?} stands"))
 }
 
 /// After a fault the exit comes when all children are gone, or were killed and had two seconds to be gone, and when the
 /// catalogue answered, or had two seconds for it.
-pub(super) fn an_emergency_waits_for_what_it_asked(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(emergency), What::Does(Effect::Exit(_))) = (&memory.emergency, &entry.what) else {
+pub(super) fn an_emergency_waits_for_what_it_asked(observer: &Observer, entry: &Entry) -> Verdict {
+    let (Some(emergency), What::Does(Effect::Exit(_))) = (&observer.emergency, &entry.what) else {
         return Ok(());
     };
     let (starting, now) = (emergency.starting, entry.at);
     let waited = |ticket: &Ticket| emergency.killed.get(ticket).is_some_and(|at| now >= *at + DEATH);
-    let left = memory
+    let left = observer
         .children
         .keys()
         .find(|ticket| starting != Some(**ticket) && !waited(ticket));
     hold(left.is_none(), || "a child is left behind".into())?;
-    let deregisters = memory
+    let deregisters = observer
         .questions
         .values()
         .any(|asked| asked.kind == Kind::Deregister);
@@ -168,35 +172,35 @@ pub(super) fn an_emergency_waits_for_what_it_asked(memory: &Memory, entry: &Entr
 
 /// After a fault the exit comes within two seconds, or the grace of children, a minute at the most, and two seconds
 /// more.
-pub(super) fn an_emergency_ends_in_time(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(emergency), What::Rests(deadline)) = (&memory.emergency, &entry.what) else {
+pub(super) fn an_emergency_ends_in_time(observer: &Observer, entry: &Entry) -> Verdict {
+    let (Some(emergency), What::Rests(deadline)) = (&observer.emergency, &entry.what) else {
         return Ok(());
     };
     // A late wake-up delays what follows from it.
-    let bound = emergency.bound().max(memory.turn.began + DEATH);
+    let bound = emergency.bound().max(observer.turn.began + DEATH);
     hold(deadline.is_some_and(|deadline| deadline <= bound), || {
         format!("{entry}")
     })
 }
 
 /// After a fault the exit code is 70.
-pub(super) fn an_emergency_ends_with_70(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(_), What::Does(Effect::Exit(code))) = (&memory.emergency, &entry.what) else {
+pub(super) fn an_emergency_ends_with_70(observer: &Observer, entry: &Entry) -> Verdict {
+    let (Some(_), What::Does(Effect::Exit(code))) = (&observer.emergency, &entry.what) else {
         return Ok(());
     };
     hold(*code == FAULT, || format!("{entry}"))
 }
 
 /// What was deregistered after a fault stays away.
-pub(super) fn what_an_emergency_deregistered_stays_away(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(emergency), What::Does(Effect::Exit(_))) = (&memory.emergency, &entry.what) else {
+pub(super) fn what_an_emergency_deregistered_stays_away(observer: &Observer, entry: &Entry) -> Verdict {
+    let (Some(emergency), What::Does(Effect::Exit(_))) = (&observer.emergency, &entry.what) else {
         return Ok(());
     };
     let stands = emergency
         .deregistered
         .iter()
-        .find(|id| memory.standing.contains(*id));
-    hold(stands.is_none() || memory.landed_late, || {
+        .find(|id| observer.standing.contains(*id));
+    hold(stands.is_none() || observer.landed_late, || {
         format!("{stands:?} stands")
     })
 }

@@ -1,6 +1,6 @@
 //! Laws of the order in which a life begins and ends.
 
-use super::memory::{Memory, Stage, is_periodic};
+use super::observer::{Observer, Stage, is_periodic};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::Request;
@@ -18,26 +18,26 @@ fn starting(entry: &Entry) -> Option<&Role> {
 }
 
 /// The signal sent to the application, if one is, and it is not one that is only passed on.
-fn sent_to_application(memory: &Memory, entry: &Entry) -> Option<Signal> {
-    match (&entry.what, memory.application) {
+fn sent_to_application(observer: &Observer, entry: &Entry) -> Option<Signal> {
+    match (&entry.what, observer.application) {
         (What::Does(Effect::Send(ticket, signal, _)), Stage::Alive(application))
             if *ticket == application =>
         {
-            (memory.turn.forward != Some(*signal)).then_some(*signal)
+            (observer.turn.forward != Some(*signal)).then_some(*signal)
         }
         _ => None,
     }
 }
 
 /// Nothing happens after the exit.
-pub(super) fn nothing_follows_the_exit(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn nothing_follows_the_exit(observer: &Observer, entry: &Entry) -> Verdict {
     let counts = !matches!(entry.what, What::World(_));
-    hold(!(memory.exited && counts), || format!("{entry}"))
+    hold(!(observer.exited && counts), || format!("{entry}"))
 }
 
 /// Nothing starts and nothing is asked before preStart ended (14.10, LC-2).
-pub(super) fn nothing_starts_before_pre_start_ended(memory: &Memory, entry: &Entry) -> Verdict {
-    let before = memory.opened.is_none() && !memory.is_stopping();
+pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: &Entry) -> Verdict {
+    let before = observer.opened.is_none() && !observer.is_stopping();
     let begins = match &entry.what {
         What::Does(Effect::Start(_, job)) => job.role != Role::PreStart,
         What::Does(Effect::Ask { .. }) => true,
@@ -47,24 +47,28 @@ pub(super) fn nothing_starts_before_pre_start_ended(memory: &Memory, entry: &Ent
 }
 
 /// After a start was called off, or preStart failed, nothing begins any more (LC-1, EX-20).
-pub(super) fn after_a_start_was_called_off_nothing_begins(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn after_a_start_was_called_off_nothing_begins(observer: &Observer, entry: &Entry) -> Verdict {
     let begins = matches!(
         entry.what,
         What::Does(Effect::Start(..) | Effect::Ask { .. } | Effect::Load(_))
     );
-    hold(!((memory.called_off || memory.failed_start) && begins), || {
-        format!("{entry}")
-    })
+    hold(
+        !((observer.called_off || observer.failed_start) && begins),
+        || format!("{entry}"),
+    )
 }
 
 /// After the stop began no check, task, sensor or handler begins, and of the catalogue nothing is asked but
 /// to remove entries; a coprocess that ends is started again until it is told to stop itself (LC-6, LC-20,
 /// SD-9).
-pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     let wrong = match &entry.what {
         What::Does(Effect::Start(_, job)) => match job.role {
             Role::PreStop | Role::PostStop => false,
-            Role::Coprocess { .. } => memory.is_closing(),
+            Role::Coprocess { .. } => observer.is_closing(),
             _ => true,
         },
         What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
@@ -72,17 +76,20 @@ pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(memory: &Memory
         _ => false,
     };
     hold(
-        !(memory.stop.is_some() && wrong) || memory.turn.told_later,
+        !(observer.stop.is_some() && wrong) || observer.turn.told_later,
         || format!("{entry}"),
     )
 }
 
 /// As the stop begins, every check, handler, task and sensor that runs is killed: it waits for none (LC-5).
-pub(super) fn what_runs_periodically_is_killed_as_the_stop_begins(memory: &Memory, entry: &Entry) -> Verdict {
-    let (What::Rests(_), Some(_)) = (&entry.what, memory.stop) else {
+pub(super) fn what_runs_periodically_is_killed_as_the_stop_begins(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
+    let (What::Rests(_), Some(_)) = (&entry.what, observer.stop) else {
         return Ok(());
     };
-    let running = memory
+    let running = observer
         .children
         .values()
         .find(|run| is_periodic(&run.role) && run.killed.is_none());
@@ -93,16 +100,16 @@ pub(super) fn what_runs_periodically_is_killed_as_the_stop_begins(memory: &Memor
 
 /// preStop runs once, when an operator asked for the stop, after every service left or the bound for it
 /// passed, and only while the application is not gone (LC-9, LC-20).
-pub(super) fn pre_stop_runs_once_after_the_services_left(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn pre_stop_runs_once_after_the_services_left(observer: &Observer, entry: &Entry) -> Verdict {
     if starting(entry) != Some(&Role::PreStop) {
         return Ok(());
     }
-    let asked = memory.stop.is_some_and(|stop| stop.asked);
-    let right = asked && memory.pre_stop == Stage::Never && !memory.application.is_gone();
-    hold(right && memory.services_left(), || {
+    let asked = observer.stop.is_some_and(|stop| stop.asked);
+    let right = asked && observer.pre_stop == Stage::Never && !observer.application.is_gone();
+    hold(right && observer.services_left(), || {
         format!(
             "{entry} with the application {:?} and the stop {:?}",
-            memory.application, memory.stop
+            observer.application, observer.stop
         )
     })
 }
@@ -110,121 +117,129 @@ pub(super) fn pre_stop_runs_once_after_the_services_left(memory: &Memory, entry:
 /// The application gets SIGTERM or SIGKILL only when an operator asked for the stop, after every service left
 /// or the bound for it passed, and after preStop ended (14.11, SD-10).
 pub(super) fn the_application_is_told_to_stop_after_the_services_left(
-    memory: &Memory,
+    observer: &Observer,
     entry: &Entry,
 ) -> Verdict {
-    if sent_to_application(memory, entry).is_none() {
+    if sent_to_application(observer, entry).is_none() {
         return Ok(());
     }
-    let asked = memory.stop.is_some_and(|stop| stop.asked);
-    hold(asked && memory.services_left() && memory.pre_stop_done(), || {
-        format!("{entry}")
-    })
+    let asked = observer.stop.is_some_and(|stop| stop.asked);
+    hold(
+        asked && observer.services_left() && observer.pre_stop_done(),
+        || format!("{entry}"),
+    )
 }
 
 /// The application is killed only after it had its grace since SIGTERM, or without one if the stop timeout is
 /// "at once" (EX-13).
-pub(super) fn the_application_is_killed_only_after_its_grace(memory: &Memory, entry: &Entry) -> Verdict {
-    let (Some(Signal::KILL), Stage::Alive(ticket)) = (sent_to_application(memory, entry), memory.application)
+pub(super) fn the_application_is_killed_only_after_its_grace(observer: &Observer, entry: &Entry) -> Verdict {
+    let (Some(Signal::KILL), Stage::Alive(ticket)) =
+        (sent_to_application(observer, entry), observer.application)
     else {
         return Ok(());
     };
-    let run = memory.children.get(&ticket);
+    let run = observer.children.get(&ticket);
     let had_it = run
         .and_then(|run| run.termed)
-        .is_some_and(|at| memory.now >= at + memory.grace());
+        .is_some_and(|at| observer.now >= at + observer.grace());
     let again = run.is_some_and(|run| run.killed.is_some());
-    hold(had_it || again || memory.grace() == Duration::ZERO, || {
+    hold(had_it || again || observer.grace() == Duration::ZERO, || {
         format!("{entry}")
     })
 }
 
 /// postStop runs once, only after the application is gone, preStop has ended, and every service left or the
 /// bound for it passed (SD-11, LC-9).
-pub(super) fn post_stop_runs_once_after_the_application_is_gone(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn post_stop_runs_once_after_the_application_is_gone(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     if starting(entry) != Some(&Role::PostStop) {
         return Ok(());
     }
-    let first = memory.post_stop == Stage::Never && memory.application.is_gone();
+    let first = observer.post_stop == Stage::Never && observer.application.is_gone();
     hold(
-        first && !memory.pre_stop.is_alive() && memory.services_left(),
+        first && !observer.pre_stop.is_alive() && observer.services_left(),
         || format!("{entry}"),
     )
 }
 
 /// Coprocesses are asked to stop last: after the application is gone and postStop ended (EX-22).
-pub(super) fn coprocesses_are_stopped_last(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn coprocesses_are_stopped_last(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, Signal::TERM, _)) = &entry.what else {
         return Ok(());
     };
-    let run = memory.children.get(ticket);
+    let run = observer.children.get(ticket);
     let coprocess = run.is_some_and(|run| matches!(run.role, Role::Coprocess { .. }));
-    hold(!coprocess || memory.is_closing(), || format!("{entry}"))
+    hold(!coprocess || observer.is_closing(), || format!("{entry}"))
 }
 
 /// A stop never waits without a reason: preStop, SIGTERM, SIGKILL, postStop and the exit each come as soon as
 /// what they wait for is over, and SIGTERM is never lost (LC-7, LC-8, SD-10: one bound of two seconds in
 /// all).
-pub(super) fn the_stop_goes_on(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn the_stop_goes_on(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
     let bound = Duration::from_secs(5 + 2);
-    let late = memory
+    let late = observer
         .closing
-        .is_some_and(|since| memory.turn.began >= since + bound);
+        .is_some_and(|since| observer.turn.began >= since + bound);
     hold(!late, || "what is left was in its way for too long".into())?;
-    if memory.is_closing() && !memory.application.is_alive() {
-        return hold(!memory.children.is_empty(), || {
+    if observer.is_closing() && !observer.application.is_alive() {
+        return hold(!observer.children.is_empty(), || {
             "everything is over, and it does not exit".into()
         });
     }
-    let Some(stop) = memory.stop.filter(|_| memory.services_left() && !memory.gave_up) else {
+    let Some(stop) = observer
+        .stop
+        .filter(|_| observer.services_left() && !observer.gave_up)
+    else {
         return Ok(());
     };
-    let plan = memory.plan();
-    let hook_due = memory.pre_stop == Stage::Never && plan.pre_stop.is_some();
-    if stop.asked && !memory.application.is_gone() && hook_due {
+    let plan = observer.plan();
+    let hook_due = observer.pre_stop == Stage::Never && plan.pre_stop.is_some();
+    if stop.asked && !observer.application.is_gone() && hook_due {
         return Err("preStop has to run".into());
     }
-    if let Stage::Alive(ticket) = memory.application {
-        let run = memory.children.get(&ticket);
+    if let Stage::Alive(ticket) = observer.application {
+        let run = observer.children.get(&ticket);
         let told = run.and_then(|run| run.termed.or(run.killed));
         let killed = run.and_then(|run| run.killed);
         let due = run
             .and_then(|run| run.termed)
-            .is_some_and(|at| memory.turn.began >= at + memory.grace());
-        hold(!memory.pre_stop_done() || told.is_some(), || {
+            .is_some_and(|at| observer.turn.began >= at + observer.grace());
+        hold(!observer.pre_stop_done() || told.is_some(), || {
             "the application has to be stopped".into()
         })?;
         return hold(!due || killed.is_some(), || {
             "the application has to be killed".into()
         });
     }
-    let last_due = memory.post_stop == Stage::Never && plan.post_stop.is_some();
-    let gone = memory.application.is_gone() && !memory.pre_stop.is_alive();
+    let last_due = observer.post_stop == Stage::Never && plan.post_stop.is_some();
+    let gone = observer.application.is_gone() && !observer.pre_stop.is_alive();
     hold(!(gone && last_due), || "postStop has to run".into())
 }
 
 /// The exit leaves no child of ours, except one that SIGKILL did not end within its bound, which is told.
-pub(super) fn the_exit_leaves_no_child(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(_)) = &entry.what else {
         return Ok(());
     };
     let bound = Duration::from_secs(2);
-    let tried = |at| memory.now >= at + bound;
-    let spared = memory
+    let tried = |at| observer.now >= at + bound;
+    let spared = observer
         .children
         .values()
         .find(|run| !run.killed.is_some_and(tried));
     hold(spared.is_none(), || {
         format!("{} is alive", spared.map_or("", |run| &run.whose))
     })?;
-    hold(memory.children.len() == memory.left_behind, || {
+    hold(observer.children.len() == observer.left_behind, || {
         format!(
             "{} children are left, {} were told",
-            memory.children.len(),
-            memory.left_behind
+            observer.children.len(),
+            observer.left_behind
         )
     })
 }
@@ -232,18 +247,22 @@ pub(super) fn the_exit_leaves_no_child(memory: &Memory, entry: &Entry) -> Verdic
 /// The exit code is that of a failed preStart, or 143 for a start that was called off, or the application's,
 /// or that of a failed postStop in its place; 137 if the application never went, and 0 if there is none
 /// (EX-2, EX-3, EX-7, EX-8, EX-20, LC-1, LC-8).
-pub(super) fn the_exit_code_tells_the_truth(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn the_exit_code_tells_the_truth(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(code)) = &entry.what else {
         return Ok(());
     };
-    let known = memory.code.unwrap_or(0);
-    let truth = if memory.application.is_alive() { 137 } else { known };
+    let known = observer.code.unwrap_or(0);
+    let truth = if observer.application.is_alive() {
+        137
+    } else {
+        known
+    };
     hold(*code == truth, || format!("{code} instead of {truth}"))
 }
 
 /// From any state, once faults stop, SIGTERM leads to the exit within the bounds of its parts.
-pub(super) fn once_faults_stop_a_stop_ends_in_its_bounds(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn once_faults_stop_a_stop_ends_in_its_bounds(observer: &Observer, entry: &Entry) -> Verdict {
     let overdue = matches!(entry.what, What::World(Fact::Overdue));
     let stopped = matches!(entry.what, What::Happens(Event::Signal(_)));
-    hold(!overdue || stopped || memory.exited, || "it still runs".into())
+    hold(!overdue || stopped || observer.exited, || "it still runs".into())
 }

@@ -1,6 +1,6 @@
 //! Laws of the way from one plan to the next, and of how things are once all is calm.
 
-use super::memory::{BackendFacts, Endpoint, Memory, Stage, key_of, sensor_jobs};
+use super::observer::{BackendFacts, Endpoint, Observer, Stage, key_of, sensor_jobs};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::Request;
@@ -10,8 +10,8 @@ use domain::{Effect, Notice};
 
 /// What begins is of the plan in force, in every detail: after a reload all that begins is what a fresh start
 /// with the same plan would begin (LC-3, LC-21).
-pub(super) fn what_begins_is_of_the_plan_in_force(memory: &Memory, entry: &Entry) -> Verdict {
-    let plan = memory.plan();
+pub(super) fn what_begins_is_of_the_plan_in_force(observer: &Observer, entry: &Entry) -> Verdict {
+    let plan = observer.plan();
     let one = |job: &Option<Job>, started: &Job| job.as_ref() == Some(started);
     let there = match &entry.what {
         What::Does(Effect::Start(_, job)) => match &job.role {
@@ -41,72 +41,72 @@ pub(super) fn what_begins_is_of_the_plan_in_force(memory: &Memory, entry: &Entry
 }
 
 /// SIGHUP is never lost: the configuration is read at once, or after the reading that is under way (LC-4, LC-7).
-pub(super) fn a_hangup_reads_the_configuration(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_hangup_reads_the_configuration(observer: &Observer, entry: &Entry) -> Verdict {
     let rests = matches!(entry.what, What::Rests(_));
-    let due = memory.to_be_read && memory.loading.is_none() && memory.takes_orders();
+    let due = observer.to_be_read && observer.loading.is_none() && observer.takes_orders();
     hold(!(rests && due), || "SIGHUP was lost".into())
 }
 
 /// However often SIGHUP comes, the configuration is read once at a time.
-pub(super) fn the_configuration_is_read_once_at_a_time(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn the_configuration_is_read_once_at_a_time(observer: &Observer, entry: &Entry) -> Verdict {
     let reads = matches!(entry.what, What::Does(Effect::Load(_)));
-    hold(!(reads && memory.loading.is_some()), || format!("{entry}"))
+    hold(!(reads && observer.loading.is_some()), || format!("{entry}"))
 }
 
 /// A configuration that is refused changes nothing (LC-14).
-pub(super) fn a_refused_configuration_changes_nothing(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry: &Entry) -> Verdict {
     let changes = matches!(
         entry.what,
         What::Does(
             Effect::Connect(_) | Effect::Configure(_) | Effect::Expose(_) | Effect::Tell(Notice::Reloaded)
         )
     );
-    hold(!(memory.turn.refused && changes), || format!("{entry}"))
+    hold(!(observer.turn.refused && changes), || format!("{entry}"))
 }
 
 /// A new plan is in force when all that has to go is gone, or after five seconds all services that do; and
 /// only when one came.
-pub(super) fn a_reload_waits_for_what_has_to_go(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn a_reload_waits_for_what_has_to_go(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Tell(Notice::Reloaded)) = &entry.what else {
         return Ok(());
     };
-    let Some((_, since)) = &memory.incoming else {
+    let Some((_, since)) = &observer.incoming else {
         return Err("there is no plan that waits".into());
     };
-    let patient = memory.now >= *since + Duration::from_secs(5);
-    let free = memory.opened.is_none() || memory.made_room();
-    let patient = patient && memory.leavers_left();
-    hold(memory.takes_orders() && (free || patient), || {
+    let patient = observer.now >= *since + Duration::from_secs(5);
+    let free = observer.opened.is_none() || observer.made_room();
+    let patient = patient && observer.leavers_left();
+    hold(observer.takes_orders() && (free || patient), || {
         format!("{entry} too early")
     })
 }
 
 /// A new plan is in force as soon as it may be (LC-4, LC-19).
-pub(super) fn a_reload_ends(memory: &Memory, entry: &Entry) -> Verdict {
-    let (What::Rests(_), Some((_, since))) = (&entry.what, &memory.incoming) else {
+pub(super) fn a_reload_ends(observer: &Observer, entry: &Entry) -> Verdict {
+    let (What::Rests(_), Some((_, since))) = (&entry.what, &observer.incoming) else {
         return Ok(());
     };
-    let due = memory.turn.began >= *since + Duration::from_secs(5) && memory.leavers_left();
-    let waits = memory.opened.is_some() && !memory.made_room() && !due;
-    let alike = memory.backends.values().any(|facts| facts.alike > 1);
-    hold(waits || alike && !due || memory.is_stopping(), || {
+    let due = observer.turn.began >= *since + Duration::from_secs(5) && observer.leavers_left();
+    let waits = observer.opened.is_some() && !observer.made_room() && !due;
+    let alike = observer.backends.values().any(|facts| facts.alike > 1);
+    hold(waits || alike && !due || observer.is_stopping(), || {
         "the new plan is not in force".into()
     })
 }
 
 /// After a reload the units equal those of a fresh start: whoever asks is told of the plan's services,
 /// backends and jobs, and of no others.
-pub(super) fn the_units_are_those_of_the_plan(memory: &Memory, entry: &Entry) -> Verdict {
+pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Report(_, status)) = &entry.what else {
         return Ok(());
     };
-    hold(status.maintenance == memory.maintenance, || {
+    hold(status.maintenance == observer.maintenance, || {
         "maintenance is not told".into()
     })?;
-    if memory.opened.is_none() || memory.is_stopping() || memory.incoming.is_some() {
+    if observer.opened.is_none() || observer.is_stopping() || observer.incoming.is_some() {
         return Ok(());
     }
-    let plan = memory.plan();
+    let plan = observer.plan();
     let mut services: Vec<_> = plan
         .services
         .iter()
@@ -133,7 +133,10 @@ pub(super) fn the_units_are_those_of_the_plan(memory: &Memory, entry: &Entry) ->
     backends.sort();
     told.sort();
     hold(backends == told, || format!("the backends are {told:?}"))?;
-    let application = plan.application.iter().filter(|_| memory.application.is_alive());
+    let application = plan
+        .application
+        .iter()
+        .filter(|_| observer.application.is_alive());
     let mut jobs: Vec<_> = application
         .chain(&plan.jobs)
         .chain(sensor_jobs(plan))
@@ -147,32 +150,35 @@ pub(super) fn the_units_are_those_of_the_plan(memory: &Memory, entry: &Entry) ->
 
 /// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is and no
 /// handler waits to be started, every coprocess that may run does.
-pub(super) fn once_faults_stop_all_is_well(memory: &Memory, entry: &Entry) -> Verdict {
-    let calm = !memory.is_stopping() && memory.opened.is_some() && !memory.exited;
-    if entry.what != What::World(Fact::Settled) || !calm || memory.plan().application.is_none() {
+pub(super) fn once_faults_stop_all_is_well(observer: &Observer, entry: &Entry) -> Verdict {
+    let calm = !observer.is_stopping() && observer.opened.is_some() && !observer.exited;
+    if entry.what != What::World(Fact::Settled) || !calm || observer.plan().application.is_none() {
         return Ok(());
     }
-    hold(memory.incoming.is_none(), || "a plan still waits".into())?;
-    let silent = memory.coprocesses.iter().find(|(owner, facts)| {
-        facts.restarts == Restarts::Unlimited && memory.runs_of(owner).next().is_none()
+    hold(observer.incoming.is_none(), || "a plan still waits".into())?;
+    let silent = observer.coprocesses.iter().find(|(owner, facts)| {
+        facts.restarts == Restarts::Unlimited && observer.runs_of(owner).next().is_none()
     });
     hold(silent.is_none(), || {
         format!("{} does not run", silent.map_or("", |(owner, _)| owner))
     })?;
-    hold(memory.application != Stage::Never, || {
+    hold(observer.application != Stage::Never, || {
         "the application does not run".into()
     })?;
-    if memory.maintenance {
+    if observer.maintenance {
         return Ok(());
     }
-    let missing = memory.services.keys().find(|id| !memory.standing.contains(*id));
+    let missing = observer
+        .services
+        .keys()
+        .find(|id| !observer.standing.contains(*id));
     hold(missing.is_none(), || {
         format!("{missing:?} does not stand in the catalogue")
     })?;
     let owed = |(owner, facts): &(&String, &BackendFacts)| {
-        facts.owed && facts.alike == 1 && memory.runs_of(owner).next().is_none()
+        facts.owed && facts.alike == 1 && observer.runs_of(owner).next().is_none()
     };
-    let waiting = memory.backends.iter().find(owed);
+    let waiting = observer.backends.iter().find(owed);
     hold(waiting.is_none(), || {
         format!(
             "the handler of {} has not run",
@@ -180,11 +186,11 @@ pub(super) fn once_faults_stop_all_is_well(memory: &Memory, entry: &Entry) -> Ve
         )
     })?;
     let none = Vec::new();
-    let stale = memory.plan().backends.iter().find(|backend| {
-        let there = memory.neighbours.get(&backend.name).unwrap_or(&none);
+    let stale = observer.plan().backends.iter().find(|backend| {
+        let there = observer.neighbours.get(&backend.name).unwrap_or(&none);
         let counts = |(_, port): &&Endpoint| backend.tag.is_none() || port % 2 == 0;
         let there: Vec<Endpoint> = there.iter().filter(counts).cloned().collect();
-        memory
+        observer
             .backends
             .get(&key_of(backend))
             .is_none_or(|facts| facts.seen != there)

@@ -1,11 +1,11 @@
 //! The way to the world's catalogues and back: latency, loss, outages, and questions that wait for a change.
-//! What stands in them and what they say is for their [`Book`].
+//! What stands in them and what they say is for their [`FakeCatalogue`].
 //!
 //! A catalogue forgets when it restarts, and its cursors begin anew. A request that was given up may still
 //! arrive, if late arrivals are among the faults.
 
 use super::{Item, State};
-use crate::book::Book;
+use crate::fake_catalogue::FakeCatalogue;
 use crate::trace::{Fact, What};
 use containerpilot::ports::Renewal;
 use domain::catalogue::{Answer, Query, Request};
@@ -17,10 +17,10 @@ use std::net::IpAddr;
 
 /// All catalogues there are. The other instances are in all of them.
 #[derive(Debug, Default)]
-pub(super) struct Shelves {
+pub(super) struct FakeCatalogues {
     /// The one in use.
     path: String,
-    books: BTreeMap<String, Book>,
+    catalogues: BTreeMap<String, FakeCatalogue>,
     neighbours: BTreeMap<String, Vec<Endpoint>>,
     out: bool,
     wire: BTreeMap<Ticket, Asked>,
@@ -40,7 +40,7 @@ const NEIGHBOUR: &str = "neighbour-";
 /// How many of them a backend has at the most.
 const MOST: u32 = 3;
 
-impl Shelves {
+impl FakeCatalogues {
     /// What was asked, and of which catalogue.
     fn asked(&self, ticket: Ticket) -> Option<(String, Request)> {
         let asked = self.wire.get(&ticket)?;
@@ -55,7 +55,7 @@ impl Shelves {
 }
 
 /// From now on these are all the instances of a backend. Those on an even port have the tag "blue".
-fn enter_neighbours(book: &mut Book, now: Instant, name: &str, listed: &[Endpoint]) {
+fn enter_neighbours(catalogue: &mut FakeCatalogue, now: Instant, name: &str, listed: &[Endpoint]) {
     let id = |number: u32| format!("{NEIGHBOUR}{name}-{number}");
     for (number, (address, port)) in (0..).zip(listed) {
         let registration = Registration {
@@ -68,16 +68,16 @@ fn enter_neighbours(book: &mut Book, now: Instant, name: &str, listed: &[Endpoin
             enable_tag_override: false,
             deregister_critical_after: None,
         };
-        book.register(now, &registration);
+        catalogue.register(now, &registration);
     }
     for gone in (0..MOST).skip(listed.len()) {
-        book.deregister(&id(gone));
+        catalogue.deregister(&id(gone));
     }
 }
 
 impl State {
     pub(super) fn connect(&mut self, catalogue: &Catalogue) {
-        self.shelves.path = format!("{catalogue:?}");
+        self.fake_catalogues.path = format!("{catalogue:?}");
         self.record(What::Does(Effect::Connect(catalogue.clone())));
     }
 
@@ -95,13 +95,13 @@ impl State {
             limit,
         };
         self.record(What::Does(effect));
-        let path = self.shelves.path.clone();
+        let path = self.fake_catalogues.path.clone();
         self.schedule(limit, Item::GivesUp(ticket));
         let lost = self.faults.answers_are_lost && self.choices.odds(10);
         if self.faults.catalogue_is_busy && self.choices.odds(20) {
             let busy = Answer::Busy("it takes no more connections".into());
             self.schedule(Duration::from_millis(1), Item::Answers(ticket, busy));
-        } else if self.shelves.out {
+        } else if self.fake_catalogues.out {
             if self.choices.below(2) == 0 {
                 let refused = Answer::Failed("connection refused".into());
                 self.schedule(Duration::from_millis(1), Item::Answers(ticket, refused));
@@ -118,7 +118,7 @@ impl State {
             request,
             waits: false,
         };
-        self.shelves.wire.insert(ticket, asked);
+        self.fake_catalogues.wire.insert(ticket, asked);
     }
 
     fn latency(&mut self) -> Duration {
@@ -129,7 +129,7 @@ impl State {
     /// An answer to a question that was forgotten may come all the same.
     pub(super) fn forget(&mut self, ticket: Ticket) {
         self.record(What::Does(Effect::Forget(ticket)));
-        let asked = self.shelves.wire.remove(&ticket);
+        let asked = self.fake_catalogues.wire.remove(&ticket);
         if let Some(asked) = asked.filter(|_| self.faults.late_arrivals) {
             let latest = self.choices.one_of(&[100, 15_000]);
             let after = self.choices.between(0, latest);
@@ -142,22 +142,22 @@ impl State {
     }
 
     pub(super) fn answered(&mut self, ticket: Ticket, answer: Answer) -> Option<Event> {
-        self.shelves.wire.remove(&ticket)?;
+        self.fake_catalogues.wire.remove(&ticket)?;
         Some(Event::Answered(ticket, answer))
     }
 
     /// The request arrives; its answer may be lost on the way back.
     pub(super) fn lands(&mut self, ticket: Ticket) {
-        if self.shelves.out {
+        if self.fake_catalogues.out {
             return;
         }
-        let Some((path, request)) = self.shelves.asked(ticket) else {
+        let Some((path, request)) = self.fake_catalogues.asked(ticket) else {
             return;
         };
         if let Request::Instances(query) = &request
-            && !self.book(&path).has_news(query)
+            && !self.catalogue(&path).has_news(query)
         {
-            self.shelves.waits(ticket, true);
+            self.fake_catalogues.waits(ticket, true);
             let mut wait = query.wait;
             if self.faults.early_answers && self.choices.odds(20) {
                 wait = self.choices.between(0, 300).min(wait);
@@ -176,7 +176,7 @@ impl State {
     }
 
     pub(super) fn lands_late(&mut self, path: &str, request: Request) {
-        if !self.shelves.out {
+        if !self.fake_catalogues.out {
             if let Request::Register(r) | Request::Renew(r) | Request::Deregister(r) = &request {
                 self.fact(Fact::LandsLate(r.id.clone()));
             }
@@ -186,8 +186,10 @@ impl State {
 
     /// A question that waited is answered now.
     pub(super) fn answer_waiting(&mut self, ticket: Ticket) {
-        let asked = self.shelves.asked(ticket);
-        if let Some((path, Request::Instances(query))) = asked.filter(|_| self.shelves.waits(ticket, false)) {
+        let asked = self.fake_catalogues.asked(ticket);
+        if let Some((path, Request::Instances(query))) =
+            asked.filter(|_| self.fake_catalogues.waits(ticket, false))
+        {
             let answer = self.list(&path, &query);
             self.send_back(ticket, answer);
         }
@@ -198,9 +200,9 @@ impl State {
         match request {
             Request::Register(registration) => self.enter(path, &registration),
             Request::Renew(registration) => self.renew(path, &registration),
-            Request::Inspect(registration) => Answer::Holder(self.book(path).holder(&registration.id)),
+            Request::Inspect(registration) => Answer::Holder(self.catalogue(path).holder(&registration.id)),
             Request::Deregister(registration) => {
-                if self.book(path).deregister(&registration.id) && path == self.shelves.path {
+                if self.catalogue(path).deregister(&registration.id) && path == self.fake_catalogues.path {
                     self.fact(Fact::Removed(registration.id));
                 }
                 Answer::Done
@@ -211,13 +213,13 @@ impl State {
 
     fn enter(&mut self, path: &str, registration: &Registration) -> Answer {
         let now = self.now;
-        self.book(path).register(now, registration);
+        self.catalogue(path).register(now, registration);
         self.passes(path, registration)
     }
 
     fn renew(&mut self, path: &str, registration: &Registration) -> Answer {
         let now = self.now;
-        match self.book(path).renew(now, registration) {
+        match self.catalogue(path).renew(now, registration) {
             Renewal::Renewed => self.passes(path, registration),
             Renewal::Unknown(cause, holder) => Answer::Unknown(cause, holder),
         }
@@ -225,7 +227,7 @@ impl State {
 
     /// An entry of ours is good for another TTL.
     fn passes(&mut self, path: &str, registration: &Registration) -> Answer {
-        if path == self.shelves.path {
+        if path == self.fake_catalogues.path {
             self.fact(Fact::Entered(registration.id.clone()));
         }
         self.schedule(registration.ttl, Item::Expires(path.into()));
@@ -234,8 +236,8 @@ impl State {
 
     pub(super) fn expires(&mut self, path: &str) {
         let now = self.now;
-        for id in self.book(path).expire(now) {
-            if path == self.shelves.path {
+        for id in self.catalogue(path).expire(now) {
+            if path == self.fake_catalogues.path {
                 self.fact(Fact::Expired(id));
             }
         }
@@ -243,7 +245,7 @@ impl State {
 
     /// IDs say nothing, the order is any, and a catalogue may have no cursors.
     fn list(&mut self, path: &str, query: &Query) -> Answer {
-        let mut listing = self.book(path).list(query);
+        let mut listing = self.catalogue(path).list(query);
         if self.choices.below(4) == 3 {
             listing.instances.reverse();
         }
@@ -256,16 +258,19 @@ impl State {
     }
 
     /// What stands in one of the catalogues; the neighbours are in all of them.
-    fn book(&mut self, path: &str) -> &mut Book {
+    fn catalogue(&mut self, path: &str) -> &mut FakeCatalogue {
         let (now, forgets) = (self.now, self.options.expired_are_gone);
-        let neighbours = &self.shelves.neighbours;
-        self.shelves.books.entry(path.into()).or_insert_with(|| {
-            let mut book = Book::new(forgets);
-            for (name, listed) in neighbours {
-                enter_neighbours(&mut book, now, name, listed);
-            }
-            book
-        })
+        let neighbours = &self.fake_catalogues.neighbours;
+        self.fake_catalogues
+            .catalogues
+            .entry(path.into())
+            .or_insert_with(|| {
+                let mut catalogue = FakeCatalogue::new(forgets);
+                for (name, listed) in neighbours {
+                    enter_neighbours(&mut catalogue, now, name, listed);
+                }
+                catalogue
+            })
     }
 
     /// Other instances of a backend come and go, every now and then.
@@ -284,17 +289,19 @@ impl State {
         let endpoint = |_| (String::from("192.0.2.9"), choices.one_of(&[2, 1, 4]));
         let mut listed: Vec<Endpoint> = (0..count).map(endpoint).collect();
         listed.sort_unstable();
-        for book in self.shelves.books.values_mut() {
-            enter_neighbours(book, self.now, name, &listed);
+        for catalogue in self.fake_catalogues.catalogues.values_mut() {
+            enter_neighbours(catalogue, self.now, name, &listed);
         }
-        self.shelves.neighbours.insert(name.into(), listed.clone());
+        self.fake_catalogues
+            .neighbours
+            .insert(name.into(), listed.clone());
         if listed.is_empty() && name == "b1" {
             self.overwrite();
         }
         self.fact(Fact::Neighbours(name.into(), listed));
         let about = |asked: &Asked| matches!(&asked.request, Request::Instances(q) if q.service == name);
         let waiting = self
-            .shelves
+            .fake_catalogues
             .wire
             .iter()
             .filter(|(_, asked)| asked.waits && about(asked));
@@ -305,25 +312,25 @@ impl State {
 
     /// Another instance, which left a backend, is entered under the ID of our first service, if that is entered.
     fn overwrite(&mut self) {
-        let path = self.shelves.path.clone();
+        let path = self.fake_catalogues.path.clone();
         let now = self.now;
-        let book = self.book(&path);
-        let Some(mut registration) = book.first_but(NEIGHBOUR).cloned() else {
+        let catalogue = self.catalogue(&path);
+        let Some(mut registration) = catalogue.first_but(NEIGHBOUR).cloned() else {
             return;
         };
         registration.address = IpAddr::from([192, 0, 2, 9]);
-        book.register(now, &registration);
-        let holder = book.holder(&registration.id);
+        catalogue.register(now, &registration);
+        let holder = catalogue.holder(&registration.id);
         self.schedule(registration.ttl, Item::Expires(path));
         if let Some(holder) = holder {
             self.fact(Fact::Overwritten(registration.id, holder));
         }
     }
 
-    pub(super) fn weather(&mut self) {
+    pub(super) fn catalogue_fault(&mut self) {
         if self.faults.outages && self.choices.below(2) == 0 {
-            if !self.shelves.out {
-                self.shelves.out = true;
+            if !self.fake_catalogues.out {
+                self.fake_catalogues.out = true;
                 self.fact(Fact::Outage);
             }
             let after = self.choices.between(100, 40_000);
@@ -333,13 +340,13 @@ impl State {
         }
         if self.faults.outages || self.faults.catalogue_forgets {
             let after = self.choices.until(1_000, 60_000);
-            self.schedule(after, Item::Weather);
+            self.schedule(after, Item::CatalogueFault);
         }
     }
 
     pub(super) fn outage_over(&mut self) {
-        if self.shelves.out {
-            self.shelves.out = false;
+        if self.fake_catalogues.out {
+            self.fake_catalogues.out = false;
             self.fact(Fact::OutageOver);
         }
     }
@@ -347,13 +354,13 @@ impl State {
     /// The catalogue restarts; its cursors begin anew. The neighbours are quick to enter again.
     fn forget_everything(&mut self) {
         self.fact(Fact::Forgets);
-        let mut books = std::mem::take(&mut self.shelves.books);
-        if let Some(book) = books.remove(&self.shelves.path) {
-            for id in book.ids().filter(|id| !id.starts_with(NEIGHBOUR)) {
+        let mut catalogues = std::mem::take(&mut self.fake_catalogues.catalogues);
+        if let Some(catalogue) = catalogues.remove(&self.fake_catalogues.path) {
+            for id in catalogue.ids().filter(|id| !id.starts_with(NEIGHBOUR)) {
                 self.fact(Fact::Removed(id.clone()));
             }
         }
-        let waiting = self.shelves.wire.iter().filter(|(_, asked)| asked.waits);
+        let waiting = self.fake_catalogues.wire.iter().filter(|(_, asked)| asked.waits);
         for ticket in waiting.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
             let failed = Answer::Failed("connection reset".into());
             self.schedule(Duration::ZERO, Item::Answers(ticket, failed));

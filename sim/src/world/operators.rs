@@ -26,7 +26,7 @@ impl State {
         self.schedule(faults, Item::Heal);
         self.next_operator();
         let after = self.choices.until(1_000, 30_000);
-        self.schedule(after, Item::Weather);
+        self.schedule(after, Item::CatalogueFault);
         let after = self.choices.until(100, 20_000);
         self.schedule(after, Item::Neighbours);
         if self.faults.machine_stands_still {
@@ -107,7 +107,7 @@ impl State {
     }
 
     fn longest_stop(&self) -> Duration {
-        let graces = [&self.file, self.memory.plan()].map(|plan: &Plan| match plan.stop_timeout {
+        let graces = [&self.file, self.observer.plan()].map(|plan: &Plan| match plan.stop_timeout {
             StopTimeout::Immediately => Duration::ZERO,
             StopTimeout::After(grace) => grace,
         });

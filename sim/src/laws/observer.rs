@@ -1,11 +1,11 @@
 //! What the laws know: a memory of the trace, made of entries and nothing else.
 //!
 //! It follows what an observer of the border can say: which children live, what is on the wire, which plan is
-//! in force, what each service was told. Laws read it; only [`Memory::see`] writes it. Decides nothing.
+//! in force, what each service was told. Laws read it; only [`Observer::see`] writes it. Decides nothing.
 
-use crate::laws::beat::Beat;
 use crate::laws::emergency::Emergency;
-use crate::laws::{Broken, EMERGENCY_LAWS, LAWS, Law};
+use crate::laws::schedule::Schedule;
+use crate::laws::{EMERGENCY_LAWS, LAWS, Law, Violation};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::{Answer, Endpoint as Holder, Request};
 use domain::event::Loaded;
@@ -25,10 +25,10 @@ pub(crate) type Endpoint = (String, u16);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Memory {
+pub struct Observer {
     pub(crate) now: Instant,
     pub(crate) turn: Turn,
-    /// Whether starting takes time, so that beats and ages are known less sharply.
+    /// Whether starting takes time, so that schedules and ages are known less sharply.
     pub(crate) lenient: bool,
     pub(crate) first: Followed,
     pub(crate) plan: Followed,
@@ -54,7 +54,7 @@ pub struct Memory {
     pub(crate) services: BTreeMap<String, ServiceFacts>,
     pub(crate) backends: BTreeMap<String, BackendFacts>,
     /// Of tasks and sensors.
-    pub(crate) beats: BTreeMap<String, JobFacts>,
+    pub(crate) schedules: BTreeMap<String, JobFacts>,
     pub(crate) coprocesses: BTreeMap<String, CoprocessFacts>,
     pub(crate) left_behind: usize,
     pub(crate) standing: BTreeSet<String>,
@@ -231,7 +231,7 @@ pub(crate) enum Presence {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceFacts {
-    pub beat: Beat,
+    pub schedule: Schedule,
     pub ttl: Duration,
     pub checked: bool,
     pub closing: bool,
@@ -274,7 +274,7 @@ pub(crate) struct BackendFacts {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct JobFacts {
-    pub beat: Beat,
+    pub schedule: Schedule,
     pub job: Job,
     /// What a sensor's values do.
     pub kind: Option<SensorKind>,
@@ -303,7 +303,7 @@ pub(crate) fn backend_key(name: &str, tag: Option<&str>) -> String {
     format!("{name}/{}", tag.unwrap_or("-"))
 }
 
-impl Memory {
+impl Observer {
     /// What is known before anything happened.
     pub fn new(plan: &Plan, lenient: bool) -> Self {
         let plan = Followed(Rc::new(plan.clone()));
@@ -332,7 +332,7 @@ impl Memory {
             to_be_read: false,
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
-            beats: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             coprocesses: BTreeMap::new(),
             left_behind: 0,
             standing: BTreeSet::new(),
@@ -358,10 +358,10 @@ impl Memory {
     ///
     /// # Errors
     /// The first law that it breaks.
-    pub fn see(&mut self, entry: &Entry) -> Result<(), Broken> {
+    pub fn see(&mut self, entry: &Entry) -> Result<(), Violation> {
         self.turns_to(entry);
         for (law, holds) in self.laws() {
-            holds(self, entry).map_err(|how| Broken { law, how })?;
+            holds(self, entry).map_err(|how| Violation { law, how })?;
         }
         self.remembers(entry);
         Ok(())
@@ -449,14 +449,14 @@ impl Memory {
         for (id, facts) in &mut self.services {
             let health = format!("{}.health", id.trim_end_matches("-host"));
             let busy = running.contains(&health) || asking.contains(id);
-            facts.beat.after_standstill(now, busy);
+            facts.schedule.after_standstill(now, busy);
             if budgeted {
                 // A heartbeat that waits for others makes it busy, and nobody sees that.
-                facts.beat.blur(now);
+                facts.schedule.blur(now);
             }
         }
-        for (owner, facts) in &mut self.beats {
-            facts.beat.after_standstill(now, running.contains(owner));
+        for (owner, facts) in &mut self.schedules {
+            facts.schedule.after_standstill(now, running.contains(owner));
         }
     }
 
@@ -645,7 +645,7 @@ impl Memory {
         let left = |(id, _): (&String, &ServiceFacts)| !runs(&format!("{}.health", self.name_of(id)));
         let jobs = self.children.values().filter(|run| !run.abandoned);
         let is_job = |run: &Run| matches!(run.role, Role::Task { .. } | Role::Coprocess { .. });
-        let sensors = self.beats.iter().filter(|(_, facts)| facts.closing);
+        let sensors = self.schedules.iter().filter(|(_, facts)| facts.closing);
         let backends = self
             .backends
             .iter()
@@ -716,7 +716,7 @@ impl Memory {
 }
 
 /// What events say.
-impl Memory {
+impl Observer {
     fn happens(&mut self, event: &Event) {
         match event {
             Event::Begin if self.plan.pre_start.is_none() => self.open(),
@@ -803,14 +803,14 @@ impl Memory {
         let asking: BTreeSet<String> = self.services.iter().filter_map(asks).collect();
         for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
             facts.has_to_leave &= limited && !asking.contains(id);
-            facts.beat.resume(turn, now);
+            facts.schedule.resume(turn, now);
             facts.disturbed = now;
         }
         for facts in self.backends.values_mut() {
             facts.rest(now, facts.poll, facts.poll);
         }
-        for facts in self.beats.values_mut() {
-            facts.beat.resume(turn, now);
+        for facts in self.schedules.values_mut() {
+            facts.schedule.resume(turn, now);
         }
     }
 
@@ -839,8 +839,8 @@ impl Memory {
             _ if run.abandoned => {}
             Role::Health { ref id, .. } => self.checked(id, &run, ending.passed()),
             Role::Task { .. } | Role::Sensor { .. } => {
-                if let Some(facts) = self.beats.get_mut(&run.whose) {
-                    facts.beat.end(self.turn.began);
+                if let Some(facts) = self.schedules.get_mut(&run.whose) {
+                    facts.schedule.end(self.turn.began);
                 }
             }
             Role::Coprocess { .. } => self.coprocess_ended(&run),
@@ -863,9 +863,9 @@ impl Memory {
     fn checked(&mut self, id: &str, run: &Run, passed: bool) {
         let (now, turn) = (self.now, self.turn.began);
         if let Some(facts) = self.services.get_mut(id) {
-            facts.beat.end(turn);
+            facts.schedule.end(turn);
             (facts.passed, facts.since) = (passed, now);
-            if !passed || now - run.since >= facts.beat.period() / 2 {
+            if !passed || now - run.since >= facts.schedule.period() / 2 {
                 facts.disturbed = now;
             }
         }
@@ -918,7 +918,7 @@ impl Memory {
         if facts.generation != asked.generation {
             return;
         }
-        facts.beat.end(turn);
+        facts.schedule.end(turn);
         facts.was_entered |= (asked.kind, answer) == (Kind::Register, &Answer::Done);
         facts.presence = match (asked.kind, answer) {
             (Kind::Register | Kind::Renew, Answer::Done) => Presence::Ours,
@@ -930,7 +930,7 @@ impl Memory {
         if facts.unknown {
             facts.since = now;
         }
-        if *answer != Answer::Done || now - asked.at >= facts.beat.period() / 2 {
+        if *answer != Answer::Done || now - asked.at >= facts.schedule.period() / 2 {
             facts.disturbed = now;
         }
     }
@@ -969,9 +969,9 @@ impl Memory {
         if facts.generation != asked.generation || asked.kind == Kind::Inspect {
             return;
         }
-        if now - asked.at >= REQUEST_LIMIT.min(facts.beat.period()) {
+        if now - asked.at >= REQUEST_LIMIT.min(facts.schedule.period()) {
             // The machine stood still meanwhile: there is no time left to ask again.
-            facts.beat.end(self.turn.began);
+            facts.schedule.end(self.turn.began);
             // Unless that was noticed: then its time counts anew.
             facts.passed |= asked.kind != Kind::Deregister;
             if asked.kind != Kind::Renew {
@@ -991,7 +991,7 @@ impl Memory {
         let (now, took) = (self.now, self.now - asked.at);
         let is_good = matches!(answer, Answer::Done | Answer::Holder(_));
         for facts in self.services.values_mut() {
-            let slow = !is_good || took >= facts.beat.period() / 2;
+            let slow = !is_good || took >= facts.schedule.period() / 2;
             if slow && self.plan.max_connections.is_some() {
                 facts.disturbed = now;
             }
@@ -1071,7 +1071,7 @@ impl Memory {
                 facts.owed |= running.contains(key);
             }
         }
-        for facts in self.beats.values_mut() {
+        for facts in self.schedules.values_mut() {
             let same = |sensor: &&Sensor| sensor.job == facts.job && Some(sensor.kind) == facts.kind;
             facts.closing |= !sensors(plan).any(|sensor| same(&sensor));
         }
@@ -1103,7 +1103,7 @@ impl BackendFacts {
 }
 
 /// What effects say.
-impl Memory {
+impl Observer {
     fn does(&mut self, effect: &Effect) {
         match effect {
             Effect::Start(ticket, job) => self.starts(*ticket, job),
@@ -1167,7 +1167,7 @@ impl Memory {
         let Some(facts) = self.services.get_mut(id).filter(|_| limited && !answered) else {
             return false;
         };
-        facts.beat.end(turn);
+        facts.schedule.end(turn);
         (facts.passed, facts.unknown) = (false, false);
         true
     }
@@ -1209,7 +1209,7 @@ impl Memory {
             Role::PostStop => self.post_stop = Stage::Alive(ticket),
             Role::Health { id, .. } => {
                 if let Some(facts) = self.services.get_mut(id) {
-                    facts.beat.begin(turn, now);
+                    facts.schedule.begin(turn, now);
                 }
             }
             Role::OnChange { .. } => {
@@ -1219,8 +1219,8 @@ impl Memory {
                 }
             }
             Role::Task { .. } | Role::Sensor { .. } => {
-                if let Some(facts) = self.beats.get_mut(&run.whose) {
-                    facts.beat.begin(turn, now);
+                if let Some(facts) = self.schedules.get_mut(&run.whose) {
+                    facts.schedule.begin(turn, now);
                 }
             }
             Role::Coprocess { .. } => {
@@ -1273,7 +1273,7 @@ impl Memory {
                 Kind::Inspect => {}
                 _ if facts.unknown => facts.unknown = false,
                 _ if !facts.checked && !facts.passed => {
-                    facts.beat.begin(turn, now);
+                    facts.schedule.begin(turn, now);
                     facts.since = now;
                 }
                 _ => facts.passed = false,
@@ -1305,14 +1305,14 @@ impl Memory {
             let leaves = match &run.role {
                 Role::Task { .. } | Role::Coprocess { .. } => true,
                 Role::Health { id, .. } => self.services.get(id).is_none_or(|facts| facts.closing),
-                Role::Sensor { .. } => self.beats.get(&run.whose).is_none_or(|facts| facts.closing),
+                Role::Sensor { .. } => self.schedules.get(&run.whose).is_none_or(|facts| facts.closing),
                 Role::OnChange { .. } => self.backends.get(&run.whose).is_none_or(|facts| facts.superseded),
                 _ => false,
             };
             run.abandoned |= leaves;
         }
         self.services.retain(|_, facts| !facts.closing);
-        self.beats.retain(|_, facts| !facts.closing);
+        self.schedules.retain(|_, facts| !facts.closing);
         self.coprocesses.clear();
         self.adopt_backends(moves);
         self.open_units();
@@ -1389,12 +1389,12 @@ impl Memory {
         let (now, turn) = (self.now, self.turn.began);
         if let Trigger::Every(period) = job.trigger {
             let facts = || JobFacts {
-                beat: Beat::new(turn, now, period),
+                schedule: Schedule::new(turn, now, period),
                 job: job.clone(),
                 kind,
                 closing: false,
             };
-            self.beats.entry(whose(job)).or_insert_with(facts);
+            self.schedules.entry(whose(job)).or_insert_with(facts);
         } else {
             let facts = CoprocessFacts {
                 restarts: job.restarts,
@@ -1410,12 +1410,12 @@ impl Memory {
 impl ServiceFacts {
     /// How long a heartbeat may wait for its turn.
     pub fn patience(&self) -> Duration {
-        self.beat.period().max(Duration::from_secs(2))
+        self.schedule.period().max(Duration::from_secs(2))
     }
 
     fn new(turn: Instant, now: Instant, service: &Service, generation: u32) -> Self {
         Self {
-            beat: Beat::new(turn, now, service.poll),
+            schedule: Schedule::new(turn, now, service.poll),
             ttl: service.registration.ttl,
             checked: service.check.is_some(),
             closing: false,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// A catalogue's book.
 #[derive(Debug)]
-pub struct Book {
+pub struct FakeCatalogue {
     forgets_the_expired: bool,
     /// By ID.
     entries: BTreeMap<String, Standing>,
@@ -33,7 +33,7 @@ fn endpoint(registration: &Registration) -> Endpoint {
     }
 }
 
-impl Book {
+impl FakeCatalogue {
     /// An empty book. An entry whose TTL is over is forgotten, or can be brought back by a heartbeat.
     pub const fn new(forgets_the_expired: bool) -> Self {
         Self {

@@ -13,7 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// See the module. It keeps its buffers.
 #[derive(Debug, Default)]
-pub(crate) struct Likeness {
+pub(crate) struct StateKey {
     text: String,
     alike: String,
     futures: Vec<Duration>,
@@ -35,15 +35,15 @@ const COUNTERS: [(&str, u64); 11] = [
     ("until_inspection: ", 1),
 ];
 
-impl Likeness {
+impl StateKey {
     /// Two states with the same sum are one.
-    pub fn of(&mut self, shim: &Shim, due: &impl Debug, memory: &impl Debug, now: Instant) -> (u64, u64) {
+    pub fn of(&mut self, shim: &Shim, due: &impl Debug, observer: &impl Debug, now: Instant) -> (u64, u64) {
         self.text.clear();
         self.alike.clear();
         self.names.clear();
         let _ = write!(self.text, "{shim:?}{due:?}");
         let border = self.text.len();
-        let _ = write!(self.text, "{memory:?}");
+        let _ = write!(self.text, "{observer:?}");
         let text = std::mem::take(&mut self.text);
         self.find_futures(&text[..border], now);
         self.write(&text[..border], Some(now));
@@ -205,13 +205,13 @@ mod tests {
 
     #[test]
     fn numbers_of_tickets_and_distances_of_instants_mean_nothing() {
-        let mut likeness = Likeness::default();
+        let mut state_key = StateKey::default();
         let mut write = |text: &str| {
             let now = Instant::after_start(Duration::from_secs(5));
-            (likeness.alike, likeness.names) = Default::default();
-            likeness.find_futures(text, now);
-            likeness.write(text, Some(now));
-            likeness.alike.clone()
+            (state_key.alike, state_key.names) = Default::default();
+            state_key.find_futures(text, now);
+            state_key.write(text, Some(now));
+            state_key.alike.clone()
         };
         assert_eq!(
             write("A { ticket: Ticket(7), at: Instant(5.5s), then: Instant(9s), failures: 4 }"),

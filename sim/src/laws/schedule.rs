@@ -1,15 +1,15 @@
-//! The beat of a periodic thing, as an observer knows it: when it may begin, and when it should have.
+//! The schedule of something periodic, as the observer of the laws knows it: when it may run, and when it must have run.
 //!
 //! Where starting a process takes time, the observer knows the instant of a step only within its turn; so
 //! what may be is judged from one end of the turn and what must be from the other.
 
-use super::memory::Turn;
+use super::observer::Turn;
 use domain::Instant;
 use domain::time::Duration;
 
-/// See the module.
+/// When something periodic may run, and when it has to have run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Beat {
+pub(crate) struct Schedule {
     /// The earliest and the latest instant from which it may count.
     opened: (Instant, Instant),
     period: Duration,
@@ -19,7 +19,7 @@ pub(crate) struct Beat {
     freed: Option<Instant>,
 }
 
-impl Beat {
+impl Schedule {
     pub fn new(turn: Instant, now: Instant, period: Duration) -> Self {
         Self {
             opened: (turn, now),
@@ -78,7 +78,7 @@ impl Beat {
     }
 
     /// The machine stood still until now: of the ticks that were missed one is due now, or none if it is busy, and
-    /// the beat counts from now.
+    /// the schedule counts from now.
     pub fn after_standstill(&mut self, now: Instant, busy: bool) {
         let exact = self.opened.0 == self.opened.1;
         let next = self.used.0.max(self.opened.0);
@@ -116,37 +116,37 @@ mod tests {
 
     #[test]
     fn after_a_standstill_one_tick_is_left_and_the_beat_counts_from_then() {
-        let mut beat = Beat::new(at(0), at(0), Duration::from_millis(100));
-        beat.begin(at(100), at(100));
-        beat.after_standstill(at(180), false);
+        let mut schedule = Schedule::new(at(0), at(0), Duration::from_millis(100));
+        schedule.begin(at(100), at(100));
+        schedule.after_standstill(at(180), false);
         assert!(
-            !beat.is_overdue(at(199)) && beat.is_overdue(at(200)),
+            !schedule.is_overdue(at(199)) && schedule.is_overdue(at(200)),
             "nothing was missed"
         );
-        beat.after_standstill(at(5_070), false);
-        assert!(beat.may_begin(&Turn::at(at(5_070)), at(5_070)) && beat.is_overdue(at(5_070)));
-        beat.begin(at(5_070), at(5_070));
-        assert!(!beat.may_begin(&Turn::at(at(5_100)), at(5_100)));
-        assert!(beat.is_overdue(at(5_170)));
-        beat.after_standstill(at(9_000), true);
-        assert!(!beat.is_overdue(at(9_099)) && beat.is_overdue(at(9_100)));
+        schedule.after_standstill(at(5_070), false);
+        assert!(schedule.may_begin(&Turn::at(at(5_070)), at(5_070)) && schedule.is_overdue(at(5_070)));
+        schedule.begin(at(5_070), at(5_070));
+        assert!(!schedule.may_begin(&Turn::at(at(5_100)), at(5_100)));
+        assert!(schedule.is_overdue(at(5_170)));
+        schedule.after_standstill(at(9_000), true);
+        assert!(!schedule.is_overdue(at(9_099)) && schedule.is_overdue(at(9_100)));
     }
 
     #[test]
     fn a_beat_allows_its_ticks_and_one_that_waited() {
-        let mut beat = Beat::new(at(0), at(0), Duration::from_millis(100));
-        let may_begin = |beat: &Beat, now| beat.may_begin(&Turn::at(now), now);
-        assert!(!may_begin(&beat, at(99)));
-        assert!(may_begin(&beat, at(100)));
-        assert!(!beat.is_overdue(at(99)));
-        beat.begin(at(100), at(100));
-        assert!(!may_begin(&beat, at(150)));
-        beat.end(at(230));
-        assert!(may_begin(&beat, at(230)), "a tick waited");
-        assert!(!may_begin(&beat, at(231)), "but not for ever");
-        assert!(beat.is_overdue(at(231)));
-        beat.resume(at(240), at(240));
-        assert!(!may_begin(&beat, at(240)));
-        assert!(!beat.is_overdue(at(299)));
+        let mut schedule = Schedule::new(at(0), at(0), Duration::from_millis(100));
+        let may_begin = |schedule: &Schedule, now| schedule.may_begin(&Turn::at(now), now);
+        assert!(!may_begin(&schedule, at(99)));
+        assert!(may_begin(&schedule, at(100)));
+        assert!(!schedule.is_overdue(at(99)));
+        schedule.begin(at(100), at(100));
+        assert!(!may_begin(&schedule, at(150)));
+        schedule.end(at(230));
+        assert!(may_begin(&schedule, at(230)), "a tick waited");
+        assert!(!may_begin(&schedule, at(231)), "but not for ever");
+        assert!(schedule.is_overdue(at(231)));
+        schedule.resume(at(240), at(240));
+        assert!(!may_begin(&schedule, at(240)));
+        assert!(!schedule.is_overdue(at(299)));
     }
 }

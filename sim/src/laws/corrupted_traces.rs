@@ -1,9 +1,9 @@
-//! Every law can be broken: true lives are forged, an entry at a time, until each law has caught a forgery.
+//! Every law can be violated: traces of real runs are corrupted, one entry at a time, until each law has found one.
 //!
 //! A mutant of the core is caught by whichever law sees it first, so mutants alone do not show that a law which
 //! sees it second would ever say a word. A forger needs no fault in the core.
 
-use super::{EMERGENCY_LAWS, LAWS, Law, Memory};
+use super::{EMERGENCY_LAWS, LAWS, Law, Observer};
 use crate::choices::Choices;
 use crate::life::{Life, live, live_in_emergency};
 use crate::options::Options;
@@ -16,24 +16,24 @@ use domain::time::Duration;
 use domain::{Effect, Event, Notice};
 use std::collections::BTreeSet;
 
-/// How many lives are forged at the most.
+/// How many runs have their traces corrupted, at most.
 const LIVES: u64 = 400;
 /// How many forgeries of each.
 const FORGERIES: u32 = 40;
 
 /// Which laws a story breaks, whatever it says after that.
-fn broken_by(story: &[Entry], mut memory: Memory) -> BTreeSet<&'static str> {
-    let mut broken = BTreeSet::new();
+fn violated_by(story: &[Entry], mut observer: Observer) -> BTreeSet<&'static str> {
+    let mut violation = BTreeSet::new();
     for entry in story {
-        memory.turns_to(entry);
-        let breaks = memory
+        observer.turns_to(entry);
+        let breaks = observer
             .laws()
             .iter()
-            .filter(|(_, holds)| holds(&memory, entry).is_err());
-        broken.extend(breaks.map(|(law, _)| *law));
-        memory.remembers(entry);
+            .filter(|(_, holds)| holds(&observer, entry).is_err());
+        violation.extend(breaks.map(|(law, _)| *law));
+        observer.remembers(entry);
     }
-    broken
+    violation
 }
 
 /// A place in a story; often one at which something happens that is rare.
@@ -56,7 +56,7 @@ fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
 }
 
 /// One entry is left out, told a second time elsewhere, or told wrongly.
-fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
+fn corrupt(story: &mut Vec<Entry>, choices: &mut Choices) {
     let place = somewhere(story, choices);
     let other = somewhere(story, choices);
     let told = &story[place];
@@ -114,7 +114,7 @@ fn forge(story: &mut Vec<Entry>, choices: &mut Choices) {
 }
 
 #[test]
-fn every_law_catches_a_forgery() {
+fn every_law_catches_a_corrupted_trace() {
     each_catches_one(LAWS, |seed| live(Choices::seeded(seed), true));
 }
 
@@ -126,30 +126,30 @@ fn every_law_of_an_emergency_catches_a_forgery() {
 }
 
 fn each_catches_one(laws: &[(&str, Law)], live: impl Fn(u64) -> Life) {
-    let mut broken = BTreeSet::new();
+    let mut violation = BTreeSet::new();
     for seed in 0..LIVES {
         let mut choices = Choices::seeded(seed);
         let options = Options::draw(&mut choices);
         let plan = plans::draw(&mut choices, &options);
-        let story = live(seed).remains.trace;
-        let memory = || Memory::new(&plan, options.faults.starting_takes_time);
+        let story = live(seed).report.trace;
+        let observer = || Observer::new(&plan, options.faults.starting_takes_time);
         assert!(
-            broken_by(&story, memory()).is_empty(),
+            violated_by(&story, observer()).is_empty(),
             "the true story of {seed} breaks no law"
         );
         for _ in 0..FORGERIES {
-            let mut forged = story.clone();
-            forge(&mut forged, &mut choices);
-            broken.extend(broken_by(&forged, memory()));
+            let mut corrupted = story.clone();
+            corrupt(&mut corrupted, &mut choices);
+            violation.extend(violated_by(&corrupted, observer()));
         }
-        if laws.iter().all(|(law, _)| broken.contains(law)) {
+        if laws.iter().all(|(law, _)| violation.contains(law)) {
             return;
         }
     }
     let never: Vec<&str> = laws
         .iter()
         .map(|(law, _)| *law)
-        .filter(|law| !broken.contains(law))
+        .filter(|law| !violation.contains(law))
         .collect();
     assert!(never.is_empty(), "no forgery of {LIVES} lives broke {never:?}");
 }
