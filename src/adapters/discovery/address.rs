@@ -9,14 +9,14 @@ use std::fmt;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct HostPort {
     /// A name or an IP address, an IPv6 one in brackets.
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
-impl Place {
+impl HostPort {
     /// Reads `host` or `host:port`.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
@@ -99,12 +99,12 @@ mod tests {
             ("[::1]:8500", "[::1]:8500"),
             ("[::1]", "[::1]:80"),
         ] {
-            assert_eq!(Place::parse(text, 80).unwrap().to_string(), expected);
+            assert_eq!(HostPort::parse(text, 80).unwrap().to_string(), expected);
         }
         for bad in [
             "", ":8500", "a:b", "a:99999", "a:-1", "a/b", "a b", "::1", "[::1", "[x]:1", "a:", "a?b", "a#b",
         ] {
-            assert!(Place::parse(bad, 80).is_err(), "{bad}");
+            assert!(HostPort::parse(bad, 80).is_err(), "{bad}");
         }
     }
 

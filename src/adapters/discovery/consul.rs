@@ -14,7 +14,7 @@ mod proxy;
 mod tests;
 mod wire;
 
-use super::address::{self, Place};
+use super::address::{self, HostPort};
 use super::tls::Secured;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
@@ -74,7 +74,7 @@ impl Consul {
             None => {
                 let user = user.map(address::basic).transpose().map_err(unfit)?;
                 headers.extend(user.map(|user| (AUTHORIZATION, user)));
-                let place = Place::parse(bare, default_port(settings.scheme)).map_err(unfit)?;
+                let place = HostPort::parse(bare, default_port(settings.scheme)).map_err(unfit)?;
                 let proxy = proxy::choose(settings.scheme, &place, variable);
                 let proxy = proxy.unwrap_or_else(|sentence| {
                     advice = Some(sentence);

@@ -489,7 +489,7 @@ impl std::fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::discovery::address::Place;
+    use crate::adapters::discovery::address::HostPort;
     use std::future::poll_fn;
     use std::io::Read as _;
     use std::net::TcpListener;
@@ -515,7 +515,7 @@ mod tests {
     }
 
     fn target_of(listener: &TcpListener) -> Target {
-        Target::Host(Place::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap())
+        Target::Host(HostPort::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap())
     }
 
     #[test]

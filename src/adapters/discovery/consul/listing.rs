@@ -22,8 +22,8 @@ const MOST_INSTANCES: usize = 16_384;
 const MOST_TEXT: usize = 2 * 1024 * 1024;
 /// The most bytes that all lists have together while they are being read (docs/bounds.md)
 const MOST_AT_ONCE: usize = 32 * 1024 * 1024;
-/// How many characters of a value are told.
-const TOLD: usize = 64;
+/// How many characters of a value are shown.
+const SHOWN: usize = 64;
 
 /// What all lists that are being read take at the moment.
 static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
@@ -42,7 +42,7 @@ impl std::error::Error for Malformed {}
 
 /// Where in the outermost array the text is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Before its bracket.
     #[default]
     Before,
@@ -59,7 +59,7 @@ enum Place {
 /// Reads a list.
 #[derive(Debug, Default)]
 pub struct Reader {
-    place: Place,
+    position: Position,
     entry: Vec<u8>,
     is_too_long: bool,
     /// How many brackets and braces of the entry are open.
@@ -70,7 +70,7 @@ pub struct Reader {
     instances: Vec<Instance>,
     skipped: Skipped,
     text: usize,
-    held: Held,
+    share: MemoryShare,
 }
 
 impl Reader {
@@ -87,23 +87,23 @@ impl Reader {
     /// # Errors
     /// The answer is not complete.
     pub fn finish(self) -> Result<(Vec<Instance>, Skipped), Malformed> {
-        match self.place {
-            Place::Behind => Ok((self.instances, self.skipped)),
+        match self.position {
+            Position::Behind => Ok((self.instances, self.skipped)),
             _ => Err(Malformed("it ends too early".into())),
         }
     }
 
     fn step(&mut self, byte: u8) -> Result<(), Malformed> {
-        match (self.place, byte) {
-            (Place::Within, byte) => return self.within(byte),
+        match (self.position, byte) {
+            (Position::Within, byte) => return self.within(byte),
             (_, b' ' | b'\t' | b'\n' | b'\r') => {}
-            (Place::Before, b'[') => self.place = Place::Begun,
-            (Place::Begun, b']') => self.place = Place::Behind,
-            (Place::Begun | Place::Between, byte) if byte != b',' && byte != b']' => {
-                self.place = Place::Within;
+            (Position::Before, b'[') => self.position = Position::Begun,
+            (Position::Begun, b']') => self.position = Position::Behind,
+            (Position::Begun | Position::Between, byte) if byte != b',' && byte != b']' => {
+                self.position = Position::Within;
                 return self.within(byte);
             }
-            (place, byte) => return Err(unexpected(place, byte)),
+            (position, byte) => return Err(unexpected(position, byte)),
         }
         Ok(())
     }
@@ -130,10 +130,10 @@ impl Reader {
     }
 
     fn end_of_entry(&mut self, byte: u8) -> Result<(), Malformed> {
-        self.place = if byte == b',' {
-            Place::Between
+        self.position = if byte == b',' {
+            Position::Between
         } else {
-            Place::Behind
+            Position::Behind
         };
         let entry = std::mem::take(&mut self.entry);
         if std::mem::take(&mut self.is_too_long) {
@@ -168,7 +168,7 @@ impl Reader {
                 "their IDs and addresses are longer than {limit} MiB"
             )));
         }
-        self.held.add(text + size_of::<Instance>())?;
+        self.share.add(text + size_of::<Instance>())?;
         self.instances.push(instance);
         Ok(())
     }
@@ -183,9 +183,9 @@ impl Reader {
 
 /// The part of what all lists take together that one of them takes.
 #[derive(Debug, Default)]
-struct Held(usize);
+struct MemoryShare(usize);
 
-impl Held {
+impl MemoryShare {
     fn add(&mut self, bytes: usize) -> Result<(), Malformed> {
         self.0 += bytes;
         if AT_ONCE.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_AT_ONCE {
@@ -197,18 +197,18 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         AT_ONCE.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 
-fn unexpected(place: Place, byte: u8) -> Malformed {
-    let expected = match place {
-        Place::Before => "'['",
-        Place::Begun => "an entry or ']'",
-        Place::Between | Place::Within => "an entry",
-        Place::Behind => "nothing more",
+fn unexpected(position: Position, byte: u8) -> Malformed {
+    let expected = match position {
+        Position::Before => "'['",
+        Position::Begun => "an entry or ']'",
+        Position::Between | Position::Within => "an entry",
+        Position::Behind => "nothing more",
     };
     Malformed(format!("found '{}', expected {expected}", byte.escape_ascii()))
 }
@@ -257,8 +257,8 @@ fn reason(entry: &[u8], error: &serde_json::Error) -> String {
 
 /// The beginning of a text that others wrote, without control characters.
 fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(TOLD).flat_map(char::escape_debug).collect();
-    if text.chars().nth(TOLD).is_some() {
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
     shown
@@ -438,14 +438,14 @@ mod tests {
 
     #[test]
     fn what_is_being_read_is_limited_in_all() {
-        let mut held = Held::default();
-        assert!(held.add(MOST_AT_ONCE / 4).is_ok());
-        let mut other = Held::default();
+        let mut share = MemoryShare::default();
+        assert!(share.add(MOST_AT_ONCE / 4).is_ok());
+        let mut other = MemoryShare::default();
         let error = other.add(MOST_AT_ONCE).unwrap_err().to_string();
         assert!(error.ends_with("32 MiB together"), "{error}");
         drop(other);
         assert!(
-            Held::default().add(MOST_AT_ONCE / 4).is_ok(),
+            MemoryShare::default().add(MOST_AT_ONCE / 4).is_ok(),
             "what was given up counts no more"
         );
     }

@@ -4,7 +4,7 @@
 //! small letters do as well. `NO_PROXY` lists hosts that are reached without one. This machine itself always
 //! is. Never tells a proxy's user name or password.
 
-use crate::adapters::discovery::address::{self, Place};
+use crate::adapters::discovery::address::{self, HostPort};
 use domain::plan::Scheme;
 use hyper::header::HeaderValue;
 use ipnet::IpNet;
@@ -16,7 +16,7 @@ pub struct Proxy {
     /// Whether it is spoken to over TLS.
     pub scheme: Scheme,
     /// Where it is.
-    pub place: Place,
+    pub place: HostPort,
     /// The user name and the password, as its header carries them.
     pub authorization: Option<HeaderValue>,
 }
@@ -24,7 +24,7 @@ pub struct Proxy {
 /// The proxy for a place, or a sentence about one that cannot be used.
 pub fn choose(
     scheme: Scheme,
-    place: &Place,
+    place: &HostPort,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<Proxy>, String> {
     // A web server hands its visitors' headers to a program as variables, `Proxy` as HTTP_PROXY among them.
@@ -78,21 +78,21 @@ fn parse(value: &str) -> Result<Proxy, String> {
     let (user, authority) = address::without_user(rest);
     Ok(Proxy {
         scheme,
-        place: Place::parse(authority, port).map_err(|cause| format!("it names no proxy: {cause}"))?,
+        place: HostPort::parse(authority, port).map_err(|cause| format!("it names no proxy: {cause}"))?,
         authorization: user.map(address::basic).transpose()?,
     })
 }
 
 /// Whether one entry of the list is about this place: `*`, a network, an address, a name that is the host or
 /// above it, each with a port or without.
-fn is_listed(list: &str, place: &Place) -> bool {
+fn is_listed(list: &str, place: &HostPort) -> bool {
     let entries = list.split([',', ' ']).map(str::trim);
     entries
         .filter(|entry| !entry.is_empty())
         .any(|entry| is_about(entry, place))
 }
 
-fn is_about(entry: &str, place: &Place) -> bool {
+fn is_about(entry: &str, place: &HostPort) -> bool {
     if entry == "*" {
         return true;
     }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn chosen(address: &str, variables: &[(&str, &str)]) -> Result<Option<Proxy>, String> {
-        let place = Place::parse(address, 80).unwrap();
+        let place = HostPort::parse(address, 80).unwrap();
         choose(Scheme::Http, &place, &|name| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())

@@ -5,7 +5,7 @@
 //! the shortest of chunks), however fast, soon is a failed request.
 
 use super::proxy::Proxy;
-use crate::adapters::discovery::address::Place;
+use crate::adapters::discovery::address::HostPort;
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::tls::{self, Secured};
 use crate::cause;
@@ -49,7 +49,7 @@ pub enum Target {
     /// At a socket of this machine.
     Socket(String),
     /// At a host.
-    Host(Place),
+    Host(HostPort),
 }
 
 /// A stream to a server.
@@ -80,7 +80,7 @@ impl Route {
 
     /// Starts what is needed to look up the name of the host to connect to.
     pub fn prepare(&self) {
-        if let Some(Place { host, .. }) = self.first().place() {
+        if let Some(HostPort { host, .. }) = self.first().place() {
             names::prepare(host);
         }
     }
@@ -118,7 +118,7 @@ impl Route {
 }
 
 impl Target {
-    fn place(&self) -> Option<&Place> {
+    fn place(&self) -> Option<&HostPort> {
         match self {
             Self::Socket(_) => None,
             Self::Host(place) => Some(place),
@@ -137,7 +137,7 @@ impl Target {
                     stream.map_err(|error| failed(format!("{path}: {}", cause::in_kernel_words(&error))))?;
                 Ok((Box::new(Metered::new(inner, allowance)), None))
             }
-            Self::Host(Place { host, port }) => {
+            Self::Host(HostPort { host, port }) => {
                 let inner = names::connect(host, *port).await;
                 let inner = inner.map_err(|error| failed(error.to_string()))?;
                 inner.set_nodelay(true).ok();
@@ -188,7 +188,7 @@ pub fn is_cut(kind: ErrorKind) -> bool {
 }
 
 /// Asks a proxy for a tunnel to a place.
-async fn tunnel(stream: &mut Box<dyn Stream>, place: &Place, proxy: &Proxy) -> Result<(), String> {
+async fn tunnel(stream: &mut Box<dyn Stream>, place: &HostPort, proxy: &Proxy) -> Result<(), String> {
     let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n").into_bytes();
     if let Some(authorization) = &proxy.authorization {
         request.extend(b"Proxy-Authorization: ");

@@ -5,7 +5,7 @@
 //! whoever asks decides.
 
 use super::meter::{ExpectedBytes, Metered};
-use crate::adapters::discovery::address::Place;
+use crate::adapters::discovery::address::HostPort;
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::tls::{self, Secured};
 use domain::time::Duration;
@@ -47,7 +47,7 @@ impl Target {
     ///
     /// # Errors
     /// The place is none that a URL can name.
-    pub fn new(place: Place, options: ConnectOptions, secured: Option<Secured>) -> Result<Self, Error> {
+    pub fn new(place: HostPort, options: ConnectOptions, secured: Option<Secured>) -> Result<Self, Error> {
         let (interval, limit) = PING;
         let endpoint = Endpoint::from_shared(format!("http://{place}"))?
             .http2_keep_alive_interval(interval)
@@ -60,7 +60,7 @@ impl Target {
             Some(_) => endpoint.origin(origin(&place)?),
             None => endpoint,
         };
-        let Place { host, port } = place;
+        let HostPort { host, port } = place;
         names::prepare(&host);
         Ok(Self {
             host,
@@ -74,7 +74,7 @@ impl Target {
 
 /// What requests over TLS name as their place. The library is to open no TLS of its own, so that the endpoint says
 /// `http`; the connector does, as for every catalogue.
-fn origin(place: &Place) -> Result<Uri, Error> {
+fn origin(place: &HostPort) -> Result<Uri, Error> {
     let endpoint = Endpoint::from_shared(format!("https://{place}"))?;
     Ok(endpoint.uri().clone())
 }

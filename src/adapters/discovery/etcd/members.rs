@@ -11,7 +11,7 @@
 use super::connection::{Connection, Target};
 use super::failure::Failure;
 use super::meter;
-use crate::adapters::discovery::address::{self, Place};
+use crate::adapters::discovery::address::{self, HostPort};
 use crate::adapters::discovery::tls::Secured;
 use crate::cause;
 use crate::ports::CatalogueError;
@@ -198,7 +198,7 @@ impl Drop for Trial<'_> {
 }
 
 /// Whether a member is spoken to over TLS, and where it is.
-fn endpoint(text: &str) -> Result<(bool, Place), String> {
+fn endpoint(text: &str) -> Result<(bool, HostPort), String> {
     let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
     let (is_secure, port) = match scheme.to_ascii_lowercase().as_str() {
         "http" => (false, 80),
@@ -209,7 +209,7 @@ fn endpoint(text: &str) -> Result<(bool, Place), String> {
     if authority.contains(['/', '?', '#', '@']) {
         return Err("nothing but scheme://host:port is allowed".into());
     }
-    Ok((is_secure, Place::parse(authority, port)?))
+    Ok((is_secure, HostPort::parse(authority, port)?))
 }
 
 fn options(settings: &plan::Etcd) -> ConnectOptions {
