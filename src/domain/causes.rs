@@ -1,25 +1,26 @@
-//! Which texts about one thing have been told to operators already, so that each is told once.
+//! Which causes of failures of one thing have been logged already, so that each cause is logged once.
 //!
-//! Two texts are the same if they differ only in parts that change from one time to the next: ports, addresses,
-//! times, identifiers. A number of up to three digits that stands alone counts, because it may be a status or an
-//! exit code. Never remembers more than a few: whoever makes up a new text each time is not told each time.
+//! Two causes are the same if their texts differ only in parts that change from one time to the next: ports,
+//! addresses, times, identifiers. A number of up to three digits that stands alone makes a difference, because it
+//! may be a status or an exit code. Never remembers more than [`MOST_CAUSES`]: a server that invents a new text each
+//! time does not fill the log.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// How many different texts about one thing are told aloud (docs/bounds.md).
+/// How many different causes of one thing are logged at their own level (docs/bounds.md).
 pub const MOST_CAUSES: usize = 8;
 /// How many characters of a text that others wrote are remembered or shown (docs/bounds.md).
 const LONGEST_CAUSE: usize = 200;
 
-/// The texts told so far.
+/// The causes that were logged so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Causes {
     remembered: Vec<String>,
 }
 
 impl Causes {
-    /// Whether nothing like this text was told before, and there is room to remember it. If so, it is remembered.
+    /// Whether no text with this cause was logged before, and there is room to remember it. If so, it is remembered.
     pub fn is_new(&mut self, text: &str) -> bool {
         let pattern = pattern(text);
         let new = self.remembered.len() < MOST_CAUSES && !self.remembered.contains(&pattern);
@@ -29,7 +30,7 @@ impl Causes {
         new
     }
 
-    /// It is over: the next text is new again.
+    /// The failures are over: the next cause is new again.
     pub fn clear(&mut self) {
         self.remembered.clear();
     }

@@ -1,9 +1,9 @@
 //! The end after a fault of the program itself: a panic in the core, the driver or an adapter.
 //!
-//! Whatever panicked cannot be trusted with the stop. So a [`StopList`] keeps, beside the machine and without
-//! asking it, which children may run and what may be registered; and an [`Emergency`] needs nothing else. It
-//! tells all children to stop, deregisters all registrations, kills what is left, and exits with [`FAULT`], all
-//! within bounds. Hooks are not run, and nothing is started any more.
+//! After a panic the normal state machine is not used for the stop. A [`StopList`] records from the events and
+//! effects alone which children may run and which instances may be registered, and an [`Emergency`] needs nothing
+//! else. It sends SIGTERM to all children, deregisters all instances, sends SIGKILL to the children that are left,
+//! and exits with [`FAULT`]; each step has a time limit. Hooks are not run, and nothing is started any more.
 
 use crate::catalogue::{Answer, Request};
 use crate::effect::Effect;
@@ -25,8 +25,8 @@ const LONGEST_GRACE: Duration = Duration::from_secs(60);
 /// How long killed children may take to be gone (docs/bounds.md).
 const DEATH: Duration = Duration::from_secs(2);
 
-/// What there is to stop, as far as effects and events tell. A child that may run is in it, and so is an
-/// instance that may be registered.
+/// What has to be stopped, as far as effects and events show: every child that may run, and every instance that may
+/// be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StopList {
     children: BTreeMap<Ticket, Child>,
@@ -155,11 +155,11 @@ pub struct Emergency {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum State {
     Beginning,
-    /// All were told to stop.
+    /// All children were sent SIGTERM.
     Stopping {
         kill_at: Instant,
     },
-    /// All that were left were killed.
+    /// The children that were left were sent SIGKILL.
     Killed {
         gone_by: Instant,
     },

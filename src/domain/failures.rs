@@ -1,7 +1,7 @@
-//! The failures in a row of one thing: how many there were, and which of them operators are told aloud.
+//! The failures in a row of one operation: how many there were, and which of them are logged at their own level.
 //!
-//! The first is, then each one at a power of ten, and at once each one whose cause is another than those told
-//! before. Never tells: it only counts.
+//! The first one is, then each one at a power of ten, and each one whose cause was not logged before. The others
+//! are logged at the level DEBUG. Never logs by itself: it only counts.
 
 use crate::causes::Causes;
 use crate::notice::Failure;
@@ -48,7 +48,7 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    /// The numbers of those that are told aloud.
+    /// The numbers of the failures that are logged at their own level.
     fn aloud(causes: impl IntoIterator<Item = &'static str>) -> Vec<u32> {
         let mut failures = Failures::default();
         let failed = causes.into_iter().map(|cause| failures.add(cause.into()));

@@ -13,7 +13,7 @@
 //! The whole of it is in [`next`], and a test applies every input to every phase. What a cell does not name
 //! changes nothing: an input that comes too late, or twice, is no error.
 //!
-//! Never knows services, processes or hooks: only that something of the kind has ended.
+//! It has no access to services, processes or hooks; its inputs say only that one of them has ended.
 
 use crate::time::{Duration, Instant};
 

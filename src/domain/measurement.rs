@@ -1,7 +1,7 @@
-//! What is measured: a closed list, produced by the core and counted by whoever serves telemetry.
+//! What is measured: a closed list of values, which the core returns and the telemetry adapter counts.
 //!
-//! The core says what happened and how long it took; names, units and labels are for the adapter. Nothing
-//! here is kept: the core holds no counters.
+//! The core states what happened and how long it took. The adapter decides names, units and labels of metrics. The
+//! core keeps no counters.
 
 use crate::catalogue::{Answer, Request};
 use crate::plan::Role;
@@ -26,10 +26,10 @@ pub enum Measurement {
     /// The catalogue answered, or failed to.
     Answered {
         /// What was asked.
-        question: Question,
+        operation: CatalogueOperation,
         /// What came of it.
         outcome: Outcome,
-        /// The time from the question to the answer.
+        /// The time from the operation to the answer.
         took: Duration,
     },
     /// The catalogue listed the passing instances of a backend.
@@ -79,25 +79,25 @@ pub struct WatchedBackend {
     pub tag: Option<String>,
 }
 
-/// A question to the catalogue, and whose it is.
+/// An operation of the catalogue, and the service or backend it is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Question {
-    /// To enter the service of this name.
+pub enum CatalogueOperation {
+    /// Registers the service of this name.
     Register(String),
-    /// To take its heartbeat.
+    /// Renews its registration: a heartbeat.
     Renew(String),
-    /// Who holds its ID.
+    /// Asks which instance is registered under its ID.
     Inspect(String),
-    /// To remove it.
+    /// Deregisters it.
     Deregister(String),
-    /// For a backend's instances, to be answered at once.
+    /// Lists the instances of a backend; the answer comes at once.
     List(WatchedBackend),
-    /// For a backend's instances, to be answered when they change.
+    /// Lists the instances of a backend; the answer comes when they change.
     Watch(WatchedBackend),
 }
 
-impl Question {
-    /// What is asked by a request.
+impl CatalogueOperation {
+    /// The operation of a request.
     pub fn of(request: &Request) -> Self {
         match request {
             Request::Register(registration) => Self::Register(registration.name.clone()),

@@ -1,7 +1,6 @@
-//! How things are at one moment: what somebody who asks the shim is told.
+//! The state of the shim at one moment, as `/status` shows it.
 //!
-//! A picture of the core's own state, made when it is asked for; nothing is kept for it but each job's last
-//! run.
+//! It is made from the core's own state when it is requested. Nothing is stored for it but each job's last run.
 
 use crate::lifecycle::Phase;
 use crate::measurement::{RunResult, WatchedBackend};
@@ -12,12 +11,12 @@ use crate::watch::Endpoint;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// How things are.
+/// The state of the shim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status {
-    /// When that was.
+    /// The moment.
     pub at: Instant,
-    /// Where in its life the shim is.
+    /// The phase of the lifecycle.
     pub phase: Phase,
     /// Whether it is in maintenance.
     pub maintenance: bool,
@@ -32,7 +31,7 @@ pub struct Status {
 /// How a service is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceStatus {
-    /// What the catalogue is told.
+    /// What is registered in the catalogue.
     pub registration: Registration,
     /// Whether the shim believes it to be in the catalogue.
     pub registered: bool,

@@ -1,4 +1,4 @@
-//! Time as the core knows it: a duration since the start of the program, handed in by the caller.
+//! Time in the core: a duration since the start of the program, which the caller passes in.
 //!
 //! Decides when a periodic action is due ([`Cadence`]) and how long to wait after a failure ([`Backoff`]).
 //! Never reads a clock; a clock step of the machine cannot reach it, because only durations come in.
@@ -52,8 +52,8 @@ pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// The beat of a periodic action: the first tick comes one full period after the start (LC-15); however
-/// long an action takes, at most one tick waits for it and the others are dropped (LC-16).
+/// The schedule of a periodic action: the first tick comes one full period after the start (LC-15). However long an
+/// action takes, at most one tick waits for it, and the others are dropped (LC-16).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cadence {
     period: Duration,

@@ -1,15 +1,15 @@
-//! One backend under watch: when to ask the catalogue for its instances, and when their set has changed.
+//! The watch of one backend: when to list its instances, and whether they have changed.
 //!
-//! The first question comes one `poll` after the start; from then on each question waits in the catalogue
-//! for a change, for at most one `poll` (design: amended SD-20). The set is compared as a multiset of address
-//! and port (SD-7); its beginning is empty, so a first answer with instances is a change and one without is
-//! none (SD-6). A failed answer is never a change.
+//! The first request is sent one `poll` after the start. From then on each request waits in the catalogue for a
+//! change, for at most one `poll` (SD-20). The instances are compared as a multiset of address and port (SD-7). At
+//! the start the multiset is empty, so a first answer with instances is a change, and one without is not (SD-6). A
+//! failed answer is never a change.
 //!
-//! If its query may not block, because too many connections would be held, it asks with a short one, one `poll`
-//! after the last answer, and knows within one `poll` what has changed.
+//! If its request may not block, because the budget of connections is used up, it sends one that is answered at once,
+//! one `poll` after the last answer.
 //!
-//! Never asks in a hurry: after a failure, or an early answer that says nothing new, it waits longer and
-//! longer, up to one `poll`.
+//! After a failure, or an early answer without a change, it waits longer each time before the next request, up to one
+//! `poll`.
 
 use crate::catalogue::{Cursor, Instance};
 use crate::time::{Backoff, Duration, Instant, Jitter};

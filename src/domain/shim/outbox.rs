@@ -6,7 +6,7 @@
 use crate::catalogue::{Answer, Request};
 use crate::effect::Effect;
 use crate::event::Ticket;
-use crate::measurement::{Measurement, Outcome, Question};
+use crate::measurement::{CatalogueOperation, Measurement, Outcome};
 use crate::notice::Notice;
 use crate::plan::{Job, Role, SignalTarget};
 use crate::process::Pid;
@@ -56,10 +56,10 @@ struct Child {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Asked {
+struct OpenRequest {
     /// The request; kept only while it may have to be sent (again).
     request: Option<Request>,
-    question: Question,
+    operation: CatalogueOperation,
     limit: Duration,
     /// When it is given up if it was not sent before; none if it is not sent again.
     until: Option<Instant>,
@@ -83,7 +83,7 @@ pub(super) struct Outbox {
     effects: Vec<Effect>,
     last_ticket: u64,
     children: BTreeMap<Ticket, Child>,
-    questions: BTreeMap<Requester, Asked>,
+    open_requests: BTreeMap<Requester, OpenRequest>,
     requesters: BTreeMap<Ticket, Requester>,
     requests: Requests<Requester>,
     budget: Option<u32>,
@@ -99,7 +99,7 @@ impl Outbox {
             effects: Vec::new(),
             last_ticket: 0,
             children: BTreeMap::new(),
-            questions: BTreeMap::new(),
+            open_requests: BTreeMap::new(),
             requesters: BTreeMap::new(),
             requests: Requests::new(),
             budget: None,
@@ -215,15 +215,15 @@ impl Outbox {
             Request::Register(_) | Request::Renew(_) | Request::Inspect(_) => Kind::Heartbeat,
             Request::Instances(_) => Kind::Query,
         };
-        let asked = Asked {
-            question: Question::of(&request),
+        let asked = OpenRequest {
+            operation: CatalogueOperation::of(&request),
             request: Some(request),
             limit,
             until: Some(now + patience),
             sent: None,
             refused: None,
         };
-        self.questions.insert(requester, asked);
+        self.open_requests.insert(requester, asked);
         self.requests.push(requester, kind);
         if self.budget.is_none() {
             self.dispatch(now);
@@ -235,7 +235,7 @@ impl Outbox {
         while let Some(requester) = self.requests.next(now) {
             let ticket = self.ticket();
             let may_be_refused = self.budget.is_some();
-            let Some(asked) = self.questions.get_mut(&requester) else {
+            let Some(asked) = self.open_requests.get_mut(&requester) else {
                 continue;
             };
             let request = if may_be_refused {
@@ -267,10 +267,10 @@ impl Outbox {
     /// The request was answered. If the catalogue was busy, the request is sent `again`, or has failed.
     pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: Answer, again: bool) -> Option<Reply> {
         let requester = self.requesters.remove(&ticket)?;
-        let asked = self.questions.get(&requester)?;
+        let asked = self.open_requests.get(&requester)?;
         let (_, sent) = asked.sent?;
         self.measure(Measurement::Answered {
-            question: asked.question.clone(),
+            operation: asked.operation.clone(),
             outcome: Outcome::of(&answer),
             took: now - sent,
         });
@@ -292,8 +292,8 @@ impl Outbox {
     /// A request that waited too long has failed: the result of a passing check expires, and a request that the
     /// catalogue keeps refusing is reported.
     pub fn give_up(&mut self, now: Instant, requester: Requester) -> Option<Reply> {
-        let over = |asked: &&Asked| asked.given_up().is_some_and(|at| at <= now);
-        let asked = self.questions.get(&requester).filter(over)?;
+        let over = |asked: &&OpenRequest| asked.given_up().is_some_and(|at| at <= now);
+        let asked = self.open_requests.get(&requester).filter(over)?;
         let cause = asked.refused.clone();
         let sent = cause.as_ref().map(|_| now);
         let cause = cause.unwrap_or_else(|| "too many requests before it are on their way".into());
@@ -302,14 +302,14 @@ impl Outbox {
 
     /// The requesters whose requests waited too long.
     pub fn waited_too_long(&self, now: Instant) -> Vec<Requester> {
-        let over = |asked: &Asked| asked.given_up().is_some_and(|at| at <= now);
-        let waited = self.questions.iter().filter(|(_, asked)| over(asked));
+        let over = |asked: &OpenRequest| asked.given_up().is_some_and(|at| at <= now);
+        let waited = self.open_requests.iter().filter(|(_, asked)| over(asked));
         waited.map(|(requester, _)| *requester).collect()
     }
 
     /// Cancels the requester's request; a late answer is discarded.
     pub fn forget(&mut self, requester: Requester) {
-        let Some(asked) = self.questions.remove(&requester) else {
+        let Some(asked) = self.open_requests.remove(&requester) else {
             return;
         };
         self.requests.done(requester);
@@ -321,7 +321,7 @@ impl Outbox {
 
     /// Cancels a request that is not in flight, if there is one; returns whether it was never sent.
     pub fn take_back(&mut self, requester: Requester) -> Option<bool> {
-        let asked = self.questions.get(&requester)?;
+        let asked = self.open_requests.get(&requester)?;
         let unsent = asked.refused.is_none();
         self.requests.is_waiting(requester).then(|| {
             self.forget(requester);
@@ -350,12 +350,12 @@ impl Outbox {
     pub fn deadline(&self) -> Option<Instant> {
         // Without a budget nothing waits.
         self.budget?;
-        let given_up = self.questions.values().map(Asked::given_up);
+        let given_up = self.open_requests.values().map(OpenRequest::given_up);
         given_up.fold(self.requests.deadline(), earliest)
     }
 
     fn refused(&mut self, now: Instant, requester: Requester, sent: Instant, cause: String) {
-        if let Some(asked) = self.questions.get_mut(&requester) {
+        if let Some(asked) = self.open_requests.get_mut(&requester) {
             asked.sent = None;
             asked.refused = Some(cause.clone());
         }
@@ -378,7 +378,7 @@ impl Outbox {
     }
 
     fn end(&mut self, requester: Requester, sent: Option<Instant>, answer: Answer) -> Reply {
-        self.questions.remove(&requester);
+        self.open_requests.remove(&requester);
         self.requests.done(requester);
         Reply {
             requester,
@@ -416,10 +416,13 @@ impl Outbox {
     }
 }
 
-impl Asked {
+impl OpenRequest {
     /// When it has waited too long. A query that was never refused only waits for its turn.
     fn given_up(&self) -> Option<Instant> {
-        let is_query = matches!(self.question, Question::List(_) | Question::Watch(_));
+        let is_query = matches!(
+            self.operation,
+            CatalogueOperation::List(_) | CatalogueOperation::Watch(_)
+        );
         let waits = self.sent.is_none() && (!is_query || self.refused.is_some());
         self.until.filter(|_| waits)
     }

@@ -4,7 +4,7 @@
 use super::family::{Family, Labels};
 use crate::version::{COMMIT, VERSION};
 use domain::Instant;
-use domain::measurement::{Measurement, Outcome, Question, RunResult, WatchedBackend};
+use domain::measurement::{CatalogueOperation, Measurement, Outcome, RunResult, WatchedBackend};
 use domain::plan::{Plan, Role, SensorKind};
 use domain::time::Duration;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ const BUILD: Metric = gauge(
 const CATALOGUE_REQUESTS: Metric = durations(
     "containerpilot_catalogue_request_duration_seconds",
     &["operation"],
-    "Time from a question to the catalogue to its answer, by operation; a watch is answered when something \
+    "Time from a request to the catalogue to its answer, by operation; a watch is answered when something \
      changes, or after the poll of its backend.",
 );
 const CHECK_DURATIONS: Metric = durations(
@@ -244,10 +244,10 @@ impl OwnMetrics {
             Measurement::Ran { role, result, took } => self.ran(role, *result, *took),
             Measurement::Restarted(Role::Coprocess { name }) => self.take(&COPROCESS_RESTARTS, &[name], 1.0),
             Measurement::Answered {
-                question,
+                operation,
                 outcome,
                 took,
-            } => self.answered(question, *outcome, *took),
+            } => self.answered(operation, *outcome, *took),
             Measurement::Seen { backend, instances } => {
                 let instances = u32::try_from(*instances).unwrap_or(u32::MAX);
                 let labels = [backend.name.as_str(), tag(backend.tag.as_ref())];
@@ -283,36 +283,36 @@ impl OwnMetrics {
         }
     }
 
-    fn answered(&mut self, question: &Question, outcome: Outcome, took: Duration) {
-        let result = match (question, outcome) {
+    fn answered(&mut self, operation: &CatalogueOperation, outcome: Outcome, took: Duration) {
+        let result = match (operation, outcome) {
             (_, Outcome::Done) => "success",
-            (Question::Renew(_), Outcome::Unknown) => "unknown",
+            (CatalogueOperation::Renew(_), Outcome::Unknown) => "unknown",
             (_, Outcome::Unknown | Outcome::Failed) => "failure",
         };
-        let operation = match question {
-            Question::Register(service) => {
+        let label = match operation {
+            CatalogueOperation::Register(service) => {
                 self.take(&REGISTRATIONS, &[service, result], 1.0);
                 "register"
             }
-            Question::Renew(service) => {
+            CatalogueOperation::Renew(service) => {
                 self.take(&HEARTBEATS, &[service, result], 1.0);
                 "renew"
             }
-            Question::Inspect(_) => "inspect",
-            Question::Deregister(service) => {
+            CatalogueOperation::Inspect(_) => "inspect",
+            CatalogueOperation::Deregister(service) => {
                 self.take(&DEREGISTRATIONS, &[service, result], 1.0);
                 "deregister"
             }
-            Question::List(backend) => {
+            CatalogueOperation::List(backend) => {
                 self.queried(backend, result);
                 "list"
             }
-            Question::Watch(backend) => {
+            CatalogueOperation::Watch(backend) => {
                 self.queried(backend, result);
                 "watch"
             }
         };
-        self.take(&CATALOGUE_REQUESTS, &[operation], took.as_secs_f64());
+        self.take(&CATALOGUE_REQUESTS, &[label], took.as_secs_f64());
     }
 
     fn queried(&mut self, backend: &WatchedBackend, result: &str) {

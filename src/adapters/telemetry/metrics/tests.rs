@@ -1,7 +1,7 @@
 //! What the exposition says after a plan, measurements, and another plan.
 
 use super::*;
-use domain::measurement::{Outcome, Question, RunResult, WatchedBackend};
+use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use domain::plan::{
     Backend, Catalogue, Command, Job, Output, Registration, Role, SensorKind, Service, Telemetry, Trigger,
 };
@@ -101,9 +101,9 @@ fn ran(metrics: &mut Metrics, role: Role, result: RunResult) {
     metrics.record(&Measurement::Ran { role, result, took });
 }
 
-fn answered(metrics: &mut Metrics, question: Question, outcome: Outcome) {
+fn answered(metrics: &mut Metrics, operation: CatalogueOperation, outcome: Outcome) {
     metrics.record(&Measurement::Answered {
-        question,
+        operation,
         outcome,
         took: Duration::from_millis(4),
     });
@@ -229,22 +229,46 @@ fn runs_of_handlers_tasks_and_sensors_are_counted_by_result_and_restarts_by_copr
 #[test]
 fn questions_to_the_catalogue_are_counted_by_whose_they_are_and_timed_by_what_is_asked() {
     let mut metrics = metrics(&plan(Vec::new()));
-    answered(&mut metrics, Question::Renew("app".into()), Outcome::Unknown);
-    answered(&mut metrics, Question::Register("app".into()), Outcome::Done);
-    answered(&mut metrics, Question::Renew("app".into()), Outcome::Done);
-    answered(&mut metrics, Question::Renew("app".into()), Outcome::Failed);
-    answered(&mut metrics, Question::Deregister("app".into()), Outcome::Failed);
     answered(
         &mut metrics,
-        Question::List(watched(Some("primary"))),
+        CatalogueOperation::Renew("app".into()),
+        Outcome::Unknown,
+    );
+    answered(
+        &mut metrics,
+        CatalogueOperation::Register("app".into()),
         Outcome::Done,
     );
     answered(
         &mut metrics,
-        Question::Watch(watched(Some("primary"))),
+        CatalogueOperation::Renew("app".into()),
         Outcome::Done,
     );
-    answered(&mut metrics, Question::Watch(watched(None)), Outcome::Failed);
+    answered(
+        &mut metrics,
+        CatalogueOperation::Renew("app".into()),
+        Outcome::Failed,
+    );
+    answered(
+        &mut metrics,
+        CatalogueOperation::Deregister("app".into()),
+        Outcome::Failed,
+    );
+    answered(
+        &mut metrics,
+        CatalogueOperation::List(watched(Some("primary"))),
+        Outcome::Done,
+    );
+    answered(
+        &mut metrics,
+        CatalogueOperation::Watch(watched(Some("primary"))),
+        Outcome::Done,
+    );
+    answered(
+        &mut metrics,
+        CatalogueOperation::Watch(watched(None)),
+        Outcome::Failed,
+    );
     for (series, expected) in [
         ("heartbeats_total{service=\"app\",result=\"unknown\"}", "1"),
         ("heartbeats_total{service=\"app\",result=\"success\"}", "1"),

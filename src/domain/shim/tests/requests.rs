@@ -1,7 +1,7 @@
 //! More services and backends than requests may be on their way to the catalogue.
 
 use super::*;
-use crate::measurement::Question;
+use crate::measurement::CatalogueOperation;
 
 /// Services without a check, `a` to `e`, and backends, `v` to `z`, with a budget.
 fn crowd(services: usize, backends: usize, budget: u32) -> Stage {
@@ -36,7 +36,7 @@ fn watched(stage: &mut Stage, ports: &[u16]) -> Vec<String> {
     let mut watched = Vec::new();
     for measurement in &stage.measured {
         if let Measurement::Answered {
-            question: Question::Watch(backend),
+            operation: CatalogueOperation::Watch(backend),
             ..
         } = measurement
         {
@@ -224,7 +224,7 @@ fn a_query_that_may_not_block_any_more_before_it_is_sent_is_a_short_one() {
         matches!(
             measured,
             Measurement::Answered {
-                question: Question::List(_),
+                operation: CatalogueOperation::List(_),
                 ..
             }
         )

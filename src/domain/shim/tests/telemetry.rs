@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::StatusRequest;
-use crate::measurement::{Outcome, Question, RunResult, WatchedBackend};
+use crate::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use crate::sensor::Value;
 use crate::status::{JobStatus, Status};
 use core::net::SocketAddr;
@@ -312,12 +312,12 @@ fn every_run_and_every_answer_is_measured_with_its_time() {
             took: Duration::from_millis(300),
         },
         Measurement::Answered {
-            question: Question::Register("app".into()),
+            operation: CatalogueOperation::Register("app".into()),
             outcome: Outcome::Done,
             took: Duration::from_millis(20),
         },
         Measurement::Answered {
-            question: Question::List(db.clone()),
+            operation: CatalogueOperation::List(db.clone()),
             outcome: Outcome::Done,
             took: Duration::from_millis(320),
         },
@@ -339,13 +339,13 @@ fn failures_unknown_entries_and_deregistrations_are_measured_as_what_they_are() 
     stage.answers("app", Answer::Failed("refused".into()));
     stage.signal(Signal::TERM);
     stage.answers("app", Answer::Done);
-    let asked: Vec<(Question, Outcome)> = stage
+    let asked: Vec<(CatalogueOperation, Outcome)> = stage
         .measured
         .iter()
         .filter_map(|measured| match measured {
             Measurement::Answered {
-                question, outcome, ..
-            } => Some((question.clone(), *outcome)),
+                operation, outcome, ..
+            } => Some((operation.clone(), *outcome)),
             _ => None,
         })
         .collect();
@@ -353,9 +353,9 @@ fn failures_unknown_entries_and_deregistrations_are_measured_as_what_they_are() 
     assert_eq!(
         asked[asked.len() - 3..],
         [
-            (Question::Renew(app()), Outcome::Unknown),
-            (Question::Register(app()), Outcome::Failed),
-            (Question::Deregister(app()), Outcome::Done),
+            (CatalogueOperation::Renew(app()), Outcome::Unknown),
+            (CatalogueOperation::Register(app()), Outcome::Failed),
+            (CatalogueOperation::Deregister(app()), Outcome::Done),
         ]
     );
 }
