@@ -79,6 +79,8 @@ pub struct Observer {
 const LATE: Duration = Duration::from_secs(1);
 /// So many in a row let time limits count anew.
 const MOST_LATE: u32 = 3;
+/// How long nothing is sent, at most, after the catalogue took no more requests.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// From the event that woke the driver until it waits again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -688,7 +690,7 @@ impl Observer {
             Fact::Neighbours(name, listed) => drop(self.neighbours.insert(name.clone(), listed.clone())),
             Fact::StoodStill(_) => {
                 for facts in self.services.values_mut() {
-                    facts.disturbed = now;
+                    facts.disturbed = facts.disturbed.max(now);
                 }
             }
             Fact::Panics => self.emergency = Some(Emergency::new(self)),
@@ -710,7 +712,7 @@ impl Observer {
 
     fn disturb(&mut self, id: &str, now: Instant) {
         if let Some(facts) = self.services.get_mut(id) {
-            facts.disturbed = now;
+            facts.disturbed = facts.disturbed.max(now);
         }
     }
 }
@@ -804,7 +806,7 @@ impl Observer {
         for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
             facts.has_to_leave &= limited && !asking.contains(id);
             facts.schedule.resume(turn, now);
-            facts.disturbed = now;
+            facts.disturbed = facts.disturbed.max(now);
         }
         for facts in self.backends.values_mut() {
             facts.rest(now, facts.poll, facts.poll);
@@ -866,7 +868,7 @@ impl Observer {
             facts.schedule.end(turn);
             (facts.passed, facts.since) = (passed, now);
             if !passed || now - run.since >= facts.schedule.period() / 2 {
-                facts.disturbed = now;
+                facts.disturbed = facts.disturbed.max(now);
             }
         }
     }
@@ -931,7 +933,7 @@ impl Observer {
             facts.since = now;
         }
         if *answer != Answer::Done || now - asked.at >= facts.schedule.period() / 2 {
-            facts.disturbed = now;
+            facts.disturbed = facts.disturbed.max(now);
         }
     }
 
@@ -961,7 +963,7 @@ impl Observer {
             facts.refused = true;
         }
         for facts in self.services.values_mut() {
-            facts.disturbed = now;
+            facts.disturbed = now + LONGEST_PAUSE;
         }
         let Some(facts) = self.services.get_mut(&asked.whose) else {
             return;
@@ -993,7 +995,7 @@ impl Observer {
         for facts in self.services.values_mut() {
             let slow = !is_good || took >= facts.schedule.period() / 2;
             if slow && self.plan.max_connections.is_some() {
-                facts.disturbed = now;
+                facts.disturbed = facts.disturbed.max(now);
             }
         }
     }
