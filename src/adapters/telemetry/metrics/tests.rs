@@ -228,47 +228,20 @@ fn runs_of_handlers_tasks_and_sensors_are_counted_by_result_and_restarts_by_copr
 
 #[test]
 fn questions_to_the_catalogue_are_counted_by_whose_they_are_and_timed_by_what_is_asked() {
+    use CatalogueOperation::{Deregister, List, Register, Renew, Watch};
     let mut metrics = metrics(&plan(Vec::new()));
-    answered(
-        &mut metrics,
-        CatalogueOperation::Renew("app".into()),
-        Outcome::Unknown,
-    );
-    answered(
-        &mut metrics,
-        CatalogueOperation::Register("app".into()),
-        Outcome::Done,
-    );
-    answered(
-        &mut metrics,
-        CatalogueOperation::Renew("app".into()),
-        Outcome::Done,
-    );
-    answered(
-        &mut metrics,
-        CatalogueOperation::Renew("app".into()),
-        Outcome::Failed,
-    );
-    answered(
-        &mut metrics,
-        CatalogueOperation::Deregister("app".into()),
-        Outcome::Failed,
-    );
-    answered(
-        &mut metrics,
-        CatalogueOperation::List(watched(Some("primary"))),
-        Outcome::Done,
-    );
-    answered(
-        &mut metrics,
-        CatalogueOperation::Watch(watched(Some("primary"))),
-        Outcome::Done,
-    );
-    answered(
-        &mut metrics,
-        CatalogueOperation::Watch(watched(None)),
-        Outcome::Failed,
-    );
+    for (operation, outcome) in [
+        (Renew("app".into()), Outcome::Unknown),
+        (Register("app".into()), Outcome::Done),
+        (Renew("app".into()), Outcome::Done),
+        (Renew("app".into()), Outcome::Failed),
+        (Deregister("app".into()), Outcome::Failed),
+        (List(watched(Some("primary"))), Outcome::Done),
+        (Watch(watched(Some("primary"))), Outcome::Done),
+        (Watch(watched(None)), Outcome::Failed),
+    ] {
+        answered(&mut metrics, operation, outcome);
+    }
     for (series, expected) in [
         ("heartbeats_total{service=\"app\",result=\"unknown\"}", "1"),
         ("heartbeats_total{service=\"app\",result=\"success\"}", "1"),
