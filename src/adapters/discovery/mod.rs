@@ -7,6 +7,7 @@ mod address;
 pub mod consul;
 pub mod directory;
 pub mod etcd;
+mod metered;
 pub mod names;
 mod tls;
 

@@ -6,6 +6,7 @@
 
 use super::proxy::Proxy;
 use crate::adapters::discovery::address::HostPort;
+use crate::adapters::discovery::metered::{Metered, ReadRule};
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::tls::{self, Secured};
 use crate::cause;
@@ -17,7 +18,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -135,14 +136,14 @@ impl Target {
                 let stream = UnixStream::connect(path).await;
                 let inner =
                     stream.map_err(|error| failed(format!("{path}: {}", cause::in_kernel_words(&error))))?;
-                Ok((Box::new(Metered::new(inner, allowance)), None))
+                Ok((Box::new(metered(inner, allowance)), None))
             }
             Self::Host(HostPort { host, port }) => {
                 let inner = names::connect(host, *port).await;
                 let inner = inner.map_err(|error| failed(error.to_string()))?;
                 inner.set_nodelay(true).ok();
                 let peer = inner.peer_addr().ok().map(|peer| (host.clone(), peer.ip()));
-                Ok((Box::new(Metered::new(inner, allowance)), peer))
+                Ok((Box::new(metered(inner, allowance)), peer))
             }
         }
     }
@@ -257,29 +258,14 @@ fn signed(bytes: usize) -> isize {
     isize::try_from(bytes).unwrap_or(isize::MAX / 4)
 }
 
-/// A stream whose reading counts against an allowance.
-struct Metered<S> {
-    inner: S,
+/// Reading that counts against an allowance.
+struct Spending {
     allowance: Allowance,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Metered<S> {
-    fn new(inner: S, allowance: Allowance) -> Self {
-        Self {
-            inner,
-            allowance,
-            pause: None,
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl ReadRule for Spending {
+    fn poll_allowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.allowance.is_spent() {
             let sentence = format!(
                 "it sent more than {} KiB that is no answer",
@@ -294,39 +280,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
-        self.allowance.spend(buffer.filled().len() - before);
-        read
+        Poll::Ready(Ok(usize::MAX))
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.allowance.spend(bytes);
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
+fn metered<S>(stream: S, allowance: Allowance) -> Metered<S, Spending> {
+    let rule = Spending {
+        allowance,
+        pause: None,
+    };
+    Metered { stream, rule }
 }

@@ -4,8 +4,9 @@
 //! connection that breaks stays broken, so that a server which hangs up at once is asked again only as often as
 //! whoever asks decides.
 
-use super::meter::{ExpectedBytes, Metered};
+use super::meter::{ExpectedBytes, Pacing};
 use crate::adapters::discovery::address::HostPort;
+use crate::adapters::discovery::metered::Metered;
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::tls::{self, Secured};
 use domain::time::Duration;
@@ -166,7 +167,8 @@ impl Service<Uri> for Connector {
             let stream = names::connect(&host, port).await?;
             stream.set_nodelay(true)?;
             peer.set(stream.peer_addr()?.ip()).ok();
-            let stream = Metered::new(stream, asked);
+            let rule = Pacing::new(asked);
+            let stream = Metered { stream, rule };
             let Some(secured) = secured else {
                 return Ok(TokioIo::new(Box::new(stream) as Box<dyn Stream>));
             };

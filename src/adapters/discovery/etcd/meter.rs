@@ -7,12 +7,12 @@
 //!
 //! Counts bytes and knows nothing of what they mean, so that it is the same above and below TLS.
 
+use crate::adapters::discovery::metered::ReadRule;
 use domain::time::Duration;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// What may come unasked in a second on a connection (docs/bounds.md)
@@ -86,10 +86,9 @@ impl Drop for Expectation {
     }
 }
 
-/// A stream that is read no faster than it may be.
+/// What may be read of one connection to a member.
 #[derive(Debug)]
-pub struct Metered<S> {
-    stream: S,
+pub struct Pacing {
     asked: ExpectedBytes,
     /// What may come unasked, as of `since`.
     unasked: usize,
@@ -101,11 +100,10 @@ pub struct Metered<S> {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Metered<S> {
-    /// On `stream` comes what is asked for through `asked`.
-    pub fn new(stream: S, asked: ExpectedBytes) -> Self {
+impl Pacing {
+    /// What is asked for through `asked` may come at once.
+    pub fn new(asked: ExpectedBytes) -> Self {
         Self {
-            stream,
             asked,
             unasked: BURST,
             since: Instant::now(),
@@ -113,25 +111,6 @@ impl<S> Metered<S> {
             flooded: None,
             pause: None,
         }
-    }
-
-    /// How much may be read now.
-    fn poll_allowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(context));
-            self.pause = None;
-        }
-        self.earn();
-        let allowed = self.unasked + self.asked.totals().left;
-        if allowed == 0 {
-            return self.poll_slowed(context);
-        }
-        if self.turn == 0 {
-            self.turn = TURN;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(allowed.min(self.turn)))
     }
 
     fn earn(&mut self) {
@@ -157,13 +136,32 @@ impl<S> Metered<S> {
         self.pause = Some(pause);
         Poll::Pending
     }
+}
 
-    fn count(&mut self, count: usize) {
-        self.turn -= count.min(self.turn);
-        self.unasked -= self.asked.take(count).min(self.unasked);
+impl ReadRule for Pacing {
+    fn poll_allowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        self.earn();
+        let allowed = self.unasked + self.asked.totals().left;
+        if allowed == 0 {
+            return self.poll_slowed(context);
+        }
+        if self.turn == 0 {
+            self.turn = TURN;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(allowed.min(self.turn)))
     }
 
-    /// There is nothing more to read for now.
+    fn count(&mut self, bytes: usize) {
+        self.turn -= bytes.min(self.turn);
+        self.unasked -= self.asked.take(bytes).min(self.unasked);
+    }
+
     fn rest(&mut self) {
         self.turn = TURN;
         self.flooded = None;
@@ -171,7 +169,7 @@ impl<S> Metered<S> {
     }
 }
 
-/// What is told of a server that sends too fast.
+/// What is logged of a server that sends too fast.
 pub fn sentence() -> String {
     format!(
         "it sends more than {} KiB/s that nobody asked for",
@@ -179,63 +177,12 @@ pub fn sentence() -> String {
     )
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let allowed = ready!(self.poll_allowed(context))?;
-        let size = buffer.remaining().min(allowed);
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(size));
-        let read = Pin::new(&mut self.stream).poll_read(context, &mut part);
-        let count = part.filled().len();
-        match read {
-            Poll::Ready(Ok(())) => {
-                buffer.advance(count);
-                self.count(count);
-            }
-            Poll::Pending => self.rest(),
-            Poll::Ready(Err(_)) => {}
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::discovery::metered::Metered;
     use std::future::poll_fn;
+    use tokio::io::{AsyncRead, ReadBuf};
 
     /// A server that has as much to send as is read, or nothing more.
     struct Server {
@@ -264,12 +211,13 @@ mod tests {
         runtime.block_on(test)
     }
 
-    fn metered(left: usize) -> (Metered<Server>, ExpectedBytes) {
+    fn metered(left: usize) -> (Metered<Server, Pacing>, ExpectedBytes) {
         let asked = ExpectedBytes::default();
-        (Metered::new(Server { left }, asked.clone()), asked)
+        let (stream, rule) = (Server { left }, Pacing::new(asked.clone()));
+        (Metered { stream, rule }, asked)
     }
 
-    async fn read(stream: &mut Metered<Server>) -> io::Result<usize> {
+    async fn read(stream: &mut Metered<Server, Pacing>) -> io::Result<usize> {
         let mut space = vec![0; 8192];
         let mut buffer = ReadBuf::new(&mut space);
         poll_fn(|context| Pin::new(&mut *stream).poll_read(context, &mut buffer)).await?;
@@ -278,7 +226,7 @@ mod tests {
     }
 
     /// Reads that much.
-    async fn read_all(stream: &mut Metered<Server>, size: usize) {
+    async fn read_all(stream: &mut Metered<Server, Pacing>, size: usize) {
         let mut done = 0;
         while done < size {
             done += read(stream).await.unwrap();

@@ -1,0 +1,85 @@
+//! A connection of which no more is read than a rule allows. What is written passes through.
+//!
+//! The rule of Consul is in `consul/wire.rs`, the one of etcd in `etcd/meter.rs`. Nothing here knows what the bytes mean.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How much of a connection may be read.
+pub trait ReadRule {
+    /// How many bytes may be read now; pending, with the task woken later, while none may.
+    ///
+    /// # Errors
+    /// The server sent too much: the connection is over.
+    fn poll_allowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>>;
+
+    /// So many bytes were read.
+    fn count(&mut self, bytes: usize);
+
+    /// There is nothing more to read for now.
+    fn rest(&mut self) {}
+}
+
+/// A stream that is read as its rule allows.
+#[derive(Debug)]
+pub struct Metered<S, R> {
+    pub stream: S,
+    pub rule: R,
+}
+
+impl<S: AsyncRead + Unpin, R: ReadRule + Unpin> AsyncRead for Metered<S, R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let allowed = ready!(self.rule.poll_allowed(context))?;
+        let before = buffer.filled().len();
+        let read = if allowed >= buffer.remaining() {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        } else {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(allowed));
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut part);
+            let count = part.filled().len();
+            buffer.advance(count);
+            read
+        };
+        match &read {
+            Poll::Ready(_) => self.rule.count(buffer.filled().len() - before),
+            Poll::Pending => self.rule.rest(),
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin, R: Unpin> AsyncWrite for Metered<S, R> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
