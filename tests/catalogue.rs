@@ -513,7 +513,7 @@ async fn a_waiting_request_is_answered_on_expiry(catalogue: &dyn Catalogue, name
     register(catalogue, &instance).await;
     let mut after = has(catalogue, &names.service(), &[8001]).await.cursor;
     let limit = instance.ttl + names.differences.expiry_slack + BUSY;
-    within(limit, "somebody waiting is told of the expiry", async || {
+    within(limit, "a waiting request is answered at the expiry", async || {
         let question = Query {
             after,
             wait: limit * 5,

@@ -192,7 +192,7 @@ impl State {
         calls && self.fault.take_if(|at| *at <= entries).is_some()
     }
 
-    /// A panic that no hook is told of.
+    /// A panic for which no panic hook runs.
     fn breaks(&mut self) {
         self.fact(Fact::Panics);
         std::panic::resume_unwind(Box::new("a simulated fault"));
@@ -241,7 +241,7 @@ impl State {
         Some(event)
     }
 
-    /// What the driver is told of it, if it is told of it at all.
+    /// The event for the driver, if the item causes one.
     fn happens(&mut self, item: Item) -> Option<Event> {
         match item {
             Item::Tells(event) => return Some(event),

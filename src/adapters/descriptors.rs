@@ -70,7 +70,7 @@ impl OpenFiles {
     }
 }
 
-/// The limit is lowered until this is dropped; whoever wants to open a file on another thread waits for that.
+/// The limit is lowered until this is dropped; a thread that wants to open a file waits for that.
 #[derive(Debug)]
 pub struct Lowered {
     raised: rlim_t,

@@ -157,8 +157,8 @@ pub(super) fn only_what_has_to_leave_is_deregistered(observer: &Observer, entry:
     })
 }
 
-/// What has to leave asks for its deregistration at once, or right after the answer on its way, or as soon as the
-/// services' share of the budget has room.
+/// A service that has to be deregistered requests it at once, or right after the answer to the request in flight, or as
+/// soon as the services' share of the budget allows it.
 pub(super) fn what_has_to_leave_asks_for_it(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
@@ -231,9 +231,9 @@ pub(super) fn a_change_is_reacted_to(observer: &Observer, entry: &Entry) -> Verd
     })
 }
 
-/// Another instance under a service's ID is told of once, and only if the catalogue just said that it is there and had
-/// taken our registration before: what an earlier life left is no other instance.
-pub(super) fn another_instance_is_told_of_only_if_there_is_one(
+/// Another instance under a service's ID is reported once, and only if the catalogue just said that it is there and had
+/// taken our registration before: an entry that an earlier run of the shim left is not another instance.
+pub(super) fn another_instance_is_reported_only_if_there_is_one(
     observer: &Observer,
     entry: &Entry,
 ) -> Verdict {
@@ -245,8 +245,8 @@ pub(super) fn another_instance_is_told_of_only_if_there_is_one(
     hold(is_there, || format!("{entry}"))
 }
 
-/// Another instance that the catalogue names is told of at once.
-pub(super) fn another_instance_is_told_of(observer: &Observer, entry: &Entry) -> Verdict {
+/// Another instance that the catalogue names is reported at once.
+pub(super) fn another_instance_is_reported(observer: &Observer, entry: &Entry) -> Verdict {
     let rests = matches!(entry.what, What::Rests(_));
     hold(!rests || observer.turn.stranger.is_none(), || {
         format!("{:?} is not told of", observer.turn.stranger)

@@ -567,13 +567,13 @@ impl Observer {
         self.may_pause() || self.queries() >= whole / 2 || self.questions.len() >= whole
     }
 
-    /// Whether this question on the wire is who holds an ID.
+    /// Whether this request in flight asks which instance is registered under an ID.
     pub(crate) fn asked_to_inspect(&self, ticket: Ticket) -> bool {
         let asked = self.questions.get(&ticket);
         asked.is_some_and(|asked| asked.kind == Kind::Inspect)
     }
 
-    /// The question of the service's room as it is now; nothing waits for a look.
+    /// The request in flight of this generation of the service's unit. Inspections do not count: nothing waits for them.
     pub(crate) fn question_of(&self, id: &str, facts: &ServiceFacts) -> Option<&Asked> {
         let own = |asked: &&Asked| {
             asked.whose == id && asked.generation == facts.generation && asked.kind != Kind::Inspect
@@ -937,7 +937,7 @@ impl Observer {
         }
     }
 
-    /// Another instance is told of once, if ours was entered; and of no more than eight.
+    /// Each other instance is reported once, eight at the most, and only if ours was registered before.
     fn finds_holder(&mut self, asked: &Asked, holder: &Holder) {
         let mut services = self.plan.services.iter();
         let own = services.find(|service| service.registration.id == asked.whose);

@@ -94,8 +94,8 @@ pub(super) fn a_reload_ends(observer: &Observer, entry: &Entry) -> Verdict {
     })
 }
 
-/// After a reload the units equal those of a fresh start: whoever asks is told of the plan's services,
-/// backends and jobs, and of no others.
+/// After a reload the units equal those of a fresh start: a status lists the services, backends and jobs of the plan, and
+/// no others.
 pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Report(_, status)) = &entry.what else {
         return Ok(());

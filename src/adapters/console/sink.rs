@@ -85,7 +85,7 @@ impl Sink {
         self.drain();
     }
 
-    /// The last entry finds no room.
+    /// Drops the last entry, for which there is no space.
     fn lose_last(&mut self) {
         let length = self.waiting.pop_back().unwrap_or(0);
         self.size -= length;
@@ -152,7 +152,7 @@ impl Sink {
         }
     }
 
-    /// Gives back the room of what is written, once that is worth the while.
+    /// Frees the space of bytes that were written, once they are enough to be worth a copy.
     fn make_room(&mut self) {
         if self.first == self.bytes.len() {
             self.bytes.clear();

@@ -669,14 +669,7 @@ fn changes_while_the_handler_runs_collapse_into_one_more_run() {
 
 #[test]
 fn a_failed_query_is_no_change() {
-    let mut stage = Stage::running(Plan {
-        backends: vec![backend("db")],
-        ..bare()
-    });
-    stage.after(10_000);
-    stage.answers("db?", instances(&[1]));
-    stage.exits("db.onChange", 0);
-    stage.after(50);
+    let mut stage = watching();
     assert_eq!(stage.answers("db?", Answer::Failed("refused".into())), [""; 0]);
     assert!(stage.told("Failed to query db: refused [<nil>]"));
     assert_eq!(stage.after(500), ["list db"]);

@@ -130,7 +130,7 @@ impl Client {
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(|error| self.failed(&error))?;
         let task = spawn_local(async move {
-            // Whoever waits for an answer hears of the failure, too.
+            // A request that waits for an answer on this connection fails with the same cause.
             connection.await.ok();
         });
         Ok(Connection {

@@ -428,8 +428,8 @@ async fn until_watched(folder: &Path) {
         .expect("the folder is watched in time");
 }
 
-/// Somebody else waits and is told of something that happens elsewhere: whoever waits since before has looked.
-async fn somebody_else_is_told(directory: &Rc<Directory>, number: u16) {
+/// A second reader waits for the event of another change; by then a reader that waited before has read the folder.
+async fn another_reader_is_woken(directory: &Rc<Directory>, number: u16) {
     let elsewhere = Registration {
         name: "elsewhere".into(),
         ..instance(number)
@@ -567,7 +567,7 @@ fn the_heartbeats_of_two_hundred_wake_a_reader_now_and_then_and_a_newcomer_is_to
             for number in 1..=200 {
                 assert_eq!(directory.renew(&instance(number)).await, Ok(Renewal::Renewed));
             }
-            somebody_else_is_told(&directory, round).await;
+            another_reader_is_woken(&directory, round).await;
             assert!(!asked.is_finished(), "heartbeats are no change");
         }
         directory.write_now(&instance(201)).unwrap();

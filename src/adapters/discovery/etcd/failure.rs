@@ -9,10 +9,10 @@ use etcd_client::Error as EtcdError;
 use std::error::Error;
 use tonic::{Code, Status};
 
-/// How many characters are told of a refusal (docs/bounds.md)
+/// How many characters of a refusal are logged (docs/bounds.md)
 const TOLD: usize = 400;
 
-/// What is told of a stream that ended before its first answer.
+/// The failure of a stream that ended before its first answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended;
 

@@ -208,29 +208,21 @@ impl OwnMetrics {
         let backends = plan.backends.iter().map(|backend| [backend.name.as_str()]);
         self.name_series(&HANDLER_RUNS, product(backends, RUN_RESULTS));
 
-        let tasks = plan.jobs.iter().filter_map(|job| match &job.role {
-            Role::Task { name } => Some([name.as_str()]),
-            Role::Application
-            | Role::PreStart
-            | Role::PreStop
-            | Role::PostStop
-            | Role::Health { .. }
-            | Role::OnChange { .. }
-            | Role::Coprocess { .. }
-            | Role::Sensor { .. } => None,
-        });
-        self.name_series(&TASK_RUNS, product(tasks, RUN_RESULTS));
-        let coprocesses = plan.jobs.iter().filter_map(|job| match &job.role {
-            Role::Coprocess { name } => Some(labels(&[name])),
-            Role::Application
-            | Role::PreStart
-            | Role::PreStop
-            | Role::PostStop
-            | Role::Health { .. }
-            | Role::OnChange { .. }
-            | Role::Task { .. }
-            | Role::Sensor { .. } => None,
-        });
+        let (mut tasks, mut coprocesses) = (Vec::new(), Vec::new());
+        for job in &plan.jobs {
+            match &job.role {
+                Role::Task { name } => tasks.push([name.as_str()]),
+                Role::Coprocess { name } => coprocesses.push(labels(&[name])),
+                Role::Application
+                | Role::PreStart
+                | Role::PreStop
+                | Role::PostStop
+                | Role::Health { .. }
+                | Role::OnChange { .. }
+                | Role::Sensor { .. } => {}
+            }
+        }
+        self.name_series(&TASK_RUNS, product(tasks.into_iter(), RUN_RESULTS));
         self.name_series(&COPROCESS_RESTARTS, coprocesses);
 
         let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);

@@ -38,7 +38,7 @@ fn look(stage: &mut Stage) {
 const WARNING: &str = "The ID app-host of app at 192.0.2.1:80 is used by another instance too, at 192.0.2.7:81: each needs an ID of its own";
 
 #[test]
-fn another_holder_of_the_id_is_told_of_once_and_again_when_it_is_another_one() {
+fn another_holder_of_the_id_is_reported_once_and_again_when_it_changes() {
     let mut stage = unchecked();
     for _ in 0..3 {
         look(&mut stage);
@@ -108,7 +108,7 @@ fn a_heartbeat_that_finds_another_instance_tells_of_it_and_registers_again() {
 }
 
 #[test]
-fn whoever_makes_up_addresses_is_told_of_a_few_times_and_shortened() {
+fn invented_addresses_are_reported_a_few_times_and_shortened() {
     let mut stage = unchecked();
     for port in 1..20 {
         look(&mut stage);
