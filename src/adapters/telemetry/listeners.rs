@@ -66,15 +66,17 @@ pub enum Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::clock::MachineClock;
     use crate::loopback::OwnAddress;
-    use std::time::{Duration, Instant};
+    use crate::ports::Clock as _;
+    use domain::time::Duration;
 
     /// Whether the address can be bound soon. A child that another test of this process starts holds a copy of the
     /// socket until it executes its program.
     fn is_free(address: SocketAddr) -> bool {
-        let began = Instant::now();
+        let clock = MachineClock::start();
         while TcpListener::bind(address).is_err() {
-            if began.elapsed() > Duration::from_secs(10) {
+            if clock.now().since_start() > Duration::from_secs(10) {
                 return false;
             }
             std::thread::yield_now();
