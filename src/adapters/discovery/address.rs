@@ -1,4 +1,4 @@
-//! Where a server is: a host and a port, and the user before them that no log shows.
+//! The address of a server: host and port. User information before the host is never logged.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +10,7 @@ use std::fmt;
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
-    /// A name or an IP address, an IPv6 one in brackets.
+    /// A name or an IP address; an IPv6 address is in brackets.
     pub host: String,
     /// The port.
     pub port: u16,
@@ -63,7 +63,7 @@ pub fn without_user(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// A URL without a user and a password, to be told.
+/// A URL without user name and password, for logs.
 pub fn shown(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => format!("{scheme}://{}", without_user(rest).1),
@@ -74,7 +74,7 @@ pub fn shown(url: &str) -> String {
 /// The header that carries `user:password`, each with `%` escapes.
 ///
 /// # Errors
-/// No header can carry them.
+/// The text contains characters that a header cannot carry.
 pub fn basic(user: &str) -> Result<HeaderValue, String> {
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
     let mut bytes: Vec<u8> = percent_decode_str(user).collect();

@@ -1,11 +1,12 @@
 //! Consul, through its agent's HTTP API (docs/behaviour.md, rows SD-*).
 //!
-//! A service and its TTL check are registered in one call, passing at once (SD-1); IDs, check names, notes
-//! and TTL texts are the original's, because dashboards and ACLs refer to them. Only an answer that says
-//! "unknown check" means that the registration is gone (SD-4); any other failure is a failed heartbeat.
+//! One call registers a service together with its TTL check, with the status "passing" (SD-1). IDs, check
+//! names, notes and TTL texts are those of the original, because dashboards and ACLs refer to them. Only an
+//! answer with the text "unknown check" means that the registration is gone (SD-4); any other failure is a
+//! failed heartbeat.
 //!
-//! Never waits for a change without a cursor, and never trusts one that Consul has gone back behind: after a
-//! restart of the server an old index would only wait out its time.
+//! A query without a cursor returns at once. A cursor that is larger than Consul's present index is
+//! discarded: after a restart of the server, a query with the old index would wait until its time limit.
 
 mod client;
 mod listing;
@@ -29,7 +30,8 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use wire::{Route, Target};
 
-/// What is escaped in a part of a path or of a query: all but what URLs leave alone.
+/// The characters that are escaped in a part of a path or of a query: all but those that a URL may contain as
+/// they are.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -43,20 +45,20 @@ const LARGEST_SERVICE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Consul {
     client: Client,
-    /// What is told when the agent is asked for the first time.
+    /// A warning that is logged with the first request.
     advice: RefCell<Option<String>>,
 }
 
 impl Consul {
-    /// An agent at this address; nothing is sent yet. Proxies are those of the environment.
+    /// The agent at this address. Sends nothing yet. Takes proxies from the environment.
     ///
     /// # Errors
-    /// The address is no address, what TLS needs cannot be read, or the token cannot be sent in a header.
+    /// The address is invalid, a file of TLS cannot be read, or the token cannot be sent in a header.
     pub fn new(settings: &plan::Consul) -> Result<Self, CatalogueError> {
         Self::with(settings, &|name| std::env::var(name).ok())
     }
 
-    /// The same with these variables in the environment.
+    /// As [`Self::new`], with the given environment variables.
     fn with(
         settings: &plan::Consul,
         variable: &dyn Fn(&str) -> Option<String>,
@@ -90,8 +92,9 @@ impl Consul {
         })
     }
 
-    /// Sends a request; says [`CatalogueError::Busy`] if the agent takes no more of ours for now. By default it
-    /// cuts the 201st connection of an address, without a word up to 1.8, later with 429.
+    /// Sends a request. Returns [`CatalogueError::Busy`] if the agent accepts no more connections of this
+    /// host for now: by default it closes the 201st connection of an address, up to Consul 1.8 without an
+    /// answer, later with 429.
     async fn send(&self, method: Method, path: &str, body: &str) -> Result<Answer, CatalogueError> {
         if let Some(sentence) = self.advice.take() {
             tracing::warn!("{sentence}");
@@ -143,7 +146,8 @@ impl Catalogue for Consul {
         }
     }
 
-    /// What this agent knows; 404 says that it has no such service.
+    /// The instance that this agent has under the ID of the registration. An answer 404 means that it has
+    /// none.
     async fn holder(&self, registration: &Registration) -> Result<Option<Endpoint>, CatalogueError> {
         let path = path(&["v1", "agent", "service", &registration.id], &[]);
         let answer = self.send(Method::GET, &path, "").await?;
@@ -184,7 +188,7 @@ impl Catalogue for Consul {
     }
 }
 
-/// Reads what an agent says of one service.
+/// Reads the agent's description of one service.
 async fn read_service(mut answer: Answer) -> Result<Vec<u8>, CatalogueError> {
     let mut body = Vec::new();
     while let Some(piece) = answer.piece().await? {
@@ -207,7 +211,7 @@ fn endpoint(service: &[u8]) -> Result<Endpoint, CatalogueError> {
     Ok(Endpoint { address, port })
 }
 
-/// Reads the answer to a question for instances.
+/// Reads the answer to a query for instances.
 async fn list(mut answer: Answer, before: Option<Cursor>) -> Result<Listing, CatalogueError> {
     let cursor = cursor(answer.headers(), before);
     let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs");
@@ -286,17 +290,17 @@ fn headers(settings: &plan::Consul) -> Result<HeaderMap, CatalogueError> {
     Ok(headers)
 }
 
-/// Where to go on watching. Consul's index must be reset when it goes back.
+/// The cursor for the next query. Consul's documentation requires that the index is reset when it goes back.
 fn cursor(headers: &HeaderMap, before: Option<Cursor>) -> Option<Cursor> {
     let index = headers.get("X-Consul-Index")?.to_str().ok()?.parse().ok()?;
     let went_back = before.is_some_and(|Cursor(before)| index < before);
     (index > 0 && !went_back).then_some(Cursor(index))
 }
 
-/// The instances that a health answer lists; public for the properties in `fuzz/`.
+/// The instances in an answer of the health endpoint. Public for the properties in `fuzz/`.
 ///
 /// # Errors
-/// The answer is not a list.
+/// The body is not a JSON list of instances.
 #[doc(hidden)]
 pub fn instances(body: &[u8]) -> Result<Vec<Instance>, Box<dyn std::error::Error>> {
     let mut reader = listing::Reader::default();
@@ -304,14 +308,14 @@ pub fn instances(body: &[u8]) -> Result<Vec<Instance>, Box<dyn std::error::Error
     Ok(reader.finish()?.0)
 }
 
-/// Consul up to 1.10 says it with 500 and the first sentence, later ones with 404.
+/// Consul up to 1.10 answers with 500 and the first sentence, later versions with 404.
 fn is_unknown_check(refusal: &Refusal) -> bool {
     refusal.status == StatusCode::NOT_FOUND
         || refusal.body.contains("does not have associated TTL")
         || refusal.body.contains("Unknown check")
 }
 
-/// What counts of a service that an agent has.
+/// The fields that are read of an agent's description of a service.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Found {

@@ -1,6 +1,7 @@
-//! A connection of which no more is read than a rule allows. What is written passes through.
+//! A connection whose reads are limited by a rule. Writes are not limited.
 //!
-//! The rule of Consul is in `consul/wire.rs`, the one of etcd in `etcd/meter.rs`. Nothing here knows what the bytes mean.
+//! The rule for Consul is in `consul/wire.rs`, the rule for etcd in `etcd/meter.rs`. This module does not
+//! interpret the bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,20 +10,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How much of a connection may be read.
 pub trait ReadRule {
-    /// How many bytes may be read now; pending, with the task woken later, while none may.
+    /// How many bytes may be read now. While none may be read, this is pending, and the task is woken later.
     ///
     /// # Errors
-    /// The server sent too much: the connection is over.
+    /// The server sent too much: the connection ends.
     fn poll_allowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>>;
 
-    /// So many bytes were read.
+    /// Records that this many bytes were read.
     fn count(&mut self, bytes: usize);
 
-    /// There is nothing more to read for now.
+    /// Records that no more data is available at present.
     fn rest(&mut self) {}
 }
 
-/// A stream that is read as its rule allows.
+/// A stream whose reads are limited by its rule.
 #[derive(Debug)]
 pub struct Metered<S, R> {
     pub stream: S,

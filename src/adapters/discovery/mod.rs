@@ -1,7 +1,7 @@
-//! The catalogues one can register in, and the dispatcher that asks the one in use.
+//! The catalogues, and the dispatcher that sends requests to the one in use.
 //!
-//! Each request is a task of its own, so that one that hangs holds nothing but itself. Its answer is posted
-//! to the inbox within its time limit, come what may.
+//! Each request is a task of its own, so that a request that hangs delays no other. Its answer, or the error
+//! after its time limit, is always posted to the inbox.
 
 mod address;
 pub mod consul;
@@ -29,10 +29,10 @@ use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
-/// Opens the catalogue a plan names.
+/// Opens the catalogue that a plan names.
 ///
 /// # Errors
-/// It can never be reached as it is described.
+/// The description of the catalogue is invalid, so that it could never be reached.
 pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueError> {
     Ok(match catalogue {
         plan::Catalogue::Consul(consul) => Rc::new(Consul::new(consul)?),
@@ -41,14 +41,15 @@ pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueE
     })
 }
 
-/// Notes in a plan what stands in the files that its TLS needs, so that replaced certificates make another plan.
+/// Records in the plan a fingerprint of the files that TLS uses, so that a plan with replaced certificates
+/// differs from the one before.
 pub fn note_contents(catalogue: &mut plan::Catalogue) {
     if let Some(tls) = catalogue.tls_mut() {
         tls.contents = tls::contents(tls);
     }
 }
 
-/// Asks the catalogue in use. Lives on a tokio `LocalSet`.
+/// Sends requests to the catalogue in use. Runs on a tokio `LocalSet`.
 pub struct Dispatcher {
     catalogue: Rc<dyn Catalogue>,
     inbox_sender: InboxSender,
@@ -56,7 +57,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher that posts answers to the inbox; it knows no catalogue before it is told one.
+    /// A dispatcher that posts answers to the inbox. It has no catalogue until the driver gives it one.
     pub fn new(inbox_sender: InboxSender) -> Self {
         let none = CatalogueError::Failed("no catalogue is configured".into());
         Self {

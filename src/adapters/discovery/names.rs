@@ -1,14 +1,14 @@
-//! Names of hosts: their addresses, looked up by helper threads, and connections to the first that accepts.
+//! Resolves host names on helper threads, and connects to the first address that accepts.
 //!
-//! The system's resolver (`getaddrinfo`, so that `/etc/hosts` and `nsswitch.conf` count) blocks for as long as
-//! a name server is silent. It is therefore asked on helper threads: one for each name that a catalogue has, up
-//! to a limit, started when the catalogue is opened, so that a name whose look-up hangs delays no other. Requests
-//! for a name that is being looked up share that look-up. An answer counts for a second; an older one counts when
-//! the resolver is silent. Of several addresses, the one that accepted a connection last is tried first, and the
-//! others follow without waiting for the end of that attempt.
+//! The system's resolver is used (`getaddrinfo`, so that `/etc/hosts` and `nsswitch.conf` apply). It blocks
+//! while a name server is silent, so it runs on helper threads: one for each name that a catalogue uses, up
+//! to a limit, started when the catalogue is opened. So a name whose look-up hangs delays no other. Requests
+//! for a name that is being looked up share that look-up. A result is used for a second without another
+//! look-up; an older result is used while the resolver is silent. Of several addresses, the one that accepted
+//! a connection last is tried first, and the next one is tried before the attempt ends if the first is
+//! silent.
 //!
-//! Never starts a thread for a request while there is one, never blocks the loop, and never holds a request longer
-//! than its limit.
+//! No request starts a thread while there is one, blocks the loop, or takes longer than its time limit.
 
 use crate::adapters::descriptors::while_opening;
 use domain::time::Duration;
@@ -23,30 +23,31 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-/// How long a request waits for the addresses of a name of which nothing is known (docs/bounds.md)
+/// How long a request waits for the addresses of a name without an earlier result (docs/bounds.md)
 const LOOKUP_LIMIT: Duration = Duration::from_millis(1500);
-/// How long a request waits for a look-up before it uses what the look-up before found (docs/bounds.md)
+/// How long a request waits for a look-up before it uses the earlier result (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long the addresses of a name count without another look-up (docs/bounds.md)
+/// How long a result is used without another look-up (docs/bounds.md)
 const FRESH: Duration = Duration::from_secs(1);
-/// How old the addresses may be that are used while the resolver is silent (docs/bounds.md)
+/// How old a result may be that is used while the resolver is silent (docs/bounds.md)
 const USABLE: Duration = Duration::from_secs(600);
-/// The names that something is kept about, those being looked up among them (docs/bounds.md)
+/// The limit on names with a stored result or a look-up in progress (docs/bounds.md)
 const NAMES: usize = 64;
-/// The addresses of one name that count (docs/bounds.md)
+/// How many addresses of one name are used (docs/bounds.md)
 const ADDRESSES: usize = 32;
-/// How long it may take until one of a host's addresses accepts a connection (docs/bounds.md)
+/// The time limit for a connection to any of a host's addresses (docs/bounds.md)
 const CONNECT_LIMIT: Duration = Duration::from_millis(1500);
 /// How long one address may be silent before the next is tried as well (docs/bounds.md)
 const HEAD_START: Duration = Duration::from_millis(200);
-/// The time within which every address of a host is tried, however many there are (docs/bounds.md)
+/// The time within which an attempt is made for every address of a host, whatever their number
+/// (docs/bounds.md)
 const ALL_TRIED: Duration = Duration::from_secs(1);
-/// The threads that look names up (docs/bounds.md)
+/// The limit on threads that look names up (docs/bounds.md)
 const THREADS: usize = 4;
-/// The stack of such a thread; modules of the system's resolver may need much (docs/bounds.md)
+/// The stack of such a thread, in bytes; modules of the system's resolver may need much (docs/bounds.md)
 const STACK: usize = 1024 * 1024;
 
-/// The names of this process: its helper threads serve all catalogues.
+/// The names of this process. All catalogues share its helper threads.
 static OF_PROCESS: LazyLock<Names> = LazyLock::new(|| Names::new(system));
 
 /// The addresses of a host, in the order in which they are to be tried; at least one. A host that is an IP
@@ -68,13 +69,14 @@ pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     OF_PROCESS.connect(host, port).await
 }
 
-/// Starts a helper thread if this host is a name for which none was started yet, and there are not too many. If that
-/// fails, and there is no other, requests will say so.
+/// Starts a helper thread for a host name that has none, unless the limit on threads is reached. If the start
+/// fails and there is no other thread, later requests fail with the reason.
 pub fn prepare(host: &str) {
     OF_PROCESS.prepare(host);
 }
 
-/// Whoever listens at this address of the host did not answer: the next connection tries it last.
+/// Records that the server at this address of the host did not answer: the next connection tries the address
+/// last.
 pub fn avoid(host: &str, address: IpAddr) {
     OF_PROCESS.table().avoid(host, address);
 }
@@ -84,13 +86,13 @@ fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// Asks the system's resolver, for as long as that takes.
+/// Calls the system's resolver, which may block.
 fn system(name: &str) -> io::Result<Vec<IpAddr>> {
     let found = (name, 0).to_socket_addrs()?;
     Ok(found.map(|address| address.ip()).collect())
 }
 
-/// What is known of names, and who looks them up.
+/// The results of look-ups, and the threads that make them.
 #[derive(Clone)]
 struct Names {
     find: fn(&str) -> io::Result<Vec<IpAddr>>,
@@ -103,39 +105,39 @@ struct Table {
     names: BTreeMap<String, NameState>,
 }
 
-/// The threads that look names up: whichever is free takes the next one.
+/// The threads that look names up. Any free thread takes the next look-up.
 struct Helpers {
     lookups: mpsc::Sender<Lookup>,
     taken: Arc<Mutex<mpsc::Receiver<Lookup>>>,
-    /// The names for which one was started.
+    /// The names for which a thread was started.
     started_for: Vec<String>,
 }
 
-/// What is known of one name.
+/// The state of one name.
 #[derive(Default)]
 struct NameState {
     running: Option<watch::Receiver<Option<LookupResult>>>,
     known: Option<(Instant, Vec<IpAddr>)>,
-    /// Accepted a connection last.
+    /// The address that accepted a connection last.
     first: Option<IpAddr>,
-    /// Did not answer, although it may have accepted a connection.
+    /// The address that did not answer, although it may have accepted a connection.
     last: Option<IpAddr>,
 }
 
-/// What came of a look-up: the addresses, or why there are none.
+/// The result of a look-up: the addresses, or the reason why there are none.
 type LookupResult = Result<Vec<IpAddr>, String>;
 
-/// A name to be looked up, and where its addresses are awaited.
+/// A name to be looked up, and the channel for its result.
 struct Lookup {
     name: String,
     found: watch::Sender<Option<LookupResult>>,
 }
 
-/// What there is for a request.
+/// What a request for a name gets.
 enum Wanted {
-    /// Addresses that count.
+    /// A result that is recent enough.
     Known(Vec<IpAddr>),
-    /// A look-up that is on its way, and what the one before found.
+    /// A look-up in progress, and the result of an earlier one.
     Running(watch::Receiver<Option<LookupResult>>, Option<Vec<IpAddr>>),
 }
 
@@ -147,7 +149,8 @@ impl Names {
         }
     }
 
-    /// Nothing is left half done under this lock, so that a panic elsewhere does not matter.
+    /// The state under the lock. No code panics between two changes of it, so a poisoned lock is used as it
+    /// is.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,13 +201,13 @@ impl Names {
         Ok(stream)
     }
 
-    /// Looks one name after the other up, until nobody can ask any more.
+    /// Looks up one name after the other, until all senders are dropped.
     fn work(&self, lookups: &Mutex<mpsc::Receiver<Lookup>>) {
-        // Signals are for the thread that waits for them.
+        // This thread blocks all signals, so that the kernel delivers them to the thread that handles them.
         nix::sys::signal::SigSet::all().thread_block().ok();
         let next = || lookups.lock().unwrap_or_else(PoisonError::into_inner).recv();
         while let Ok(Lookup { name, found }) = next() {
-            // A panic of the system's modules is a failed request.
+            // A panic in a module of the system's resolver is a failed look-up.
             let found_by_system = while_opening(|| catch_unwind(|| (self.find)(&name)));
             let broke_off = |_| Err(io::Error::other("the look-up broke off"));
             let answer = checked(found_by_system.unwrap_or_else(broke_off));
@@ -214,7 +217,7 @@ impl Names {
     }
 }
 
-/// At least one address, and not too many; or a cause.
+/// Checks a result: at least one address, and at most the limit; or the cause of the failure.
 fn checked(found: io::Result<Vec<IpAddr>>) -> LookupResult {
     let mut addresses = found.map_err(|error| error.to_string())?;
     addresses.truncate(ADDRESSES);
@@ -225,7 +228,7 @@ fn checked(found: io::Result<Vec<IpAddr>>) -> LookupResult {
 }
 
 impl Table {
-    /// Starts a helper thread for this name, unless there is one for it or there are enough.
+    /// Starts a helper thread for this name, unless it has one or the limit is reached.
     fn start_for(&mut self, name: &str, names: &Names) -> io::Result<()> {
         let helpers = self.helpers.get_or_insert_with(Helpers::none);
         let is_known = helpers.started_for.iter().any(|known| known == name);
@@ -243,7 +246,7 @@ impl Table {
         Ok(())
     }
 
-    /// Gives a look-up to whichever thread is free; one is started if there is none.
+    /// Hands a look-up to any free thread; starts a thread if there is none.
     fn send(&mut self, lookup: Lookup, names: &Names) -> io::Result<()> {
         if self.threads() == 0 {
             self.start_for(&lookup.name, names)?;
@@ -259,7 +262,7 @@ impl Table {
             .map_or(0, |helpers| helpers.started_for.len())
     }
 
-    /// What there is for a request for this name; a look-up is begun if one is needed and none is on its way.
+    /// What a request for this name gets; starts a look-up if one is needed and none is in progress.
     fn want(&mut self, name: &str, names: &Names) -> io::Result<Wanted> {
         self.make_room_for(name)?;
         let entry = self.names.entry(name.into()).or_default();
@@ -283,7 +286,7 @@ impl Table {
         Ok(Wanted::Running(running, before))
     }
 
-    /// Forgets the name that was found longest ago if there are too many.
+    /// Removes the result that is oldest if the limit is reached.
     fn make_room_for(&mut self, name: &str) -> io::Result<()> {
         if self.names.len() < NAMES || self.names.contains_key(name) {
             return Ok(());
@@ -347,14 +350,14 @@ impl Helpers {
 }
 
 impl NameState {
-    /// The look-up that is on its way, unless whoever did it is gone.
+    /// The look-up in progress, unless its thread has ended.
     fn running(&self) -> Option<watch::Receiver<Option<LookupResult>>> {
         let running = self.running.as_ref();
         running.filter(|running| running.has_changed().is_ok()).cloned()
     }
 }
 
-/// Tries one address after the other, without waiting for the end of an attempt that is silent.
+/// Tries one address after the other; a silent attempt continues while the next one starts.
 async fn first_to_accept(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let head_start = HEAD_START.min(ALL_TRIED / count);

@@ -1,10 +1,10 @@
-//! TLS for catalogues: whom to trust, and how to prove who we are.
+//! TLS for catalogues: which certificates are accepted, and the client's own certificate.
 //!
-//! Files are read once, when the catalogue is opened, so that a missing one is told at the start; what stood in
-//! them is part of the plan, so that a reload opens a catalogue anew when a certificate was replaced. Nothing is
-//! trusted that was not asked for: with a file or folder of authorities, the system's do not count. A
-//! certificate of a server that itself stands in the file counts as long as its name and its dates do, as with
-//! curl; whoever made it for this one server need not make an authority for it.
+//! Files are read once, when the catalogue is opened, so that a missing file is reported at the start. A
+//! fingerprint of their contents is part of the plan, so that a reload opens the catalogue again if a
+//! certificate was replaced. If a file or folder of authorities is configured, the system's authorities are
+//! not trusted. A server's own certificate in that file is accepted, if its name and dates are valid, as curl
+//! does; so a self-signed certificate needs no authority.
 
 use crate::cause;
 use crate::ports::CatalogueError;
@@ -28,14 +28,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The longest file of certificates or of a key (docs/bounds.md)
+/// The size limit on a file with certificates or a key, in bytes (docs/bounds.md)
 const LONGEST_FILE: usize = 4 * 1024 * 1024;
-/// The most files in a folder of authorities (docs/bounds.md)
+/// The limit on files in a folder of authorities (docs/bounds.md)
 const MOST_FILES: usize = 1024;
-/// HTTP/2, as TLS names it.
+/// HTTP/2 in the protocol list of TLS (ALPN).
 const HTTP2: &[u8] = b"h2";
 
-/// What TLS to one server needs: whom to trust, and the name that the server's certificate must be for.
+/// The TLS client for one server: its settings, and the name that the server's certificate must be for.
 #[derive(Clone, Debug)]
 pub struct Secured {
     config: Arc<ClientConfig>,
@@ -46,7 +46,7 @@ impl Secured {
     /// TLS to this host with these settings.
     ///
     /// # Errors
-    /// A file cannot be read, what stands in it cannot be used, or the host is no name.
+    /// A file cannot be read, its content is invalid, or the host is not a valid name.
     pub fn new(tls: &Tls, host: &str) -> Result<Self, CatalogueError> {
         Ok(Self {
             config: config(tls)?,
@@ -54,7 +54,7 @@ impl Secured {
         })
     }
 
-    /// The same, and the server has to speak HTTP/2.
+    /// As [`Secured::new`], and the server has to speak HTTP/2.
     ///
     /// # Errors
     /// As [`Secured::new`].
@@ -64,10 +64,10 @@ impl Secured {
         Ok(secured)
     }
 
-    /// Shakes hands over a stream that is open.
+    /// Performs the handshake over an open stream.
     ///
     /// # Errors
-    /// The handshake fails ([`in_words`] says why), or the server does not speak the protocol that it has to.
+    /// The handshake fails ([`in_words`] describes why), or the server does not speak the required protocol.
     pub async fn handshake<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -82,10 +82,10 @@ impl Secured {
     }
 }
 
-/// What a TLS client needs for these settings.
+/// The configuration of the TLS client for these settings.
 ///
 /// # Errors
-/// A file cannot be read, or what stands in it cannot be used.
+/// A file cannot be read, or its content is invalid.
 fn config(tls: &Tls) -> Result<Arc<ClientConfig>, CatalogueError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
@@ -108,10 +108,10 @@ fn config(tls: &Tls) -> Result<Arc<ClientConfig>, CatalogueError> {
     Ok(Arc::new(config))
 }
 
-/// The name that a server's certificate must be for: the one in the settings, or else the host.
+/// The name that the server's certificate must be for: the one in the settings, otherwise the host.
 ///
 /// # Errors
-/// It is no name.
+/// It is not a valid name.
 fn server_name(tls: &Tls, host: &str) -> Result<ServerName<'static>, CatalogueError> {
     let name = tls
         .server_name
@@ -122,7 +122,7 @@ fn server_name(tls: &Tls, host: &str) -> Result<ServerName<'static>, CatalogueEr
         .map_err(|error| CatalogueError::Failed(format!("'{name}' is not a server name: {error}")))
 }
 
-/// A number that changes when the contents of the files change; 0 without files.
+/// A fingerprint of the files' contents; 0 without files.
 pub fn contents(tls: &Tls) -> u64 {
     let Tls {
         ca_file,
@@ -140,13 +140,13 @@ pub fn contents(tls: &Tls) -> u64 {
     let own = client.iter().flat_map(|(file, key)| [file, key]);
     let named = ca_file.iter().chain(own).map(PathBuf::from);
     for file in named.chain(folder.into_iter().flatten()) {
-        // One that cannot be read is told when the catalogue is opened.
+        // A file that cannot be read is reported when the catalogue is opened.
         (&file, read(&file).ok()).hash(&mut hash);
     }
     hash.finish()
 }
 
-/// Why a handshake failed, in words that say what to do.
+/// Describes why a handshake failed and what to do about it.
 pub fn in_words(error: &io::Error) -> String {
     let inner = error
         .get_ref()
@@ -163,7 +163,7 @@ pub fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// The texts of the file and of every file in the folder, each with a certificate; none if neither is named.
+/// The contents of the CA file and of every file in the CA folder; `None` if neither is configured.
 fn authorities(tls: &Tls) -> Result<Option<Vec<Vec<u8>>>, CatalogueError> {
     if tls.ca_file.is_none() && tls.ca_path.is_none() {
         return Ok(None);
@@ -208,17 +208,17 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki
     CertificateDer::pem_slice_iter(text).collect()
 }
 
-/// Our own certificate and its key.
+/// The client's own certificate and its key.
 struct ClientIdentity {
-    /// The text of the certificate's file.
+    /// The content of the certificate's file.
     certificate: Vec<u8>,
-    /// The text of the key's file.
+    /// The content of the key's file.
     key: Vec<u8>,
-    /// The certificate's file.
+    /// The path of the certificate's file.
     file: String,
 }
 
-/// Reads our own certificate and its key, if they are named.
+/// Reads the client's own certificate and key, if they are configured.
 fn client_identity(tls: &Tls) -> Result<Option<ClientIdentity>, CatalogueError> {
     let Some((file, key_file)) = &tls.client else {
         return Ok(None);
@@ -236,7 +236,8 @@ fn client_identity(tls: &Tls) -> Result<Option<ClientIdentity>, CatalogueError> 
     }))
 }
 
-/// Reads a regular file that is not too long; anything else could make us wait, or never end.
+/// Reads a regular file up to the size limit. Other kinds of files are refused, because reading them could
+/// block or never end.
 fn read(file: &Path) -> Result<Vec<u8>, CatalogueError> {
     let unreadable = |error: io::Error| unreadable(file, &error);
     let not = |what: String| CatalogueError::Failed(format!("{} is {what}", file.display()));
@@ -310,7 +311,7 @@ fn verifier(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCe
     }))
 }
 
-/// Accepts certificates of trusted authorities, and certificates that are themselves in the CA file.
+/// Accepts certificates of trusted authorities, and certificates that are in the CA file themselves.
 #[derive(Debug)]
 struct PinningVerifier {
     ordinary: Arc<WebPkiServerVerifier>,
@@ -318,8 +319,8 @@ struct PinningVerifier {
 }
 
 impl PinningVerifier {
-    /// Whether all that speaks against a certificate is that it is one of an authority. Its dates are looked at
-    /// before that.
+    /// Whether the only fault of a certificate is that it is an authority's certificate. Its dates were
+    /// checked before.
     fn is_accepted(&self, certificate: &CertificateDer<'_>, error: &rustls::Error) -> bool {
         let rustls::Error::InvalidCertificate(CertificateError::Other(inner)) = error else {
             return false;
@@ -372,7 +373,8 @@ impl ServerCertVerifier for PinningVerifier {
     }
 }
 
-/// Accepts any certificate, as `verify: false` says; that the server has the key of its certificate is still checked.
+/// Accepts any certificate, for `verify: false`. The handshake still checks that the server has the key of
+/// its certificate.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 
@@ -432,7 +434,7 @@ brf0AiBqQgBtkeeZdoZtm50AocQwAx3Z//mgG8IaR/pgES+gPg==
 -----END CERTIFICATE-----
 ";
 
-    /// Another one for `consul.test`.
+    /// Another certificate for `consul.test`.
     const ANOTHER: &str = "-----BEGIN CERTIFICATE-----
 MIIBmTCCAT+gAwIBAgIUAQl0T/MVZ+cMOlebt5FGMiqVpyQwCgYIKoZIzj0EAwIw
 FTETMBEGA1UEAwwKb3RoZXIudGVzdDAgFw0yNjExMjUyMjA1NTJaGA8yMTI2MTEw
@@ -446,7 +448,7 @@ BAMCA0gAMEUCIQDngnxdqUP8gnez/xEnczwPu+AwoCk/CEQfu8Oy1W7FMQIgRMn2
 -----END CERTIFICATE-----
 ";
 
-    /// What comes of a server that shows a certificate, where `named` are the contents of the `cafile`.
+    /// The result of verifying the certificate that a server presents; `named` is the content of the CA file.
     fn verified(named: &str, shown: &str, name: &str, year: u64) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");

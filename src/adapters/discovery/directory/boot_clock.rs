@@ -1,24 +1,26 @@
-//! The time since the machine booted, the same in every container.
+//! The time since the machine booted, equal in every container.
 //!
-//! A time namespace (`unshare --time`, CRIU) shifts the clock that the kernel shows inside it, and tells by how
-//! much. That is taken back, so that shims in different time namespaces agree on when an entry expires.
+//! A time namespace (`unshare --time`, CRIU) shifts the clock that processes in it see; the kernel lists the
+//! shift in a file. The shift is subtracted, so that shims in different time namespaces agree on when an
+//! entry expires.
 
 use crate::adapters::clock;
 use domain::time::Duration;
 use std::fs;
 
-/// Where the kernel tells by how much clocks are shifted here; there is no such file without time namespaces.
+/// The file in which the kernel lists how much clocks are shifted in this time namespace. It does not exist
+/// in kernels without time namespaces.
 const OFFSETS: &str = "/proc/self/timens_offsets";
 
 /// Reads the time since the machine booted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BootClock {
-    /// How much more the kernel shows here than the machine's own clock, in nanoseconds.
+    /// By how many nanoseconds the clock in this namespace is ahead of the machine's own clock.
     shift: i128,
 }
 
 impl BootClock {
-    /// The clock as it is seen from this process.
+    /// The clock as this process sees it.
     pub fn new() -> Self {
         let offsets = fs::read_to_string(OFFSETS).unwrap_or_default();
         Self {
@@ -26,7 +28,7 @@ impl BootClock {
         }
     }
 
-    /// The time since the machine booted; none if the kernel does not tell.
+    /// The time since the machine booted; `None` if the clock cannot be read.
     pub fn now(&self) -> Option<Duration> {
         let shown = i128::try_from(clock::since_boot()?.as_nanos()).ok()?;
         let nanoseconds = u64::try_from(shown.checked_sub(self.shift)?).ok()?;
@@ -34,7 +36,7 @@ impl BootClock {
     }
 }
 
-/// The shift of the boot clock: a line `boottime`, seconds, nanoseconds.
+/// Parses the shift of the boot clock: a line with `boottime`, seconds and nanoseconds.
 fn shift(offsets: &str) -> Option<i128> {
     let mut lines = offsets.lines().map(str::split_whitespace);
     let mut words = lines.find_map(|mut words| (words.next() == Some("boottime")).then_some(words))?;

@@ -1,8 +1,8 @@
-//! One entry of the catalogue: what stands in its file, and until when it counts.
+//! One entry of the catalogue: the content of its file, and until when it is valid.
 //!
-//! The expiry is kept as the machine's time since boot together with the boot's ID, so that no step of the
-//! calendar clock makes an entry live longer or shorter, and none outlives its machine. Never reads a clock:
-//! the moment is an argument.
+//! The expiry is stored as time since boot together with the boot's ID. So a step of the calendar clock does
+//! not change how long an entry is valid, and an entry does not survive a restart of its machine. No clock is
+//! read here: the time is an argument.
 
 use super::fingerprint::Fingerprint;
 use super::name;
@@ -13,16 +13,16 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::net::IpAddr;
 
-/// A moment on this machine.
+/// A point in time on this machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BootTime<'a> {
     /// The ID of the boot.
     pub boot: &'a str,
-    /// The time since then.
+    /// The time since that boot.
     pub milliseconds: u64,
 }
 
-/// What stands in a file.
+/// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DirectoryEntry {
     pub id: String,
@@ -35,7 +35,7 @@ pub(super) struct DirectoryEntry {
     expires: Expiry,
 }
 
-/// When an entry stops to count.
+/// When an entry expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Expiry {
     boot: String,
@@ -43,7 +43,7 @@ struct Expiry {
 }
 
 impl DirectoryEntry {
-    /// An entry that counts for one TTL from now.
+    /// An entry that is valid for one TTL from now.
     pub fn new(registration: &Registration, now: &BootTime<'_>) -> Self {
         let ttl_milliseconds = milliseconds(registration.ttl);
         Self {
@@ -60,19 +60,19 @@ impl DirectoryEntry {
         }
     }
 
-    /// The name of the file this entry belongs in.
+    /// The name of the entry's file.
     pub fn file_name(&self) -> String {
         name::of_entry(&self.id)
     }
 
-    /// How long it still counts; none if it is gone.
+    /// How long the entry remains valid; `None` if it has expired or its boot is over.
     pub fn remaining(&self, now: &BootTime<'_>) -> Option<Duration> {
         let until = self.expires.milliseconds_since_boot;
         let counts = self.expires.boot == now.boot && now.milliseconds < until;
         counts.then(|| Duration::from_millis(until.saturating_sub(now.milliseconds)))
     }
 
-    /// Whether it is gone for longer than this, or its boot is.
+    /// Whether the entry expired longer ago than `age`, or belongs to an earlier boot.
     pub fn is_gone_since(&self, now: &BootTime<'_>, age: Duration) -> bool {
         let last = self
             .expires
@@ -81,7 +81,7 @@ impl DirectoryEntry {
         self.expires.boot != now.boot || last < now.milliseconds
     }
 
-    /// Whether it says of an instance what the registration says.
+    /// Whether the entry and the registration describe the same instance with the same values.
     pub fn describes(&self, registration: &Registration) -> bool {
         let theirs = Self {
             expires: self.expires.clone(),
@@ -90,12 +90,12 @@ impl DirectoryEntry {
         *self == theirs
     }
 
-    /// Whether it has this tag; every entry has no tag.
+    /// Whether the entry has this tag. True if no tag is requested.
     pub fn has(&self, tag: Option<&str>) -> bool {
         tag.is_none_or(|tag| self.tags.iter().any(|own| own == tag))
     }
 
-    /// Where it is reached.
+    /// The address and port of the instance.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint {
             address: self.address.to_string(),
@@ -103,7 +103,7 @@ impl DirectoryEntry {
         }
     }
 
-    /// What readers are told of it.
+    /// The instance as readers get it.
     pub fn instance(&self) -> Instance {
         Instance {
             id: self.id.clone(),
@@ -112,7 +112,8 @@ impl DirectoryEntry {
         }
     }
 
-    /// Adds to a fingerprint what readers may see of it; its expiry is not of it, so a renewal changes nothing.
+    /// Adds the fields that readers see to a fingerprint. The expiry is not among them, so a renewal does not
+    /// change the fingerprint.
     pub fn add_to(&self, sum: Fingerprint) -> Fingerprint {
         let sum = sum
             .with(self.id.as_bytes())
@@ -124,7 +125,7 @@ impl DirectoryEntry {
 }
 
 impl BootTime<'_> {
-    /// The beginning of no boot.
+    /// A point in time that is before any boot.
     const ORIGIN: BootTime<'static> = BootTime {
         boot: "",
         milliseconds: 0,

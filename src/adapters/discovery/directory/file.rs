@@ -1,12 +1,13 @@
 //! The files of one folder: listing, reading and replacing them.
 //!
-//! A file is replaced as a whole by renaming a draft over it, so a reader sees the old one or the new one and
-//! never half of one, and a full disk or a crash leaves the old one standing. Drafts begin with a dot, which
-//! no entry does.
+//! A file is replaced by renaming a temporary file over it. So a reader sees the old content or the new one,
+//! never a part of it, and a full disk or a crash leaves the old file in place. Names of temporary files
+//! begin with a dot; names of entries do not.
 //!
-//! Nothing in a folder is trusted: a pipe, a link, a huge file or somebody else's text is [`FileContent::Foreign`].
-//! But what only fails for now (no file handles left, a broken disk) is an error, because an entry that
-//! cannot be seen is not an entry that is gone. Never waits: a pipe is not opened for reading its end.
+//! The files are not trusted: a pipe, a link, a file that is too large or a file of another program is
+//! [`FileContent::Foreign`]. A temporary failure (no file descriptors left, a broken disk) is an error
+//! instead, because an entry that cannot be read may still be valid. No call waits for another process: files
+//! are opened without blocking, so a pipe does not hold up the reader.
 
 use super::entry::{BootTime, DirectoryEntry};
 use domain::time::Duration;
@@ -19,31 +20,31 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// No entry is longer than this. (docs/bounds.md)
+/// The longest file that is read as an entry, in bytes. (docs/bounds.md)
 const LONGEST: usize = 256 * 1024;
-/// A draft this old was left behind by a crash; writing one takes microseconds.
+/// A temporary file that is this old was left by a crash; writing one takes microseconds.
 const DRAFT_AGE: Duration = Duration::from_secs(60);
-/// An entry that expired this long ago is not coming back.
+/// An entry that expired this long ago is removed.
 const ENTRY_AGE: Duration = Duration::from_secs(3600);
 
 /// The files in one service's folder (docs/bounds.md)
 pub(super) const MOST_FILES: usize = 20_000;
 
-/// What a file turned out to be.
+/// The content of a file.
 #[derive(Debug)]
 pub(super) enum FileContent {
-    /// An entry, under its own name.
+    /// An entry whose ID belongs to this file name.
     Entry(DirectoryEntry),
-    /// It is not there.
+    /// The file does not exist.
     Nothing,
-    /// Not an entry of ours, and why not.
+    /// The file is not an entry; the text gives the reason.
     Foreign(String),
 }
 
-/// The names of the files in a folder but for hidden ones; none if there is no folder.
+/// The names of the files in a folder, without hidden files; empty if the folder does not exist.
 ///
-/// The folder is listed twice: on some file systems (tmpfs, btrfs) a file that is replaced while a listing
-/// goes on is missing from it, and no entry is replaced twice within a moment.
+/// The folder is listed twice: on some file systems (tmpfs, btrfs) a file that is replaced during a listing
+/// is missing from that listing. An entry is not replaced twice within such a short time.
 pub(super) fn names(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut names = BTreeSet::new();
     for _ in 0..2 {
@@ -64,17 +65,17 @@ pub(super) fn names(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(names)
 }
 
-/// Why a folder is not read.
+/// The error for a folder with too many files.
 pub(super) fn too_many() -> io::Error {
     io::Error::other(format!("it holds more than {MOST_FILES} files"))
 }
 
-/// Whether it is a draft, or something else that cannot be an entry and is no reason to complain.
+/// Whether a file is a temporary file or another hidden file, which is skipped without a warning.
 pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".")
 }
 
-/// Reads one file of a service's folder; the size of its text, too.
+/// Reads one file of a service's folder. Returns its content and the size of its text in bytes.
 pub(super) fn read(folder: &Path, file: &OsStr, service: &str) -> io::Result<(FileContent, usize)> {
     let text = match text_of(&folder.join(file)) {
         Ok(text) => text,
@@ -87,7 +88,7 @@ pub(super) fn read(folder: &Path, file: &OsStr, service: &str) -> io::Result<(Fi
     Ok((found, text.len()))
 }
 
-/// Which failures say something about the file.
+/// Distinguishes failures that are a property of the file from temporary ones.
 fn failure(error: io::Error) -> io::Result<FileContent> {
     const LINK: Option<i32> = Some(nix::errno::Errno::ELOOP as i32);
     const SOCKET: Option<i32> = Some(nix::errno::Errno::ENXIO as i32);
@@ -99,7 +100,7 @@ fn failure(error: io::Error) -> io::Result<FileContent> {
     }
 }
 
-/// All of a regular file of bearable length; anything else is invalid data.
+/// The content of a regular file that is not too long. Anything else is the error `InvalidData`.
 fn text_of(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     let file = OpenOptions::new()
@@ -121,7 +122,8 @@ fn text_of(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The entry that stands in this text, if it belongs in this file of a service's folder.
+/// Parses an entry. The error is the reason why the text is not an entry of this file in this service's
+/// folder.
 pub(super) fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<DirectoryEntry, String> {
     let entry: DirectoryEntry =
         serde_json::from_slice(text).map_err(|error| format!("not an entry: {error}"))?;
@@ -134,7 +136,7 @@ pub(super) fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<Director
     Ok(entry)
 }
 
-/// Puts an entry in its file, over whatever stands there, and makes the folder if there is none.
+/// Writes an entry to its file, replacing the file if it exists, and creates the folder if necessary.
 pub(super) fn write(folder: &Path, entry: &DirectoryEntry, now: &BootTime<'_>) -> io::Result<()> {
     let text = serde_json::to_vec(entry)?;
     if text.len() > LONGEST {
@@ -146,7 +148,7 @@ pub(super) fn write(folder: &Path, entry: &DirectoryEntry, now: &BootTime<'_>) -
     })
 }
 
-/// Replaces a file by what `fill` writes, or leaves it as it is.
+/// Replaces a file by what `fill` writes. If that fails, the file stays as it is.
 pub(super) fn replace(
     folder: &Path,
     file: &str,
@@ -158,13 +160,14 @@ pub(super) fn replace(
     draft.publish(&folder.join(file))
 }
 
-/// A temporary file, removed again unless it was published.
+/// A temporary file, which is removed unless it was renamed to its final name.
 struct Draft {
     path: Option<PathBuf>,
 }
 
 impl Draft {
-    /// A new file under a name nobody has; process IDs are not unique among containers.
+    /// Creates a file with a name that no other process uses; a process ID alone is not unique among
+    /// containers.
     fn create(folder: &Path, now: &BootTime<'_>) -> io::Result<(Self, File)> {
         let mut attempt = 0;
         loop {
@@ -195,7 +198,7 @@ impl Drop for Draft {
     }
 }
 
-/// Removes a file; one that is not there counts as removed.
+/// Removes a file. It is no error if the file does not exist.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -203,11 +206,11 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what those left behind who never came back: drafts, and entries long expired. Whatever cannot be
-/// removed is left to the next.
+/// Removes files of shims that have ended: old temporary files, and entries that expired long ago. A file
+/// that cannot be removed stays until the next sweep.
 ///
-/// An entry that comes back to life between the look and the removal is lost until its owner's next
-/// heartbeat, which registers it again; for that it must have been dead for an hour.
+/// If the owner of an entry renews it between the check and the removal, the entry is lost until the owner's
+/// next heartbeat, which registers it again. This can happen only to an entry that was expired for an hour.
 pub(super) fn sweep(folder: &Path, service: &str, now: &BootTime<'_>) -> io::Result<()> {
     for file in fs::read_dir(folder)?.take(MOST_FILES) {
         let file = file?.file_name();
@@ -229,7 +232,8 @@ fn is_left_behind(folder: &Path, file: &OsStr, service: &str, now: &BootTime<'_>
     }
 }
 
-/// When a draft was begun, if the file is one.
+/// When a temporary file was created, in seconds since the Unix epoch as its name states; `None` for other
+/// files.
 fn drafted_at(file: &OsStr) -> Option<u64> {
     let name = file.to_str()?.strip_prefix('.')?.strip_suffix(".draft")?;
     name.split('-').next()?.parse().ok()

@@ -1,29 +1,29 @@
-//! Short numbers for long things, the same in every process and every release: FNV-1a with 128 bits.
+//! Fingerprints (FNV-1a with 128 bits) of sequences of fields, equal in every process and every release.
 //!
-//! Cursors, shortened file names and "have I told this already" all rest on it. The hasher of the standard
-//! library would not do: it may change from release to release. Never meant against somebody who wants two
-//! things to look alike.
+//! Cursors, shortened file names and the record of warnings that were logged use them. The hasher of the
+//! standard library is unsuitable, because it may change with a release. The function does not resist an
+//! attacker who constructs two inputs with the same fingerprint.
 
 const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
-/// The number of what was added so far.
+/// The fingerprint of the fields that were added so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint(u128);
 
 impl Fingerprint {
-    /// Of nothing.
+    /// The fingerprint of no fields.
     pub const fn new() -> Self {
         Self(BASIS)
     }
 
-    /// Of these bytes.
+    /// The fingerprint of one field.
     pub fn of(bytes: &[u8]) -> Self {
         let add = |sum: u128, byte: &u8| (sum ^ u128::from(*byte)).wrapping_mul(PRIME);
         Self(bytes.iter().fold(BASIS, add))
     }
 
-    /// With these bytes added as one field: where a field ends counts.
+    /// Adds these bytes as one field. The boundaries between fields change the fingerprint.
     #[must_use]
     pub fn with(self, field: &[u8]) -> Self {
         let length = (field.len() as u64).to_le_bytes();
@@ -31,12 +31,12 @@ impl Fingerprint {
         Self::of(&whole)
     }
 
-    /// All of it.
+    /// All 128 bits.
     pub const fn long(self) -> u128 {
         self.0
     }
 
-    /// Half of it, with a share of every bit.
+    /// 64 bits, each of which depends on all 128.
     #[expect(clippy::cast_possible_truncation, reason = "the halves are folded together")]
     pub const fn short(self) -> u64 {
         (self.0 ^ (self.0 >> 64)) as u64

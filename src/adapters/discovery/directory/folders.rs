@@ -1,6 +1,7 @@
-//! What is done in the folder, all of it at once: entering, keeping, removing and listing.
+//! The operations on the folder: registering, renewing, deregistering and listing.
 //!
-//! Every call may last as long as the file system likes, so that none is made on the loop.
+//! Every call may block as long as the file system blocks, so they run on a thread of their own and never in
+//! the loop.
 
 use super::boot_clock::BootClock;
 use super::entry::{BootTime, DirectoryEntry};
@@ -18,7 +19,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where the kernel tells the boot's ID.
+/// The file in which the kernel publishes the boot's ID.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The folders of all services, below one path.
@@ -30,7 +31,7 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Those below this path, which need not exist yet.
+    /// The folders below this path, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let boot = fs::read_to_string(BOOT_ID).ok();
         Self {
@@ -40,20 +41,20 @@ impl Folders {
         }
     }
 
-    /// Writes an entry that counts from now.
+    /// Writes an entry that is valid for one TTL from now.
     pub fn write(&self, registration: &Registration, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         let folder = self.folder(&registration.name);
         file::write(&folder, &DirectoryEntry::new(registration, now), now)
             .map_err(|error| failed("write an entry in", &folder, &error))
     }
 
-    /// Tidies up around a new entry; nothing depends on it.
+    /// Removes old files from the folder of a service. A failure has no consequence but a warning.
     pub fn sweep(&self, service: &str, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         let folder = self.folder(service);
         file::sweep(&folder, service, now).map_err(|error| failed("sweep", &folder, &error))
     }
 
-    /// What stands in the file of an instance.
+    /// The content of the file of an instance.
     fn found(&self, registration: &Registration) -> Result<FileContent, CatalogueError> {
         let folder = self.folder(&registration.name);
         let file = name::of_entry(&registration.id);
@@ -62,7 +63,7 @@ impl Folders {
         Ok(found)
     }
 
-    /// Where the instance is reached that stands in the file of this one, unless its time is up.
+    /// The address and port in the file that belongs to this registration, if the entry is still valid.
     pub fn holder(
         &self,
         registration: &Registration,
@@ -75,7 +76,7 @@ impl Folders {
         }
     }
 
-    /// Keeps an entry for another TTL, if it is still there and still says what it said.
+    /// Renews an entry for another TTL if it still exists and still describes the same instance.
     pub fn keep(&self, registration: &Registration, now: &BootTime<'_>) -> Result<Renewal, CatalogueError> {
         let mut holder = None;
         let reason = match self.found(registration)? {
@@ -97,21 +98,21 @@ impl Folders {
         Ok(Renewal::Unknown(format!("{}: {reason}", file.display()), holder))
     }
 
-    /// Lists what there is now.
+    /// Lists the present instances.
     #[cfg(test)]
     pub fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let view = self.look(&query.service, &|| false)?;
         Ok(view.listing(query.tag.as_deref(), &self.now()?))
     }
 
-    /// Enters an instance for one TTL.
+    /// Registers an instance for one TTL.
     pub fn enter(&self, registration: &Registration, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         self.write(registration, now)?;
         self.sweep(&registration.name, now).ok();
         Ok(())
     }
 
-    /// Removes an instance; one that is not there counts as removed.
+    /// Removes an instance. It is no error if there is none.
     pub fn remove(&self, registration: &Registration) -> Result<(), CatalogueError> {
         let path = self
             .folder(&registration.name)
@@ -130,7 +131,11 @@ impl Folders {
         self.path.join(name::of_folder(service))
     }
 
-    /// This moment; an error if the machine does not tell.
+    /// The present time on this machine.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not show the boot's ID or the time since boot.
     pub fn now(&self) -> Result<BootTime<'_>, CatalogueError> {
         let untold = |what: &str| CatalogueError::Failed(format!("this machine does not tell {what}"));
         let boot = self.boot.as_deref().ok_or_else(|| untold("its boot ID"))?;

@@ -1,13 +1,13 @@
 //! A catalogue without a server, for one host: several shims, also in several containers, share a folder.
 //!
-//! One file per instance, `<path>/<service>/<id>.json`, written by its shim at every heartbeat and removed by
-//! its deregistration. An entry whose time is up is gone for every reader, whether or not somebody removes it.
-//! Changes are noticed through inotify. Everything in the folder is meant for readers who do not trust it.
+//! Each instance has one file, `<path>/<service>/<id>.json`. Its shim writes it at every heartbeat and
+//! removes it when it deregisters. Every reader ignores an expired entry, whether or not the file was
+//! removed. Changes are reported by inotify. Readers trust no file in the folder.
 //!
-//! There is no lock, because whoever stops while he holds one would stop all others: each file has one writer,
-//! and of two that use the same ID the last one wins, until the other's next heartbeat finds an entry that is
-//! not its own. Whatever touches the folder happens on one thread of its own, because its file system may hang;
-//! the loop never waits but for time and the kernel's word that something changed.
+//! There are no locks: a process that was stopped while it held one would block all others. Each file has one
+//! writer. If two shims use the same ID, the last one to write wins, until the next heartbeat of the other
+//! finds an entry with different values. All access to the folder happens on a separate thread, because its
+//! file system may hang. The loop itself waits only for timers and for events of the kernel.
 
 mod boot_clock;
 mod entry;
@@ -38,7 +38,7 @@ use view::View;
 use watcher::{FolderEvent, FolderEvents, FolderWatch};
 use worker::{IsAbandoned, Worker};
 
-/// The time between two looks of a waiting reader; what happens meanwhile is looked at together.
+/// The time between two reads of a folder by a waiting reader. Changes in that time are read together.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// The `directory` catalogue.
@@ -48,11 +48,11 @@ pub struct Directory {
     worker: Worker,
 }
 
-/// What a reader knows at one time.
+/// What a reader has read of a folder at one time.
 struct Snapshot {
     view: View,
     listing: Listing,
-    /// How long until the next entry expires, if one lives.
+    /// How long until the next entry expires; `None` if no entry is valid.
     expiry: Option<Duration>,
 }
 
@@ -69,8 +69,8 @@ impl Directory {
         }
     }
 
-    /// Waits until something differs from what stood at the cursor. A renewal wakes it and makes it look at
-    /// one file, and it goes on waiting.
+    /// Waits until the result of the query differs from the state at the cursor. A renewal makes it read one
+    /// file and continue to wait.
     async fn differing(&self, query: &Query, cursor: Cursor) -> Result<Listing, CatalogueError> {
         loop {
             let (watch, mut snapshot) = self.look_and_listen(query).await?;
@@ -89,7 +89,7 @@ impl Directory {
         }
     }
 
-    /// Starts the watch before it reads, so that every change after the read is reported.
+    /// Starts the watch before it reads the folder, so that every change after the read is reported.
     async fn look_and_listen(&self, query: &Query) -> Result<(FolderWatch, Snapshot), CatalogueError> {
         let (folders, query) = (Arc::clone(&self.folders), query.clone());
         let look = move |is_abandoned: IsAbandoned<'_>| {
@@ -124,7 +124,7 @@ impl Directory {
         Ok(self.worker.run(look).await?.listing)
     }
 
-    /// Does something about one instance, or reads it.
+    /// Runs one operation on the files of one instance on the folder's thread.
     async fn change<T: Send + 'static>(
         &self,
         registration: &Registration,
@@ -146,11 +146,11 @@ impl Snapshot {
     }
 }
 
-/// The instance that the file of this ID describes in a service's folder, and the text we would write for the
-/// same entry; public for the properties in `fuzz/`.
+/// The instance that a file with this ID in a service's folder describes, and the text that this program
+/// would write for the same entry. Public for the properties in `fuzz/`.
 ///
 /// # Errors
-/// A sentence: it is not an entry, or does not belong there.
+/// A sentence: the text is not an entry, or the entry belongs to another file.
 #[doc(hidden)]
 pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u8>), String> {
     let entry = file::parse(text, name::of_entry(id).as_ref(), service)?;
@@ -158,7 +158,7 @@ pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u
     Ok((entry.instance(), again))
 }
 
-/// Nothing once the next entry may have expired.
+/// Waits for an event of the folder, at most until the next entry expires.
 async fn event_or_expiry(watch: &FolderEvents, expiry: Option<Duration>) -> Option<FolderEvent> {
     match expiry {
         Some(expiry) => timeout(expiry, watch.next()).await.ok(),

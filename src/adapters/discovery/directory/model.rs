@@ -1,5 +1,5 @@
-//! The directory against a model: two shims that share a folder do to it what they would do to a map from IDs
-//! to entries, whatever one does to the other's, and however time passes.
+//! Compares the directory with a model: two shims that share a folder behave like two writers of one map from
+//! IDs to entries, for random sequences of operations and of passing time.
 
 use super::entry::BootTime;
 use super::folders::Folders;
@@ -14,41 +14,41 @@ use std::fs;
 use std::net::IpAddr;
 use tempfile::{TempDir, tempdir};
 
-/// Milliseconds that an entry counts.
+/// How long an entry is valid, in milliseconds.
 const TTL: u64 = 10_000;
-/// The names of the boots that a folder sees.
+/// The IDs of the boots in a sequence.
 const BOOTS: [&str; 3] = ["first", "second", "third"];
 
-/// An instance that registers: its number, and which of four things it says of itself.
+/// An instance that registers: its number, and which of four descriptions it has.
 type Description = (u16, u16);
 
-/// What happens to the folder; the first number says which of the two shims does it.
+/// One operation on the folder. The first number selects one of the two shims.
 #[derive(Clone, Debug)]
 enum ModelStep {
     Register(usize, Description),
     Renew(usize, Description),
     Deregister(usize, Description),
-    /// So many milliseconds pass.
+    /// This many milliseconds pass.
     Pass(u64),
-    /// The machine starts again, and its folder is still there.
+    /// The machine starts again, and the folder keeps its files.
     Boot,
-    /// Somebody writes what is no entry over an instance's.
+    /// Another program replaces the file of an instance by a text that is not an entry.
     Scribble(Description),
 }
 
-/// The folder as a map.
+/// The model: a map.
 #[derive(Clone, Debug, Default)]
 struct Folder {
     now: u64,
     boot: usize,
-    /// By instance: what it said, and until when it counts.
+    /// For each instance: its description, and until when its entry is valid.
     entries: BTreeMap<u16, (u16, u64)>,
-    /// Whether the last renewal found its entry.
+    /// Whether the last renewal found a valid entry.
     is_renewed: bool,
 }
 
 impl Folder {
-    /// What a reader sees: each live instance and what it said.
+    /// What a reader must see: each valid instance with its description.
     fn seen(&self) -> Vec<Description> {
         let live = self.entries.iter().filter(|(_, (_, until))| self.now < *until);
         live.map(|(number, (said, _))| (*number, *said)).collect()
@@ -113,7 +113,7 @@ impl ReferenceStateMachine for Folder {
     }
 }
 
-/// What an instance says of itself: one port, another port, or one of two tags.
+/// One of the four descriptions of an instance: one port, another port, or one of two tags.
 fn registration((number, said): Description) -> Registration {
     Registration {
         id: format!("app-{number}"),
@@ -142,16 +142,17 @@ fn instance(told: &Description) -> Instance {
     }
 }
 
-/// Two shims at one folder.
+/// Two shims that share a folder.
 struct Shims {
     home: TempDir,
     shims: [Folders; 2],
-    /// The cursor that each snapshot had.
+    /// The cursor of each set of instances that was seen.
     cursors: BTreeMap<Vec<Description>, Cursor>,
 }
 
 impl Shims {
-    /// Both shims list what the map holds, and a cursor stands for what is seen and nothing else.
+    /// Checks that both shims list the content of the map, and that equal sets of instances have equal
+    /// cursors and different sets different ones.
     fn compare(&mut self, folder: &Folder, now: &BootTime<'_>) {
         let seen = folder.seen();
         for shim in &self.shims {

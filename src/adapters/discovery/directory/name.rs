@@ -1,17 +1,17 @@
-//! The names of services and instances as file names: any text in, a safe name out, and never the same name
-//! for two texts.
+//! File names for services and instances: every text has a file name that is safe, and no two texts have the
+//! same one.
 //!
-//! Letters, digits, `_`, `-` and dots inside stay as they are, so that an operator recognises them; every
-//! other byte becomes `%` and two digits. What gets too long is cut, and ends in `~` and the fingerprint of
-//! the whole. No name begins with a dot: those are left to temporary files. Nobody reads a name back: the
-//! true one stands in the file.
+//! Letters, digits, `_`, `-` and inner dots stay as they are, so that operators recognise the names. Every
+//! other byte becomes `%` and two hexadecimal digits. A name that is too long is cut and ends in `~` and the
+//! fingerprint of the whole text. No name begins with a dot, because temporary files do. File names are never
+//! decoded: the entry in the file contains the name and the ID.
 
 use super::fingerprint::Fingerprint;
 use std::fmt::Write;
 
-/// No name is longer than this, which every file system takes with room for an ending. (docs/bounds.md)
+/// The longest file name, in bytes. Every file system permits it together with a suffix. (docs/bounds.md)
 const LONGEST: usize = 128;
-/// How much of an over-long name is kept before the fingerprint.
+/// How many bytes of a name that is too long stay before the fingerprint.
 const KEPT: usize = 80;
 
 /// The file name of an instance's entry.
@@ -45,7 +45,7 @@ fn safe(text: &str) -> String {
     }
 }
 
-/// Writing to a string cannot fail.
+/// Appends `%` and two hexadecimal digits. Writing to a string cannot fail.
 fn escape(name: &mut String, byte: u8) {
     let _ = write!(name, "%{byte:02X}");
 }
@@ -92,7 +92,7 @@ mod tests {
         );
     }
 
-    /// Texts that are likely to get in each other's way.
+    /// Texts whose file names could be equal if the encoding had a fault.
     fn texts() -> impl Strategy<Value = String> {
         prop_oneof![any::<String>(), "[./%a2EF~]{0,6}", "[a%/]{120,140}"]
     }

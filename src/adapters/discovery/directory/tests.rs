@@ -1,4 +1,4 @@
-//! The directory's own traps; what it shares with every catalogue stands in tests/catalogue.rs.
+//! Tests of the directory alone; `tests/catalogue.rs` has the tests that all catalogues share.
 
 use super::entry::{BootTime, DirectoryEntry};
 use super::*;
@@ -62,7 +62,7 @@ impl Directory {
         self.folders.folder(service)
     }
 
-    /// A shim at the same folder that found this boot's ID.
+    /// A shim with the same folder that read this boot ID.
     fn of_boot(&self, boot: Option<&str>) -> Self {
         let mut folders = Folders::new(&self.folders.path);
         folders.boot = boot.map(str::to_owned);
@@ -397,7 +397,7 @@ fn folders_are_open_to_whom_the_mask_lets() {
     assert_eq!(mode & 0o777, 0o777 & !mask);
 }
 
-/// A question that waits, asked in the background; its answer once it has begun to wait.
+/// Starts a query that waits for a change, in the background, and returns when it has begun to wait.
 async fn waiting(directory: &Rc<Directory>) -> tokio::task::JoinHandle<Listing> {
     let before = directory.folders.list(&at_once()).unwrap().cursor;
     let reader = Rc::clone(directory);
@@ -406,7 +406,8 @@ async fn waiting(directory: &Rc<Directory>) -> tokio::task::JoinHandle<Listing> 
     asked
 }
 
-/// Waits until this process watches a folder or, if it is not there, the nearest one above it.
+/// Waits until this process watches a folder or, if the folder does not exist, the nearest existing folder
+/// above it.
 async fn until_watched(folder: &Path) {
     let place = folder.ancestors().find(|place| place.exists()).unwrap();
     let watch = format!("ino:{:x} ", fs::metadata(place).unwrap().ino());
@@ -428,7 +429,8 @@ async fn until_watched(folder: &Path) {
         .expect("the folder is watched in time");
 }
 
-/// A second reader waits for the event of another change; by then a reader that waited before has read the folder.
+/// Makes a second reader wait for another change. When it is woken, a reader that waited earlier has read the
+/// folder, too.
 async fn another_reader_is_woken(directory: &Rc<Directory>, number: u16) {
     let elsewhere = Registration {
         name: "elsewhere".into(),
@@ -606,7 +608,8 @@ fn a_reader_never_misses_the_last_of_many_changes_by_another_thread() {
     });
 }
 
-/// So many that the kernel lists them in several parts, in memory, where a replaced file moves within the list.
+/// There are so many files that the kernel lists them in several parts. The folder is in memory (tmpfs),
+/// where a replaced file moves within the listing.
 #[test]
 fn an_entry_that_is_renewed_all_the_time_is_in_every_listing() {
     run(async {

@@ -1,5 +1,5 @@
-//! What one reader knows of a service's folder: read as a whole once, and then only the files that changed,
-//! so that the renewals of many instances cost a reader one small file each.
+//! One reader's copy of a service's folder. The folder is read completely once; later only changed files are
+//! read, so that a renewal by another shim costs each reader one small file.
 
 use super::entry::{BootTime, DirectoryEntry};
 use super::file::{self, FileContent};
@@ -12,17 +12,17 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 
-/// All entries of a service together, as texts (docs/bounds.md)
+/// The limit on all entries of a service together, in bytes of text (docs/bounds.md)
 const LARGEST_SERVICE: usize = 16 * 1024 * 1024;
 
-/// The entries of a service, live or expired.
+/// The entries of a service, valid or expired.
 pub(super) struct View {
     service: String,
     folder: PathBuf,
-    /// Each with the size of its text.
+    /// Each entry with the size of its text.
     entries: BTreeMap<OsString, (DirectoryEntry, usize)>,
     size: usize,
-    /// What is no entry, and why.
+    /// The files that are not entries, with the reason.
     foreign: BTreeMap<OsString, String>,
 }
 
@@ -30,7 +30,8 @@ impl View {
     /// Reads the folder of a service.
     ///
     /// # Errors
-    /// The folder or a file in it cannot be read for now, holds more than is allowed, or nobody waits any more.
+    /// The folder or a file in it cannot be read at present, the folder exceeds a limit, or the request was
+    /// cancelled.
     pub fn look(service: &str, folder: PathBuf, is_abandoned: IsAbandoned<'_>) -> io::Result<Self> {
         let names = file::names(&folder)?;
         let mut view = Self {
@@ -44,7 +45,7 @@ impl View {
         Ok(view)
     }
 
-    /// Reads these files, for the first time or again.
+    /// Reads these files again, or for the first time.
     ///
     /// # Errors
     /// As for [`Self::look`].
@@ -72,7 +73,7 @@ impl View {
         }
     }
 
-    /// Reads a file; how much that was.
+    /// Reads a file. Returns the size of its text.
     fn look_at(&mut self, file: &OsStr) -> io::Result<usize> {
         let (found, size) = file::read(&self.folder, file, &self.service)?;
         self.foreign.remove(file);
@@ -92,8 +93,9 @@ impl View {
         Ok(size)
     }
 
-    /// The live instances, all those with the tag if there is one. The cursor is the fingerprint of what is
-    /// seen, so it means the same in every process, and the same set has the same cursor.
+    /// The valid instances; with a tag, only those that have it. The cursor is the fingerprint of the
+    /// instances that are visible, so it has the same meaning in every process, and the same set of instances
+    /// has the same cursor.
     pub fn listing(&self, tag: Option<&str>, now: &BootTime<'_>) -> Listing {
         let live = self.entries.values().map(|(entry, _)| entry);
         let mut live: Vec<&DirectoryEntry> = live
@@ -120,7 +122,7 @@ impl View {
         }
     }
 
-    /// How long until the next entry expires, if one lives.
+    /// How long until the next entry expires; `None` if no entry is valid.
     pub fn next_expiry(&self, now: &BootTime<'_>) -> Option<Duration> {
         self.entries
             .values()

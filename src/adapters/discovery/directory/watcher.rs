@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 /// The time between two reads of the folder where inotify is not available.
 const POLL: Duration = Duration::from_millis(250);
-/// How often the start is tried again if the folder comes and goes meanwhile.
+/// How many times the start is tried if the folder is created and removed meanwhile.
 const ATTEMPTS: usize = 8;
 /// How many batches of events are read from the kernel at once, so that a busy folder does not hold up the loop.
 const MOST_READS: usize = 64;
@@ -28,7 +28,7 @@ const MOST_READS: usize = 64;
 /// may touch the folder, and attached on the loop.
 pub(super) struct FolderWatch(Option<InotifyWatch<Notifier>>);
 
-/// The events of a folder, as the loop waits for them.
+/// The events of a folder, for the loop to wait for.
 pub(super) enum FolderEvents {
     /// Reported by the kernel.
     Inotify(InotifyWatch<AsyncFd<Notifier>>),
@@ -39,14 +39,14 @@ pub(super) enum FolderEvents {
 /// An inotify instance that watches the folder or an ancestor of it.
 pub(super) struct InotifyWatch<N> {
     notifier: N,
-    /// The next step towards the folder, if it is not there yet.
+    /// The next part of the path towards the folder, if the folder does not exist yet.
     awaited: Option<OsString>,
 }
 
 /// A change in a folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FolderEvent {
-    /// These files were written or removed, if any.
+    /// The files that were written or removed; empty if none was.
     Files(BTreeSet<OsString>),
     /// Anything may have changed: start a new watch and read the whole folder.
     Everything,
@@ -75,7 +75,7 @@ impl FolderWatch {
 }
 
 impl FolderEvents {
-    /// Waits for something to happen. Nothing is lost if the wait is given up.
+    /// Waits for the next event. Cancelling the wait loses no event.
     pub async fn next(&self) -> FolderEvent {
         match self {
             Self::Inotify(watch) => watch.next().await,
@@ -88,7 +88,8 @@ impl FolderEvents {
 }
 
 impl InotifyWatch<Notifier> {
-    /// Watches the folder or the nearest one above it that is there; none if that just changed.
+    /// Watches the folder or the nearest existing folder above it; `None` if that folder was removed
+    /// meanwhile.
     fn at(folder: &Path) -> io::Result<Option<Self>> {
         let notifier = Notifier::new()?;
         let mut awaited = None;
@@ -124,7 +125,8 @@ impl InotifyWatch<AsyncFd<Notifier>> {
         FolderEvent::Files(files)
     }
 
-    /// Whether a single file is not all that the event is about. A watch whose folder was deleted is "ignored".
+    /// Whether the event means more than a change of one file. The kernel reports the watch of a deleted
+    /// folder as "ignored".
     fn upsets(&self, event: &InotifyEvent) -> bool {
         let upsetting = AddWatchFlags::IN_Q_OVERFLOW
             | AddWatchFlags::IN_IGNORED
@@ -142,7 +144,7 @@ fn visible(events: Vec<InotifyEvent>) -> impl Iterator<Item = OsString> {
         .filter(|name| !is_hidden(name))
 }
 
-/// An inotify instance as the runtime takes it.
+/// An inotify instance in the form that the runtime requires.
 pub(super) struct Notifier(Inotify);
 
 impl Notifier {
@@ -158,7 +160,8 @@ impl Notifier {
         AsyncFd::new(self)
     }
 
-    /// Watches the folder of a service, or one on the way to it. A draft is of no interest before it is renamed.
+    /// Watches the folder of a service, or a folder above it. Temporary files are ignored until they are
+    /// renamed.
     fn watch(&self, place: &Path, whole: bool) -> nix::Result<()> {
         let here = if place.as_os_str().is_empty() {
             Path::new(".")

@@ -1,9 +1,9 @@
-//! The one thread that touches the folder: a file system may hang (frozen, on a server that is gone), and then
-//! only this thread hangs with it.
+//! The thread that accesses the folder. A file system may hang (frozen, or on a server that is unreachable);
+//! then only this thread hangs.
 //!
-//! It is started with the first request. Requests wait for each other, up to a stated number; one that nobody
-//! waits for any more is not begun, or is broken off at the next file. When the catalogue is dropped the thread
-//! ends, unless it hangs: then nobody waits for it. Never runs two requests at a time.
+//! The first request starts the thread. Requests wait for each other, up to a limit. A request that was
+//! cancelled is not started, or stops at the next file. When the catalogue is dropped, the thread ends; if it
+//! hangs, nothing waits for it. Two requests never run at the same time.
 
 use crate::adapters::descriptors::while_opening;
 use crate::cause;
@@ -14,23 +14,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// The requests that wait for the folder (docs/bounds.md)
+/// The limit on requests that wait for the folder (docs/bounds.md)
 const MOST_WAITING: usize = 1000;
-/// The threads that hang in folders of former configurations, and the one in use (docs/bounds.md)
+/// The limit on threads: the one in use, and those that hang in folders of earlier configurations
+/// (docs/bounds.md)
 const MOST_THREADS: usize = 64;
-/// The stack of a thread.
+/// The stack of a thread, in bytes.
 const STACK: usize = 512 * 1024;
 
-/// The threads of all folders of this process that have not ended.
+/// How many threads of all folders of this process have not ended.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Something to be done on the thread.
+/// Work for the thread.
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Tells whether nobody waits for the outcome any more.
+/// Returns whether the request was cancelled.
 pub(super) type IsAbandoned<'a> = &'a dyn Fn() -> bool;
 
-/// The thread on which requests touch the folder.
+/// The thread that accesses the folder, and the channel to it.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: RefCell<Option<mpsc::Sender<Job>>>,
@@ -45,7 +46,7 @@ impl Default for Worker {
 }
 
 impl Worker {
-    /// One whose thread counts here.
+    /// A worker whose thread counts towards this counter.
     fn counted(threads: &'static AtomicUsize) -> Self {
         Self {
             jobs: RefCell::default(),
@@ -54,10 +55,10 @@ impl Worker {
         }
     }
 
-    /// Does something on the thread. Dropping the future gives it up.
+    /// Runs `work` on the thread. Dropping the future cancels the request.
     ///
     /// # Errors
-    /// Those of `work`; or the thread cannot be started, broke off, or too many requests wait for it.
+    /// The errors of `work`; the thread cannot be started or panicked, or too many requests wait for it.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
@@ -92,7 +93,7 @@ impl Worker {
             *jobs = Some(sender);
             return Ok(());
         };
-        // What waited for a thread that broke off is gone with it.
+        // Requests that waited for a thread that panicked are lost with it.
         self.waiting.store(0, Ordering::Relaxed);
         let sender = start(self.threads)?;
         self.waiting.store(1, Ordering::Relaxed);
@@ -102,7 +103,7 @@ impl Worker {
     }
 }
 
-/// A thread that does what it is handed, until nobody can hand it anything any more.
+/// Starts a thread that runs jobs until all senders are dropped.
 fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueError> {
     let refused = |cause: &str| {
         CatalogueError::Failed(format!(
@@ -114,7 +115,7 @@ fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueEr
     let (sender, jobs) = mpsc::channel::<Job>();
     let work = move || {
         let _running = running;
-        // Signals are for the thread that waits for them.
+        // This thread blocks all signals, so that the kernel delivers them to the thread that handles them.
         nix::sys::signal::SigSet::all().thread_block().ok();
         jobs.into_iter().for_each(while_opening);
     };
@@ -127,11 +128,11 @@ fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueEr
     Ok(sender)
 }
 
-/// One of the threads that count here.
+/// A thread that is counted.
 struct Running(&'static AtomicUsize);
 
 impl Running {
-    /// One more, if there may be one.
+    /// Counts one more thread, unless the limit is reached.
     fn new(threads: &'static AtomicUsize) -> Option<Self> {
         if threads.fetch_add(1, Ordering::Relaxed) < MOST_THREADS {
             return Some(Self(threads));
@@ -161,7 +162,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(20);
 
-    /// A request that hangs until the sender is dropped, and that is given up once it has begun.
+    /// Starts a request that hangs until the sender is dropped, and cancels it once it has begun.
     async fn hang(worker: &Worker) -> mpsc::Sender<()> {
         let ((release, hang), (begin, begun)) = (channel::<()>(), channel());
         let mut hanging = std::pin::pin!(worker.run(move |_| {

@@ -1,8 +1,8 @@
-//! One connection to one member, opened when it is first used, and never a second time.
+//! One connection to one member. It is opened when it is first used, and only once.
 //!
-//! Names are looked up, and addresses tried, as for every catalogue; what the member may send is metered. A
-//! connection that breaks stays broken, so that a server which hangs up at once is asked again only as often as
-//! whoever asks decides.
+//! Names are resolved and addresses tried as for every catalogue, and the amount that the member may send is
+//! limited. A connection that breaks is not opened again: the caller decides when to create another, so a
+//! server that closes connections at once does not cause a fast series of attempts.
 
 use super::meter::{ExpectedBytes, Pacing};
 use crate::adapters::discovery::address::HostPort;
@@ -25,13 +25,13 @@ use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
 use tonic::transport::Endpoint;
 
-/// The time between two pings on a watch where nothing happens, and how long the answer may take.
+/// The time between two pings on a watch without events, and the time limit for the answer to a ping.
 const PING: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
-/// What a member may send of one answer before we have read it (docs/bounds.md)
+/// How many bytes of one answer a member may send before they are read (docs/bounds.md)
 pub const STREAM_WINDOW: u32 = 128 * 1024;
-/// What a member may send of all answers together before we have read them (docs/bounds.md)
+/// How many bytes of all answers together a member may send before they are read (docs/bounds.md)
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The headers of an answer, and so the text of a refusal (docs/bounds.md)
+/// The limit on an answer's headers, which contain the text of an error, in bytes (docs/bounds.md)
 const LARGEST_HEADERS: u32 = 16 * 1024;
 
 /// How to reach one member.
@@ -44,10 +44,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// A member at this place, spoken to over TLS if that is given.
+    /// A member at this host and port, with TLS if `secured` is given.
     ///
     /// # Errors
-    /// The place is none that a URL can name.
+    /// The host and port do not form a valid URL.
     pub fn new(place: HostPort, options: ConnectOptions, secured: Option<Secured>) -> Result<Self, Error> {
         let (interval, limit) = PING;
         let endpoint = Endpoint::from_shared(format!("http://{place}"))?
@@ -73,29 +73,29 @@ impl Target {
     }
 }
 
-/// What requests over TLS name as their place. The library is to open no TLS of its own, so that the endpoint says
-/// `http`; the connector does, as for every catalogue.
+/// The URL that requests to this member name. Its scheme is always `http`, so that the gRPC client does not
+/// open TLS itself; the connector does that, as for every catalogue.
 fn origin(place: &HostPort) -> Result<Uri, Error> {
     let endpoint = Endpoint::from_shared(format!("https://{place}"))?;
     Ok(endpoint.uri().clone())
 }
 
-/// A connection to one member, or none yet.
+/// A connection to one member, opened or not.
 #[derive(Default)]
 pub struct Connection {
     client: OnceCell<Client>,
     ways: OnceCell<usize>,
-    /// What is asked for on it.
+    /// The answers that are expected on this connection.
     pub asked: ExpectedBytes,
-    /// Where it leads, once it is there.
+    /// The IP address of the other end, once the connection is open.
     peer: Arc<OnceLock<IpAddr>>,
 }
 
 impl Connection {
-    /// The client that asks on this connection; whoever needs it while it is made waits for the one who does.
+    /// The client on this connection. Callers that need it while it is being opened wait for that.
     ///
     /// # Errors
-    /// With a login: the member cannot be reached, or refuses.
+    /// With a login: the member cannot be reached, or refuses the login.
     pub async fn client(&self, target: &Target) -> Result<&Client, Error> {
         self.client.get_or_try_init(|| self.open(target)).await
     }
@@ -122,7 +122,7 @@ impl Connection {
         *self.ways.get_or_init(count).await
     }
 
-    /// Whoever is at its other end does not answer.
+    /// Notes that the server at the other end does not answer.
     pub fn avoid(&self, target: &Target) {
         if let Some(peer) = self.peer.get() {
             names::avoid(&target.host, *peer);
@@ -130,7 +130,7 @@ impl Connection {
     }
 }
 
-/// Connects once.
+/// Opens one connection.
 struct Connector {
     host: String,
     port: u16,

@@ -1,7 +1,7 @@
-//! What a failure means: whether another member may do better, and what operators are told.
+//! Classifies failures: whether another member is tried, and what is logged.
 //!
-//! An answer of the cluster is final; only silence, and what says nothing about the question, is worth asking
-//! somebody else.
+//! An answer of the cluster is final. Another member is tried only after silence, or after a failure that is
+//! independent of the request.
 
 use super::meter;
 use crate::cause;
@@ -9,7 +9,7 @@ use etcd_client::Error as EtcdError;
 use std::error::Error;
 use tonic::{Code, Status};
 
-/// How many characters of a refusal are logged (docs/bounds.md)
+/// How many characters of an error message of etcd are logged (docs/bounds.md)
 const TOLD: usize = 400;
 
 /// The failure of a stream that ended before its first answer.
@@ -22,12 +22,12 @@ impl From<Ended> for String {
     }
 }
 
-/// Why a question to one member failed.
+/// Why a request to one member failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The member is not there, or cannot help at the moment.
+    /// The member cannot be reached, or cannot serve requests at present.
     Unreachable(String),
-    /// The cluster says no.
+    /// The cluster refused the request.
     Refused(String),
 }
 
@@ -43,13 +43,13 @@ impl From<EtcdError> for Failure {
     }
 }
 
-/// Whether what was asked about is not there.
+/// Whether the error means that the requested thing does not exist.
 pub fn is_missing(error: &EtcdError) -> bool {
     matches!(error, EtcdError::GRpcStatus(status) if status.code() == Code::NotFound)
 }
 
-/// A connection that is new and yet breaks in HTTP/2's own terms leads to somebody who does not speak it. By
-/// the last time round, every connection is new.
+/// If a new connection breaks with an HTTP/2 protocol error, the server does not speak HTTP/2. In the last
+/// round of attempts every connection is new.
 fn of_connection(cause: String) -> String {
     let flood = meter::sentence();
     if cause.contains(&flood) {
@@ -66,8 +66,8 @@ fn foreign(cause: &str) -> String {
     format!("whoever listens there does not answer in etcd's v3 API (gRPC over HTTP/2): {cause}")
 }
 
-/// A status with a source was made on our side; all others came over the wire. A token that is too old is
-/// mended by another connection.
+/// A status with a source was created by our own client; all others were sent by the server. An expired token
+/// is not final, because another connection gets a new one.
 fn is_final(status: &Status) -> bool {
     let elsewhere = [
         Code::Unavailable,
@@ -80,7 +80,7 @@ fn is_final(status: &Status) -> bool {
     status.source().is_none() && !elsewhere.contains(&status.code()) && !is_login_old
 }
 
-/// What is told, which may be as long as the server likes.
+/// The text of an error for the log, shortened, since the server decides how long it is.
 fn words(status: &Status) -> String {
     all_words(status).chars().take(TOLD).collect()
 }

@@ -1,8 +1,8 @@
-//! Where in etcd an instance stands: `<prefix>/<name>/<id>/service`, as ContainerPilot 2 has it.
+//! The key of an instance in etcd: `<prefix>/<name>/<id>/service`, as in ContainerPilot 2.
 //!
-//! A name and an ID are one part of the key each, so that none can reach into another's. Ordinary ones stay as
-//! they are, because templates of other programs read these keys; a byte that would mean something in a path is
-//! written as in a URL. A key is never read back: what stands in it is in its value.
+//! The name and the ID are one part of the path each, so that no name can reach into the keys of another
+//! service. Ordinary names stay as they are, because templates of other programs read these keys; a byte that
+//! has a meaning in paths is percent-encoded. Keys are never decoded: the value has the name and the ID.
 
 use domain::plan::Registration;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ pub fn of_service(prefix: &str, name: &str) -> String {
     format!("{prefix}/{}/", part(name))
 }
 
-/// The first key behind all those that begin with `service`, which ends in a slash.
+/// The first key after all those that begin with `service`, which ends in a slash.
 pub fn end_of(service: &str) -> Vec<u8> {
     [service.trim_end_matches('/').as_bytes(), &[b'/' + 1]].concat()
 }
@@ -30,7 +30,7 @@ pub fn of_instance(prefix: &str, registration: &Registration) -> String {
     of_folder(prefix, registration) + SERVICE
 }
 
-/// Whether a key under a service's is that of an instance.
+/// Whether a key below a service's prefix is the key of an instance.
 pub fn is_instance(service: &str, key: &[u8]) -> bool {
     let rest = key.strip_prefix(service.as_bytes()).unwrap_or_default();
     let mut parts = rest.split(|byte| *byte == b'/');
@@ -38,13 +38,13 @@ pub fn is_instance(service: &str, key: &[u8]) -> bool {
     last == Some(SERVICE.as_bytes()) && more.is_none()
 }
 
-/// A name as one part of a path.
+/// A name as one part of a path, percent-encoded where necessary.
 fn part(name: &str) -> String {
     let is_path = name == "." || name == "..";
     let mut part = String::with_capacity(name.len());
     for character in name.chars() {
         if character == '/' || character == '%' || character.is_ascii_control() || is_path {
-            // Cannot fail: a string takes everything.
+            // Writing to a string cannot fail.
             let _ = write!(part, "%{:02X}", u32::from(character));
         } else {
             part.push(character);

@@ -1,7 +1,7 @@
-//! The leases that were granted and not revoked, by key.
+//! The leases that were granted and not yet revoked, by key.
 //!
-//! A lease is remembered before anything is put under it, because whether a put that was not answered landed
-//! is never known. Nothing here is ever borrowed across a wait.
+//! A lease is recorded before a key is put under it, because after a put without an answer it is unknown
+//! whether the key was written. The cell is never borrowed across an `await`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,27 +12,27 @@ pub struct Leases(RefCell<BTreeMap<String, KeyLeases>>);
 
 #[derive(Debug, Default)]
 struct KeyLeases {
-    /// Oldest first.
+    /// The leases, oldest first.
     leases: Vec<i64>,
-    /// The lease the key was certainly bound to by us.
+    /// The lease of the last put that etcd confirmed.
     entered: Option<i64>,
 }
 
 impl Leases {
-    /// A lease was granted for this key.
+    /// Records that a lease was granted for this key.
     pub fn remember(&self, key: &str, lease: i64) {
         let mut keys = self.0.borrow_mut();
         keys.entry(key.into()).or_default().leases.push(lease);
     }
 
-    /// The key was put under this lease.
+    /// Records that etcd confirmed a put of this key under this lease.
     pub fn entered(&self, key: &str, lease: i64) {
         if let Some(held) = self.0.borrow_mut().get_mut(key) {
             held.entered = Some(lease);
         }
     }
 
-    /// Whether the newest lease is the one the key was certainly put under.
+    /// Whether the newest lease is the one of the last confirmed put.
     pub fn is_entered(&self, key: &str) -> bool {
         let keys = self.0.borrow();
         keys.get(key)
@@ -48,14 +48,14 @@ impl Leases {
             .unwrap_or_default()
     }
 
-    /// All but the newest.
+    /// All leases of a key but the newest.
     pub fn former(&self, key: &str) -> Vec<i64> {
         let mut leases = self.all(key);
         leases.pop();
         leases
     }
 
-    /// A lease was revoked.
+    /// Records that a lease was revoked.
     pub fn forget(&self, key: &str, lease: i64) {
         let mut keys = self.0.borrow_mut();
         let Some(held) = keys.get_mut(key) else {

@@ -1,12 +1,13 @@
-//! The members of the cluster, and how one of them gets asked.
+//! The members of the cluster, and the order in which a request tries them.
 //!
-//! Each has a connection of its own, opened when it is needed, and the last one that answered is asked first.
-//! A question goes round until one answers: a member that is gone or frozen beside a live one costs time and no
-//! heartbeat. All our questions may be asked twice.
+//! Each member has its own connection, opened when it is needed. The member that answered last is tried
+//! first. A request tries one member after the other until one answers: if one member is gone or frozen and
+//! another is live, that costs time, but no heartbeat fails. All requests are idempotent, so they may be sent
+//! twice.
 //!
-//! A connection on which a question was given up is never used for another: whoever does not answer may be
-//! frozen, or be gone without having said so. There are no pings for that: etcd hangs up on clients that send
-//! more than one in five seconds.
+//! A connection on which a request was cancelled is not used again, because the server may be frozen, or gone
+//! without closing the connection. Pings are no substitute: etcd closes the connections of clients that send
+//! more than one ping in five seconds.
 
 use super::connection::{Connection, Target};
 use super::failure::Failure;
@@ -23,13 +24,14 @@ use std::fmt;
 use std::rc::Rc;
 use tokio::time::timeout;
 
-/// How long one of several members may take before the next is asked, the first time round. (docs/bounds.md)
+/// In the first round, how long one of several members may take before the next one is tried.
+/// (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_millis(400);
-/// How long any may take at the most.
+/// The time limit for each attempt.
 const LIMIT: Duration = plan::REQUEST_LIMIT;
-/// How often a question goes round. A connection may turn out to be broken only when it is used.
+/// How many rounds a request makes. That a connection is broken may be noticed only when it is used.
 const ROUNDS: usize = 2;
-/// The members of an etcd cluster and which of them is asked first.
+/// The members of an etcd cluster, and which of them is tried first.
 #[derive(Debug)]
 pub struct Members {
     members: Vec<Member>,
@@ -37,7 +39,7 @@ pub struct Members {
 }
 
 impl Members {
-    /// The members a plan names.
+    /// The members that a plan names.
     pub fn new(settings: &plan::Etcd) -> Result<Self, CatalogueError> {
         let members = settings.endpoints.iter();
         let members: Result<Vec<_>, _> = members.map(|url| Member::new(url, settings)).collect();
@@ -51,7 +53,8 @@ impl Members {
         })
     }
 
-    /// Asks one after the other until one answers; the answer may have this size.
+    /// Tries one member after the other until one answers. `size` is the expected size of the answer in
+    /// bytes.
     pub async fn ask<T>(
         &self,
         size: usize,
@@ -81,7 +84,7 @@ impl Members {
         Err(CatalogueError::Failed(failures.join("; ")))
     }
 
-    /// How many there are to be asked: the members, or the addresses of the only one.
+    /// How many destinations there are to try: the members, or the addresses of the only member.
     async fn ways(&self) -> usize {
         match &self.members[..] {
             [member] => member.connection().ways(&member.target).await,
@@ -121,7 +124,7 @@ impl Members {
 
 /// One member.
 struct Member {
-    /// As the operator wrote it, without user information.
+    /// The address as the operator wrote it, without user information.
     name: String,
     target: Target,
     connection: RefCell<Rc<Connection>>,
@@ -148,7 +151,7 @@ impl Member {
         Rc::clone(&self.connection.borrow())
     }
 
-    /// The next question gets another connection, and to another address if there are several.
+    /// Makes the next request use a new connection, to another address if the member has several.
     fn replace(&self, connection: &Rc<Connection>) {
         let mut current = self.connection.borrow_mut();
         if Rc::ptr_eq(&current, connection) {
@@ -164,7 +167,7 @@ impl fmt::Debug for Member {
     }
 }
 
-/// A question on its way to one member, whose connection goes with it unless it is answered.
+/// A request in flight to one member. Unless it is answered, its connection is dropped with it.
 struct Trial<'m> {
     members: &'m Members,
     index: usize,
@@ -197,7 +200,7 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Whether a member is spoken to over TLS, and where it is.
+/// Whether the member uses TLS, and its host and port.
 fn endpoint(text: &str) -> Result<(bool, HostPort), String> {
     let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
     let (is_secure, port) = match scheme.to_ascii_lowercase().as_str() {

@@ -1,11 +1,11 @@
-//! How much a server may send on one connection.
+//! Limits how much a server may send on one connection.
 //!
-//! What was asked for may come at once, up to the size that was asked for. Whatever else comes (pings, settings,
-//! window updates, events of watches) may come at a slow pace: a server that sends faster is read no faster, and
-//! waits for us. If it goes on all the same, the connection breaks. In each turn of the loop only a small part
-//! is read, so that everybody else gets his turn.
+//! Expected answers are read at once, up to the expected size. Everything else (pings, settings, window
+//! updates, events of watches) is read at a limited rate: a server that sends faster has to wait, because its
+//! data is not read. If it continues to send too fast, the connection is closed. In each turn of the loop
+//! only a small part is read, so that other tasks run in between.
 //!
-//! Counts bytes and knows nothing of what they mean, so that it is the same above and below TLS.
+//! The limits are in bytes, whatever they mean, so they are the same above and below TLS.
 
 use crate::adapters::discovery::metered::ReadRule;
 use domain::time::Duration;
@@ -15,32 +15,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What may come unasked in a second on a connection (docs/bounds.md)
+/// How many unexpected bytes are read in a second on a connection (docs/bounds.md)
 const UNASKED: usize = 256 * 1024;
-/// What may come unasked at once on a connection that was quiet for a while (docs/bounds.md)
+/// How many unexpected bytes are read at once on a connection that was quiet for a while (docs/bounds.md)
 const BURST: usize = 256 * 1024;
-/// What is read of a connection in one turn of the loop (docs/bounds.md)
+/// How many bytes of a connection are read in one turn of the loop (docs/bounds.md)
 const TURN: usize = 32 * 1024;
-/// How long a server may go on to send faster than it is read (docs/bounds.md)
+/// How long a server may continue to send faster than it is read (docs/bounds.md)
 const FLOOD: Duration = Duration::from_millis(500);
 /// The time between two reads of a server that sends too fast.
 const PACE: Duration = Duration::from_millis(50);
 
-/// What was asked for on one connection, and did not come yet.
+/// The answers that are expected on one connection and have not arrived yet.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedBytes(Arc<Mutex<Totals>>);
 
 #[derive(Debug, Default)]
 struct Totals {
-    /// All that is asked for at the moment.
+    /// The expected bytes of all requests in flight.
     asked: usize,
-    /// How much of it may still come.
+    /// How many of them may still arrive.
     left: usize,
-    /// Whether more came than was asked for, faster than it may.
+    /// Whether the server sent unexpected bytes faster than permitted.
     flooded: bool,
 }
 
-/// Something asked for; dropping it ends that.
+/// One expected answer. Dropping it ends the expectation.
 #[derive(Debug)]
 pub struct Expectation {
     of: ExpectedBytes,
@@ -48,7 +48,7 @@ pub struct Expectation {
 }
 
 impl ExpectedBytes {
-    /// From now on an answer of this size may come.
+    /// From now on, expects an answer of this size in bytes.
     pub fn ask(&self, size: usize) -> Expectation {
         let mut totals = self.totals();
         totals.asked += size;
@@ -59,17 +59,17 @@ impl ExpectedBytes {
         }
     }
 
-    /// Whether the server sends faster than it may.
+    /// Whether the server sends faster than permitted.
     pub fn is_flooded(&self) -> bool {
         self.totals().flooded
     }
 
-    /// Nothing is left half done under this lock.
+    /// The totals. No code panics between two changes under this lock, so a poisoned lock is used as it is.
     fn totals(&self) -> MutexGuard<'_, Totals> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes from what may still come; says how much could not be taken.
+    /// Subtracts from the expected bytes. Returns how many bytes exceed them.
     fn take(&self, count: usize) -> usize {
         let mut totals = self.totals();
         let taken = count.min(totals.left);
@@ -86,14 +86,14 @@ impl Drop for Expectation {
     }
 }
 
-/// What may be read of one connection to a member.
+/// How much may be read of one connection to a member.
 #[derive(Debug)]
 pub struct Pacing {
     asked: ExpectedBytes,
-    /// What may come unasked, as of `since`.
+    /// How many unexpected bytes may be read, at the time `since`.
     unasked: usize,
     since: Instant,
-    /// What may still be read in this turn.
+    /// How many bytes may still be read in this turn of the loop.
     turn: usize,
     /// Since when the server sends faster than it is read.
     flooded: Option<Instant>,
@@ -101,7 +101,7 @@ pub struct Pacing {
 }
 
 impl Pacing {
-    /// What is asked for through `asked` may come at once.
+    /// Permits the bytes expected through `asked` without delay.
     pub fn new(asked: ExpectedBytes) -> Self {
         Self {
             asked,
@@ -123,7 +123,7 @@ impl Pacing {
         }
     }
 
-    /// The server waits for us, or has gone on for too long.
+    /// Delays the next read, or fails if the server has sent too fast for too long.
     fn poll_slowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let since = *self.flooded.get_or_insert_with(Instant::now);
         self.asked.totals().flooded = true;
@@ -131,7 +131,7 @@ impl Pacing {
             return Poll::Ready(Err(io::Error::other(sentence())));
         }
         let mut pause = Box::pin(sleep(PACE));
-        // It cannot be over yet, and whoever waits for it is woken.
+        // The timer was created just now, so it is pending, and the task is woken when it ends.
         let _ = pause.as_mut().poll(context);
         self.pause = Some(pause);
         Poll::Pending
@@ -169,7 +169,7 @@ impl ReadRule for Pacing {
     }
 }
 
-/// What is logged of a server that sends too fast.
+/// The message that is logged if a server sends too fast.
 pub fn sentence() -> String {
     format!(
         "it sends more than {} KiB/s that nobody asked for",
@@ -184,7 +184,7 @@ mod tests {
     use std::future::poll_fn;
     use tokio::io::{AsyncRead, ReadBuf};
 
-    /// A server that has as much to send as is read, or nothing more.
+    /// A server that always has as much to send as is read, or nothing.
     struct Server {
         left: usize,
     }
@@ -225,7 +225,7 @@ mod tests {
         Ok(buffer.filled().len())
     }
 
-    /// Reads that much.
+    /// Reads this many bytes.
     async fn read_all(stream: &mut Metered<Server, Pacing>, size: usize) {
         let mut done = 0;
         while done < size {

@@ -1,13 +1,13 @@
 //! etcd, through its v3 API.
 //!
-//! Each registration is one key, `<prefix>/<name>/<id>/service`, bound to a lease that lasts one TTL; a
-//! heartbeat keeps the lease alive once. What stands in etcd decides, not what was done to it before: a key
-//! that is missing, or says something else, is registered again, and a heartbeat of a shim that was started
-//! anew carries on where the one before stopped. The leases granted are remembered for one purpose only: a
-//! deregistration revokes them, so that nothing still on its way can land after it.
+//! Each registration is one key, `<prefix>/<name>/<id>/service`, bound to a lease of one TTL; a heartbeat
+//! keeps the lease alive once. The content of etcd decides, not the requests made before: if the key is
+//! missing or has another value, it is registered again, and after a restart of the shim its heartbeats
+//! continue with the existing lease. Granted leases are recorded for one purpose: a deregistration revokes
+//! them, so that a put still in flight has no effect afterwards.
 //!
-//! Never keeps a lease alive by itself, never trusts a connection on which a question was given up, and never
-//! waits for a change without having seen where to begin.
+//! No lease is kept alive without a heartbeat, no connection is used again on which a request was cancelled,
+//! and a query waits for a change only with the revision of an earlier answer.
 
 mod connection;
 mod failure;
@@ -32,7 +32,7 @@ use pages::{Page, PageRequest, Reading};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// How much comes as the answer to a question about one thing.
+/// The expected size of an answer about one key or lease, in bytes.
 const SHORT: usize = 16 * 1024;
 
 /// An etcd cluster.
@@ -41,15 +41,15 @@ pub struct Etcd {
     prefix: String,
     members: Members,
     leases: Leases,
-    /// Held by whoever reads large pages.
+    /// Held by the reader that reads large pages.
     large_pages: Semaphore,
 }
 
 impl Etcd {
-    /// A cluster whose members have these addresses; nothing is sent yet.
+    /// The cluster whose members have these addresses. Sends nothing yet.
     ///
     /// # Errors
-    /// An address is no address, or what TLS needs cannot be read.
+    /// An address is invalid, or a file of TLS cannot be read.
     pub fn new(settings: &plan::Etcd) -> Result<Self, CatalogueError> {
         Ok(Self {
             prefix: settings.prefix.clone(),
@@ -75,7 +75,7 @@ impl Etcd {
         self.members.ask(SHORT, question).await.map(drop)
     }
 
-    /// Revokes a lease; one that is not there counts as revoked.
+    /// Revokes a lease. It is no error if the lease does not exist.
     async fn revoke(&self, lease: i64) -> Result<(), CatalogueError> {
         let question = async |client: &etcd_client::Client| {
             let revoked = client.lease_client().revoke(lease).await.map(drop);
@@ -84,7 +84,7 @@ impl Etcd {
         self.members.ask(SHORT, question).await
     }
 
-    /// Revokes the leases granted for a key but for the newest; nothing depends on it, they run out anyway.
+    /// Revokes all leases of a key but the newest. A failure has no consequence, because leases expire.
     async fn tidy(&self, key: &str) {
         for lease in self.leases.former(key) {
             match self.revoke(lease).await {
@@ -96,12 +96,12 @@ impl Etcd {
 
     async fn page(&self, request: &PageRequest) -> Result<Page, CatalogueError> {
         let question = async |client: &etcd_client::Client| request.ask(client).await;
-        // A member that sends a page that is too large is stopped when it has sent a part of it.
+        // If a member sends a page that is too large, the read stops at the limit.
         let size = request.size + connection::STREAM_WINDOW as usize;
         self.members.ask(size, question).await
     }
 
-    /// Keeps a lease alive once; says whether it was still there.
+    /// Keeps a lease alive once. Returns whether it still existed.
     async fn keep_alive(&self, lease: i64) -> Result<bool, CatalogueError> {
         let question =
             async |client: &etcd_client::Client| match client.lease_client().keep_alive(lease).await {

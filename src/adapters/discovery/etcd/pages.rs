@@ -1,11 +1,11 @@
-//! Reading all that stands below a service's key: in pages at one revision, up to a stated size.
+//! Reads all keys of a service: in pages, at one revision, up to a limit.
 //!
-//! A first page is small, so that many backends may read theirs at the same time; the rest of a longer list is
-//! read by one reader at a time. So memory is bounded however many backends there are. Between two pages the
-//! loop serves everybody else.
+//! The first page is small, so that many backends may read theirs at the same time; the rest of a longer list
+//! is read by one reader at a time. So the memory is bounded for any number of backends. Between two pages
+//! the loop runs other tasks.
 //!
-//! What others wrote is skipped and counted, and never makes the list unreadable: a value that is longer than a
-//! page is skipped by its key alone. Never trusts the server to keep to what was asked.
+//! Values of other programs are skipped and counted; they do not make the list unreadable. A value that is
+//! longer than a page is skipped by its key. The server's answers are checked against what was requested.
 
 use super::{key, value};
 use crate::ports::CatalogueError;
@@ -13,49 +13,49 @@ use domain::catalogue::{Cursor, Instance, Listing, Skipped};
 use etcd_client::{Client, Error, GetOptions, GetResponse, KeyValue, KvClient, ResponseHeader};
 use tonic::Code;
 
-/// The largest list: keys and values together (docs/bounds.md).
+/// The limit on a list: the bytes of keys and values together (docs/bounds.md).
 const LARGEST_LIST: usize = 16 * 1024 * 1024;
 /// The most instances in a list (docs/bounds.md).
 const MOST_INSTANCES: usize = 20_000;
-/// The largest value that may be an instance (docs/bounds.md).
+/// The largest value that is read as an instance, in bytes (docs/bounds.md).
 const LARGEST_VALUE: usize = 64 * 1024;
-/// The largest first page of a list, as a message (docs/bounds.md).
+/// The size limit on the first page of a list, as a message, in bytes (docs/bounds.md).
 const FIRST_PAGE: usize = 64 * 1024;
-/// The largest further page of a list, as a message (docs/bounds.md).
+/// The size limit on a further page of a list, as a message, in bytes (docs/bounds.md).
 const LARGEST_PAGE: usize = 512 * 1024;
 /// How many keys the first page may have.
 const FIRST_KEYS: usize = 128;
 /// How many keys a page may have.
 const MOST_KEYS: usize = 2048;
-/// How much of a skipped value's key is told.
+/// How many bytes of a skipped value's key are logged.
 const LONGEST_KEY: usize = 200;
-/// How large a further page should be.
+/// The size that a further page should have, in bytes.
 const DESIRED_PAGE: usize = 256 * 1024;
 
-/// What one page is asked for.
+/// A request for one page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     from: Vec<u8>,
     end: Vec<u8>,
-    /// 0 is the present.
+    /// The revision to read at; 0 is the present one.
     revision: i64,
     keys: usize,
-    /// The largest message that is accepted.
+    /// The largest message that is accepted, in bytes.
     pub size: usize,
     keys_only: bool,
 }
 
-/// What came of asking for a page.
+/// The result of a request for a page.
 #[derive(Debug)]
 pub enum Page {
     /// The server sent it.
     Found(GetResponse),
-    /// Its message is larger than was accepted.
+    /// The message is larger than `size`.
     TooLarge,
 }
 
 impl PageRequest {
-    /// The page that holds this key alone.
+    /// A request for this key alone.
     pub fn for_key(key: &str) -> Self {
         Self {
             from: key.into(),
@@ -67,15 +67,15 @@ impl PageRequest {
         }
     }
 
-    /// Whether it may be as large as only one page may be at a time.
+    /// Whether the page may be so large that only one reader at a time may request it.
     pub fn is_large(&self) -> bool {
         self.size > FIRST_PAGE
     }
 
-    /// Asks one member for the page.
+    /// Sends the request to one member.
     ///
     /// # Errors
-    /// The member does not answer, or refuses.
+    /// The member does not answer, or refuses the request.
     pub async fn ask(&self, client: &Client) -> Result<Page, Error> {
         let options = GetOptions::new()
             .with_range(self.end.clone())
@@ -94,7 +94,7 @@ impl PageRequest {
     }
 }
 
-/// For all questions about keys but pages.
+/// A client for all requests about keys except pages.
 pub fn keys_of(client: &Client) -> KvClient {
     kv_client(client, FIRST_PAGE)
 }
@@ -103,7 +103,7 @@ fn kv_client(client: &Client, largest: usize) -> KvClient {
     client.kv_client().max_decoding_message_size(largest)
 }
 
-/// Whether the client refused an answer for its size.
+/// Whether the client refused an answer because of its size.
 fn is_too_large(error: &Error) -> bool {
     let is_size = |status: &tonic::Status| {
         status.code() == Code::OutOfRange && status.message().contains("message length too large")
@@ -111,13 +111,13 @@ fn is_too_large(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if is_size(status))
 }
 
-/// A list on its way: what was read, and what to ask for next.
+/// A list that is being read: the instances so far, and the next request.
 #[derive(Debug)]
 pub struct Reading<'q> {
     folder: &'q str,
     tag: Option<&'q str>,
     next: Option<PageRequest>,
-    /// Of the first page, and so of all.
+    /// The revision of the first page, which the further pages use, too.
     revision: i64,
     size: usize,
     instances: Vec<Instance>,
@@ -125,7 +125,7 @@ pub struct Reading<'q> {
 }
 
 impl<'q> Reading<'q> {
-    /// The list of all instances below `folder` that have the tag, if one is asked for.
+    /// A reader of all instances below `folder` that have the tag, if one is given.
     pub fn new(folder: &'q str, tag: Option<&'q str>) -> Self {
         let first = PageRequest {
             from: folder.into(),
@@ -146,15 +146,15 @@ impl<'q> Reading<'q> {
         }
     }
 
-    /// What to ask for next; nothing when the list is complete.
+    /// The next request; `None` when the list is complete.
     pub fn request(&self) -> Option<PageRequest> {
         self.next.clone()
     }
 
-    /// Takes the answer to what was asked for last.
+    /// Takes the answer to the last request.
     ///
     /// # Errors
-    /// A sentence: the list is larger than is allowed, or the server answered what was not asked.
+    /// A sentence: the list exceeds a limit, or the answer does not match the request.
     pub fn take(&mut self, page: &Page, asked: &PageRequest) -> Result<(), CatalogueError> {
         match page {
             Page::Found(found) => self.add(found, asked),
@@ -228,7 +228,8 @@ impl<'q> Reading<'q> {
         }
     }
 
-    /// Asks for less: more memory first, then fewer keys, and at last for one key without its value.
+    /// Makes the next request smaller: first it permits a larger message, then it requests fewer keys, and at
+    /// last one key without its value.
     fn shrink(&mut self, asked: &PageRequest) -> Result<(), CatalogueError> {
         let mut next = asked.clone();
         match asked {
@@ -249,7 +250,7 @@ impl<'q> Reading<'q> {
     }
 }
 
-/// The first key after `last`, which must lie in what was asked for.
+/// The first key after `last`, which must lie in the requested range.
 fn after(last: &[u8], asked: &PageRequest) -> Result<Vec<u8>, CatalogueError> {
     if last < &asked.from[..] || last >= &asked.end[..] {
         let sentence = "etcd's answer has keys that were not asked for";

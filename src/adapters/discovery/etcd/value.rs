@@ -1,6 +1,7 @@
-//! What stands under a key: the original's JSON, with the tags it forgot to write.
+//! The value of a key: the original's JSON, and the tags, which the original did not write.
 //!
-//! Others may have written it, so nothing but what is needed is required of it, and nothing is guessed.
+//! Other programs may have written a value, so only the necessary fields are required, and no field is
+//! guessed.
 
 use domain::catalogue::{Endpoint, Instance};
 use domain::plan::Registration;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::net::IpAddr;
 
-/// How much of a wrong port is told.
+/// How many characters of an invalid port are logged.
 const LONGEST_PORT: usize = 20;
 
 /// The value of an instance.
@@ -20,14 +21,14 @@ pub fn of(registration: &Registration) -> String {
         port: registration.port,
         tags: &registration.tags,
     };
-    // Texts, a number and an address can always be written.
+    // Serialising strings, a number and an address cannot fail.
     serde_json::to_string(&written).unwrap_or_default()
 }
 
-/// The instance a value describes, if it has the tag that is asked for.
+/// The instance that a value describes; `None` if it lacks the requested tag.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence that begins with the value.
+/// The fault of the value, as the end of a sentence that begins with "the value".
 pub fn instance(value: &[u8], tag: Option<&str>) -> Result<Option<Instance>, String> {
     let text = std::str::from_utf8(value).map_err(|_| "is not UTF-8")?;
     let entry: Result<EtcdEntry, _> = serde_json::from_str(text);
@@ -43,7 +44,7 @@ pub fn instance(value: &[u8], tag: Option<&str>) -> Result<Option<Instance>, Str
     Ok(is_asked_for.then_some(Instance { id, address, port }))
 }
 
-/// Where the instance is reached that a value describes.
+/// The address and port that a value describes.
 ///
 /// # Errors
 /// As for [`instance`].

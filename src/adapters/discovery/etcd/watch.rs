@@ -1,8 +1,9 @@
-//! Waiting until something differs from what stood at a revision.
+//! Waits until the result of a query may differ from the result at an earlier revision.
 //!
-//! The watch begins right after that revision, so that nothing between the question before and this one is
-//! missed, departures included. It only says that it is time to read again: a watch that etcd cancels (because
-//! the history is compacted, say) or that breaks says so too, and never leaves anybody waiting.
+//! The watch begins at the revision after that one, so that no change between two queries is missed, removals
+//! included. Its result means only that the list has to be read again. A watch that etcd cancels (for example
+//! because the history was compacted) or that breaks also ends the wait, so that no query waits without a
+//! watch.
 
 use super::failure::Ended;
 use super::{Etcd, SHORT, key, value};
@@ -10,11 +11,12 @@ use crate::ports::CatalogueError;
 use domain::catalogue::{Cursor, Instance, Query};
 use etcd_client::{Client, Error, Event, EventType, KeyValue, WatchOptions, WatchStream};
 
-/// The largest message of a watch; a larger one says that it is time to read again (docs/bounds.md).
+/// The largest message of a watch, in bytes; a larger one ends the wait, so that the list is read again
+/// (docs/bounds.md).
 const LARGEST_EVENTS: usize = 256 * 1024;
 
 impl Etcd {
-    /// Comes back when the present is to be read again. Dropping it ends the watch.
+    /// Returns when the list has to be read again. Dropping the future ends the watch.
     pub(super) async fn differing(&self, query: &Query, Cursor(after): Cursor) -> Result<(), CatalogueError> {
         let folder = key::of_service(&self.prefix, &query.service);
         let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
@@ -22,7 +24,7 @@ impl Etcd {
             .members
             .ask(SHORT, async |client| open(client, &folder, after + 1).await);
         let (mut stream, now) = opened.await?;
-        // A cluster that was set up anew counts from one again.
+        // The revisions of a new cluster begin at one again.
         if now < after {
             return Ok(());
         }
@@ -37,7 +39,7 @@ impl Etcd {
     }
 }
 
-/// Opens a watch; it exists when etcd has said so, with the revision of that moment.
+/// Opens a watch. When this returns, etcd has confirmed the watch; the answer has the revision at that time.
 async fn open(client: &Client, folder: &str, revision: i64) -> Result<(WatchStream, i64), Error> {
     let options = WatchOptions::new()
         .with_prefix()
@@ -53,7 +55,7 @@ async fn open(client: &Client, folder: &str, revision: i64) -> Result<(WatchStre
     Ok((stream, revision))
 }
 
-/// Whether an event changed what the question is about.
+/// Whether an event may change the result of the query.
 fn is_change(event: &Event, folder: &str, tag: Option<&str>) -> bool {
     let Some(kv) = event.kv() else {
         return false;
@@ -66,7 +68,7 @@ fn is_change(event: &Event, folder: &str, tag: Option<&str>) -> bool {
     let before = match event.prev_kv() {
         Some(before) => seen(before),
         None if kv.version() == 1 => None,
-        // What stood there is compacted away.
+        // The previous value was compacted away.
         None => return key::is_instance(folder, kv.key()),
     };
     before != now

@@ -1,4 +1,4 @@
-//! Look-ups against resolvers of our own, and connections between loopback addresses of this process.
+//! Tests of look-ups with simulated resolvers, and of connections between loopback addresses of this process.
 
 use super::*;
 use std::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-/// An address of the network that leads nowhere, and a second one.
+/// Two addresses of a network that is reserved for documentation.
 const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
@@ -198,7 +198,8 @@ fn a_look_up_that_panics_is_a_failed_request_and_the_next_one_is_not() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let names = Names::new(|_| {
         if ASKED.fetch_add(1, Ordering::SeqCst) == 0 {
-            // Without the hook: writing a trace can take longer than a request waits on a busy machine.
+            // Without the panic hook: on a busy machine, writing a backtrace can take longer than a request
+            // waits.
             resume_unwind(Box::new("the first look-up panics, as it is to"));
         }
         Ok(vec![ONE])
@@ -228,7 +229,7 @@ fn who_accepted_is_tried_first_and_who_did_not_answer_last() {
     });
 }
 
-/// A listener of which the kernel accepts no further connection: the queue is full.
+/// A listener whose queue is full, so that the kernel accepts no further connection.
 async fn silent_listener(address: IpAddr) -> (TcpListener, Vec<TcpStream>) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(address, 0)).unwrap();
@@ -241,7 +242,7 @@ async fn silent_listener(address: IpAddr) -> (TcpListener, Vec<TcpStream>) {
     (listener, filling)
 }
 
-/// Two addresses of this process' own: the first is silent, the second accepts, at the same port.
+/// Two addresses reserved for this process, with the same port: the first is silent, the second accepts.
 async fn silent_and_live() -> [IpAddr; 2] {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
