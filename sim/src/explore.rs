@@ -2,7 +2,7 @@
 //! shortest.
 //!
 //! A state is the core and what an observer knows; from it everything that can happen does: each child ends
-//! in every way, each question is answered in every way, operators send every signal, time passes to the next
+//! in every way, each request is answered in every way, operators send every signal, time passes to the next
 //! deadline; each start succeeds or fails, each reading of the configuration gives each plan or none. An
 //! odometer counts through all of it. The laws are asked after everything, and from every state a stop must
 //! end.
@@ -15,7 +15,7 @@
 //! Each step is a turn of the driver. What is around it (the wait for the next event) is searched by lives.
 
 use crate::choices::Choices;
-use crate::laws::{Observer, Run, Violation};
+use crate::laws::{Observer, Run, Violation, bounds};
 use crate::state_key::StateKey;
 use crate::trace::{Entry, What};
 use containerpilot::driver;
@@ -76,7 +76,7 @@ struct State {
 struct Outside {
     observer: Observer,
     now: Instant,
-    /// When the questions on the wire are given up.
+    /// When the requests in flight are given up.
     limits: BTreeMap<Ticket, Instant>,
     over: bool,
 }
@@ -269,7 +269,7 @@ impl State {
                 all.push(Input::Now(Event::Exited(*ticket, *status)));
             }
         }
-        for ticket in self.outside.observer.questions.keys() {
+        for ticket in self.outside.observer.requests.keys() {
             for answer in self.answers(*ticket) {
                 all.push(Input::Now(Event::Answered(*ticket, answer)));
             }
@@ -386,12 +386,16 @@ impl State {
         if !number.is_multiple_of(scope.stop_every) {
             return Ok(());
         }
-        let began = self.outside.now;
+        let (began, grace) = (self.outside.now, self.outside.observer.grace());
         self.happens(scope, Event::Signal(Signal::TERM), quiet, trace)?;
         for _ in 0..100 {
             if self.outside.over {
                 let took = self.outside.now - began;
-                let bound = Duration::from_secs(2 + 20 + 10 + 5 + 2);
+                let bound = bounds::DEREGISTRATION
+                    + grace
+                    + bounds::UNKILLABLE
+                    + bounds::REMAINING_GRACE
+                    + bounds::REMAINING_DEATH;
                 let law = "once faults stop a stop ends in its bounds";
                 let how = format!("it took {took:?}");
                 return if took <= bound {
@@ -415,15 +419,15 @@ impl State {
             run.2 || !matches!(run.1, Role::Application | Role::Coprocess { .. })
         };
         let children: Vec<_> = self.outside.observer.children.iter().collect();
-        let told: Vec<(&Ticket, &Role, bool)> = children
+        let runs: Vec<(&Ticket, &Role, bool)> = children
             .iter()
             .map(|(ticket, run)| (*ticket, &run.role, run.termed.is_some() || run.killed.is_some()))
             .collect();
-        if let Some((ticket, ..)) = told.iter().find(ends) {
+        if let Some((ticket, ..)) = runs.iter().find(ends) {
             let exited = Event::Exited(**ticket, ExitStatus::Code(0));
             return self.happens(scope, exited, quiet, trace);
         }
-        if let Some(ticket) = self.outside.observer.questions.keys().next().copied() {
+        if let Some(ticket) = self.outside.observer.requests.keys().next().copied() {
             let list = self.outside.observer.asked_to_list(ticket) == Some(true);
             let answer = if list { listing(&[]) } else { Answer::Done };
             return self.happens(scope, Event::Answered(ticket, answer), quiet, trace);

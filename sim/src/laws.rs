@@ -1,9 +1,10 @@
-//! What must be true of every life: each law a function whose doc comment is its sentence.
+//! What must be true of every run: each law is a function whose doc comment is its sentence.
 //!
-//! A law looks at one entry of the trace and at what the [`Observer`] of all entries before it says. It never
-//! looks into the core. The list is closed: [`LAWS`] are asked after everything that happens, in simulated
-//! lives and in the exhaustive exploration alike.
+//! A law reads one entry of the trace and what the [`Observer`] knows from all entries before it. It never
+//! reads the state of the core. The list is closed: [`LAWS`] are checked after everything that happens, in simulated
+//! runs and in the exhaustive exploration alike.
 
+pub(crate) mod bounds;
 mod catalogue;
 mod children;
 #[cfg(test)]
@@ -14,11 +15,36 @@ mod order;
 mod reload;
 mod schedule;
 mod time;
+mod turn;
 
 use crate::trace::Entry;
 pub use observer::Observer;
 pub(crate) use observer::Run;
 use std::fmt;
+
+impl Observer {
+    /// Checks every law on the entry, and remembers it.
+    ///
+    /// # Errors
+    /// The first law that it violates.
+    pub fn see(&mut self, entry: &Entry) -> Result<(), Violation> {
+        self.turns_to(entry);
+        for (law, holds) in self.laws() {
+            holds(self, entry).map_err(|how| Violation { law, how })?;
+        }
+        self.remembers(entry);
+        Ok(())
+    }
+
+    /// The laws that hold now.
+    fn laws(&self) -> &'static [(&'static str, Law)] {
+        if self.emergency.is_some() {
+            EMERGENCY_LAWS
+        } else {
+            LAWS
+        }
+    }
+}
 
 /// A law and what broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +81,7 @@ pub const LAWS: &[(&str, Law)] = laws![
     order::after_the_stop_began_nothing_begins_but_what_stops,
     order::what_runs_periodically_is_killed_as_the_stop_begins,
     order::pre_stop_runs_once_after_the_services_left,
-    order::the_application_is_told_to_stop_after_the_services_left,
+    order::the_application_is_stopped_after_the_services_left,
     order::the_application_is_killed_only_after_its_grace,
     order::post_stop_runs_once_after_the_application_is_gone,
     order::coprocesses_are_stopped_last,
@@ -75,8 +101,8 @@ pub const LAWS: &[(&str, Law)] = laws![
     children::coprocesses_that_end_at_once_are_spaced_out,
     children::pids_are_exported_before_anything_else_starts,
     children::the_application_and_its_hooks_run_once,
-    catalogue::one_question_of_each_asker,
-    catalogue::questions_are_bounded,
+    catalogue::one_request_of_each_requester,
+    catalogue::requests_are_bounded,
     catalogue::requests_stay_within_the_budget,
     catalogue::blocking_queries_leave_room_for_others,
     catalogue::forgotten_is_only_what_was_asked,
@@ -117,7 +143,7 @@ pub const EMERGENCY_LAWS: &[(&str, Law)] = laws![
     order::nothing_follows_the_exit,
     children::kills_reach_the_group,
     emergency::an_emergency_begins_nothing,
-    emergency::an_emergency_tells_all_children_to_stop,
+    emergency::an_emergency_sends_sigterm_to_all_children,
     emergency::an_emergency_kills_after_the_grace,
     emergency::an_emergency_deregisters_what_stands,
     emergency::an_emergency_waits_for_what_it_asked,

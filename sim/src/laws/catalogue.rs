@@ -1,10 +1,11 @@
-//! Laws of what the catalogue is told, and what is made of its answers.
+//! Laws of the requests to the catalogue, and of what follows from its answers.
 
-use super::observer::{Kind, Observer, Presence, backend_key};
+use super::bounds::REQUEST;
+use super::observer::{Kind, Observer, Presence, ServiceFacts, backend_key, check_of, is_periodic, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::Request;
-use domain::plan::{REQUEST_LIMIT, Role};
+use domain::plan::Role;
 use domain::{Effect, Instant, Notice};
 
 /// What is asked of the catalogue, if something is.
@@ -15,9 +16,9 @@ fn asking(entry: &Entry) -> Option<&Request> {
     }
 }
 
-/// Each service, and each backend, has at most one question on the wire; of backends that are alike, one
+/// Each service, and each backend, has at most one request in flight; of backends that are alike, one
 /// each.
-pub(super) fn one_question_of_each_asker(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &Entry) -> Verdict {
     let (owner, alike) = match asking(entry) {
         None => return Ok(()),
         Some(Request::Instances(query)) => {
@@ -29,27 +30,27 @@ pub(super) fn one_question_of_each_asker(observer: &Observer, entry: &Entry) -> 
             (r.id.clone(), 1)
         }
     };
-    hold(observer.asks(&owner) < alike, || {
+    hold(observer.requests_of(&owner) < alike, || {
         format!("{entry} while one is on its way")
     })
 }
 
-/// A question about a service is given up after two seconds, or one poll if that is shorter; one about a
+/// A request about a service is given up after two seconds, or one poll if that is shorter; one about a
 /// backend waits for one poll at most, and is given up soon after (SD-10, SD-20).
-pub(super) fn questions_are_bounded(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn requests_are_bounded(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, limit, .. }) = &entry.what else {
         return Ok(());
     };
     let bounded = match request {
         Request::Instances(query) => {
             let key = backend_key(&query.service, query.tag.as_deref());
-            let bound = query.wait + query.wait / 16 + REQUEST_LIMIT;
+            let bound = query.wait + query.wait / 16 + REQUEST;
             let poll = observer.backends.get(&key).map(|facts| facts.poll);
             *limit <= bound && *limit > query.wait && poll.is_none_or(|poll| query.wait <= poll)
         }
         Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
-            let poll = observer.services.get(&r.id).map(|facts| facts.schedule.period());
-            *limit <= REQUEST_LIMIT && poll.is_none_or(|poll| *limit <= poll)
+            let facts = observer.services.get(&r.id);
+            *limit <= facts.map_or(REQUEST, ServiceFacts::request_limit)
         }
     };
     hold(bounded, || format!("{entry} with the limit {limit:?}"))
@@ -63,8 +64,8 @@ pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Entry
     };
     let is_query = matches!(request, Request::Instances(_));
     let fits = !is_query || observer.queries() < budget / 2;
-    hold(fits && observer.questions.len() < budget, || {
-        format!("{entry} while {} are on their way", observer.questions.len())
+    hold(fits && observer.requests.len() < budget, || {
+        format!("{entry} while {} are on their way", observer.requests.len())
     })
 }
 
@@ -90,7 +91,7 @@ pub(super) fn forgotten_is_only_what_was_asked(observer: &Observer, entry: &Entr
     let What::Does(Effect::Forget(ticket)) = &entry.what else {
         return Ok(());
     };
-    hold(observer.questions.contains_key(ticket), || format!("{entry}"))
+    hold(observer.requests.contains_key(ticket), || format!("{entry}"))
 }
 
 /// No heartbeat without a check that passed in this very turn, or a tick of a service that needs none; only a
@@ -121,12 +122,12 @@ pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &Entry)
     if observer.maintenance || observer.is_stopping() || observer.services_may_wait() {
         return Ok(());
     }
-    let silent = observer.services.iter().find(|(id, facts)| {
+    let missing = observer.services.iter().find(|(id, facts)| {
         let due = facts.passed || facts.unknown;
-        due && !facts.closing && observer.question_of(id, facts).is_none()
+        due && !facts.closing && observer.request_of(id, facts).is_none()
     });
-    hold(silent.is_none(), || {
-        format!("{} says nothing", silent.map_or("", |(id, _)| id))
+    hold(missing.is_none(), || {
+        format!("{} sends no heartbeat", missing.map_or("", |(id, _)| id))
     })
 }
 
@@ -166,7 +167,7 @@ pub(super) fn what_has_to_leave_asks_for_it(observer: &Observer, entry: &Entry) 
     let staying = observer
         .services
         .iter()
-        .find(|(id, facts)| facts.has_to_leave && observer.question_of(id, facts).is_none());
+        .find(|(id, facts)| facts.has_to_leave && observer.request_of(id, facts).is_none());
     let late = staying.filter(|_| !observer.exited && !observer.services_may_wait());
     hold(late.is_none(), || {
         format!("{} stays", late.map_or("", |(id, _)| id))
@@ -177,7 +178,7 @@ pub(super) fn what_has_to_leave_asks_for_it(observer: &Observer, entry: &Entry) 
 /// remove entries (LC-10, LC-11, LC-13, SD-9).
 pub(super) fn maintenance_is_quiet(observer: &Observer, entry: &Entry) -> Verdict {
     let begins = match &entry.what {
-        What::Does(Effect::Start(_, job)) => super::observer::is_periodic(&job.role),
+        What::Does(Effect::Start(_, job)) => is_periodic(&job.role),
         What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
         _ => false,
     };
@@ -193,7 +194,7 @@ pub(super) fn a_failed_answer_is_no_change(observer: &Observer, entry: &Entry) -
     let Role::OnChange { .. } = job.role else {
         return Ok(());
     };
-    let facts = observer.backends.get(&super::observer::whose(job));
+    let facts = observer.backends.get(&whose(job));
     hold(facts.is_some_and(|facts| facts.owed || facts.alike > 1), || {
         format!("{entry}")
     })
@@ -204,7 +205,7 @@ pub(super) fn handlers_that_cannot_start_are_spaced_out(observer: &Observer, ent
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
-    let facts = observer.backends.get(&super::observer::whose(job));
+    let facts = observer.backends.get(&whose(job));
     let retry = facts
         .filter(|facts| facts.alike == 1)
         .and_then(|facts| facts.retry);
@@ -224,7 +225,7 @@ pub(super) fn a_change_is_reacted_to(observer: &Observer, entry: &Entry) -> Verd
     let waits = |retry: Option<(Instant, Instant)>| retry.is_some_and(|(_, at)| observer.turn.began < at);
     let idle = observer.backends.iter().find(|(owner, facts)| {
         let due = facts.owed && facts.alike == 1 && !waits(facts.retry);
-        due && observer.runs_of(owner).next().is_none()
+        due && !observer.is_running(owner)
     });
     hold(idle.is_none(), || {
         format!("{} has changed", idle.map_or("", |(owner, _)| owner))
@@ -249,7 +250,7 @@ pub(super) fn another_instance_is_reported_only_if_there_is_one(
 pub(super) fn another_instance_is_reported(observer: &Observer, entry: &Entry) -> Verdict {
     let rests = matches!(entry.what, What::Rests(_));
     hold(!rests || observer.turn.stranger.is_none(), || {
-        format!("{:?} is not told of", observer.turn.stranger)
+        format!("{:?} is not reported", observer.turn.stranger)
     })
 }
 
@@ -266,11 +267,10 @@ pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &Entry) 
     };
     let half = facts.schedule.period() / 2;
     let slow = |since| observer.now - since >= half;
-    let health = format!("{}.health", id.trim_end_matches("-host"));
-    let slow_check = observer.runs_of(&health).any(|run| slow(run.since));
+    let slow_check = observer.runs_of(&check_of(id)).any(|run| slow(run.since));
     let limited = observer.plan.max_connections.is_some();
-    let others = observer.questions.values().filter(|_| limited);
-    let mut waited_for = observer.question_of(id, facts).into_iter().chain(others);
+    let others = observer.requests.values().filter(|_| limited);
+    let mut waited_for = observer.request_of(id, facts).into_iter().chain(others);
     let slow_answer = waited_for.any(|asked| slow(asked.at));
     let calm = observer.now - facts.disturbed > facts.ttl && !slow_check && !slow_answer;
     hold(!calm, || format!("{id} expired"))
@@ -281,7 +281,7 @@ pub(super) fn a_service_that_left_stays_away(observer: &Observer, entry: &Entry)
     let What::Does(Effect::Exit(_)) = &entry.what else {
         return Ok(());
     };
-    if observer.landed_late || observer.questions.values().any(|asked| asked.kind != Kind::List) {
+    if observer.landed_late || observer.requests.values().any(|asked| asked.kind != Kind::List) {
         return Ok(());
     }
     let left = observer

@@ -1,9 +1,10 @@
 //! Laws of the children: exclusion, signals, time limits, restarts.
 
+use super::bounds::{QUICK_RUNS, REMAINING_GRACE, RESTART_PAUSE};
 use super::observer::{Observer, Stage, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
-use domain::plan::{Restarts, Role, SignalTarget};
+use domain::plan::{Role, SignalTarget};
 use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Notice};
@@ -62,7 +63,7 @@ pub(super) fn only_what_may_be_is_killed(observer: &Observer, entry: &Entry) -> 
     let expired = run
         .limit
         .is_some_and(|limit| observer.now >= run.counts_from + limit);
-    let swept = after(run.termed, Duration::from_secs(5)) || run.killed.is_some();
+    let swept = after(run.termed, REMAINING_GRACE) || run.killed.is_some();
     let graced =
         run.grace == Duration::ZERO || after(run.termed, run.grace) || swept || observer.survives_kill();
     let may = match &run.role {
@@ -110,7 +111,7 @@ pub(super) fn what_takes_too_long_is_killed(observer: &Observer, entry: &Entry) 
     })
 }
 
-/// A run that ended with 0 is never told as one that took too long, however late its end was seen.
+/// A run that ended with 0 is never reported as one that took too long, however late its end was seen.
 pub(super) fn what_ended_with_0_did_not_time_out(observer: &Observer, entry: &Entry) -> Verdict {
     let wrong = match &entry.what {
         What::Does(Effect::Tell(Notice::TimedOut { role, .. })) => {
@@ -154,22 +155,16 @@ pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entr
     let Some(facts) = observer.coprocesses.get(&whose(job)) else {
         return Ok(());
     };
-    let may = match facts.restarts {
-        Restarts::Unlimited => true,
-        Restarts::AtMost(restarts) => facts.runs <= restarts,
-    };
-    hold(may, || format!("{entry} after {} runs", facts.runs))
+    hold(facts.may_run(), || format!("{entry} after {} runs", facts.runs))
 }
 
 /// A coprocess that ended is started again at once, but from the second run that ended within a second on
 /// only after a pause, of a quarter of a second at least and ten at most (EX-23).
 pub(super) fn coprocesses_that_end_at_once_are_spaced_out(observer: &Observer, entry: &Entry) -> Verdict {
     if let What::Does(Effect::Start(_, job)) = &entry.what {
-        let facts = observer
-            .coprocesses
-            .get(&whose(job))
-            .filter(|facts| facts.quick >= 2);
-        let early = |ended| observer.now < ended + Duration::from_millis(250);
+        let facts = observer.coprocesses.get(&whose(job));
+        let facts = facts.filter(|facts| facts.quick >= QUICK_RUNS);
+        let early = |ended| observer.now < ended + RESTART_PAUSE.0;
         let wrong = facts.and_then(|facts| facts.ended).is_some_and(early);
         return hold(!wrong || observer.lenient, || format!("{entry} in a hurry"));
     }
@@ -178,15 +173,14 @@ pub(super) fn coprocesses_that_end_at_once_are_spaced_out(observer: &Observer, e
         return Ok(());
     }
     let missing = observer.coprocesses.iter().find(|(owner, facts)| {
-        let may = match facts.restarts {
-            Restarts::Unlimited => true,
-            Restarts::AtMost(restarts) => facts.runs <= restarts,
+        let pause = match facts.quick >= QUICK_RUNS {
+            true => RESTART_PAUSE.1,
+            false => Duration::ZERO,
         };
-        let pause = Duration::from_secs(if facts.quick >= 2 { 10 } else { 0 });
         let due = facts
             .ended
             .is_none_or(|ended| observer.turn.began >= ended + pause);
-        may && due && observer.runs_of(owner).next().is_none()
+        facts.may_run() && due && !observer.is_running(owner)
     });
     hold(missing.is_none(), || {
         format!("{} does not run", missing.map_or("", |(owner, _)| owner))

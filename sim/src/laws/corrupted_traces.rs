@@ -21,7 +21,7 @@ const LIVES: u64 = 400;
 /// How many forgeries of each.
 const FORGERIES: u32 = 40;
 
-/// Which laws a story breaks, whatever it says after that.
+/// Which laws a trace violates, at any of its entries.
 fn violated_by(story: &[Entry], mut observer: Observer) -> BTreeSet<&'static str> {
     let mut violation = BTreeSet::new();
     for entry in story {
@@ -55,12 +55,12 @@ fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
     choices.one_of(&among)
 }
 
-/// One entry is left out, told a second time elsewhere, or told wrongly.
+/// One entry is left out, repeated elsewhere, or replaced by a wrong one.
 fn corrupt(story: &mut Vec<Entry>, choices: &mut Choices) {
     let place = somewhere(story, choices);
     let other = somewhere(story, choices);
-    let told = &story[place];
-    let lie = match (&told.what, choices.below(4)) {
+    let entry = &story[place];
+    let wrong = match (&entry.what, choices.below(4)) {
         (What::Does(Effect::Send(ticket, signal, _)), 0) => {
             Some(What::Does(Effect::Send(*ticket, *signal, SignalTarget::Process)))
         }
@@ -95,7 +95,7 @@ fn corrupt(story: &mut Vec<Entry>, choices: &mut Choices) {
             connections: *connections,
             limit: *limit * 100,
         })),
-        (What::Rests(Some(_)), 0) => Some(What::Rests(Some(told.at))),
+        (What::Rests(Some(_)), 0) => Some(What::Rests(Some(entry.at))),
         (What::Rests(Some(_)), 3) => Some(What::Rests(None)),
         (What::Does(Effect::Exit(_)), 0) => Some(What::Does(Effect::Exit(0))),
         (What::Rests(_), 1) => Some(What::World(Fact::Overdue)),
@@ -104,9 +104,9 @@ fn corrupt(story: &mut Vec<Entry>, choices: &mut Choices) {
         (_, 2) => Some(story[other].what.clone()),
         _ => None,
     };
-    match lie {
+    match wrong {
         Some(what) => {
-            let at = told.at;
+            let at = entry.at;
             story.insert(place + 1, Entry { at, what });
         }
         None => drop(story.remove(place)),

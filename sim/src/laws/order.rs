@@ -1,5 +1,6 @@
 //! Laws of the order in which a life begins and ends.
 
+use super::bounds::{REMAINING_DEATH, REMAINING_GRACE};
 use super::observer::{Observer, Stage, is_periodic};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
@@ -59,7 +60,7 @@ pub(super) fn after_a_start_was_called_off_nothing_begins(observer: &Observer, e
 }
 
 /// After the stop began no check, task, sensor or handler begins, and of the catalogue nothing is asked but
-/// to remove entries; a coprocess that ends is started again until it is told to stop itself (LC-6, LC-20,
+/// to remove entries; a coprocess that ends is started again until it has to stop itself (LC-6, LC-20,
 /// SD-9).
 pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(
     observer: &Observer,
@@ -76,7 +77,7 @@ pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(
         _ => false,
     };
     hold(
-        !(observer.stop.is_some() && wrong) || observer.turn.told_later,
+        !(observer.stop.is_some() && wrong) || observer.turn.has_late_failure,
         || format!("{entry}"),
     )
 }
@@ -116,7 +117,7 @@ pub(super) fn pre_stop_runs_once_after_the_services_left(observer: &Observer, en
 
 /// The application gets SIGTERM or SIGKILL only when an operator asked for the stop, after every service left
 /// or the bound for it passed, and after preStop ended (14.11, SD-10).
-pub(super) fn the_application_is_told_to_stop_after_the_services_left(
+pub(super) fn the_application_is_stopped_after_the_services_left(
     observer: &Observer,
     entry: &Entry,
 ) -> Verdict {
@@ -181,7 +182,7 @@ pub(super) fn the_stop_goes_on(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    let bound = Duration::from_secs(5 + 2);
+    let bound = REMAINING_GRACE + REMAINING_DEATH;
     let late = observer
         .closing
         .is_some_and(|since| observer.turn.began >= since + bound);
@@ -204,12 +205,12 @@ pub(super) fn the_stop_goes_on(observer: &Observer, entry: &Entry) -> Verdict {
     }
     if let Stage::Alive(ticket) = observer.application {
         let run = observer.children.get(&ticket);
-        let told = run.and_then(|run| run.termed.or(run.killed));
+        let stopped = run.and_then(|run| run.termed.or(run.killed));
         let killed = run.and_then(|run| run.killed);
         let due = run
             .and_then(|run| run.termed)
             .is_some_and(|at| observer.turn.began >= at + observer.grace());
-        hold(!observer.pre_stop_done() || told.is_some(), || {
+        hold(!observer.pre_stop_done() || stopped.is_some(), || {
             "the application has to be stopped".into()
         })?;
         return hold(!due || killed.is_some(), || {
@@ -221,13 +222,12 @@ pub(super) fn the_stop_goes_on(observer: &Observer, entry: &Entry) -> Verdict {
     hold(!(gone && last_due), || "postStop has to run".into())
 }
 
-/// The exit leaves no child of ours, except one that SIGKILL did not end within its bound, which is told.
+/// The exit leaves no child of ours, except one that SIGKILL did not end within its bound, which is reported.
 pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(_)) = &entry.what else {
         return Ok(());
     };
-    let bound = Duration::from_secs(2);
-    let tried = |at| observer.now >= at + bound;
+    let tried = |at| observer.now >= at + REMAINING_DEATH;
     let spared = observer
         .children
         .values()
@@ -237,7 +237,7 @@ pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Ve
     })?;
     hold(observer.children.len() == observer.left_behind, || {
         format!(
-            "{} children are left, {} were told",
+            "{} children are left, {} were reported",
             observer.children.len(),
             observer.left_behind
         )

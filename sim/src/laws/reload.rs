@@ -1,11 +1,11 @@
 //! Laws of the way from one plan to the next, and of how things are once all is calm.
 
-use super::observer::{BackendFacts, Endpoint, Observer, Stage, key_of, sensor_jobs};
+use super::bounds::RELOAD_PATIENCE;
+use super::observer::{Address, BackendFacts, Observer, Stage, key_of, sensor_jobs};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::Request;
 use domain::plan::{Job, Restarts, Role};
-use domain::time::Duration;
 use domain::{Effect, Notice};
 
 /// What begins is of the plan in force, in every detail: after a reload all that begins is what a fresh start
@@ -73,7 +73,7 @@ pub(super) fn a_reload_waits_for_what_has_to_go(observer: &Observer, entry: &Ent
     let Some((_, since)) = &observer.incoming else {
         return Err("there is no plan that waits".into());
     };
-    let patient = observer.now >= *since + Duration::from_secs(5);
+    let patient = observer.now >= *since + RELOAD_PATIENCE;
     let free = observer.opened.is_none() || observer.made_room();
     let patient = patient && observer.leavers_left();
     hold(observer.takes_orders() && (free || patient), || {
@@ -86,7 +86,7 @@ pub(super) fn a_reload_ends(observer: &Observer, entry: &Entry) -> Verdict {
     let (What::Rests(_), Some((_, since))) = (&entry.what, &observer.incoming) else {
         return Ok(());
     };
-    let due = observer.turn.began >= *since + Duration::from_secs(5) && observer.leavers_left();
+    let due = observer.turn.began >= *since + RELOAD_PATIENCE && observer.leavers_left();
     let waits = observer.opened.is_some() && !observer.made_room() && !due;
     let alike = observer.backends.values().any(|facts| facts.alike > 1);
     hold(waits || alike && !due || observer.is_stopping(), || {
@@ -101,7 +101,7 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry
         return Ok(());
     };
     hold(status.maintenance == observer.maintenance, || {
-        "maintenance is not told".into()
+        "the status is wrong about maintenance".into()
     })?;
     if observer.opened.is_none() || observer.is_stopping() || observer.incoming.is_some() {
         return Ok(());
@@ -112,27 +112,27 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry
         .iter()
         .map(|service| &service.registration)
         .collect();
-    let mut told: Vec<_> = status
+    let mut listed: Vec<_> = status
         .services
         .iter()
         .map(|service| &service.registration)
         .collect();
     services.sort();
-    told.sort();
-    hold(services == told, || format!("the services are {told:?}"))?;
+    listed.sort();
+    hold(services == listed, || format!("the services are {listed:?}"))?;
     let mut backends: Vec<_> = plan
         .backends
         .iter()
         .map(|backend| (&backend.name, &backend.tag))
         .collect();
-    let mut told: Vec<_> = status
+    let mut listed: Vec<_> = status
         .backends
         .iter()
         .map(|b| (&b.backend.name, &b.backend.tag))
         .collect();
     backends.sort();
-    told.sort();
-    hold(backends == told, || format!("the backends are {told:?}"))?;
+    listed.sort();
+    hold(backends == listed, || format!("the backends are {listed:?}"))?;
     let application = plan
         .application
         .iter()
@@ -142,10 +142,10 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry
         .chain(sensor_jobs(plan))
         .map(|job| &job.role)
         .collect();
-    let mut told: Vec<_> = status.jobs.iter().map(|job| &job.role).collect();
+    let mut listed: Vec<_> = status.jobs.iter().map(|job| &job.role).collect();
     jobs.sort();
-    told.sort();
-    hold(jobs == told, || format!("the jobs are {told:?}"))
+    listed.sort();
+    hold(jobs == listed, || format!("the jobs are {listed:?}"))
 }
 
 /// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is and no
@@ -156,9 +156,10 @@ pub(super) fn once_faults_stop_all_is_well(observer: &Observer, entry: &Entry) -
         return Ok(());
     }
     hold(observer.incoming.is_none(), || "a plan still waits".into())?;
-    let silent = observer.coprocesses.iter().find(|(owner, facts)| {
-        facts.restarts == Restarts::Unlimited && observer.runs_of(owner).next().is_none()
-    });
+    let silent = observer
+        .coprocesses
+        .iter()
+        .find(|(owner, facts)| facts.restarts == Restarts::Unlimited && !observer.is_running(owner));
     hold(silent.is_none(), || {
         format!("{} does not run", silent.map_or("", |(owner, _)| owner))
     })?;
@@ -176,7 +177,7 @@ pub(super) fn once_faults_stop_all_is_well(observer: &Observer, entry: &Entry) -
         format!("{missing:?} does not stand in the catalogue")
     })?;
     let owed = |(owner, facts): &(&String, &BackendFacts)| {
-        facts.owed && facts.alike == 1 && observer.runs_of(owner).next().is_none()
+        facts.owed && facts.alike == 1 && !observer.is_running(owner)
     };
     let waiting = observer.backends.iter().find(owed);
     hold(waiting.is_none(), || {
@@ -188,8 +189,8 @@ pub(super) fn once_faults_stop_all_is_well(observer: &Observer, entry: &Entry) -
     let none = Vec::new();
     let stale = observer.plan().backends.iter().find(|backend| {
         let there = observer.neighbours.get(&backend.name).unwrap_or(&none);
-        let counts = |(_, port): &&Endpoint| backend.tag.is_none() || port % 2 == 0;
-        let there: Vec<Endpoint> = there.iter().filter(counts).cloned().collect();
+        let counts = |(_, port): &&Address| backend.tag.is_none() || port % 2 == 0;
+        let there: Vec<Address> = there.iter().filter(counts).cloned().collect();
         observer
             .backends
             .get(&key_of(backend))

@@ -3,7 +3,7 @@
 //! Where starting a process takes time, the observer knows the instant of a step only within its turn; so
 //! what may be is judged from one end of the turn and what must be from the other.
 
-use super::observer::Turn;
+use super::turn::Turn;
 use domain::Instant;
 use domain::time::Duration;
 

@@ -1,11 +1,11 @@
 //! Laws of time: deadlines, schedules, pauses. And of tickets, which are a kind of time.
 
-use super::observer::{Observer, Stage, backend_key, whose};
+use super::bounds::{DEREGISTRATION, RELOAD_PATIENCE};
+use super::observer::{Observer, Stage, backend_key, check_of, whose};
 use super::{Verdict, hold};
 use crate::trace::{Entry, What};
 use domain::catalogue::Request;
 use domain::plan::Role;
-use domain::time::Duration;
 use domain::{Effect, Instant};
 
 /// Whether nothing keeps periodic things from beginning as the driver comes to rest.
@@ -32,14 +32,14 @@ pub(super) fn no_bound_is_slept_through(observer: &Observer, entry: &Entry) -> V
     let turn = observer.turn.began;
     let wakes = |bound: Instant| bound <= turn || deadline.is_some_and(|deadline| deadline <= bound);
     let deregistration = observer.stop.filter(|_| !observer.services_left());
-    let deregistration = deregistration.map(|stop| stop.at + Duration::from_secs(2));
+    let deregistration = deregistration.map(|stop| stop.at + DEREGISTRATION);
     hold(deregistration.is_none_or(wakes), || {
         "the deregistration takes too long".into()
     })?;
     let patience = observer
         .incoming
         .as_ref()
-        .map(|(_, since)| *since + Duration::from_secs(5));
+        .map(|(_, since)| *since + RELOAD_PATIENCE);
     let patience = patience.filter(|_| observer.opened.is_some());
     hold(patience.is_none_or(wakes), || "the reload takes too long".into())?;
     for run in observer
@@ -57,12 +57,12 @@ pub(super) fn no_bound_is_slept_through(observer: &Observer, entry: &Entry) -> V
         hold(grace.is_none_or(|bound| wakes(bound) && bound > turn), || {
             format!("{} takes too long to stop", run.whose)
         })?;
-        let parting = match observer.application {
+        let outlived = match observer.application {
             Stage::Gone(at) if run.role == Role::PreStop => Some(at + observer.grace()),
             _ => None,
         };
         let due = |bound| wakes(bound) && bound > turn;
-        hold(parting.is_none_or(due), || "preStop takes too long".into())?;
+        hold(outlived.is_none_or(due), || "preStop takes too long".into())?;
     }
     Ok(())
 }
@@ -72,8 +72,8 @@ pub(super) fn tickets_are_never_used_again(observer: &Observer, entry: &Entry) -
     let (What::Does(Effect::Start(ticket, _)) | What::Does(Effect::Ask { ticket, .. })) = &entry.what else {
         return Ok(());
     };
-    // An outcome that is known at once is told before what is still to be done, so numbers may come late.
-    let taken = observer.children.contains_key(ticket) || observer.questions.contains_key(ticket);
+    // An outcome that is known at once comes before what is still to be done, so numbers may come late.
+    let taken = observer.children.contains_key(ticket) || observer.requests.contains_key(ticket);
     hold(!taken && ticket.0 > 0, || format!("{entry}"))
 }
 
@@ -88,7 +88,7 @@ pub(super) fn checks_keep_their_beat(observer: &Observer, entry: &Entry) -> Verd
     };
     let facts = observer.services.get(id);
     let may = facts.is_some_and(|facts| facts.schedule.may_begin(&observer.turn, observer.now));
-    let busy = facts.is_some_and(|facts| observer.question_of(id, facts).is_some());
+    let busy = facts.is_some_and(|facts| observer.request_of(id, facts).is_some());
     hold(may && !busy, || format!("{entry}"))
 }
 
@@ -98,8 +98,7 @@ pub(super) fn checks_are_not_left_out(observer: &Observer, entry: &Entry) -> Ver
         return Ok(());
     }
     let late = observer.services.iter().find(|(id, facts)| {
-        let health = format!("{}.health", id.trim_end_matches("-host"));
-        let idle = observer.question_of(id, facts).is_none() && observer.runs_of(&health).next().is_none();
+        let idle = observer.request_of(id, facts).is_none() && !observer.is_running(&check_of(id));
         let waits = observer.services_may_wait() || facts.passed;
         !facts.closing && idle && !waits && facts.schedule.is_overdue(observer.turn.began)
     });
@@ -119,7 +118,7 @@ pub(super) fn tasks_and_sensors_keep_their_beat(observer: &Observer, entry: &Ent
     }
     let facts = observer.schedules.get(&whose(job));
     let may = facts.is_some_and(|facts| facts.schedule.may_begin(&observer.turn, observer.now));
-    let stays = facts.is_some_and(|facts| !facts.closing) || observer.turn.told_later;
+    let stays = facts.is_some_and(|facts| !facts.closing) || observer.turn.has_late_failure;
     hold(may && stays, || format!("{entry}"))
 }
 
@@ -129,7 +128,7 @@ pub(super) fn tasks_and_sensors_are_not_left_out(observer: &Observer, entry: &En
         return Ok(());
     }
     let late = observer.schedules.iter().find(|(owner, facts)| {
-        let idle = observer.runs_of(owner).next().is_none();
+        let idle = !observer.is_running(owner);
         !facts.closing && idle && facts.schedule.is_overdue(observer.turn.began)
     });
     hold(late.is_none(), || {
@@ -137,8 +136,8 @@ pub(super) fn tasks_and_sensors_are_not_left_out(observer: &Observer, entry: &En
     })
 }
 
-/// The first question about a backend comes one poll after the start; after a failure, or an answer that came
-/// early, there is a pause, and without a cursor one of a poll; after a failure the question takes a whole
+/// The first query about a backend comes one poll after the start; after a failure, or an answer that came
+/// early, there is a pause, and without a cursor one of a poll; after a failure the query takes a whole
 /// look, because the catalogue may be another (SD-20).
 pub(super) fn backends_are_not_asked_in_a_hurry(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, .. }) = &entry.what else {
@@ -164,7 +163,7 @@ pub(super) fn backends_are_asked_at_least_once_a_poll(observer: &Observer, entry
         return Ok(());
     }
     let late = observer.backends.iter().find(|(owner, facts)| {
-        let idle = facts.alike == 1 && observer.asks(owner) == 0;
+        let idle = facts.alike == 1 && observer.requests_of(owner) == 0;
         idle && observer.turn.began >= facts.not_after && !observer.queries_may_wait()
     });
     hold(late.is_none(), || {

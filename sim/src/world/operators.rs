@@ -1,6 +1,7 @@
 //! What operators do, and the course of a life: first faults, then a healed world, then the end.
 
 use super::{Item, State};
+use crate::laws::bounds;
 use crate::options::Faults;
 use crate::trace::Fact;
 use domain::Event;
@@ -15,9 +16,12 @@ use domain::time::Duration;
 const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 2 * 2 + 5 + 5);
 /// How long a change of a backend may take to be reacted to, in a world without faults.
 const REACTING: Duration = Duration::from_secs(15);
-/// What stopping may take beside the application's own time: the deregistration, a preStop and a postStop of half
-/// a second, the end of the application after SIGKILL, and of what is left.
-const STOPPING: Duration = Duration::from_secs(2 + 1 + 1 + 5 + 2 + 1);
+/// What stopping may take beside the application's own time: the deregistration, the end of what is left,
+/// a preStop and a postStop of half a second, and the end of the application after SIGKILL.
+const STOPPING: Duration = bounds::DEREGISTRATION
+    .saturating_add(bounds::REMAINING_GRACE)
+    .saturating_add(bounds::REMAINING_DEATH)
+    .saturating_add(Duration::from_secs(1 + 1 + 1));
 
 impl State {
     /// What will happen whatever else does.

@@ -1,0 +1,139 @@
+//! What is known of each backend: the instances that were seen, its handler, and when it may be asked about.
+
+use super::Observer;
+use super::plan::{SharedPlan, alike, key_of, longest_poll};
+use super::requests::InFlight;
+use crate::laws::bounds::{EARLY_ANSWER_PAUSE, FAILED_QUERY_PAUSE, HANDLER_PAUSE};
+use domain::Instant;
+use domain::catalogue::{Answer, Instance};
+use domain::plan::{Backend, Job};
+use domain::process::Ending;
+use domain::time::Duration;
+
+/// The address and the port of an instance of a backend.
+pub(crate) type Address = (String, u16);
+
+/// A backend, or several with the same name and tag.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BackendFacts {
+    pub poll: Duration,
+    pub handler: Job,
+    pub alike: usize,
+    pub superseded: bool,
+    pub seen: Vec<Address>,
+    /// The handler has to run.
+    pub owed: bool,
+    /// It could not be started, and is to be tried again between these two instants.
+    pub retry: Option<(Instant, Instant)>,
+    /// The last answer was a failure.
+    pub failed: bool,
+    /// Its query was not taken, and was not sent again.
+    pub refused: bool,
+    pub not_before: Instant,
+    pub not_after: Instant,
+}
+
+impl BackendFacts {
+    /// It is asked about after so long a time at the least, and at the most.
+    pub(super) fn rest(&mut self, now: Instant, least: Duration, most: Duration) {
+        (self.not_before, self.not_after) = (now + least, now + most);
+    }
+}
+
+impl Observer {
+    pub(super) fn listed(&mut self, request: &InFlight, answer: &Answer) {
+        let now = self.now;
+        let Some(facts) = self.backends.get_mut(&request.whose) else {
+            return;
+        };
+        let poll = facts.poll;
+        facts.failed = !matches!(answer, Answer::Instances(_));
+        let Answer::Instances(listing) = answer else {
+            return facts.rest(now, FAILED_QUERY_PAUSE.min(poll / 2), poll);
+        };
+        let address = |instance: &Instance| (instance.address.clone(), instance.port);
+        let mut listed: Vec<Address> = listing.instances.iter().map(address).collect();
+        listed.sort_unstable();
+        if listed != facts.seen {
+            facts.seen = listed;
+            facts.owed = true;
+        }
+        let early = now - request.at < request.wait;
+        match (listing.cursor, early) {
+            (None, _) => facts.rest(now, poll, poll),
+            (Some(_), true) => facts.rest(now, EARLY_ANSWER_PAUSE.min(poll / 2), poll),
+            (Some(_), false) => facts.rest(now, Duration::ZERO, poll),
+        }
+    }
+
+    /// A query was refused for so long that it is given up.
+    pub(super) fn query_given_up(&mut self, name: &str) {
+        if !self.has_budget() {
+            return;
+        }
+        let now = self.now;
+        for (key, facts) in &mut self.backends {
+            let is_meant = key.strip_prefix(name).is_some_and(|tag| tag.starts_with('/'));
+            if is_meant && std::mem::take(&mut facts.refused) {
+                facts.failed = true;
+                facts.rest(now, Duration::ZERO, facts.poll);
+            }
+        }
+    }
+
+    /// A handler that could not be started still has to run, after a pause.
+    pub(super) fn handler_ended(&mut self, whose: &str, ending: &Ending) {
+        let (now, turn) = (self.now, self.turn.began);
+        if let Some(facts) = self.backends.get_mut(whose)
+            && matches!(ending, Ending::NotStarted(_))
+        {
+            let (least, most) = HANDLER_PAUSE;
+            facts.owed = true;
+            facts.retry = Some((turn + least, now + most));
+        }
+    }
+
+    /// A backend of the plan that is in force from now on.
+    pub(super) fn open_backend(&mut self, plan: &SharedPlan, backend: &Backend) {
+        let (now, turn, key) = (self.now, self.turn.began, key_of(backend));
+        let facts = || BackendFacts {
+            poll: longest_poll(plan, &key),
+            handler: backend.on_change.clone(),
+            alike: alike(plan, &key).count(),
+            superseded: false,
+            seen: Vec::new(),
+            owed: false,
+            retry: None,
+            failed: false,
+            refused: false,
+            not_before: turn + backend.poll,
+            not_after: now + backend.poll,
+        };
+        self.backends.entry(key.clone()).or_insert_with(facts);
+    }
+
+    /// What the plan that is in force from now on makes of the backends of the one before; whether it `moves` to
+    /// another catalogue.
+    pub(super) fn adopt_backends(&mut self, moves: bool) {
+        let (now, plan, maintenance) = (self.now, self.plan.clone(), self.maintenance);
+        let turn = self.turn.began;
+        self.backends.retain(|key, facts| {
+            let Some(backend) = alike(&plan, key).next() else {
+                return false;
+            };
+            let poll = longest_poll(&plan, key);
+            if (facts.poll != poll || moves) && !maintenance {
+                facts.rest(now, poll, poll);
+                facts.not_before = turn + poll;
+            }
+            if facts.superseded || facts.handler != backend.on_change {
+                facts.retry = None;
+            }
+            facts.alike = facts.alike.max(alike(&plan, key).count());
+            facts.poll = poll;
+            facts.handler = backend.on_change.clone();
+            facts.superseded = false;
+            true
+        });
+    }
+}

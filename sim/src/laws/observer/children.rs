@@ -1,0 +1,201 @@
+//! The children that run, and what is known of the jobs that they are runs of.
+
+use super::Observer;
+use super::life::Stage;
+use crate::laws::bounds::QUICK_RUN;
+use crate::laws::schedule::Schedule;
+use domain::plan::{Job, Restarts, Role, SensorKind, Trigger};
+use domain::process::Ending;
+use domain::signal::Signal;
+use domain::time::Duration;
+use domain::{Instant, Ticket};
+
+/// A child that was not reaped yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Run {
+    pub whose: String,
+    pub role: Role,
+    pub grace: Duration,
+    pub limit: Option<Duration>,
+    pub since: Instant,
+    /// From when its limit counts.
+    pub counts_from: Instant,
+    pub termed: Option<Instant>,
+    pub killed: Option<Instant>,
+    /// A reload removed its owner.
+    pub abandoned: bool,
+}
+
+/// A task, or the command of a sensor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JobFacts {
+    pub schedule: Schedule,
+    pub job: Job,
+    /// What a sensor's values do.
+    pub kind: Option<SensorKind>,
+    pub closing: bool,
+}
+
+/// A coprocess.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CoprocessFacts {
+    pub restarts: Restarts,
+    pub runs: u64,
+    /// When the last run ended.
+    pub ended: Option<Instant>,
+    /// How many runs in a row ended at once.
+    pub quick: u32,
+}
+
+impl CoprocessFacts {
+    /// Whether its restarts allow another run.
+    pub fn may_run(&self) -> bool {
+        match self.restarts {
+            Restarts::Unlimited => true,
+            Restarts::AtMost(restarts) => self.runs <= restarts,
+        }
+    }
+}
+
+/// Whether runs of this role begin by time or by an answer of the catalogue.
+pub(crate) fn is_periodic(role: &Role) -> bool {
+    matches!(
+        role,
+        Role::Health { .. } | Role::OnChange { .. } | Role::Task { .. } | Role::Sensor { .. }
+    )
+}
+
+/// The label of a job's owner; the command of a handler names its backend.
+pub(crate) fn whose(job: &Job) -> String {
+    match (&job.role, job.command.arguments.first()) {
+        (Role::OnChange { .. }, Some(word)) => word.to_string(),
+        (role, _) => role.to_string(),
+    }
+}
+
+impl Observer {
+    /// Children of this owner, without those that a reload left behind.
+    pub(crate) fn runs_of<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a Run> {
+        self.children
+            .values()
+            .filter(move |run| run.whose == owner && !run.abandoned)
+    }
+
+    /// Whether a child of this owner runs, other than those that a reload left behind.
+    pub(crate) fn is_running(&self, owner: &str) -> bool {
+        self.runs_of(owner).next().is_some()
+    }
+
+    pub(super) fn starts(&mut self, ticket: Ticket, job: &Job) {
+        self.turn.starting = Some(ticket);
+        let run = Run {
+            whose: whose(job),
+            role: job.role.clone(),
+            grace: job.stop.grace,
+            limit: job.time_limit,
+            since: self.turn.began,
+            counts_from: self.turn.began,
+            termed: None,
+            killed: None,
+            abandoned: false,
+        };
+        let (turn, now) = (self.turn.began, self.now);
+        match &job.role {
+            Role::Application => self.application = Stage::Alive(ticket),
+            Role::PreStart => self.pre_start = Stage::Alive(ticket),
+            Role::PreStop => self.pre_stop = Stage::Alive(ticket),
+            Role::PostStop => self.post_stop = Stage::Alive(ticket),
+            Role::Health { id, .. } => {
+                if let Some(facts) = self.services.get_mut(id) {
+                    facts.schedule.begin(turn, now);
+                }
+            }
+            Role::OnChange { .. } => {
+                if let Some(facts) = self.backends.get_mut(&run.whose) {
+                    facts.owed = false;
+                    facts.retry = None;
+                }
+            }
+            Role::Task { .. } | Role::Sensor { .. } => {
+                if let Some(facts) = self.schedules.get_mut(&run.whose) {
+                    facts.schedule.begin(turn, now);
+                }
+            }
+            Role::Coprocess { .. } => {
+                if let Some(facts) = self.coprocesses.get_mut(&run.whose) {
+                    facts.runs += 1;
+                }
+            }
+        }
+        self.children.insert(ticket, run);
+    }
+
+    pub(super) fn sends(&mut self, ticket: Ticket, signal: Signal) {
+        if self.turn.forward == Some(signal) {
+            self.turn.forward = None;
+            return;
+        }
+        let began = self.turn.began;
+        if let Some(run) = self.children.get_mut(&ticket) {
+            let sent = if signal == Signal::KILL {
+                &mut run.killed
+            } else {
+                &mut run.termed
+            };
+            sent.get_or_insert(began);
+        }
+    }
+
+    pub(super) fn ended(&mut self, ticket: Ticket, ending: &Ending) {
+        let Some(run) = self.children.remove(&ticket) else {
+            return;
+        };
+        self.turn.passed = ending.passed().then(|| run.role.clone());
+        match run.role {
+            Role::Application => self.application_ended(ending),
+            Role::PreStart => self.pre_start_ended(ending),
+            Role::PreStop => self.pre_stop = Stage::Gone(self.now),
+            Role::PostStop => self.post_stop_ended(ending),
+            _ if run.abandoned => {}
+            Role::Health { ref id, .. } => self.checked(id, &run, ending.passed()),
+            Role::Task { .. } | Role::Sensor { .. } => {
+                if let Some(facts) = self.schedules.get_mut(&run.whose) {
+                    facts.schedule.end(self.turn.began);
+                }
+            }
+            Role::Coprocess { .. } => self.coprocess_ended(&run),
+            Role::OnChange { .. } => self.handler_ended(&run.whose, ending),
+        }
+    }
+
+    fn coprocess_ended(&mut self, run: &Run) {
+        let (now, limited) = (self.now, run.killed.is_some());
+        if let Some(facts) = self.coprocesses.get_mut(&run.whose) {
+            facts.ended = Some(now);
+            let quick = now - run.since < QUICK_RUN && !limited;
+            facts.quick = if quick { facts.quick + 1 } else { 0 };
+        }
+    }
+
+    /// A task, a sensor or a coprocess of the plan that is in force from now on.
+    pub(super) fn open_job(&mut self, job: &Job, kind: Option<SensorKind>) {
+        let (now, turn) = (self.now, self.turn.began);
+        if let Trigger::Every(period) = job.trigger {
+            let facts = || JobFacts {
+                schedule: Schedule::new(turn, now, period),
+                job: job.clone(),
+                kind,
+                closing: false,
+            };
+            self.schedules.entry(whose(job)).or_insert_with(facts);
+        } else {
+            let facts = CoprocessFacts {
+                restarts: job.restarts,
+                runs: 0,
+                ended: None,
+                quick: 0,
+            };
+            self.coprocesses.insert(whose(job), facts);
+        }
+    }
+}

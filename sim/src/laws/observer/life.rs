@@ -1,0 +1,165 @@
+//! How far the life of the shim is: the application and its hooks, the stop, the exit.
+
+use super::Observer;
+use crate::laws::bounds::{DEREGISTRATION, UNKILLABLE};
+use crate::laws::observer::Run;
+use domain::process::Ending;
+use domain::signal::Signal;
+use domain::time::Duration;
+use domain::{Instant, Ticket};
+
+/// That the shim stops, since when, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stop {
+    pub at: Instant,
+    /// An operator asked for it; otherwise the application ended.
+    pub asked: bool,
+}
+
+/// A process that runs once in a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    Never,
+    Alive(Ticket),
+    Gone(Instant),
+}
+
+impl Stage {
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Alive(_))
+    }
+
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Gone(_))
+    }
+}
+
+impl Observer {
+    /// Whether the shim stops, or never began.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_some() || self.called_off || self.failed_start
+    }
+
+    /// Whether signals that change its course still count.
+    pub(crate) fn takes_orders(&self) -> bool {
+        !self.is_stopping() && !self.exited
+    }
+
+    /// How long the application may take to stop.
+    pub(crate) fn grace(&self) -> Duration {
+        self.plan.stop_timeout.grace()
+    }
+
+    /// Every service was deregistered, as far as it had to be, or the time for it is over.
+    pub(crate) fn services_left(&self) -> bool {
+        let over = |stop: Stop| self.turn.began >= stop.at + DEREGISTRATION;
+        self.stop.is_some_and(over) || self.services.iter().all(|(id, facts)| self.has_left(id, facts))
+    }
+
+    /// All that is left to be done is to see the remaining children go.
+    pub(crate) fn is_closing(&self) -> bool {
+        if self.called_off || self.failed_start {
+            return !self.pre_start.is_alive();
+        }
+        let given = self.first.application.is_some();
+        let unkillable = self.gave_up || self.survives_kill();
+        let post_stop = self.plan.post_stop.is_none() || self.post_stop.is_gone();
+        let gone = if given {
+            self.application.is_gone() && !self.pre_stop.is_alive() && post_stop
+        } else {
+            self.pre_stop_done()
+        };
+        self.stop.is_some() && self.services_left() && (unkillable || gone)
+    }
+
+    /// The application, or a preStop hook that outlived it, was killed, and the time that it may take to be gone is
+    /// over.
+    pub(crate) fn survives_kill(&self) -> bool {
+        let survived = |run: &Run| run.killed.is_some_and(|at| self.turn.began >= at + UNKILLABLE);
+        match (self.application, self.pre_stop) {
+            (Stage::Alive(ticket), _) | (Stage::Gone(_), Stage::Alive(ticket)) => {
+                self.children.get(&ticket).is_some_and(survived)
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn pre_stop_done(&self) -> bool {
+        self.plan.pre_stop.is_none() || self.pre_stop.is_gone()
+    }
+
+    pub(super) fn signalled(&mut self, signal: Signal) {
+        match signal {
+            Signal::TERM | Signal::INT | Signal::HUP | Signal::USR1 if !self.takes_orders() => {}
+            Signal::TERM | Signal::INT if self.opened.is_some() => self.begin_stop(true),
+            Signal::TERM | Signal::INT => {
+                self.called_off = true;
+                self.code = Some(143);
+            }
+            Signal::USR1 => self.toggle_maintenance(),
+            Signal::HUP => self.to_be_read = true,
+            other => self.turn.forward = self.application.is_alive().then_some(other),
+        }
+    }
+
+    /// The application starts, and everything else of the plan begins.
+    pub(super) fn open(&mut self) {
+        self.opened = Some(self.now);
+        self.open_units();
+    }
+
+    pub(super) fn pre_start_ended(&mut self, ending: &Ending) {
+        self.pre_start = Stage::Gone(self.now);
+        if self.called_off {
+            return;
+        }
+        if ending.passed() {
+            return self.open();
+        }
+        self.failed_start = true;
+        self.code = Some(ending.code());
+    }
+
+    pub(super) fn application_ended(&mut self, ending: &Ending) {
+        self.application = Stage::Gone(self.now);
+        self.code = Some(ending.code());
+        if self.stop.is_none() {
+            self.begin_stop(false);
+        }
+    }
+
+    pub(super) fn post_stop_ended(&mut self, ending: &Ending) {
+        self.post_stop = Stage::Gone(self.now);
+        if !ending.passed() {
+            self.code = Some(ending.code());
+        }
+    }
+
+    fn begin_stop(&mut self, asked: bool) {
+        let at = self.turn.began;
+        self.stop = Some(Stop { at, asked });
+        self.incoming = None;
+        for id in self.services.keys().cloned().collect::<Vec<_>>() {
+            self.has_to_leave(&id);
+        }
+    }
+
+    fn toggle_maintenance(&mut self) {
+        self.maintenance = !self.maintenance;
+        if self.maintenance {
+            let staying = self.services.iter().filter(|(_, facts)| !facts.closing);
+            for id in staying.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                self.has_to_leave(&id);
+            }
+            return;
+        }
+        self.services_resume();
+        let (now, turn) = (self.now, self.turn.began);
+        for facts in self.backends.values_mut() {
+            facts.rest(now, facts.poll, facts.poll);
+        }
+        for facts in self.schedules.values_mut() {
+            facts.schedule.resume(turn, now);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The way from one plan to the next: which units it removes, and which it opens.
+
+use super::Observer;
+use super::plan::{SharedPlan, key_of, sensors};
+use super::services::check_of;
+use domain::event::Loaded;
+use domain::plan::{Backend, Plan, Role, Sensor, Service};
+use std::collections::BTreeSet;
+
+impl Observer {
+    /// Every service that a reload removes was deregistered.
+    pub(crate) fn leavers_left(&self) -> bool {
+        let mut services = self.services.iter();
+        services.all(|(id, facts)| !facts.closing || self.has_left(id, facts))
+    }
+
+    /// Everything that a reload removes is gone.
+    pub(crate) fn made_room(&self) -> bool {
+        let mut services = self.services.iter().filter(|(_, facts)| facts.closing);
+        let mut jobs = self.children.values().filter(|run| !run.abandoned);
+        let mut sensors = self.schedules.iter().filter(|(_, facts)| facts.closing);
+        let superseded = |(_, facts): &(&String, &super::BackendFacts)| facts.superseded && facts.alike == 1;
+        let mut backends = self.backends.iter().filter(superseded);
+        self.leavers_left()
+            && services.all(|(id, _)| !self.is_running(&check_of(id)))
+            && !jobs.any(|run| matches!(run.role, Role::Task { .. } | Role::Coprocess { .. }))
+            && !sensors.any(|(owner, _)| self.is_running(owner))
+            && !backends.any(|(owner, _)| self.is_running(owner))
+    }
+
+    /// The configuration was read.
+    pub(super) fn loaded(&mut self, loaded: &Loaded) {
+        let Loaded::Plan { plan, .. } = loaded else {
+            self.turn.refused = self.incoming.is_none();
+            return;
+        };
+        if !self.takes_orders() {
+            return;
+        }
+        let plan = Plan {
+            application: self.first.application.clone(),
+            pre_start: self.first.pre_start.clone(),
+            ..(**plan).clone()
+        };
+        if self.opened.is_some() {
+            self.make_room(&plan);
+        }
+        let since = self
+            .incoming
+            .as_ref()
+            .map_or(self.turn.began, |(_, since)| *since);
+        self.incoming = Some((SharedPlan::new(plan), since));
+    }
+
+    fn make_room(&mut self, plan: &Plan) {
+        let moves = plan.catalogue != self.plan.catalogue;
+        let stays = |service: &Service| !moves && plan.services.contains(service);
+        let leaving = self.plan.services.iter().filter(|service| !stays(service));
+        for id in leaving
+            .map(|service| service.registration.id.clone())
+            .collect::<Vec<_>>()
+        {
+            if self.services.get(&id).is_some_and(|facts| !facts.closing) {
+                self.has_to_leave(&id);
+            }
+            if let Some(facts) = self.services.get_mut(&id) {
+                facts.closing = true;
+            }
+        }
+        let staying = self.children.values().filter(|run| !run.abandoned);
+        let running: BTreeSet<String> = staying.map(|run| run.whose.clone()).collect();
+        for (key, facts) in &mut self.backends {
+            let same = |backend: &Backend| key_of(backend) == *key && backend.on_change == facts.handler;
+            if !plan.backends.iter().any(same) {
+                facts.superseded = true;
+                facts.owed |= running.contains(key);
+            }
+        }
+        for facts in self.schedules.values_mut() {
+            let same = |sensor: &Sensor| sensor.job == facts.job && Some(sensor.kind) == facts.kind;
+            facts.closing |= !sensors(plan).any(same);
+        }
+    }
+
+    /// The new plan is in force.
+    pub(super) fn reloaded(&mut self) {
+        let Some((plan, _)) = self.incoming.take() else {
+            return;
+        };
+        // An earlier plan is in force in the turn in which another was refused.
+        self.turn.refused = false;
+        let moves = plan.catalogue != self.plan.catalogue;
+        self.plan = plan;
+        if self.opened.is_none() {
+            return;
+        }
+        for run in self.children.values_mut() {
+            let leaves = match &run.role {
+                Role::Task { .. } | Role::Coprocess { .. } => true,
+                Role::Health { id, .. } => self.services.get(id).is_none_or(|facts| facts.closing),
+                Role::Sensor { .. } => self.schedules.get(&run.whose).is_none_or(|facts| facts.closing),
+                Role::OnChange { .. } => self.backends.get(&run.whose).is_none_or(|facts| facts.superseded),
+                _ => false,
+            };
+            run.abandoned |= leaves;
+        }
+        self.services.retain(|_, facts| !facts.closing);
+        self.schedules.retain(|_, facts| !facts.closing);
+        self.coprocesses.clear();
+        self.adopt_backends(moves);
+        self.open_units();
+    }
+
+    /// Everything that the plan has and that is not there begins.
+    pub(super) fn open_units(&mut self) {
+        let plan = self.plan.clone();
+        for service in &plan.services {
+            self.open_service(service);
+        }
+        for backend in &plan.backends {
+            self.open_backend(&plan, backend);
+        }
+        for job in &plan.jobs {
+            self.open_job(job, None);
+        }
+        for sensor in sensors(&plan) {
+            self.open_job(&sensor.job, Some(sensor.kind));
+        }
+    }
+}

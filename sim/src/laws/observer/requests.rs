@@ -1,0 +1,177 @@
+//! The requests to the catalogue that are in flight, and how many of them there may be.
+
+use super::Observer;
+use super::plan::backend_key;
+use crate::laws::bounds::{BUDGET_GROWTH, LONGEST_PAUSE};
+use domain::catalogue::{Answer, Request};
+use domain::time::Duration;
+use domain::{Instant, Ticket};
+
+/// A request that is in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct InFlight {
+    pub whose: String,
+    pub kind: Kind,
+    pub at: Instant,
+    pub wait: Duration,
+    pub generation: u32,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Register,
+    Renew,
+    Inspect,
+    Deregister,
+    List,
+}
+
+impl InFlight {
+    fn new(request: &Request, at: Instant) -> Self {
+        let (kind, whose, wait) = match request {
+            Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
+            Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
+            Request::Inspect(r) => (Kind::Inspect, r.id.clone(), Duration::ZERO),
+            Request::Deregister(r) => (Kind::Deregister, r.id.clone(), Duration::ZERO),
+            Request::Instances(q) => (Kind::List, backend_key(&q.service, q.tag.as_deref()), q.wait),
+        };
+        Self {
+            whose,
+            kind,
+            at,
+            wait,
+            generation: 0,
+        }
+    }
+}
+
+impl Observer {
+    /// Whether this request in flight is about a backend; none if it is not there.
+    pub(crate) fn asked_to_list(&self, ticket: Ticket) -> Option<bool> {
+        self.requests
+            .get(&ticket)
+            .map(|request| request.kind == Kind::List)
+    }
+
+    /// Whether this request in flight is a heartbeat.
+    pub(crate) fn asked_to_renew(&self, ticket: Ticket) -> bool {
+        let request = self.requests.get(&ticket);
+        request.is_some_and(|request| request.kind == Kind::Renew)
+    }
+
+    /// Whether this request in flight asks which instance is registered under an ID.
+    pub(crate) fn asked_to_inspect(&self, ticket: Ticket) -> bool {
+        let request = self.requests.get(&ticket);
+        request.is_some_and(|request| request.kind == Kind::Inspect)
+    }
+
+    /// How many requests of this service or backend are in flight.
+    pub(crate) fn requests_of(&self, owner: &str) -> usize {
+        let requests = self.requests.values();
+        requests.filter(|request| request.whose == owner).count()
+    }
+
+    /// How many of the requests in flight are about backends.
+    pub(crate) fn queries(&self) -> usize {
+        let requests = self.requests.values();
+        requests.filter(|request| request.kind == Kind::List).count()
+    }
+
+    /// How many of the requests in flight may wait for a change.
+    pub(crate) fn blocking_queries(&self) -> usize {
+        let requests = self.requests.values();
+        requests.filter(|request| request.wait > Duration::ZERO).count()
+    }
+
+    /// Whether the number of requests in flight is limited.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.plan.max_connections.is_some()
+    }
+
+    /// How many requests may be in flight, by what was reported.
+    pub(crate) fn budget(&self) -> Option<usize> {
+        let whole = self.plan.max_connections?;
+        let grew = self.refused.is_none_or(|at| self.now >= at + BUDGET_GROWTH);
+        Some(self.cut.filter(|_| !grew).unwrap_or(whole) as usize)
+    }
+
+    /// The catalogue took no more so short a time ago that nothing has to be sent.
+    fn may_pause(&self) -> bool {
+        let refused = self.refused;
+        refused.is_some_and(|at| self.turn.began < at + LONGEST_PAUSE)
+    }
+
+    /// The budget is cut; it may be as small as one request of a service and one of a backend.
+    fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// The services' own share of the budget is used up.
+    pub(crate) fn services_may_wait(&self) -> bool {
+        let Some(whole) = self.plan.max_connections else {
+            return false;
+        };
+        let whole = whole as usize;
+        let own = if self.is_cut() { 1 } else { whole - whole / 2 };
+        self.may_pause() || self.requests.len() - self.queries() >= own
+    }
+
+    /// The backends' share of the budget is used up, or all of it.
+    pub(crate) fn queries_may_wait(&self) -> bool {
+        let Some(whole) = self.plan.max_connections else {
+            return false;
+        };
+        let whole = if self.is_cut() { 2 } else { whole as usize };
+        self.may_pause() || self.queries() >= whole / 2 || self.requests.len() >= whole
+    }
+
+    pub(super) fn asks(&mut self, ticket: Ticket, request: &Request) {
+        let mut request = InFlight::new(request, self.now);
+        if let Some(facts) = self.backends.get_mut(&request.whose) {
+            facts.refused = false;
+        }
+        request.generation = self.service_asks(&request.whose, request.kind);
+        self.requests.insert(ticket, request);
+    }
+
+    pub(super) fn forgets(&mut self, ticket: Ticket) {
+        let Some(request) = self.requests.remove(&ticket) else {
+            return;
+        };
+        let limited = self.has_budget();
+        if let Some(facts) = self.backends.get_mut(&request.whose).filter(|_| limited) {
+            facts.not_after = facts.not_after.max(request.at + facts.poll);
+        }
+    }
+
+    pub(super) fn answered(&mut self, ticket: Ticket, answer: &Answer) {
+        let Some(request) = self.requests.remove(&ticket) else {
+            return;
+        };
+        if matches!(answer, Answer::Busy(_)) && self.has_budget() {
+            return self.not_taken(&request);
+        }
+        match request.kind {
+            Kind::List => self.listed(&request, answer),
+            _ => self.service_answered(&request, answer),
+        }
+    }
+
+    /// The catalogue took no more requests: this one may be sent again.
+    fn not_taken(&mut self, request: &InFlight) {
+        self.refused = Some(self.now);
+        match request.kind {
+            Kind::List => {
+                if let Some(facts) = self.backends.get_mut(&request.whose) {
+                    facts.refused = true;
+                }
+            }
+            _ => self.service_not_taken(request),
+        }
+        let disturbed = self.now + LONGEST_PAUSE;
+        for facts in self.services.values_mut() {
+            facts.disturbed = disturbed;
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What is known of each service: its checks, what the catalogue answered, and whether it has to be deregistered.
+
+use super::requests::{InFlight, Kind};
+use super::{Observer, Run};
+use crate::laws::bounds::{HEARTBEAT_PATIENCE, MOST_STRANGERS, REQUEST};
+use crate::laws::schedule::Schedule;
+use domain::Instant;
+use domain::catalogue::{Answer, Endpoint};
+use domain::plan::Service;
+use domain::time::Duration;
+use std::collections::BTreeSet;
+
+/// What the answers of the catalogue mean for the registration of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Presence {
+    Unsure,
+    Ours,
+    Nothing,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ServiceFacts {
+    pub schedule: Schedule,
+    pub ttl: Duration,
+    pub checked: bool,
+    pub closing: bool,
+    pub presence: Presence,
+    /// It has to ask for its deregistration.
+    pub has_to_leave: bool,
+    /// A check passed in this turn, or waits for its turn, and no heartbeat was sent for it.
+    pub passed: bool,
+    /// Since when that is so.
+    pub since: Instant,
+    /// The catalogue answered in this turn that it does not know the service.
+    pub unknown: bool,
+    /// When something last kept its heartbeats from being on time.
+    pub disturbed: Instant,
+    pub generation: u32,
+    /// Whether the catalogue ever took its registration.
+    pub was_entered: bool,
+    /// The other instances under its ID that were reported.
+    pub strangers: BTreeSet<Endpoint>,
+}
+
+impl ServiceFacts {
+    fn new(turn: Instant, now: Instant, service: &Service, generation: u32) -> Self {
+        Self {
+            schedule: Schedule::new(turn, now, service.poll),
+            ttl: service.registration.ttl,
+            checked: service.check.is_some(),
+            closing: false,
+            presence: Presence::Unsure,
+            has_to_leave: false,
+            passed: false,
+            since: now,
+            unknown: false,
+            disturbed: now,
+            generation,
+            was_entered: false,
+            strangers: BTreeSet::new(),
+        }
+    }
+
+    /// How long a heartbeat may wait for its turn.
+    pub fn patience(&self) -> Duration {
+        self.schedule.period().max(HEARTBEAT_PATIENCE)
+    }
+
+    /// How long a request about it may take (SD-10).
+    pub fn request_limit(&self) -> Duration {
+        self.schedule.period().min(REQUEST)
+    }
+
+    fn disturb(&mut self, now: Instant) {
+        self.disturbed = self.disturbed.max(now);
+    }
+}
+
+/// The label of the health check of a service.
+pub(crate) fn check_of(id: &str) -> String {
+    format!("{}.health", id.trim_end_matches("-host"))
+}
+
+impl Observer {
+    /// The request in flight of this generation of the service's unit. Inspections do not count: nothing waits for
+    /// them.
+    pub(crate) fn request_of(&self, id: &str, facts: &ServiceFacts) -> Option<&InFlight> {
+        let own = |request: &&InFlight| {
+            request.whose == id && request.generation == facts.generation && request.kind != Kind::Inspect
+        };
+        self.requests.values().find(own)
+    }
+
+    /// The services with a request in flight.
+    pub(super) fn requesting(&self) -> BTreeSet<String> {
+        let requesting = |(id, facts): &(&String, &ServiceFacts)| self.request_of(id, facts).is_some();
+        let requesting = self.services.iter().filter(requesting);
+        requesting.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether its deregistration is over, if it had to ask for it.
+    pub(super) fn has_left(&self, id: &str, facts: &ServiceFacts) -> bool {
+        !facts.has_to_leave && self.request_of(id, facts).is_none()
+    }
+
+    /// It has to ask for its deregistration, unless the catalogue does not have it or it has just asked.
+    pub(super) fn has_to_leave(&mut self, id: &str) {
+        let Some(facts) = self.services.get(id) else {
+            return;
+        };
+        let due = match self.request_of(id, facts).map(|request| request.kind) {
+            Some(Kind::Deregister) => false,
+            Some(_) => true,
+            None => facts.presence != Presence::Nothing,
+        };
+        if let Some(facts) = self.services.get_mut(id) {
+            facts.has_to_leave = due;
+        }
+    }
+
+    /// Maintenance ends.
+    pub(super) fn services_resume(&mut self) {
+        let (now, turn) = (self.now, self.turn.began);
+        // A deregistration that waits to be sent is sent all the same.
+        let (limited, requesting) = (self.has_budget(), self.requesting());
+        for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
+            facts.has_to_leave &= limited && !requesting.contains(id);
+            facts.schedule.resume(turn, now);
+            facts.disturb(now);
+        }
+    }
+
+    /// The driver waits.
+    pub(super) fn services_rest(&mut self) {
+        let (now, limited) = (self.now, self.has_budget());
+        let requesting = if limited {
+            self.requesting()
+        } else {
+            BTreeSet::new()
+        };
+        for (id, facts) in &mut self.services {
+            let in_time = now <= facts.since + facts.patience();
+            let waits = limited && !self.maintenance && in_time && !requesting.contains(id);
+            (facts.passed, facts.unknown) = (facts.passed && waits, facts.unknown && waits);
+        }
+    }
+
+    pub(super) fn checked(&mut self, id: &str, run: &Run, passed: bool) {
+        let (now, turn) = (self.now, self.turn.began);
+        if let Some(facts) = self.services.get_mut(id) {
+            facts.schedule.end(turn);
+            (facts.passed, facts.since) = (passed, now);
+            if !passed || now - run.since >= facts.schedule.period() / 2 {
+                facts.disturb(now);
+            }
+        }
+    }
+
+    /// A request about a service is sent; returns the generation of the service.
+    pub(super) fn service_asks(&mut self, id: &str, kind: Kind) -> u32 {
+        let (turn, now) = (self.turn.began, self.now);
+        let Some(facts) = self.services.get_mut(id) else {
+            return 0;
+        };
+        match kind {
+            Kind::Deregister => facts.has_to_leave = false,
+            Kind::Inspect => {}
+            _ if facts.unknown => facts.unknown = false,
+            _ if !facts.checked && !facts.passed => {
+                facts.schedule.begin(turn, now);
+                facts.since = now;
+            }
+            _ => facts.passed = false,
+        }
+        facts.generation
+    }
+
+    pub(super) fn service_answered(&mut self, request: &InFlight, answer: &Answer) {
+        self.disturb_others(request, answer);
+        if let Answer::Holder(Some(holder)) | Answer::Unknown(_, Some(holder)) = answer {
+            self.finds_holder(request, holder);
+        }
+        if request.kind == Kind::Inspect {
+            return;
+        }
+        self.turn.answered.push(request.whose.clone());
+        let (now, turn) = (self.now, self.turn.began);
+        let Some(facts) = self.services.get_mut(&request.whose) else {
+            return;
+        };
+        if facts.generation != request.generation {
+            return;
+        }
+        facts.schedule.end(turn);
+        facts.was_entered |= (request.kind, answer) == (Kind::Register, &Answer::Done);
+        facts.presence = match (request.kind, answer) {
+            (Kind::Register | Kind::Renew, Answer::Done) => Presence::Ours,
+            (Kind::Deregister, Answer::Done | Answer::Unknown(..)) => Presence::Nothing,
+            (Kind::Renew, Answer::Failed(_)) => facts.presence,
+            _ => Presence::Unsure,
+        };
+        facts.unknown = request.kind == Kind::Renew && matches!(answer, Answer::Unknown(..));
+        if facts.unknown {
+            facts.since = now;
+        }
+        if *answer != Answer::Done || now - request.at >= facts.schedule.period() / 2 {
+            facts.disturb(now);
+        }
+    }
+
+    /// With a budget, heartbeats may have to wait for others.
+    fn disturb_others(&mut self, request: &InFlight, answer: &Answer) {
+        let (now, took) = (self.now, self.now - request.at);
+        let (limited, is_good) = (
+            self.has_budget(),
+            matches!(answer, Answer::Done | Answer::Holder(_)),
+        );
+        for facts in self.services.values_mut() {
+            let slow = !is_good || took >= facts.schedule.period() / 2;
+            if slow && limited {
+                facts.disturb(now);
+            }
+        }
+    }
+
+    /// Each other instance is reported once, eight at the most, and only if ours was registered before.
+    fn finds_holder(&mut self, request: &InFlight, holder: &Endpoint) {
+        let mut services = self.plan.services.iter();
+        let own = services.find(|service| service.registration.id == request.whose);
+        let is_ours = own.is_some_and(|service| {
+            let registration = &service.registration;
+            (registration.address.to_string(), registration.port) == (holder.address.clone(), holder.port)
+        });
+        let facts = self.services.get(&request.whose);
+        let is_new = facts.is_some_and(|facts| {
+            let few = facts.strangers.len() < MOST_STRANGERS && !facts.strangers.contains(holder);
+            few && facts.generation == request.generation && facts.was_entered
+        });
+        if !is_ours && is_new {
+            self.turn.stranger = Some((request.whose.clone(), holder.clone()));
+        }
+    }
+
+    /// The catalogue took no more requests: this one may be sent again.
+    pub(super) fn service_not_taken(&mut self, request: &InFlight) {
+        let (now, turn) = (self.now, self.turn.began);
+        let Some(facts) = self.services.get_mut(&request.whose) else {
+            return;
+        };
+        if facts.generation != request.generation || request.kind == Kind::Inspect {
+            return;
+        }
+        if now - request.at >= facts.request_limit() {
+            // The machine stood still meanwhile: there is no time left to send it again.
+            facts.schedule.end(turn);
+            // Unless that was noticed: then its time counts anew.
+            facts.passed |= request.kind != Kind::Deregister;
+            if request.kind != Kind::Renew {
+                facts.presence = Presence::Unsure;
+            }
+            return;
+        }
+        match request.kind {
+            Kind::Deregister => (facts.has_to_leave, facts.presence) = (true, Presence::Unsure),
+            Kind::Register => (facts.passed, facts.presence) = (true, Presence::Unsure),
+            _ => facts.passed = true,
+        }
+    }
+
+    /// A request of the service is reported to have failed: whether it waited for so long that it is given up, and no
+    /// answer was the reason.
+    pub(super) fn given_up(&mut self, id: &str) -> bool {
+        let (turn, limited) = (self.turn.began, self.has_budget());
+        let answered = self.turn.answered.iter().any(|answered| answered == id);
+        let Some(facts) = self.services.get_mut(id).filter(|_| limited && !answered) else {
+            return false;
+        };
+        facts.schedule.end(turn);
+        (facts.passed, facts.unknown) = (false, false);
+        true
+    }
+
+    /// The deregistration of the service is reported to have failed.
+    pub(super) fn deregistration_given_up(&mut self, id: &str) {
+        if self.given_up(id)
+            && let Some(facts) = self.services.get_mut(id)
+        {
+            facts.has_to_leave = false;
+        }
+    }
+
+    /// Another instance under the service's ID is reported.
+    pub(super) fn stranger_reported(&mut self, id: &str, other: &Endpoint) {
+        self.turn.stranger = None;
+        if let Some(facts) = self.services.get_mut(id) {
+            facts.strangers.insert(other.clone());
+        }
+    }
+
+    /// Something kept the heartbeats of this service from being on time.
+    pub(super) fn disturb(&mut self, id: &str) {
+        let now = self.now;
+        if let Some(facts) = self.services.get_mut(id) {
+            facts.disturb(now);
+        }
+    }
+
+    /// Something kept the heartbeats of all services from being on time.
+    pub(super) fn disturb_all(&mut self) {
+        let now = self.now;
+        for facts in self.services.values_mut() {
+            facts.disturb(now);
+        }
+    }
+
+    /// A service of the plan that is in force from now on.
+    pub(super) fn open_service(&mut self, service: &Service) {
+        self.generation += 1;
+        let (now, turn, generation) = (self.now, self.turn.began, self.generation);
+        let facts = || ServiceFacts::new(turn, now, service, generation);
+        let id = service.registration.id.clone();
+        self.services.entry(id).or_insert_with(facts);
+    }
+}

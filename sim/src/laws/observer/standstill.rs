@@ -1,0 +1,67 @@
+//! The machine stood still: a wake-up that is late by more than a second lets time limits count anew.
+
+use super::Observer;
+use super::life::Stage;
+use super::services::check_of;
+use crate::laws::bounds::{LATE, MOST_LATE, RELOAD_PATIENCE};
+use domain::Instant;
+use std::collections::BTreeSet;
+
+impl Observer {
+    /// Whether time limits count anew from this turn on.
+    pub(super) fn is_late(&mut self, at: Instant) -> bool {
+        let Some(deadline) = self.deadline.filter(|deadline| *deadline <= at) else {
+            return false;
+        };
+        if at - deadline <= LATE {
+            self.late_in_a_row = 0;
+            return false;
+        }
+        self.late_in_a_row += 1;
+        self.late_in_a_row <= MOST_LATE
+    }
+
+    /// Limits that have not passed count from now; of missed ticks at most one is left.
+    pub(super) fn after_standstill(&mut self, now: Instant) {
+        if !self.services_left()
+            && let Some(stop) = &mut self.stop
+        {
+            stop.at = now;
+        }
+        let before = self.turn.began;
+        if let Some((_, since)) = &mut self.incoming
+            && before < *since + RELOAD_PATIENCE
+        {
+            *since = now;
+        }
+        if let (Stage::Gone(at), Stage::Alive(_)) = (&mut self.application, self.pre_stop) {
+            *at = now;
+        }
+        self.closing = self.closing.map(|_| now);
+        for run in self.children.values_mut() {
+            if run.killed.is_none() {
+                run.termed = run.termed.map(|_| now);
+            }
+            run.killed = run.killed.map(|_| now);
+            run.counts_from = now;
+        }
+        self.schedules_after_standstill(now);
+    }
+
+    fn schedules_after_standstill(&mut self, now: Instant) {
+        let staying = self.children.values().filter(|run| !run.abandoned);
+        let running: BTreeSet<String> = staying.map(|run| run.whose.clone()).collect();
+        let (limited, requesting) = (self.has_budget(), self.requesting());
+        for (id, facts) in &mut self.services {
+            let busy = running.contains(&check_of(id)) || requesting.contains(id);
+            facts.schedule.after_standstill(now, busy);
+            if limited {
+                // A heartbeat that waits for others keeps it busy, too, and no entry shows that.
+                facts.schedule.blur(now);
+            }
+        }
+        for (owner, facts) in &mut self.schedules {
+            facts.schedule.after_standstill(now, running.contains(owner));
+        }
+    }
+}
