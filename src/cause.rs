@@ -1,11 +1,11 @@
-//! How the causes of failures read in sentences for operators.
+//! Formats the causes of failures for sentences to operators.
 
 use nix::errno::Errno;
 use std::error::Error;
 use std::io;
 use std::ops::Range;
 
-/// The kernel's words for an error, without a capital letter or a number, as the original prints them.
+/// The system's message for an error, in lower case and without its number, as the original prints it.
 pub fn in_kernel_words(error: &io::Error) -> String {
     let Some(code) = error.raw_os_error() else {
         return error.to_string();
@@ -19,7 +19,7 @@ pub fn in_kernel_words(error: &io::Error) -> String {
     first.into_iter().chain(characters).collect()
 }
 
-/// An error with all its causes: the outermost alone often says little.
+/// An error with all its causes, because the outermost alone often lacks the reason.
 pub fn in_full(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
     let mut cause = error.source();
@@ -33,7 +33,7 @@ pub fn in_full(error: &dyn Error) -> String {
     sentence
 }
 
-/// The text with `***` for what stands before the `@` of the URLs in it, and of `user:password@host`.
+/// The text, with `***` for the user information in URLs and in `user:password@host`.
 pub fn without_user_information(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut from = 0;
@@ -48,7 +48,7 @@ pub fn without_user_information(text: &str) -> String {
     shown + &text[from..]
 }
 
-/// Where in a word the user information stands, if there is any.
+/// Where the user information in a word is, if there is any.
 pub fn user_information(word: &str) -> Option<Range<usize>> {
     let end = word.rfind('@')?;
     let slashes = ["//", "\\/\\/"].map(|slashes| word[..end].find(slashes).map(|at| at + slashes.len()));

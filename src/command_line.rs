@@ -1,41 +1,41 @@
-//! The command line, as Go's flag package reads it.
+//! Parses the command line as Go's flag package does.
 //!
-//! One dash or two are the same; parsing stops at the first argument that is not a flag, and everything from
-//! there on is the application's, so that its flags are never ours. The last of repeated flags wins.
+//! One dash and two are equivalent. Parsing stops at the first argument that is not a flag; that one and all
+//! after it are the application and its arguments. If a flag occurs several times, the last one counts.
 
 use domain::plan::Word;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// What the command line says.
+/// The parsed command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// `-config`: `file://` and a path, or the JSON text itself.
     pub config: Option<String>,
-    /// `-version`: print it and end.
+    /// `-version`: print the version and end.
     pub version: bool,
     /// `-template`: render the configuration and end.
     pub template: bool,
-    /// `-out`: where the rendered configuration goes; `-` is standard output.
+    /// `-out`: the file for the rendered configuration; `-` is the standard output.
     pub out: Option<String>,
     /// The application and its arguments.
     pub application: Vec<Word>,
 }
 
-/// Why a command line is not followed.
+/// Why a command line cannot be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `-h` or `-help`: no error.
     HelpAsked,
-    /// A sentence.
+    /// An error, as a sentence.
     Wrong(String),
 }
 
 impl CommandLine {
-    /// Reads the arguments after the program's own name.
+    /// Parses the arguments after the program's own name.
     ///
     /// # Errors
-    /// [`Refusal`]: help is asked for, or a flag is unknown or lacks its value.
+    /// [`Refusal`]: help was requested, or a flag is unknown or lacks its value.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Refusal> {
         let mut line = Self::default();
         let mut rest = arguments.into_iter();
@@ -74,7 +74,8 @@ impl CommandLine {
     }
 }
 
-/// A flag without its dashes; empty for `--`, which ends the flags. `None` for what is no flag, as `-` is.
+/// A flag without its dashes; empty for `--`, which ends the flags. `None` if the argument is not a flag,
+/// such as `-`.
 fn flag(argument: &OsString) -> Option<String> {
     let text = argument.to_str()?;
     let flag = text.strip_prefix('-').filter(|flag| !flag.is_empty())?;
@@ -92,7 +93,7 @@ fn text(
         .ok_or_else(|| Refusal::Wrong(format!("flag needs an argument: -{name}")))
 }
 
-/// A boolean flag takes a value only after `=`, in Go's words for it.
+/// Parses the value of a boolean flag, which may be given only after `=`, in one of Go's spellings.
 fn boolean(name: &str, value: Option<String>) -> Result<bool, Refusal> {
     match value.as_deref() {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
@@ -103,7 +104,7 @@ fn boolean(name: &str, value: Option<String>) -> Result<bool, Refusal> {
     }
 }
 
-/// The text of `-h`, with the program's name as it was called.
+/// The help text, with the program's name as it was called.
 pub fn usage(program: &str) -> String {
     let flags = [
         (

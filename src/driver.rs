@@ -1,8 +1,8 @@
 //! The loop: wait for an event or the deadline, step, perform the effects in order.
 //!
-//! The same function runs in production and in simulation. It decides nothing and knows no runtime. After a
-//! panic, whether in the core, in the loop or in what the loop calls, another machine is run in the same loop: the
-//! [`Emergency`], which ends everything in order.
+//! The same function runs in production and in simulation. It makes no decisions and uses no runtime. After a
+//! panic in the core, in the loop or in a port, the same loop runs another state machine, the [`Emergency`],
+//! which ends everything in order.
 
 use crate::panics;
 use crate::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
@@ -14,33 +14,33 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::pin;
 use std::task::Poll;
 
-/// How often an emergency that panics is gone on with (docs/bounds.md).
+/// How often an emergency continues after a panic of its own (docs/bounds.md).
 const ATTEMPTS: usize = 8;
 
-/// The ports the driver acts on.
+/// The ports that the driver uses.
 pub struct Ports<'a> {
-    /// Tells the time.
+    /// The clock.
     pub clock: &'a dyn Clock,
-    /// Where events arrive.
+    /// The source of events.
     pub inbox: &'a mut dyn Inbox,
     /// Starts, signals and reaps children.
     pub processes: &'a mut dyn Processes,
-    /// Asks the catalogue.
+    /// Sends requests to the catalogue.
     pub discovery: &'a mut dyn Discovery,
     /// Reads the configuration.
     pub settings: &'a mut dyn Settings,
     /// Logs notices.
     pub console: &'a mut dyn Console,
-    /// Counts measurements and serves them.
+    /// Counts measurements and serves metrics and the status.
     pub telemetry: &'a mut dyn Telemetry,
 }
 
-/// What the loop can run.
+/// A state machine that the loop can run.
 pub trait Machine {
-    /// Something happened, or time passed; what is to be done about it, in this order.
+    /// Passes an event and the time to the machine. Returns the effects to perform, in this order.
     fn step(&mut self, now: Instant, event: Event) -> Vec<Effect>;
 
-    /// When to step with [`Event::Woken`], if nothing else happens before.
+    /// When to step with [`Event::Woken`], if no other event comes before.
     fn deadline(&self) -> Option<Instant>;
 }
 
@@ -74,8 +74,8 @@ impl Machine for Emergency {
     }
 }
 
-/// Runs the shim to its end; the exit code. After a panic, or when `broken` says that events do not arrive any
-/// more, everything is ended in order, and the code is [`FAULT`].
+/// Runs the shim to its end and returns the exit code. After a panic, or when `broken` ends because events no
+/// longer arrive, all children and registrations are ended in order, and the code is [`FAULT`].
 pub async fn live(shim: Shim, ports: &mut Ports<'_>, broken: impl Future<Output = ()>) -> u8 {
     let mut machine = WithStopList::new(shim);
     let life = unless(broken, run(&mut machine, ports));
@@ -91,7 +91,7 @@ pub async fn live(shim: Shim, ports: &mut Ports<'_>, broken: impl Future<Output 
     FAULT
 }
 
-/// What comes of the second, unless the first ends before it.
+/// The result of the second future, unless the first one ends before it.
 async fn unless<T>(first: impl Future<Output = ()>, second: impl Future<Output = T>) -> Option<T> {
     let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|context| match first.as_mut().poll(context) {
@@ -101,7 +101,7 @@ async fn unless<T>(first: impl Future<Output = ()>, second: impl Future<Output =
     .await
 }
 
-/// Runs a machine to its end; the exit code.
+/// Runs a machine to its end and returns the exit code.
 pub async fn run(machine: &mut impl Machine, ports: &mut Ports<'_>) -> u8 {
     let mut event = Event::Begin;
     loop {
@@ -113,10 +113,10 @@ pub async fn run(machine: &mut impl Machine, ports: &mut Ports<'_>) -> u8 {
     }
 }
 
-/// Hands an event to a machine and performs what it asks for, until nothing is left to be done. `perform` carries
-/// out one effect and says what is known of its outcome already, or ends the turn.
+/// Passes an event to a machine and performs the effects, until there are none left. `perform` performs one
+/// effect; it returns an event if the outcome is known at once, or ends the turn.
 ///
-/// No time passes meanwhile: nothing may be overdue whose own start is still to be done.
+/// The time stays the same during a turn: a start that is still to be performed must not be overdue.
 pub fn turn<E>(
     machine: &mut impl Machine,
     now: Instant,
@@ -128,13 +128,14 @@ pub fn turn<E>(
         let mut effects = VecDeque::from(machine.step(now, event));
         while let Some(effect) = effects.pop_front() {
             match perform(effect)? {
-                // Whoever is started next finds the PID of whoever was started before in its environment.
+                // The PID of each child that was started is exported before the next child starts.
                 Some(started @ Event::Started(..)) => {
                     for effect in machine.step(now, started).into_iter().rev() {
                         effects.push_front(effect);
                     }
                 }
-                // What follows from it may be about a child whose own start is still to be done.
+                // Such events follow after all effects, because they may concern a child whose start is still
+                // to be performed.
                 Some(outcome) => events.push_back(outcome),
                 None => {}
             }
@@ -144,7 +145,7 @@ pub fn turn<E>(
 }
 
 impl Ports<'_> {
-    /// Performs one effect; what is known of its outcome already comes back as an event.
+    /// Performs one effect. If its outcome is known at once, it is returned as an event.
     fn perform(&mut self, effect: Effect) -> ControlFlow<u8, Option<Event>> {
         match effect {
             Effect::Start(ticket, job) => {
@@ -191,7 +192,7 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    /// A world in which nothing happens unless a test says so.
+    /// Mocks of all ports, on which no call is expected unless a test adds it.
     #[derive(Default)]
     struct Mocks {
         clock: MockClock,
@@ -204,7 +205,7 @@ mod tests {
     }
 
     impl Mocks {
-        /// Whatever is told is not listened to.
+        /// Mocks that ignore notices and measurements.
         fn deaf() -> Self {
             let mut mocks = Self::default();
             mocks.console.expect_tell().return_const(());
@@ -214,14 +215,14 @@ mod tests {
             mocks
         }
 
-        /// And time stands still.
+        /// As [`Self::deaf`], and the time does not advance.
         fn silent() -> Self {
             let mut mocks = Self::deaf();
             mocks.clock.expect_now().return_const(Instant::START);
             mocks
         }
 
-        /// Each look at the clock finds it 100 seconds later, and nobody minds what is exported or connected.
+        /// Each reading of the clock is 100 seconds later; exports and connections are permitted.
         fn in_a_hurry() -> Self {
             let mut mocks = Self::deaf();
             mocks.processes.expect_export().return_const(());
@@ -234,7 +235,7 @@ mod tests {
             mocks
         }
 
-        /// Time stands still, and nobody minds what is exported.
+        /// The time does not advance, and exports are permitted.
         fn new() -> Self {
             let mut mocks = Self::silent();
             mocks.processes.expect_export().return_const(());
@@ -249,7 +250,7 @@ mod tests {
             self.drive(async |ports| live(Shim::new(plan, 1), ports, broken).await)
         }
 
-        /// The driver needs no runtime: with answers at hand it never waits.
+        /// Polls the driver once: it uses no runtime, and with events at hand it never waits.
         fn drive(mut self, drive: impl AsyncFnOnce(&mut Ports<'_>) -> u8) -> u8 {
             let mut ports = Ports {
                 clock: &self.clock,
@@ -447,7 +448,7 @@ mod tests {
         assert_eq!(mocks.run(plan()), 0);
     }
 
-    /// A world whose application runs and is to end by this signal, after which it does.
+    /// Mocks with a running application that ends after this signal.
     fn ended_by(signal: Signal) -> Mocks {
         let mut mocks = Mocks::new();
         mocks.discovery.expect_connect().return_const(());

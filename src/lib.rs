@@ -1,5 +1,5 @@
 //! `containerpilot` as a library: everything but the composition root, so that tests and the simulation can
-//! reach it. See ARCHITECTURE.md for the way through the house.
+//! use it. ARCHITECTURE.md describes the modules.
 #![cfg_attr(
     test,
     allow(

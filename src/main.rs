@@ -1,4 +1,4 @@
-//! The composition root: arguments, adapters, the driver, the exit code. It decides nothing else.
+//! The composition root: reads the arguments, creates the adapters, runs the driver, returns the exit code.
 
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
@@ -26,17 +26,17 @@ use std::{env, io, process};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-/// The exit code of a command line that is not understood, as Go's flag package has it.
+/// The exit code after an invalid command line, as with Go's flag package.
 const WRONG_FLAG: u8 = 2;
-/// The exit code of a start that is refused.
+/// The exit code of a refused start.
 const REFUSED: u8 = 1;
-/// The exit code of a start that is called off by SIGTERM or SIGINT, also before anything runs (LC-1).
+/// The exit code of a start that SIGTERM or SIGINT ended before anything ran (LC-1).
 const STOPPED: u8 = 143;
-/// How long the end of the program waits for whoever reads its log. (docs/bounds.md)
+/// How long the end of the program waits for a slow reader of its log. (docs/bounds.md)
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How many tasks of connections run before the runtime looks again at signals, sockets and timers, and gives the
-/// driver a chance. (docs/bounds.md)
+/// How many tasks run before the runtime looks at signals, sockets and timers again, and the driver can
+/// handle their events. (docs/bounds.md)
 const TASKS_BETWEEN_LOOKS: u32 = 1;
 
 #[expect(
@@ -52,7 +52,7 @@ fn main() {
     process::exit(code.unwrap_or(FAULT).into());
 }
 
-/// Does what the command line says; the exit code.
+/// Executes the command line and returns the exit code.
 fn obey(line: CommandLine) -> u8 {
     if line.version {
         return print_version();
@@ -71,7 +71,7 @@ fn obey(line: CommandLine) -> u8 {
 fn refuse(refusal: &Refusal) -> u8 {
     let program = env::args().next().unwrap_or_else(|| "containerpilot".into());
     let mut stderr = io::stderr();
-    // Nobody can be told that standard error is closed.
+    // The standard error may be closed; then there is no way to report that.
     match refusal {
         Refusal::HelpAsked => writeln!(stderr, "{}", usage(&program)).map_or(0, |()| 0),
         Refusal::Wrong(sentence) => {
@@ -85,7 +85,7 @@ fn print_version() -> u8 {
     printed.map_or(REFUSED, |()| 0)
 }
 
-/// `-config`, or else the environment.
+/// The source of the configuration: `-config`, otherwise the environment.
 fn source(line: &CommandLine) -> Result<Source, String> {
     let given = line.config.clone().filter(|config| !config.is_empty());
     let variable = || env::var_os("CONTAINERPILOT").map(|value| value.to_string_lossy().into_owned());
@@ -121,12 +121,12 @@ fn start(source: Source, line: CommandLine) -> Result<u8, String> {
         .build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let code = LocalSet::new().block_on(&runtime, run(source, line.application, open_files));
-    // A name that is still being looked up does not hold the end.
+    // A look-up of a name that is still running does not delay the end.
     runtime.shutdown_background();
     code
 }
 
-/// Puts the machine's adapters together and runs the shim to its end.
+/// Creates the machine's adapters and runs the shim to its end.
 async fn run(
     source: Source,
     application: Vec<domain::plan::Word>,
@@ -135,7 +135,7 @@ async fn run(
     let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let clock = MachineClock::start();
     let mut inbox = Queue::new(clock);
-    // First of all: from here on no signal is lost.
+    // This comes first: from here on no signal is lost.
     let died = Signals::install()
         .map_err(refused("signals cannot be taken"))?
         .post_to(inbox.sender());
@@ -184,7 +184,7 @@ async fn run(
     };
     let seed = RandomState::new().hash_one(process::id());
     let code = driver::live(Shim::new(plan, seed), &mut ports, broken).await;
-    // All that counts is done: a panic now costs the rest of the log.
+    // The result is complete: a panic now only loses the rest of the log.
     panics::caught(children.finish_output()).await.ok();
     panics::caught_in(|| console.flush(LAST_WORDS)).ok();
     Ok(code)

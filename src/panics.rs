@@ -1,8 +1,8 @@
-//! What becomes of a panic: one line on the standard error, and a value for whoever guards the code.
+//! Catches panics: one line on the standard error, and a value for the caller.
 //!
-//! The line says where it was and the fixed part of what was said. What others wrote may stand behind that, a
-//! token perhaps, and is left out. Decides nothing about what follows: [`crate::driver::live`] does, and each
-//! adapter for its own tasks.
+//! The line has the place of the panic and the fixed part of its message. The rest of the message may contain
+//! data from outside, such as a token, and is left out. What follows a panic is decided elsewhere: by
+//! [`crate::driver::live`], and by each adapter for its own tasks.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,16 +12,17 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-/// How much of what a panic said is shown (docs/bounds.md).
+/// How many characters of a panic's message are shown (docs/bounds.md).
 const SHOWN: usize = 120;
-/// How many panics are told one by one; then only each tenth, hundredth and so on (docs/bounds.md).
+/// How many panics are reported one by one; after that, only each tenth, hundredth and so on
+/// (docs/bounds.md).
 const TOLD: u64 = 10;
 
 thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// What was caught: a sentence of one line.
+/// A panic that was caught: a sentence of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panicked(String);
 
@@ -31,7 +32,7 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// From now on panics of this process, in any thread, are told in one line each.
+/// From now on each panic of this process, in any thread, is reported in one line.
 pub fn install(tell: fn(&str)) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     set_hook(Box::new(move |panic| {
@@ -49,7 +50,7 @@ pub fn install(tell: fn(&str)) {
     }));
 }
 
-/// Runs something to its end, or to its panic. What it worked on may be half done.
+/// Runs something to its end, or to its panic. After a panic, what it worked on may be incomplete.
 ///
 /// # Errors
 /// It panicked.
@@ -57,7 +58,7 @@ pub fn caught_in<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| last())
 }
 
-/// The same for a future, which is dropped after a panic.
+/// As [`caught_in`], for a future, which is dropped after a panic.
 ///
 /// # Errors
 /// It panicked.
@@ -71,13 +72,13 @@ pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     .await
 }
 
-/// What the hook said last, if it is installed.
+/// The sentence of the last panic, if the hook is installed.
 fn last() -> Panicked {
     let sentence = LAST.take();
     Panicked(sentence.unwrap_or_else(|| "a fault in the shim itself".into()))
 }
 
-/// Where it was, and what of its message may be shown.
+/// The place of a panic, and the part of its message that may be shown.
 fn sentence(panic: &PanicHookInfo<'_>) -> String {
     let payload = panic.payload();
     let said = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
@@ -91,7 +92,7 @@ fn sentence(panic: &PanicHookInfo<'_>) -> String {
     format!("A fault in the shim itself{place}: {}", in_one_line(said))
 }
 
-/// What stands before anything that is filled in, as far as that can be told.
+/// The part of the message before the first value that was inserted, as far as that can be determined.
 fn fixed_part(text: &str) -> &str {
     let ends = [": ", "; ", "\"", "\n", "of `"].map(|mark| text.find(mark).unwrap_or(text.len()));
     &text[..ends.into_iter().min().unwrap_or_default()]
@@ -104,7 +105,7 @@ fn in_one_line(text: &str) -> String {
         .collect()
 }
 
-/// File and line; of a library the path in it, whatever machine it was built on.
+/// File and line; for a dependency the path inside it, independent of the machine that built it.
 fn place(at: &Location<'_>) -> String {
     let file = at.file();
     let own = ["/registry/src/", "/rustc/"]

@@ -1,6 +1,6 @@
-//! What this build calls itself: the release, and the commit it is built from. Decides nothing else.
+//! The version of this build: the release, and the commit it is built from.
 
-/// The release; a build that is none says so.
+/// The release; a build that is not a release has a text that states that.
 pub const VERSION: &str = match option_env!("BUILT_AS_VERSION") {
     Some(version) => version,
     None => "dev-build-not-for-release",

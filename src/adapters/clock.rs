@@ -1,4 +1,4 @@
-//! The real clocks; nothing else in the program reads one.
+//! The real clocks. No other module reads a clock.
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the one adapter that asks the real clock"
@@ -10,11 +10,12 @@ use domain::Instant;
 use domain::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
-/// How far a timer reaches, counted from the start: what is due later is never due. The clocks and timers below
-/// us cannot count to every [`Duration`] that a configuration can hold (docs/bounds.md).
+/// The longest time from the start for which a timer is set; a later deadline never comes. A configuration
+/// can contain a [`Duration`] for which the operating system's clocks and timers have no value
+/// (docs/bounds.md).
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// The clock timers go by: it counts from the start of the program and is untouched by clock steps.
+/// The clock of timers: monotonic, it counts from the start of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineClock {
     start: std::time::Instant,
@@ -28,8 +29,8 @@ impl MachineClock {
         }
     }
 
-    /// The machine's own name for an instant of ours, as timers take it; of one that is too far away, that of
-    /// a day on which nobody waits any more.
+    /// An instant in the form that timers use. An instant that is too far away becomes the latest one for
+    /// which a timer is set.
     pub fn as_std(&self, instant: Instant) -> std::time::Instant {
         self.start + instant.since_start().min(NEVER)
     }
@@ -41,18 +42,18 @@ impl Clock for MachineClock {
     }
 }
 
-/// A time limit as timers take it: one that is too long never ends.
+/// A time limit in the form that timers use. A limit that is too long never ends.
 pub fn limit(limit: Duration) -> Duration {
     limit.min(NEVER)
 }
 
-/// The time since this machine booted, the same for all containers on it, untouched by clock steps. `None`
-/// if the kernel does not tell.
+/// The time since this machine booted, equal in all containers on it and independent of steps of the calendar
+/// clock. `None` if the clock cannot be read.
 pub fn since_boot() -> Option<Duration> {
     clock_gettime(ClockId::CLOCK_BOOTTIME).ok().map(Duration::from)
 }
 
-/// The calendar time in the local zone, for people to read.
+/// The calendar time in the local time zone, for logs.
 pub fn calendar() -> DateTime<FixedOffset> {
     Local::now().fixed_offset()
 }
@@ -76,7 +77,8 @@ mod tests {
         }
     }
 
-    /// The runtime takes both, and neither is over at once unless it is short.
+    /// The runtime accepts the duration as a timeout and as a timer, and neither ends at once unless it is
+    /// short.
     fn waits(duration: Duration) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

@@ -1,20 +1,20 @@
-//! The limit of open files: the shim's own, which is raised, and the one that children get.
+//! The limit on open files: the shim raises its own, and children get the original one.
 //!
-//! The limit belongs to the whole process, and a child inherits the one that is in force when it is started. So
-//! it is lowered while a child starts. A thread that opened a file at that moment would be refused it; therefore
-//! threads that open files say when they do, and while one does the limit stays as it is.
+//! The limit applies to the whole process, and a child inherits the limit in force when it is started. So the
+//! limit is lowered while a child starts. Opening a file in another thread could fail then; therefore threads
+//! mark when they open files, and meanwhile the limit is not lowered.
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many threads may open files at this moment. Locked while the limit is lowered, and for an instant else.
+/// How many threads may be opening files. Locked while the limit is lowered; otherwise only for an instant.
 static OPENING: Mutex<usize> = Mutex::new(0);
 
 fn opening() -> MutexGuard<'static, usize> {
     OPENING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does something that may open files, on another thread than the one that starts children.
+/// Runs work that may open files, in another thread than the one that starts children.
 pub fn while_opening<T>(work: impl FnOnce() -> T) -> T {
     let _counted = Counted::new();
     work()
@@ -35,32 +35,33 @@ impl Drop for Counted {
     }
 }
 
-/// How many files may be open.
+/// The limit on open files.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenFiles {
-    /// How many the process may have open.
+    /// The limit in force (`RLIMIT_NOFILE`, soft).
     pub soft: rlim_t,
-    /// How far it may raise that by itself.
+    /// The highest value to which the process may raise it.
     pub hard: rlim_t,
 }
 
 impl OpenFiles {
-    /// Raises our own limit as far as it goes; the limit that children are to have, if that is another one.
+    /// Raises the limit of the shim to the hard limit. Returns the limit for children, if that differs.
     ///
-    /// Hundreds of services and backends need more descriptors than the usual soft limit of 1,024, which is
-    /// there for programs that count on small numbers of them. The shim does not; children may.
+    /// Hundreds of services and backends need more descriptors than the usual soft limit of 1,024, which
+    /// exists for programs that use `select`. The shim does not use it; children may.
     pub fn raise() -> Option<Self> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
         (soft < hard).then_some(Self { soft, hard })
     }
 
-    /// Makes this the limit of the process until the value is dropped. None, and nothing is changed, if another
-    /// thread may open a file now. Descriptors that are open already are not touched by it.
+    /// Makes this the limit of the process until the returned value is dropped. Returns `None` and changes
+    /// nothing if another thread may be opening a file. Open descriptors are not affected.
     pub fn lower(self) -> Option<Lowered> {
         let nobody_opens = opening();
         (*nobody_opens == 0).then(|| {
-            // A limit that cannot be set stays what it is: the child may open more files, and nothing else follows.
+            // If the limit cannot be set, it stays: the child may open more files, without other
+            // consequences.
             setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard).ok();
             Lowered {
                 raised: self.hard,
@@ -70,7 +71,7 @@ impl OpenFiles {
     }
 }
 
-/// The limit is lowered until this is dropped; a thread that wants to open a file waits for that.
+/// While this exists, the limit is lowered, and threads that want to open files wait.
 #[derive(Debug)]
 pub struct Lowered {
     raised: rlim_t,
@@ -104,7 +105,7 @@ mod tests {
     fn whoever_opens_files_waits_until_the_limit_is_raised_again() {
         let (soft, hard) = now();
         let lower = OpenFiles { soft: soft - 1, hard };
-        // Other tests of this process open files, too.
+        // Other tests of this process open files as well.
         let lowered = std::iter::repeat_with(|| lower.lower()).flatten().next().unwrap();
         assert_eq!(now().0, soft - 1);
         let (began, begun) = mpsc::channel();

@@ -1,24 +1,24 @@
-//! The environment: our own, as it was at the start, and what was exported since.
+//! The environment: the process's own, as it was at the start, and the variables exported since.
 //!
-//! Children get both; so do templates. Our own process' environment is never changed.
+//! Children and templates get both. The environment of the process itself is never changed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A view of the environment; all clones see the same exports.
+/// A handle to the environment; all clones share the exported variables.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     exports: Rc<RefCell<BTreeMap<String, String>>>,
 }
 
 impl Environment {
-    /// Sets a variable for children started, and templates rendered, from now on.
+    /// Sets a variable for children that start, and templates that are rendered, from now on.
     pub fn export(&self, name: &str, value: &str) {
         self.exports.borrow_mut().insert(name.into(), value.into());
     }
 
-    /// What was exported, to be added to the environment that children inherit.
+    /// The exported variables, to be added to the environment that children inherit.
     pub fn exports(&self) -> Vec<(String, String)> {
         self.exports
             .borrow()
@@ -27,7 +27,7 @@ impl Environment {
             .collect()
     }
 
-    /// All variables as templates see them. Bytes that are not UTF-8 become U+FFFD.
+    /// All variables, for templates. Bytes that are not UTF-8 become U+FFFD.
     pub fn variables(&self) -> BTreeMap<String, String> {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         let own = std::env::vars_os().map(|(name, value)| (text(name), text(value)));

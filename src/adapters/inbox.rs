@@ -1,7 +1,7 @@
-//! Where events wait for the driver: one queue, first come, first served.
+//! The queue of events for the driver, in the order of their arrival.
 //!
-//! Each adapter that reports events holds an [`InboxSender`]. When nothing is in the queue, the driver
-//! sleeps until its deadline.
+//! Each adapter that reports events holds an [`InboxSender`]. While the queue is empty, the driver sleeps
+//! until its deadline.
 
 use crate::adapters::clock::MachineClock;
 use crate::panics;
@@ -26,7 +26,7 @@ pub struct Queue {
     inbox_sender: InboxSender,
 }
 
-/// A way into the queue.
+/// A sender of events to the queue.
 #[derive(Clone, Debug)]
 pub struct InboxSender {
     events: mpsc::UnboundedSender<Event>,
@@ -36,7 +36,7 @@ pub struct InboxSender {
 }
 
 impl Queue {
-    /// An empty queue whose deadlines are told by `clock`.
+    /// An empty queue whose deadlines refer to `clock`.
     pub fn new(clock: MachineClock) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let inbox_sender = InboxSender {
@@ -51,12 +51,12 @@ impl Queue {
         }
     }
 
-    /// A way into this queue.
+    /// Another sender to this queue.
     pub fn sender(&self) -> InboxSender {
         self.inbox_sender.clone()
     }
 
-    /// What comes of `work`; none if SIGTERM or SIGINT comes before. Other events wait until then.
+    /// The result of `work`; `None` if SIGTERM or SIGINT arrives first. Other events stay in the queue.
     pub async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let mut kept = Vec::new();
@@ -76,7 +76,7 @@ impl Queue {
         done
     }
 
-    /// Waits until a task panicked on which the arrival of events depends.
+    /// Waits until a task has panicked that posts events ([`InboxSender::rely_on`]).
     pub fn broken(&self) -> impl Future<Output = ()> + 'static {
         let broken = Arc::clone(&self.inbox_sender.broken);
         async move { broken.notified().await }
@@ -88,21 +88,21 @@ impl Queue {
                 self.inbox_sender.count.fetch_sub(1, Ordering::Relaxed);
                 event
             }
-            // The queue holds a sender of its own, so this cannot happen.
+            // The queue holds a sender itself, so the channel is never closed.
             None => pending().await,
         }
     }
 }
 
 impl InboxSender {
-    /// Puts an event into the queue. Once the driver is gone it goes nowhere.
+    /// Adds an event to the queue. After the end of the driver the event is dropped.
     pub fn post(&self, event: Event) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.events.send(event).ok();
     }
 
-    /// Runs a task that posts what nobody else does. If it panics, [`Queue::broken`] says so. Lives on a tokio
-    /// `LocalSet`.
+    /// Runs a task whose events no other task posts. If it panics, the future of [`Queue::broken`] ends. Must
+    /// be called on a tokio `LocalSet`.
     pub fn rely_on(&self, task: impl Future<Output = ()> + 'static) {
         let broken = Arc::clone(&self.broken);
         spawn_local(async move {
@@ -112,7 +112,7 @@ impl InboxSender {
         });
     }
 
-    /// Whether the driver has something to do.
+    /// Whether the queue has events.
     pub fn has_events(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
@@ -128,7 +128,8 @@ impl Inbox for Queue {
         match timeout_at(deadline, self.event()).await {
             Ok(event) => event,
             Err(_) => {
-                // Timers are accurate to the millisecond only, and the core is told the truth.
+                // Timers are accurate to the millisecond only, so the time is compared before the core gets
+                // it.
                 sleep_until(deadline).await;
                 Event::Woken
             }

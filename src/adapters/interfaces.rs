@@ -4,7 +4,7 @@ use crate::ports::Interfaces;
 use domain::address::InterfaceAddress;
 use std::io;
 
-/// The machine's own interfaces.
+/// The interfaces of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MachineInterfaces;
 
@@ -18,12 +18,12 @@ impl Interfaces for MachineInterfaces {
     }
 }
 
-/// The addresses as they were at one moment; asking again asks nobody.
+/// The addresses at one point in time; reading them again does not query the kernel.
 #[derive(Clone, Debug)]
 pub struct Listed(Result<Vec<InterfaceAddress>, String>);
 
 impl Listed {
-    /// What `interfaces` says now.
+    /// The addresses that `interfaces` lists now.
     pub fn now(interfaces: &dyn Interfaces) -> Self {
         Self(interfaces.addresses().map_err(|error| error.to_string()))
     }
@@ -35,7 +35,7 @@ impl Interfaces for Listed {
     }
 }
 
-/// An alias such as `eth0:1` is another address of `eth0`, not another interface.
+/// The name without an alias: `eth0:1` is another address of `eth0`, not another interface.
 fn without_alias(name: &str) -> &str {
     name.split_once(':').map_or(name, |(interface, _)| interface)
 }

@@ -1,5 +1,6 @@
-//! The implementations of the ports for a real machine. Adapters know the ports and the domain. Several also use
-//! the adapters that all share: the inbox, the clock, the environment, the console and the turns of the loop.
+//! The implementations of the ports for a real machine. Adapters use the ports and the domain. Several also
+//! use the adapters that are shared: the inbox, the clock, the environment, the console and the turns of the
+//! loop.
 
 pub mod clock;
 pub mod console;

@@ -1,8 +1,8 @@
-//! The configuration of this process: its source, compiled for this machine as it is now.
+//! The configuration of this process: reads its source and compiles it for this machine.
 //!
-//! Reading and compiling happen on a thread of their own, because a file system may hang and a template may
-//! work: the loop goes on meanwhile. There is one such thread at a time. One that does not come back in time is
-//! left alone, and what it finds in the end counts for nothing; until then further readings are refused.
+//! Reading and compiling happen on a separate thread, because a file system may hang and a template may take
+//! long; the loop continues meanwhile. There is at most one such thread. If it exceeds its time limit, the
+//! reload fails and its result is discarded; until it ends, further reloads are refused.
 
 use crate::adapters::descriptors::while_opening;
 use crate::adapters::discovery;
@@ -25,39 +25,40 @@ use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-/// How long reading and compiling may take at a reload (docs/bounds.md).
+/// The time limit for reading and compiling at a reload (docs/bounds.md).
 const LOAD_LIMIT: Duration = Duration::from_secs(2);
 
-/// The stack of the thread that reads and compiles; the deepest template needs less (docs/bounds.md).
+/// The stack of the thread that reads and compiles, in bytes; the deepest template needs less
+/// (docs/bounds.md).
 const STACK: usize = 2 * 1024 * 1024;
 
-/// What compiling gives; the report of everything that is wrong otherwise.
+/// The result of compiling, or the report of all errors.
 type Outcome = Result<Compiled, String>;
 
-/// Where this process' configuration comes from, and what it is compiled for. Lives on a tokio `LocalSet`.
+/// The source of this process' configuration, and what compiling it needs. Lives on a tokio `LocalSet`.
 pub struct MachineSettings<I> {
-    /// The place that is read, at each reload anew.
+    /// The source, which is read again at each reload.
     pub source: Source,
     /// The environment that templates see.
     pub environment: Environment,
-    /// Where addresses are looked up.
+    /// The port that lists the machine's addresses.
     pub interfaces: I,
     /// The application and its arguments.
     pub application: Vec<Word>,
-    /// Where it is tried out whether telemetry can be served.
+    /// The listening socket of the telemetry, on which an address is bound on trial.
     pub listeners: Listeners,
-    /// Where it is told what came of a reload.
+    /// The inbox for the result of a reload.
     pub inbox_sender: InboxSender,
-    /// A reading that did not come back in time.
+    /// The thread that exceeded its time limit, if there is one.
     pub unfinished: UnfinishedRead,
 }
 
-/// A reading that did not come back in time, if there is one.
+/// The thread that exceeded its time limit, if there is one.
 #[derive(Clone, Debug, Default)]
 pub struct UnfinishedRead(Rc<RefCell<Option<Receiver<Outcome>>>>);
 
 impl UnfinishedRead {
-    /// Whether that thread is still at work.
+    /// Whether that thread is still running.
     fn is_at_work(&self) -> bool {
         let mut unfinished = self.0.borrow_mut();
         let at_work = unfinished
@@ -71,8 +72,8 @@ impl UnfinishedRead {
 }
 
 impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
-    /// Reads and compiles the configuration for the start: the plan, and what operators are told about it. It
-    /// takes as long as it takes, for a pipe may have to wait for its writer.
+    /// Reads and compiles the configuration at the start. Returns the plan and notices for operators. There
+    /// is no time limit, because a pipe may have to wait for its writer.
     ///
     /// # Errors
     /// A report for the operator.
@@ -80,7 +81,7 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
         let reading = self.reading(Readable::FilesAndPipes);
         let outcome = match reading.clone().begin() {
             Ok(outcome) => outcome.await.unwrap_or_else(|_| Err(self.aborted())),
-            // Without another thread the start waits, and a signal with it.
+            // If the thread cannot be started, reading happens here, and signals wait for it.
             Err(_) => reading.run(),
         };
         outcome.and_then(|compiled| try_out(&self.listeners, &self.source, compiled))
@@ -154,7 +155,8 @@ fn answer(loaded: Result<(Plan, Vec<Notice>), String>) -> Loaded {
     }
 }
 
-/// An address that telemetry cannot be served on is refused like anything else (TM-10).
+/// Binds the telemetry address on trial; an address that cannot be bound is refused like any other error
+/// (TM-10).
 fn try_out(
     listeners: &Listeners,
     source: &Source,
@@ -178,7 +180,7 @@ fn try_out(
     Ok((plan, notices.collect()))
 }
 
-/// All that the thread which reads and compiles needs; nothing of it is shared with the loop.
+/// All that the thread needs; it shares nothing with the loop.
 #[derive(Clone)]
 struct Reading<I> {
     source: Source,
@@ -195,9 +197,10 @@ impl<I: Interfaces + Send + 'static> Reading<I> {
             .name("configuration".into())
             .stack_size(STACK);
         thread.spawn(move || {
-            // Signals are for the thread that waits for them.
+            // This thread blocks all signals, so that the kernel delivers them to the thread that handles
+            // them.
             nix::sys::signal::SigSet::all().thread_block().ok();
-            // Nobody may be waiting any more.
+            // The receiver may be gone.
             sender.send(while_opening(|| self.run())).ok();
         })?;
         Ok(outcome)
@@ -205,7 +208,7 @@ impl<I: Interfaces + Send + 'static> Reading<I> {
 
     fn run(self) -> Outcome {
         let hostname = nix::unistd::gethostname().ok();
-        // Each service looks for its address.
+        // The addresses are listed once for all services.
         let interfaces = Listed::now(&self.interfaces);
         let target = Target {
             variables: self.variables,
@@ -215,7 +218,7 @@ impl<I: Interfaces + Send + 'static> Reading<I> {
         };
         let mut compiled = config::load(&self.source, self.readable, &target)?;
         discovery::note_contents(&mut compiled.plan.catalogue);
-        // A catalogue that can never be reached as described is refused before anything starts.
+        // A catalogue whose description is invalid is refused before anything starts.
         let opened = discovery::open(&compiled.plan.catalogue).map(drop);
         opened.map_err(|error| {
             let cause = cause::without_user_information(&error.to_string());
@@ -236,7 +239,7 @@ mod tests {
     use std::sync::{Arc, Barrier};
     use tokio::task::LocalSet;
 
-    /// Interfaces that nobody learns before both sides have come to the barrier.
+    /// Interfaces that are not listed until both sides have reached the barrier.
     #[derive(Clone)]
     struct BlockingInterfaces(Arc<Barrier>);
 
@@ -264,7 +267,7 @@ mod tests {
         }
     }
 
-    /// What comes of a reading.
+    /// The result of a reload.
     async fn loaded(inbox: &mut Queue, settings: &mut MachineSettings<BlockingInterfaces>) -> Loaded {
         settings.load(Ticket(7));
         match inbox.next(None).await {

@@ -1,10 +1,12 @@
-//! Signals to the shim, as events.
+//! Signals that the shim receives, as events.
 //!
-//! All are blocked before anything else happens, and wait in the kernel until they are taken: a few of each number
-//! in each round of the loop, and after some rounds only once in a while. So whoever sends signals without pause
-//! does not keep the shim from its work, as a handler that runs for each of them would. Ordinary signals come
-//! once for many, as the kernel has it; each real-time signal comes, however many wait. Children start with none blocked. SIGCHLD is for `processes`,
-//! not an event. Signals that tell of a fault of our own, and those that cannot be caught, are left alone.
+//! All signals are blocked before anything else happens, and stay pending in the kernel until they are taken:
+//! a few of each number in each round of the loop, and after some rounds without a pause only once a
+//! millisecond. So a process that sends signals without pause does not occupy the shim, as it would with a
+//! handler that runs for each signal. The kernel merges pending ordinary signals of one number; each
+//! real-time signal is delivered. Children start with no signal blocked. SIGCHLD notifies the processes
+//! adapter and is not an event. Signals for faults of the program itself, and those that cannot be caught,
+//! are not blocked.
 
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::processes::pending::{self, Pending};
@@ -22,7 +24,8 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-/// Never passed on: ours, a child's, the kernel's word about a fault of our own, or not to be caught.
+/// Signals that are never passed on: handled by the shim, sent for a child's end, sent for a fault of the
+/// shim itself, or impossible to catch.
 const NOT_PASSED_ON: [i32; 18] = [
     libc::SIGTERM,
     libc::SIGINT,
@@ -44,11 +47,12 @@ const NOT_PASSED_ON: [i32; 18] = [
     libc::SIGXCPU,
 ];
 
-/// The kernel's word that a limit of our own is reached: a write fails by it, or the time that is left until
-/// the hard limit counts. They neither end us nor reach the application, which has limits of its own.
+/// Signals that the kernel sends when the process exceeds a limit of its own. A write beyond the limit fails
+/// as well, and a limit of processor time has a hard limit. They neither end the shim nor reach the
+/// application, which has limits of its own.
 const LIMITS: [i32; 2] = [libc::SIGXFSZ, libc::SIGXCPU];
 
-/// What the kernel says by a signal about a fault of ours must not wait.
+/// Signals that the kernel sends for a fault of the shim itself; they are not blocked.
 const FAULTS: [signal::Signal; 7] = [
     signal::Signal::SIGILL,
     signal::Signal::SIGTRAP,
@@ -59,32 +63,33 @@ const FAULTS: [signal::Signal; 7] = [
     signal::Signal::SIGSYS,
 ];
 
-/// Nothing to anybody: left to the kernel, which drops them. Were they blocked, they would wait for ever, and wake
-/// us each time we look.
+/// Signals whose default is to be ignored and which the shim does not use. They are not blocked: the kernel
+/// drops them, whereas a blocked one would stay pending and wake the shim each time it looks for signals.
 const NOTHING: [signal::Signal; 2] = [signal::Signal::SIGPIPE, signal::Signal::SIGURG];
 
-/// How many of each number are taken at a time. (docs/bounds.md)
+/// How many signals of each number are taken at a time. (docs/bounds.md)
 const TAKEN: usize = 8;
-/// How often in a row signals are taken before there is a pause each time. (docs/bounds.md)
+/// How many times in a row signals are taken before a pause follows each time. (docs/bounds.md)
 const ROUNDS: usize = 32;
-/// How long signals wait when they come without pause. (docs/bounds.md)
+/// How long signals stay pending if they come without pause. (docs/bounds.md)
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// From here on every signal waits until it is taken.
+/// The blocked signals. From its creation on every signal stays pending until it is taken.
 #[derive(Debug)]
 pub struct Signals {
-    /// Readable while one waits; never read.
+    /// Readable while a signal is pending; it is never read.
     waiting: Rc<SignalFd>,
-    /// The signals that are posted, in the order in which they are looked at.
+    /// The signals that become events, in the order in which they are taken.
     signals: Vec<Signal>,
     child_died: Rc<Notify>,
 }
 
 impl Signals {
-    /// Blocks all signals but those of a fault of ours and those that are nothing. Threads that start later inherit that.
+    /// Blocks all signals except those for faults and those that are ignored by default. Threads that start
+    /// later inherit that.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses a call.
     pub fn install() -> io::Result<Self> {
         let mut taken = SigSet::all();
         let left_alone = FAULTS.iter().chain(&NOTHING);
@@ -104,8 +109,8 @@ impl Signals {
         })
     }
 
-    /// Posts each signal as it comes; what comes back is notified when children may have died. Lives on a tokio
-    /// `LocalSet`.
+    /// Posts each signal as an event. The returned handle is notified when children may have died. Lives on a
+    /// tokio `LocalSet`.
     pub fn post_to(self, inbox_sender: InboxSender) -> Rc<Notify> {
         let child_died = Rc::clone(&self.child_died);
         inbox_sender.clone().rely_on(async move {
@@ -124,16 +129,17 @@ impl Signals {
         child_died
     }
 
-    /// Waits until a signal waits. It is watched only here, so that not every signal of many wakes us.
+    /// Waits until a signal is pending. The descriptor is watched only here, so that not each of many signals
+    /// wakes the runtime.
     async fn any(&self) {
         match watched(Rc::clone(&self.waiting)) {
             Ok(waiting) => drop(waiting.readable().await),
-            // The machine has no room to watch it.
+            // The descriptor cannot be watched.
             Err(_) => sleep(PAUSE).await,
         }
     }
 
-    /// Whether there was any.
+    /// Takes pending signals, a few of each number. Returns whether there was any.
     fn take_some(&self, inbox_sender: &InboxSender) -> bool {
         let pending = Pending::now();
         let take = |number: i32| pending.has(number) && pending::take(number);
@@ -163,7 +169,7 @@ fn watched(signals: Rc<SignalFd>) -> io::Result<AsyncFd<Rc<SignalFd>>> {
     AsyncFd::with_interest(signals, Interest::READABLE)
 }
 
-/// All other signals the kernel lets us catch; 32 and 33 are the C library's own.
+/// All other signals that can be caught. 32 and 33 belong to the C library.
 fn passed_on() -> impl Iterator<Item = i32> {
     let ordinary = 1..=31;
     let realtime = libc::SIGRTMIN()..=libc::SIGRTMAX();

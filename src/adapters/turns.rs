@@ -1,9 +1,9 @@
-//! Turns for work that must not hold up the loop: the output of children, pages for whoever scrapes.
+//! Turns for work that must not delay the loop: logging the output of children, and rendering pages.
 //!
-//! There is one turn of a kind in each round of the runtime, in the order in which they were asked for. Before
-//! a turn begins, the runtime has looked at signals, sockets and timers, and the driver has been given a chance
-//! to handle what they brought. So whoever has much to do does it in pieces, and everything else waits for one
-//! piece at the most. Never says how large a piece is: whoever takes turns does.
+//! There is one turn of each kind in each round of the runtime, in the order in which they were requested.
+//! Before a turn begins, the runtime has looked at signals, sockets and timers, and the driver has had an
+//! opportunity to handle their events. So a long work is divided into pieces, and everything else waits for
+//! one piece at most. The size of a piece is decided by the code that takes the turns.
 
 use super::inbox::InboxSender;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Turns that come after the events in this inbox.
+    /// Turns that begin after the driver has handled the events in this inbox.
     pub fn new(inbox_sender: InboxSender) -> Self {
         Self {
             one_at_a_time: Rc::new(Semaphore::new(1)),
@@ -26,7 +26,7 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn, which lasts until the caller waits for something.
+    /// Waits for a turn, which lasts until the caller next awaits something.
     pub async fn next(&self) {
         let turn = self.one_at_a_time.acquire().await;
         yield_now().await;
@@ -84,8 +84,8 @@ mod tests {
         });
     }
 
-    /// The runtime's own way to wait for a socket costs a task nothing, so endless work never ends its turn by
-    /// itself.
+    /// Waiting for a socket that is always ready does not consume the runtime's budget of a task, so an
+    /// endless task never ends its turn by itself.
     #[test]
     fn a_timer_and_an_event_are_not_held_up_by_endless_work() {
         block_on(async {

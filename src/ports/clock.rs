@@ -1,16 +1,16 @@
-//! Time, and what happens in it.
+//! The clock and the inbox.
 
 use async_trait::async_trait;
 use domain::{Event, Instant};
 
-/// Asks what time it is.
+/// The monotonic clock.
 #[cfg_attr(test, mockall::automock)]
 pub trait Clock {
-    /// How long after the start of the program it is; never goes back.
+    /// The time since the start of the program; it never goes back.
     fn now(&self) -> Instant;
 }
 
-/// Where everything that happens arrives, in the order in which it happened.
+/// The queue of all events, in the order in which they occurred.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait(?Send)]
 pub trait Inbox {

@@ -1,4 +1,5 @@
-//! Catalogues: what one can do for us ([`Catalogue`]), and how the driver asks the one in use ([`Discovery`]).
+//! Catalogues: the operations of a catalogue ([`Catalogue`]), and how the driver sends requests to the one in
+//! use ([`Discovery`]).
 
 use async_trait::async_trait;
 use domain::Ticket;
@@ -7,79 +8,84 @@ use domain::plan::{self, Registration};
 use domain::time::Duration;
 use std::fmt;
 
-/// Asks the catalogue in use without waiting for it.
+/// Sends requests to the catalogue in use without waiting for their answers.
 #[cfg_attr(test, mockall::automock)]
 pub trait Discovery {
     /// From now on requests go to this catalogue.
     fn connect(&mut self, catalogue: &plan::Catalogue);
 
-    /// Asks. The answer arrives in the inbox under `ticket` within `limit`, come what may.
-    /// From now on at most that many `connections` are open, those that nobody uses among them, if it is a number.
+    /// Sends a request. Its answer always arrives in the inbox under `ticket`, at the latest when `limit` is
+    /// over. If `connections` is a number, at most that many connections are open from now on, idle ones
+    /// included.
     fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration);
 
-    /// Nobody waits for the answer any more: the request is given up if it is still on its way.
+    /// Cancels a request, if it is still in flight. Its answer is discarded.
     fn forget(&mut self, ticket: Ticket);
 }
 
-/// A service catalogue. Each call is one conversation with it; dropping the future gives it up.
+/// A service catalogue. Each method is one operation; dropping the future cancels it.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait(?Send)]
 pub trait Catalogue {
-    /// From now on at most that many connections are open, those that nobody uses among them; none if only the
-    /// requests bound them.
+    /// From now on at most this many connections are open, idle ones included; with `None`, only the requests
+    /// limit their number.
     fn allow(&self, _connections: Option<u32>) {}
 
-    /// Enters the instance as passing for one TTL, in one step, over whatever stands under its ID.
+    /// Registers the instance as passing for one TTL, in one step, replacing the entry with its ID if there
+    /// is one.
     ///
     /// # Errors
-    /// The catalogue cannot be reached or refuses.
+    /// The catalogue cannot be reached or refuses the request.
     async fn register(&self, registration: &Registration) -> Result<(), CatalogueError>;
 
-    /// Keeps the instance passing for another TTL. An entry that is not there, or not there any more, is
-    /// [`Renewal::Unknown`], and stays so.
+    /// Keeps the instance passing for another TTL. If the entry does not exist, or no longer exists, the
+    /// result is [`Renewal::Unknown`] and no entry is created.
     ///
     /// # Errors
-    /// The catalogue cannot be reached or refuses; whether the heartbeat counted is unknown.
+    /// The catalogue cannot be reached or refuses the request; it is unknown whether the heartbeat took
+    /// effect.
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError>;
 
-    /// Says where the instance is reached that stands under this one's ID; none if nothing stands there. It may be
-    /// another's: whoever registers last overwrites the entry, and Consul takes the heartbeats of both for it.
+    /// The address and port in the entry with this instance's ID; `None` if there is no entry. It may belong
+    /// to another instance: the last one to register replaces the entry, and Consul accepts the heartbeats of
+    /// both for it.
     ///
     /// # Errors
-    /// The catalogue cannot be reached or refuses, or what stands there cannot be read.
+    /// The catalogue cannot be reached or refuses the request, or the entry cannot be read.
     async fn holder(&self, registration: &Registration) -> Result<Option<Endpoint>, CatalogueError>;
 
-    /// Removes the instance. One that is not there counts as removed.
+    /// Removes the instance. It is no error if it does not exist.
     ///
     /// # Errors
-    /// The catalogue cannot be reached or refuses.
+    /// The catalogue cannot be reached or refuses the request.
     async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError>;
 
-    /// Lists the passing instances of a service, all those with the tag if the query names one. With
-    /// [`Query::after`] it answers as soon as something differs from what stood at that cursor, or after
-    /// [`Query::wait`]; without, at once. A service nobody registered has no instances.
+    /// Lists the passing instances of a service; if the query names a tag, only those that have it. With
+    /// [`Query::after`] the answer comes as soon as the list differs from the state at that cursor, or after
+    /// [`Query::wait`]; without it, at once. A service without registrations has an empty list.
     ///
     /// # Errors
-    /// The catalogue cannot be reached or refuses: then nothing is known, not even that there are none.
+    /// The catalogue cannot be reached or refuses the request: the list is unknown, which is not an empty
+    /// list.
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError>;
 }
 
-/// What came of a heartbeat.
+/// The result of a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renewal {
     /// The entry is passing.
     Renewed,
-    /// There is no entry to keep: the catalogue's own words, and where the instance is reached that stands under its
-    /// ID, if another one was found there.
+    /// The entry does not exist. The text is the catalogue's message; the endpoint is that of another
+    /// instance with the same ID, if one was found.
     Unknown(String, Option<Endpoint>),
 }
 
-/// Why a catalogue did not do what it was asked for; a sentence with all its causes.
+/// Why a catalogue did not perform a request: a sentence with all causes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogueError {
-    /// The request failed, or was refused.
+    /// The request failed or was refused.
     Failed(String),
-    /// The catalogue takes no more connections or requests of ours for now, and did nothing.
+    /// The catalogue accepts no more connections or requests of this client at present, and did nothing.
     Busy(String),
 }
 

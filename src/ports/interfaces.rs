@@ -9,6 +9,6 @@ pub trait Interfaces {
     /// The addresses of all interfaces, whatever their state, in any order.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The kernel does not list them.
     fn addresses(&self) -> io::Result<Vec<InterfaceAddress>>;
 }

@@ -1,6 +1,7 @@
-//! What the driver and the configuration need of the world, as traits: no implementation, no decision.
+//! The ports: traits for what the driver and the configuration need from outside, without implementations or
+//! decisions.
 //!
-//! Depends on the domain only. The adapters implement these for a real machine, `sim` for a simulated one.
+//! They depend on the domain only. The adapters implement them for a real machine, `sim` for a simulated one.
 
 mod clock;
 mod console;

@@ -5,7 +5,7 @@ use domain::Ticket;
 /// Reads the configuration without waiting for it.
 #[cfg_attr(test, mockall::automock)]
 pub trait Settings {
-    /// Reads the source anew, with the environment as it is now, and checks everything in it. What comes of it
-    /// arrives in the inbox as [`domain::Event::Loaded`] under `ticket`, within a bound, come what may.
+    /// Reads the source again, with the present environment, and checks it completely. The result always
+    /// arrives in the inbox as [`domain::Event::Loaded`] under `ticket`, within a time limit.
     fn load(&mut self, ticket: Ticket);
 }

@@ -1,20 +1,20 @@
-//! What is known about the shim from outside: metrics, and how things are.
+//! What the shim publishes: metrics and its status.
 
 use domain::Plan;
 use domain::event::StatusRequest;
 use domain::measurement::Measurement;
 use domain::status::Status;
 
-/// Counts what is measured, and serves it to whoever asks.
+/// Counts measurements, and serves metrics and the status to clients.
 #[cfg_attr(test, mockall::automock)]
 pub trait Telemetry {
-    /// From now on it is about this plan: served where the plan says, or nowhere, with a series for each
-    /// thing the plan names and none for what it does not name any more.
+    /// Switches to this plan: serves at the plan's address, or nowhere, and has a series for each thing that
+    /// the plan names and no others.
     fn expose(&mut self, plan: &Plan);
 
-    /// Counts, times or notes this. What the plan does not name is not.
+    /// Records a measurement. One about a thing that the plan does not name is dropped.
     fn record(&mut self, measurement: &Measurement);
 
-    /// Answers whoever asked under this number; if nobody waits any more, nobody is answered.
+    /// Answers the client with this request number. If the client is gone, the answer is dropped.
     fn report(&mut self, status_request: StatusRequest, status: &Status);
 }

@@ -1,7 +1,8 @@
-//! Between `tracing` and the log: a notice becomes an event, and the program's own events become log records.
+//! The connection between `tracing` and the log: a notice becomes an event, and the program's own events
+//! become log records.
 //!
-//! Adapters may log with `tracing::debug!` and the like, so all messages take this one way. Events of libraries are
-//! dropped before they are formatted. Spans are ignored.
+//! Adapters may log with `tracing::debug!` and similar macros, so all messages pass through this module.
+//! Events of dependencies are dropped before they are formatted. Spans are ignored.
 
 use domain::plan::Level;
 use std::fmt::Debug;
@@ -10,7 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
-/// The target of our events, and the beginning of the targets of all our modules.
+/// The target of the program's events, and the prefix of the targets of all its modules.
 const TARGET: &str = "containerpilot";
 
 /// Emits an event. Fields whose names are not in [`domain::with_log_fields`] are dropped.
@@ -37,10 +38,10 @@ pub fn emit(level: Level, message: &[u8], fields: &[(&'static str, &str)]) {
     domain::with_log_fields!(emit_with);
 }
 
-/// A message and its fields, as an event carries them.
+/// The message and the fields of an event.
 #[derive(Debug, Default)]
 pub struct LogRecord {
-    /// The sentence.
+    /// The message.
     pub message: Vec<u8>,
     /// The other fields, sorted by name.
     pub fields: Vec<(&'static str, String)>,
@@ -48,7 +49,7 @@ pub struct LogRecord {
 
 /// A consumer of log records.
 pub trait Log: Send + Sync + 'static {
-    /// Whether records of this level are wanted now.
+    /// Whether records of this level are logged at present.
     fn enabled(&self, level: Level) -> bool;
 
     /// Takes a record.
@@ -60,7 +61,7 @@ pub trait Log: Send + Sync + 'static {
 pub struct Events<L>(pub L);
 
 impl<L: Log> Subscriber for Events<L> {
-    /// The level may change at any time, the target of a call site does not.
+    /// The level may change at any time; the target of a call site does not change.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         match level_of_ours(metadata) {
             Some(_) => Interest::sometimes(),
@@ -94,7 +95,7 @@ impl<L: Log> Subscriber for Events<L> {
     fn exit(&self, _: &Id) {}
 }
 
-/// The level of an event of the program; none for events that are never logged.
+/// The level of an event of the program; `None` for events that are never logged.
 fn level_of_ours(metadata: &Metadata<'_>) -> Option<Level> {
     let inside = metadata.target().strip_prefix(TARGET)?;
     if !metadata.is_event() || !(inside.is_empty() || inside.starts_with("::")) {

@@ -1,39 +1,40 @@
-//! The form of an entry: from level, time, message and fields to the bytes of one log line.
+//! The format of a log entry: level, time, message and fields become the bytes of one line.
 //!
-//! Byte-compatible with what the original's log library printed, because
-//! people parse it; where releases differ, `text` escapes (LG-2). Messages are bytes: children print what
-//! they like. Never reads a clock, never writes anywhere, and never drops a byte that it can show.
+//! The formats are those of the original's log library, byte for byte, because other programs parse them;
+//! where its releases differ, `text` escapes (LG-2). Messages are bytes, because children print any bytes.
+//! This module reads no clock, writes to no stream, and drops no byte that a format can represent.
 
 use chrono::{DateTime, FixedOffset, SecondsFormat};
 use domain::plan::{Level, LogFormat};
 use std::io::Write as _;
 
-/// What one entry says.
+/// The content of one log entry.
 #[derive(Clone, Debug)]
 pub struct LogEntry<'a> {
-    /// How important it is.
+    /// The level.
     pub level: Level,
-    /// When it was said.
+    /// When it was logged.
     pub time: &'a Stamp,
-    /// The sentence; any bytes.
+    /// The message; any bytes.
     pub message: &'a [u8],
-    /// Further names and values, sorted by name.
+    /// The other fields, sorted by name.
     pub fields: &'a [(&'static str, String)],
 }
 
-/// A second of calendar time as entries show it. It is formatted once, for all entries of that second.
+/// A second of calendar time in the forms that entries use. It is formatted once for all entries of that
+/// second.
 #[derive(Clone, Debug)]
 pub struct Stamp {
     second: i64,
     offset: FixedOffset,
     /// `2016/04/14 01:27:38 `
     plain: String,
-    /// Seconds, local zone, `Z` where that is UTC.
+    /// Seconds, in the local time zone, with `Z` for UTC.
     rfc3339: String,
 }
 
 impl Stamp {
-    /// The second of this time, in the zone that it shall be shown in.
+    /// The second of this time, in the time zone that entries use.
     pub fn new(time: DateTime<FixedOffset>) -> Self {
         Self {
             second: time.timestamp(),
@@ -43,7 +44,7 @@ impl Stamp {
         }
     }
 
-    /// Becomes the second of this time, which is mostly the one it is already.
+    /// Changes to the second of this time. Usually that is the present value already.
     pub fn update(&mut self, time: DateTime<FixedOffset>) {
         if self.second != time.timestamp() || self.offset != *time.offset() {
             *self = Self::new(time);
@@ -60,7 +61,7 @@ pub fn render(line: &mut Vec<u8>, format: LogFormat, entry: &LogEntry<'_>) {
     }
 }
 
-/// `2016/04/14 01:27:38 message`: no level, no fields, and the message's bytes as they are (LG-1).
+/// `2016/04/14 01:27:38 message`: without level and fields, the message unescaped (LG-1).
 fn default(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     line.extend_from_slice(entry.time.plain.as_bytes());
     line.extend_from_slice(entry.message);
@@ -80,7 +81,7 @@ fn text(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     line.push(b'\n');
 }
 
-/// One object with its keys sorted; `msg` is there even when empty.
+/// One object with sorted keys; `msg` is present even if it is empty.
 fn json(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     let always: [(&str, &[u8]); 3] = [
         ("level", name(entry.level).as_bytes()),
@@ -98,7 +99,7 @@ fn json(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     for (name, field) in fields {
         member(line, name, field.as_bytes());
     }
-    // The comma behind the last member.
+    // Removes the comma after the last member.
     line.pop();
     line.extend_from_slice(b"}\n");
 }
@@ -111,7 +112,7 @@ fn member(line: &mut Vec<u8>, key: &str, value: &[u8]) {
     line.push(b',');
 }
 
-/// The names of the levels in entries.
+/// The names of the levels in log entries.
 fn name(level: Level) -> &'static str {
     match level {
         Level::Debug => "debug",
@@ -123,7 +124,7 @@ fn name(level: Level) -> &'static str {
     }
 }
 
-/// `key=value` and a space; the value is bare where it cannot be misread.
+/// `key=value` and a space. The value is quoted if it would be ambiguous without quotes.
 fn pair(line: &mut Vec<u8>, key: &str, value: &[u8]) {
     line.extend_from_slice(key.as_bytes());
     line.push(b'=');
@@ -135,7 +136,7 @@ fn pair(line: &mut Vec<u8>, key: &str, value: &[u8]) {
     line.push(b' ');
 }
 
-/// Whether a value may stand bare if it consists of such bytes only.
+/// Whether a value that consists of such bytes only needs no quotes.
 fn needs_no_quotes(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.'
 }
@@ -162,14 +163,14 @@ fn go_escape(line: &mut Vec<u8>, character: char) {
     append(line, format_args!("{}", template::quote::escaped(character, '"')));
 }
 
-/// Appends a text: runs of plain bytes as they are, every other character by `escape`.
+/// Appends a text: runs of plain bytes unchanged, every other character through `escape`.
 fn escaped(line: &mut Vec<u8>, mut text: &str, plain: &[bool; 256], escape: impl Fn(&mut Vec<u8>, char)) {
     loop {
         let run = text
             .bytes()
             .position(|byte| !plain[usize::from(byte)])
             .unwrap_or(text.len());
-        // Only a plain byte that is part of a character could be in the way, and ASCII is none.
+        // A slice can fail only inside a character of several bytes, and plain bytes are ASCII.
         let (start, rest) = text.split_at_checked(run).unwrap_or((text, ""));
         line.extend_from_slice(start.as_bytes());
         let mut rest = rest.chars();
@@ -181,7 +182,8 @@ fn escaped(line: &mut Vec<u8>, mut text: &str, plain: &[bool; 256], escape: impl
     }
 }
 
-/// Whether a byte is a character that Go's `%q` writes as it is; those beyond ASCII are looked at one by one.
+/// For each byte, whether it is a character that Go's `%q` writes unchanged. Characters beyond ASCII are
+/// examined one by one.
 static PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = b' ';
@@ -209,7 +211,8 @@ fn json_string(line: &mut Vec<u8>, value: &[u8]) {
     line.push(b'"');
 }
 
-/// Whether a byte is or begins a character that JSON shows as it is. 0xE2 begins U+2028 and U+2029.
+/// For each byte, whether it is, or begins, a character that JSON shows unchanged. 0xE2 begins U+2028 and
+/// U+2029.
 static PLAIN_IN_JSON: [bool; 256] = {
     let mut plain = [true; 256];
     let mut byte = 0;
@@ -226,7 +229,8 @@ static PLAIN_IN_JSON: [bool; 256] = {
     plain
 };
 
-/// One character of a JSON string; what could end a script or a line in a web page is escaped too.
+/// One character of a JSON string. Characters that could end a script or a line in a web page are escaped,
+/// too.
 fn json_escape(line: &mut Vec<u8>, character: char) {
     match character {
         '"' => line.extend_from_slice(b"\\\""),
@@ -245,7 +249,7 @@ fn push(line: &mut Vec<u8>, character: char) {
     line.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// Writing into memory cannot fail.
+/// Appends formatted text. Writing into memory cannot fail.
 fn append(line: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     let _ = line.write_fmt(what);
 }

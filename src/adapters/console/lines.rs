@@ -1,39 +1,39 @@
-//! The lines of a child's output, one log entry each.
+//! Splits a child's output into lines, which become one log entry each.
 //!
-//! Children print what they like: no encoding is assumed, and a line that never ends costs no more memory
-//! than [`LONGEST`]; it is handed out in pieces of that size. Never drops a byte but the line ends (EX-10,
-//! EX-11), and where the output was cut into reads makes no difference.
+//! No encoding is assumed. A line without an end uses at most [`LONGEST`] bytes of memory and is emitted in
+//! pieces of that size. Only line ends are dropped (EX-10, EX-11), and the result does not depend on how the
+//! output was divided into reads.
 
 use memchr::{memchr, memchr_iter};
 
-/// The longest piece of a line, in bytes. (docs/bounds.md)
+/// The longest piece of a line, in bytes (docs/bounds.md)
 pub const LONGEST: usize = 64 * 1024;
 
 /// How many bytes of memory are kept for the next line.
 const SHORT: usize = 4096;
 
-/// What has been read of a line whose end has not been seen.
+/// The beginning of a line whose end has not been read.
 #[derive(Debug, Default)]
 pub struct Lines {
     held: Vec<u8>,
-    /// Whether earlier pieces of this line have been handed out.
+    /// Whether earlier pieces of this line were emitted.
     cut: bool,
 }
 
 impl Lines {
-    /// Takes what was read and hands out each line that is complete, without its `\n` or `\r\n`.
+    /// Takes bytes and emits each complete line without its `\n` or `\r\n`.
     pub fn feed(&mut self, bytes: &[u8], emit: impl FnMut(&[u8])) {
         self.feed_at_most(bytes, usize::MAX, emit);
     }
 
-    /// The same, until so many lines are complete; how many bytes were taken.
+    /// As [`Self::feed`], but stops after this many lines. Returns how many bytes were used.
     pub fn feed_at_most(&mut self, bytes: &[u8], most: usize, mut emit: impl FnMut(&[u8])) -> usize {
         let mut taken = 0;
         for end in memchr_iter(b'\n', bytes).take(most) {
             self.complete(&bytes[taken..end], &mut emit);
             taken = end + 1;
         }
-        // Stopped by the number of lines, or by the end of what was read?
+        // The loop ended at the limit of lines or at the end of the bytes.
         if memchr(b'\n', &bytes[taken..]).is_none() {
             self.hold(&bytes[taken..], &mut emit);
             taken = bytes.len();
@@ -41,7 +41,7 @@ impl Lines {
         taken
     }
 
-    /// The output is over: hands out a last line that has no end.
+    /// The end of the output: emits a last line that has no line end.
     pub fn finish(&mut self, mut emit: impl FnMut(&[u8])) {
         if !self.held.is_empty() {
             self.complete(b"", &mut emit);
@@ -49,7 +49,7 @@ impl Lines {
         *self = Self::default();
     }
 
-    /// Keeps the bytes; once they are more than a piece may have, the piece goes out.
+    /// Stores bytes, and emits a piece whenever it is full.
     fn hold(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(&[u8])) {
         while self.held.len() + bytes.len() > LONGEST {
             let (fitting, rest) = bytes.split_at(LONGEST - self.held.len());
@@ -62,7 +62,7 @@ impl Lines {
         self.held.extend_from_slice(bytes);
     }
 
-    /// The line ends after these bytes. One that went out in pieces does not end in an empty piece.
+    /// Emits the line that ends with these bytes. A line that was emitted in pieces gets no empty last piece.
     fn complete(&mut self, bytes: &[u8], emit: &mut impl FnMut(&[u8])) {
         if self.held.is_empty() && !self.cut && bytes.len() <= LONGEST {
             return emit(bytes.strip_suffix(b"\r").unwrap_or(bytes));

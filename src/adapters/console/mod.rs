@@ -1,9 +1,9 @@
 //! The shim's own log: notices and the output of hooks, in the original's three formats.
 //!
-//! Each entry is a `tracing` event ([`events`]), takes its form in [`format`] and leaves through a [`sink`], one
-//! for each stream. The lines of children, which may be many, make no event. A reader of the log may stop reading,
-//! or close its end, without the shim noticing: nothing here waits, grows without bound, or fails. The log writes
-//! nothing of its own accord, except how many entries were lost.
+//! Each notice is a `tracing` event ([`events`]), is formatted in [`format`] and written by a [`sink`], one
+//! for each stream. The lines of children, which may be many, make no event. If a reader of the log stops
+//! reading or closes its end, the shim is not affected: no function here waits, uses unbounded memory, or
+//! fails. The only message that the log itself adds is the number of entries that were lost.
 
 mod events;
 mod format;
@@ -29,7 +29,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long an error that ends the program waits for whoever reads it.
+/// How long a fatal error waits for a slow reader of its message.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The log on the shim's standard output or standard error.
@@ -39,19 +39,19 @@ pub struct Console {
 }
 
 impl Console {
-    /// A log on the streams of this process: until configured, [`Level::Info`] in the default form on the
-    /// standard output.
+    /// A log on the streams of this process. Until it is configured, it writes [`Level::Info`] in the default
+    /// format to the standard output.
     ///
     /// # Errors
     ///
-    /// When the process may not have any more descriptors.
+    /// No more file descriptors are available.
     pub fn open() -> io::Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         Ok(Self::on(stdout, stderr, clock::calendar))
     }
 
-    /// A log that nobody reads.
+    /// A log whose output is discarded.
     #[cfg(test)]
     pub fn to_nobody() -> Self {
         let nobody = || std::fs::File::create("/dev/null").unwrap().into();
@@ -71,13 +71,13 @@ impl Console {
         }
     }
 
-    /// From now on everything the program says comes here. The first console that does this stays.
+    /// Receives all events of the program from now on. Only the first call in a process has an effect.
     pub fn install(&self) {
         let _ = tracing::subscriber::set_global_default(Events(self.clone()));
     }
 
-    /// Starts to watch for readers that come back, so that what waits for them does not wait for the next
-    /// entry. Only inside a runtime that drives input and output.
+    /// Starts tasks that write stored entries when a slow reader continues to read; without them, entries are
+    /// written together with the next one. Must be called inside a runtime with input and output.
     pub fn attend(&self) {
         for output in [LogOutput::Stdout, LogOutput::Stderr] {
             let console = self.clone();
@@ -86,13 +86,13 @@ impl Console {
         }
     }
 
-    /// Logs lines of a child's output: `say` hands them over one by one, and they are written when it comes
-    /// back.
+    /// Logs lines of a child's output. `say` passes them to its argument one by one; they are written when it
+    /// returns.
     pub fn lines(&self, origin: &Origin, say: impl FnOnce(&mut dyn FnMut(&[u8]))) {
         self.lock().lines(origin, say);
     }
 
-    /// The program ends: what still waits is handed out, as far as readers take it within `limit`.
+    /// At the end of the program, writes stored entries until readers have taken them, for `limit` at most.
     pub fn flush(&self, limit: Duration) {
         let clock = MachineClock::start();
         let until = clock.now() + limit;
@@ -101,7 +101,7 @@ impl Console {
         }
     }
 
-    /// One thread, and nothing that panics while it writes: the lock is always free and whole.
+    /// The log. Only one thread uses it, and no code panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +133,7 @@ impl events::Log for Console {
     }
 }
 
-/// Whose output a line is, as entries say it: the job's fields, sorted by name (EX-12).
+/// The origin of a child's lines: the fields of its job, sorted by name (EX-12).
 #[derive(Clone, Debug)]
 pub struct Origin(Vec<(&'static str, String)>);
 
@@ -145,12 +145,14 @@ impl Origin {
     }
 }
 
-/// Why the program does not start, on the standard error whatever the configuration says (CLI-5).
+/// Writes the reason why the program does not start to the standard error, whatever the configuration
+/// (CLI-5).
 pub fn fatal(message: &str) {
     on_stderr(message, LAST_WORDS);
 }
 
-/// A fault of the program itself, on the standard error, as far as that takes it now: other things still go on.
+/// Writes a fault of the program itself to the standard error, without waiting, because the program
+/// continues.
 pub fn fault(message: &str) {
     on_stderr(message, Duration::ZERO);
 }
@@ -162,7 +164,7 @@ fn on_stderr(message: &str, limit: Duration) {
     }
 }
 
-/// The same when not one more descriptor can be had: what a pipe or terminal takes at once.
+/// The same if no file descriptor is available: writes what a pipe or terminal accepts at once.
 fn last_words_without_descriptor(message: &str, limit: Duration) {
     let stderr = io::stderr();
     let stamp = Stamp::new(clock::calendar());
@@ -193,7 +195,7 @@ fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str, limit
     while !sink.drain() && sink.wait(&clock, until) {}
 }
 
-/// The settings in force and the two streams.
+/// The settings and the two streams.
 struct Log {
     logging: Logging,
     calendar: fn() -> DateTime<FixedOffset>,
@@ -233,7 +235,7 @@ impl Log {
         self.sink(output).drain();
     }
 
-    /// Hands an entry to the stream, in the form that is configured.
+    /// Passes an entry to its stream, in the configured format.
     fn take(&mut self, output: LogOutput, level: Level, message: &[u8], fields: &[(&'static str, String)]) {
         let sink = match output {
             LogOutput::Stdout => &mut self.stdout,
@@ -248,7 +250,7 @@ impl Log {
         sink.take(|line| render(line, self.logging.format, &entry));
     }
 
-    /// Writes what waits and tells what was lost; whether nothing waits any more.
+    /// Writes stored entries, and the number of lost ones. Returns whether all are written.
     fn drain(&mut self, output: LogOutput) -> bool {
         self.sink(output).drain();
         if let Some(count) = self.sink(output).take_lost() {
@@ -279,7 +281,7 @@ mod tests {
     use domain::notice::{Failure, Named};
     use nix::unistd::{pipe, read};
 
-    /// A console on two pipes, and whoever reads them.
+    /// A console on two pipes, and their reading ends.
     struct Read {
         console: Console,
         stdout: OwnedFd,
@@ -308,12 +310,12 @@ mod tests {
             tracing::subscriber::with_default(Events(self.console.clone()), || say(&mut console));
         }
 
-        /// What is on the standard output after this is said, escaped.
+        /// What the standard output contains after `say`, escaped.
         fn after(&self, say: impl FnOnce(&mut Console)) -> String {
             shown(&self.bytes_after(say))
         }
 
-        /// The same as it is written.
+        /// What the standard output contains after `say`.
         fn after_unescaped(&self, say: impl FnOnce(&mut Console)) -> String {
             String::from_utf8(self.bytes_after(say)).unwrap()
         }
@@ -324,7 +326,7 @@ mod tests {
             bytes(&self.stdout)
         }
 
-        /// Ten entries of which the pipe takes one and the console not all; nothing is read.
+        /// Logs ten entries; the pipe accepts one, and the console stores some of the others. Reads nothing.
         fn overrun(&self) {
             (0..10).for_each(|_| output(&self.console, &Role::PreStart, &[b'x'; LONG]));
         }
@@ -332,7 +334,7 @@ mod tests {
 
     const LONG: usize = 60_000;
 
-    /// A child of this role prints a line.
+    /// Logs a line of a child with this role.
     fn output(console: &Console, role: &Role, line: &[u8]) {
         console.lines(&Origin::of(role), |emit| emit(line));
     }
@@ -341,7 +343,7 @@ mod tests {
         DateTime::parse_from_rfc3339("2026-11-22T12:00:00Z").unwrap()
     }
 
-    /// What is in the pipe, if anything, escaped.
+    /// The content of the pipe, escaped; empty if there is none.
     fn taken(reader: &OwnedFd) -> String {
         shown(&bytes(reader))
     }

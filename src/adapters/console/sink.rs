@@ -1,9 +1,9 @@
-//! Log entries on their way to a stream: written when the caller has no more of them, kept if the reader is slow,
-//! and counted instead of kept if the reader is gone for long.
+//! Log entries for one stream. They are written together when the caller has no more; if the reader is slow,
+//! they are stored up to a limit; beyond it they are dropped and counted.
 //!
-//! Never waits (except in [`Sink::wait`], for so long), never holds more than [`CAPACITY`] and one
-//! entry, never lets one entry into the middle of another, and never fails: what a broken stream does not
-//! take is discarded. Several whole entries share a write where the stream keeps them together.
+//! No function waits except [`Sink::wait`], which has a time limit. At most [`CAPACITY`] bytes and one entry
+//! are stored. Entries are never interleaved. Nothing here fails: what a broken stream does not accept is
+//! discarded. Several whole entries share a write if the stream keeps the bytes of one write together.
 
 use super::writer::NonBlockingWriter;
 use crate::ports::Clock;
@@ -16,34 +16,34 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-/// How many bytes may wait for the reader. (docs/bounds.md)
+/// How many bytes are stored for a slow reader. (docs/bounds.md)
 pub const CAPACITY: usize = 256 * 1024;
-/// How many bytes are gathered before they are written without being asked for.
+/// How many bytes are collected before they are written without a call of [`Sink::drain`].
 const GATHERED: usize = 16 * 1024;
 
 /// The buffer in front of one stream.
 #[derive(Debug)]
 pub struct Sink {
     stream: Arc<NonBlockingWriter>,
-    /// All that waits, and before it what has been written of the same allocation.
+    /// The stored bytes; before them, bytes of the same allocation that were written.
     bytes: Vec<u8>,
-    /// Where in `bytes` the first entry begins.
+    /// The index in `bytes` at which the first entry begins.
     first: usize,
-    /// The lengths of the entries that wait.
+    /// The lengths of the stored entries.
     waiting: VecDeque<usize>,
-    /// Bytes of all that waits.
+    /// How many bytes are stored.
     size: usize,
-    /// Bytes of the first waiting entry that are written already.
+    /// How many bytes of the first stored entry were written.
     begun: usize,
-    /// Entries that found no room since the last time this was told.
+    /// How many entries were dropped since this number was last logged.
     lost: u64,
-    /// Whether the stream took nothing the last time it was tried.
+    /// Whether the last write to the stream was refused.
     full: bool,
     stalled: Arc<Notify>,
 }
 
 impl Sink {
-    /// The sink of the stream behind this descriptor, whose flags stay as they are.
+    /// A sink for the stream behind this descriptor. The flags of the descriptor are not changed.
     pub fn new(descriptor: OwnedFd) -> Self {
         Self {
             stream: Arc::new(NonBlockingWriter::new(descriptor)),
@@ -58,8 +58,8 @@ impl Sink {
         }
     }
 
-    /// Takes one entry, behind those that wait; `render` appends it. Once an entry is lost, none is taken
-    /// before that is told: the gap is in one place.
+    /// Appends one entry, which `render` writes into the buffer. After one entry was dropped, all are dropped
+    /// until [`Self::take_lost`] returns their number, so that the gap is in one place.
     pub fn take(&mut self, render: impl FnOnce(&mut Vec<u8>)) {
         if self.lost > 0 && !self.waiting.is_empty() {
             self.lost += 1;
@@ -77,7 +77,7 @@ impl Sink {
         }
     }
 
-    /// Takes one entry and writes it, if that is possible now.
+    /// Appends one entry and writes it, if that is possible now.
     #[cfg(test)]
     fn write(&mut self, entry: &[u8]) {
         self.drain();
@@ -85,7 +85,7 @@ impl Sink {
         self.drain();
     }
 
-    /// Drops the last entry, for which there is no space.
+    /// Drops the last entry, because the limit is exceeded.
     fn lose_last(&mut self) {
         let length = self.waiting.pop_back().unwrap_or(0);
         self.size -= length;
@@ -93,14 +93,14 @@ impl Sink {
         self.lost += 1;
     }
 
-    /// How many entries were lost, each counted once, and only when half of the room is free again: so a slow
-    /// reader is not told of every other entry.
+    /// How many entries were dropped, each counted once. `None` until half of the capacity is free again, so
+    /// that a slow reader does not get such a message after every other entry.
     pub fn take_lost(&mut self) -> Option<u64> {
         let tellable = self.lost > 0 && self.size <= CAPACITY / 2;
         tellable.then(|| std::mem::take(&mut self.lost))
     }
 
-    /// Writes what waits, as far as that is possible now; whether all is written.
+    /// Writes stored entries as far as possible. Returns whether all are written.
     pub fn drain(&mut self) -> bool {
         let noticed = std::mem::replace(&mut self.full, false);
         while let Some(length) = self.next_write() {
@@ -122,8 +122,8 @@ impl Sink {
         self.waiting.is_empty()
     }
 
-    /// How many bytes the next write has: the rest of an entry that is begun, or as many whole entries as the
-    /// stream keeps together, one at least.
+    /// The length of the next write: the rest of an entry that was written in part, or as many whole entries
+    /// as the stream keeps together, at least one.
     fn next_write(&self) -> Option<usize> {
         let first = *self.waiting.front()?;
         if self.begun > 0 {
@@ -139,7 +139,7 @@ impl Sink {
         Some(length)
     }
 
-    /// So many bytes are written, or will never be.
+    /// Removes bytes that were written, or that the stream will never accept.
     fn forget(&mut self, count: usize) {
         self.begun += count;
         while let Some(length) = self.waiting.front().copied()
@@ -152,7 +152,7 @@ impl Sink {
         }
     }
 
-    /// Frees the space of bytes that were written, once they are enough to be worth a copy.
+    /// Frees the space of written bytes once it is worth a copy.
     fn make_room(&mut self) {
         if self.first == self.bytes.len() {
             self.bytes.clear();
@@ -164,7 +164,7 @@ impl Sink {
         }
     }
 
-    /// Waits until there is room, but not beyond `until`; whether there is.
+    /// Waits until the stream accepts bytes, at most until `until`. Returns whether it does.
     pub fn wait(&self, clock: &impl Clock, until: Instant) -> bool {
         let mut left = until.since(clock.now());
         while !left.is_zero() {
@@ -176,7 +176,7 @@ impl Sink {
         false
     }
 
-    /// Who watches for the reader's return.
+    /// A future that waits for a slow reader.
     pub fn watcher(&self) -> Watcher {
         Watcher {
             stream: Arc::clone(&self.stream),
@@ -185,7 +185,7 @@ impl Sink {
     }
 }
 
-/// Sleeps until a sink that could not write has room again.
+/// Waits until a sink that could not write can write again.
 #[derive(Debug)]
 pub struct Watcher {
     stream: Arc<NonBlockingWriter>,
@@ -193,17 +193,17 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Calls `drain`, which tells whether all is written, whenever the reader may have come back.
+    /// Calls `drain`, which returns whether all is written, whenever the reader may have continued.
     pub async fn run(self, drain: impl Fn() -> bool) {
         loop {
             self.stalled.notified().await;
-            // What cannot be watched is tried again with the next entry.
+            // If the stream cannot be watched, the next entry tries to write again.
             let _ = self.watch(&drain).await;
         }
     }
 
-    /// The stream is watched only as long as something waits. The readiness is cleared *before* the attempt:
-    /// an attempt that fails comes after the last reading that could have been missed.
+    /// Watches the stream while entries are stored. The readiness is cleared *before* each attempt to write,
+    /// so that the reader's progress after a failed attempt is noticed.
     async fn watch(&self, drain: &impl Fn() -> bool) -> std::io::Result<()> {
         #[expect(
             deprecated,
@@ -231,7 +231,7 @@ mod tests {
     use std::os::fd::{AsFd, AsRawFd};
     use std::rc::Rc;
 
-    /// A sink whose reader has stopped reading, and how many bytes went into the pipe.
+    /// A sink whose reader has stopped reading, and how many bytes are in the pipe.
     fn stalled() -> (Sink, OwnedFd, usize) {
         let (reader, writer) = pipe().unwrap();
         let mut sink = Sink::new(writer);
@@ -250,7 +250,7 @@ mod tests {
         buffer
     }
 
-    /// Everything up to the end of what the sink has to say.
+    /// Reads everything up to the end of what the sink has stored.
     fn read_all(sink: &mut Sink, reader: &OwnedFd) -> Vec<u8> {
         let mut all = Vec::new();
         while !sink.drain() {
@@ -388,7 +388,7 @@ mod tests {
         });
     }
 
-    /// Reads as the runtime comes round, and fails if the end does not come.
+    /// Reads while the runtime runs other tasks, until the text ends with `end`; fails at a deadline.
     async fn until_read(reader: &OwnedFd, end: &[u8]) {
         let reading = async {
             let mut ready = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];

@@ -1,10 +1,10 @@
-//! Writes to a stream that somebody reads, without ever waiting.
+//! Writes to a stream with a reader, without ever waiting.
 //!
-//! The shim's standard output is also the application's: they share one open file description, so it must
-//! not be made non-blocking, or the application's writes would fail. A pipe or a terminal is therefore opened
-//! once more, for a description of our own; each message to a socket carries the flag; a write to a
-//! file does not wait. Where opening again is not allowed, the kernel is asked before each small write. Never changes a
-//! flag of the description it was given.
+//! The shim's standard output is also the application's: both share one open file description. It must not be
+//! made non-blocking, because writes of the application would fail. So a pipe or a terminal is opened a
+//! second time, with a description of its own; each message to a socket carries the flag; a write to a file
+//! does not wait. Where opening is not permitted, `poll` precedes each small write. The flags of the given
+//! description are never changed.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -17,10 +17,10 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// What a pipe that has any room takes at once, and whole.
+/// How many bytes a pipe with any free space accepts at once and undivided.
 const PIPE_PIECE: usize = 4096;
 
-/// A terminal that has any room may have room for one byte only.
+/// A terminal with free space may have space for one byte only.
 const TERMINAL_PIECE: usize = 1;
 
 /// A stream that is written to without waiting.
@@ -31,19 +31,19 @@ pub struct NonBlockingWriter {
     together: usize,
 }
 
-/// How a write is kept from waiting.
+/// How a write is prevented from waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WriteMode {
-    /// It cannot wait: a file, or a description of our own.
+    /// It cannot wait: the stream is a file, or has a description of its own.
     Plain,
-    /// Each message says so.
+    /// Each message carries the flag.
     Socket,
-    /// The kernel is asked first, and not more than this is written at once.
+    /// `poll` precedes each write, which has at most this many bytes.
     PollFirst(usize),
 }
 
 impl NonBlockingWriter {
-    /// Finds out what the descriptor leads to.
+    /// Finds out what kind of stream the descriptor refers to.
     pub fn new(descriptor: OwnedFd) -> Self {
         let terminal = descriptor.is_terminal();
         let mode = fstat(&descriptor).map_or(0, |found| found.st_mode);
@@ -66,7 +66,7 @@ impl NonBlockingWriter {
         }
     }
 
-    /// A description of our own for the same pipe or terminal, or the given one if that is not possible.
+    /// A second description for the same pipe or terminal; the given one if that is not possible.
     fn opened_again(descriptor: OwnedFd, piece: usize) -> Self {
         let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -76,13 +76,13 @@ impl NonBlockingWriter {
         }
     }
 
-    /// How many bytes may be written at once if several entries share a write: what the kernel does not mix with
-    /// what others write to the same pipe, nothing where each write is a message, and any number into a file.
+    /// How many bytes of several entries may share one write: for a pipe, as many as the kernel does not
+    /// interleave with other writers; none where each write is a message; any number for a file.
     pub fn together(&self) -> usize {
         self.together
     }
 
-    /// Writes what can be written now; how much that was. [`Errno::EAGAIN`] if nothing can.
+    /// Writes as much as possible now. Returns the number of bytes; [`Errno::EAGAIN`] if there are none.
     pub fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
         match self.mode {
             WriteMode::Plain => write(&self.descriptor, bytes),
@@ -96,8 +96,8 @@ impl NonBlockingWriter {
         }
     }
 
-    /// Whether there is room, or a failure to be found out by writing, within `limit`. A signal may cut the
-    /// wait short.
+    /// Waits until the stream accepts bytes or has an error that a write would return, at most for `limit`.
+    /// Returns whether it does. A signal may end the wait early.
     pub fn has_room(&self, limit: Duration) -> bool {
         let mut asked = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLOUT)];
         let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
@@ -105,12 +105,12 @@ impl NonBlockingWriter {
     }
 }
 
-/// Whether a socket carries bytes and not messages.
+/// Whether a socket is a stream of bytes and not of messages.
 fn is_stream(descriptor: &OwnedFd) -> bool {
     getsockopt(descriptor, SockType) == Ok(socket::SockType::Stream)
 }
 
-/// For the runtime to watch; never to be written to directly.
+/// Only for the runtime to watch; all writes go through [`Self::write`].
 impl AsRawFd for NonBlockingWriter {
     fn as_raw_fd(&self) -> RawFd {
         self.descriptor.as_raw_fd()
@@ -125,7 +125,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
     use nix::unistd::{pipe, read};
 
-    /// Writes until there is no room; how much went in.
+    /// Writes until the stream accepts no more. Returns how many bytes were written.
     fn fill(stream: &NonBlockingWriter) -> usize {
         let mut total = 0;
         loop {
@@ -146,7 +146,7 @@ mod tests {
 
     fn fills_without_waiting_and_takes_more_once_read(stream: &NonBlockingWriter, reader: &OwnedFd) {
         assert!(fill(stream) > 0);
-        // A terminal's kernel side takes some of it out a moment later.
+        // The terminal's kernel side removes some bytes a moment later.
         while stream.has_room(Duration::from_millis(20)) {
             fill(stream);
         }

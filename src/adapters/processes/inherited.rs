@@ -1,5 +1,5 @@
-//! What the shim inherited from whoever started it, and what of it children get: the environment byte for
-//! byte, the old limit of open files, and no descriptor but the standard streams.
+//! What the shim inherited from the process that started it, and what children get of it: the environment
+//! byte for byte, the original limit on open files, and no descriptors but the standard streams.
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
 use crate::adapters::descriptors::OpenFiles;
@@ -9,23 +9,23 @@ use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::unix::net::UnixStream;
 
-/// How many descriptors are free at the start at the least: enough for the runtime, the log, one child with a
-/// pipe and one request to a catalogue (docs/bounds.md).
+/// How many descriptors must be free at the start: enough for the runtime, the log, one child with a pipe and
+/// one request to a catalogue (docs/bounds.md).
 const RESERVE: usize = 16;
 /// Descriptors below this one are the standard streams.
 const FIRST: u32 = 3;
-/// The highest descriptor that is looked at where the kernel does not mark all of them in one call.
+/// The highest descriptor that is marked where the kernel cannot mark all of them in one call.
 const LAST: u32 = 65_535;
 
 unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// The environment as it was inherited: each entry as it is, also one that is there twice or has no `=`.
+/// The inherited environment: each entry as it is, also entries that occur twice or have no `=`.
 pub fn environment() -> Vec<CString> {
     let mut entries = Vec::new();
-    // SAFETY: the C library keeps `environ` null or an array of strings that a null pointer ends. Nobody in
-    // this program changes the environment, so it stays as it is while it is read.
+    // SAFETY: the C library keeps `environ` null or an array of strings that a null pointer ends. No code of
+    // this program changes the environment, so it stays valid while it is read.
     unsafe {
         let mut next = environ;
         while !next.is_null() && !(*next).is_null() {
@@ -36,24 +36,24 @@ pub fn environment() -> Vec<CString> {
     entries
 }
 
-/// Marks all descriptors above the standard streams, so that no child inherits them. They stay open: the
-/// configuration may be read from one.
+/// Marks all descriptors above the standard streams close-on-exec, so that no child inherits them. They stay
+/// open, because the configuration may be read from one.
 pub fn keep_descriptors_from_children() {
-    // SAFETY: the call takes no pointers, and closes nothing now.
+    // SAFETY: the call takes no pointers, and closes no descriptor.
     let marked =
         unsafe { libc::syscall(libc::SYS_close_range, FIRST, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } == 0;
     if !marked {
         for descriptor in FIRST..=LAST {
-            // SAFETY: the call takes no pointers; on a number that is no descriptor it only fails.
+            // SAFETY: the call takes no pointers; for a number that is no descriptor it only fails.
             unsafe { libc::fcntl(descriptor.cast_signed(), libc::F_SETFD, libc::FD_CLOEXEC) };
         }
     }
 }
 
-/// Finds out whether the machine gives what a start needs, before the runtime asks for it.
+/// Checks that the machine has the resources for a start, before the runtime allocates them.
 ///
 /// # Errors
-/// A sentence: it does not.
+/// A sentence that names the missing resource.
 pub fn check_reserve() -> Result<(), String> {
     let pipes: io::Result<Vec<_>> = (0..RESERVE / 2).map(|_| io::pipe()).collect();
     pipes.map_err(|error| {
@@ -66,14 +66,14 @@ pub fn check_reserve() -> Result<(), String> {
     })
 }
 
-/// Sets the limit of open files of a child that runs already, and has not been reaped.
+/// Sets the limit on open files of a running child that has not been reaped.
 pub fn limit_open_files(pid: Pid, limit: OpenFiles) {
     let limits = libc::rlimit {
         rlim_cur: limit.soft,
         rlim_max: limit.hard,
     };
-    // SAFETY: `limits` is valid for the duration of the call, which writes nothing through the null pointer. A child
-    // that ended or changed its user has no limit that could be set, and nothing follows from that.
+    // SAFETY: `limits` is valid for the duration of the call, which writes nothing through the null pointer.
+    // The call fails for a child that ended or changed its user, which has no consequences.
     unsafe {
         libc::prlimit(
             pid.0,

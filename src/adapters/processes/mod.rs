@@ -1,13 +1,13 @@
-//! The one owner of fork, kill and wait.
+//! The only module that uses fork, kill and wait.
 //!
-//! The thread that spawns is the thread that reaps. A child is in the table before the loop runs again, so a
-//! child that dies at once is still found; whoever is reaped and not in the table is an orphan that the
-//! kernel gave us. Nothing is signalled that has been reaped. There is no other `wait` in the program, so no
-//! status can be lost.
+//! The thread that starts children also reaps them. A child is in the table before the loop continues, so a
+//! child that dies at once is found there; a reaped process that is not in the table is an orphan that the
+//! kernel assigned to the shim. No process is signalled after it was reaped. No other code of the program
+//! waits for children, so no exit status is lost.
 //!
-//! Children are started directly, without a shell, each in a process group of its own, with `/dev/null` for
-//! standard input (EX-1). The working directory, ids and limits are ours, but for that of open files, which is
-//! the one we were started with.
+//! Children are started directly, without a shell, each in its own process group, with `/dev/null` as
+//! standard input (EX-1). They inherit the working directory, IDs and limits of the shim, except the limit on
+//! open files, which is the one that the shim was started with.
 
 mod inherited;
 mod output;
@@ -39,12 +39,12 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-/// How many pipes of finished children are read because others hold them open. (docs/bounds.md)
+/// How many pipes of finished children are read while other processes hold them open. (docs/bounds.md)
 const HELD: usize = 64;
-/// How many children and orphans that died are reaped in one round of the loop. (docs/bounds.md)
+/// How many dead children and orphans are reaped in one round of the loop. (docs/bounds.md)
 const REAPED: usize = 64;
 
-/// Our children. Lives on a tokio `LocalSet`.
+/// The children of the shim. Lives on a tokio `LocalSet`.
 #[derive(Debug)]
 pub struct Children {
     environment: Environment,
@@ -53,16 +53,16 @@ pub struct Children {
     readers: Readers,
 }
 
-/// Who is alive, or at least not reaped.
+/// The children that were not reaped.
 #[derive(Debug, Default)]
 struct Table {
     by_pid: BTreeMap<Pid, Child>,
-    /// Who reads pipes of finished children that others still hold open, the oldest first.
+    /// Readers of pipes of finished children that other processes still hold open, oldest first.
     readers: VecDeque<Reader>,
 }
 
 impl Table {
-    /// Forgets a child that was reaped, and posts what it printed; whose it was, unless it is an orphan.
+    /// Removes a child that was reaped, and posts what it printed. Returns its ticket; `None` for an orphan.
     fn remove(&mut self, pid: Pid, inbox_sender: &InboxSender) -> Option<Ticket> {
         let child = self.by_pid.remove(&pid)?;
         if let Some(output) = child.output {
@@ -74,7 +74,7 @@ impl Table {
         Some(child.ticket)
     }
 
-    /// Reads on what others write to the pipe of a child that ended.
+    /// Continues to read what other processes write to the pipe of a finished child.
     fn read_on(&mut self, reader: Reader) {
         self.readers.retain(|reader| !reader.is_finished());
         self.readers.push_back(reader);
@@ -93,11 +93,12 @@ struct Child {
 }
 
 impl Children {
-    /// No children yet; from here on whatever dies is reaped and posted to the inbox once `died` is notified, and
-    /// what children print goes to `console`. Children get the limit `open_files` if that is another than ours.
+    /// Starts without children. From now on, whenever `died` is notified, dead children are reaped and posted
+    /// to the inbox, and the output of children is logged to `console`. Children get the limit `open_files`,
+    /// if there is one.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// No file descriptor is available.
     pub fn new(
         environment: Environment,
         open_files: Option<OpenFiles>,
@@ -125,7 +126,7 @@ impl Children {
         })
     }
 
-    /// Waits until what finished children wrote has been logged, for a short while at the most.
+    /// Waits until the output of finished children has been logged, for a short time at most.
     pub async fn finish_output(&self) {
         let mut readers = std::mem::take(&mut self.table.borrow_mut().readers);
         let running: Vec<Reader> = {
@@ -141,11 +142,11 @@ impl Children {
     }
 }
 
-/// Makes orphans of our descendants our own when we are not PID 1, so that they are reaped (tini does the
-/// same).
+/// Makes the shim the parent of its orphaned descendants if it is not PID 1, so that they are reaped, as tini
+/// does.
 ///
 /// # Errors
-/// The kernel is too old, or forbids it.
+/// The kernel is too old, or does not permit it.
 pub fn adopt_orphans() -> io::Result<()> {
     if process::id() == 1 {
         return Ok(());
@@ -162,7 +163,7 @@ impl Processes for Children {
             .spawner
             .spawn(job, &exports, capture.as_ref())
             .map_err(failure)?;
-        // From here on nothing can fail: a process that runs is always in the table.
+        // From here on nothing can fail: a running process is always in the table.
         let output = capture.map(|capture| capture.read(job, &self.readers));
         let child = Child { ticket, output };
         self.table.borrow_mut().by_pid.insert(pid, child);
@@ -181,7 +182,8 @@ impl Processes for Children {
     }
 }
 
-/// Why a program could not be started, in the original's sentences (row EX-7 of docs/behaviour.md).
+/// The reason why a program could not be started, in the original's sentences (row EX-7 of
+/// docs/behaviour.md).
 fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
     let not_found = matches!(
         error.kind(),
@@ -195,8 +197,8 @@ fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
     StartFailure { not_found, cause }
 }
 
-/// Reaps what there is to reap, but no more at a time than [`REAPED`]; whether there may be more. SIGCHLD comes
-/// once for many.
+/// Reaps dead children, at most [`REAPED`]. Returns whether there may be more. One SIGCHLD may stand for many
+/// children.
 fn reap(table: &RefCell<Table>, inbox_sender: &InboxSender) -> bool {
     for _ in 0..REAPED {
         let Some((pid, status)) = wait::next_dead() else {

@@ -1,12 +1,12 @@
-//! The output of a child that is not inherited: a pipe, read as it fills. It goes to the log line by line,
-//! or nowhere; the end of it is kept and handed to the core when the child has ended.
+//! Reads the output of a child from a pipe, unless the child inherits the shim's output. The lines are logged
+//! or discarded; the last bytes are kept and passed to the core when the child has ended.
 //!
-//! All readers share one row of [`Turns`]: in each round of the loop one of them reads and logs a little. A child
-//! that prints faster than that finds its pipe full and waits; nothing else does. A child that ended is reported
-//! at once: what is in its pipe then is taken out whole, and logged in turns.
+//! All readers share one sequence of [`Turns`]: in each round of the loop one of them reads and logs a
+//! limited amount. A child that prints faster fills its pipe and waits; nothing else is delayed. The end of a
+//! child is reported at once: the content of its pipe at that time is read completely, and logged in turns.
 //!
-//! The end of the pipe is not the end of the run: a grandchild may hold it open (EX-9). Its output is read until
-//! it closes the pipe, for so many finished children at a time.
+//! The pipe may remain open after its child has ended, because a grandchild may hold it (EX-9). It is read
+//! until it is closed, for a limited number of finished children.
 
 use crate::adapters::console::{Console, Lines, Origin};
 use crate::adapters::turns::Turns;
@@ -24,23 +24,23 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-/// How long the end of the program waits for pipes that somebody still holds open. (docs/bounds.md)
+/// How long the end of the program waits for pipes that other processes hold open. (docs/bounds.md)
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How many bytes are read in one turn. (docs/bounds.md)
 const CHUNK: usize = 16 * 1024;
 /// How many lines are logged in one turn. (docs/bounds.md)
 const LINES: usize = 512;
-/// How much is taken out of a pipe when its child is reaped: all that a pipe can be made to hold by anybody.
-///. (docs/bounds.md)
+/// How many bytes are read from a pipe when its child is reaped: the largest capacity that any process can
+/// give a pipe. (docs/bounds.md)
 const PIPE: usize = 1024 * 1024;
-/// How much of what finished children wrote may wait to be logged, all together. (docs/bounds.md)
+/// How many bytes of finished children may wait to be logged, all together. (docs/bounds.md)
 const UNREAD: usize = 16 * 1024 * 1024;
-/// How often reading is begun again after a panic. (docs/bounds.md)
+/// How often reading starts again after a panic. (docs/bounds.md)
 const ATTEMPTS: usize = 8;
-/// How many bytes of the output's end are kept. (docs/bounds.md)
+/// How many bytes at the end of the output are kept. (docs/bounds.md)
 const TAIL: usize = 1024;
 
-/// What all readers have in common.
+/// What all readers share.
 #[derive(Clone, Debug)]
 pub struct Readers {
     console: Console,
@@ -50,7 +50,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Nobody reads yet. Lines go to `console`.
+    /// Without readers at first. Lines are logged to `console`.
     pub fn new(console: Console, turns: Turns) -> Self {
         Self {
             console,
@@ -60,7 +60,7 @@ impl Readers {
     }
 }
 
-/// A pipe before its child is started.
+/// A pipe whose child has not been started.
 #[derive(Debug)]
 pub struct Capture {
     receiver: Receiver,
@@ -68,7 +68,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// A pipe of which no child knows, if the job's output is not inherited.
+    /// A pipe for a child of this job; `None` if the child inherits the shim's output.
     pub fn of(job: &Job) -> io::Result<Option<Self>> {
         if job.output == Output::Inherit {
             return Ok(None);
@@ -79,14 +79,15 @@ impl Capture {
         Ok(Some(Self { receiver, writer }))
     }
 
-    /// The child's end.
+    /// The child's end of the pipe.
     pub fn writer(&self) -> BorrowedFd<'_> {
         self.writer.as_fd()
     }
 
-    /// Lets go of our copy of the child's end, and reads what it writes.
+    /// Closes the shim's copy of the child's end, and starts to read.
     pub fn read(self, job: &Job, readers: &Readers) -> Reader {
-        // The task alone holds it: at its end the pipe is closed, however long somebody remembers the reader.
+        // Only the task holds the receiver, so that the pipe is closed when the task ends, even if the reader
+        // exists longer.
         let receiver = Rc::new(self.receiver);
         let pipe = Rc::new(Pipe {
             receiver: Rc::downgrade(&receiver),
@@ -99,14 +100,15 @@ impl Capture {
     }
 }
 
-/// A child that changed its user may open its own output again, as `/dev/stdout`. Nobody else finds the pipe.
+/// Permits a child that changed its user to open its own output again, as `/dev/stdout`. No other process can
+/// reach the pipe.
 fn let_others_open(writer: &PipeWriter) {
     let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IWGRP | Mode::S_IWOTH;
-    // Where this is forbidden, only such a child misses it.
+    // Where this is not permitted, only such a child is affected.
     fchmod(writer, mode).ok();
 }
 
-/// Somebody who reads a pipe to its end.
+/// A task that reads a pipe to its end.
 #[derive(Debug)]
 pub struct Reader {
     pipe: Rc<Pipe>,
@@ -114,24 +116,25 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Whether nobody reads any more.
+    /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
         self.reading.is_finished()
     }
 
-    /// The child was reaped: the end of what it wrote, if it wrote anything. The pipe is read on.
+    /// Called when the child was reaped: returns the end of its output, `None` if it printed nothing. The
+    /// pipe continues to be read.
     pub fn on_reaped(&self) -> Option<String> {
         self.pipe.drain();
         self.pipe.written.borrow().tail.text()
     }
 
-    /// Closes the pipe whoever holds it; what was read is still logged.
+    /// Closes the pipe even if other processes hold it; what was read is still logged.
     pub fn give_up(self) {
         self.reading.abort();
         spawn_local(self.pipe.log_rest());
     }
 
-    /// The program ends: waits for the ends of these pipes, for a moment only.
+    /// At the end of the program, waits for the ends of these pipes, for a short time only.
     pub async fn finish(readers: impl IntoIterator<Item = Self>) {
         let all = async {
             for reader in readers {
@@ -142,7 +145,8 @@ impl Reader {
     }
 }
 
-/// A panic while output is logged costs what was being logged: a pipe that nobody reads would stop its child.
+/// Continues after a panic of `read`, up to a limit. The bytes that were being logged are lost, but the pipe
+/// is still read, so that the child does not block.
 async fn through_faults(read: impl AsyncFn()) {
     for _ in 0..ATTEMPTS {
         if panics::caught(read()).await.is_ok() {
@@ -153,7 +157,7 @@ async fn through_faults(read: impl AsyncFn()) {
 
 #[derive(Debug)]
 struct Pipe {
-    /// Our end, until it has been read to its end.
+    /// The reading end, until the end of the pipe was read.
     receiver: Weak<Receiver>,
     written: RefCell<ChildOutput>,
     readers: Readers,
@@ -178,7 +182,7 @@ impl Pipe {
         self.written.borrow_mut().finish(&self.readers.console);
     }
 
-    /// Logs what was read earlier, or reads; breaks at the pipe's end.
+    /// Logs bytes that were read earlier, or reads new ones; breaks at the end of the pipe.
     fn take_turn(&self, receiver: &Receiver) -> ControlFlow<()> {
         let mut written = self.written.borrow_mut();
         if written.unread.is_some() {
@@ -197,8 +201,8 @@ impl Pipe {
         }
     }
 
-    /// Takes out what is in the pipe, whether the runtime has noticed it or not, and no more than it can hold at
-    /// a time: whoever else writes to it may do so for ever.
+    /// Reads the present content of the pipe, whether or not the runtime has noticed it, up to the pipe's
+    /// capacity, because another process may write to it without end.
     fn drain(&self) {
         let Some(receiver) = self.receiver.upgrade() else {
             return;
@@ -225,17 +229,17 @@ impl Pipe {
     }
 }
 
-/// How much a pipe can hold.
+/// The capacity of a pipe, in bytes.
 fn capacity(pipe: &impl AsFd) -> usize {
     let size = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).ok();
     size.and_then(|size| usize::try_from(size).ok()).unwrap_or(PIPE)
 }
 
-/// What was written, as far as it is of use.
+/// The output that was read and is still needed.
 #[derive(Debug)]
 struct ChildOutput {
     log: Option<(Origin, Lines)>,
-    /// What was read and is still to be logged.
+    /// Bytes that were read and are still to be logged.
     unread: Option<Unread>,
     tail: Tail,
 }
@@ -249,7 +253,7 @@ impl ChildOutput {
         }
     }
 
-    /// Logs as much as a turn may have, and keeps the rest for the next one.
+    /// Logs as much as one turn permits, and stores the rest for the next one.
     fn feed(&mut self, bytes: &[u8], readers: &Readers) {
         self.tail.feed(bytes);
         let taken = self.log_some(bytes, &readers.console);
@@ -258,7 +262,8 @@ impl ChildOutput {
         }
     }
 
-    /// Keeps for later turns what a finished child wrote, if there is room for it; how much was dropped.
+    /// Stores the output of a finished child for later turns, up to the limit. Returns how many bytes were
+    /// dropped.
     fn keep(&mut self, bytes: &[u8], readers: &Readers) -> usize {
         self.tail.feed(bytes);
         if self.log.is_none() {
@@ -271,7 +276,7 @@ impl ChildOutput {
         0
     }
 
-    /// Logs a turn's worth of what was read earlier.
+    /// Logs as many stored bytes as one turn permits.
     fn log_unread(&mut self, readers: &Readers) {
         let Some(mut unread) = self.unread.take() else {
             return;
@@ -284,7 +289,7 @@ impl ChildOutput {
         }
     }
 
-    /// Logs the lines of the beginning of this; how many bytes that was.
+    /// Logs the first lines of these bytes, up to the limit of a turn. Returns how many bytes were logged.
     fn log_some(&mut self, bytes: &[u8], console: &Console) -> usize {
         let Some((origin, lines)) = &mut self.log else {
             return bytes.len();
@@ -302,7 +307,7 @@ impl ChildOutput {
         })
     }
 
-    /// Logs a last line that has no end.
+    /// Logs a last line that has no line end.
     fn finish(&mut self, console: &Console) {
         if let Some((origin, lines)) = &mut self.log {
             console.lines(origin, |emit| lines.finish(emit));
@@ -310,11 +315,11 @@ impl ChildOutput {
     }
 }
 
-/// Bytes that are read and not yet logged.
+/// Bytes that were read and not logged yet.
 #[derive(Debug)]
 struct Unread {
     bytes: Vec<u8>,
-    /// How many of them are logged.
+    /// How many of them were logged.
     begun: usize,
     total: Rc<Cell<usize>>,
 }
@@ -336,7 +341,7 @@ impl Drop for Unread {
     }
 }
 
-/// The last bytes of what was written.
+/// The last bytes of the output.
 #[derive(Debug, Default)]
 struct Tail {
     bytes: Vec<u8>,
@@ -351,7 +356,7 @@ impl Tail {
         self.cut |= surplus > 0 || bytes.len() > TAIL;
     }
 
-    /// It begins with `…` if it is not all there was.
+    /// The text, which begins with `…` if the output was longer.
     fn text(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.bytes);
         let text = if self.cut {
@@ -371,7 +376,7 @@ mod tests {
     use domain::plan::Role;
     use std::io::Write;
 
-    /// Whose lines nobody reads.
+    /// Readers whose lines are discarded.
     fn readers() -> Readers {
         let inbox_sender = Queue::new(MachineClock::start()).sender();
         Readers::new(Console::to_nobody(), Turns::new(inbox_sender))
@@ -398,7 +403,7 @@ mod tests {
         }
     }
 
-    /// Whoever is reaped before the runtime has looked at the pipe loses nothing.
+    /// A child that is reaped before the runtime has noticed its output loses no output.
     #[test]
     fn a_pipe_is_emptied_when_its_child_is_reaped() {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,6 +1,7 @@
-//! Signals that wait in the kernel because they are blocked: which there are, and taking them one at a time.
+//! Signals that are blocked and pending in the kernel: lists them and takes them one at a time.
 //!
-//! The safe wrappers know no real-time signals, and take whatever has the lowest number.
+//! The safe wrappers do not support real-time signals, and take the pending signal with the lowest number
+//! only.
 #![allow(unsafe_code, reason = "see above; each block says why it is sound")]
 
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Whether one that is waiting of this number was there, and is now taken.
+/// Takes one pending signal of this number. Returns whether there was one.
 pub fn take(number: i32) -> bool {
     let Some(only) = set_of(number) else {
         return false;
@@ -19,8 +20,8 @@ pub fn take(number: i32) -> bool {
         tv_nsec: 0,
     };
     loop {
-        // SAFETY: both pointers are to valid values for the duration of the call, and no information is asked
-        // for. With no time to wait it returns at once.
+        // SAFETY: both pointers are to valid values for the duration of the call, and no information is
+        // requested. With a time limit of zero it returns at once.
         if unsafe { libc::sigtimedwait(&raw const only, ptr::null_mut(), &raw const now) } == number {
             return true;
         }
@@ -30,33 +31,34 @@ pub fn take(number: i32) -> bool {
     }
 }
 
-/// The signals that wait.
+/// The set of pending signals.
 #[derive(Clone, Copy)]
 pub struct Pending(libc::sigset_t);
 
 impl Pending {
-    /// Those that wait now.
+    /// The signals that are pending now.
     pub fn now() -> Self {
         let mut waiting = empty();
-        // SAFETY: the pointer is to a valid set for the duration of the call, which cannot fail for it.
+        // SAFETY: the pointer is to a valid set for the duration of the call, which cannot fail for a valid
+        // pointer.
         unsafe { libc::sigpending(&raw mut waiting) };
         Self(waiting)
     }
 
-    /// Whether one of this number waits.
+    /// Whether a signal of this number is pending.
     pub fn has(&self, number: i32) -> bool {
         // SAFETY: the pointer is to a valid set for the duration of the call; a wrong number is an error.
         unsafe { libc::sigismember(&raw const self.0, number) == 1 }
     }
 }
 
-/// Makes the signal do what it does by default, also if it was inherited as ignored: so that children do not
-/// inherit that, and the ends of children are kept until somebody waits for them.
+/// Restores the default action of a signal, also if it was inherited as ignored, so that children do not
+/// inherit that, and so that the kernel keeps the status of dead children until they are reaped.
 ///
 /// # Errors
-/// The number is that of no signal.
+/// There is no signal with this number.
 pub fn reset(number: i32) -> io::Result<()> {
-    // SAFETY: no handler of ours is installed, so none is called; whoever calls this blocks the signal.
+    // SAFETY: no handler is installed, so none is called; the caller has blocked the signal.
     match unsafe { libc::signal(number, libc::SIG_DFL) } {
         libc::SIG_ERR => Err(io::Error::last_os_error()),
         _ => Ok(()),
@@ -89,7 +91,7 @@ mod tests {
         unsafe { libc::raise(number) };
     }
 
-    /// Signals that were sent to a thread which blocks them wait there.
+    /// Each of several signals that were sent to a thread that blocks them remains pending.
     #[test]
     fn each_real_time_signal_is_taken_once_and_no_number_stands_in_for_another() {
         std::thread::scope(|scope| {

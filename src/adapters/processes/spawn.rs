@@ -1,9 +1,9 @@
-//! How a child is started: `posix_spawn`, which costs the same however large the shim is.
+//! Starts children with `posix_spawn`, whose cost does not depend on the memory of the shim.
 //!
-//! A child gets a process group of its own, no blocked signal, SIGPIPE as it was before the Rust runtime
-//! ignored it, an empty standard input, the inherited environment byte for byte with what was exported since,
-//! and the limit of open files that the shim was started with. What it inherits of descriptors is the standard
-//! streams.
+//! A child gets its own process group, no blocked signals, the disposition of SIGPIPE from before the Rust
+//! runtime ignored it, an empty standard input, the inherited environment byte for byte with the exported
+//! variables, and the limit on open files that the shim was started with. It inherits no descriptors but the
+//! standard streams.
 
 use super::inherited;
 use super::output::Capture;
@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 const STDIN: i32 = 0;
 const STDOUT: i32 = 1;
 const STDERR: i32 = 2;
-/// The device that is empty.
+/// The device number of `/dev/null`.
 const NULL: (u64, u64) = (1, 3);
 
 /// Starts children.
@@ -35,11 +35,10 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Children get the environment of this process as it is now, and `open_files` if that is another limit
-    /// than ours.
+    /// Children get the environment that this process has now, and the limit `open_files`, if there is one.
     ///
     /// # Errors
-    /// The process may not have any more descriptors.
+    /// No more file descriptors are available.
     pub fn new(open_files: Option<OpenFiles>) -> io::Result<Self> {
         Ok(Self {
             nothing: nothing()?,
@@ -48,10 +47,10 @@ impl Spawner {
         })
     }
 
-    /// Starts a process that runs the job's command.
+    /// Starts a process for the job's command.
     ///
     /// # Errors
-    /// The program is not there, cannot be executed, or the machine has no room for it.
+    /// The program does not exist or is not executable, or the machine lacks memory or processes.
     pub fn spawn(
         &self,
         job: &Job,
@@ -68,13 +67,13 @@ impl Spawner {
         let started = posix_spawnp(&words[0], &streams, &attributes, &words, &environment)?;
         let pid = Pid(started.as_raw());
         if let (Some(limit), None) = (self.open_files, lowered) {
-            // The child may run already, but it has hardly begun.
+            // The child may run already, but only since a few microseconds.
             inherited::limit_open_files(pid, limit);
         }
         Ok(pid)
     }
 
-    /// Only a log takes the errors, too.
+    /// The standard output and error of a child. Only a logged output includes the standard error.
     fn streams(&self, output: Output, writer: Option<BorrowedFd<'_>>) -> nix::Result<PosixSpawnFileActions> {
         let mut streams = PosixSpawnFileActions::init()?;
         streams.add_dup2(self.nothing.as_raw_fd(), STDIN)?;
@@ -105,7 +104,7 @@ fn in_c(word: &Word) -> io::Result<CString> {
     Ok(CString::new(word.0.as_slice())?)
 }
 
-/// `/dev/null`; where there is none, or something else in its place, the end of a pipe that nobody writes to.
+/// `/dev/null`; if it is missing or replaced by something else, the end of a pipe without a writer.
 fn nothing() -> io::Result<OwnedFd> {
     null().or_else(|error| {
         let cause = crate::cause::in_kernel_words(&error);
@@ -114,7 +113,7 @@ fn nothing() -> io::Result<OwnedFd> {
     })
 }
 
-/// Whatever is in its place, opening it does not wait.
+/// Opens `/dev/null`, without waiting if another kind of file has its name.
 fn null() -> io::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let null = open("/dev/null", flags | OFlag::O_NONBLOCK, Mode::empty())?;
@@ -125,20 +124,20 @@ fn null() -> io::Result<OwnedFd> {
     Ok(null)
 }
 
-/// What was exported, as entries of an environment.
+/// The exported variables as entries of an environment.
 fn exported(exports: &[(String, String)]) -> io::Result<Vec<CString>> {
     let entry = |(name, value): &(String, String)| Ok(CString::new(format!("{name}={value}"))?);
     exports.iter().map(entry).collect()
 }
 
-/// The inherited entries but those of a name that was exported, and the exported ones behind them.
+/// The inherited entries except those with an exported name, followed by the exported entries.
 fn with_exports<'a>(inherited: &'a [CString], exported: &'a [CString]) -> Vec<&'a CStr> {
     let names: BTreeSet<&[u8]> = exported.iter().map(|entry| name(entry)).collect();
     let kept = inherited.iter().filter(|entry| !names.contains(name(entry)));
     kept.chain(exported).map(CString::as_c_str).collect()
 }
 
-/// What stands before the `=`; all of an entry that has none.
+/// The name in an entry: the part before `=`; the whole entry if it has none.
 fn name(entry: &CStr) -> &[u8] {
     let bytes = entry.to_bytes();
     let end = bytes.iter().position(|byte| *byte == b'=');

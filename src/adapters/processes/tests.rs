@@ -1,4 +1,4 @@
-//! What is true of real children: codes, groups, output, orphans.
+//! Tests with real children: exit codes, process groups, output, orphans.
 
 use super::*;
 use crate::adapters::clock::MachineClock;
@@ -20,10 +20,10 @@ fn job(words: &[&str], output: Output) -> Job {
     Job::new(Role::Task { name: "t".into() }, command, Trigger::Moment, output)
 }
 
-/// How long what comes may take on a busy machine.
+/// How long an expected event may take on a busy machine.
 const LONG: domain::time::Duration = domain::time::Duration::from_secs(20);
 
-/// One thread for all of these tests: a process has one owner of its children, and so has a test.
+/// All of these tests run in one thread, because a process has one owner of its children, and so has a test.
 #[test]
 fn children() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -52,8 +52,8 @@ fn children() {
     });
 }
 
-/// Notified every few milliseconds, whether a child has died or not. The program itself blocks SIGCHLD and takes
-/// it; here other threads of the test's process would take it.
+/// A notification every few milliseconds, whether or not a child has died. The program itself blocks SIGCHLD
+/// and takes it; in a test, another thread of the process could take it.
 fn deaths() -> Rc<Notify> {
     let died = Rc::new(Notify::new());
     let notified = Rc::clone(&died);
@@ -146,7 +146,7 @@ async fn nothing_is_signalled_that_was_reaped(children: &mut Children, queue: &m
     children.send(Ticket(30), Signal::KILL, SignalTarget::Group);
 }
 
-/// Whether another thread opens files at that moment or not.
+/// The limit holds whether or not another thread is opening files.
 async fn a_child_has_its_own_limit_of_open_files(children: &mut Children, queue: &mut Queue) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     children.spawner.open_files = Some(OpenFiles { soft: 123, hard });
@@ -196,7 +196,7 @@ async fn the_end_of_the_process_is_the_end_of_the_run(children: &mut Children, q
     kill_named(&holder, children, queue).await;
 }
 
-/// Kills the process whose ID stands in a file.
+/// Kills the process whose ID is in a file.
 async fn kill_named(file: &Path, children: &mut Children, queue: &mut Queue) {
     let script = format!("kill -KILL $(cat {})", file.display());
     children
@@ -243,7 +243,8 @@ async fn what_was_written_comes_right_before_the_end(children: &mut Children, qu
     kill_named(&holder, children, queue).await;
 }
 
-/// What was inherited, entries that are there twice or have no `=` included, and behind it what was exported.
+/// Children get the inherited entries, also those that occur twice or have no `=`, followed by the exported
+/// ones.
 async fn the_environment_is_passed_on_byte_for_byte(children: &mut Children, queue: &mut Queue) {
     let odd = [
         &b"PATH=/nowhere"[..],
@@ -295,7 +296,7 @@ async fn whoever_holds_the_pipe_of_a_finished_child_can_write_on(children: &mut 
             .start(Ticket(number), &job(&["sh", "-c", &script], output))
             .unwrap();
         assert_eq!(ended(queue).await, (Ticket(number), ExitStatus::Code(0)));
-        // Others start meanwhile.
+        // Other tests start children meanwhile.
         children
             .start(Ticket(number + 100), &job(&["true"], Output::Log))
             .unwrap();

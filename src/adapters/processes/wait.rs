@@ -1,7 +1,7 @@
-//! `waitpid` and `kill`, without losing a status.
+//! `waitpid` and `kill`, without losing an exit status.
 //!
-//! Unsafe, because the safe wrapper refuses statuses of real-time signals, and such a child's end would be
-//! lost.
+//! This uses unsafe calls, because the safe wrapper rejects the statuses of children that real-time signals
+//! killed.
 #![allow(unsafe_code, reason = "see above; each block says why it is sound")]
 
 use domain::plan::SignalTarget;
@@ -10,12 +10,12 @@ use domain::signal::Signal;
 use nix::errno::Errno;
 use nix::libc;
 
-/// Reaps one dead child, ours or adopted, if there is one.
+/// Reaps one dead child, started or adopted; `None` if there is none.
 pub fn next_dead() -> Option<(Pid, ExitStatus)> {
     loop {
         let mut status = 0;
-        // SAFETY: `status` is a valid place for one int for the duration of the call; WNOHANG makes it return
-        // at once, and no other code of this program waits for a child.
+        // SAFETY: `status` is a valid pointer to one int for the duration of the call; WNOHANG makes it
+        // return at once, and no other code of this program waits for a child.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
         match pid {
             0 => return None,
@@ -30,19 +30,19 @@ pub fn next_dead() -> Option<(Pid, ExitStatus)> {
     }
 }
 
-/// Sends a signal to a child that has not been reaped, or to its process group. One that is already dead, or
-/// that changed its user, cannot be signalled, and nothing can be done about it.
+/// Sends a signal to a child that has not been reaped, or to its process group. Failures are ignored: a child
+/// that is dead, or that changed its user, cannot be signalled.
 pub fn send(pid: Pid, signal: Signal, reach: SignalTarget) {
     let target = match reach {
         SignalTarget::Process => pid.0,
         SignalTarget::Group => -pid.0,
     };
-    // SAFETY: kill takes no pointers. `pid` is a child in our table, hence not reaped, so neither it nor the
-    // group it leads can be another's.
+    // SAFETY: kill takes no pointers. `pid` is a child in the table, hence not reaped, so the kernel has
+    // given neither its ID nor its group's ID to another process.
     unsafe { libc::kill(target, signal.number()) };
 }
 
-/// `None` if the child was only stopped or continued, or is being traced.
+/// The exit status; `None` if the child was only stopped, continued or traced.
 fn ended(status: i32) -> Option<ExitStatus> {
     if libc::WIFEXITED(status) {
         let code = libc::WEXITSTATUS(status);

@@ -1,14 +1,16 @@
-//! The listening socket: bound on trial when a configuration is checked, used once it is in force.
+//! The listening socket of the telemetry: bound on trial when a configuration is checked, used when that
+//! configuration is in force.
 //!
-//! So an address that cannot be had is refused with the configuration that names it (TM-10), and nothing is
-//! lost between a trial and its use. The one who checks and the one who serves hold the same listeners.
+//! So an address that cannot be bound is refused together with its configuration (TM-10), and no other
+//! process can take the address between the trial and its use. The settings adapter and the telemetry server
+//! share the listeners.
 
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
-/// Listeners to the outside; clones are the same ones.
+/// The listening sockets; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners(Rc<RefCell<State>>);
 
@@ -19,7 +21,8 @@ struct State {
 }
 
 impl Listeners {
-    /// Makes sure that this address can be served. What an earlier trial bound for another one is let go.
+    /// Binds this address on trial, unless it is bound already. Closes the socket of an earlier trial for
+    /// another address.
     ///
     /// # Errors
     /// The address cannot be bound.
@@ -52,12 +55,12 @@ impl Listeners {
     }
 }
 
-/// What is to be done with the door that is open.
+/// What happens to the open listening socket.
 #[derive(Debug)]
 pub enum Step {
     /// It stays open.
     Stay,
-    /// It is closed, and this one opened.
+    /// It is closed, and this one is used.
     Open(TcpListener),
     /// It is closed.
     Close,
@@ -71,8 +74,8 @@ mod tests {
     use crate::ports::Clock as _;
     use domain::time::Duration;
 
-    /// Whether the address can be bound soon. A child that another test of this process starts holds a copy of the
-    /// socket until it executes its program.
+    /// Whether the address can be bound within a short time. A child that another test of this process starts
+    /// has a copy of the socket until it executes its program.
     fn is_free(address: SocketAddr) -> bool {
         let clock = MachineClock::start();
         while TcpListener::bind(address).is_err() {

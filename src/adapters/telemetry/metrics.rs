@@ -1,7 +1,8 @@
-//! Everything that is counted, timed or noted, in Prometheus' text format (docs/telemetry.md has the list).
+//! All metrics, in Prometheus' text format (docs/telemetry.md lists them).
 //!
-//! Decides which series there are: those that the plan names, from the start, and no others, so that the
-//! configuration bounds them. What is still named after a reload goes on. Never serves anything.
+//! Decides which series exist: those that the plan names, from the start, and no others, so that the
+//! configuration bounds their number. A series that is still named after a reload keeps its values. This
+//! module serves nothing.
 
 mod exposition;
 mod family;
@@ -26,7 +27,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing has been measured yet, and no plan is known.
+    /// Metrics without values and without a plan.
     pub fn new(clock: MachineClock) -> Self {
         Self {
             clock,
@@ -35,7 +36,7 @@ impl Metrics {
         }
     }
 
-    /// From now on there is a series for each thing that this plan names, and none for other things.
+    /// From now on there is a series for each thing that this plan names, and none for others.
     pub fn expose(&mut self, plan: &Plan) {
         self.own.expose(plan);
         let mut before = std::mem::take(&mut self.sensors);
@@ -50,7 +51,7 @@ impl Metrics {
         self.sensors = sensors.map(family).collect();
     }
 
-    /// Counts, times or notes this. What the plan does not name is not.
+    /// Records a measurement. One about a thing that the plan does not name is dropped.
     pub fn record(&mut self, measurement: &Measurement) {
         if let Measurement::Sensed { sensor, value } = measurement {
             if let Some(family) = self.sensors.get_mut(sensor) {
@@ -61,11 +62,11 @@ impl Metrics {
         }
     }
 
-    /// Everything in the text format 0.0.4, sorted by name. Numbers are decimals without an exponent: Prometheus
-    /// reads these as well as the original's `3e+06`.
+    /// All metrics in the text format 0.0.4, sorted by name. Numbers are decimals without an exponent, which
+    /// Prometheus reads as well as the original's `3e+06`.
     ///
     /// # Errors
-    /// The encoder's own words.
+    /// The message of the encoder.
     pub fn text(&self) -> Result<String, String> {
         let now = self.clock.now();
         let process = process::families();

@@ -1,7 +1,7 @@
-//! Telemetry: counts what the core measures, and serves it over HTTP beside how things are.
+//! Telemetry: counts the measurements of the core, and serves metrics and the status over HTTP.
 //!
-//! The server decides nothing about the shim and cannot disturb it: it posts one kind of event, a question,
-//! and all it holds has a bound.
+//! The server makes no decision for the shim and cannot disturb it: it posts one kind of event, a request for
+//! the status, and all its resources are bounded.
 
 mod listeners;
 pub mod metrics;
@@ -37,8 +37,8 @@ pub struct TelemetryServer {
 }
 
 impl TelemetryServer {
-    /// A server that does not listen yet. It asks the shim through the inbox, and listens on what was
-    /// tried out on `listeners`.
+    /// A server that does not listen yet. It posts requests for the status to the inbox, and uses the socket
+    /// that `listeners` bound on trial.
     pub fn new(clock: MachineClock, inbox_sender: InboxSender, listeners: Listeners) -> Self {
         let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
         let pages = Rc::new(Pages::new(Rc::clone(&metrics), inbox_sender));
@@ -59,9 +59,9 @@ impl TelemetryServer {
     fn open(&mut self, listener: TcpListener) {
         let pages = Rc::clone(&self.pages);
         let serving = spawn_local(async move {
-            // It was made for this when it was tried out.
+            // The socket was bound with these settings on trial.
             if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                // A client that makes it panic is one of many.
+                // A request that makes the server panic affects only its own connection.
                 while panics::caught(server::serve(&listener, Rc::clone(&pages)))
                     .await
                     .is_err()

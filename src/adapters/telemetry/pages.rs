@@ -1,4 +1,4 @@
-//! The pages of the telemetry server: `/metrics` for Prometheus, `/status` for people and scripts, and nothing else.
+//! The pages of the telemetry server: `/metrics` for Prometheus, `/status` for people and scripts.
 
 use super::metrics::Metrics;
 use crate::adapters::inbox::InboxSender;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long somebody who asks how things are waits for the shim. (docs/bounds.md)
+/// How long a request for the status waits for the core. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_secs(2);
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -34,7 +34,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Pages about these metrics, and about the shim that reads this inbox.
+    /// Pages for these metrics, and for the status of the shim that reads this inbox.
     pub fn new(metrics: Rc<RefCell<Metrics>>, inbox_sender: InboxSender) -> Self {
         Self {
             metrics,
@@ -45,8 +45,8 @@ impl Pages {
         }
     }
 
-    /// Answers a request, one in each round of the loop however many clients ask. HEAD is GET without the body,
-    /// which the server leaves out.
+    /// Answers a request. In each round of the loop one request is answered, however many clients there are.
+    /// HEAD is handled as GET; the server omits the body.
     pub async fn answer(&self, method: &Method, path: &str) -> Page {
         self.turns.next().await;
         match (path, method) {
@@ -68,10 +68,10 @@ impl Pages {
         }
     }
 
-    /// The shim told how things are; whoever asked under this number hears it.
+    /// Sends the status to the client with this request number.
     pub fn report(&self, status_request: StatusRequest, status: impl FnOnce() -> String) {
         if let Some(waiting) = self.waiting.borrow_mut().remove(&status_request) {
-            // Nobody may wait any more.
+            // The client may be gone.
             waiting.send(status()).ok();
         }
     }

@@ -1,9 +1,9 @@
-//! The bounds of telemetry connections: how many, for how long, and how large a request may be.
+//! The bounds of telemetry connections: their number, their duration, and the size of a request.
 //!
-//! Any number of clients may come, and all of them may be slow, silent or wrong: there are so many
-//! conversations at a time and no more, and the one that began first makes room for the next. A conversation
-//! in which no request begins for a while is given up, whatever it waits for. So memory, descriptors and time
-//! have bounds, and whoever talks briefly is served even beside many who do not.
+//! Any number of clients may connect, and all of them may be slow, silent or wrong. The number of connections
+//! is limited; a new one beyond the limit closes the oldest. A connection on which no request begins for a
+//! while is closed, whatever its state. So memory, descriptors and time are bounded, and a client with a
+//! short request is served even beside many slow ones.
 
 use super::pages::Pages;
 use domain::time::Duration;
@@ -21,17 +21,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-/// How many conversations there are at a time. (docs/bounds.md)
+/// The limit on connections at a time. (docs/bounds.md)
 const CONVERSATIONS: usize = 64;
-/// How long a conversation may take from the beginning of one request to that of the next. Longer than the
-/// minute after which Prometheus asks again unless told otherwise. (docs/bounds.md)
+/// How long a connection may take from the beginning of one request to the beginning of the next. Longer than
+/// Prometheus' default interval between scrapes, one minute. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How many bytes of a request are held; more headers than that are refused with 431. (docs/bounds.md)
+/// How many bytes of a request are stored; a request with longer headers is refused with 431.
+/// (docs/bounds.md)
 const REQUEST: usize = 16 * 1024;
-/// How long to wait when the machine has no descriptor left for a client.
+/// The pause after a connection could not be accepted because no descriptor was available.
 pub const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves whoever comes, until it is dropped; all conversations end with it.
+/// Serves clients until the future is dropped, which closes all connections.
 pub async fn serve(listener: &TcpListener, pages: Rc<Pages>) {
     let mut connections = OpenConnections::default();
     loop {
@@ -44,7 +45,7 @@ pub async fn serve(listener: &TcpListener, pages: Rc<Pages>) {
     }
 }
 
-/// The open connections, in the order in which they began.
+/// The open connections, oldest first.
 #[derive(Default)]
 struct OpenConnections(VecDeque<AbortHandle>);
 
@@ -103,7 +104,7 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
 
-    /// Runs a test beside a server, in a time that passes at once when nobody has anything to do.
+    /// Runs a test with a server, on a clock that jumps to the next timer when all tasks wait.
     fn beside_a_server<F: Future>(test: impl FnOnce(SocketAddr) -> F) -> F::Output {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -128,7 +129,7 @@ mod tests {
         stream
     }
 
-    /// The next piece of an answer; nothing at the connection's end.
+    /// The next bytes of an answer; empty at the end of the connection.
     async fn hears(stream: &TcpStream) -> Vec<u8> {
         let mut piece = Vec::with_capacity(100_000);
         loop {
@@ -153,7 +154,7 @@ mod tests {
         }
     }
 
-    /// Nothing reads the queue of the server under test.
+    /// No task reads the inbox of the server under test.
     #[test]
     fn a_status_that_does_not_come_is_503_after_two_seconds() {
         beside_a_server(async |address| {
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn the_conversation_that_began_first_makes_room_for_the_next() {
         beside_a_server(async |address| {
-            // While a blocking task runs the paused clock stands still, however long the kernel takes.
+            // While a blocking task runs, the paused clock does not advance, however long the kernel takes.
             let (release, held) = std::sync::mpsc::channel::<()>();
             let blocking = tokio::task::spawn_blocking(move || held.recv());
             let mut crowd = Vec::new();

@@ -1,7 +1,7 @@
-//! How things are, as the JSON that `/status` answers with (docs/status.schema.json has its form).
+//! The state of the shim as the JSON document of `/status` (its schema is docs/status.schema.json).
 //!
-//! Decides names and units: times are in UTC, durations in seconds, and what is not there is null, so every
-//! member is always there. Never shows what a plan keeps secret: a status has none of it.
+//! Decides names and units: times are in UTC, durations in seconds, and a missing value is null, so every
+//! member is always present. A `Status` contains no secrets of the plan, so the document shows none.
 
 use crate::version::{COMMIT, VERSION};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -19,11 +19,11 @@ pub fn json(status: &Status, now: DateTime<Utc>) -> String {
         at: status.at,
         time: now,
     };
-    // Text, numbers and lists of them are always JSON.
+    // Serialising text, numbers and lists of them cannot fail.
     serde_json::to_string(&StatusDocument::new(status, &calendar)).unwrap_or_default()
 }
 
-/// Which time of the calendar an instant is.
+/// Converts instants to calendar time.
 struct Calendar {
     at: Instant,
     time: DateTime<Utc>,
@@ -176,7 +176,7 @@ impl<'a> Last<'a> {
     }
 }
 
-/// What a job is for, and the name of what it belongs to.
+/// The kind of a job, and the name of the thing that it belongs to.
 fn kind(role: &Role) -> (&'static str, Option<&str>) {
     match role {
         Role::Application => ("application", None),

@@ -12,8 +12,8 @@ use domain::time::Duration;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// The variants of [`Notice`]. One that is missing here does not compile, and one that is here but not in [`every`]
-/// fails a test.
+/// Lists the variants of [`Notice`]. A variant that is missing here does not compile; one that is listed here
+/// but missing in [`every`] fails a test.
 macro_rules! variants {
     ($($name:ident)*) => {
         const VARIANTS: &[&str] = &[$(stringify!($name)),*];
@@ -35,7 +35,7 @@ variants! {
     KillingApplication LeftBehind
 }
 
-/// At least one notice of each variant, about a service, a backend and a sensor of these names.
+/// At least one notice of each variant, with these names of a service, a backend and a sensor.
 pub(super) fn every() -> Vec<Notice> {
     let of_roles = roles().into_iter().flat_map(of_role);
     [of_the_program(), of_services(), of_backends(), of_sensors()]
@@ -204,7 +204,7 @@ fn every_variant_has_an_example() {
     assert_eq!(examples, VARIANTS.iter().copied().collect());
 }
 
-/// Level, message and all fields of the notice are in the line, and nothing else is.
+/// The line contains the level, the message and all fields of the notice, and nothing else.
 #[test]
 fn every_notice_takes_every_form_with_all_its_fields() {
     let [default, text, json] =

@@ -1,8 +1,8 @@
 //! Metrics as Prometheus' text format 0.0.4.
 //!
-//! The library writes them, except that it writes infinities as Rust does, `inf`, where the format has `+Inf`
-//! and `-Inf`. A sample is one line and ends in its value, because line ends in labels are escaped and no
-//! sample has a time. Decides nothing else.
+//! The `prometheus` crate encodes them, except infinities: it writes `inf`, as Rust does, where the format
+//! has `+Inf` and `-Inf`. A sample is one line that ends with its value, because line ends in labels are
+//! escaped and samples have no timestamps.
 
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
@@ -10,14 +10,14 @@ use prometheus::proto::MetricFamily;
 /// The metrics as text.
 ///
 /// # Errors
-/// The encoder's own words.
+/// The message of the encoder.
 pub fn text(families: &[MetricFamily]) -> Result<String, String> {
     let text = TextEncoder::new().encode_to_string(families);
     let text = text.map_err(|error| error.to_string())?;
     Ok(text.split_inclusive('\n').flat_map(with_infinity).collect())
 }
 
-/// A line in two pieces; only a sample's infinity is changed.
+/// A line in two pieces; only the infinity of a sample is changed.
 fn with_infinity(line: &str) -> [&str; 2] {
     if line.starts_with('#') {
         return [line, ""];

@@ -1,9 +1,9 @@
-//! A metric and its series, one for each set of label values that was named.
+//! A metric and its series, one for each set of label values that the plan names.
 //!
-//! Decides what a value does to a series of each kind, and that a value for a series that was not named is
-//! lost: no value makes a series. Only the exposition is left to the library; its vectors tell series apart by
-//! their label values joined without anything between, so that `ab`, `c` and `a`, `bc` would be one, and its
-//! registry refuses a known name with another help text.
+//! Decides what a value does to a series of each kind. A value for a series that was not named is dropped, so
+//! no value creates a series. The crate `prometheus` is used for the exposition only: its vectors join label
+//! values without a separator, so `ab`, `c` and `a`, `bc` would be one series, and its registry refuses a
+//! known name with another help text.
 
 use super::summary::Summary;
 use domain::Instant;
@@ -11,7 +11,7 @@ use domain::plan::SensorKind;
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use std::collections::BTreeMap;
 
-/// The bounds of a sensor's histogram, the client libraries' usual ones.
+/// The bounds of a sensor's histogram, which are the defaults of Prometheus' client libraries.
 pub const USUAL: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The values of the labels of one series.
@@ -39,20 +39,21 @@ enum Series {
 #[derive(Debug)]
 struct Histogram {
     bounds: &'static [f64],
-    /// How many values each bucket has beyond those of the bucket before; one more than there are bounds.
+    /// For each bucket, how many values it has that the bucket before has not; there is one more bucket than
+    /// bounds.
     counts: Vec<u64>,
     sum: f64,
 }
 
 impl Family {
-    /// A metric without labels, whose only series begins at zero.
+    /// A metric without labels. Its only series begins at zero.
     pub fn plain(kind: SensorKind, name: &str, help: &str) -> Self {
         let mut family = Self::labelled(kind, name, &[], help);
         family.name_series([Labels::new()]);
         family
     }
 
-    /// A metric with labels that has no series yet.
+    /// A metric with labels and without series.
     pub fn labelled(kind: SensorKind, name: &str, labels: &'static [&'static str], help: &str) -> Self {
         Self {
             name: name.into(),
@@ -64,22 +65,23 @@ impl Family {
         }
     }
 
-    /// The same, with other bounds for its histograms.
+    /// The same metric with other bounds for its histograms.
     pub fn with_bounds(self, bounds: &'static [f64]) -> Self {
         Self { bounds, ..self }
     }
 
-    /// Its kind.
+    /// The kind of the metric.
     pub fn kind(&self) -> SensorKind {
         self.kind
     }
 
-    /// From now on it says this about itself.
+    /// Replaces the help text.
     pub fn set_help(&mut self, help: &str) {
         self.help = help.into();
     }
 
-    /// From now on it has these series and no others. Those it had go on, the others begin at zero.
+    /// From now on there are these series and no others. Existing ones keep their values; new ones begin at
+    /// zero.
     pub fn name_series(&mut self, named: impl IntoIterator<Item = Labels>) {
         let mut before = std::mem::take(&mut self.series);
         for labels in named {
@@ -90,7 +92,7 @@ impl Family {
         }
     }
 
-    /// Gives a value to the series with these labels, if it was named.
+    /// Records a value in the series with these labels, if it was named.
     pub fn take(&mut self, now: Instant, labels: &[&str], value: f64) {
         let labels: Labels = labels.iter().map(ToString::to_string).collect();
         if let Some(series) = self.series.get_mut(&labels) {
@@ -98,7 +100,7 @@ impl Family {
         }
     }
 
-    /// What is exposed now; nothing without series.
+    /// The metric with its present values; `None` without series.
     pub fn collect(&self, now: Instant) -> Option<MetricFamily> {
         let metric = |(labels, series): (&Labels, &Series)| {
             let mut metric = proto::Metric::from_label(self.pairs(labels));
@@ -171,7 +173,7 @@ impl Series {
 }
 
 impl Histogram {
-    /// A value that equals a bound belongs to its bucket.
+    /// Records a value in its bucket; a value that equals a bound belongs to the bucket of that bound.
     fn observe(&mut self, value: f64) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get_mut(bucket) {
@@ -213,7 +215,7 @@ mod tests {
         exposition::text(&families).unwrap()
     }
 
-    /// The lines with values of a metric without labels that takes these.
+    /// The sample lines of a metric without labels after these values.
     fn lines(kind: SensorKind, values: &[f64]) -> Vec<String> {
         let mut family = Family::plain(kind, "m", "Help.");
         for value in values {

@@ -1,4 +1,4 @@
-//! The shim's own metrics: their names, labels and help, which series a plan gives them, and what each
+//! The shim's own metrics: names, labels and help texts, which series a plan creates, and what each
 //! measurement does to them.
 
 use super::family::{Family, Labels};
@@ -9,7 +9,8 @@ use domain::plan::{Plan, Role, SensorKind};
 use domain::time::Duration;
 use std::collections::BTreeMap;
 
-/// The bounds of durations, in seconds: from a catalogue on the same host to a watch of a minute.
+/// The bounds of durations, in seconds: from a request to a catalogue on the same host to a watch of one
+/// minute.
 const DURATIONS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
@@ -136,7 +137,7 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'stat
     metric(SensorKind::Gauge, name, labels, help)
 }
 
-/// In seconds.
+/// A metric of durations, in seconds.
 const fn durations(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     metric(SensorKind::Histogram, name, labels, help)
 }
@@ -160,7 +161,7 @@ const fn metric(
 pub struct OwnMetrics(BTreeMap<&'static str, Family>);
 
 impl OwnMetrics {
-    /// Those that no plan has a say in have their series, the others none.
+    /// Metrics whose series do not depend on a plan have their series; the others have none.
     pub fn new() -> Self {
         let family = |metric: Metric| {
             let family = Family::labelled(metric.kind, metric.name, metric.labels, metric.help);
@@ -179,12 +180,12 @@ impl OwnMetrics {
         own
     }
 
-    /// All of them.
+    /// All metrics.
     pub fn families(&self) -> impl Iterator<Item = &Family> {
         self.0.values()
     }
 
-    /// From now on there is a series for each thing that this plan names, and none for other things.
+    /// From now on there is a series for each thing that this plan names, and none for others.
     pub fn expose(&mut self, plan: &Plan) {
         let services = plan
             .services
@@ -230,7 +231,7 @@ impl OwnMetrics {
         self.name_series(&SENSOR_RUNS, product(sensors, RUN_RESULTS));
     }
 
-    /// Counts, times or notes this; the values of sensors are not the shim's own.
+    /// Records a measurement. Values of sensors are not among these metrics.
     pub fn record(&mut self, measurement: &Measurement) {
         match measurement {
             Measurement::Ran { role, result, took } => self.ran(role, *result, *took),
@@ -255,7 +256,7 @@ impl OwnMetrics {
         }
     }
 
-    /// What the shim stopped gave no result.
+    /// Records a run of a job. A run that the shim stopped has no result.
     fn ran(&mut self, role: &Role, result: RunResult, took: Duration) {
         let result = match result {
             RunResult::Passed => "passed",
@@ -318,7 +319,7 @@ impl OwnMetrics {
         }
     }
 
-    /// None of them is a summary, the only kind that asks for the time.
+    /// Records a value. None of the metrics is a summary, the only kind that uses the time.
     fn take(&mut self, metric: &Metric, labels: &[&str], value: f64) {
         if let Some(family) = self.0.get_mut(metric.name) {
             family.take(Instant::START, labels, value);
@@ -326,7 +327,7 @@ impl OwnMetrics {
     }
 }
 
-/// A backend without a tag has an empty one, which to Prometheus is none.
+/// The tag of a backend. Without a tag the label is empty, which Prometheus treats as absent.
 fn tag(tag: Option<&String>) -> &str {
     tag.map_or("", String::as_str)
 }
@@ -335,7 +336,7 @@ fn labels(values: &[&str]) -> Labels {
     values.iter().map(ToString::to_string).collect()
 }
 
-/// Each of the things with each of the results.
+/// All combinations of these things with these results.
 fn product<'a, const N: usize>(
     things: impl Iterator<Item = [&'a str; N]>,
     results: &[&str],

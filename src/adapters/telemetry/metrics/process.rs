@@ -1,5 +1,5 @@
-//! What the shim's own process uses, as the kernel tells it: the metrics `process_*` that every client library
-//! of Prometheus exposes. What the kernel does not tell is left out. Never counts anything itself.
+//! The resources that the shim's own process uses, as the kernel publishes them: the metrics `process_*`,
+//! which every client library of Prometheus has. Values that cannot be read are left out.
 
 use super::family::Family;
 use domain::plan::SensorKind;
@@ -8,7 +8,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 use std::fs;
 
-/// The metrics, with their values now.
+/// The metrics with their present values.
 pub fn families() -> Vec<Family> {
     let usage = Usage::read();
     let usage = |field: fn(&Usage) -> f64| usage.as_ref().map(field);
@@ -60,7 +60,7 @@ pub fn families() -> Vec<Family> {
     known.collect()
 }
 
-/// Seconds and bytes of `/proc/self/stat`.
+/// The fields of `/proc/self/stat`, in seconds and bytes.
 struct Usage {
     processor: f64,
     started: f64,
@@ -78,7 +78,8 @@ impl Usage {
         )
     }
 
-    /// The second field is a name in brackets that may hold anything; proc_pid_stat(5) numbers from one.
+    /// Parses the file. The second field is a name in brackets that may contain any characters;
+    /// proc_pid_stat(5) numbers the fields from one.
     fn parse(stat: &str, ticks: f64, page: f64) -> Option<Self> {
         let (_, after_name) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
@@ -97,14 +98,14 @@ fn constant(variable: SysconfVar) -> Option<f64> {
     sysconf(variable).ok()?.map(|value| value as f64)
 }
 
-/// When the machine started, in seconds since 1970.
+/// When the machine booted, in seconds since 1970.
 fn start_of_the_machine() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
     line.trim().parse().ok()
 }
 
-/// The one that the folder is read through does not count.
+/// The number of open descriptors, without the one that reads the folder.
 fn descriptors() -> Option<f64> {
     let count = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     u32::try_from(count).ok().map(f64::from)

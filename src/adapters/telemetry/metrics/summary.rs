@@ -1,21 +1,23 @@
 //! The quantiles 0.5, 0.9 and 0.99 of the values of the last ten minutes, and the sum and the count of all.
 //!
-//! The window is kept whole: a sensor gives at most one value a second, so it holds some 600 numbers, and an
-//! estimator would only add an error and age buckets. Of the estimators, `sketches-ddsketch` and `tdigest` give
+//! The window stores all values: a sensor gives at most one value a second, so there are some 600 numbers. An
+//! estimator would add an error, and its buckets would have to age. Of the estimators, `sketches-ddsketch`
+//! and `tdigest` give
 //! 5.003 and 5.5 as the median of 1 to 10, where the original gives 5, and `quantiles`
 //! has not been released since 2018; all of them need several instances and merging for a window that slides.
 //!
-//! A quantile is the value whose rank is the share of the count, rounded down, which gives the original's
-//! results in 9.4 to the digit; nothing is interpolated. Never reads a clock.
+//! A quantile is the value whose rank is the share of the count, rounded down, as in the original; nothing is
+//! interpolated. No clock is read here.
 
 use domain::Instant;
 use domain::time::Duration;
 use prometheus::proto;
 use std::collections::VecDeque;
 
-/// How long a value counts.
+/// How long a value is in the window.
 const WINDOW: Duration = Duration::from_secs(600);
-/// How many values count at the most, the newest: what a window holds and some more. (docs/bounds.md)
+/// The limit on values in the window, the newest: more than a window has if each sensor runs once a second.
+/// (docs/bounds.md)
 const MOST: usize = 1000;
 /// The quantiles, in thousandths.
 const QUANTILES: [u16; 3] = [500, 900, 990];
@@ -23,14 +25,14 @@ const QUANTILES: [u16; 3] = [500, 900, 990];
 /// The values of a metric within the window, with their sum and count.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// With the time they came, oldest first.
+    /// The values with the time of each, oldest first.
     values: VecDeque<(Instant, f64)>,
     sum: f64,
     count: u64,
 }
 
 impl Summary {
-    /// Takes a value that came now.
+    /// Adds a value at the time `now`.
     pub fn observe(&mut self, now: Instant, value: f64) {
         self.sum += value;
         self.count += 1;
@@ -39,7 +41,7 @@ impl Summary {
         self.values.drain(..expired);
     }
 
-    /// What is exposed now; without a value in the window the quantiles are not numbers.
+    /// The present quantiles, sum and count. Without a value in the window the quantiles are NaN.
     pub fn proto(&self, now: Instant) -> proto::Summary {
         let window = self.values.range(self.expired(now)..);
         let mut sorted: Vec<f64> = window.map(|(_, value)| *value).collect();
@@ -57,14 +59,14 @@ impl Summary {
         summary
     }
 
-    /// How many values do not count any more.
+    /// How many values are older than the window.
     fn expired(&self, now: Instant) -> usize {
         self.values
             .partition_point(|(came, _)| now.since(*came) >= WINDOW)
     }
 }
 
-/// The value at a share of thousandths of sorted values.
+/// The value at a share, in thousandths, of sorted values.
 fn of_sorted(sorted: &[f64], share: u16) -> f64 {
     let rank = sorted.len() * usize::from(share) / 1000;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
@@ -138,8 +140,9 @@ mod tests {
         assert_eq!(summary.values.len(), 1);
     }
 
-    /// Heavy-tailed: Pareto's distribution with an infinite variance, in windows of every length, against
-    /// counting. The rank of every answer is less than one below the exact share of the count.
+    /// Compares quantiles of windows of every length with the exact result, for a heavy-tailed distribution
+    /// (Pareto's with an infinite variance). The rank of each result is less than one below the exact share
+    /// of the count.
     #[test]
     fn on_heavy_tailed_data_no_quantile_is_off_by_a_whole_rank() {
         let mut jitter = Jitter::new(1);

@@ -1,4 +1,4 @@
-//! What the exposition says after a plan, measurements, and another plan.
+//! Tests of the exposition after a plan, measurements, and another plan.
 
 use super::*;
 use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
@@ -53,7 +53,7 @@ fn sensor(kind: SensorKind, name: &str, help: &str) -> Sensor {
     }
 }
 
-/// Two services, one backend, a task, a coprocess and these sensors.
+/// A plan with two services, one backend, a task, a coprocess and these sensors.
 fn plan(sensors: Vec<Sensor>) -> Plan {
     let mut plan = Plan::new(Catalogue::Directory { path: "/c".into() });
     plan.services = vec![service("app", true), service("admin", false)];
@@ -75,7 +75,7 @@ fn metrics(plan: &Plan) -> Metrics {
     metrics
 }
 
-/// The lines with values that begin with this.
+/// The sample lines that begin with this name.
 fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
     let text = metrics.text().unwrap();
     let values = text.lines().filter(|line| !line.starts_with('#'));
@@ -83,7 +83,7 @@ fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
     named.map(str::to_owned).collect()
 }
 
-/// The value of one series, if it is there.
+/// The value of one series, if it exists.
 fn value(metrics: &Metrics, series: &str) -> Option<String> {
     let lines = lines(metrics, series);
     let value = |line: &String| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned);
