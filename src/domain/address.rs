@@ -1,8 +1,9 @@
-//! Which address a service advertises: interface specifications (docs/behaviour.md IF-1 to IF-5).
+//! Selects the address that a service advertises, by interface specifications (docs/behaviour.md IF-1 to
+//! IF-5).
 //!
-//! The specifications are tried in the order the operator wrote them; each looks at the machine's addresses
-//! in one fixed order, so that the answer does not depend on the order the kernel lists them in. A list with
-//! one bad specification is refused whole, even if an earlier one would match.
+//! The specifications are tried in the order in which the operator wrote them. Each one examines the
+//! machine's addresses in one fixed order, so the result does not depend on the order in which the kernel
+//! lists them. A list with one invalid specification is refused, even if an earlier one would match.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -11,7 +12,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 
-/// What is taken when no specification is given.
+/// The specification that is used when none is given.
 pub const DEFAULT_SPECIFICATION: &str = "eth0:inet";
 
 /// One address of one network interface, as the machine reports it.
@@ -29,7 +30,7 @@ impl fmt::Display for InterfaceAddress {
     }
 }
 
-/// One specification of the address wanted; [`fmt::Display`] gives it as the operator would write it.
+/// A specification of an address; [`fmt::Display`] writes it as in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Specification {
     /// `inet` or `inet6`: the first address of the family on any interface but loopback addresses.
@@ -38,9 +39,9 @@ pub enum Specification {
     Interface(String, Family),
     /// `eth0[1]`: address number N, from 0, of that interface, both families counted together.
     Numbered(String, usize),
-    /// `10.0.0.0/8`: the first address inside that network; loopback is not excluded.
+    /// `10.0.0.0/8`: the first address inside that network; loopback addresses are not excluded.
     Network(IpNet),
-    /// `static:192.0.2.1`: that address, without looking at interfaces.
+    /// `static:192.0.2.1`: this address, independent of the interfaces.
     Static(IpAddr),
 }
 
@@ -53,23 +54,24 @@ pub enum Family {
     Inet6,
 }
 
-/// A specification that cannot be understood.
+/// An invalid specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpecificationError {
-    /// None of the forms fits.
+    /// The text has none of the forms.
     Unknown(String),
-    /// What follows `static:` is not an address.
+    /// The text after `static:` is not an address.
     Static(String),
 }
 
-/// No specification matched; carries what was wanted and what was there.
+/// No specification matched. It has the specifications and the addresses that were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoMatch {
     wanted: Vec<Specification>,
     found: Vec<InterfaceAddress>,
 }
 
-/// The address that `wanted` selects among `found`, which may be in any order.
+/// The first of `found`, in the fixed order, that the first matching specification of `wanted` selects.
+/// `found` may be in any order.
 ///
 /// # Errors
 /// [`NoMatch`] if no specification matches.
@@ -84,7 +86,7 @@ pub fn select(wanted: &[Specification], found: &[InterfaceAddress]) -> Result<Ip
     })
 }
 
-/// By interface name bytewise, then by the 16-byte form of the address.
+/// Sorts by interface name bytewise, then by the 16-byte form of the address.
 fn sorted(found: &[InterfaceAddress]) -> Vec<InterfaceAddress> {
     let mut sorted: Vec<_> = found
         .iter()
@@ -108,10 +110,10 @@ fn wide(address: IpAddr) -> Ipv6Addr {
 }
 
 impl Specification {
-    /// Reads one specification.
+    /// Parses one specification.
     ///
     /// # Errors
-    /// [`SpecificationError`] names the text that no form fits.
+    /// [`SpecificationError`] with the text that has none of the forms.
     pub fn parse(text: &str) -> Result<Self, SpecificationError> {
         let unknown = || SpecificationError::Unknown(text.to_owned());
         if let Some(family) = Family::parse(text) {
@@ -251,7 +253,7 @@ mod tests {
     use proptest::prelude::*;
     use std::string::ToString;
 
-    /// The interfaces of the original's unit test.
+    /// The interfaces in the original's unit test.
     fn machine() -> Vec<InterfaceAddress> {
         interfaces(&[
             ("eth0", "10.2.0.1"),

@@ -1,6 +1,6 @@
-//! What is asked of a service catalogue, and what it answers.
+//! Requests to a service catalogue, and its answers.
 //!
-//! The requests are the same for every catalogue. How one is reached stands in [`crate::plan::Catalogue`].
+//! They are the same for every catalogue. [`crate::plan::Catalogue`] describes how a catalogue is reached.
 
 use crate::plan::Registration;
 use crate::time::Duration;
@@ -8,62 +8,63 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A question to the catalogue.
+/// A request to the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Request {
-    /// Enter this instance as passing, in one call, over whatever stands under its ID.
+    /// Register this instance as passing, in one call, replacing the entry with its ID if there is one.
     Register(Registration),
     /// This instance is healthy: keep it passing for another TTL.
     Renew(Registration),
-    /// Say which instance stands under this one's ID. Changes nothing.
+    /// Return the endpoint in the entry with this instance's ID. Changes nothing.
     Inspect(Registration),
-    /// Remove this instance; one that is not there counts as removed.
+    /// Remove this instance. It is no error if it does not exist.
     Deregister(Registration),
     /// List the passing instances of a service.
     Instances(Query),
 }
 
-/// Which instances are wanted, and when the answer is due.
+/// Which instances are listed, and when the answer is due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Query {
     /// The service's name.
     pub service: String,
     /// Only instances with this tag.
     pub tag: Option<String>,
-    /// Wait until something differs from what stood here...
+    /// Answer when the list differs from the state at this cursor...
     pub after: Option<Cursor>,
-    /// ...but not longer than this.
+    /// ...but at the latest after this time.
     pub wait: Duration,
 }
 
 /// What a catalogue answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// The registration or the deregistration was done, or the heartbeat was taken.
+    /// The registration or the deregistration was done, or the heartbeat was accepted.
     Done,
-    /// There is no such registration to renew: the catalogue's own words, and where the instance is reached that
-    /// stands under our ID, if it says so.
+    /// There is no such registration to renew: the catalogue's message, and the endpoint of another instance
+    /// with the same ID, if the catalogue returned one.
     Unknown(String, Option<Endpoint>),
     /// The instances of a service.
     Instances(Listing),
-    /// Where the instance is reached that stands under our ID, if one does.
+    /// The endpoint in the entry with the service's ID, if there is an entry.
     Holder(Option<Endpoint>),
-    /// The request failed or took too long: the cause.
+    /// The request failed or exceeded its time limit: the cause.
     Failed(String),
-    /// The catalogue takes no more connections or requests of ours for now, and did nothing: its words.
+    /// The catalogue accepts no more connections or requests of this client at present, and did nothing: its
+    /// message.
     Busy(String),
 }
 
-/// The passing instances of a service at one moment.
+/// The passing instances of a service at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Listing {
     /// The instances, in any order.
     pub instances: Vec<Instance>,
-    /// Where to go on watching; none if the catalogue cannot say.
+    /// The cursor for the next query; `None` if the catalogue has none.
     pub cursor: Option<Cursor>,
-    /// Whether the catalogue says that its access rules hid instances from us.
+    /// Whether the catalogue reports that its access rules hid instances.
     pub filtered: bool,
-    /// What stood in the list and was left out.
+    /// The entries of the list that were left out.
     pub skipped: Skipped,
 }
 
@@ -72,13 +73,13 @@ pub struct Listing {
 pub struct Instance {
     /// Its ID; unique only within one catalogue agent.
     pub id: String,
-    /// The address it is reached at.
+    /// Its address, an IP address or a host name.
     pub address: String,
-    /// The port it is reached at.
+    /// Its port.
     pub port: u16,
 }
 
-/// Where an instance is reached.
+/// The address and port of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// Its address, an IP address or a host name.
@@ -88,7 +89,7 @@ pub struct Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// Whatever others wrote stays on one line.
+    /// Control characters are escaped, because other programs may have written the address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address.contains(':') {
             true => write!(f, "[{}]:{}", self.address.escape_debug(), self.port),
@@ -97,16 +98,16 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Entries of a list that were left out, because they are not what an instance has to be.
+/// Entries of a list that were left out because they are not valid instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Skipped {
-    /// How many there were.
+    /// Their number.
     pub count: usize,
-    /// Which was the first, and what is wrong with it; a part of a sentence, such as
-    /// `instance 'db-1' has the port 70000, allowed is 1 to 65535`.
+    /// The first one and its fault, as a part of a sentence, such as `instance 'db-1' has the port 70000,
+    /// allowed is 1 to 65535`.
     pub example: String,
 }
 
-/// A place in a catalogue's history; only the catalogue knows what it means.
+/// A state in a catalogue's history. Only the catalogue interprets the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub u64);

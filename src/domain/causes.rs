@@ -1,16 +1,16 @@
-//! Which causes of failures of one thing have been logged already, so that each cause is logged once.
+//! Which causes of failures of one thing were logged already, so that each cause is logged once.
 //!
-//! Two causes are the same if their texts differ only in parts that change from one time to the next: ports,
-//! addresses, times, identifiers. A number of up to three digits that stands alone makes a difference, because it
-//! may be a status or an exit code. Never remembers more than [`MOST_CAUSES`]: a server that invents a new text each
-//! time does not fill the log.
+//! Two causes are equal if their texts differ only in parts that may change each time: ports, addresses,
+//! times, identifiers. A separate number of up to three digits is a difference, because it may be a status or
+//! an exit code. At most [`MOST_CAUSES`] are stored, so a server that sends a new text each time does not
+//! fill the log.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How many different causes of one thing are logged at their own level (docs/bounds.md).
 pub const MOST_CAUSES: usize = 8;
-/// How many characters of a text that others wrote are remembered or shown (docs/bounds.md).
+/// How many characters of a text from outside are stored or shown (docs/bounds.md).
 const LONGEST_CAUSE: usize = 200;
 
 /// The causes that were logged so far.
@@ -20,7 +20,8 @@ pub struct Causes {
 }
 
 impl Causes {
-    /// Whether no text with this cause was logged before, and there is room to remember it. If so, it is remembered.
+    /// Whether no text with this cause was logged before and the limit is not reached. If so, the cause is
+    /// stored.
     pub fn is_new(&mut self, text: &str) -> bool {
         let pattern = pattern(text);
         let new = self.remembered.len() < MOST_CAUSES && !self.remembered.contains(&pattern);
@@ -30,13 +31,13 @@ impl Causes {
         new
     }
 
-    /// The failures are over: the next cause is new again.
+    /// The failures are over: every cause is new again.
     pub fn clear(&mut self) {
         self.remembered.clear();
     }
 }
 
-/// The beginning of a text that others wrote, as much of it as is shown.
+/// The beginning of a text from outside, up to the length that is shown.
 pub fn shortened(text: &str) -> String {
     let mut shown: String = text.chars().take(LONGEST_CAUSE).collect();
     if shown.len() < text.len() {
@@ -45,10 +46,10 @@ pub fn shortened(text: &str) -> String {
     shown
 }
 
-/// The characters that join numbers to something longer: an address, a time, a path.
+/// The characters that connect numbers to a longer text: an address, a time, a path.
 const JOINS: [char; 6] = ['.', ':', '-', '_', '/', '@'];
 
-/// The text with one `#` for each part that may be another one the next time.
+/// The text with one `#` for each part that may change each time.
 fn pattern(text: &str) -> String {
     let text = shortened(text);
     let mut pattern = String::with_capacity(text.len());
@@ -67,7 +68,7 @@ fn pattern(text: &str) -> String {
     pattern
 }
 
-/// Adds `#`, or lets the one before stand for both: `127.0.0.1:80` and `1.5s` become `#`.
+/// Appends `#`, unless the text ends with one that covers both parts: `127.0.0.1:80` and `1.5s` become `#`.
 fn push_changeable(pattern: &mut String) {
     if pattern.ends_with(JOINS) {
         let join = pattern.pop();
@@ -79,7 +80,7 @@ fn push_changeable(pattern: &mut String) {
     pattern.push('#');
 }
 
-/// Whether a word is part of something longer.
+/// Whether a word is part of a longer text.
 fn is_joined(before: &str, after: &str) -> bool {
     let mut after = after.chars();
     let joins_next = after.next().is_some_and(|letter| JOINS.contains(&letter))

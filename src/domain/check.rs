@@ -1,6 +1,7 @@
 //! When the health check of one service runs: one run per poll interval, and one run at a time.
 //!
-//! Ticks that pass while a check runs collapse into one. Never knows what a check is or what its result means.
+//! Ticks that pass while a check runs collapse into one. What the check does and what its result means is
+//! decided elsewhere.
 
 use crate::time::{Cadence, Duration, Instant};
 
@@ -36,7 +37,7 @@ impl CheckSchedule {
         is_due
     }
 
-    /// The run ended.
+    /// The check has ended.
     pub fn end(&mut self) {
         self.checking = false;
     }

@@ -1,4 +1,4 @@
-//! What the machine asks the world to do: one closed enum.
+//! The effects that the core returns: one closed enum.
 
 use crate::catalogue::Request;
 use crate::event::{StatusRequest, Ticket};
@@ -11,12 +11,12 @@ use crate::time::Duration;
 use alloc::boxed::Box;
 use alloc::string::String;
 
-/// Something the caller is to do.
+/// An effect, which the caller performs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
     /// Start a process. Answered by `Started` and later `Exited`, or by `NotStarted`.
     Start(Ticket, Box<Job>),
-    /// Send a signal to a process of ours that has not been reaped yet.
+    /// Send a signal to a child process that has not been reaped yet.
     Send(Ticket, Signal, SignalTarget),
     /// Send a request to the catalogue. Answered by `Answered` within the limit.
     Ask {
@@ -24,36 +24,36 @@ pub enum Effect {
         ticket: Ticket,
         /// The request.
         request: Request,
-        /// How many connections to the catalogue may be open from now on, those that nobody uses among them; none if
-        /// the core does not bound them.
+        /// How many connections to the catalogue may be open from now on, idle ones included; `None` if the
+        /// core does not limit them.
         connections: Option<u32>,
-        /// The answer is [`Answer::Failed`] if none came within this time.
+        /// The answer is [`Answer::Failed`] if there is none within this time.
         limit: Duration,
     },
-    /// Cancel a catalogue request; its answer is not needed.
+    /// Cancel a catalogue request; its answer is discarded.
     Forget(Ticket),
-    /// Read the configuration again. Answered by `Loaded`, within a time that the adapter states; there is one
-    /// such question at a time.
+    /// Read the configuration again. Answered by `Loaded`, within a time limit of the adapter. There is one
+    /// such request at a time.
     Load(Ticket),
     /// From now on requests go to this catalogue.
     Connect(Catalogue),
-    /// From now on the log looks like this.
+    /// From now on the log has this level, format and stream.
     Configure(Logging),
-    /// Children started from now on, and templates, find this variable in their environment.
+    /// Set a variable in the environment of children started, and templates rendered, from now on.
     Export {
         /// The variable's name.
         name: String,
         /// Its value.
         value: String,
     },
-    /// Tell the operator.
+    /// Log a message for operators.
     Tell(Notice),
-    /// Count, time or note this.
+    /// Record a measurement.
     Measure(Measurement),
-    /// From now on telemetry is about this plan, and served where it says.
+    /// From now on serve telemetry at this plan's address, with a series for each thing in the plan.
     Expose(Box<Plan>),
-    /// Tell whoever asked how things are.
+    /// Answer a request for the status.
     Report(StatusRequest, Box<Status>),
-    /// End the program with this exit code; the last effect.
+    /// End the program with this exit code. This is the last effect.
     Exit(u8),
 }

@@ -20,13 +20,13 @@ use alloc::vec::Vec;
 pub const FAULT: u8 = 70;
 /// How long the deregistrations may take (docs/bounds.md).
 const DEREGISTRATION: Duration = Duration::from_secs(2);
-/// How long children may take to stop at the most, whatever `stopTimeout` says (docs/bounds.md).
+/// The limit on the time between SIGTERM and SIGKILL, even if `stopTimeout` is longer (docs/bounds.md).
 const LONGEST_GRACE: Duration = Duration::from_secs(60);
-/// How long killed children may take to be gone (docs/bounds.md).
+/// How long killed children are waited for (docs/bounds.md).
 const DEATH: Duration = Duration::from_secs(2);
 
-/// What has to be stopped, as far as effects and events show: every child that may run, and every instance that may
-/// be registered.
+/// What has to be stopped, as recorded from effects and events: every child that may run, and every instance
+/// that may be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StopList {
     children: BTreeMap<Ticket, Child>,
@@ -37,26 +37,27 @@ pub struct StopList {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Child {
-    /// Who of it gets Signal::TERM.
+    /// Whether the signals go to the process or its group.
     reach: SignalTarget,
-    /// Whether it runs; otherwise it may, if the fault came right after its start.
+    /// Whether the start is confirmed; without that the child may run, if the fault came right after its
+    /// start.
     runs: bool,
 }
 
 impl StopList {
-    /// This is to be done.
+    /// Records an effect that is performed.
     pub fn does(&mut self, effect: &Effect) {
         match effect {
             Effect::Start(ticket, job) => self.starts(*ticket, job.stop.reach),
             Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
             Effect::Forget(ticket) => drop(self.requests.remove(ticket)),
-            // What was registered with the catalogue before has left it, or is left to its TTL.
+            // The instances in the former catalogue have been deregistered, or expire after their TTL.
             Effect::Connect(_) => self.registrations.clear(),
             _ => {}
         }
     }
 
-    /// This happened.
+    /// Records an event that occurred.
     pub fn happens(&mut self, event: &Event) {
         match event {
             Event::Started(ticket, _) => self.runs(*ticket),
@@ -106,7 +107,7 @@ impl StopList {
     }
 }
 
-/// The machine with a stop_list beside it.
+/// The shim together with its stop list.
 #[derive(Clone, Debug)]
 pub struct WithStopList {
     shim: Shim,
@@ -114,7 +115,7 @@ pub struct WithStopList {
 }
 
 impl WithStopList {
-    /// A machine of which nothing was asked yet.
+    /// A shim before its first event.
     pub fn new(shim: Shim) -> Self {
         Self {
             shim,
@@ -137,13 +138,13 @@ impl WithStopList {
         self.shim.deadline()
     }
 
-    /// The end that this machine gets after a fault, wherever it stands.
+    /// The emergency that follows a fault, in any state of the shim.
     pub fn emergency(self) -> Emergency {
         Emergency::new(self.stop_list, self.shim.stop_grace())
     }
 }
 
-/// The end, as a machine of its own that is driven as [`Shim`] is.
+/// A state machine that ends everything; it is driven as [`Shim`] is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Emergency {
     stop_list: StopList,
@@ -155,11 +156,11 @@ pub struct Emergency {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum State {
     Beginning,
-    /// All children were sent SIGTERM.
+    /// SIGTERM was sent to all children.
     Stopping {
         kill_at: Instant,
     },
-    /// The children that were left were sent SIGKILL.
+    /// SIGKILL was sent to the children that were left.
     Killed {
         gone_by: Instant,
     },
@@ -167,8 +168,8 @@ enum State {
 }
 
 impl Emergency {
-    /// The end of everything in the stop_list; children have `grace` between Signal::TERM and Signal::KILL, but not longer
-    /// than a minute.
+    /// An emergency for everything in the stop list. The time between SIGTERM and SIGKILL is `grace`, but a
+    /// minute at most.
     pub fn new(stop_list: StopList, grace: Duration) -> Self {
         Self {
             stop_list,
@@ -178,8 +179,9 @@ impl Emergency {
         }
     }
 
-    /// Something happened, or time passed; what is to be done about it, in this order. [`Effect::Exit`] is the
-    /// last effect. Effects that got lost in another fault are not repeated, and the end comes all the same.
+    /// Passes an event and the time to the machine. Returns the effects to perform, in this order;
+    /// [`Effect::Exit`] is the last one. If effects are lost in another fault, they are not repeated, and the
+    /// time limits still lead to the exit.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         self.stop_list.happens(&event);
         let mut effects = Vec::new();
@@ -195,7 +197,7 @@ impl Emergency {
         effects
     }
 
-    /// What took as long as it may is not waited for any longer.
+    /// Continues with the next step when the time limit of the present one is over.
     fn on_time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if self.deregistered_by <= now {
             self.stop_list.deregistrations.clear();
@@ -210,7 +212,7 @@ impl Emergency {
         }
     }
 
-    /// When to step with [`Event::Woken`] if nothing else happens before.
+    /// When to step with [`Event::Woken`] if no other event comes before.
     pub fn deadline(&self) -> Option<Instant> {
         let children = match self.state {
             State::Beginning => return Some(Instant::START),
@@ -223,7 +225,7 @@ impl Emergency {
         earliest(children, deregistrations)
     }
 
-    /// Children first: a fault in the catalogue's adapter does not keep them from being told.
+    /// The signals come first, so that a fault in the catalogue's adapter does not prevent them.
     fn begin(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.state = State::Stopping {
             kill_at: now + self.grace,
@@ -233,7 +235,7 @@ impl Emergency {
         let requests = core::mem::take(&mut self.stop_list.requests);
         effects.extend(requests.into_iter().map(Effect::Forget));
         self.stop_list.deregistrations.clear();
-        // Numbers that the machine does not come to.
+        // Tickets that the shim cannot reach.
         let numbers = (0..=u64::MAX).rev().map(Ticket);
         let registrations = self.stop_list.registrations.clone().into_values();
         for (ticket, registration) in numbers.zip(registrations) {
@@ -259,7 +261,7 @@ impl Emergency {
         }
     }
 
-    /// An answer that failed is an answer: the TTL ends the entry.
+    /// A failed answer ends a deregistration, too: the entry expires after its TTL.
     fn is_done(&self) -> bool {
         let begun = !matches!(self.state, State::Beginning | State::Over);
         begun && !self.stop_list.has_children() && self.stop_list.deregistrations.is_empty()
@@ -328,7 +330,7 @@ mod tests {
         Event::Answered(Ticket(number), Answer::Done)
     }
 
-    /// A stop_list of what was done and happened.
+    /// The stop list after these effects and events.
     fn stop_list(effects: &[Effect], events: &[Event]) -> StopList {
         let mut stop_list = StopList::default();
         effects.iter().for_each(|effect| stop_list.does(effect));

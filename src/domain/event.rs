@@ -1,7 +1,7 @@
-//! What wakes the machine: one closed enum.
+//! The events that the core takes: one closed enum.
 //!
-//! Whoever wants to know what can wake the program reads [`Event`]; what the machine can do to the world stands in
-//! [`crate::effect`].
+//! [`Event`] lists everything that can wake the core; [`crate::effect`] lists everything that the core can
+//! do.
 
 use crate::catalogue::Answer;
 use crate::notice::Notice;
@@ -15,42 +15,43 @@ use alloc::vec::Vec;
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {
-    /// The program begins; the first event, once.
+    /// The program starts; this is the first event, and comes once.
     Begin,
-    /// Nothing but time passed.
+    /// The deadline has come.
     Woken,
-    /// An operator or the kernel sent the shim a signal.
+    /// The shim received a signal.
     Signal(Signal),
-    /// The process asked for runs.
+    /// A process of an effect `Start` runs.
     Started(Ticket, Pid),
-    /// The process asked for could not be started.
+    /// A process of an effect `Start` could not be started.
     NotStarted(Ticket, StartFailure),
-    /// What a process wrote whose output is not inherited, if it wrote anything; comes right before
-    /// `Exited`. What is too long begins with `…` and is its end only, and what is not UTF-8 has U+FFFD for it.
+    /// The output of a process, unless its output is inherited or empty; comes right before `Exited`. If the
+    /// output is too long, the text begins with `…` and has its end only; bytes that are not UTF-8 become
+    /// U+FFFD.
     Printed(Ticket, String),
-    /// A process ended, and was reaped.
+    /// A process that the shim started has ended and was reaped.
     Exited(Ticket, ExitStatus),
-    /// A process that is not ours, reparented to us, ended and was reaped.
+    /// A process that the kernel assigned to the shim has ended and was reaped.
     OrphanReaped(Pid),
-    /// The catalogue answered, or failed to.
+    /// The catalogue answered, or the request failed.
     Answered(Ticket, Answer),
-    /// The configuration was read again.
+    /// The configuration was read again: the result.
     Loaded(Ticket, Loaded),
-    /// Somebody wants to know how things are. Answered by [`Effect::Report`].
+    /// A client requests the status. Answered by [`Effect::Report`].
     StatusAsked(StatusRequest),
 }
 
-/// What came of reading the configuration.
+/// The result of reading the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Loaded {
-    /// It is good.
+    /// The configuration is valid.
     Plan {
-        /// What it says.
+        /// The plan.
         plan: Box<Plan>,
-        /// What operators are told about it: warnings, and what was loaded.
+        /// Notices for operators: warnings, and the configuration that was loaded.
         notices: Vec<Notice>,
     },
-    /// It is not: everything that is wrong with it.
+    /// The configuration has errors: the report of all of them.
     Refused(String),
 }
 

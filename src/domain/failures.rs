@@ -1,7 +1,8 @@
 //! The failures in a row of one operation: how many there were, and which of them are logged at their own level.
 //!
-//! The first one is, then each one at a power of ten, and each one whose cause was not logged before. The others
-//! are logged at the level DEBUG. Never logs by itself: it only counts.
+//! These are the first failure, then each one at a power of ten, and each one whose cause was not logged
+//! before. The others are logged at the level DEBUG. This module only counts; [`crate::notice`] has the
+//! messages.
 
 use crate::causes::Causes;
 use crate::notice::Failure;
@@ -15,12 +16,12 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// How many there were in a row.
+    /// The number of failures in a row.
     pub fn count(&self) -> u32 {
         self.times
     }
 
-    /// It failed once more.
+    /// Counts one more failure.
     pub fn add(&mut self, cause: String) -> Failure {
         self.times = self.times.saturating_add(1);
         let is_new = self.causes.is_new(&cause);
@@ -31,7 +32,7 @@ impl Failures {
         }
     }
 
-    /// It succeeded: how many failures there were before, if there were any.
+    /// Ends the series after a success. Returns how many failures there were; `None` if there were none.
     pub fn end(&mut self) -> Option<u32> {
         let ended = core::mem::take(self);
         (ended.times > 0).then_some(ended.times)

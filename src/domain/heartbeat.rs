@@ -1,8 +1,8 @@
 //! One service's heartbeats: joins the schedule of its health check to its registration.
 //!
-//! A check runs at every tick of the poll interval. One that passes leads to a registration or a renewal; one that
-//! fails leads to no request, so the TTL in the catalogue expires and the catalogue itself calls the service critical
-//! (docs/behaviour.md EX-18). No check starts while a request other than an inspection is in flight.
+//! A check runs at every tick of the poll interval. One that passes leads to a registration or a renewal; one
+//! that fails leads to no request, so the TTL in the catalogue expires and the catalogue marks the service as
+//! critical (docs/behaviour.md EX-18). No check starts while a request other than an inspection is in flight.
 
 use crate::check::CheckSchedule;
 use crate::registration::{DesiredState, Operation, Registration, Reply};
@@ -15,7 +15,7 @@ pub struct Heartbeat {
     registration: Registration,
 }
 
-/// What the service's unit is to do next.
+/// The next action of the service's unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Run the health check. An inspection in flight is cancelled.
@@ -33,7 +33,7 @@ impl Heartbeat {
         }
     }
 
-    /// The registration, to be read.
+    /// The registration, read-only.
     pub const fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -45,7 +45,7 @@ impl Heartbeat {
             .filter(|_| self.registration.allows_check())
     }
 
-    /// Time passed. An inspection that is in flight when the next check starts is discarded.
+    /// Called when time has passed. An inspection that is in flight when the next check starts is discarded.
     pub fn on_time(&mut self, now: Instant) -> Option<Action> {
         let starts = self.registration.allows_check() && self.schedule.start_if_due(now);
         starts.then(|| {
@@ -54,21 +54,23 @@ impl Heartbeat {
         })
     }
 
-    /// The process did not run for a while: missed ticks collapse into one, or into none if a check runs or a request
-    /// is in flight that holds it back.
+    /// Called after the machine was paused: missed ticks collapse into one, or into none if a check runs or
+    /// has to wait for a request in flight.
     pub fn after_standstill(&mut self, now: Instant) {
         self.schedule
             .after_standstill(now, self.registration.holds_check());
     }
 
-    /// The health check ended. Its result is ignored if the service is to be absent by now (SD-9).
+    /// Called when the health check has ended. Its result is ignored if the service is to be absent by now
+    /// (SD-9).
     pub fn on_checked(&mut self, now: Instant, passed: bool) -> Option<Action> {
         self.schedule.end();
         let operation = passed.then(|| self.registration.on_healthy()).flatten();
         operation.map(Action::Send).or_else(|| self.on_time(now))
     }
 
-    /// The request in flight ended. A check that is due goes before an inspection.
+    /// Called when the request in flight has ended. If a check is due as well as an inspection, the check
+    /// comes first.
     pub fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Action> {
         match self.registration.on_reply(reply) {
             inspection @ (Some(Operation::Inspect) | None) => {
@@ -78,7 +80,8 @@ impl Heartbeat {
         }
     }
 
-    /// The request in flight was cancelled: it was never sent, or the catalogue refused it for now.
+    /// Called when the request in flight was cancelled: it was never sent, or the catalogue refused it for
+    /// now.
     pub fn on_cancelled(&mut self, reply: Reply) {
         self.registration.on_cancelled(reply);
     }
@@ -224,7 +227,7 @@ mod tests {
         assert_eq!(busy.deadline(), Some(at(105)));
     }
 
-    /// Takes heartbeats, and says which of them are followed by an inspection.
+    /// Makes heartbeats succeed, and returns the numbers of those that an inspection follows.
     fn inspections(heartbeat: &mut Heartbeat, beats: core::ops::Range<u64>) -> std::vec::Vec<u64> {
         let mut inspections = std::vec::Vec::new();
         for beat in beats {
@@ -266,7 +269,7 @@ mod tests {
         assert_eq!(inspections(&mut heartbeat, 2..4), [2]);
     }
 
-    /// One whose inspection is in flight, at second 20.
+    /// A heartbeat whose inspection is in flight, at second 10.
     fn inspecting() -> Heartbeat {
         let mut heartbeat = registered();
         heartbeat.on_time(at(20));

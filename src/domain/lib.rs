@@ -1,14 +1,13 @@
-//! The core of containerpilot: one pure machine with one door, [`Shim::step`].
+//! The core of containerpilot: a deterministic state machine, driven by [`Shim::step`].
 //!
-//! What comes in is an [`Event`] and the time; what goes out is a list of [`Effect`]s for the caller to
-//! perform in order. Between two steps nothing happens. The same events at the same times always give the
-//! same effects.
+//! Its input is an [`Event`] and the time; its output is a list of [`Effect`]s, which the caller performs in
+//! order. Between two steps nothing changes. The same events at the same times always give the same effects.
 //!
-//! The machine is made of units that do not know each other: a [`heartbeat`] per service, a [`watch`] per
-//! backend, a [`sensor`] per metric, a [`job`] per child process, and the [`lifecycle`] above them. [`shim`]
-//! only routes between them.
+//! The machine consists of independent units: a [`heartbeat`] per service, a [`watch`] per backend, a
+//! [`sensor`] per metric, a [`job`] per child process, and the [`lifecycle`] above them. [`shim`] routes
+//! events and actions between them.
 //!
-//! There is no clock, file, socket, process, environment or thread in here, and without `std` none can be named.
+//! The crate is `no_std`, so it cannot use a clock, file, socket, process, environment or thread.
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(
     test,

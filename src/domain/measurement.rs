@@ -9,64 +9,64 @@ use crate::sensor::Value;
 use crate::time::Duration;
 use alloc::string::String;
 
-/// Something that is counted, timed or noted.
+/// A value that is counted, timed or set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measurement {
     /// A run of a job ended.
     Ran {
-        /// Whose run it was.
+        /// The role of the job.
         role: Role,
-        /// What came of it.
+        /// The result of the run.
         result: RunResult,
         /// The time from its start to its end.
         took: Duration,
     },
     /// A coprocess is started again.
     Restarted(Role),
-    /// The catalogue answered, or failed to.
+    /// The catalogue answered, or the request failed.
     Answered {
-        /// What was asked.
+        /// The operation.
         operation: CatalogueOperation,
-        /// What came of it.
+        /// The result.
         outcome: Outcome,
-        /// The time from the operation to the answer.
+        /// The time from the request to the answer.
         took: Duration,
     },
     /// The catalogue listed the passing instances of a backend.
     Seen {
-        /// Which backend.
+        /// The backend.
         backend: WatchedBackend,
         /// How many there are.
         instances: usize,
     },
-    /// A sensor gave a value that its kind takes.
+    /// A sensor gave a value that is valid for its kind of metric.
     Sensed {
         /// The metric's name.
         sensor: String,
         /// The value.
         value: Value,
     },
-    /// A process that is not ours was reaped.
+    /// A process that the kernel assigned to the shim was reaped.
     OrphanReaped,
-    /// A configuration was read again, and put in force or refused.
+    /// A configuration was read again, and came into force or was refused.
     Reloaded {
-        /// Whether it was put in force.
+        /// Whether it came into force.
         accepted: bool,
     },
     /// Maintenance began or ended.
     Maintenance(bool),
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunResult {
-    /// It did what was asked of it.
+    /// It ended with the exit code 0.
     Passed,
     /// It failed, or could not be started.
     Failed,
-    /// It took longer than it may.
+    /// It exceeded its time limit.
     TimedOut,
-    /// The shim stopped it for reasons of its own.
+    /// The shim stopped it, for another reason than its time limit.
     Stopped,
 }
 
@@ -86,7 +86,7 @@ pub enum CatalogueOperation {
     Register(String),
     /// Renews its registration: a heartbeat.
     Renew(String),
-    /// Asks which instance is registered under its ID.
+    /// Reads which instance is registered under the service's ID.
     Inspect(String),
     /// Deregisters it.
     Deregister(String),
@@ -118,19 +118,19 @@ impl CatalogueOperation {
     }
 }
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// It was done, or answered.
+    /// The catalogue carried it out.
     Done,
-    /// There is no such entry.
+    /// The catalogue has no such entry.
     Unknown,
     /// It failed; whether it took effect is unknown.
     Failed,
 }
 
 impl Outcome {
-    /// What an answer comes to.
+    /// The result that an answer stands for.
     pub fn of(answer: &Answer) -> Self {
         match answer {
             Answer::Done | Answer::Instances(_) | Answer::Holder(_) => Self::Done,

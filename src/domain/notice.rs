@@ -1,9 +1,9 @@
 //! Log messages for operators: a closed list of sentences, each with its level and its log fields.
 //!
-//! The core decides which messages are logged and at which level; the console only renders them. Texts that
-//! operators may have alerts on begin as the original's. Each sentence names what it is about, because the default
-//! log format shows no fields. [`Failures`](crate::failures::Failures) decides which repetitions of a failure keep
-//! their level; the others are logged at [`Level::Debug`].
+//! The core decides which messages are logged and at which level; the console only formats them. Texts on
+//! which operators may have alerts begin as the original's. Each sentence names its subject, because the
+//! default log format shows no fields. [`Failures`](crate::failures::Failures) decides which repetitions of a
+//! failure keep their level; the others are logged at [`Level::Debug`].
 
 use crate::catalogue::Endpoint;
 use crate::plan::{Level, Role};
@@ -15,8 +15,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
-/// Calls the macro `$of` with the names of all log fields besides level, time and message, sorted: the one list that
-/// the core and the console share.
+/// Calls the macro `$of` with the names of all log fields besides level, time and message, sorted. The core
+/// and the console share this list.
 #[macro_export]
 macro_rules! with_log_fields {
     ($of:ident) => {
@@ -29,52 +29,52 @@ macro_rules! with_log_fields {
 pub enum Notice {
     /// A sentence about something that is accepted, but looks like a mistake or has consequences.
     Warning(String),
-    /// The configuration as it was understood, without its secrets (LG-5).
+    /// The configuration that was loaded, without its secrets (LG-5).
     LoadedConfiguration(String),
-    /// SIGHUP was taken.
+    /// The shim received SIGHUP and reads the configuration.
     Reloading,
-    /// SIGHUP was taken while the configuration was being read.
+    /// The shim received SIGHUP while it was reading the configuration; it will read it once more.
     ReloadFollows,
     /// The new configuration is in force.
     Reloaded,
-    /// The new configuration is wrong, and nothing changed.
+    /// The new configuration has errors, and nothing changed.
     ReloadRefused(String),
-    /// A signal that changes nothing now.
+    /// A signal that has no effect in the present phase.
     SignalIgnored(Signal),
     /// A signal was passed on to the application.
     SignalForwarded(Signal),
-    /// SIGUSR1 was taken: maintenance begins or ends.
+    /// The shim received SIGUSR1: maintenance begins or ends.
     Maintenance(bool),
-    /// A service leaves the catalogue because of maintenance.
+    /// A service is deregistered because of maintenance.
     MarkedForMaintenance(Named),
-    /// A service leaves the catalogue.
+    /// A service is deregistered.
     Deregistering(Named),
-    /// It may not have left.
+    /// The deregistration failed; the service may still be registered.
     DeregisteringFailed(Named, String),
-    /// The catalogue did not answer in the time that stopping may take.
+    /// The catalogue did not answer within the time limit of the deregistrations.
     StillRegistered(Named),
-    /// The catalogue does not know the service, which is therefore registered again.
+    /// The catalogue has no entry of the service, which is therefore registered again.
     NotRegistered(Named, String),
-    /// The catalogue knows the service.
+    /// The service was registered.
     Registered(Named),
-    /// Another instance stands under the service's ID, though ours was registered.
+    /// Another instance replaced the service's entry, which has the same ID.
     HeldByAnother {
-        /// Our service.
+        /// The service.
         named: Named,
-        /// Where ours is reached.
+        /// The address and port of this service.
         ours: Endpoint,
-        /// Where the other one is reached.
+        /// The address and port of the other instance.
         other: Endpoint,
     },
     /// The service could not be registered.
     RegistrationFailed(Named, Failure),
-    /// The catalogue did not take the heartbeat.
+    /// The catalogue did not accept the heartbeat.
     HeartbeatFailed(Named, Failure),
-    /// The catalogue takes heartbeats again.
+    /// The catalogue accepts heartbeats again, after this many failures.
     HeartbeatsResumed(Named, u32),
-    /// The health check does not pass any more.
+    /// The health check fails, after it passed before.
     Unhealthy(Named, Ending),
-    /// The health check still fails, but for another reason.
+    /// The health check still fails, for another reason than before.
     UnhealthyAnew(Named, Ending),
     /// The health check passes again.
     Healthy(Named),
@@ -82,107 +82,108 @@ pub enum Notice {
     QueryFailed {
         /// The backend's name.
         backend: String,
-        /// What failed.
+        /// The failure.
         failure: Failure,
     },
-    /// They can be listed again.
+    /// The instances of a backend can be listed again.
     QueryResumed {
         /// The backend's name.
         backend: String,
-        /// How many requests failed before.
+        /// How many requests failed in a row.
         failures: u32,
     },
-    /// The catalogue says that its access rules hide instances of a backend from us.
+    /// The catalogue reports that its access rules hide instances of a backend.
     Filtered {
         /// The backend's name.
         backend: String,
-        /// How many it still lists.
+        /// How many instances are still listed.
         instances: usize,
     },
-    /// It hides none of this backend any more.
+    /// No instances of this backend are hidden any more.
     NoLongerFiltered(String),
     /// Entries in the list of a backend's instances are left out.
     Skipped {
         /// The backend's name.
         backend: String,
-        /// How many there are.
+        /// Their number.
         count: usize,
-        /// What is wrong with the first.
+        /// The first one and its fault.
         example: String,
     },
-    /// The passing instances of a backend are others than before.
+    /// The list of a backend's passing instances has changed.
     Changed {
         /// The backend's name.
         backend: String,
-        /// How many there are now.
+        /// Their number now.
         instances: usize,
     },
-    /// The catalogue takes no more connections or requests, so fewer are on their way at a time for a while.
+    /// The catalogue accepts no more connections or requests, so the limit on requests in flight is lower for
+    /// a while.
     BudgetCut {
-        /// How many at the most.
+        /// The limit now.
         allowed: u32,
-        /// How many there may be otherwise.
+        /// The limit otherwise.
         whole: u32,
-        /// What the catalogue said.
+        /// The catalogue's message.
         cause: String,
     },
-    /// As many requests as usual are on their way again.
+    /// The limit on requests in flight is the usual one again.
     BudgetWhole(u32),
     /// A sensor gave no value.
     SensorFailed {
         /// The metric's name.
         sensor: String,
-        /// What failed.
+        /// The failure.
         failure: Failure,
     },
-    /// It gives values again.
+    /// A sensor gives values again.
     SensorResumed {
         /// The metric's name.
         sensor: String,
-        /// How many runs gave none before.
+        /// How many runs in a row gave no value.
         failures: u32,
     },
-    /// The machine stood still for this long at least, and time limits count anew.
+    /// The machine was paused for at least this long, and time limits start again.
     WokenLate(Duration),
-    /// Telemetry is served here from now on.
+    /// Telemetry is served at this address from now on.
     Listening(SocketAddr),
-    /// A run took longer than it may.
+    /// A run exceeded its time limit.
     TimedOut {
-        /// Whose run it was.
+        /// The role of the job.
         role: Role,
-        /// How long it may take.
+        /// The time limit.
         limit: Duration,
     },
     /// The process group of a run is killed.
     Killing(Role),
-    /// A process runs.
+    /// A process was started.
     Started(Role, Pid),
     /// A run ended.
     Ended(Role, Ending),
     /// A process could not be started.
     NotStarted {
-        /// Whose it would have been.
+        /// The role of the job.
         role: Role,
-        /// The exit code that tells it.
+        /// The exit code for this failure.
         code: u8,
-        /// Why, and how often in a row.
+        /// The failure.
         failure: Failure,
     },
-    /// A process ran that could not be started this often before.
+    /// A process was started after this many failed starts in a row.
     StartedAgain(Role, u32),
-    /// A process that could not be started is started again, after this time at first.
+    /// A process that could not be started will be started again, after this time at first.
     StartRetried(Role, Duration),
-    /// A run ended because the shim stopped it.
+    /// A run ended after the shim stopped it.
     Stopped(Role, Ending),
-    /// A coprocess is started again after a while, because it keeps ending at once.
+    /// A coprocess that ends immediately each time is started again only after this time.
     RestartDelayed(Role, Duration),
-    /// The application did not stop in time and is killed.
+    /// The application did not end before `stopTimeout`, and is killed.
     KillingApplication(Pid),
-    /// A process that was killed is still there; the shim does not wait for it any longer.
+    /// A process still exists after SIGKILL; the shim no longer waits for it.
     LeftBehind(Role),
 }
 
-/// The service a notice is about.
+/// The service that a notice is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Named {
     /// Its name.
@@ -191,10 +192,10 @@ pub struct Named {
     pub id: String,
 }
 
-/// A failure and how many there were in a row, this one included.
+/// A failure and its number in a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Failure {
-    /// Why.
+    /// The cause.
     pub cause: String,
     /// 1 for the first in a row.
     pub times: u32,
@@ -203,7 +204,7 @@ pub struct Failure {
 }
 
 impl Notice {
-    /// The level at which it is logged.
+    /// The level of the message.
     pub fn level(&self) -> Level {
         match self {
             Self::RegistrationFailed(_, failure)
@@ -266,7 +267,7 @@ impl Notice {
         }
     }
 
-    /// Its log fields besides level, time and message, sorted by name.
+    /// The log fields besides level, time and message, sorted by name.
     pub fn fields(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::MarkedForMaintenance(named)
@@ -509,7 +510,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// How a run ended, in the original's words.
+/// The end of a run, in the original's words.
 fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Result {
     match role {
         Role::Application if matches!(ending, Ending::Exited(_)) => write!(f, "{ending}"),

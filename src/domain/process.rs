@@ -1,6 +1,6 @@
-//! What there is to say of a process: its number, and how it ended.
+//! The vocabulary of processes: process IDs, and how processes end.
 //!
-//! Nothing here starts, signals or waits for one.
+//! Nothing here starts, signals or waits for a process.
 
 use crate::signal::Signal;
 use alloc::string::String;
@@ -37,7 +37,7 @@ impl fmt::Display for ExitStatus {
 /// Why a process could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StartFailure {
-    /// Whether the program is not there at all.
+    /// Whether the program does not exist.
     pub not_found: bool,
     /// The cause as a sentence.
     pub cause: String,
@@ -48,18 +48,18 @@ pub struct StartFailure {
 pub enum Ending {
     /// Its process ended.
     Exited(ExitStatus),
-    /// It never had a process.
+    /// There was no process, because it could not be started.
     NotStarted(StartFailure),
 }
 
 impl Ending {
-    /// Whether it did what was asked of it.
+    /// Whether the exit code is 0.
     pub fn passed(&self) -> bool {
         *self == Self::Exited(ExitStatus::Code(0))
     }
 
-    /// The exit code that tells it: the process' own, 128 + the signal that killed it (EX-2), 127 for a
-    /// program that was not found and 126 for one that could not be executed (EX-7).
+    /// The exit code that stands for this end: that of the process, 128 + the signal that killed it (EX-2),
+    /// 127 for a program that was not found and 126 for one that could not be executed (EX-7).
     pub fn code(&self) -> u8 {
         match self {
             Self::Exited(ExitStatus::Code(code)) => *code,

@@ -1,12 +1,13 @@
 //! Whether one service is registered in the catalogue, and the one request about it that is in flight.
 //!
-//! The registration is reconciled, not scripted: a healthy service is renewed if it is believed to be registered and
-//! registered if it is not, and each answer of the catalogue corrects that belief. There is at most one request in
-//! flight, so no registration or heartbeat can take effect after a deregistration.
+//! The desired state is compared with the last answer of the catalogue: a healthy service is renewed if it is
+//! registered by that answer, and registered if it is not; each answer updates the known state. There is at
+//! most one request in flight, so no registration or heartbeat can take effect after a deregistration.
 //!
-//! Another instance may use the same ID, and a catalogue may take our heartbeats for its own. So the first heartbeat
-//! that succeeds after a registration, and every tenth after it, is followed by an inspection: a request for the holder
-//! of the ID. An inspection changes nothing, and nothing waits for it: neither the next check nor the deregistration.
+//! Another instance may use the same ID, and a catalogue may accept the service's heartbeats for the other's
+//! entry. So the first heartbeat that succeeds after a registration, and every tenth after it, is followed by
+//! an inspection: a request for the holder of the ID. An inspection changes nothing and delays neither the
+//! next check nor the deregistration.
 
 /// The registration of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +19,8 @@ pub struct Registration {
     until_inspection: u8,
 }
 
-/// An inspection follows the first heartbeat since a registration, and each of so many (docs/bounds.md).
+/// An inspection follows the first heartbeat after a registration, and then each of this many heartbeats
+/// (docs/bounds.md).
 const HEARTBEATS_PER_INSPECTION: u8 = 10;
 
 /// A request to the catalogue about one service.
@@ -28,18 +30,18 @@ pub enum Operation {
     Register,
     /// Send a heartbeat: the service is healthy.
     Renew,
-    /// Read who holds the service's ID.
+    /// Read which instance has the service's ID.
     Inspect,
     /// Deregister the service.
     Deregister,
 }
 
-/// How the request in flight ended.
+/// The result of the request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reply {
     /// The catalogue carried it out.
     Done,
-    /// The catalogue knows no such registration.
+    /// The catalogue has no such registration.
     NotRegistered,
     /// It failed; whether it took effect is unknown.
     Failed,
@@ -47,7 +49,7 @@ pub enum Reply {
     Unsent,
 }
 
-/// Whether the service is to be registered.
+/// The state in which the service is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DesiredState {
     /// Registered while it is healthy.
@@ -56,19 +58,19 @@ pub enum DesiredState {
     Absent,
 }
 
-/// What is believed to stand in the catalogue under the service's ID.
+/// The known state of the catalogue's entry with the service's ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum KnownRegistration {
-    /// Perhaps an entry of an earlier process, or of a request whose outcome is unknown.
+    /// There may be an entry of an earlier process, or of a request whose outcome is unknown.
     Unknown,
-    /// The service's registration.
+    /// The entry is the service's registration.
     Registered,
-    /// No entry.
+    /// There is no entry.
     Absent,
 }
 
 impl Registration {
-    /// A registration about which the catalogue has said nothing yet.
+    /// A registration before the first answer of the catalogue.
     pub const fn new(desired: DesiredState) -> Self {
         Self {
             desired,
@@ -78,7 +80,7 @@ impl Registration {
         }
     }
 
-    /// Whether the service is to be registered.
+    /// The desired state.
     pub const fn desired(&self) -> DesiredState {
         self.desired
     }
@@ -109,7 +111,8 @@ impl Registration {
         !matches!(self.in_flight, None | Some(Operation::Inspect))
     }
 
-    /// A health check passed. Ignored while a request is in flight, and if the service is to be absent (SD-9).
+    /// Called when a health check passed. Ignored while a request is in flight, and if the service is to be
+    /// absent (SD-9).
     pub fn on_healthy(&mut self) -> Option<Operation> {
         match (self.desired, self.in_flight) {
             (DesiredState::Registered, None) => self.register_or_renew(),
@@ -117,7 +120,7 @@ impl Registration {
         }
     }
 
-    /// The request in flight ended; returns the request that follows it at once.
+    /// Called when the request in flight has ended. Returns the request that follows it at once.
     pub fn on_reply(&mut self, reply: Reply) -> Option<Operation> {
         let operation = self.end_request(reply)?;
         if (operation, reply) == (Operation::Register, Reply::Done) {
@@ -133,27 +136,27 @@ impl Registration {
         }
     }
 
-    /// The request was cancelled: it was never sent, or the catalogue refused it for now.
+    /// Called when the request was cancelled: it was never sent, or the catalogue refused it for now.
     pub fn on_cancelled(&mut self, reply: Reply) {
         self.end_request(reply);
     }
 
-    /// An inspection in flight is discarded.
+    /// Discards an inspection in flight.
     pub fn discard_inspection(&mut self) {
         self.in_flight = self
             .in_flight
             .filter(|operation| *operation != Operation::Inspect);
     }
 
-    /// The service is to be absent: it is deregistered at once, or after the request in flight. An inspection in
-    /// flight is discarded.
+    /// Sets the desired state to absent: the service is deregistered at once, or after the request in flight.
+    /// An inspection in flight is discarded.
     pub fn deregister(&mut self) -> Option<Operation> {
         self.discard_inspection();
         self.desired = DesiredState::Absent;
         self.request_deregistration()
     }
 
-    /// The service is to be registered again, from the next passing check on (LC-12).
+    /// Sets the desired state to registered, from the next passing check on (LC-12).
     pub fn resume(&mut self) {
         self.desired = DesiredState::Registered;
     }

@@ -1,23 +1,26 @@
-//! Which requests to the catalogue are on their way at a time, which wait, and whether a backend's query may
-//! block.
+//! The budget of requests to the catalogue: how many are in flight, which wait, and which backends' queries
+//! may block.
 //!
-//! A catalogue may take only so many connections of one client, and a blocking query keeps one for as long as
-//! nothing changes. So there is a budget, a number of requests in flight, in two shares:
+//! A catalogue may accept only a limited number of connections of one client, and a blocking query occupies
+//! one until the list changes. So there is a budget, a number of requests in flight, in two shares:
 //!
-//! - **Services** have one half, rounded up: registrations, heartbeats and deregistrations never wait for a query.
-//!   What backends leave of the other half is theirs, too, as long as no query waits. Deregistrations go first.
-//! - **Backends** have the other half. If there are more backends than it has places, a quarter of it, at least
-//!   one place, is kept for short queries, and the others are for blocking ones. A backend whose blocking
-//!   query ended without a change leaves its place to the next in turn; one that saw a change keeps it, and one
-//!   whose short query saw a change is the next in turn: what has changed is likely to change again. Backends
-//!   without a place ask with short queries, first come, first served; while one of those waits, no place is
-//!   given away.
+//! - **Services** have one half, rounded up: registrations, heartbeats and deregistrations never wait for a
+//!   query. While no query waits, services may also use the free part of the other half. Deregistrations go
+//!   first.
+//! - **Backends** have the other half, as places. If there are more backends than places, a quarter of the
+//!   places, at least one, is kept for short queries, and the others are for blocking queries. A backend
+//!   whose blocking query ended without a change passes its place to the next backend in turn; one with a
+//!   change keeps it. A backend whose short query returned a change is the next in turn, because what has
+//!   changed is likely to change again. Backends without a place send short queries, in the order in which
+//!   they become due; while a short query waits, no place is given away.
 //!
-//! When the catalogue says that it takes no more ([`Requests::refused`]), the budget becomes half of what is on
-//! its way, never less than [`FEWEST`]; nothing goes out for a pause that grows; and while it takes requests
-//! again the budget grows back, a sixteenth every [`GROWTH`].
+//! When the catalogue reports that it accepts no more ([`Requests::refused`]), the budget becomes half of the
+//! number in flight, at least [`FEWEST`]; nothing is sent during a pause, which grows with each refusal.
+//! While the catalogue accepts requests again, the budget grows back, by a sixteenth of the whole every
+//! [`GROWTH`].
 //!
-//! Without a budget nothing waits and every query may block. Knows no requests: only whose they are.
+//! Without a budget nothing waits and every query may block. This module knows the requesters only, not the
+//! contents of requests.
 
 use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -27,15 +30,15 @@ use queue::Queue;
 pub const FEWEST: u32 = 2;
 /// The time in which a budget that was cut grows back by a sixteenth of the whole (docs/bounds.md).
 pub const GROWTH: Duration = Duration::from_secs(10);
-/// The first pause after the catalogue took no more (docs/bounds.md).
+/// The first pause after the catalogue refused a request as one too many (docs/bounds.md).
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest one (docs/bounds.md).
+/// The longest such pause (docs/bounds.md).
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The requests of requesters `A`, each of whom has one at a time.
+/// The requests of requesters of type `A`, at most one at a time for each.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requests<A> {
-    /// The whole budget; none if everything may go out at once.
+    /// The whole budget; `None` if everything may be sent at once.
     most: Option<u32>,
     cut: Option<Cut>,
     in_flight: BTreeMap<A, Kind>,
@@ -44,14 +47,14 @@ pub struct Requests<A> {
     queries: Queue<A>,
     /// The backends whose queries may block.
     blocking: BTreeSet<A>,
-    /// The others, the next one first.
+    /// The other backends, in turn.
     others: Queue<A>,
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// To take a service out of the catalogue.
+    /// To deregister a service.
     Deregistration,
     /// To register a service or to keep it registered.
     Heartbeat,
@@ -59,29 +62,29 @@ pub enum Kind {
     Query,
 }
 
-/// A budget that is smaller than it was, for a while.
+/// A budget that was cut.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Cut {
     allowed: u32,
-    /// When it was cut last: what was sent before and refused after says nothing new.
+    /// When it was last cut. The refusal of a request that was sent before does not cut it again.
     since: Instant,
     grows: Instant,
-    /// Nothing goes out before.
+    /// Until when nothing is sent.
     pause: Option<Instant>,
     pauses: Backoff,
 }
 
-/// How the budget changed.
+/// A change of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
-    /// It was whole, and is this much now.
+    /// It was whole, and is this number now.
     Cut(u32),
-    /// It is whole again.
+    /// It is whole again, with this number.
     Whole(u32),
 }
 
 impl<A: Copy + Ord> Requests<A> {
-    /// Nothing is asked yet, and there is no budget.
+    /// Without requests and without a budget.
     pub const fn new() -> Self {
         Self {
             most: None,
@@ -95,7 +98,7 @@ impl<A: Copy + Ord> Requests<A> {
         }
     }
 
-    /// From now on this is the whole budget. What is on its way stays there.
+    /// From now on this is the whole budget. Requests in flight are not cancelled.
     pub fn set_budget(&mut self, most: Option<u32>) {
         if self.most != most {
             self.most = most.map(|most| most.max(FEWEST));
@@ -103,14 +106,14 @@ impl<A: Copy + Ord> Requests<A> {
         }
     }
 
-    /// There is a backend that will ask; it is the last in turn for a blocking query.
+    /// Adds a backend, as the last one in turn for a blocking query.
     pub fn enter(&mut self, backend: A) {
         if !self.blocking.contains(&backend) && !self.others.contains(backend) {
             self.others.push_back(backend);
         }
     }
 
-    /// A backend will ask no more.
+    /// Removes a backend.
     pub fn leave(&mut self, backend: A) {
         self.blocking.remove(&backend);
         self.others.remove(backend);
@@ -121,8 +124,9 @@ impl<A: Copy + Ord> Requests<A> {
         self.most.is_none() || self.blocking.contains(&backend)
     }
 
-    /// The backend got an answer to its query, which blocked or did not. After a blocking one without a change its
-    /// place is for another; after a change it keeps its place, or is the next to get one.
+    /// Called when the backend got an answer. `blocked`: the query was a blocking one; `changed`: the list
+    /// has changed. After a blocking query without a change the place goes to another backend; after a change
+    /// the backend keeps its place, or is the next to get one.
     pub fn answered(&mut self, backend: A, blocked: bool, changed: bool) {
         if !changed && blocked {
             self.failed(backend);
@@ -132,7 +136,7 @@ impl<A: Copy + Ord> Requests<A> {
         }
     }
 
-    /// The backend's query failed: its place is for another, if one can use it.
+    /// Called when the backend's query failed: its place goes to another backend, if one can use it.
     pub fn failed(&mut self, backend: A) {
         let is_wanted = !self.others.is_empty() || !self.queries.is_empty();
         if is_wanted && self.blocking.contains(&backend) {
@@ -140,7 +144,7 @@ impl<A: Copy + Ord> Requests<A> {
         }
     }
 
-    /// A backend that may block from now on, if there is a place for one and a backend without.
+    /// Gives a free place to a backend without one. Returns the backend, whose query may block from now on.
     pub fn grant(&mut self) -> Option<A> {
         let room = self.most.is_none() || (self.queries.is_empty() && self.blocking.len() < self.places());
         let next = if room { self.others.pop_front() } else { None }?;
@@ -148,7 +152,8 @@ impl<A: Copy + Ord> Requests<A> {
         Some(next)
     }
 
-    /// A backend whose query may block no more, if there are more of them than places.
+    /// Takes a place from a backend, if there are more of them than places. Returns the backend, whose query
+    /// may block no more.
     pub fn revoke(&mut self) -> Option<A> {
         let surplus = self.most.is_some() && self.blocking.len() > self.places();
         let last = self.blocking.last().copied().filter(|_| surplus)?;
@@ -156,12 +161,12 @@ impl<A: Copy + Ord> Requests<A> {
         Some(last)
     }
 
-    /// Somebody wants to ask.
+    /// Adds a request to those that wait.
     pub fn push(&mut self, requester: A, kind: Kind) {
         self.queue(kind).push_back(requester);
     }
 
-    /// Somebody who may ask now; it is on its way with this.
+    /// The next requester that may send its request; from now on the request is in flight.
     pub fn next(&mut self, now: Instant) -> Option<A> {
         let paused = self.cut.as_ref().and_then(|cut| cut.pause);
         if paused.is_some_and(|until| now < until) {
@@ -175,7 +180,7 @@ impl<A: Copy + Ord> Requests<A> {
         Some(requester)
     }
 
-    /// A request was answered or cancelled.
+    /// Called when a request was answered or cancelled.
     pub fn done(&mut self, requester: A) {
         if self.in_flight.remove(&requester).is_none() {
             for queue in [&mut self.deregistrations, &mut self.heartbeats, &mut self.queries] {
@@ -190,8 +195,9 @@ impl<A: Copy + Ord> Requests<A> {
         queues.any(|queue| queue.contains(requester))
     }
 
-    /// The catalogue took no more: the request, which was sent then, is the next to be sent again, and the
-    /// budget is cut unless it was since. `jitter` decides the length of the pause.
+    /// Called when the catalogue refused a request as one too many. The request, sent at `sent`, is the first
+    /// to be sent again. The budget is cut, unless it was cut after `sent`. `jitter` selects the length of
+    /// the pause.
     pub fn refused(&mut self, now: Instant, requester: A, sent: Instant, chance: Jitter) -> Option<Change> {
         let many = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
         if let Some(kind) = self.in_flight.remove(&requester) {
@@ -216,14 +222,14 @@ impl<A: Copy + Ord> Requests<A> {
         whole.then_some(Change::Cut(cut.allowed))
     }
 
-    /// The catalogue takes requests.
+    /// Called when the catalogue accepted a request.
     pub fn taken(&mut self) {
         if let Some(cut) = &mut self.cut {
             cut.pauses.reset();
         }
     }
 
-    /// Time passed.
+    /// Called when time has passed. Returns a change of the budget.
     pub fn on_time(&mut self, now: Instant) -> Option<Change> {
         let most = self.most?;
         let cut = self.cut.as_mut()?;
@@ -240,7 +246,7 @@ impl<A: Copy + Ord> Requests<A> {
         })
     }
 
-    /// When [`Self::on_time`] or [`Self::next`] has something to say, unless something else happens first.
+    /// When [`Self::on_time`] or [`Self::next`] may return something, unless something else happens first.
     pub fn deadline(&self) -> Option<Instant> {
         let cut = self.cut.as_ref()?;
         earliest(Some(cut.grows), cut.pause)
@@ -259,13 +265,13 @@ impl<A: Copy + Ord> Requests<A> {
         }
     }
 
-    /// How many requests may be on their way at a time now; none if there is no budget.
+    /// The limit on requests in flight now; `None` if there is no budget.
     pub fn allowed(&self) -> Option<u32> {
         let most = self.most?;
         Some(self.cut.as_ref().map_or(most, |cut| cut.allowed))
     }
 
-    /// How many requests of backends may be on their way.
+    /// The limit on requests of backends in flight.
     fn share_of_backends(&self) -> usize {
         self.allowed()
             .map_or(usize::MAX, |allowed| (allowed / 2) as usize)

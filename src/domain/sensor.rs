@@ -1,9 +1,9 @@
-//! What a sensor's command printed, read as a value for its metric.
+//! Parses the output of a sensor's command as a value for its metric.
 //!
-//! Numbers are what Go's ParseFloat of 2018 takes: decimal, `inf` and `nan`, and nothing that does not fit.
-//! Decides which values a kind of metric takes: a gauge takes every one, the others only what can be added
-//! for ever (TM-5, TM-6), and which names of series a metric needs, so that no two metrics share one. Never
-//! changes a metric.
+//! Numbers have the syntax of Go's ParseFloat in 2018: decimal numbers, `inf` and `nan`; numbers beyond a
+//! float's range are refused. This module decides which values a kind of metric accepts (a gauge every value,
+//! the others only values that can be added up without end: TM-5, TM-6), and which series names a metric
+//! needs, so that no two metrics share one. It changes no metric.
 
 use crate::plan::SensorKind;
 use alloc::format;
@@ -13,10 +13,10 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-/// How much of a text that is refused a message shows.
+/// How many characters of a refused text a message shows.
 const SHOWN: usize = 64;
 
-/// The metrics that are exposed beside those of sensors: what the shim counts, and what it uses.
+/// The metrics that are exposed beside those of sensors: those of the shim and of its process.
 pub const OWN: [(&str, SensorKind); 22] = [
     ("containerpilot_backend_instances", SensorKind::Gauge),
     ("containerpilot_backend_queries_total", SensorKind::Counter),
@@ -45,7 +45,7 @@ pub const OWN: [(&str, SensorKind); 22] = [
     ("process_virtual_memory_bytes", SensorKind::Gauge),
 ];
 
-/// The names that a metric needs for itself: its own, and those of the series that its kind makes of it.
+/// The names that a metric needs: its own, and those of the series that its kind adds.
 pub fn series_of(kind: SensorKind, name: &str) -> Vec<String> {
     let suffixes: &[&str] = match kind {
         SensorKind::Counter | SensorKind::Gauge => &[""],
@@ -55,13 +55,13 @@ pub fn series_of(kind: SensorKind, name: &str) -> Vec<String> {
     suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect()
 }
 
-/// Whether one of [`OWN`] needs a name that is one of [`series_of`] a sensor.
+/// Whether one of [`OWN`] needs this name, which is one of [`series_of`] a sensor.
 pub fn is_own(series: &str) -> bool {
     OWN.iter()
         .any(|(name, kind)| series_of(*kind, name).iter().any(|own| own == series))
 }
 
-/// A number a sensor gave. Two are equal if their bits are.
+/// A number from a sensor. Two values are equal if their bits are.
 #[derive(Clone, Copy, Debug)]
 pub struct Value(f64);
 
@@ -98,10 +98,10 @@ impl Hash for Value {
     }
 }
 
-/// Reads what was printed as a value for a metric of this kind.
+/// Parses the output as a value for a metric of this kind.
 ///
 /// # Errors
-/// A sentence: it is no number, or none that such a metric takes.
+/// A sentence: the output is not a number, or not one that such a metric accepts.
 pub fn read(kind: SensorKind, printed: &str) -> Result<Value, String> {
     let text = printed.trim();
     let shown: String = text.chars().take(SHOWN).collect();
@@ -122,7 +122,8 @@ pub fn read(kind: SensorKind, printed: &str) -> Result<Value, String> {
     Ok(Value(number))
 }
 
-/// Rust reads the same numbers, but gives infinity for what does not fit, and takes a sign before `nan`.
+/// Rust's parser differs in two ways, which are handled here: it gives infinity for a number beyond the
+/// range, and accepts a sign before `nan`.
 fn parse(text: &str) -> Result<f64, &'static str> {
     const SYNTAX: &str = "invalid syntax";
     let number: f64 = text.parse().map_err(|_| SYNTAX)?;

@@ -1,6 +1,6 @@
-//! The signals of Linux, as the core names them: by number, with constants for those it knows.
+//! The signals of Linux: by number, with constants for those that the core uses.
 //!
-//! Which signals are passed on, and how they are received and sent, is decided elsewhere.
+//! Other modules decide which signals are passed on, and how they are received and sent.
 
 use core::fmt;
 
@@ -20,17 +20,17 @@ impl Signal {
     /// SIGTERM: the process is asked to end; the shim stops everything in the right order.
     pub const TERM: Self = Self(15);
 
-    /// The signal with this number. Nothing is checked: the kernel refuses a number that is none.
+    /// The signal with this number. The number is not checked; the kernel refuses an invalid one.
     pub const fn new(number: i32) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// The signal's number.
     pub const fn number(self) -> i32 {
         self.0
     }
 
-    /// Its name as in `kill -l` with the prefix SIG, where it has one.
+    /// The signal's name as in `kill -l`, with the prefix SIG; `None` if it has no name.
     const fn name(self) -> Option<&'static str> {
         let names = [
             "SIGHUP",
@@ -71,7 +71,7 @@ impl Signal {
         }
     }
 
-    /// What happened to a process that it ended, in the words of the original.
+    /// The end of a process by this signal, in the words of the original.
     pub(crate) fn as_end(self) -> impl fmt::Display {
         AsEnd(self)
     }

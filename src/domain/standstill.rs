@@ -1,26 +1,27 @@
-//! Whether the machine stood still: a paused container, a suspended or overloaded machine.
+//! Detects that the machine was paused: a frozen container, a suspended or overloaded machine.
 //!
-//! It is noticed by a late wake-up: a step that comes more than a second after the deadline that the core had
-//! asked for. Time limits count anew from such a step, because what they limit could not run either, and its end
-//! may wait to be seen. A pause that is over before the next deadline is not noticed. Decides nothing about what
-//! counts anew.
+//! The sign is a late wake-up: a step that comes more than a second after the deadline that the core had set.
+//! Time limits start again from such a step, because the process that they limit was paused, too, or its end
+//! has not been reported yet. A pause that ends before the next deadline is not detected. Which time limits
+//! start again is decided elsewhere.
 
 use crate::time::{Duration, Instant};
 
-/// A step that comes later than this after its deadline is a late wake-up (docs/bounds.md).
+/// A step that is later than this after its deadline is a late wake-up (docs/bounds.md).
 const LATE: Duration = Duration::from_secs(1);
-/// How many late wake-ups without a punctual one between them let time limits count anew; a machine that is always
-/// late is slow, and its limits hold (docs/bounds.md).
+/// After how many late wake-ups in a row time limits no longer start again. A machine that is always late is
+/// slow, and its limits apply (docs/bounds.md).
 const MOST_IN_A_ROW: u32 = 3;
 
-/// Notices late wake-ups.
+/// Detects late wake-ups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Standstill {
     late_in_a_row: u32,
 }
 
 impl Standstill {
-    /// A step comes at `now`, and the one before asked for `deadline`. How late it is, if time limits count anew.
+    /// Called at each step; `deadline` is the one that the step before had set. Returns how late the step is
+    /// if time limits start again.
     pub fn on_step(&mut self, deadline: Option<Instant>, now: Instant) -> Option<Duration> {
         let deadline = deadline.filter(|deadline| *deadline <= now)?;
         let late = now - deadline;

@@ -1,4 +1,4 @@
-//! The state of the shim at one moment, as `/status` shows it.
+//! The state of the shim at one time, as `/status` shows it.
 //!
 //! It is made from the core's own state when it is requested. Nothing is stored for it but each job's last run.
 
@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 /// The state of the shim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status {
-    /// The moment.
+    /// The time.
     pub at: Instant,
     /// The phase of the lifecycle.
     pub phase: Phase,
@@ -28,25 +28,25 @@ pub struct Status {
     pub jobs: Vec<JobStatus>,
 }
 
-/// How a service is.
+/// The state of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceStatus {
     /// What is registered in the catalogue.
     pub registration: Registration,
-    /// Whether the shim believes it to be in the catalogue.
+    /// Whether the service is registered, by the last answer of the catalogue.
     pub registered: bool,
     /// Its health check, if it has one.
     pub check: Option<JobStatus>,
 }
 
-/// How a backend is.
+/// The state of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendStatus {
-    /// Which backend.
+    /// The backend.
     pub backend: WatchedBackend,
     /// The passing instances when they were last listed, in order.
     pub instances: Vec<Endpoint>,
-    /// When they were last seen to change.
+    /// When the list last changed.
     pub changed: Option<Instant>,
     /// How many requests failed in a row.
     pub failures: u32,
@@ -54,14 +54,14 @@ pub struct BackendStatus {
     pub handler: JobStatus,
 }
 
-/// How a job is.
+/// The state of a job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobStatus {
-    /// What it is for.
+    /// The role of the job.
     pub role: Role,
-    /// Its process, if it runs.
+    /// Its process, if it is running.
     pub pid: Option<Pid>,
-    /// How often it was started again by itself; the runs of its trigger do not count.
+    /// How many times it was restarted after it had ended; runs that its trigger started do not count.
     pub restarts: u64,
     /// The run that ended last.
     pub last: Option<Run>,
@@ -74,10 +74,10 @@ pub struct Run {
     pub ended: Instant,
     /// How long it took.
     pub took: Duration,
-    /// What came of it.
+    /// The result.
     pub result: RunResult,
     /// How it ended.
     pub ending: Ending,
-    /// The end of what it wrote, where that comes back to the core.
+    /// The end of its output, if its output is passed to the core.
     pub output: String,
 }

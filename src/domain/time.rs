@@ -1,12 +1,13 @@
-//! Time in the core: a duration since the start of the program, which the caller passes in.
+//! Time in the core: durations since the start of the program, which the caller passes in.
 //!
-//! Decides when a periodic action is due ([`Cadence`]) and how long to wait after a failure ([`Backoff`]).
-//! Never reads a clock; a clock step of the machine cannot reach it, because only durations come in.
+//! This module decides when a periodic action is due ([`Cadence`]) and how long to wait after a failure
+//! ([`Backoff`]). It reads no clock. A step of the machine's calendar clock has no effect, because only
+//! durations are passed in.
 
 use core::ops::{Add, Sub};
 pub use core::time::Duration;
 
-/// A point in time: how long after the start of the program.
+/// A point in time, as the time since the start of the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(Duration);
 
@@ -14,17 +15,17 @@ impl Instant {
     /// The start of the program.
     pub const START: Self = Self(Duration::ZERO);
 
-    /// The instant that lies `after` behind the start.
+    /// The instant this long after the start.
     pub const fn after_start(after: Duration) -> Self {
         Self(after)
     }
 
-    /// How long after the start this is.
+    /// The time since the start.
     pub const fn since_start(self) -> Duration {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// The time from `earlier` to this instant; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -61,7 +62,7 @@ pub struct Cadence {
 }
 
 impl Cadence {
-    /// A beat of `period`, counted from `now`. A period of zero is taken as one millisecond.
+    /// Ticks with this period, counted from `now`. A period of zero becomes one millisecond.
     pub fn new(now: Instant, period: Duration) -> Self {
         let period = period.max(Duration::from_millis(1));
         Self {
@@ -70,7 +71,7 @@ impl Cadence {
         }
     }
 
-    /// When the next tick comes, or came if it still waits.
+    /// When the next tick comes; in the past if a tick waits.
     pub fn next(&self) -> Instant {
         self.next
     }
@@ -80,7 +81,7 @@ impl Cadence {
         self.period
     }
 
-    /// Takes the tick that waits, if one does. All ticks up to `now` are used up by it.
+    /// Takes the tick that waits, and with it all ticks up to `now`. Returns whether there was one.
     pub fn take(&mut self, now: Instant) -> bool {
         if now < self.next {
             return false;
@@ -94,8 +95,8 @@ impl Cadence {
         true
     }
 
-    /// The machine stood still. If ticks were missed, one is left: it is due now, or dropped if the action is
-    /// `busy`, and the beat counts from now on.
+    /// Called after the machine was paused. If ticks were missed, one remains: it is due now, or dropped if
+    /// the action is `busy`. The period is counted from now on.
     pub fn after_standstill(&mut self, now: Instant, busy: bool) {
         if self.next < now {
             self.next = if busy { now + self.period } else { now };
@@ -103,8 +104,8 @@ impl Cadence {
     }
 }
 
-/// The waiting time after failures in a row: it doubles from `first` to `most`, and each wait is drawn from
-/// the upper half of its step, so that many shims that failed together do not come back together.
+/// The waiting time after failures in a row. It doubles from `first` to `most`, and each wait is chosen from
+/// the upper half of its step, so that many shims that failed at the same time do not retry at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Backoff {
     first: Duration,
@@ -114,7 +115,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits between half of `first` and `most`; `jitter` decides where.
+    /// Waits of between half of `first` and `most`; `jitter` selects the value.
     pub fn new(first: Duration, most: Duration, jitter: Jitter) -> Self {
         Self {
             first,
@@ -124,7 +125,7 @@ impl Backoff {
         }
     }
 
-    /// Counts one more failure and says how long to wait after it.
+    /// Counts one more failure. Returns how long to wait after it.
     pub fn delay(&mut self) -> Duration {
         let doublings = self.failures.min(31);
         self.failures = self.failures.saturating_add(1);
@@ -132,12 +133,12 @@ impl Backoff {
         self.jitter.between(step / 2, step)
     }
 
-    /// A success: the next failure starts from the beginning.
+    /// Called after a success: the next failure has the first waiting time.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// How many failures in a row there were.
+    /// The number of failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
     }

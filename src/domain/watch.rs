@@ -5,23 +5,23 @@
 //! the start the multiset is empty, so a first answer with instances is a change, and one without is not (SD-6). A
 //! failed answer is never a change.
 //!
-//! If its request may not block, because the budget of connections is used up, it sends one that is answered at once,
-//! one `poll` after the last answer.
+//! If the query may not block, because the budget of connections is used up, the watch sends short queries,
+//! each one `poll` after the last answer.
 //!
-//! After a failure, or an early answer without a change, it waits longer each time before the next request, up to one
-//! `poll`.
+//! After a failure, or after an early answer without a change, the pause before the next request grows, up to
+//! one `poll`.
 
 use crate::catalogue::{Cursor, Instance};
 use crate::time::{Backoff, Duration, Instant, Jitter};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// The shortest pause after an answer that came early, and its first step of waiting.
+/// The shortest pause after an early answer, and the first step of its backoff.
 const EARLY: Duration = Duration::from_millis(50);
-/// The first step of waiting after a failure.
+/// The first step of the backoff after a failure.
 const FAILED: Duration = Duration::from_millis(500);
 
-/// One backend under watch.
+/// The watch of one backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Watch {
     poll: Duration,
@@ -34,23 +34,23 @@ pub struct Watch {
     jitter: Jitter,
 }
 
-/// The question to ask now.
+/// A query to send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ask {
-    /// Wait for something after this place...
+    /// Answer when the list differs from the state at this cursor...
     pub after: Option<Cursor>,
-    /// ...for this long; zero asks for an answer at once.
+    /// ...but at the latest after this time; zero requests an answer at once.
     pub wait: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum State {
-    /// `since` is when it was answered, or began.
+    /// `since` is the time of the last answer, or of the start.
     Resting {
         since: Instant,
         until: Instant,
     },
-    /// It would ask already if its query might block.
+    /// It would send a query at once if the query might block.
     Waiting {
         since: Instant,
     },
@@ -61,11 +61,11 @@ enum State {
     Paused,
 }
 
-/// What of an instance counts: its address and its port.
+/// The part of an instance that is compared: its address and its port.
 pub type Endpoint = (String, u16);
 
 impl Watch {
-    /// A watch that asks first one `poll` after `now`, or not before it is resumed.
+    /// A watch whose first query is due one `poll` after `now`; if `paused`, only after [`Self::resume`].
     pub fn new(now: Instant, poll: Duration, paused: bool, mut jitter: Jitter) -> Self {
         let state = if paused {
             State::Paused
@@ -86,7 +86,7 @@ impl Watch {
         }
     }
 
-    /// When [`Self::on_time`] has a question.
+    /// When [`Self::on_time`] returns a query.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Resting { until, .. } => Some(until),
@@ -100,12 +100,12 @@ impl Watch {
         &self.seen
     }
 
-    /// How many bytes the instances take that were last listed.
+    /// How many bytes the last list of instances takes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Time passed. A query that may not block comes one `poll` after the last answer.
+    /// Called when time has passed. A query that may not block is sent one `poll` after the last answer.
     pub fn on_time(&mut self, now: Instant, may_block: bool) -> Option<Ask> {
         self.deadline().filter(|deadline| *deadline <= now)?;
         if let State::Resting { since, .. } = self.state
@@ -122,15 +122,15 @@ impl Watch {
         Some(Ask { after, wait })
     }
 
-    /// From now on its query may block.
+    /// From now on the query may block.
     pub fn let_block(&mut self, now: Instant) {
         if let State::Waiting { since } = self.state {
             self.state = State::Resting { since, until: now };
         }
     }
 
-    /// From now on its query may not block: says whether one that does is to be forgotten. One that was not sent
-    /// yet is followed by a short one at once.
+    /// From now on the query may not block. Returns whether a blocking query in flight has to be cancelled.
+    /// One that was not sent yet is replaced by a short one at once.
     pub fn stop_blocking(&mut self, was_sent: bool) -> bool {
         let State::Asking { since, .. } = self.state else {
             return false;
@@ -143,19 +143,19 @@ impl Watch {
         blocks
     }
 
-    /// Whether a query is asked that may block.
+    /// Whether a blocking query is in flight or waits to be sent.
     pub fn is_blocking(&self) -> bool {
         matches!(self.state, State::Asking { wait, .. } if wait > Duration::ZERO)
     }
 
-    /// The question went out only then.
+    /// Called when the query was sent later than it was returned.
     pub fn on_sent(&mut self, at: Instant) {
         if let State::Asking { since, .. } = &mut self.state {
             *since = at;
         }
     }
 
-    /// The catalogue listed the instances; says whether they are others than before.
+    /// Called with the list of instances. Returns whether it differs from the last one.
     pub fn on_instances(&mut self, now: Instant, instances: &[Instance], cursor: Option<Cursor>) -> bool {
         let State::Asking { since, wait } = self.state else {
             return false;
@@ -165,14 +165,15 @@ impl Watch {
         changed
     }
 
-    /// The catalogue answered, but hid every instance: what was seen before still counts.
+    /// Called when the catalogue answered but hid all instances: the last list stays in force.
     pub fn on_hidden(&mut self, now: Instant, cursor: Option<Cursor>) {
         if let State::Asking { since, wait } = self.state {
             self.go_on(now, since + wait, false, cursor);
         }
     }
 
-    /// After an answer that was `due` at that time: when to ask next, and after what.
+    /// After an answer that was due at the time `due`: decides when the next query is sent, and after which
+    /// cursor.
     fn go_on(&mut self, now: Instant, due: Instant, changed: bool, cursor: Option<Cursor>) {
         let early = now < due;
         self.failed.reset();
@@ -188,7 +189,7 @@ impl Watch {
         self.rest(now, rest);
     }
 
-    /// The catalogue failed to answer. What stood in it is unknown, so the next question takes a whole look.
+    /// Called when the query failed. The list is unknown now, so the next query has no cursor.
     pub fn on_failure(&mut self, now: Instant) {
         if let State::Asking { .. } = self.state {
             self.cursor = None;
@@ -197,18 +198,19 @@ impl Watch {
         }
     }
 
-    /// Ask no more until resumed; an answer on its way counts for nothing.
+    /// Sends no queries until [`Self::resume`]; the answer of one in flight is discarded.
     pub fn pause(&mut self) {
         self.state = State::Paused;
     }
 
-    /// Ask again, one `poll` from `now` at the latest; what was seen before still counts.
+    /// Sends queries again, the first one poll interval after `now` at the latest; the last list stays in
+    /// force.
     pub fn resume(&mut self, now: Instant) {
         self.cursor = None;
         self.rest(now, self.poll);
     }
 
-    /// Another configuration of the same backend: what was seen still counts (SD-19).
+    /// The backend has another configuration: the last list stays in force (SD-19).
     pub fn retime(&mut self, now: Instant, poll: Duration) {
         if self.poll == poll {
             return;
@@ -234,7 +236,7 @@ impl Watch {
     }
 }
 
-/// How many bytes a list takes that is remembered.
+/// How many bytes a stored list takes.
 pub fn size(instances: &[Instance]) -> usize {
     let texts = instances.iter().map(|instance| instance.address.len());
     texts.sum::<usize>() + instances.len() * size_of::<Endpoint>()
@@ -264,7 +266,7 @@ mod tests {
         ports.iter().map(instance).collect()
     }
 
-    /// A watch that has seen one instance on port 1, at second 10, and asked again.
+    /// A watch that got a list with one instance on port 1, at second 10, and sent the next query.
     fn watching() -> (Watch, Instant) {
         let mut watch = fresh();
         watch.on_time(at(10_000), true);

@@ -1,24 +1,24 @@
-//! The heartbeat against a model: a catalogue that keeps at most one entry of ours, a network that may lose a
-//! request or its answer, and the rules by which an observer predicts each action.
+//! Compares the heartbeat with a model: a catalogue with at most one entry of the service, a network that may
+//! lose a request or its answer, and rules that predict each action.
 
 use super::{Action, DesiredState, Heartbeat, Operation, Reply};
 use crate::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
-/// Milliseconds between two checks.
+/// The time between two checks, in milliseconds.
 const POLL: u64 = 1000;
 
-/// What happens to a heartbeat.
+/// An input of the heartbeat.
 #[derive(Clone, Debug)]
 enum Input {
-    /// So many milliseconds pass.
+    /// This many milliseconds pass.
     Wait(u64),
     /// The check that runs ends.
     CheckEnds {
         passed: bool,
     },
-    /// The request in flight lands or not, and its answer is lost or not.
+    /// The request in flight takes effect or not, and its answer is lost or not.
     Answer {
         lands: bool,
         lost: bool,
@@ -29,7 +29,7 @@ enum Input {
     Resume,
 }
 
-/// What the catalogue last said of our entry.
+/// The catalogue's last answer about the entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Said {
     Nothing,
@@ -37,7 +37,7 @@ enum Said {
     Absent,
 }
 
-/// What an observer of the service knows.
+/// What the model knows of the service.
 #[derive(Clone, Debug)]
 struct Observer {
     now: u64,
@@ -46,11 +46,11 @@ struct Observer {
     is_checking: bool,
     request: Option<Operation>,
     said: Said,
-    /// How many heartbeats were taken since the last registration was.
+    /// How many heartbeats succeeded since the last registration did.
     beats: u32,
-    /// Whether our entry truly stands in the catalogue.
+    /// Whether the catalogue really has the entry.
     entry: bool,
-    /// The answer that arrives, and the action that the last input calls for.
+    /// The answer that arrives, and the action that the last input must cause.
     reply: Reply,
     expected: Option<Action>,
 }
@@ -71,7 +71,7 @@ impl Observer {
         }
     }
 
-    /// No check waits for an inspection.
+    /// Whether a check could start: an inspection in flight does not delay it.
     fn is_idle(&self) -> bool {
         let is_free = matches!(self.request, None | Some(Operation::Inspect));
         self.desired == DesiredState::Registered && is_free && !self.is_checking
@@ -173,7 +173,7 @@ impl Observer {
         })
     }
 
-    /// However many ticks were missed, the next one is the first after now.
+    /// The next tick is the first one after the present time, however many were missed.
     fn take_ticks(&mut self) {
         self.due = (self.now / POLL + 1) * POLL;
     }
@@ -266,7 +266,8 @@ impl StateMachineTest for Model {
         assert!(!is_said_wrongly, "something landed after the deregistration");
     }
 
-    /// Whatever happened: when the service leaves and everything lands from now on, nothing of it stays.
+    /// In every state: if the service is deregistered and all further requests take effect, the catalogue has
+    /// no entry of it at the end.
     fn teardown(mut heartbeat: Heartbeat, mut observer: Observer) {
         let answered = Input::Answer {
             lands: true,

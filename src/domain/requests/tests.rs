@@ -1,4 +1,5 @@
-//! The budget: its two shares, whose queries may block, and what happens when the catalogue takes no more.
+//! Tests of the budget: its two shares, which queries may block, and what follows when the catalogue accepts
+//! no more.
 
 use super::*;
 use proptest::prelude::*;
@@ -14,7 +15,7 @@ fn with(budget: u32) -> Requests<u32> {
     requests
 }
 
-/// Everybody who may ask at this time.
+/// All requesters that may send at this time.
 fn sent(requests: &mut Requests<u32>, now: Instant) -> Vec<u32> {
     core::iter::from_fn(|| requests.next(now)).collect()
 }
@@ -232,8 +233,8 @@ fn a_pause_grows_until_the_catalogue_takes_something() {
 }
 
 proptest! {
-    /// Whatever happens: the budget and the share of queries are kept, a heartbeat waits for heartbeats only,
-    /// and everybody gets a turn.
+    /// For any sequence of calls: the budget and the share of queries are not exceeded, a heartbeat waits for
+    /// heartbeats only, and every requester gets its turn.
     #[test]
     fn the_budget_is_kept_and_everybody_gets_a_turn(
         budget in 2u32..20, steps in prop::collection::vec((0u32..40, 0u8..3), 1..300)
