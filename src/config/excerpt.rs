@@ -1,7 +1,7 @@
-//! The line of a place in a text, and a caret under the place, as compilers show them.
+//! Shows the line of a place in a text, with a caret under the place, as compilers do.
 //!
-//! Written here because the form is fixed by what scripts and people know of the original and of compilers
-//! (`file:line:column: ...` first, tabs kept, secrets hidden, long lines cut); annotate-snippets and
+//! This is our own code because the form is fixed: `file:line:column: ...` comes first, as in the original
+//! and in compilers, tabs are kept, secrets hidden and long lines cut. annotate-snippets and
 //! codespan-reporting have headers of their own, and the former replaces tabs.
 
 use super::tree::Span;
@@ -11,14 +11,14 @@ const BEFORE: usize = 60;
 /// Characters of a line that are shown from the place on (docs/bounds.md).
 const AFTER: usize = 60;
 
-/// The byte order mark, which is not seen.
+/// The byte order mark, which editors do not show.
 const MARK: char = '\u{feff}';
 
-/// What stands in place of a secret.
+/// The text that replaces a secret.
 const HIDDEN: &str = "***";
 
-/// How many newlines stand before each block of a text, so that the line of an offset is found without
-/// counting from the start.
+/// How many newlines precede each block of a text, so that the line of an offset is found without counting
+/// from the start.
 #[derive(Debug)]
 pub struct Lines(Vec<usize>);
 
@@ -37,7 +37,7 @@ impl Lines {
         Self(counts.collect())
     }
 
-    /// The line of an offset in the text, from 1.
+    /// The line number of an offset in the text, from 1.
     pub fn at(&self, text: &str, offset: usize) -> usize {
         let block = offset / Self::BLOCK;
         let before = self
@@ -54,7 +54,7 @@ fn newlines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Where the line of an offset begins and ends.
+/// The beginning and the end of the line of an offset.
 pub fn line_around(text: &str, offset: usize) -> Span {
     let start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
     let end = text[offset..]
@@ -64,15 +64,15 @@ pub fn line_around(text: &str, offset: usize) -> Span {
     start..(end - usize::from(carriage_return)).max(start)
 }
 
-/// The column of an offset in its line, in characters, from 1. A byte order mark is none.
+/// The column of an offset in its line, in characters, from 1. A byte order mark does not count.
 pub fn column(text: &str, offset: usize) -> usize {
     let line = line_around(text, offset);
     let before = text[line.start..offset].chars();
     before.filter(|character| *character != MARK).count() + 1
 }
 
-/// The line in which `span` begins, numbered, and carets under the part of it that belongs to the span. `hidden`
-/// are the parts that are not shown, in the order of the text.
+/// The line in which `span` begins, with its number, and carets under the part of it that belongs to the
+/// span. `hidden` lists the parts that are not shown, in the order of the text.
 pub fn with_caret(text: &str, number: usize, span: &Span, hidden: &[Span]) -> String {
     let line = line_around(text, span.start);
     let window = window(text, &line, span);
@@ -107,7 +107,7 @@ pub fn with_caret(text: &str, number: usize, span: &Span, hidden: &[Span]) -> St
     format!("{number:5} | {text}\n      | {}", marks.trim_end())
 }
 
-/// The line that `offset` is in, numbered, cut where it is long.
+/// The line of `offset`, with its number; a long line is cut.
 pub fn without_caret(text: &str, number: usize, offset: usize, hidden: &[Span]) -> String {
     let line = line_around(text, offset);
     let both = with_caret(text, number, &(line.start..line.start), hidden);
@@ -133,7 +133,7 @@ fn mark(part: &Span, span: &Span) -> char {
     }
 }
 
-/// What is shown of a line, and the marks under it.
+/// The shown part of a line, and the carets under it.
 #[derive(Default)]
 struct Shown {
     text: String,
@@ -146,7 +146,7 @@ impl Shown {
         self.marks.extend(std::iter::repeat_n(mark, text.len()));
     }
 
-    /// A tab stays one in both lines, so that the marks stand where they belong.
+    /// A tab is a tab in both lines, so that the carets are in the right column.
     fn push_character(&mut self, character: char, mark: char) {
         if character == MARK {
             return;

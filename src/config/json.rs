@@ -1,8 +1,9 @@
-//! Strict JSON (RFC 8259) into a tree with places.
+//! Parses strict JSON (RFC 8259) into a tree with positions.
 //!
-//! Where a text is not JSON the error names the offending character as the original did (CFG-2), in the words of
-//! Go's `encoding/json`, because operators know them. No maintained parser gives both the places of values and
-//! such errors; `serde_json` decides in the tests what is JSON. Takes time and memory in proportion to the text.
+//! If a text is not JSON, the error has the position of the offending character, as in the original (CFG-2),
+//! and the sentence of Go's `encoding/json`, which operators know. No maintained parser has both the
+//! positions of values and such errors; tests compare this parser with `serde_json`. It takes time and memory
+//! in proportion to the text.
 
 use super::tree::{DEEPEST, Data, MOST_VALUES, Member, Span, Value};
 use std::borrow::Cow;
@@ -11,11 +12,11 @@ use std::fmt;
 /// Where a text stops being JSON, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// The offset of the offending character; the length of the text if it ends too early.
+    /// The offset of the offending character; the length of the text if the text ends too early.
     pub at: usize,
-    /// Why it is not JSON.
+    /// The reason.
     pub cause: Cause,
-    /// Where the string begins that is not closed, if it is one.
+    /// If a string has no closing quote: where the string begins.
     pub open_string: Option<usize>,
 }
 
@@ -24,26 +25,26 @@ pub struct SyntaxError {
 pub enum Cause {
     /// The text ends too early.
     End,
-    /// This character cannot stand in this context.
+    /// The character is not allowed in this context.
     Unexpected(char, Context),
-    /// Half of a surrogate pair is escaped.
+    /// An escape for half of a surrogate pair.
     LoneSurrogate,
-    /// A number that no 64-bit floating point number comes near; how many bytes it has.
+    /// A number beyond the range of a 64-bit floating-point number; its length in bytes.
     NumberTooLarge(usize),
-    /// More than [`DEEPEST`] lists and objects in one another.
+    /// Lists and objects that are nested deeper than [`DEEPEST`].
     TooDeep,
     /// More than [`MOST_VALUES`] values.
     TooMany,
 }
 
-/// What was being read.
+/// The part of the syntax that was being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
     /// A value begins.
     Value,
     /// The key of an object begins.
     Key,
-    /// After a key there is a colon.
+    /// After a key, where a colon must follow.
     AfterKey,
     /// After a value of an object.
     AfterPair,
@@ -102,7 +103,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The byte order mark that some editors write at the start of a text; it counts as nothing (RFC 8259, 8.1).
+/// The byte order mark that some editors write at the start of a text; it is ignored (RFC 8259, 8.1).
 pub const MARK: &str = "\u{feff}";
 
 /// Parses strict JSON.
@@ -137,7 +138,7 @@ impl<'t> Parser<'t> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn next(&mut self) -> Option<u8> {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             self.at += 1;
@@ -153,7 +154,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// The character that stands here is none that may, or there is none.
+    /// The error for the character at the current position, or for the end of the text.
     fn unexpected(&self, context: Context) -> SyntaxError {
         let character = self.text.get(self.at..).and_then(|rest| rest.chars().next());
         self.error(character.map_or(Cause::End, |character| Cause::Unexpected(character, context)))
@@ -182,7 +183,7 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// Behind the opening bracket.
+    /// Reads a list or an object, after its opening bracket.
     fn nested(&mut self, read: impl Fn(&mut Self) -> Parsed<Data<'t>>) -> Parsed<Data<'t>> {
         self.depth += 1;
         if self.depth > DEEPEST {
@@ -242,7 +243,7 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// Behind a value: whether the list or object ends, or a comma announces another one.
+    /// After a value: whether the list or object ends; otherwise a comma must follow.
     fn is_last(&mut self, end: u8, context: Context) -> Parsed<bool> {
         let next = self.next();
         if next != Some(b',') && next != Some(end) {
@@ -290,7 +291,7 @@ impl<'t> Parser<'t> {
         Ok(Data::Number(number))
     }
 
-    /// One digit at least.
+    /// Reads at least one digit.
     fn digits(&mut self, context: Context) -> Parsed<()> {
         let start = self.at;
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
@@ -334,7 +335,7 @@ impl<'t> Parser<'t> {
         Ok((unescaped + last).into())
     }
 
-    /// The character that an escape stands for.
+    /// The character that an escape denotes.
     fn escape(&mut self) -> Parsed<char> {
         self.at += 1;
         let character = match self.peek() {
@@ -351,7 +352,7 @@ impl<'t> Parser<'t> {
         Ok(character)
     }
 
-    /// The character of `\uXXXX`, or of two such, which make a surrogate pair; `self.at` is at the `u`.
+    /// The character of `\uXXXX`, or of two such escapes that form a surrogate pair; `self.at` is at the `u`.
     fn unicode(&mut self) -> Parsed<char> {
         let first = self.hexadecimal()?;
         let second = if (0xD800..0xDC00).contains(&first) && self.text[self.at..].starts_with("\\u") {
@@ -370,7 +371,7 @@ impl<'t> Parser<'t> {
             .ok_or_else(|| self.error(Cause::LoneSurrogate))
     }
 
-    /// Four digits behind the character at `self.at`.
+    /// The four digits after the character at `self.at`.
     fn hexadecimal(&mut self) -> Parsed<u32> {
         self.at += 1;
         let mut code = 0;
@@ -388,7 +389,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The same tree as `serde_json` has it. Of a key that occurs twice the last one counts there.
+    /// The same tree in the form of `serde_json`. If a key occurs twice, the last one counts there.
     fn plain(value: &Value<'_>) -> serde_json::Value {
         match &value.data {
             Data::Null => serde_json::Value::Null,
@@ -403,7 +404,7 @@ mod tests {
         }
     }
 
-    /// But for the byte order mark.
+    /// Checks that both parsers accept the same text with the same result, except for a byte order mark.
     fn agrees_with_serde_json(text: &str) -> Result<(), TestCaseError> {
         let without_mark = text.strip_prefix(MARK).unwrap_or(text);
         let theirs: Result<serde_json::Value, _> = serde_json::from_str(without_mark);
@@ -416,7 +417,7 @@ mod tests {
         Ok(())
     }
 
-    /// Texts of pieces of JSON in any order, many of which are JSON.
+    /// Random sequences of pieces of JSON, many of which are JSON.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "{",

@@ -1,7 +1,7 @@
-//! A configuration's text, as it is written and as its template renders it.
+//! A configuration's text as it was written and as its template renders it.
 //!
-//! Values have their places in the rendered text; people look for them in the file. This finds the one from the
-//! other, and shows both where the template changed the line.
+//! The positions of values refer to the rendered text; operators edit the written text. This module maps
+//! positions from one to the other, and shows both lines if the template changed the line.
 
 use super::excerpt::{Lines, column, line_around, with_caret, without_caret};
 use super::secrets;
@@ -10,16 +10,16 @@ use super::tree::Span;
 use std::collections::BTreeMap;
 use template::{Rendered, TemplateError};
 
-/// Both forms of a text, and the name of where it comes from.
+/// Both forms of a text, and the name of its source.
 #[derive(Debug)]
 pub struct Listing {
     name: String,
     written: Form,
-    /// What the template made of it; none if that is the same.
+    /// The rendered form; `None` if it equals the written one.
     rendered: Option<(Form, Rendered)>,
 }
 
-/// A text with its lines counted.
+/// A text and the positions of its lines.
 #[derive(Debug)]
 struct Form {
     text: String,
@@ -37,17 +37,17 @@ impl Form {
     }
 }
 
-/// What is shown of a place.
+/// How much of the text is shown for a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
-    /// Its line.
+    /// The line.
     Line,
-    /// Its line and the one before it.
+    /// The line and the one before it.
     TwoLines,
 }
 
 impl Listing {
-    /// A text whose template is not rendered yet.
+    /// A text whose template has not been rendered.
     pub fn written(source: &Source, text: String) -> Self {
         Self {
             name: source.to_string(),
@@ -59,7 +59,7 @@ impl Listing {
     /// Renders the template of the text.
     ///
     /// # Errors
-    /// The template is wrong.
+    /// The template is invalid.
     pub fn render(&mut self, variables: &BTreeMap<String, String>) -> Result<(), TemplateError> {
         let mut rendered = template::render_with_places(&self.written.text, variables)?;
         if rendered.text != self.written.text {
@@ -74,12 +74,12 @@ impl Listing {
         &self.rendered_form().text
     }
 
-    /// The rendered text, if nothing else is needed any more.
+    /// The rendered text, if the written one is no longer needed.
     pub fn into_text(self) -> String {
         self.rendered.map_or(self.written.text, |(form, _)| form.text)
     }
 
-    /// What messages call the source.
+    /// The name of the source in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -88,7 +88,7 @@ impl Listing {
         self.rendered.as_ref().map_or(&self.written, |(form, _)| form)
     }
 
-    /// The part of the written text that a part of the rendered text comes from.
+    /// The part of the written text that produced a part of the rendered text.
     fn written_span(&self, span: &Span) -> Span {
         let Some((form, rendered)) = &self.rendered else {
             return span.clone();
@@ -103,7 +103,7 @@ impl Listing {
             }
             None => first.clone(),
         };
-        // A loop comes back to where it began.
+        // In a loop, the end of the span may come from an earlier part of the template than its start.
         let end = if last.end < first.start {
             first.end
         } else {
@@ -123,7 +123,7 @@ impl Listing {
         first.start..end
     }
 
-    /// Line and column, as written, of a place in the rendered text.
+    /// Line and column in the written text of a place in the rendered text.
     pub fn position(&self, span: &Span) -> (usize, usize) {
         self.position_as_written(self.written_span(span).start)
     }
@@ -133,8 +133,8 @@ impl Listing {
         (self.written.line(offset), column(&self.written.text, offset))
     }
 
-    /// Shows a place in the rendered text: the line as it is written, and if the template made another one of it
-    /// that one, too. `hidden` are the parts of the rendered text that are secret.
+    /// Shows a place in the rendered text: the written line and, if the template changed it, the rendered
+    /// line. `hidden` lists the secret parts of the rendered text.
     pub fn excerpt(&self, span: &Span, hidden: &[Span], context: Context) -> String {
         let form = self.rendered_form();
         let number = form.line(span.start);
@@ -151,7 +151,7 @@ impl Listing {
         let written_line = line_around(&self.written.text, written_span.start);
         let number = self.written.line(written_span.start);
         if self.written.text[written_line.clone()] == form.text[line.clone()] {
-            // The same line under its number in the file.
+            // The same line with its number in the file.
             let shift = |offset: usize| (offset + written_line.start).saturating_sub(line.start);
             let part = |part: &Span| part.start.max(line.start)..part.end.min(line.end);
             let of_line = hidden.iter().map(part).filter(|part| part.start < part.end);
@@ -164,8 +164,8 @@ impl Listing {
         format!("{written}\nrendered:\n{before}{rendered}")
     }
 
-    /// What of a line with a template may be secret: everything behind a name of a secret, and everything from
-    /// where an action or a part begins that is secret when it is rendered.
+    /// The parts of a line with a template that may be secret: everything after the name of a secret, and
+    /// everything from the first action or part whose rendering is secret.
     fn hidden_as_written(&self, rendered_line: &Span, line: &Span, hidden: &[Span]) -> Vec<Span> {
         let text = &self.written.text[line.clone()];
         let first = hidden.partition_point(|hidden| hidden.end <= rendered_line.start);
@@ -186,7 +186,7 @@ impl Listing {
             .collect()
     }
 
-    /// Shows a place in the written text, whose template may be wrong.
+    /// Shows a place in the written text, whose template may be invalid.
     pub fn excerpt_as_written(&self, offset: usize) -> String {
         let text = &self.written.text;
         let line = line_around(text, offset);
@@ -200,8 +200,8 @@ impl Listing {
         with_caret(text, self.written.line(offset), &(offset..offset + end), &hidden)
     }
 
-    /// The variables of the environment that actions in or directly before a part of the rendered text name and
-    /// that are not set, each with the line of the action.
+    /// The environment variables that are not set and that are named by actions in or directly before a part
+    /// of the rendered text, each with the line of the action.
     pub fn unset_variables(&self, span: &Span, variables: &BTreeMap<String, String>) -> Vec<(String, usize)> {
         let Some((form, rendered)) = &self.rendered else {
             return Vec::new();
@@ -221,10 +221,10 @@ impl Listing {
     }
 }
 
-/// Variables that a hint names.
+/// How many variables a hint names.
 const MOST_UNSET: usize = 3;
 
-/// The fields of the environment that an action names, such as `PORT` in `{{ .PORT | default 80 }}`.
+/// The environment variables that an action names, such as `PORT` in `{{ .PORT | default 80 }}`.
 fn fields(action: &str) -> impl Iterator<Item = &str> {
     let is_of_name = |letter: char| letter.is_alphanumeric() || letter == '_';
     action.match_indices('.').filter_map(move |(dot, _)| {
@@ -248,7 +248,7 @@ mod tests {
         (listing, variables)
     }
 
-    /// Where a part of the rendered text is found as it is written, and what is shown of it.
+    /// The position of a part of the rendered text in the written text, and the excerpt.
     fn shown(text: &str, variables: &[(&str, &str)], part: &str) -> ((usize, usize), String) {
         let (listing, _) = listing(text, variables);
         let start = listing.text().find(part).unwrap();

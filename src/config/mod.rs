@@ -1,8 +1,9 @@
-//! The configuration as a compiler: source, template, a tree of values with places, and one conversion into a plan.
+//! The compiler of configurations: source, template, a tree of values with positions, and one conversion into
+//! a plan.
 //!
-//! Each pass has its own file and its own errors, and the last one, [`v2`], reports everything that is wrong
-//! at once. Nothing here starts, opens or changes anything: a configuration that is refused leaves no trace.
-//! A second front end for v3 will stand beside `v2`, read with the same `keys` and compile into the same plan.
+//! Each pass has its own file and its own errors. The last one, [`v2`], reports all errors at once. The
+//! compiler starts, opens and changes nothing, so a refused configuration has no effects. A second front end
+//! for v3 can be added beside `v2`, with the same `keys` and the same plan.
 
 mod excerpt;
 pub mod json;
@@ -25,24 +26,24 @@ use problem::Problems;
 use std::collections::BTreeMap;
 use tree::Document;
 
-/// What a configuration is compiled for.
+/// The machine and the command line that a configuration is compiled for.
 pub struct Target<'a> {
     /// The environment that templates see.
     pub variables: BTreeMap<String, String>,
-    /// The host's name, part of every service ID; none if the kernel does not tell.
+    /// The host's name, which is part of a service's default ID; `None` if the kernel has no valid one.
     pub hostname: Option<String>,
-    /// Where addresses are looked up.
+    /// The port that lists the machine's addresses.
     pub interfaces: &'a dyn Interfaces,
     /// The application and its arguments as given on the command line; may be empty.
     pub application: &'a [Word],
 }
 
-/// A plan, and what the operator should know about the configuration it came from.
+/// A plan, and information about its configuration for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// What the configuration says.
+    /// The plan.
     pub plan: Plan,
-    /// What is accepted but looks like a mistake, each with its place and line.
+    /// Warnings, each with its position and line.
     pub warnings: Vec<String>,
     /// The configuration as JSON on one line, without its secrets (LG-5).
     pub shown: String,
@@ -51,8 +52,8 @@ pub struct Compiled {
 /// Reads a configuration and compiles it.
 ///
 /// # Errors
-/// A report for the operator: everything that is wrong, each with file, line, column, key, the line itself and a
-/// hint where one is known.
+/// A report of all errors for the operator, each with file, line, column, key, the line itself and, where
+/// possible, a hint.
 pub fn load(source: &Source, readable: Readable, target: &Target<'_>) -> Result<Compiled, String> {
     let variables = &target.variables;
     let listing = listing(source, readable, variables)?;
@@ -70,10 +71,10 @@ pub fn load(source: &Source, readable: Readable, target: &Target<'_>) -> Result<
     }
 }
 
-/// Reads a configuration and renders its template; nothing else is checked.
+/// Reads a configuration and renders its template. Nothing else is checked.
 ///
 /// # Errors
-/// The file cannot be read, or the template is wrong.
+/// The file cannot be read, or the template is invalid.
 pub fn render(
     source: &Source,
     readable: Readable,

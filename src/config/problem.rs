@@ -1,7 +1,8 @@
-//! What is wrong with a configuration, and what is allowed but looks wrong: all of it, in one form.
+//! The errors and warnings of a configuration, in one form.
 //!
-//! `file:line:column: key: sentence`, then the line with a caret under the place, then further lines of the
-//! sentence, then a hint where one is known. Secrets are hidden and long lines cut; a report has bounds.
+//! The form is `file:line:column: key: sentence`, then the line with a caret under the place, then further
+//! lines of the sentence, then a hint if there is one. Secrets are hidden and long lines cut. The size of a
+//! report is limited.
 
 use super::listing::{Context, Listing};
 use super::secrets::{self, floor};
@@ -11,19 +12,19 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-/// How many errors, and how many warnings, a report names; of the others it says how many they are
+/// How many errors and how many warnings a report has. For the others it states their number
 /// (docs/bounds.md).
 pub const MOST_NAMED: usize = 100;
 
-/// Bytes of the sentence of an error or a warning, and of its hint (docs/bounds.md).
+/// The limit on the sentence of an error or a warning, and on its hint, in bytes (docs/bounds.md).
 const LONGEST_MESSAGE: usize = 4 * 1024;
 
-/// Characters of a value that a sentence quotes (docs/bounds.md).
+/// How many characters of a value a sentence quotes (docs/bounds.md).
 const LONGEST_VALUE: usize = 60;
 
-/// What is said about a place: the sentence, and more.
+/// The text of an error or a warning: the sentence and optional additions.
 pub trait Message: Display {
-    /// How it may be put right.
+    /// How it can be corrected.
     fn hint(&self) -> Option<String> {
         None
     }
@@ -33,25 +34,25 @@ pub trait Message: Display {
         None
     }
 
-    /// Another line that matters.
+    /// Another line that is relevant.
     fn elsewhere(&self) -> Option<Elsewhere> {
         None
     }
 }
 
-/// Another place that a problem has to do with.
+/// Another place that is relevant to a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// What stands before the number of its line.
+    /// The words before the line number.
     pub words: &'static str,
-    /// Where it is in the rendered text.
+    /// Its offset in the rendered text.
     pub offset: usize,
 }
 
 /// An error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Its place in the rendered text, if it has one.
+    /// Its span in the rendered text, if it has one.
     span: Option<Span>,
     path: String,
     sentence: String,
@@ -62,7 +63,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of the text itself, which has no keys.
+    /// A problem of the text itself, without a key.
     pub fn of_text(span: Span, message: &impl Message) -> Self {
         Self {
             span: Some(span),
@@ -83,7 +84,7 @@ impl Problem {
         }
     }
 
-    /// As people see it. `hidden` are the secret parts of the rendered text.
+    /// The report of the problem. `hidden` lists the secret parts of the rendered text.
     pub fn report(&self, listing: &Listing, hidden: &[Span], variables: &BTreeMap<String, String>) -> String {
         let Some(span) = &self.span else {
             return lines([
@@ -124,12 +125,12 @@ impl Problem {
     }
 }
 
-/// Those lines that are there.
+/// Joins the lines that are present.
 pub fn lines<const N: usize>(lines: [Option<String>; N]) -> String {
     lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
-/// The errors and warnings of a document that are known so far.
+/// The errors and warnings of a document found so far.
 #[derive(Debug)]
 pub struct Problems<'d> {
     document: &'d Document<'d>,
@@ -139,7 +140,7 @@ pub struct Problems<'d> {
     warnings: Named,
 }
 
-/// The first of many problems, and how many more there are.
+/// The first of many problems, and the number of the others.
 #[derive(Debug, Default)]
 struct Named {
     problems: Vec<Problem>,
@@ -156,7 +157,7 @@ impl Named {
 }
 
 impl<'d> Problems<'d> {
-    /// None so far.
+    /// A document without problems.
     pub fn of(document: &'d Document<'d>) -> Self {
         Self {
             document,
@@ -171,13 +172,13 @@ impl<'d> Problems<'d> {
         self.document
     }
 
-    /// Something is wrong here.
+    /// Reports an error.
     pub fn error(&mut self, place: impl Into<Place>, message: impl Message) {
         let document = self.document;
         self.errors.add(|| at(document, place.into(), &message));
     }
 
-    /// This value is not what it should be.
+    /// Reports a value that is not allowed, together with the allowed ones.
     pub fn wrong(&mut self, value: &Value<'_>, message: impl Message, allowed: impl Display) {
         let hidden = self.hidden.get_or_init(|| secrets::hidden(self.document.text));
         let document = self.document;
@@ -196,23 +197,23 @@ impl<'d> Problems<'d> {
         });
     }
 
-    /// This is accepted, but looks like a mistake.
+    /// Reports a warning.
     pub fn warning(&mut self, place: impl Into<Place>, message: impl Message) {
         let document = self.document;
         self.warnings.add(|| at(document, place.into(), &message));
     }
 
-    /// Something that is not in the text is accepted, but looks like a mistake.
+    /// Reports a warning about something that is not in the text.
     pub fn warning_elsewhere(&mut self, message: impl Message) {
         self.warnings.add(|| Problem::without_place(&message));
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no errors.
     pub fn has_no_errors(&self) -> bool {
         self.errors.problems.is_empty()
     }
 
-    /// The errors, one after the other, in the order of the text.
+    /// The report of all errors, in the order of the text.
     pub fn errors(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> String {
         let mut errors = self.each(&self.errors, listing, variables);
         if self.errors.more > 0 {
@@ -225,7 +226,7 @@ impl<'d> Problems<'d> {
         errors.join("\n")
     }
 
-    /// Each warning, in the order of the text.
+    /// The report of each warning, in the order of the text.
     pub fn warnings(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> Vec<String> {
         let mut warnings = self.each(&self.warnings, listing, variables);
         if self.warnings.more > 0 {
@@ -260,7 +261,7 @@ fn at(document: &Document<'_>, place: Place, message: &impl Message) -> Problem 
     }
 }
 
-/// A message about a value that is quoted, and what it should be.
+/// A message about a value, which quotes the value and the allowed ones.
 struct Whole<'a, M, A> {
     message: M,
     found: Found<'a>,
@@ -288,7 +289,7 @@ impl<M: Message, A: Display> Message for Whole<'_, M, A> {
     }
 }
 
-/// A value as sentences quote it: as written, without secrets, and cut where it is long.
+/// A value as sentences quote it: as written, without secrets, and cut if it is long.
 struct Found<'a> {
     document: &'a Document<'a>,
     value: &'a Value<'a>,
@@ -316,10 +317,11 @@ impl Display for Found<'_> {
     }
 }
 
-/// The text with its control characters written as in Rust, so that a key cannot pass for a line of its own.
+/// The text with its control characters escaped as in Rust, so that a key cannot look like a line of the
+/// report.
 fn on_one_line(text: &str) -> String {
     let mut line = String::new();
-    // What is beyond the bound is cut afterwards.
+    // The text beyond the limit is cut later.
     for character in text.chars().take(LONGEST_MESSAGE + 1) {
         match character.is_control() {
             true => line.extend(character.escape_default()),

@@ -1,16 +1,17 @@
-//! What of a configuration is secret, and how a text is shown without it.
+//! Finds the secrets in a configuration, and shows a text without them.
 //!
-//! A value is secret if its key names one (`token`, `Password`, `CONSUL_CLIENT_KEY`, `--auth-token`), and so is
-//! the user information of a URL. A text is looked at as far as it is JSON; where it stops being JSON, more is
-//! hidden rather than less. Decides only what is shown; a configuration means the same with or without it.
+//! A value is secret if its key is the name of a secret (`token`, `Password`, `CONSUL_CLIENT_KEY`,
+//! `--auth-token`), and so is the user information of a URL. A text is read as JSON; from the place where it
+//! stops being JSON, everything that may be secret is hidden. This affects only what is shown, not what the
+//! configuration means.
 
 use super::tree::Span;
 use crate::cause::user_information;
 
-/// What stands in place of a secret.
+/// The text that replaces a secret.
 const HIDDEN: &str = "***";
 
-/// Parts of keys that name secrets, without capitals, dashes and underscores.
+/// Parts of keys that are names of secrets, in lower case, without dashes and underscores.
 const WORDS: [&str; 11] = [
     "token",
     "password",
@@ -25,17 +26,17 @@ const WORDS: [&str; 11] = [
     "privatekey",
 ];
 
-/// Bytes behind the place where a text stops being JSON that are looked through for what is secret.
+/// How many bytes after the place where a text stops being JSON are searched for secrets.
 const LOOKED_THROUGH: usize = 512;
 
-/// Whether what stands under this name is secret.
+/// Whether a value with this key is secret.
 fn names_secret(name: &str) -> bool {
     let letters = name.chars().filter(|letter| letter.is_ascii_alphanumeric());
     let plain: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
     WORDS.iter().any(|word| plain.contains(word))
 }
 
-/// A JSON text on one line, as written otherwise, with `***` for its secrets.
+/// A JSON text on one line, otherwise as written, with `***` in place of its secrets.
 pub fn on_one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     let mut reader = Reader::default();
@@ -48,13 +49,13 @@ pub fn on_one_line(json: &str) -> String {
     line
 }
 
-/// The secret parts of a JSON text, in its order.
+/// The spans of the secrets in a JSON text, in its order.
 pub fn hidden(json: &str) -> Vec<Span> {
     hidden_up_to(json, json.len()).0
 }
 
-/// The secret parts of a text that is JSON up to `offset` only, in its order. What follows in the line is hidden
-/// where it may be secret; of what follows in other lines nothing may be shown.
+/// The spans of the secrets in a text that is JSON up to `offset` only, in its order. The rest of that line
+/// is hidden if it may be secret; the lines after it must not be shown.
 pub fn hidden_where_json_ends(text: &str, offset: usize) -> Vec<Span> {
     let (mut hidden, reader) = hidden_up_to(text, offset);
     reader.unread(text, offset, &mut hidden);
@@ -72,8 +73,8 @@ fn hidden_up_to(text: &str, end: usize) -> (Vec<Span>, Reader) {
     (hidden, reader)
 }
 
-/// Where in a line that is no JSON, a template for instance, the first thing ends that names a secret or is one.
-/// Nothing behind it may be shown.
+/// In a line that is not JSON, for example a template: where the first name of a secret, or the first secret,
+/// ends. Nothing after it may be shown.
 pub fn end_of_harmless(line: &str) -> Option<usize> {
     let mut words = line.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_-.".contains(letter));
     let named = words.find(|word| names_secret(word));
@@ -87,7 +88,7 @@ pub fn end_of_harmless(line: &str) -> Option<usize> {
     named.into_iter().chain(user).min()
 }
 
-/// The nearest place at or before this one where a character begins.
+/// The nearest character boundary at or before this offset.
 pub fn floor(text: &str, offset: usize) -> usize {
     let offset = offset.min(text.len());
     (0..=offset)
@@ -102,25 +103,25 @@ enum Piece {
     /// White space between tokens.
     Space,
     Shown,
-    /// Hidden inside a string.
+    /// A secret inside a string.
     Hidden,
-    /// Hidden, and no string.
+    /// A secret that is not a string.
     HiddenLiteral,
 }
 
-/// Reads JSON token by token, and knows whether the next value is secret.
+/// Reads JSON token by token, and records whether the next value is secret.
 #[derive(Default)]
 struct Reader {
     /// For each array or object that is open, whether it is secret.
     open: Vec<bool>,
-    /// The last string named a secret, so the next value is one.
+    /// Whether the last string was the name of a secret, so that the next value is one.
     named: bool,
-    /// The last token of this line was a secret.
+    /// Whether the last token of this line was a secret.
     was_secret: bool,
 }
 
 impl Reader {
-    /// Reads up to `end`, and gives every byte to `show` in one piece or another.
+    /// Reads up to `end`, and passes every byte to `show` as part of one piece.
     fn read(&mut self, text: &str, end: usize, mut show: impl FnMut(Piece, Span)) {
         let bytes = &text.as_bytes()[..end];
         let mut at = 0;
@@ -172,7 +173,7 @@ impl Reader {
             show(Piece::Hidden, start..end);
             self.named = inside.is_none();
         } else if names_secret(content) {
-            // Of `--token=value` the name is shown.
+            // In `--token=value` the name is shown.
             let shown = content.find('=').map_or(content.len(), |equals| equals + 1);
             show(Piece::Shown, start..start + shown);
             if shown < content.len() {
@@ -203,7 +204,7 @@ impl Reader {
         end - start
     }
 
-    /// Hides of the line of `offset`, which is no JSON from there on, whatever may be a secret.
+    /// Hides everything that may be secret in the line of `offset`, which is not JSON from there on.
     fn unread(&self, text: &str, offset: usize, hidden: &mut Vec<Span>) {
         let rest = &text[offset..];
         let end = offset + rest.find('\n').unwrap_or(rest.len());
@@ -219,7 +220,7 @@ impl Reader {
     }
 }
 
-/// How far the quote that ends a string is away.
+/// The distance to the quote that ends a string.
 fn closing_quote(bytes: &[u8]) -> Option<usize> {
     let mut escaped = false;
     bytes.iter().position(|byte| {
@@ -229,7 +230,7 @@ fn closing_quote(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// Shows a text that begins at `start` without what stands before the `@` of a URL, or of `user:password@host`.
+/// Shows a text that begins at `start`, without the user information of a URL or of `user:password@host`.
 fn pieces_around_user_information(text: &str, start: usize, show: &mut impl FnMut(Piece, Span)) {
     let mut from = 0;
     for word in text.split([' ', ',', '"', '\'']) {

@@ -1,6 +1,6 @@
-//! Where the configuration comes from: a file, or the text itself (docs/behaviour.md: CLI-1, CFG-24).
+//! The source of the configuration: a file, or the text itself (docs/behaviour.md: CLI-1, CFG-24).
 //!
-//! A source keeps the path, not the content: a reload reads the file again.
+//! A source stores the path, not the content: a reload reads the file again.
 
 use crate::cause;
 use nix::libc::O_NONBLOCK;
@@ -10,23 +10,23 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-/// Bytes of a configuration, before and after its template is rendered (docs/bounds.md).
+/// The limit on a configuration, before and after its template is rendered, in bytes (docs/bounds.md).
 pub const LARGEST: usize = 4 * 1024 * 1024;
 const _: () = assert!(
     LARGEST == template::LONGEST_TEXT,
     "a template renders to what may be read"
 );
 
-/// What a configuration may be read from.
+/// The kinds of files that may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readable {
-    /// Regular files: reading one again gives what it says then, and never waits for a writer.
+    /// Regular files. They can be read again, and reading never waits for a writer.
     Files,
-    /// Regular files and pipes, which may wait for a writer.
+    /// Regular files and pipes. Reading a pipe may wait for its writer.
     FilesAndPipes,
 }
 
-/// Where a configuration comes from.
+/// A source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file, absolute or relative to the working directory.
@@ -35,18 +35,18 @@ pub enum Source {
     Inline(String),
 }
 
-/// Why a configuration cannot be read.
+/// Why a source cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// The kernel says so, in these words.
+    /// The system's error message.
     Refused(String),
-    /// It is this and no file.
+    /// It is of this kind, which is not a file.
     NoFile(&'static str),
-    /// It has more bytes than [`LARGEST`].
+    /// It is larger than [`LARGEST`].
     TooLarge,
-    /// It is UTF-16, as some editors write.
+    /// It is encoded in UTF-16, as some editors do.
     Utf16,
-    /// It is not UTF-8: the line and the character of it, from 1, from where on.
+    /// It is not UTF-8: the line and the character in that line, from 1, where the first invalid byte is.
     NotUtf8(usize, usize),
 }
 
@@ -74,7 +74,8 @@ impl From<io::Error> for ReadError {
 }
 
 impl Source {
-    /// `file://` and a path, or the text itself. Everything after the first `file://` is the path (CLI-1).
+    /// The source for the value of `-config`: `file://` and a path, or the text itself. Everything after the
+    /// first `file://` is the path (CLI-1).
     pub fn new(value: &str) -> Self {
         match value.strip_prefix("file://") {
             Some(path) => Self::File(path.into()),
@@ -82,11 +83,11 @@ impl Source {
         }
     }
 
-    /// The text as it is there now.
+    /// Reads the present text.
     ///
     /// # Errors
-    /// A sentence: the file cannot be read, is larger than [`LARGEST`], is not UTF-8, or is something else than
-    /// `readable` says.
+    /// A sentence: the file cannot be read, is larger than [`LARGEST`], is not UTF-8, or is of a kind that
+    /// `readable` excludes.
     pub fn read(&self, readable: Readable) -> Result<String, String> {
         match self {
             Self::Inline(text) => Ok(text.clone()),
@@ -97,12 +98,12 @@ impl Source {
 }
 
 fn read_file(path: &Path, readable: Readable) -> Result<String, ReadError> {
-    // Opening a device can have effects of its own, so its kind is asked first.
+    // Opening a device can have side effects, so the kind is checked before.
     refuse(fs::metadata(path)?.file_type(), readable)?;
     let mut options = OpenOptions::new();
     options.read(true);
     if readable == Readable::Files {
-        // A pipe that stands there since a moment ago is opened at once, and refused.
+        // A pipe that replaced the file since that check is opened without waiting, and refused.
         options.custom_flags(O_NONBLOCK);
     }
     let file = options.open(path)?;
@@ -134,7 +135,7 @@ fn decode(bytes: Vec<u8>) -> Result<String, ReadError> {
     })
 }
 
-/// What is not to be read.
+/// Refuses a kind of file that is not to be read.
 fn refuse(kind: FileType, readable: Readable) -> Result<(), ReadError> {
     Err(ReadError::NoFile(match kind {
         _ if kind.is_file() => return Ok(()),
@@ -146,10 +147,10 @@ fn refuse(kind: FileType, readable: Readable) -> Result<(), ReadError> {
     }))
 }
 
-/// Writes a text to the file that `out` names; the flag `-out` is named if it names none (CLI-2).
+/// Writes a text to the file that `out` names; the error names the flag `-out` if there is none (CLI-2).
 ///
 /// # Errors
-/// A sentence: `out` is no `file://` and a path, or the file cannot be written.
+/// A sentence: `out` is not `file://` and a path, or the file cannot be written.
 pub fn write(out: &str, text: &str) -> Result<(), String> {
     let Source::File(path) = Source::new(out) else {
         return Err(format!(
@@ -162,7 +163,7 @@ pub fn write(out: &str, text: &str) -> Result<(), String> {
     })
 }
 
-/// How messages call it.
+/// The name of the source in messages.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,5 @@
-//! Reports of texts that are no template or no JSON: the sentence of the original, the place, and a hint where the
-//! mistake is a common one.
+//! Reports texts that are not a valid template or not JSON: the sentence of the original, the position, and a
+//! hint for common mistakes.
 
 use super::json::{Cause, Context, SyntaxError};
 use super::keys::nearest;
@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use template::TemplateError;
 
-/// The longest inline text that is taken for a path (CFG-24).
+/// The longest inline text that is regarded as a possible path (CFG-24).
 const LONGEST_PATH: usize = 4096;
 
-/// Reports where and why a rendered text is no JSON.
+/// Reports where and why a rendered text is not JSON.
 pub fn report(
     source: &Source,
     listing: &Listing,
@@ -40,7 +40,7 @@ pub fn report(
     Problem::of_text(span, &wrong).report(listing, &hidden, variables)
 }
 
-/// The offending character or number; of a text that ends too early the last character.
+/// The offending character or number; the last character if the text ends too early.
 fn offending(text: &str, error: &SyntaxError) -> Span {
     let at = match error.cause {
         Cause::End => text.char_indices().next_back().map_or(0, |(at, _)| at),
@@ -114,12 +114,12 @@ impl Message for Wrong<'_> {
 
 const NOT_CLOSED: &str = "the string that begins here is not closed in its line";
 
-/// A path without its prefix is taken as the text itself (CFG-24).
+/// Whether the inline text is a path without the prefix `file://` (CFG-24).
 fn is_path(source: &Source) -> bool {
     matches!(source, Source::Inline(text) if text.len() < LONGEST_PATH && !text.contains('\n'))
 }
 
-/// Reports where and why a text is no template.
+/// Reports where and why a template is invalid.
 pub fn template_report(listing: &Listing, error: &TemplateError) -> String {
     let (line, column) = listing.position_as_written(error.offset);
     let name = listing.name();
@@ -132,7 +132,7 @@ pub fn template_report(listing: &Listing, error: &TemplateError) -> String {
     ])
 }
 
-/// The function that may have been meant by an unknown one.
+/// The known function that is similar to the unknown one.
 fn unknown_function(error: &TemplateError) -> Option<&'static str> {
     let known: Vec<&'static str> = template::function_names().collect();
     nearest(error.unknown_function.as_deref()?, &known)

@@ -1,21 +1,21 @@
-//! A configuration as a tree of values, each with its place in the text.
+//! A configuration as a tree of values, each with its position in the text.
 //!
-//! The tree is what parsers make and front ends read: it holds what JSON, JSON5 and YAML have in common and
-//! nothing of the parser that made it. Spans are offsets in bytes into the rendered text.
+//! Parsers produce the tree and front ends read it. It contains what JSON, JSON5 and YAML have in common, and
+//! nothing that depends on a parser. Spans are byte offsets in the rendered text.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Where something stands in the text, in bytes.
+/// A range of byte offsets in the text.
 pub type Span = Range<usize>;
 
-/// Values that one configuration may have (docs/bounds.md).
+/// The limit on values in one configuration (docs/bounds.md).
 pub const MOST_VALUES: usize = 500_000;
 
-/// Lists and objects that may enclose one another (docs/bounds.md).
+/// How deep lists and objects may be nested (docs/bounds.md).
 pub const DEEPEST: usize = 127;
 
-/// Characters of a key that messages show (docs/bounds.md).
+/// How many characters of a key messages show (docs/bounds.md).
 pub const LONGEST_KEY: usize = 100;
 
 /// A text and the tree that was parsed from it.
@@ -27,25 +27,25 @@ pub struct Document<'t> {
     pub root: Value<'t>,
 }
 
-/// A value and its place.
+/// A value and its span.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value<'t> {
-    /// From its first byte to behind its last one.
+    /// From its first byte to the byte after its last one.
     pub span: Span,
-    /// What it is.
+    /// The data.
     pub data: Data<'t>,
 }
 
-/// What a value is.
+/// The data of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data<'t> {
-    /// Nothing; a key with it counts as absent.
+    /// Null; a key with it counts as absent.
     Null,
     /// True or false.
     Boolean(bool),
     /// A number, as it is written.
     Number(&'t str),
-    /// A string, without quotes and escapes.
+    /// A string, with its escapes resolved.
     String(Cow<'t, str>),
     /// A list.
     List(Vec<Value<'t>>),
@@ -56,25 +56,25 @@ pub enum Data<'t> {
 /// A key of an object and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member<'t> {
-    /// The key, without quotes and escapes.
+    /// The key, with its escapes resolved.
     pub key: Cow<'t, str>,
-    /// Where the key stands.
+    /// The span of the key.
     pub key_span: Span,
     /// The value.
     pub value: Value<'t>,
 }
 
-/// What problems are reported about: a value, or a key.
+/// The subject of a problem: a value, or a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// What the caret stands under.
+    /// The span under which the caret is shown.
     pub span: Span,
-    /// Where the value begins, by which its path is found.
+    /// The offset at which the value begins, from which its path is determined.
     pub value: usize,
 }
 
 impl From<&Value<'_>> for Place {
-    /// A list or an object is shown by its first character.
+    /// A list or an object is marked at its first character.
     fn from(value: &Value<'_>) -> Self {
         let Span { start, end } = value.span;
         let end = match value.data {
@@ -99,12 +99,12 @@ impl From<&Member<'_>> for Place {
 }
 
 impl<'t> Value<'t> {
-    /// Whether it is null.
+    /// Whether the value is null.
     pub fn is_null(&self) -> bool {
         self.data == Data::Null
     }
 
-    /// The string it is, if it is one.
+    /// The string, if the value is one.
     pub fn string(&self) -> Option<&str> {
         match &self.data {
             Data::String(text) => Some(text),
@@ -112,7 +112,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// The number it is, as written, if it is one.
+    /// The number as written, if the value is one.
     pub fn number(&self) -> Option<&'t str> {
         match self.data {
             Data::Number(number) => Some(number),
@@ -120,7 +120,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// The boolean it is, if it is one.
+    /// The boolean, if the value is one.
     pub fn boolean(&self) -> Option<bool> {
         match self.data {
             Data::Boolean(boolean) => Some(boolean),
@@ -128,8 +128,8 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// The keys and indices that lead from here to the value that begins at `start`, for instance
-    /// `services[1].interfaces[0]`; empty for the value itself.
+    /// The keys and indices that lead from this value to the one that begins at `start`, for instance
+    /// `services[1].interfaces[0]`; empty for this value itself.
     pub fn path_to(&self, start: usize) -> String {
         let mut path = String::new();
         let mut value = self;

@@ -1,11 +1,11 @@
 //! Reaching into text, lists and maps: `index`, `slice` and `len`.
 //!
-//! Text is a row of bytes here, as in Go. A slice that cuts a character in two shows the
-//! replacement character in its place, because text is always valid.
+//! Text is a sequence of bytes here, as in Go. A slice that cuts a character in two has the replacement
+//! character in its place, because text is always valid.
 
 use crate::value::{Key, List, Map, Outcome, Type, Value};
 
-/// The item under the first index, therein the item under the second, and so on.
+/// The item at the first index; in it, the item at the second index, and so on.
 pub(crate) fn index(arguments: &[Value]) -> Outcome {
     let Some((item, indexes)) = arguments.split_first() else {
         return Err("index of untyped nil".to_owned());
@@ -90,7 +90,8 @@ fn entry(map: &Map, index: &Value) -> Outcome {
     Ok(map.entry(&key))
 }
 
-/// A whole number from 0 to the length, which itself is one past the last item.
+/// Converts an index to a position: a whole number from 0 to the length, which is the position after the last
+/// item.
 fn position(index: &Value, length: usize) -> Result<usize, String> {
     let number = match index {
         Value::Int(number) => *number,

@@ -1,7 +1,7 @@
-//! The functions ContainerPilot adds to Go's: `default`, `env`, `split`, `join`, `replaceAll`,
+//! The functions that ContainerPilot adds to Go's: `default`, `env`, `split`, `join`, `replaceAll`,
 //! `regexReplaceAll` and `loop`.
 //!
-//! In a pipeline the piped value arrives last. Whatever could grow without bound is bounded.
+//! In a pipeline the piped value is the last argument. All results are limited in size.
 
 use super::format;
 use super::regex;
@@ -9,7 +9,7 @@ use crate::limit::{BoundedText, bounded};
 use crate::search::Steps;
 use crate::value::{Environment, Outcome, Type, Value};
 
-/// The second argument if it is a text that is not empty, else the first as text.
+/// The second argument if it is a text that is not empty, otherwise the first as text.
 pub(crate) fn default(arguments: &[Value]) -> Outcome {
     match arguments {
         [_, Value::Text(text)] if !text.is_empty() => Ok(Value::Text(text.clone())),
@@ -18,14 +18,14 @@ pub(crate) fn default(arguments: &[Value]) -> Outcome {
     }
 }
 
-/// The variable of that name, or nothing.
+/// The environment variable with that name, or nothing.
 pub(crate) fn env(arguments: &[Value], environment: &Environment) -> Outcome {
     let [name] = texts(arguments)?;
     let value = environment.get(name).map_or("", String::as_str);
     Ok(Value::text(value))
 }
 
-/// The parts between the separators; of text that is all white space there are none.
+/// The parts between the separators. A text of white space only has no parts.
 pub(crate) fn split(arguments: &[Value]) -> Outcome {
     let [separator, text] = texts(arguments)?;
     let text = text.trim();
@@ -78,7 +78,7 @@ pub(crate) fn regex_replace_all(arguments: &[Value], steps: &mut Steps) -> Outco
     regex::replace_all(pattern, replacement, text, steps).map(Value::text)
 }
 
-/// The numbers from the first argument, or 0, towards the last, which is left out.
+/// The numbers from the first argument, or 0, up or down to the last, which is excluded.
 pub(crate) fn count(arguments: &[Value]) -> Outcome {
     let (from, to) = match arguments {
         [to] => (0, number(to)?),
@@ -124,7 +124,7 @@ fn parsed(text: &str) -> Result<i64, String> {
     })
 }
 
-/// The arguments as texts, which the table of functions promises they are.
+/// The arguments as texts. The table of functions ensures that they are texts.
 fn texts<const COUNT: usize>(arguments: &[Value]) -> Result<[&str; COUNT], String> {
     let texts: Vec<&str> = arguments.iter().map(text).collect::<Result<_, _>>()?;
     texts.try_into().map_err(|_| WRONG.to_owned())

@@ -1,9 +1,9 @@
 //! The comparisons `eq`, `ne`, `lt`, `le`, `gt` and `ge`.
 //!
-//! Decides what may be compared with what: only values of the same kind, whole numbers of any width
-//! being one kind. A number never equals a text, nor a whole number a floating-point one; asking is
-//! an error, so that a configuration does not silently take the wrong branch. Nil may be compared
-//! with anything and equals only itself.
+//! Decides which values can be compared: only values of the same kind, where whole numbers of any width are
+//! one kind. Comparing a number with a text, or a whole number with a floating-point one, is an error, so
+//! that a configuration does not silently take the wrong branch. Nil can be compared with every value and
+//! equals only itself.
 
 use std::cmp::Ordering;
 
@@ -34,22 +34,22 @@ pub(crate) fn not_equal(arguments: &[Value]) -> Outcome {
     Ok(Value::Bool(!equal(left, right)?))
 }
 
-/// Whether the first argument comes before the second.
+/// Whether the first argument is less than the second.
 pub(crate) fn less(arguments: &[Value]) -> Outcome {
     ordered(arguments, |ordering| ordering == Some(Ordering::Less))
 }
 
-/// Whether the first argument does not come after the second.
+/// Whether the first argument is not greater than the second.
 pub(crate) fn less_or_equal(arguments: &[Value]) -> Outcome {
     ordered(arguments, is_less_or_equal)
 }
 
-/// Whether the first argument does not come before or with the second.
+/// Whether the first argument is greater than the second.
 pub(crate) fn greater(arguments: &[Value]) -> Outcome {
     ordered(arguments, |ordering| !is_less_or_equal(ordering))
 }
 
-/// Whether the first argument does not come before the second.
+/// Whether the first argument is not less than the second.
 pub(crate) fn greater_or_equal(arguments: &[Value]) -> Outcome {
     ordered(arguments, |ordering| ordering != Some(Ordering::Less))
 }
@@ -83,7 +83,7 @@ fn equal(left: &Value, right: &Value) -> Result<bool, String> {
     }
 }
 
-/// Lists and maps have no equality.
+/// Lists and maps cannot be compared.
 fn check_comparable(value: &Value) -> Result<(), String> {
     if is_basic(value) || *value == Value::Nil {
         return Ok(());

@@ -1,28 +1,28 @@
-//! Why a template could not be rendered, in the words and form of the original.
+//! The error of a template that could not be rendered, in the words and form of the original.
 //!
-//! Operators know these messages from Go and search for them, so the form is kept to the letter:
-//! the name of the template is empty, hence the doubled colon.
+//! Operators know these messages from Go and search for them, so the form is the same to the letter: the name
+//! of the template is empty, hence the doubled colon.
 
 use std::fmt::{Display, Formatter, Result};
 
 use crate::quote::quote;
 
-/// A template that is malformed, or that failed while it was being rendered.
+/// A template is malformed, or its execution failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
-    /// Line of the template the error belongs to, from 1.
+    /// The line of the error in the template, from 1.
     pub line: usize,
-    /// Where it belongs to, in bytes from the start of the template; 0 if it belongs to no place.
+    /// The offset of the error, in bytes from the start of the template; 0 if it has no position.
     pub offset: usize,
-    /// Where exactly rendering failed; absent if the template is malformed.
+    /// Where the execution failed; `None` if the template is malformed.
     pub place: Option<Place>,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// The function that is called and not known, if that is what is wrong.
+    /// The name of the unknown function, if that is the error.
     pub unknown_function: Option<String>,
 }
 
-/// The spot at which rendering failed.
+/// The place at which the execution failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Offset in bytes from the start of the line.
@@ -34,7 +34,7 @@ pub struct Place {
 }
 
 impl TemplateError {
-    /// An error in how the template is written.
+    /// An error in the syntax of a template.
     pub(crate) fn syntax(line: usize, offset: usize, message: impl Into<String>) -> Self {
         Self {
             line,
@@ -45,7 +45,7 @@ impl TemplateError {
         }
     }
 
-    /// An error while executing what stands at `position` of `text`.
+    /// An error during execution at `position` of `text`.
     pub(crate) fn execution(
         text: &str,
         position: usize,

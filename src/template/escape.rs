@@ -1,7 +1,7 @@
-//! Text made safe for other languages: `html`, `js` and `urlquery`.
+//! Escapes text for other languages: `html`, `js` and `urlquery`.
 //!
-//! Each takes any number of values, prints them together if there is not just one text, and
-//! replaces what would mean something in the other language.
+//! Each takes any number of values, formats them together unless there is exactly one text, and replaces the
+//! characters that have a meaning in the other language.
 
 use super::format;
 use crate::limit::BoundedText;
@@ -9,7 +9,7 @@ use crate::quote::is_printable;
 use crate::value::{Outcome, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Text that stands for itself in HTML.
+/// Text escaped for HTML.
 pub(crate) fn html(arguments: &[Value]) -> Outcome {
     escaped(arguments, |out, character| match character {
         '\0' => out.push("\u{fffd}"),
@@ -22,7 +22,7 @@ pub(crate) fn html(arguments: &[Value]) -> Outcome {
     })
 }
 
-/// Text that stands for itself between the quotes of JavaScript.
+/// Text escaped for a string in JavaScript.
 pub(crate) fn javascript(arguments: &[Value]) -> Outcome {
     escaped(arguments, |out, character| match character {
         '\\' => out.push("\\\\"),
@@ -34,7 +34,7 @@ pub(crate) fn javascript(arguments: &[Value]) -> Outcome {
     })
 }
 
-/// Text that stands for itself in the query of an address.
+/// Text escaped for the query of a URL.
 pub(crate) fn url_query(arguments: &[Value]) -> Outcome {
     escaped(arguments, |out, character| match character {
         ' ' => out.push("+"),
@@ -43,7 +43,7 @@ pub(crate) fn url_query(arguments: &[Value]) -> Outcome {
     })
 }
 
-/// What a query of an address does not take as it is.
+/// The characters that are escaped in a query.
 const ESCAPED_IN_QUERIES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -63,7 +63,7 @@ fn joined(arguments: &[Value]) -> Result<String, String> {
     format::print(&shown)
 }
 
-/// Nil is shown as an action alone would show it.
+/// Nil is formatted as it is in an action of its own.
 fn shown(value: &Value) -> Value {
     match value {
         Value::Nil => Value::text("<no value>"),

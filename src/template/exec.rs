@@ -1,9 +1,9 @@
 //! Executes a parsed template.
 //!
-//! Decides what statements, pipelines, fields and variables do. Every failure names the place in
-//! the template that was being looked at last, as Go's messages do, so `at` follows the execution
-//! and is read only when something fails. Steps and depth are counted, because a template can loop
-//! and call itself. Nothing here reads anything but the data and the environment it was given.
+//! Defines what statements, pipelines, fields and variables do. Every error names the place in the template
+//! that was evaluated last, as Go's messages do; therefore `at` follows the execution, and is read only if an
+//! error occurs. Steps and depth are counted, because a template can loop and call itself. Only the given
+//! data and environment are read.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::search::Steps;
 use crate::syntax::{Body, Branch, Call, Choice, Command, Operand, OperandKind, Pipeline, Statement};
 use crate::value::{Environment, Key, Outcome, Type, Value};
 
-/// Renders the outermost template over `data`.
+/// Renders the outermost template with `data`.
 pub(crate) fn execute(
     text: &str,
     templates: &Templates,
@@ -55,22 +55,22 @@ struct Executor<'a> {
     out: BoundedText,
     pieces: Vec<Piece>,
     variables: Vec<(&'a str, Held)>,
-    /// Name of the template being executed.
+    /// The name of the template being executed.
     template: &'a str,
-    /// Position and wording of what was looked at last.
+    /// Position and text of what was evaluated last.
     at: (usize, &'a dyn Display),
     depth: usize,
     steps: usize,
 }
 
-/// A value, and whether it comes from where anything may be: only there nil is a value.
+/// A value, and whether its declared type is "any": only there nil is a value.
 #[derive(Clone)]
 struct Held {
     value: Value,
     as_anything: bool,
 }
 
-/// Where to go on after a statement.
+/// How the execution continues after a statement.
 #[derive(Clone, Copy, PartialEq)]
 enum Flow {
     Next,
@@ -163,7 +163,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// What is printed from now on comes from there.
+    /// The output from now on comes from the part `written` of the template.
     fn begin_piece(&mut self, written: Range<usize>, is_copied: bool) {
         let start = self.out.len();
         self.pieces.push(Piece {
@@ -196,7 +196,7 @@ impl<'a> Executor<'a> {
         flow
     }
 
-    /// The body of the first condition that is true; each one that is not counts as a step.
+    /// The body of the first condition that is true. Each false condition counts as a step.
     fn chosen(&mut self, dot: &Held, choice: &'a Choice) -> Executed<&'a Body> {
         for case in &choice.cases {
             if self.pipeline(dot, &case.pipeline)?.value.is_true() {
@@ -246,7 +246,7 @@ impl<'a> Executor<'a> {
         self.fail(format!("range can't iterate over {shown}"))
     }
 
-    /// Executes the body for each item; says whether there was any.
+    /// Executes the body for each item. Returns whether there was an item.
     fn repeat(
         &mut self,
         branch: &'a Branch,
@@ -346,7 +346,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// The value of an operand; `given` says that a field at its end was given arguments.
+    /// The value of an operand; `given` is whether a field at its end has arguments.
     fn operand(&mut self, dot: &Held, operand: &'a Operand, given: bool) -> Executed<Held> {
         self.look_at(operand.position, operand);
         match &operand.kind {
@@ -531,7 +531,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// The value, if it is what the parameter wants.
+    /// The value, if it has the type of the parameter.
     fn suited(&self, held: Held, parameter: Parameter) -> Executed<Value> {
         let suits = match (&held.value, parameter) {
             (_, Parameter::Any) | (Value::Text(_), Parameter::Text) => true,

@@ -1,21 +1,21 @@
-//! Writes floating-point numbers the way Go does.
+//! Formats floating-point numbers as Go does.
 //!
-//! Go prints `1e+06` where Rust prints `1000000`: the general form changes to exponents as soon as
-//! the exponent reaches the precision, or six if only the shortest digits are wanted. The digits
-//! themselves come from Rust's formatting, which is exact.
+//! Go prints `1e+06` where Rust prints `1000000`: the general form uses an exponent as soon as the exponent
+//! reaches the precision, or six if only the shortest digits are requested. The digits come from Rust's
+//! formatting, which is exact.
 
-/// How a number is laid out.
+/// The form of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// `1.5`
     Fixed,
     /// `1.5e+00`
     Exponent,
-    /// Whichever of the two suits the size of the number.
+    /// One of the two, depending on the size of the number.
     General,
 }
 
-/// The number with a sign in any case; without a precision as many digits as identify it.
+/// The number, always with a sign; without a precision, with as many digits as identify it.
 pub(crate) fn signed(number: f64, layout: Layout, precision: Option<usize>) -> String {
     if number.is_nan() {
         return "+NaN".to_owned();
@@ -53,13 +53,13 @@ fn with_exponent(magnitude: f64, precision: Option<usize>) -> String {
     join(&format!("{mantissa}{zeros}"), exponent)
 }
 
-/// The digits to ask Rust for, which refuses very many, and the zeros that must then follow.
+/// How many digits Rust formats, whose limit is lower, and the zeros that follow.
 fn exact_digits(precision: usize) -> (usize, String) {
     let exact = precision.min(ALL_DIGITS);
     (exact, "0".repeat(precision - exact))
 }
 
-/// No number has as many digits that are not zero.
+/// No floating-point number has more digits before only zeros follow.
 const ALL_DIGITS: usize = 1100;
 
 fn general(magnitude: f64, precision: Option<usize>) -> String {
@@ -78,7 +78,7 @@ fn general(magnitude: f64, precision: Option<usize>) -> String {
     place_point(mantissa, exponent)
 }
 
-/// The exponent from which on the general layout shows it.
+/// The exponent from which on the general form uses the exponent form.
 fn threshold(precision: Option<usize>, digits: usize, exponent: i32) -> i32 {
     let as_exponent = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     match precision {

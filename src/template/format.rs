@@ -1,8 +1,8 @@
-//! Turns values into text: what an action prints, and `print`, `println` and `printf`.
+//! Formats values: the output of an action, and `print`, `println` and `printf`.
 //!
-//! Decides where spaces go and how a format is read: flags, width, precision, argument numbers and
-//! verbs. As in Go a wrong format is no error but leaves a remark in the text, such as
-//! `%!d(MISSING)`; the only error is a text beyond the bound.
+//! Decides where spaces are inserted and how a format is parsed: flags, width, precision, argument numbers
+//! and verbs. As in Go, an invalid format is not an error; the text contains a remark, such as
+//! `%!d(MISSING)`. The only error is a text beyond the limit.
 
 use crate::limit::{BoundedText, WIDTH};
 use crate::value::Value;
@@ -15,7 +15,7 @@ pub(crate) fn plain(value: &Value) -> Result<String, String> {
     out.finish()
 }
 
-/// The values one after another, with a space between two that are not text.
+/// The values one after another, with a space between two values that are not texts.
 pub(crate) fn print(values: &[Value]) -> Result<String, String> {
     let mut out = BoundedText::default();
     let is_text = |value: &Value| matches!(value, Value::Text(_));
@@ -28,7 +28,7 @@ pub(crate) fn print(values: &[Value]) -> Result<String, String> {
     out.finish()
 }
 
-/// The values on a line, with a space between any two.
+/// The values and a line end, with a space between any two.
 pub(crate) fn print_line(values: &[Value]) -> Result<String, String> {
     let mut out = BoundedText::default();
     for (index, value) in values.iter().enumerate() {
@@ -39,7 +39,7 @@ pub(crate) fn print_line(values: &[Value]) -> Result<String, String> {
     out.finish()
 }
 
-/// The values as the format wants them.
+/// The values formatted according to the format.
 pub(crate) fn print_formatted(format: &str, values: &[Value]) -> Result<String, String> {
     let mut formatter = Formatter {
         rest: format,
@@ -57,9 +57,9 @@ struct Formatter<'a> {
     rest: &'a str,
     values: &'a [Value],
     next: usize,
-    /// Whether the format numbers its arguments; then some may stay unused.
+    /// Whether the format numbers its arguments; if so, some may be unused.
     reordered: bool,
-    /// Whether the argument numbers of the directive make sense.
+    /// Whether the argument numbers of the directive are valid.
     numbers_are_good: bool,
     out: BoundedText,
 }
@@ -128,7 +128,7 @@ impl Formatter<'_> {
         directive
     }
 
-    /// Reads the width; says whether an argument number still applies to what follows.
+    /// Parses the width. Returns whether an argument number still applies to what follows.
     fn width(&mut self, directive: &mut Directive, numbered: bool) -> bool {
         if !self.skip("*") {
             directive.width = self.number();
@@ -146,7 +146,7 @@ impl Formatter<'_> {
         false
     }
 
-    /// Reads the precision; says whether an argument number still applies to what follows.
+    /// Parses the precision. Returns whether an argument number still applies to what follows.
     fn precision(&mut self, directive: &mut Directive, numbered: bool) -> bool {
         if !self.skip(".") {
             return numbered;
@@ -165,7 +165,7 @@ impl Formatter<'_> {
         false
     }
 
-    /// Reads an argument number such as `[2]`; says whether there was one.
+    /// Parses an argument number such as `[2]`. Returns whether there was one.
     fn argument_number(&mut self) -> bool {
         if !self.rest.starts_with('[') {
             return false;
@@ -196,7 +196,7 @@ impl Formatter<'_> {
         }
     }
 
-    /// Reads digits; a number beyond the bound swallows the rest of the format, as in Go.
+    /// Parses digits. If the number exceeds the limit, the rest of the format is consumed, as in Go.
     fn number(&mut self) -> Option<usize> {
         let end = self.rest.find(|character: char| !character.is_ascii_digit());
         let (digits, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));

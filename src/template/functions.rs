@@ -1,14 +1,13 @@
-//! Which functions a template may call, and with what.
+//! The functions that a template may call, with their parameters.
 //!
-//! The table is the whole vocabulary: Go's own functions and the ones ContainerPilot adds. It fixes
-//! the number and kind of the arguments, so the functions themselves may rely on them. What they do
-//! is decided in the files they come from.
+//! The table has all functions: Go's own and those that ContainerPilot adds. It defines the number and kinds
+//! of the arguments, so the functions rely on them. The functions are implemented in other files.
 
 use super::{access, additions, compare, escape, format};
 use crate::search::Steps;
 use crate::value::{Environment, Outcome, Value};
 
-/// A function by its name in templates.
+/// The function with this name in templates.
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
@@ -18,17 +17,17 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.iter().map(|function| function.name)
 }
 
-/// Something a template can call.
+/// A function of templates.
 pub(crate) struct Function {
     pub name: &'static str,
-    /// What the fixed arguments must be.
+    /// The kinds of the fixed arguments.
     pub parameters: &'static [Parameter],
-    /// Whether any number of further arguments of any kind may follow.
+    /// Whether any number of further arguments of any kind is allowed.
     pub takes_more: bool,
     pub behaviour: Behaviour,
 }
 
-/// What an argument must be.
+/// The kind of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parameter {
     Any,
@@ -36,9 +35,9 @@ pub(crate) enum Parameter {
     ListOfTexts,
 }
 
-/// How a function comes to its result.
+/// How a function computes its result.
 pub(crate) enum Behaviour {
-    /// The first argument whose truth is this, or the last; the others are not evaluated.
+    /// The first argument whose truth is this, or the last one; the others are not evaluated.
     FirstThatIs(bool),
     /// From its arguments.
     Of(fn(&[Value]) -> Outcome),
@@ -118,7 +117,7 @@ const fn closed(name: &'static str, parameters: &'static [Parameter], behaviour:
     }
 }
 
-/// No value here is a function, so there is nothing to call.
+/// `call` always fails, because no value is a function.
 fn call(arguments: &[Value]) -> Outcome {
     match arguments {
         [] | [Value::Nil, ..] => Err("call of nil".to_owned()),

@@ -1,9 +1,9 @@
 //! Cuts a template into tokens.
 //!
-//! Decides where text ends and an action begins, what trim markers remove, and what counts as a
-//! number, a string or a name. A token borrows from the template and holds its position in it, because
-//! every error names a place. The lexer never fails: what it cannot read becomes an error token,
-//! which the parser reports when it comes to it, so that errors appear in the order of the text.
+//! Decides where text ends and an action begins, what trim markers remove, and what is a number, a string or
+//! a name. A token borrows from the template and has its position in it, because every error names a
+//! position. The lexer never fails: a character that it does not accept becomes an error token, which the
+//! parser reports when it reaches it, so errors are reported in the order of the text.
 
 use std::borrow::Cow;
 
@@ -33,7 +33,7 @@ pub(crate) struct Token<'a> {
     pub line: usize,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Error,
@@ -60,7 +60,7 @@ pub(crate) enum Kind {
     Keyword(Keyword),
 }
 
-/// A word (or the lone dot) with a meaning of its own.
+/// A word (or a single dot) with a special meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keyword {
     Block,
@@ -127,7 +127,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads on; false when there is nothing more to read.
+    /// Reads further. Returns false at the end.
     fn step(&mut self) -> bool {
         if self.inside_action {
             self.step_in_action()
@@ -155,7 +155,7 @@ impl<'a> Lexer<'a> {
         self.enter_action(trims)
     }
 
-    /// Emits the first `kept` bytes of the text read so far and forgets the rest.
+    /// Emits the first `kept` bytes of the text read so far and discards the rest.
     fn emit_text(&mut self, kept: usize) {
         let end = self.position;
         self.position = self.start + kept;
@@ -200,7 +200,7 @@ impl<'a> Lexer<'a> {
         self.skip_after_action(trims);
     }
 
-    /// Returns to text, past the space that a marker trims.
+    /// Returns to text after an action; skips white space if the marker trims it.
     fn skip_after_action(&mut self, trims: bool) {
         if trims {
             let rest = self.rest();
@@ -366,7 +366,7 @@ impl<'a> Lexer<'a> {
         self.fail(format!("bad number syntax: {}", quote(text, false)))
     }
 
-    /// Steps over anything that looks like a number; false if a letter or digit clings to it.
+    /// Scans anything that looks like a number. Returns false if a letter or digit follows it directly.
     fn scan_number(&mut self) -> bool {
         self.accept("+-");
         let digits = self.number_base();
@@ -457,7 +457,7 @@ impl<'a> Lexer<'a> {
         });
     }
 
-    /// Lets the next token start here.
+    /// Starts the next token here.
     fn forget(&mut self) {
         let passed = &self.input.as_bytes()[self.start..self.position];
         self.line += passed.iter().filter(|byte| **byte == b'\n').count();

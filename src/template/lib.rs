@@ -1,15 +1,15 @@
 //! Go's `text/template` for Rust: renders a text to the same bytes as Go does.
 //!
-//! The language is that of Go 1.19 with the option `missingkey=zero` and the functions ContainerPilot adds,
-//! down to the wording of errors: its configurations are templates over the environment, and existing ones must
-//! render to the same bytes. The nearest maintained crate, `gotmpl`, was tried behind an adapter: it
-//! cannot tell a missing variable from no value, prints floating-point numbers its own way and does
-//! not say where rendering failed.
+//! The language is that of Go 1.19 with the option `missingkey=zero` and the functions that ContainerPilot
+//! adds, including the wording of errors: ContainerPilot's configurations are templates over the environment,
+//! and existing ones must render to the same bytes. The nearest maintained crate, `gotmpl`, was tried behind
+//! an adapter: it does not distinguish a missing variable from no value, formats floating-point numbers
+//! differently, and does not report where rendering failed.
 //!
-//! The way of a text: `lex` cuts it into tokens, `parse` makes statements (`syntax`, `literal`),
-//! `exec` executes them over values (`value`) with the functions of `functions`. `limit` bounds all
-//! of it. Nothing here reads the process environment or any file, no text makes it panic, and nothing of the rest
-//! of the program is known.
+//! `lex` splits a text into tokens, `parse` builds statements (`syntax`, `literal`), `exec` executes them
+//! over values (`value`) with the functions of `functions`. `limit` bounds all of it. The crate does not read
+//! the process environment or files, does not panic for any text, and does not depend on the rest of the
+//! program.
 
 mod access;
 mod additions;
@@ -53,7 +53,7 @@ pub fn environment(environment: &BTreeMap<String, String>) -> Value {
     Value::map(Type::Text, entries)
 }
 
-/// Renders a Go text template over any value; the function `env` still sees the environment.
+/// Renders a Go text template over any value; the function `env` reads the environment.
 pub fn render_value(
     text: &str,
     data: &Value,
@@ -63,7 +63,8 @@ pub fn render_value(
     exec::execute(text, &templates, data, environment).map(|rendered| rendered.text)
 }
 
-/// Renders a Go text template over the environment, and tells which part of the result comes from where.
+/// Renders a Go text template over the environment. The result records which part of the template produced
+/// each part of the text.
 pub fn render_with_places(
     text: &str,
     environment: &BTreeMap<String, String>,
@@ -181,7 +182,7 @@ mod tests {
         assert!(matches!(outcome, Ok([true, true, true, false])));
     }
 
-    /// However many there are; on a stack that would not hold a level for each.
+    /// Tested with a large number of them, on a stack that is too small for one level of recursion for each.
     #[test]
     fn else_if_is_no_nesting() {
         let chain = |number: usize| {

@@ -1,43 +1,43 @@
-//! The bounds on what a template may consume.
+//! The limits on the resources of a template.
 //!
-//! A template comes with the configuration, not from an enemy, but a slip in it must not take down
-//! process 1: every bound is far above what a configuration needs and ends in an error that names
-//! it.
+//! Templates are trusted, but a mistake in one must not stop process 1: every limit is far above the needs of
+//! a configuration, and exceeding it is an error that names the limit.
 
 use crate::value::Value;
 
-/// Items a single list may have (docs/bounds.md).
+/// The limit on the items of a list (docs/bounds.md).
 pub(crate) const ITEMS: usize = 100_000;
 
-/// Bytes a single text may have, the result included (docs/bounds.md).
+/// The limit on a text, including the result, in bytes (docs/bounds.md).
 pub const TEXT: usize = 4 * 1024 * 1024;
 
-/// Tokens a template may have: words, numbers, marks and the text between actions (docs/bounds.md).
+/// The limit on the tokens of a template: words, numbers, marks and the text between actions
+/// (docs/bounds.md).
 pub(crate) const TOKENS: usize = 500_000;
 
-/// Variables that may be visible in one place of a template (docs/bounds.md).
+/// The limit on the variables that are visible in one place of a template (docs/bounds.md).
 pub(crate) const VARIABLES: usize = 500;
 
-/// Actions, pieces of text and rounds of loops that may be executed for one result, and what functions do in
-/// the time of so many (docs/bounds.md).
+/// The limit on steps: executed actions, pieces of text and iterations of loops for one result; functions
+/// count as many steps as their work takes time (docs/bounds.md).
 pub(crate) const STEPS: usize = 1_000_000;
 
-/// Bytes of text that a function takes or gives in the time of a step.
+/// How many bytes of a function's arguments or result count as a step.
 const BYTES_PER_STEP: usize = 64;
 
-/// Items of a list that a function takes or gives in the time of a step.
+/// How many items of a list in a function's arguments or result count as a step.
 const ITEMS_PER_STEP: usize = 2;
 
-/// Parentheses and blocks that may enclose one another in a template (docs/bounds.md).
+/// How deep parentheses and blocks may be nested in a template (docs/bounds.md).
 pub(crate) const NESTING: usize = 100;
 
-/// Template calls, blocks and parentheses that may enclose one another while executing (docs/bounds.md).
+/// How deep template calls, blocks and parentheses may be nested during execution (docs/bounds.md).
 pub(crate) const DEPTH: usize = 200;
 
-/// Width or precision in a format.
+/// The limit on the width and the precision in a format.
 pub(crate) const WIDTH: usize = 1_000_000;
 
-/// Text that stops growing at the bound and remembers that it was reached.
+/// A text that stops growing at the limit and records that it was reached.
 #[derive(Default)]
 pub(crate) struct BoundedText {
     text: String,
@@ -45,7 +45,7 @@ pub(crate) struct BoundedText {
 }
 
 impl BoundedText {
-    /// Appends the text if it still fits.
+    /// Appends the text if it fits.
     pub(crate) fn push(&mut self, text: &str) {
         if self.overflowed || self.text.len() + text.len() > TEXT {
             self.overflowed = true;
@@ -54,7 +54,7 @@ impl BoundedText {
         }
     }
 
-    /// Appends the character so many times, if they all still fit.
+    /// Appends the character this many times, if they all fit.
     pub(crate) fn repeat(&mut self, character: char, times: usize) {
         let length = character.len_utf8().saturating_mul(times);
         if self.overflowed || self.text.len().saturating_add(length) > TEXT {
@@ -64,7 +64,7 @@ impl BoundedText {
         }
     }
 
-    /// Counts something as not fitting that was never appended.
+    /// Records that something did not fit, without appending it.
     pub(crate) fn mark_overflowed(&mut self) {
         self.overflowed = true;
     }
@@ -88,7 +88,7 @@ impl BoundedText {
     }
 }
 
-/// How many steps it counts that a function takes or gives this value.
+/// How many steps a function counts for a value that it takes or returns.
 pub(crate) fn steps_for(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len() / BYTES_PER_STEP,
@@ -97,17 +97,17 @@ pub(crate) fn steps_for(value: &Value) -> usize {
     }
 }
 
-/// The complaint about more steps than there may be.
+/// The error for too many steps.
 pub(crate) fn exceeded() -> String {
     format!("exceeded {STEPS} steps")
 }
 
-/// The complaint about a text beyond the bound.
+/// The error for a text beyond the limit.
 pub(crate) fn too_long() -> String {
     format!("text is longer than {TEXT} bytes")
 }
 
-/// The items, unless there are too many of them.
+/// Collects the items, unless there are too many.
 pub(crate) fn bounded<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, String> {
     let items: Vec<T> = items.take(ITEMS + 1).collect();
     if items.len() > ITEMS {

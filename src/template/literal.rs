@@ -1,12 +1,12 @@
-//! Reads the constants of a template: numbers, characters and quoted text.
+//! Parses the constants of a template: numbers, characters and quoted text.
 //!
-//! Decides what a literal is worth. Escapes may name single bytes; bytes that do not form valid
-//! UTF-8 in the end become the replacement character, because text here is always valid.
+//! Escapes may denote single bytes. Bytes that do not form valid UTF-8 become the replacement character,
+//! because text is always valid here.
 
 use crate::quote::quote;
 use crate::value::Value;
 
-/// The whole or floating-point number that `text` writes.
+/// The whole or floating-point number that `text` denotes.
 pub(crate) fn number(text: &str) -> Result<Value, String> {
     if text.ends_with('i') {
         let number = quote(text, false);
@@ -48,7 +48,7 @@ pub(crate) fn quoted(text: &str) -> Result<Value, String> {
     Ok(Value::text(String::from_utf8_lossy(&bytes)))
 }
 
-/// The text between back quotes, as it is but for carriage returns.
+/// The text between back quotes, unchanged except that carriage returns are removed.
 pub(crate) fn raw(text: &str) -> Result<Value, String> {
     let inside = inside(text, '`').ok_or(INVALID)?;
     Ok(Value::text(inside.replace('\r', "")))
@@ -78,7 +78,7 @@ fn is_decimal(digits: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The base a prefix announces, and the digits after it.
+/// The base that a prefix denotes, and the digits after it.
 fn base(digits: &str) -> (u32, &str) {
     let prefixed = |prefix: &str| digits.get(..2).filter(|start| start.eq_ignore_ascii_case(prefix));
     for (prefix, base) in [("0x", 16), ("0o", 8), ("0b", 2)] {
@@ -127,7 +127,7 @@ fn hexadecimal_float(digits: &str) -> Option<f64> {
     Some(value * 2f64.powi(scale.saturating_sub(places.saturating_mul(4))))
 }
 
-/// Whether each underscore stands between two digits, a base prefix counting as one.
+/// Whether each underscore is between two digits; a base prefix counts as a digit.
 fn underscores_separate_digits(text: &str) -> bool {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
@@ -140,7 +140,7 @@ fn underscores_separate_digits(text: &str) -> bool {
     })
 }
 
-/// What a character or an escape stands for.
+/// What a character or an escape denotes.
 enum Unit {
     Byte(u8),
     Character(char),
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn too_large_numbers_are_refused() {
-        // Go takes a leading zero without octal digits for a number too large, too.
+        // Go reports a leading zero without octal digits as a number that is too large, too.
         for text in ["9223372036854775808", "-9223372036854775809", "08"] {
             let message = format!("integer overflow: \"{text}\"");
             assert_eq!(number(text), Err(message), "{text}");

@@ -1,8 +1,8 @@
-//! Turns tokens into statements.
+//! Parses tokens into statements.
 //!
-//! Decides what is a well-formed template, and says what is wrong with one that is not. Functions
-//! and variables must be known here already, so a misspelt name is found even in a branch that is
-//! never taken. The parser recurses with the nesting of the template, which is therefore bounded.
+//! Decides whether a template is well-formed, and what the error is. Functions and variables are checked
+//! here, so that a misspelt name is found even in a branch that is never taken. The parser recurses with the
+//! nesting of the template, which is therefore limited.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ type Parsed<T> = Result<T, TemplateError>;
 struct Parser<'a> {
     tokens: Vec<Token<'a>>,
     next: usize,
-    /// The furthest token looked at; errors are reported on its line.
+    /// The last token that was read; errors are reported on its line.
     furthest: usize,
     /// Line on which the action being parsed started.
     action_line: Option<usize>,
@@ -104,7 +104,7 @@ impl<'a> Parser<'a> {
         self.separate_body(name, CONTEXT)
     }
 
-    /// The body of a template of its own: outer variables and loops do not reach into it.
+    /// The body of a separate template: outer variables and loops are not visible in it.
     fn separate_body(&mut self, name: String, context: &str) -> Parsed<()> {
         let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
         let ranges = std::mem::take(&mut self.ranges);
@@ -160,7 +160,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Behind the left delimiter, which stands at `start`.
+    /// Parses an action after its left delimiter, which is at `start`.
     fn action(&mut self, start: usize) -> Parsed<Parsing> {
         let token = self.advance_past_space();
         let statement = match token.kind {
@@ -188,7 +188,7 @@ impl<'a> Parser<'a> {
         Ok(Parsing::Terminator(Terminator::End))
     }
 
-    /// Leaves a following `if` alone, for the statement that may continue with it.
+    /// Parses `else`. A following `if` is left for the caller, whose statement may continue with it.
     fn terminator_else(&mut self) -> Parsed<Parsing> {
         if self.peek_past_space().kind != Kind::Keyword(Keyword::If) {
             self.expect_right_delimiter("else")?;
@@ -204,7 +204,7 @@ impl<'a> Parser<'a> {
         Ok(statement)
     }
 
-    /// An `if` and what belongs to it. Variables of a condition are visible up to the end.
+    /// An `if` with its branches. Variables of a condition are visible up to the end.
     fn choice(&mut self) -> Parsed<Choice> {
         let visible = self.variables.len();
         let mut cases = Vec::new();
@@ -498,7 +498,7 @@ impl<'a> Parser<'a> {
         read.or_else(|message| self.fail(message))
     }
 
-    /// Parses something one level further in.
+    /// Parses something that is nested one level deeper.
     fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.nesting == NESTING {
             return self.fail(format!("more than {NESTING} nested blocks and parentheses"));
@@ -548,7 +548,7 @@ impl<'a> Parser<'a> {
         self.fail(format!("{token}{}", self.start_of_action(token)))
     }
 
-    /// Says where the action started, if it was on another line than its error.
+    /// Names the line on which the action started, if its error is on another line.
     fn start_of_action(&self, error: &Token<'a>) -> String {
         match self.action_line {
             Some(line) if line != error.line && error.text.ends_with(" action") => {
@@ -575,13 +575,13 @@ impl Terminator {
 }
 
 impl Operand {
-    /// Whether the operand can only be a value, never a call.
+    /// Whether the operand is always a value, never a call.
     fn is_constant(&self) -> bool {
         use OperandKind::{Bool, Dot, Nil, Number, Text};
         matches!(self.kind, Bool(_) | Dot | Nil | Number(..) | Text(..))
     }
 
-    /// The fields taken from this operand, or the operand itself if it cannot have any.
+    /// The fields of this operand; the operand itself if it cannot have fields.
     fn chained(self, names: Vec<String>) -> Result<OperandKind, Self> {
         if self.is_constant() {
             return Err(self);
@@ -615,7 +615,7 @@ fn starts_operand(kind: Kind) -> bool {
     )
 }
 
-/// Whether a body holds nothing but white space, so that a definition may replace it.
+/// Whether a body contains only white space, so that a definition may replace it.
 fn is_blank(body: &Body) -> bool {
     let blank = |statement: &Statement| match statement {
         Statement::Text(_, text) => text.trim().is_empty(),

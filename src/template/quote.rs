@@ -1,11 +1,11 @@
-//! Text in quotes, as Go writes it.
+//! Quotes text as Go does.
 //!
-//! Error messages, the verb `%q` and log entries in Go's form show text this way: what cannot be printed is
-//! escaped, so that a line stays a line. Quoted text is read in `literal`.
+//! Error messages, the verb `%q` and log entries in Go's format use it: characters that cannot be printed are
+//! escaped, so that a quoted text has no line ends. `literal` parses quoted text.
 
 use std::fmt::{Display, Formatter, Result, Write as _};
 
-/// The text in double quotes; with `ascii_only` everything else is escaped too.
+/// The text in double quotes; with `ascii_only`, all other characters are escaped, too.
 pub(crate) fn quote(text: &str, ascii_only: bool) -> String {
     quoted(text.chars(), '"', ascii_only)
 }
@@ -18,7 +18,7 @@ pub(crate) fn quote_character(character: char, ascii_only: bool) -> String {
 fn quoted(characters: impl Iterator<Item = char>, delimiter: char, ascii_only: bool) -> String {
     let mut quoted = String::from(delimiter);
     for character in characters {
-        // Writing into a string never fails.
+        // Writing to a string cannot fail.
         _ = write!(
             quoted,
             "{}",
@@ -33,7 +33,7 @@ fn quoted(characters: impl Iterator<Item = char>, delimiter: char, ascii_only: b
     quoted
 }
 
-/// Whether the text can stand between back quotes as it is.
+/// Whether the text can be written between back quotes unchanged.
 pub(crate) fn fits_back_quotes(text: &str) -> bool {
     let spoils = |character: char| {
         matches!(character, '`' | '\u{7f}' | '\u{feff}') || (character < ' ' && character != '\t')
@@ -41,8 +41,8 @@ pub(crate) fn fits_back_quotes(text: &str) -> bool {
     !text.contains(spoils)
 }
 
-/// Whether Go counts the character as printable: letters, marks, numbers, punctuation, symbols and, of white
-/// space, the plain space.
+/// Whether Go regards the character as printable: letters, marks, numbers, punctuation, symbols and the
+/// space.
 pub(crate) fn is_printable(character: char) -> bool {
     if character.is_ascii() {
         return matches!(character, ' '..='~');

@@ -1,11 +1,11 @@
 //! Go's regular expressions, compiled by `regex-automata`.
 //!
-//! Both descend from RE2 but read some patterns differently: in Go `\w`, `\d`, `\s` and `\b` are
-//! about ASCII only, `\Q..\E` quotes, `{,2}` is plain text, and a class knows neither nested
-//! classes nor set operations. So a pattern is read by Go's rules and rewritten, every plain
-//! character in a form that means the same to both. What Go refuses is refused here, with Go's reason and the
-//! whole pattern. Only an unknown property and a pattern that grows too large are left to the crate.
-//! Matches are found by `search`, which counts the steps.
+//! Both descend from RE2, but differ in some patterns: in Go `\w`, `\d`, `\s` and `\b` apply to ASCII only,
+//! `\Q..\E` quotes, `{,2}` is plain text, and classes have neither nested classes nor set operations. So a
+//! pattern is parsed by Go's rules and rewritten; every plain character is written in a form with the same
+//! meaning in both. Patterns that Go refuses are refused here, with Go's reason and the whole pattern. Only
+//! an unknown property and a pattern that grows too large are left to the crate. `search` finds the matches
+//! and counts the steps.
 
 use std::error::Error;
 
@@ -45,14 +45,14 @@ pub(crate) fn replace_all(
     out.finish()
 }
 
-/// Memory a compiled pattern may take (docs/bounds.md).
+/// The limit on the memory of a compiled pattern, in bytes (docs/bounds.md).
 const COMPILED_SIZE: usize = 1024 * 1024;
 
-/// Bytes of a compiled pattern that cost as much as a step, and steps that compiling costs at least.
+/// How many bytes of a compiled pattern count as a step, and the smallest number of steps for compiling.
 const COMPILED_PER_STEP: usize = 64;
 const LEAST_STEPS: usize = 50;
 
-/// Repetitions a pattern may ask for.
+/// How many repetitions a pattern may have.
 const REPETITIONS: u32 = 1000;
 
 fn compile(pattern: &str, steps: &mut Steps) -> Result<NFA, String> {
@@ -63,7 +63,7 @@ fn compile(pattern: &str, steps: &mut Steps) -> Result<NFA, String> {
         .configure(config)
         .build(&adapted)
         .map_err(|error| {
-            // What is wrong with a pattern stands in the last line of the cause, below the pattern.
+            // The reason is in the last line of the error, below the pattern.
             let reason = error
                 .source()
                 .map_or_else(|| error.to_string(), ToString::to_string);
@@ -139,7 +139,7 @@ struct Adapter<'a> {
     groups: usize,
 }
 
-/// What a repetition would repeat.
+/// The item before a repetition.
 #[derive(Clone, Copy)]
 enum Before {
     Nothing,
@@ -244,7 +244,7 @@ impl<'a> Adapter<'a> {
         self.verbatim(")")
     }
 
-    /// A repetition in braces, or else just a brace.
+    /// A repetition in braces, or a literal brace.
     fn brace(&mut self, start: &'a str) -> Adapted<()> {
         let Some((least, most, length)) = repetition_in_braces(start) else {
             return self.plain('{');
@@ -302,7 +302,7 @@ impl<'a> Adapter<'a> {
         quoted.chars().try_for_each(|character| self.plain(character))
     }
 
-    /// What `\d` and its like stand for inside a class.
+    /// The meaning of `\d` and similar escapes inside a class.
     fn perl_class(&mut self) -> Option<&'static str> {
         let class = match self.rest.chars().next()? {
             'd' => "0-9",
@@ -338,7 +338,7 @@ impl<'a> Adapter<'a> {
         Ok(format!("\\{}{{{plain}}}", if negated { 'P' } else { 'p' }))
     }
 
-    /// The character that an escape stands for.
+    /// The character that an escape denotes.
     fn escaped_character(&mut self) -> Adapted<char> {
         let Some(character) = self.advance() else {
             return Err("trailing backslash at end of expression");
@@ -467,7 +467,7 @@ fn code_point(character: char) -> String {
     format!("\\x{{{:X}}}", u32::from(character))
 }
 
-/// The least and most repetitions of `{2}`, `{2,}` or `{2,3}`, and the length of that.
+/// The smallest and largest number of repetitions in `{2}`, `{2,}` or `{2,3}`, and the length of the text.
 fn repetition_in_braces(start: &str) -> Option<(u32, Option<u32>, usize)> {
     let (inside, _) = start.strip_prefix('{')?.split_once('}')?;
     let (least, most) = match inside.split_once(',') {
@@ -482,7 +482,7 @@ fn repetition_in_braces(start: &str) -> Option<(u32, Option<u32>, usize)> {
     Some((repetitions(least)?, most, inside.len() + 2))
 }
 
-/// The number that digits write; one too large to matter is cut.
+/// The number that digits denote; one beyond the limit is reduced to it.
 fn repetitions(digits: &str) -> Option<u32> {
     let are_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
     let padded = digits.len() > 1 && digits.starts_with('0');
@@ -651,7 +651,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Small patterns over few letters, as the library for regular expressions replaces them.
+        /// Compares the replacement with that of the `regex` crate, for small patterns over few letters.
         #[test]
         fn matches_are_those_of_the_library(pattern in "[abé.]([abé()|*+?.^$]|[*+?][?]){0,8}", text in "[abé]{0,8}") {
             let expected = ::regex::Regex::new(&pattern);

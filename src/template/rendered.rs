@@ -1,33 +1,33 @@
-//! A rendered text, and which part of it comes from which part of the template.
+//! A rendered text, with the part of the template that produced each part of it.
 //!
-//! Whoever finds something wrong in the rendered text can point at the template that way. Decides nothing.
+//! A caller that finds an error in the rendered text can report its position in the template.
 
 use std::ops::Range;
 
-/// What a template renders to.
+/// The result of rendering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// Where it comes from, in the order of the text. The first piece begins at its start, and each ends where
-    /// the next one begins.
+    /// The origins, in the order of the text. The first piece begins at the start of the text, and each ends
+    /// where the next one begins.
     pub pieces: Vec<Piece>,
 }
 
-/// A part of the rendered text that comes from one part of the template.
+/// A part of the rendered text that one part of the template produced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Where it begins in the rendered text, in bytes. Actions that print nothing are empty pieces.
+    /// Where it begins in the rendered text, in bytes. An action that prints nothing has an empty piece.
     pub start: usize,
-    /// The part of the template, in bytes; of an action with its delimiters.
+    /// The part of the template, in bytes; for an action, including its delimiters.
     pub written: Range<usize>,
-    /// Whether it is a copy of that part; otherwise an action printed it.
+    /// Whether it is a copy of that part; otherwise it is the output of an action.
     pub is_copied: bool,
 }
 
 impl Rendered {
-    /// The part of the template that the byte at `offset` comes from: the byte itself if it is copied, or
-    /// else the whole action. Behind the end that is where the last piece ends.
+    /// The part of the template that produced the byte at `offset`: the byte itself if it is copied,
+    /// otherwise the whole action. After the end of the text: the end of the last piece.
     pub fn written(&self, offset: usize) -> Range<usize> {
         let after = self.pieces.partition_point(|piece| piece.start <= offset);
         let Some(piece) = after.checked_sub(1).map(|index| &self.pieces[index]) else {
@@ -42,7 +42,7 @@ impl Rendered {
         }
     }
 
-    /// The actions that printed something, or nothing, between these two offsets or at them.
+    /// The actions whose output, which may be empty, is between these two offsets or touches them.
     pub fn actions(&self, range: Range<usize>) -> impl Iterator<Item = &Piece> {
         let first = self.pieces.partition_point(|piece| piece.start < range.start);
         let pieces = self.pieces[first.saturating_sub(1)..].iter();
@@ -57,7 +57,7 @@ mod tests {
     use crate::render_with_places;
     use std::collections::BTreeMap;
 
-    /// Each byte's part of the template.
+    /// For each byte, its part of the template.
     fn parts(text: &str) -> (String, Vec<String>) {
         let environment: BTreeMap<String, String> = [("A".to_owned(), "xyz".to_owned())].into();
         let rendered = render_with_places(text, &environment).unwrap();

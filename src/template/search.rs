@@ -1,21 +1,22 @@
 //! Finds matches of a compiled regular expression, and counts the work.
 //!
-//! All alternatives are followed at once, byte by byte, the preferred ones first (Pike's method), so one search
-//! takes time in proportion to the text and the pattern. Libraries search so, too, but do not say how much
-//! work it was, and a replacement is many searches; here each followed state counts towards the steps of the
-//! template. The pattern is compiled by `regex-automata`.
+//! All alternatives are followed at the same time, byte by byte, the preferred ones first (Pike's method), so
+//! one search takes time in proportion to the text and the pattern. Existing crates search in the same way,
+//! but do not report the amount of work, and a replacement consists of many searches; here each followed
+//! state counts towards the steps of the template. `regex-automata` compiles the pattern.
 
 use regex_automata::PatternID;
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::primitives::StateID;
 
-/// Places of the text that the states of a pattern may remember altogether, two for each group (docs/bounds.md).
+/// The limit on the positions that the states of a pattern store altogether, two for each group
+/// (docs/bounds.md).
 const PLACES: usize = 1_000_000;
 
-/// Followed states that count as one step of a template.
+/// How many followed states count as one step of a template.
 const FOLLOWED_PER_STEP: usize = 8;
 
-/// A place that was not reached.
+/// A position that was not reached.
 const NOWHERE: usize = usize::MAX;
 
 /// The steps that a template may still take.
@@ -25,17 +26,17 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// So many.
+    /// This many steps.
     pub(crate) fn new(left: usize) -> Self {
         Self { left, followed: 0 }
     }
 
-    /// How many are left.
+    /// How many steps are left.
     pub(crate) fn left(&self) -> usize {
         self.left
     }
 
-    /// Takes some; says whether there were as many.
+    /// Takes some steps. Returns whether enough were left.
     pub(crate) fn take(&mut self, steps: usize) -> bool {
         let left = self.left.checked_sub(steps);
         self.left = left.unwrap_or_default();
@@ -58,7 +59,7 @@ pub(crate) struct Search<'a> {
     next: Alternatives,
 }
 
-/// Where a match begins and ends, and its groups.
+/// A match: its begin and end, and its groups.
 pub(crate) struct Match<'a> {
     nfa: &'a NFA,
     text: &'a str,
@@ -76,7 +77,7 @@ impl<'a> Match<'a> {
         self.places[1]
     }
 
-    /// What the group of that number matched; nothing if there is none.
+    /// The text of the group with this number; empty if there is none.
     pub(crate) fn group(&self, number: usize) -> &'a str {
         let range = number.checked_mul(2).and_then(|start| {
             let (start, end) = (self.places.get(start)?, self.places.get(start + 1)?);
@@ -85,7 +86,7 @@ impl<'a> Match<'a> {
         range.unwrap_or_default()
     }
 
-    /// What the group of that name matched; nothing if there is none.
+    /// The text of the group with this name; empty if there is none.
     pub(crate) fn named(&self, name: &str) -> &'a str {
         let number = self.nfa.group_info().to_index(PatternID::ZERO, name);
         number.map_or("", |number| self.group(number))
@@ -93,10 +94,10 @@ impl<'a> Match<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search that has not begun.
+    /// A search that has not started.
     ///
     /// # Errors
-    /// The pattern has so many groups and repetitions that it would take too much memory.
+    /// The pattern has so many groups and repetitions that it would use too much memory.
     pub(crate) fn new(nfa: &'a NFA, text: &'a str) -> Result<Self, String> {
         let width = 2 * nfa.group_info().group_len(PatternID::ZERO);
         let states = nfa.states().len();
@@ -111,8 +112,8 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// The first match that begins at `from` or later, and of those the preferred one. None, too, if the steps
-    /// are used up: then none are left.
+    /// The first match that begins at `from` or later; of several, the preferred one. `None` also if the
+    /// steps are used up.
     pub(crate) fn find(&mut self, from: usize, steps: &mut Steps) -> Option<Match<'a>> {
         let (nfa, text) = (self.nfa, self.text);
         let mut found = None;
@@ -136,7 +137,7 @@ impl<'a> Search<'a> {
         found.map(|places| Match { nfa, text, places })
     }
 
-    /// Takes every alternative one byte on. The first that is a match ends those after it.
+    /// Advances every alternative by one byte. The first that is a match ends those after it.
     fn advance(&mut self, at: usize) -> Option<Vec<usize>> {
         self.next.clear();
         let byte = self.text.as_bytes().get(at).copied();
@@ -155,7 +156,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Where a byte leads from a state.
+/// The state that follows a state after a byte.
 fn after(state: &State, byte: u8) -> Option<StateID> {
     match state {
         State::ByteRange { trans } => trans.matches_byte(byte).then_some(trans.next),
@@ -165,28 +166,28 @@ fn after(state: &State, byte: u8) -> Option<StateID> {
     }
 }
 
-/// The alternatives at one place of the text, the preferred ones first.
+/// The alternatives at one position of the text, the preferred ones first.
 struct Alternatives {
     /// States that need a byte, or are a match.
     order: Vec<StateID>,
     /// States that were reached.
     reached: Vec<bool>,
-    /// Which ones, so that forgetting them costs no more than reaching them did.
+    /// The indices of the reached states, so that clearing them costs no more than reaching them did.
     touched: Vec<StateID>,
-    /// For each state, the ends of the groups on the way to it.
+    /// For each state, the ends of the groups on the path to it.
     places: Vec<usize>,
     width: usize,
-    /// The places of the way that is being followed, and what is still to be followed from there.
+    /// The positions on the path that is being followed, and what remains to be followed.
     way: Vec<usize>,
     open: Vec<Open>,
-    /// How much work it was.
+    /// How many states were followed.
     followed: usize,
 }
 
-/// What is still to be followed.
+/// What remains to be followed.
 enum Open {
     State(StateID),
-    /// A place of the way is what it was before.
+    /// Restores a position of the path to an earlier value.
     Restore(usize, usize),
 }
 
@@ -217,14 +218,14 @@ impl Alternatives {
         &self.places[start..start + self.width]
     }
 
-    /// A match may begin here.
+    /// Starts a match here.
     fn begin(&mut self, nfa: &NFA, text: &str, at: usize) {
         self.way.clear();
         self.way.resize(self.width, NOWHERE);
         self.follow_way(nfa, text, nfa.start_anchored(), at);
     }
 
-    /// Reaches a state, and from there all that costs no byte.
+    /// Reaches a state, and from there all states that need no byte.
     fn follow(&mut self, nfa: &NFA, text: &str, to: StateID, at: usize, places: &[usize]) {
         self.way.clear();
         self.way.extend_from_slice(places);
@@ -277,7 +278,7 @@ impl Alternatives {
         self.order.push(id);
         let start = id.as_usize() * self.width;
         self.places[start..start + self.width].copy_from_slice(&self.way);
-        // Copying many places takes as long as following a few states.
+        // Copying many positions takes as long as following a few states.
         self.followed += self.width / 16;
     }
 }

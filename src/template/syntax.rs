@@ -1,7 +1,7 @@
-//! What a parsed template looks like.
+//! The syntax tree of a template.
 //!
-//! Every node holds its position in the text and can print itself the way error messages quote it; the
-//! two together are what `executing "" at <...>` shows. Nothing here evaluates anything.
+//! Every node has its position in the text and can be printed as error messages quote it; both are needed for
+//! `executing "" at <...>`. Nothing is evaluated here.
 
 use std::fmt::{Display, Formatter, Result};
 use std::ops::Range;
@@ -12,12 +12,12 @@ use crate::value::Value;
 /// The statements of a template, a branch or a loop.
 pub(crate) type Body = Vec<Statement>;
 
-/// One thing to do.
+/// A statement.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
-    /// A text and where it begins in the template.
+    /// A text and its position in the template.
     Text(usize, String),
-    /// What is printed, and from where to where its action reaches, delimiters included.
+    /// An action that prints, and its span, including the delimiters.
     Action(Range<usize>, Pipeline),
     If(Choice),
     With(Branch),
@@ -27,22 +27,22 @@ pub(crate) enum Statement {
     Continue,
 }
 
-/// `if` with every `else if` that follows it, and `else`. They stand beside one another, not in one another, so
-/// that nothing recurses with their number.
+/// `if` with every `else if` that follows it, and `else`. They are in a list and not nested, so that no code
+/// recurses with their number.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
     pub cases: Vec<Case>,
     pub otherwise: Body,
 }
 
-/// A condition, and what is done if it is the first that is true.
+/// A condition, and the body if it is the first that is true.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub pipeline: Pipeline,
     pub body: Body,
 }
 
-/// The common shape of `with` and `range`.
+/// The common structure of `with` and `range`.
 #[derive(Clone, Debug)]
 pub(crate) struct Branch {
     pub pipeline: Pipeline,
@@ -58,12 +58,12 @@ pub(crate) struct Call {
     pub pipeline: Option<Pipeline>,
 }
 
-/// Commands, each handing its result to the next, and the variables that take the last result.
+/// Commands, each of which passes its result to the next, and the variables that get the last result.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     pub position: usize,
     pub variables: Vec<String>,
-    /// Whether existing variables are assigned instead of new ones declared.
+    /// Whether existing variables are assigned; otherwise new ones are declared.
     pub assigns: bool,
     pub commands: Vec<Command>,
 }
@@ -83,22 +83,22 @@ pub(crate) struct Operand {
     pub kind: OperandKind,
 }
 
-/// What a word of a command is.
+/// The kind of a word in a command.
 #[derive(Clone, Debug)]
 pub(crate) enum OperandKind {
     Dot,
     Nil,
     Bool(bool),
-    /// The constant and the text it was written as.
+    /// The number and its text in the template.
     Number(Value, String),
-    /// The text and its form in the template, quotes included.
+    /// The text and its form in the template, including the quotes.
     Text(Value, String),
     Function(String),
-    /// Field names from dot inwards.
+    /// Names of fields, starting at the dot.
     Field(Vec<String>),
-    /// A variable's name and field names from there inwards.
+    /// The name of a variable, and names of fields starting at it.
     Variable(String, Vec<String>),
-    /// Field names from the result of another operand inwards.
+    /// Names of fields, starting at the result of another operand.
     Chain(Box<Operand>, Vec<String>),
     Parenthesized(Box<Pipeline>),
 }

@@ -1,9 +1,9 @@
-//! The values a template works with.
+//! The values in templates.
 //!
-//! They are the few kinds that text, numbers and configuration need, but with the type a container
-//! was declared with, because Go's answers depend on it: a missing entry of a map of strings is the
-//! empty string, of a map of anything it is no value at all; a list of anything is not a list of
-//! strings. Text and containers are shared, so a copy costs nothing.
+//! They are the few kinds that text, numbers and configuration need. Containers have the declared type of
+//! their contents, because Go's results depend on it: a missing entry of a map of strings is the empty
+//! string, one of a map of any type is no value; and a list of any type is not a list of strings. Text and
+//! containers are shared, so copies are cheap.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 /// The variables of the environment by name.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-/// A function's result, or why there is none.
+/// A function's result, or an error message.
 pub(crate) type Outcome = Result<Value, String>;
 
-/// Anything a template can hold in dot, a variable or an argument.
+/// A value of the dot, a variable or an argument.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// No value.
@@ -23,7 +23,7 @@ pub enum Value {
     Bool(bool),
     /// A whole number.
     Int(i64),
-    /// A byte, as indexing text gives it.
+    /// A byte, the result of indexing text.
     Byte(u8),
     /// A floating-point number.
     Float(f64),
@@ -35,7 +35,7 @@ pub enum Value {
     Map(Map),
 }
 
-/// A list whose items are declared to be of one type.
+/// A list with the declared type of its items.
 #[derive(Clone, Debug, PartialEq)]
 pub struct List {
     /// The declared type of the items.
@@ -44,7 +44,7 @@ pub struct List {
     pub items: Arc<[Value]>,
 }
 
-/// A map whose keys and entries are each declared to be of one type.
+/// A map with the declared types of its keys and entries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     /// The declared type of the keys.
@@ -64,7 +64,7 @@ pub enum Key {
     Text(Arc<str>),
 }
 
-/// The declared type of what a container holds.
+/// The declared type of a container's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     /// Anything, nil included.
@@ -109,7 +109,7 @@ impl Value {
         })
     }
 
-    /// Whether a condition takes the value for true: it is neither nil nor zero nor empty.
+    /// Whether a condition regards the value as true: it is not nil, zero or empty.
     pub(crate) fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,
@@ -139,7 +139,7 @@ impl Value {
 }
 
 impl Map {
-    /// The entry under `key`, or what such a map holds where it holds nothing.
+    /// The entry for `key`; if there is none, the value that Go returns for such a map.
     pub(crate) fn entry(&self, key: &Key) -> Value {
         self.entries
             .get(key)
@@ -159,7 +159,7 @@ impl Key {
 }
 
 impl Type {
-    /// What a variable of the type holds before anything is put there.
+    /// The initial value of a variable of the type.
     fn zero(self) -> Value {
         match self {
             Self::Any => Value::Nil,

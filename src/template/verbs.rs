@@ -1,16 +1,16 @@
-//! Writes one value under one verb of a format.
+//! Formats one value with one verb of a format.
 //!
-//! Decides what `%d`, `%q` and their like make of each kind of value, with the width, precision and
-//! flags given. A verb that does not suit a value is not an error: the text says so in Go's way, as
-//! in `%!d(string=x)`. Not supported, and shown as unsuitable in the same way, are the binary and
-//! hexadecimal forms of floating-point numbers; the flag `#` has no effect on such numbers.
+//! Decides the output of `%d`, `%q` and the other verbs for each kind of value, with the given width,
+//! precision and flags. A verb that does not apply to a value is not an error: the text contains a remark in
+//! Go's form, such as `%!d(string=x)`. The binary and hexadecimal forms of floating-point numbers are not
+//! supported and are formatted as such remarks; the flag `#` has no effect on these numbers.
 
 use crate::floats::{self, Layout};
 use crate::limit::BoundedText;
 use crate::quote::{fits_back_quotes, is_printable, quote, quote_character};
 use crate::value::{Key, List, Map, Value};
 
-/// What stands between the percent sign and the verb.
+/// The text between the percent sign and the verb.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Directive {
     pub plus: bool,
@@ -20,12 +20,12 @@ pub(crate) struct Directive {
     pub zero: bool,
     pub width: Option<usize>,
     pub precision: Option<usize>,
-    /// Whether values are written as they would stand in a Go program, for `%#v`.
+    /// Whether values are formatted as in the source of a Go program, for `%#v`.
     pub as_source: bool,
 }
 
 impl Directive {
-    /// Appends an argument under a verb.
+    /// Appends an argument formatted with a verb.
     pub(crate) fn argument(self, out: &mut BoundedText, value: &Value, verb: char) {
         match (verb, value) {
             ('T' | 'v', Value::Nil) => self.pad(out, "<nil>"),
@@ -36,7 +36,7 @@ impl Directive {
         }
     }
 
-    /// Under `%v` two of the flags have a meaning of their own.
+    /// With `%v` two of the flags have a different meaning.
     fn for_any_kind(self) -> Self {
         Self {
             as_source: self.sharp,
@@ -255,7 +255,7 @@ impl Directive {
         }
     }
 
-    /// Appends the text, filled up to the width.
+    /// Appends the text, padded to the width.
     fn pad(self, out: &mut BoundedText, text: &str) {
         let missing = self.width.unwrap_or(0).saturating_sub(text.chars().count());
         if !self.minus {

@@ -1,7 +1,7 @@
 //! Commands: a string cut at spaces, or an array of words.
 //!
-//! There is no shell and no quoting. A string that looks as if its author expected one is accepted with a
-//! warning (CFG-6).
+//! No shell is used, and there is no quoting. A string that looks as if it was written for a shell is
+//! accepted with a warning (CFG-6).
 
 use super::{Error, Warning, list};
 use crate::config::problem::{Message, Problems};
@@ -10,12 +10,12 @@ use domain::plan::{Command, Word};
 
 const ALLOWED: &str = "a string or an array of strings";
 
-/// A command that may be left out: empty means none (CFG-8).
+/// A command that may be absent; an empty one counts as absent (CFG-8).
 pub fn optional(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Command> {
     words(value, problems).and_then(command)
 }
 
-/// A command that must be there. `missing` is the message if it is empty.
+/// A command that is required. `missing` is the message if it is absent or empty.
 pub fn required(value: &Value<'_>, missing: impl Message, problems: &mut Problems<'_>) -> Option<Command> {
     let words = words(value, problems)?;
     let command = command(words);
@@ -47,7 +47,7 @@ fn words(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Vec<String>> 
     }
 }
 
-/// Numbers and booleans count as they are written, without an exponent (CFG-7).
+/// A word of a command. Numbers and booleans are converted to their text, without an exponent (CFG-7).
 fn word(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<String> {
     match &value.data {
         Data::String(text) => Some(text.to_string()),

@@ -6,20 +6,20 @@ use crate::config::tree::Value;
 use domain::time::Duration;
 use std::fmt::{self, Display};
 
-/// What is allowed, for messages.
+/// The allowed values, for messages.
 pub const ALLOWED: &str = "a number of seconds or a duration such as \"500ms\" or \"1m30s\"";
 
-/// The most seconds that a whole number may mean: as many as a duration of Go holds (docs/bounds.md).
+/// The largest whole number of seconds: that of a duration in Go (docs/bounds.md).
 pub const MOST_SECONDS: u64 = 9_223_372_036;
 
 /// Why a duration cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error<'a> {
-    /// The notation is another one, or the duration too long.
+    /// The text has another form, or the duration is too long.
     Invalid(&'a str),
     /// A number without a unit.
     MissingUnit(&'a str),
-    /// A unit that there is not, and the duration.
+    /// An unknown unit, and the duration.
     UnknownUnit(&'a str, &'a str),
     /// A number that is not whole, or too large.
     NotSeconds,
@@ -29,7 +29,7 @@ pub enum Error<'a> {
     TooShort,
 }
 
-/// Go's own words for the first three.
+/// The first three messages are Go's.
 impl Display for Error<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -43,8 +43,8 @@ impl Display for Error<'_> {
     }
 }
 
-/// A number of seconds that is not negative. `subject` begins the message about one that is too large; `value`
-/// and `allowed` are of that message.
+/// A number of seconds that is not negative. In the message about a number that is too large, `subject` is
+/// the beginning, and `value` and `allowed` are the found and the allowed values.
 pub fn from_seconds(
     value: &Value<'_>,
     seconds: i64,
@@ -60,7 +60,8 @@ pub fn from_seconds(
     Some(Duration::from_secs(seconds))
 }
 
-/// A time limit: absent, zero or empty is none. `subject` begins the message about a bad one.
+/// A time limit. If it is absent, zero or empty, there is none. `subject` is the beginning of the message
+/// about an invalid one.
 pub fn limit(value: &Value<'_>, subject: &dyn Display, problems: &mut Problems<'_>) -> Option<Duration> {
     if value.string() == Some("") {
         return None;
@@ -89,7 +90,7 @@ fn at_least_a_millisecond(
     duration
 }
 
-/// In nanoseconds.
+/// Reads a duration, in nanoseconds.
 fn read(value: &Value<'_>, subject: &dyn Display, problems: &mut Problems<'_>) -> Option<i64> {
     let parsed = match (value.number(), value.string()) {
         (Some(number), _) => seconds(number).ok_or(Error::NotSeconds),
@@ -105,10 +106,11 @@ fn seconds(text: &str) -> Option<i64> {
     text.parse::<i64>().ok()?.checked_mul(1_000_000_000)
 }
 
-/// Go's notation: an optional sign, then numbers with units; `0` alone is zero. In nanoseconds.
+/// Parses Go's notation: an optional sign, then numbers with units; `0` needs no unit. The result is in
+/// nanoseconds.
 ///
 /// # Errors
-/// The notation is another one, a unit is missing or unknown, or the duration is too long.
+/// The text has another form, a unit is missing or unknown, or the duration is too long.
 pub fn parse(text: &str) -> Result<i64, Error<'_>> {
     let invalid = || Error::Invalid(text);
     let (negative, mut rest) = match text.as_bytes().first() {
@@ -150,7 +152,7 @@ fn decimal(text: &str) -> Option<(i128, i128)> {
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    // Beyond a nanosecond's fraction of an hour nothing counts.
+    // Further digits are less than a nanosecond, even for hours.
     let fraction: String = fraction.chars().take(15).collect();
     let digits = format!("{whole}{fraction}");
     let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;

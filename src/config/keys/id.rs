@@ -1,4 +1,5 @@
-//! IDs of services: the operator's own, or name and host (docs/behaviour.md SD-18).
+//! IDs of services: configured by the operator, or made of the service's name and the host's
+//! (docs/behaviour.md SD-18).
 
 use super::{Error, string};
 use crate::config::Target;
@@ -9,8 +10,9 @@ use std::fmt::Display;
 /// The longest `id` of a service, in bytes (docs/bounds.md)
 const LONGEST_ID: usize = 255;
 
-/// An ID that the operator chose. Consul has it in the paths of its requests, and cleans paths: an empty part
-/// between slashes, `.` or `..` would name another service there. Etcd and the directory escape what they must.
+/// An ID that the operator configured. Consul puts it into the paths of its requests and normalises paths: an
+/// empty part between slashes, `.` or `..` would name another service. Etcd and the directory escape such
+/// characters.
 pub fn written_id(value: &Value<'_>, subject: &dyn Display, problems: &mut Problems<'_>) -> Option<String> {
     const ALLOWED: &str = "1 to 255 bytes without control characters, \
                            in which no part between slashes is empty, `.` or `..`";
@@ -23,7 +25,7 @@ pub fn written_id(value: &Value<'_>, subject: &dyn Display, problems: &mut Probl
     allowed.then(|| id.to_owned())
 }
 
-/// The ID of a service on this host that has none of its own.
+/// The ID of a service without a configured one.
 pub fn default_id(
     service: &Value<'_>,
     name: &str,

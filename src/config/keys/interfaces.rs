@@ -8,11 +8,12 @@ use domain::address::{self, Specification};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// What a specification may be, for messages.
+/// The allowed forms of a specification, for messages.
 pub const SPECIFICATIONS: &str = "NAME, NAME:inet6, NAME[N], inet, inet6, static:ADDRESS, \
                                   and a network such as 10.0.0.0/8";
 
-/// The address that the first matching specification gives. `owner` is what needs the address.
+/// The address that the first matching specification selects. `owner` is the service or the telemetry that
+/// needs the address.
 pub fn interfaces(
     owner: &Value<'_>,
     given: Option<&Value<'_>>,

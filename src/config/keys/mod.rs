@@ -1,5 +1,5 @@
-//! Readers of values that any front end needs: objects with known keys, lists, numbers, durations, commands,
-//! addresses and IDs. What each key means is for the front end to say.
+//! Readers of values that every front end needs: objects with known keys, lists, numbers, durations,
+//! commands, addresses and IDs. The front end decides what each key means.
 
 pub mod command;
 pub mod duration;
@@ -18,13 +18,13 @@ use crate::config::tree::shortened;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
-/// What a reader finds wrong.
+/// The errors of the readers.
 pub enum Error<'a> {
     /// An object is needed.
     NotAnObject,
     /// A list is needed.
     NotAList,
-    /// A list has more elements than one may have.
+    /// The list has too many elements; their number.
     LongList(usize),
     /// A string is needed.
     NotAString,
@@ -36,28 +36,29 @@ pub enum Error<'a> {
     NotACommand,
     /// A word of a command is needed.
     NotAWord,
-    /// No key of that name is known.
+    /// The key is unknown.
     UnknownKey {
         /// The name.
         key: &'a str,
-        /// Those that are known.
+        /// The known keys.
         known: &'a [&'static str],
     },
-    /// A duration that cannot be read; what of begins the sentence.
+    /// An invalid duration. The first field is the beginning of the sentence.
     Duration(&'a dyn Display, duration::Error<'a>),
-    /// More seconds than a duration holds; what of begins the sentence, then the seconds, then what is allowed.
+    /// More seconds than a duration can have. The fields are the beginning of the sentence, the seconds, and
+    /// the allowed values.
     TooManySeconds(&'a dyn Display, u64, &'a str),
-    /// An interface specification that cannot be read.
+    /// An invalid interface specification.
     Specification(domain::address::SpecificationError),
-    /// No address fits; the names of the interfaces that there are.
+    /// No specification matches an address; the names of the existing interfaces.
     NoAddress(domain::address::NoMatch, BTreeSet<String>),
     /// The addresses of this machine cannot be read.
     NoInterfaces(std::io::Error),
-    /// An ID that no catalogue would take; what it is the ID of.
+    /// An ID that no catalogue accepts; the first field is its owner.
     UnusableId(&'a dyn Display),
-    /// The host's name, part of an ID, is not known.
+    /// The host's name is unknown, and the ID needs it.
     NoHostname,
-    /// The host's name cannot be part of an ID.
+    /// The host's name cannot be a part of an ID.
     BadHostname(&'a str),
 }
 
@@ -117,7 +118,7 @@ impl Message for Error<'_> {
         }
     }
 
-    /// What was wanted and what is there.
+    /// Lists the specifications and the addresses that were found.
     fn details(&self) -> Option<String> {
         match self {
             Self::NoAddress(error, _) => error.to_string().split_once('\n').map(|(_, rest)| rest.into()),
@@ -126,11 +127,11 @@ impl Message for Error<'_> {
     }
 }
 
-/// What a reader accepts that looks like a mistake.
+/// Warnings of the readers.
 pub enum Warning<'a> {
-    /// A command has this in it, which only a shell would understand.
+    /// The command contains this text, which only a shell would interpret.
     Shell(&'a str),
-    /// A key is given again; where.
+    /// The key is given a second time; the offset of the first one.
     GivenAgain(&'a str, usize),
 }
 

@@ -1,20 +1,19 @@
-//! An object of the configuration: known keys are taken out of it, and what is left over is unknown.
+//! An object of the configuration. Known keys are taken out of it; the remaining ones are unknown.
 
 use super::{Error, Warning};
 use crate::config::problem::Problems;
 use crate::config::tree::{Data, LONGEST_KEY, Member, Value};
 use std::collections::BTreeMap;
 
-/// An object that is being read.
+/// An object with the members that were not taken yet.
 pub struct Section<'v> {
     members: BTreeMap<&'v str, &'v Member<'v>>,
     known: Vec<&'static str>,
 }
 
 impl<'v> Section<'v> {
-    /// The members of this object; of a key that is given more than once, the last one, with a
-    /// warning. Anything but an object is noted
-    /// as a problem.
+    /// Opens an object. If a key is given more than once, the last one counts, with a warning. A value of
+    /// another type is reported as an error.
     pub fn open(value: &'v Value<'v>, allowed: &str, problems: &mut Problems<'_>) -> Option<Self> {
         let Data::Object(members) = &value.data else {
             problems.wrong(value, Error::NotAnObject, allowed);
@@ -33,14 +32,14 @@ impl<'v> Section<'v> {
         Some(section)
     }
 
-    /// The value of a key; `null` counts as absent.
+    /// Takes the value of a key; `null` counts as absent.
     pub fn take(&mut self, key: &'static str) -> Option<&'v Value<'v>> {
         self.known.push(key);
         let member = self.members.remove(key)?;
         (!member.value.is_null()).then_some(&member.value)
     }
 
-    /// A key that is wrong here, if it is given, for a message of its own.
+    /// Takes a key that is an error here, if it is given, for a message of its own.
     pub fn take_wrong(&mut self, key: &str) -> Option<&'v Member<'v>> {
         self.members.remove(key)
     }
@@ -54,7 +53,7 @@ impl<'v> Section<'v> {
     }
 }
 
-/// What may have been meant by an unknown key.
+/// A hint with the key that was probably meant.
 pub fn hint(key: &str, known: &[&'static str]) -> String {
     match nearest(key, known) {
         Some(meant) => format!("did you mean `{meant}`?"),
@@ -62,7 +61,7 @@ pub fn hint(key: &str, known: &[&'static str]) -> String {
     }
 }
 
-/// The known word that differs least, if it differs little.
+/// The known word with the smallest difference, if the difference is small.
 pub fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     if key.len() > LONGEST_KEY {
         return None;

@@ -7,7 +7,7 @@ use crate::config::tree::{Data, Value};
 /// Elements that a list of the configuration may have (docs/bounds.md).
 pub const LONGEST_LIST: usize = 100_000;
 
-/// A list, each element read by `read`; elements that are wrong, `null` among them, are noted.
+/// Reads a list, each element with `read`. Invalid elements, including `null`, are reported.
 pub fn list<'v, 'd, T>(
     value: &'v Value<'v>,
     allowed: &str,
@@ -28,7 +28,7 @@ pub fn list<'v, 'd, T>(
         .collect()
 }
 
-/// A string, or a list of strings, each with its place.
+/// A string, or a list of strings, each with its value.
 pub fn strings<'v>(value: &'v Value<'v>, problems: &mut Problems<'_>) -> Vec<(&'v Value<'v>, &'v str)> {
     if let Some(text) = value.string() {
         return vec![(value, text)];
@@ -50,7 +50,7 @@ pub fn string<'v>(value: &'v Value<'_>, problems: &mut Problems<'_>) -> Option<&
     string
 }
 
-/// The member of that name if it is a text that is not empty.
+/// The member of that name, if it is a string that is not empty.
 pub fn text(section: &mut Section<'_>, key: &'static str, problems: &mut Problems<'_>) -> Option<String> {
     let text = string(section.take(key)?, problems)?;
     (!text.is_empty()).then(|| text.to_owned())
@@ -72,7 +72,8 @@ pub fn boolean(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<bool> {
     boolean
 }
 
-/// A whole number, also as a decimal string; with a leading zero it might be meant to be octal (CFG-5).
+/// A whole number, also as a decimal string. A string with a leading zero is refused, because it could be
+/// meant as octal (CFG-5).
 pub fn integer(value: &Value<'_>, allowed: &str, problems: &mut Problems<'_>) -> Option<i64> {
     let integer = match (value.number(), value.string()) {
         (Some(number), _) => whole(number),
@@ -90,7 +91,7 @@ fn is_plain(number: &str) -> bool {
     !number.starts_with('+') && (digits == "0" || !digits.starts_with('0'))
 }
 
-/// `10`, `1e1` and `10.0` are whole numbers.
+/// The value of a whole number. `10`, `1e1` and `10.0` are whole numbers.
 fn whole(number: &str) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     number.parse().ok().or_else(|| {

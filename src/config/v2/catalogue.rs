@@ -1,4 +1,4 @@
-//! Where services are registered: `consul`, `etcd` or `directory`, exactly one.
+//! The sections `consul`, `etcd` and `directory`, of which exactly one must be given.
 
 use super::error::{CatalogueError, Warning};
 use crate::config::Target;
@@ -9,12 +9,13 @@ use domain::plan::{Catalogue, Consul, Etcd, Scheme, Secret, Tls};
 use domain::requests::FEWEST;
 
 const DEFAULT_PREFIX: &str = "/containerpilot";
-/// How many requests Consul is asked at a time unless `maxConnections` says otherwise (docs/bounds.md).
+/// The limit on requests to Consul in flight, unless `maxConnections` is given (docs/bounds.md).
 const DEFAULT_CONNECTIONS: u32 = 16;
-/// The largest `maxConnections`: five times what an agent takes of one address by default (docs/bounds.md).
+/// The largest `maxConnections`: five times as many connections as an agent accepts from one address by
+/// default (docs/bounds.md).
 const MOST_CONNECTIONS: u32 = 1000;
 
-/// Reads the one catalogue of the document, and how many requests it is asked at a time.
+/// Reads the catalogue of the document, and the limit on requests in flight.
 pub fn read(
     root: &Value<'_>,
     section: &mut Section<'_>,
@@ -38,7 +39,7 @@ pub fn read(
     }
 }
 
-/// What an object says of Consul, before the environment is asked.
+/// The keys of an object `consul`, before environment variables are applied.
 #[derive(Default)]
 struct Written {
     address: String,
@@ -91,7 +92,7 @@ fn consul(
     Some((Catalogue::Consul(consul), Some(max_connections)))
 }
 
-/// Without a port the scheme's own counts, as in the original.
+/// Warns that an address has no port; the default port of its scheme is used, as in the original.
 fn warn_of_missing_port(value: &Value<'_>, address: &str, scheme: Scheme, problems: &mut Problems<'_>) {
     let host = address.rsplit('@').next().unwrap_or_default();
     let after_brackets = host.rsplit(']').next().unwrap_or_default();
@@ -104,7 +105,7 @@ fn warn_of_missing_port(value: &Value<'_>, address: &str, scheme: Scheme, proble
     }
 }
 
-/// The variables of Consul's own tools, which win over the file.
+/// The environment variables of Consul's own tools, which have priority over the file.
 struct Environment<'t>(&'t Target<'t>);
 
 impl Environment<'_> {
@@ -188,7 +189,7 @@ fn scheme_named(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Scheme
     }
 }
 
-/// The keys of ContainerPilot 3; certificates are checked unless `verify` is false (design section 6).
+/// The keys of ContainerPilot 3; certificates are verified unless `verify` is false.
 fn tls(value: &Value<'_>, problems: &mut Problems<'_>) -> Tls {
     let Some(mut section) = Section::open(value, "an object", problems) else {
         return Tls::default();
@@ -206,12 +207,12 @@ fn tls(value: &Value<'_>, problems: &mut Problems<'_>) -> Tls {
         client: certificate.zip(key),
         server_name,
         verify: verify.unwrap_or(true),
-        // Files are not the compiler's business.
+        // The compiler does not read files.
         contents: 0,
     }
 }
 
-/// The scheme may stand before the address, as in the original.
+/// The scheme and the rest of an address. The address may begin with a scheme, as in the original.
 fn with_scheme(address: &str, otherwise: Scheme) -> (String, Scheme) {
     if let Some(rest) = address.strip_prefix("https://") {
         return (rest.into(), Scheme::Https);
@@ -220,7 +221,7 @@ fn with_scheme(address: &str, otherwise: Scheme) -> (String, Scheme) {
     (rest.into(), otherwise)
 }
 
-/// `endpoints` and `prefix` as in the original, and a login and TLS beyond it.
+/// `endpoints` and `prefix` as in the original, and a login and TLS, which the original lacks.
 fn etcd(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Etcd> {
     let mut section = Section::open(value, "an object with `endpoints`", problems)?;
     let endpoints = section.take("endpoints").map(|value| endpoints(value, problems));
@@ -262,13 +263,13 @@ fn endpoints(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<String> {
     written.into_iter().map(|(_, text)| text.to_owned()).collect()
 }
 
-/// A leading slash, and no empty parts.
+/// The prefix with a leading slash and without empty parts.
 fn normal(prefix: &str) -> String {
     let parts = prefix.split('/').filter(|part| !part.is_empty());
     parts.map(|part| format!("/{part}")).collect()
 }
 
-/// A path, or an object with one.
+/// A path, or an object with a path.
 fn directory(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Catalogue> {
     let path = match &value.data {
         Data::Object(_) => {

@@ -1,5 +1,5 @@
-//! What this front end finds wrong, and what it accepts with a warning. The words are the original's where it had
-//! some, because people and scripts look for them.
+//! The errors and warnings of this front end. Where the original had a message, its words are kept, because
+//! people and scripts search for them.
 
 use crate::config::keys::duration;
 use crate::config::problem::Message;
@@ -7,7 +7,7 @@ use domain::plan::{Registration, SensorKind};
 use std::fmt::{self, Display};
 use template::TemplateError;
 
-/// What a message is about.
+/// The subject of a message.
 #[derive(Clone, Copy)]
 pub enum Subject<'a> {
     /// A service of this name.
@@ -28,11 +28,11 @@ impl Display for Subject<'_> {
     }
 }
 
-/// A duration or a number of seconds that is read; how messages about it begin.
+/// The key whose duration is read; its [`Display`] is the beginning of messages about it.
 pub enum Reading<'a> {
     /// `stopTimeout`.
     StopTimeout,
-    /// A key of something.
+    /// A key of a subject.
     Key(&'static str, Subject<'a>),
     /// How often a task runs.
     Frequency,
@@ -68,13 +68,13 @@ impl Display for Reading<'_> {
     }
 }
 
-/// Keys that only ContainerPilot 3 has.
+/// Keys of ContainerPilot 3 that version 2 does not have.
 pub const KEYS_OF_VERSION_3: [&str; 4] = ["control", "jobs", "registry", "watches"];
 
-/// The file is of another version.
+/// The file is for another version.
 #[derive(Clone, Copy)]
 pub enum VersionError {
-    /// It has this key, of ContainerPilot 3.
+    /// It has this key of ContainerPilot 3.
     Three(&'static str),
 }
 
@@ -95,7 +95,7 @@ impl Message for VersionError {
     }
 }
 
-/// What is wrong with the catalogue.
+/// Errors of the section of the catalogue.
 #[derive(Clone, Copy)]
 pub enum CatalogueError {
     /// Neither `consul` nor `etcd` nor `directory`.
@@ -108,15 +108,15 @@ pub enum CatalogueError {
     ConsulStructure,
     /// Neither `http` nor `https`.
     UnknownScheme,
-    /// A number of connections that is not possible.
+    /// A number of connections outside the allowed range.
     OutOfRange,
-    /// Two keys of which one alone is of no use.
+    /// Two keys that must be given together, and only one is.
     NeededTogether(&'static str, &'static str),
     /// `etcd` without endpoints.
     NoEndpoints,
     /// An endpoint of etcd without `http://` or `https://`.
     EndpointWithoutScheme,
-    /// No path of a folder.
+    /// `directory` without a valid path.
     NotAFolder,
 }
 
@@ -146,14 +146,14 @@ impl Display for CatalogueError {
 
 impl Message for CatalogueError {}
 
-/// A word of `logging` that there is not.
+/// An unknown word in `logging`.
 #[derive(Clone, Copy)]
 pub enum LoggingError<'a> {
-    /// No level.
+    /// An unknown level.
     Level(&'a str),
-    /// No format.
+    /// An unknown format.
     Format(&'a str),
-    /// No output.
+    /// An unknown output.
     Output(&'a str),
 }
 
@@ -169,22 +169,22 @@ impl Display for LoggingError<'_> {
 
 impl Message for LoggingError<'_> {}
 
-/// What is wrong with a service or a backend.
+/// Errors of a service or a backend.
 #[derive(Clone, Copy)]
 pub enum ServiceError<'a> {
     /// No name.
     NoName,
-    /// A whole number that must be above zero.
+    /// A whole number that must be greater than zero.
     NotPositive(&'static str, Subject<'a>),
-    /// The key of such a number is missing; what it may be.
+    /// The key of such a number is missing; the last field is the allowed values.
     Missing(&'static str, Subject<'a>, &'static str),
     /// A port above 65535.
     PortTooLarge(Subject<'a>),
     /// A backend without a handler.
     NoHandler(Subject<'a>),
-    /// Two services have one name.
+    /// Two services with the same name.
     OneName(&'a str),
-    /// Two services have one ID: the name of the one, and the other.
+    /// Two services with the same ID: the name of the one, and the other.
     OneId(&'a str, &'a Registration),
 }
 
@@ -211,7 +211,7 @@ impl Display for ServiceError<'_> {
 
 impl Message for ServiceError<'_> {}
 
-/// What is wrong with a task or a coprocess.
+/// Errors of a task or a coprocess.
 #[derive(Clone, Copy)]
 pub enum JobError<'a> {
     /// A task without a command.
@@ -220,7 +220,7 @@ pub enum JobError<'a> {
     NoFrequency,
     /// A coprocess without a command.
     NoCoprocessCommand,
-    /// A number of restarts that is none; as it is written.
+    /// An invalid number of restarts, as written.
     Restarts(&'a str),
 }
 
@@ -242,28 +242,29 @@ impl Display for JobError<'_> {
 
 impl Message for JobError<'_> {}
 
-/// What is wrong with telemetry and its sensors.
+/// Errors of the telemetry and its sensors.
 #[derive(Clone, Copy)]
 pub enum TelemetryError<'a> {
-    /// A service has the name under which telemetry is registered.
+    /// A service has the name of the telemetry's own service.
     NameIsTaken(&'a str),
-    /// A port that is none.
+    /// An invalid port.
     PortOutOfRange,
     /// A sensor without a help text.
     NoHelp(Subject<'a>),
     /// A sensor without a check.
     NoCheck(Subject<'a>),
-    /// A sensor without a period, or with one that is not above zero; what it may be.
+    /// A sensor without a period, or with one that is not greater than zero; the last field is the allowed
+    /// values.
     NoPoll(Subject<'a>, &'static str),
     /// A sensor of an unknown type, and the known ones.
     UnknownType(&'a str, [SensorKind; 4]),
-    /// A name that no metric may have.
+    /// An invalid name of a metric.
     MetricName(&'a str),
-    /// A sensor needs the name of a metric of the shim's own.
+    /// A sensor with the name of one of the shim's own metrics.
     OwnMetric(&'a str),
-    /// Two sensors of one name.
+    /// Two sensors with the same name.
     OneName(&'a str),
-    /// Two sensors need one series.
+    /// Two sensors that need the same series.
     OneSeries(&'a str, &'a str),
 }
 
@@ -306,7 +307,7 @@ impl Display for TelemetryError<'_> {
 
 impl Message for TelemetryError<'_> {}
 
-/// What is accepted but looks like a mistake.
+/// Warnings.
 #[derive(Clone, Copy)]
 pub enum Warning<'a> {
     /// `onStart` beside `preStart`.
@@ -315,13 +316,13 @@ pub enum Warning<'a> {
     OnStart,
     /// `stopTimeout` is 0.
     ZeroStopTimeout,
-    /// The arguments of the application are no template.
+    /// An argument of the application is not a valid template.
     Arguments(&'a TemplateError),
     /// An address of Consul without a port; the one that is used.
     NoPort(u16),
-    /// A name outside the rule.
+    /// A name that does not follow the rule.
     Name,
-    /// A `ttl` that is not longer than `poll`.
+    /// A `ttl` that is not greater than `poll`.
     ShortTtl(Subject<'a>),
 }
 

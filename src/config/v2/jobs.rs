@@ -1,4 +1,5 @@
-//! Everything that runs a child, as jobs; and the sections `tasks` and `coprocesses`.
+//! The jobs of a configuration: the application, hooks, checks and handlers, and the sections `tasks` and
+//! `coprocesses`.
 
 use super::error::{JobError, Reading};
 use crate::config::keys::{Section, command, duration, list, text};
@@ -8,11 +9,11 @@ use domain::plan::{Command, Job, Output, Restarts, Role, SignalTarget, Stop, Sto
 use domain::time::Duration;
 use std::collections::{HashMap, HashSet};
 
-/// How long a coprocess may take to stop before it is killed (EX-22).
+/// The time between SIGTERM and SIGKILL for a coprocess (EX-22).
 const COPROCESS_GRACE: Duration = Duration::from_secs(3);
 
-/// The application: SIGTERM goes to its process, as the original's (EX-13). When it is killed is for the
-/// lifecycle to say.
+/// The application. SIGTERM goes to its process only, as in the original (EX-13). The lifecycle decides when
+/// it is killed.
 pub fn application(command: Command) -> Job {
     let stop = Stop {
         reach: SignalTarget::Process,
@@ -24,7 +25,7 @@ pub fn application(command: Command) -> Job {
     }
 }
 
-/// A lifecycle hook, whose output goes straight through.
+/// A lifecycle hook; it inherits the shim's output.
 pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job {
     let stop = Stop {
         reach: SignalTarget::Group,
@@ -113,8 +114,8 @@ fn mandatory(
     command::required(command?, missing, problems)
 }
 
-/// Gives every job its name. One that has none is called by the name of its program (CFG-12), with a number
-/// where that would stand twice; never by its arguments, for names are shown, and arguments may be secret.
+/// Gives every job its name. A job without a name has the name of its program (CFG-12), with a number if the
+/// name occurs twice. Arguments are not used, because they may be secret and names are shown.
 fn named(jobs: Vec<(Option<String>, Job)>, role: impl Fn(String) -> Role) -> Vec<Job> {
     let mut taken: HashSet<String> = jobs.iter().filter_map(|(name, _)| name.clone()).collect();
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -151,7 +152,7 @@ fn default_name(
     }
 }
 
-/// How often: `"never"`, `"unlimited"` or a number, also as a string.
+/// The number of restarts: `"never"`, `"unlimited"` or a number, also as a string.
 fn restarts(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Restarts> {
     let at_most = |number: &str| number.parse().ok().map(Restarts::AtMost);
     let restarts = match &value.data {

@@ -1,4 +1,4 @@
-//! `logging`.
+//! The section `logging`.
 
 use super::error::LoggingError;
 use crate::config::keys::{Section, string};
@@ -6,7 +6,7 @@ use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::plan::{Level, LogFormat, LogOutput, Logging};
 
-/// Reads the section; what is absent or empty is the default.
+/// Reads the section. An absent or empty key has its default.
 pub fn read(value: &Value<'_>, problems: &mut Problems<'_>) -> Logging {
     let Some(mut section) = Section::open(value, "an object", problems) else {
         return Logging::default();
@@ -53,7 +53,7 @@ const FORMATS: [(&str, LogFormat); 3] = [
 
 const OUTPUTS: [(&str, LogOutput); 2] = [("stdout", LogOutput::Stdout), ("stderr", LogOutput::Stderr)];
 
-/// One of several words, in any case.
+/// One of several words, in upper or lower case.
 fn choice<T: Copy + Default>(
     value: Option<&Value<'_>>,
     choices: &[(&str, T)],

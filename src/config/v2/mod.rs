@@ -1,7 +1,8 @@
-//! The first front end: the keys of ContainerPilot 2.7.8 and `directory` (docs/behaviour.md, rows CFG-*).
+//! The front end for version 2: the keys of ContainerPilot 2.7.8, and `directory` (docs/behaviour.md, rows
+//! CFG-*).
 //!
-//! One pass over the document takes what it knows, section by section, and notes everything that is wrong on
-//! the way; only if nothing is, there is a plan. Keys are exact, and unknown ones are errors (CFG-3, CFG-14).
+//! One pass over the document takes the known keys, section by section, and reports all errors; there is a
+//! plan only if there are none. Keys are case-sensitive, and unknown keys are errors (CFG-3, CFG-14).
 
 mod catalogue;
 mod error;
@@ -20,7 +21,7 @@ use domain::plan::{Job, Plan, Role, Service, StopTimeout, Word};
 use error::{CatalogueError, Reading, VersionError, Warning};
 use std::collections::BTreeMap;
 
-/// Compiles a document. There is a plan if nothing is wrong; whatever is wrong is noted in `problems`.
+/// Compiles a document. Returns a plan if there are no errors; errors and warnings are added to `problems`.
 pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Plan> {
     let root = &document.root;
     if root.is_null() {
@@ -84,7 +85,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
     })
 }
 
-/// `onStart` is the old name of `preStart` (CFG-17).
+/// The preStart hook. `onStart` is the old name of `preStart` (CFG-17).
 fn pre_start(
     section: &mut Section<'_>,
     stop_timeout: StopTimeout,
@@ -101,7 +102,7 @@ fn pre_start(
     Some(jobs::lifecycle(Role::PreStart, command, stop_timeout))
 }
 
-/// Seconds; 0 is the default (CFG-11), negative is "at once".
+/// The stop timeout in seconds. 0 is the default (CFG-11); a negative number kills at once.
 fn stop_timeout(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<StopTimeout> {
     const ALLOWED: &str = "a whole number of seconds, or -1 for SIGKILL at once";
     let seconds = integer(value, ALLOWED, problems)?;
@@ -115,8 +116,8 @@ fn stop_timeout(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<StopTi
     duration::from_seconds(value, seconds, &Reading::StopTimeout, ALLOWED, problems).map(StopTimeout::After)
 }
 
-/// The trailing arguments, each rendered as a template of its own. One that is wrong leaves all of them as
-/// they are (CLI-4). The services' addresses are known to them already.
+/// The application's arguments, each rendered as a template of its own. If one is invalid, all stay as they
+/// are (CLI-4). The templates can use the variables with the services' addresses.
 fn application(target: &Target<'_>, services: &[Service], problems: &mut Problems<'_>) -> Option<Job> {
     let (program, arguments) = rendered(target, services, problems)
         .split_first()

@@ -1,4 +1,4 @@
-//! `services` and `backends` (docs/behaviour.md, rows CFG-*).
+//! The sections `services` and `backends` (docs/behaviour.md, rows CFG-*).
 
 use super::error::{Reading, ServiceError, Subject, Warning};
 use super::jobs;
@@ -13,11 +13,12 @@ use domain::plan::{Backend, Registration, Role, Service};
 use domain::time::Duration;
 use std::collections::{HashMap, HashSet};
 
-/// What a period may be, for messages.
+/// The allowed periods, for messages.
 pub const SECONDS: &str = "a whole number of seconds from 1";
-/// What a port may be, for messages.
+/// The allowed ports, for messages.
 pub const PORTS: &str = "a whole number from 1 to 65535";
-/// Reads `services`. Two of one name or of one ID would overwrite each other (CFG-16).
+/// Reads `services`. Two services with the same name or ID are refused, because they would overwrite each
+/// other (CFG-16).
 pub fn read_services(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Service> {
     let mut names: HashSet<String> = HashSet::new();
     let mut ids: HashMap<String, String> = HashMap::new();
@@ -140,7 +141,7 @@ fn name<'v>(value: &Value<'_>, section: &mut Section<'v>, problems: &mut Problem
     Some(name)
 }
 
-/// A letter, then letters, digits or dashes (CFG-23; one letter alone is no offence).
+/// Whether a name is a letter followed by letters, digits or dashes (CFG-23; one letter alone is accepted).
 fn follows_the_rule(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
@@ -172,7 +173,7 @@ fn port(
     port
 }
 
-/// A whole number above zero, and its value.
+/// A whole number greater than zero, and its value.
 fn positive<'v>(
     value: &Value<'_>,
     section: &mut Section<'v>,
@@ -192,7 +193,7 @@ fn positive<'v>(
     (number > 0).then_some((given, number))
 }
 
-/// Options that only Consul knows: enableTagOverride and deregisterCriticalServiceAfter.
+/// The options for Consul only: enableTagOverride and deregisterCriticalServiceAfter.
 fn consul(
     value: &Value<'_>,
     subject: Subject<'_>,

@@ -1,5 +1,5 @@
-//! `telemetry`: an endpoint, its sensors, and the service that tells a catalogue
-//! where it is.
+//! The section `telemetry`: an endpoint, its sensors, and the service that registers the endpoint in the
+//! catalogue.
 
 use super::error::{Reading, ServiceError, Subject, TelemetryError};
 use super::services::{PORTS, SECONDS};
@@ -13,11 +13,11 @@ use domain::time::Duration;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-/// The name of the endpoint's own service, and how often it is renewed.
+/// The name of the endpoint's service, and the period of its heartbeats.
 const NAME: &str = "containerpilot";
 const POLL: Duration = Duration::from_secs(5);
 const TTL: Duration = Duration::from_secs(15);
-/// Where the endpoint listens when no port is given.
+/// The default port of the endpoint.
 const PORT: u16 = 9090;
 const KINDS: [SensorKind; 4] = [
     SensorKind::Counter,
@@ -26,7 +26,7 @@ const KINDS: [SensorKind; 4] = [
     SensorKind::Summary,
 ];
 
-/// Reads the section: what is served, and the service it is registered as. `services` are the others.
+/// Reads the section. Returns what is served, and the service that registers it. `services` are the others.
 pub fn read(
     value: &Value<'_>,
     target: &Target<'_>,
@@ -72,7 +72,7 @@ fn port(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<u16> {
     port
 }
 
-/// A service without a health check: the endpoint lives as long as the shim.
+/// A service without a health check, because the endpoint exists as long as the shim.
 fn service(
     value: &Value<'_>,
     target: &Target<'_>,
@@ -164,7 +164,7 @@ fn poll(
     duration::from_seconds(value, seconds, &Reading::Key("poll", subject), SECONDS, problems)
 }
 
-/// The parts joined by `_`, empty ones left out; an empty last part makes the whole empty.
+/// The parts joined by `_`, without empty ones; if the last part is empty, the whole name is empty.
 fn whole_name(value: &Value<'_>, parts: [&str; 3], problems: &mut Problems<'_>) -> Option<String> {
     let last_is_there = !parts[2].is_empty();
     let parts: Vec<&str> = parts
@@ -181,7 +181,7 @@ fn whole_name(value: &Value<'_>, parts: [&str; 3], problems: &mut Problems<'_>) 
     valid.then_some(name)
 }
 
-/// Two metrics that need one name would hide each other (TM-7). `taken` says which sensor a series belongs to.
+/// Refuses sensors that need the same series (TM-7). `taken` maps each series to its sensor.
 fn refuse_twins(
     value: &Value<'_>,
     sensor: &Sensor,

@@ -1,4 +1,4 @@
-//! What the front end accepts, refuses and warns of, by the rows CFG-* of docs/behaviour.md.
+//! Tests of what the front end accepts, refuses and warns of, by the rows CFG-* of docs/behaviour.md.
 
 mod extremes;
 
@@ -47,7 +47,7 @@ fn compiled(text: &str) -> Compiled {
     compiled_with(text, &[], &[]).unwrap_or_else(|report| panic!("{report}"))
 }
 
-/// The plan of a document with these members beside a catalogue.
+/// The plan of a document with a catalogue and these members.
 fn plan_of(members: &str) -> Plan {
     compiled(&format!("{{\"consul\": \"consul:8500\", {members}}}")).plan
 }
@@ -890,8 +890,8 @@ fn a_text_of_several_lines_is_quoted_on_one() {
 
 type Text<'a> = &'a dyn Fn(usize) -> String;
 
-/// How much processor time it takes to compile what `text` makes of a number, and of four times as many. What else
-/// the machine does meanwhile does not count.
+/// The processor time that compiling `text(number)` takes, and the same for four times the number. Other
+/// processes on the machine do not affect it.
 fn takes(text: Text<'_>, number: usize) -> [std::time::Duration; 2] {
     [number, 4 * number].map(|number| {
         let text = text(number);
@@ -949,7 +949,7 @@ fn four_times_the_text_takes_four_times_as_long() {
     ];
     for (what, number, text) in texts {
         let [once, four_times] = takes(text, number);
-        // It would be sixteen times if each had to do with each other one.
+        // The factor would be sixteen if each element were compared with each other one.
         assert!(
             four_times < 9 * once.max(std::time::Duration::from_millis(1)),
             "{what}: {once:?} {four_times:?}"
@@ -1068,7 +1068,7 @@ fn a_host_name_that_is_empty_or_has_lines_makes_no_id() {
     }
 }
 
-/// What comes of a service with an ID of its own on a host of this name, with more members of the document.
+/// The result for a service with a configured ID on a host of this name, with `more` members in the document.
 fn with_own_id(id: &str, hostname: Option<&str>, more: &str) -> Result<Plan, String> {
     let target = Target {
         variables: BTreeMap::new(),

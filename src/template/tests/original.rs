@@ -1,7 +1,7 @@
-//! Renders the shared template cases and compares with what Go made of them.
+//! Renders the shared template cases and compares the results with Go's.
 //!
-//! `common/shared.rs` says where they are looked for. A case passes if the output is Go's to the byte or,
-//! where Go refuses, if the message is Go's to the letter.
+//! `common/shared.rs` defines where the cases are. A case passes if the output equals Go's to the byte or, if
+//! Go refuses the template, if the message equals Go's to the letter.
 #![allow(
     clippy::disallowed_macros,
     clippy::expect_used,
@@ -18,10 +18,10 @@ use std::error::Error;
 use serde_json::Value as Json;
 use template::{self, Key, Type, Value};
 
-/// Cases that may differ from Go, each with the reason.
+/// Cases that may differ from Go's results, each with the reason.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
-/// Cases that must pass over the environment, and over richer data.
+/// How many cases must pass with the environment as data, and how many with richer data.
 const BAR: [usize; 2] = [49, 76];
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -51,7 +51,7 @@ fn templates_render_as_in_go() -> Outcome {
 struct Verdict {
     name: String,
     data: String,
-    /// What differs from Go, if anything.
+    /// The difference to Go's result, if there is one.
     difference: Option<String>,
 }
 
@@ -67,7 +67,7 @@ fn verdicts(cases: &Json) -> Vec<Verdict> {
 fn verdict(case: &Json, environment: &BTreeMap<String, String>, rich: &Value) -> Verdict {
     let text = string(&case["template"]);
     let data = string(&case["data"]);
-    // The case of the function `env` asks for this variable, which only the process had.
+    // The case of the function `env` reads this variable, which was set in the process only.
     let mut process = environment.clone();
     process.insert("NAME_1".to_owned(), "Template".to_owned());
     let rendered = match data.as_str() {
@@ -87,7 +87,7 @@ fn verdict(case: &Json, environment: &BTreeMap<String, String>, rich: &Value) ->
     }
 }
 
-/// Renders by `render` unless the text asks for a variable that is not among the data.
+/// Renders with `render`, unless the text uses a variable that is not among the data.
 fn over_environment(
     text: &str,
     environment: &BTreeMap<String, String>,
@@ -117,7 +117,7 @@ fn count(verdicts: &[Verdict], data: &str) -> (usize, usize) {
     (passed.count(), of_kind().count())
 }
 
-/// The value that Go had for a member; remarks in the member's name say more about its type.
+/// The value that Go had for a member; remarks in the member's name describe its type further.
 fn value(name: &str, json: &Json) -> Value {
     match json {
         Json::Null => Value::Nil,
@@ -151,7 +151,7 @@ fn map(name: &str, members: &serde_json::Map<String, Json>) -> Value {
     Value::keyed_map(Type::Int, element, members)
 }
 
-/// The type that all values share, or anything.
+/// The common type of all values; "any" if there is none.
 fn common_type(values: &[Value]) -> Type {
     let mut types = values.iter().map(type_of);
     let first = types.next().unwrap_or(Type::Text);

@@ -1,4 +1,5 @@
-//! Numbers and durations at the ends of what can be written: each is refused, or a life with it goes on.
+//! Tests of the smallest and largest numbers and durations: each is refused, or a simulated run with it
+//! works.
 
 use super::*;
 use domain::catalogue::Answer;
@@ -8,7 +9,7 @@ use domain::time::Instant;
 use domain::{Effect, Event, Shim};
 use proptest::prelude::*;
 
-/// Every key that takes a number or a duration, as members of a document, with `#` for the value.
+/// Every key with a number or a duration, as members of a document, with `#` in place of the value.
 const KEYS: [&str; 13] = [
     r##""stopTimeout": #, "preStop": "true""##,
     r##""services": [{"name": "a", "port": 1, "poll": #, "ttl": 5, "health": "true"}]"##,
@@ -25,7 +26,7 @@ const KEYS: [&str; 13] = [
     r##""telemetry": {"interfaces": "lo", "sensors": [{"name": "s", "help": "h", "type": "gauge", "check": "true", "poll": #}]}"##,
 ];
 
-/// The ends of the numbers that machines count in, and of durations.
+/// The limits of the number types, and of durations.
 const EXTREMES: [&str; 24] = [
     "0",
     "-1",
@@ -53,7 +54,8 @@ const EXTREMES: [&str; 24] = [
     r#""0.000000000000000000001h""#,
 ];
 
-/// Lives with the plan for a while, in which time jumps from deadline to deadline and then to its end.
+/// Runs the plan in virtual time, which advances from deadline to deadline and then to the last possible
+/// instant.
 fn live(plan: Plan) {
     let mut shim = Shim::new(plan, 1);
     let mut now = Instant::START;
