@@ -1,9 +1,9 @@
 //! Measures how the core's time for a plan grows with the size of the plan: `cargo bench -p containerpilot-domain --bench plan`. Fails if a
 //! step takes more than a second with ten thousand services and as many backends.
 //!
-//! Measured is one step each: the one that opens a plan, the one that receives the same plan again, the one that
-//! receives a plan in which every service has changed, and the one that begins to stop. Only the core runs, with
-//! and without a budget of requests; its effects are not performed.
+//! One step each is measured: the one that opens a plan, the one that receives the same plan again, the one
+//! that receives a plan in which every service has changed, and the one that begins to stop. Only the core
+//! runs, with and without a budget of requests; its effects are not performed.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -23,7 +23,7 @@ use std::time::Duration;
 const FEW: u16 = 1_000;
 const MANY: u16 = 10_000;
 const LIMIT: Duration = Duration::from_secs(1);
-/// Of how many measurements the shortest counts.
+/// How many times each step is measured; the shortest time counts.
 const TIMES: usize = 5;
 
 fn main() {
@@ -40,7 +40,7 @@ fn main() {
     assert!(!failed, "a step takes more than {LIMIT:?}");
 }
 
-/// The shortest time of each step with so many services and backends.
+/// The shortest time of each step with this number of services and of backends.
 fn measured(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
     let mut shortest: Vec<(&'static str, Duration)> = Vec::new();
     for _ in 0..TIMES {

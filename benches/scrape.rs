@@ -38,7 +38,7 @@ const KINDS: [SensorKind; 4] = [
     SensorKind::Summary,
 ];
 const OF_EACH: usize = 25;
-/// As many as come in ten minutes, one a second.
+/// How many values of a sensor there are in ten minutes, one a second.
 const VALUES: u32 = 600;
 const SCRAPES: usize = 1000;
 const LIMIT: Duration = Duration::from_millis(5);
@@ -74,7 +74,7 @@ fn measure(what: &str, scrape: impl Fn() -> usize) {
     assert!(at(50) < LIMIT, "{what}: {:?} is not below {LIMIT:?}", at(50));
 }
 
-/// Metrics with as many values of each sensor as come in ten minutes.
+/// Metrics with the values of ten minutes for each sensor.
 fn filled(sensors: &[(SensorKind, String)]) -> Metrics {
     let sensor = |(kind, name): &(SensorKind, String)| {
         let role = Role::Sensor { name: name.clone() };
@@ -93,7 +93,7 @@ fn filled(sensors: &[(SensorKind, String)]) -> Metrics {
     let mut metrics = Metrics::new(MachineClock::start());
     metrics.expose(&plan);
     for value in 0..VALUES {
-        // In no order: 7919 is a prime.
+        // The order is mixed: 7919 is a prime.
         let printed = format!("{}.5", value * 7919 % VALUES);
         for (kind, name) in sensors {
             metrics.record(&Measurement::Sensed {
@@ -147,7 +147,7 @@ impl Program {
         program
     }
 
-    /// How long the answer is, if there is one.
+    /// The length of the answer, if there is one.
     fn scrape(&self) -> Option<usize> {
         let mut stream = TcpStream::connect(self.own.socket()).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;

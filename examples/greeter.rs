@@ -37,16 +37,16 @@ fn main() {
     }
 }
 
-/// Answers requests, one thread each, until SIGTERM; then it ends well.
+/// Answers each request in a thread, until SIGTERM; then it exits with 0.
 fn serve(address: &str) -> Result<(), Box<dyn Error>> {
-    // Threads inherit the mask: SIGTERM waits for this thread, which waits for it.
+    // Threads inherit the signal mask, so SIGTERM stays pending until this thread waits for it.
     let stop = SigSet::from(Signal::SIGTERM);
     stop.thread_block()?;
     let listener = TcpListener::bind(address)?;
     println!("greeter: listening on {address}");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A visitor who leaves early is no failure of ours.
+            // A client that closes its connection early is not an error.
             thread::spawn(move || answer(stream).ok());
         }
     });
@@ -60,7 +60,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_write_timeout(Some(LIMIT))?;
     let mut lines = BufReader::new(stream.try_clone()?.take(8 * 1024)).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
-    // The rest of the head is read, or closing the connection would reset it.
+    // The rest of the head is read, because closing the connection with unread data would reset it.
     for header in lines {
         if header?.is_empty() {
             break;
@@ -78,7 +78,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     )
 }
 
-/// The name of the host, which is a container's own.
+/// The name of the host; in a container, the container's own name.
 fn instance() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{} (process {})", name.trim(), std::process::id())

@@ -224,7 +224,7 @@ fn no_source_cites_a_document_that_is_not_here() {
         "pid1.md",
         "mission-readme",
     ];
-    // These two name them: this test, and the one that compares with the reference where it is at hand.
+    // Two files may name them: this test, and the one that compares with the reference if it is available.
     let exempt = ["tests/architecture.rs", "tests/behaviour_table.rs"];
     for (path, text) in ["src", "sim", "tests", "benches", "fuzz/src"]
         .into_iter()
@@ -258,8 +258,8 @@ fn no_module_is_named_utils_or_helpers() {
     }
 }
 
-/// Whether a text asks the kernel for a free port and lets go of it before its number is used: somebody else may
-/// have the port by then. A listener that is kept is no such thing.
+/// Whether a text asks the kernel for a free port and releases it before the number is used: another process
+/// may have the port by then. A listener that is kept is permitted.
 fn searches_for_a_free_port(text: &str) -> bool {
     let dense: String = code(text)
         .flat_map(str::chars)

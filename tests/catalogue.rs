@@ -1,8 +1,9 @@
-//! What every catalogue does, whichever it is: one list of facts, run for each catalogue_tests.
+//! Tests that every catalogue must pass: one list of facts, run for each catalogue.
 //!
-//! A catalogue_tests is one line at the end of this file and a constructor; where it may differ from the others stands in
-//! its [`Differences`]. A fact knows only the port and those. Facts about time are looked for with a deadline and
-//! never slept for; a catalogue may be slow to show a change, but not slower than its differences say.
+//! For each catalogue there is a constructor and one line at the end of this file; permitted differences are
+//! in its [`Differences`]. Tests use only the port and these differences. Facts that depend on time are
+//! polled until a deadline, never slept for; a catalogue may show a change later than others, but not later
+//! than its differences permit.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -51,14 +52,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How much later than its differences allow a catalogue may show an expiry on a busy machine.
+/// How much later than its differences permit a catalogue may show an expiry on a busy machine.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// A catalogue under test.
 struct CatalogueUnderTest {
     /// The adapter that the tests call.
     catalogue: Box<dyn Catalogue>,
-    /// What must live as long as the catalogue: a folder or a server.
+    /// A folder or a server that must exist as long as the catalogue.
     _home: Box<dyn Any>,
     /// How it may differ from other catalogues.
     differences: Differences,
@@ -75,7 +76,7 @@ struct Differences {
     forgets_the_expired: bool,
     /// Whether a waiting request may be answered early although nothing has changed.
     answers_early: bool,
-    /// Names that the catalogue keeps apart from all others. It may refuse or confuse other names.
+    /// Which names the catalogue distinguishes from all others. It may refuse or confuse other names.
     tells_apart: fn(&str) -> bool,
 }
 
@@ -241,8 +242,8 @@ async fn first_answer_is(
     in_time.expect("the waiting request is answered after the change");
 }
 
-/// Registers an instance of another service and waits until a request for that service is answered. An adapter that
-/// wrongly answers an earlier waiting request because of this change has done so by then.
+/// Registers an instance of another service and waits until a request for that service is answered. An
+/// adapter that wrongly answers an earlier waiting request because of this change has answered it by then.
 async fn another_service_changes(catalogue: &dyn Catalogue, names: &Names, port: u16) {
     let service = names.service() + "-elsewhere";
     let before = list(catalogue, &service).await;
@@ -421,7 +422,7 @@ async fn services_with_a_common_prefix_are_kept_apart(catalogue: &dyn Catalogue,
     has(catalogue, &app2, &[2]).await;
 }
 
-/// Names that mean something to somebody on the way to the catalogue.
+/// Names with a special meaning in a part of the path to the catalogue.
 fn odd_names(differences: Differences) -> Vec<String> {
     let odd = [
         "", ".", "..", "/", "a/b", "a%2Fb", "a%2fb", "../a", ".hidden", "a.", "a.json", "a b", "a?b=c",
@@ -593,7 +594,8 @@ async fn the_holder_of_an_id_is_reported(catalogue: &dyn Catalogue, names: &Name
     assert_eq!(holder(catalogue, &ours).await, None);
 }
 
-/// Where an expired entry comes back, the ID alone counts: the other's entry takes the heartbeat.
+/// In catalogues that keep expired entries, only the ID counts: the entry of the other instance takes the
+/// heartbeat.
 async fn a_heartbeat_does_not_overwrite_the_entry_of_another_instance(
     catalogue: &dyn Catalogue,
     names: &Names,
@@ -771,7 +773,7 @@ async fn directory_in_a_new_folder() -> CatalogueUnderTest {
 
 catalogue_tests!(directory, super::directory_in_a_new_folder());
 
-/// The catalogue of the simulation, one of each kind that its lives have.
+/// The catalogue of the simulation, in both of its variants.
 async fn simulated(forgets_the_expired: bool) -> CatalogueUnderTest {
     CatalogueUnderTest {
         catalogue: Box::new(Simulated::new(forgets_the_expired)),
@@ -798,7 +800,7 @@ impl<T> Shared<T> {
     }
 
     fn get(&self, start: impl FnOnce() -> T) -> Arc<T> {
-        // A test that could not start it is the one to say so; the others try again.
+        // The test that fails to start the server reports it; other tests try again.
         let mut server = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         server.upgrade().unwrap_or_else(|| {
             let started = Arc::new(start());
@@ -808,7 +810,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// A server that all tests share, and a key prefix of its own for each test.
+/// A server that all tests share, with a key prefix for each test.
 async fn etcd(version: &'static str, server: &Shared<Server>) -> CatalogueUnderTest {
     static PREFIXES: AtomicU32 = AtomicU32::new(0);
     let server = server.get(|| Server::start(version));
@@ -822,9 +824,9 @@ async fn etcd(version: &'static str, server: &Shared<Server>) -> CatalogueUnderT
         catalogue: Box::new(Etcd::new(&settings).expect("settings of etcd")),
         _home: Box::new(server),
         differences: Differences {
-            // A shorter lease lasts two seconds all the same.
+            // etcd raises shorter leases to two seconds.
             shortest_ttl: Duration::from_secs(2),
-            // etcd looks for expired leases twice a second, and revokes them through its log.
+            // etcd checks for expired leases twice a second, and revokes them through its log.
             expiry_slack: Duration::from_secs(3),
             forgets_the_expired: true,
             answers_early: false,

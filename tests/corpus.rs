@@ -1,7 +1,7 @@
 //! Real configuration files: what the original 2.7.8 accepted is accepted and renders to the same bytes, and
-//! what it refused is refused, but for the deliberate exceptions below.
+//! what it refused is refused, except for the exceptions below, which are deliberate.
 //!
-//! The files are not ours to copy: `common/shared.rs` says where they are looked for.
+//! The files are other people's and not in this repository: `common/shared.rs` defines where they are.
 #![allow(
     clippy::disallowed_macros,
     clippy::unwrap_used,
@@ -20,12 +20,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-/// The release whose verdicts count.
+/// The release whose verdicts are compared.
 const ORIGINAL: &str = "2.7.8";
 
 /// Verdicts that differ on purpose: the file, and the row of docs/behaviour.md that decides it.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    // The original checked these values only when it opened its log, and then did not start either.
+    // The original checked these values only when it opened its log, and then did not start.
     ("032", "LG-6: unknown log format"),
     ("034", "LG-6: unknown log format"),
     ("035", "LG-6: unknown log format"),
@@ -124,7 +124,7 @@ fn the_original_s_verdicts_and_renderings() {
     }
 }
 
-/// What was compared: how many are the same, of how many.
+/// How many results are the same, and how many were compared.
 #[derive(Default)]
 struct Tally {
     verdicts: [usize; 2],
@@ -175,7 +175,7 @@ fn load(source: &str, variables: &BTreeMap<String, String>) -> Result<(), String
     config::load(&Source::Inline(source.into()), Readable::Files, &target).map(drop)
 }
 
-/// What the original rendered: the source itself where it changed nothing, none where it refused.
+/// What the original rendered: the source itself if it changed nothing, `None` if it refused.
 fn rendered(corpus: &Path, verdict: &Verdict, source: &str) -> Option<String> {
     match verdict.rendered.as_str() {
         "(same as source)" => Some(source.to_owned()),

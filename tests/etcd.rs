@@ -72,7 +72,7 @@ fn query(after: Option<Cursor>, wait: Duration) -> Query {
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Waits until a server watches for so many.
+/// Waits until a server has this number of watches.
 async fn watches(server: &Server, count: f64) {
     let look = async || {
         let watchers = server.metric("etcd_debugging_mvcc_watcher_total");
@@ -230,7 +230,7 @@ async fn put_all(server: &Server, values: impl Iterator<Item = (String, Vec<u8>)
     let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();
     let mut values = values.peekable();
     while values.peek().is_some() {
-        // A transaction holds 128 operations and 2 MiB at the most.
+        // A transaction contains at most 128 operations and 2 MiB.
         let some = values.by_ref().take(10).collect::<Vec<_>>();
         let size: usize = some.iter().map(|(_, value)| value.len()).sum();
         let more = if size < 20_000 { 110 } else { 0 };
@@ -244,7 +244,7 @@ fn put(id: &str, value: Vec<u8>) -> etcd_client::TxnOp {
     etcd_client::TxnOp::put(format!("/containerpilot/db/{id}/service"), value, None)
 }
 
-/// A value of about so many bytes.
+/// A value of about this size.
 fn value(number: u32, size: usize) -> (String, Vec<u8>) {
     let id = format!("db-{number:06}");
     let tag = "t".repeat(size.saturating_sub(80));
@@ -308,7 +308,7 @@ fn all_pages_are_of_one_revision() {
     run(async {
         let etcd = adapter(&[&server.url()]);
         put_all(&server, (1..=1_000).map(|number| value(number, 200))).await;
-        // An instance that is always there, either before all others or behind them.
+        // An instance that is always there, before or after all others.
         let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();
         let (_, text) = value(0, 200);
         put_all(&server, [("a".to_owned(), text.clone())].into_iter()).await;
@@ -466,7 +466,7 @@ fn a_deregistration_keeps_the_entry_of_another_instance_and_removes_one_of_an_ea
     });
 }
 
-/// A server that demands a certificate, the folder with all certificates, and what its clients need.
+/// A server that demands a certificate, the folder with all certificates, and the settings for its clients.
 fn secured() -> (Server, TempDir, Tls) {
     let own = OwnAddress::reserve();
     let folder = folder_of_certificates(&own);
@@ -528,7 +528,7 @@ fn a_self_signed_certificate_that_is_the_cafile_is_accepted_for_its_names() {
     });
 }
 
-/// A reload opens the catalogue anew when the contents of these files are others.
+/// A reload opens the catalogue again if the contents of these files have changed.
 #[test]
 fn whoever_opens_the_catalogue_anew_reads_the_files_of_tls_again() {
     let (server, folder, right) = secured();
@@ -579,7 +579,7 @@ fn every_error_in_the_tls_section_is_reported() {
             client: None,
             ..right.clone()
         };
-        // The server may hang up before its reason is read.
+        // The server may close the connection before its reason is read.
         let told = refusal(unproven).await;
         assert!(told.contains("transport error"), "{told}");
     });
@@ -613,7 +613,7 @@ fn what_is_no_address_is_refused_at_once() {
     }
 }
 
-/// A way to a server on which connections can fall silent, as if a network in between lost them.
+/// A proxy to a server, whose connections can become silent, as if a network between them lost all packets.
 struct Way {
     url: String,
     silenced: Arc<AtomicUsize>,
@@ -639,7 +639,7 @@ impl Way {
         Self { url, silenced }
     }
 
-    /// The first connections say nothing more, and do not end.
+    /// From now on, nothing is transferred on the first connections, and they stay open.
     fn silence(&self, count: usize) {
         self.silenced.store(count, Ordering::Relaxed);
     }

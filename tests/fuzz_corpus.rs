@@ -14,7 +14,7 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-/// Something that is true of every text; panics where it is not.
+/// A property of every text; panics if the property does not hold.
 type Property = fn(&[u8]);
 
 /// Every target, by the name of its corpus, and its property.
@@ -26,7 +26,7 @@ const TARGETS: [(&str, Property); 6] = [
     ("sensor_text", properties::sensor_text),
     ("template", properties::template),
 ];
-/// So many files a corpus may have, and so long each.
+/// The limits on the number of files in a corpus, and on the bytes of a file.
 const SMALL: (usize, usize) = (60, 2048);
 
 fn names_in(folder: &Path) -> Vec<PathBuf> {

@@ -1,4 +1,4 @@
-//! What is said about the mistakes that people make in configurations, each in full, as one snapshot.
+//! The reports of common mistakes in configurations, each in full, as one snapshot.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
 use containerpilot::config::{self, Readable, Source, Target};
@@ -22,7 +22,7 @@ impl Interfaces for Machine {
     }
 }
 
-/// What is wrong, and a file with that mistake.
+/// The name of a mistake, and a file with it.
 const MISTAKES: &[(&str, &[u8])] = &[
     ("a missing comma", b"{\n\t\"consul\": \"consul:8500\"\n\t\"services\": []\n}"),
     ("one comma too many", b"{\n  \"consul\": \"consul:8500\",\n  \"tasks\": [],\n}"),
@@ -97,7 +97,7 @@ const MISTAKES: &[(&str, &[u8])] = &[
     ("a byte that is not UTF-8", b"{\n  \"consul\": \"c\xf3nsul:8500\"\n}"),
 ];
 
-/// The answer to a file, which lies in `folder`.
+/// The report for a file in `folder`.
 fn answer(folder: &Path, text: &[u8]) -> String {
     let path = folder.join("cp.json");
     std::fs::write(&path, text).unwrap();

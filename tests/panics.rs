@@ -1,7 +1,7 @@
 //! After a panic in the program itself, children are stopped and services are deregistered.
 //!
-//! The program's own parts are put together here as in its main function, but with an inbox that panics on
-//! request. Each test runs that in a process of its own, which is this test program started again. So this file has a
+//! The program's adapters are created here as in its main function, but with an inbox that panics on request.
+//! Each test runs that in a process of its own, which is this test program started again. So this file has a
 //! main function instead of the usual test harness, which would run a second thread that receives signals.
 #![allow(
     clippy::disallowed_methods,
@@ -49,7 +49,7 @@ use std::time::Duration;
 /// The variable that names the folder of the process in which the inbox panics.
 const FOLDER: &str = "CONTAINERPILOT_TEST_FAULT_IN";
 
-/// Panics with a secret in its message once there is a file `panic`.
+/// An inbox that panics with a secret in its message once the file `panic` exists.
 struct Faulty {
     queue: Queue,
     file: PathBuf,
@@ -66,7 +66,7 @@ impl Inbox for Faulty {
     }
 }
 
-/// Each test by its name.
+/// The tests by name.
 const TESTS: [(&str, fn()); 2] = [
     (
         "after_a_panic_children_are_terminated_services_are_deregistered_and_the_code_is_70",
@@ -94,7 +94,7 @@ fn main() {
     }
 }
 
-/// The program with a fault; its exit code.
+/// The program with a fault. Returns its exit code.
 fn run(folder: PathBuf) -> u8 {
     panics::install(console::fault);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -141,7 +141,7 @@ const CONFIG: &str = r#"{"directory": "@/catalogue", "stopTimeout": 2, "services
         "trap '' TERM; echo $$ > @/stubborn; while :; do sleep 0.05; done"]}],
     "postStop": ["touch", "@/post-stop"]}"#;
 
-/// The program with a fault, in namespaces of its own.
+/// The program with a fault, in separate namespaces.
 fn faulty(namespaces: &[&str]) -> Program {
     let mut program = Program::new();
     program.configure(CONFIG);
@@ -159,7 +159,7 @@ fn faulty(namespaces: &[&str]) -> Program {
 
 fn ends_in_order(mut program: Program) {
     program.write("panic", "");
-    // The next check wakes it.
+    // The next check wakes the driver.
     assert_eq!(program.code(), 70, "{}", program.stderr());
     assert!(program.has("stopped"), "the application was told to stop");
     let entries = std::fs::read_dir(program.path("catalogue/app")).expect("the service's folder");

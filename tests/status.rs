@@ -77,7 +77,8 @@ fn registration(name: &str, address: &str) -> Registration {
     }
 }
 
-/// A service whose check failed and one without, a backend, and a job of every kind and every result.
+/// A service whose check failed and one without a check, a backend, and a job of every kind with every
+/// result.
 fn full() -> Status {
     let health = Role::Health {
         service: "app".into(),
@@ -137,7 +138,7 @@ fn jobs() -> Vec<JobStatus> {
     ]
 }
 
-/// The application is asked to stop; a backend was never listed.
+/// The application was sent SIGTERM; a backend was never listed.
 fn stopping() -> Status {
     Status {
         at: at(90_000),

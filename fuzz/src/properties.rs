@@ -20,17 +20,17 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// No text may take longer than this, on a slow machine and without optimisation.
+/// The time limit for one input, on a slow machine and without optimisation.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No rendered template is longer than this.
 const LONGEST_RENDERED: usize = config::source::LARGEST;
-/// How many steps of a shim are tried with a plan.
+/// How many steps of a shim are run with a plan.
 const STEPS: usize = 8;
-/// Longer than any container runs, and far below the largest instant of the core.
+/// A time that is longer than any container runs, and far below the largest instant of the core.
 const LIFE: Duration = Duration::from_secs(1_000_000_000);
 
-/// A configuration is refused with a place, or becomes one plan that a shim can begin with. It is JSON exactly if
-/// `serde_json` takes it.
+/// A configuration is refused with a position, or becomes a plan with which a shim starts. This parser
+/// accepts exactly the texts that `serde_json` accepts.
 pub fn configuration(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let is_json: Result<serde_json::Value, _> =
@@ -96,8 +96,8 @@ fn environment() -> BTreeMap<String, String> {
         .into()
 }
 
-/// All problems are reported in one form: each problem begins with line and column, and then come its line, carets, more
-/// lines of the sentence, and hints.
+/// Whether a report has the form of all reports: each problem begins with line and column, followed by its
+/// line, carets, more lines of the sentence, and hints.
 fn names_places(report: &str) -> bool {
     let is_place = |line: &str| {
         let rest = line.strip_prefix("configuration:").unwrap_or_default();
@@ -111,8 +111,9 @@ fn names_places(report: &str) -> bool {
     lines.next().is_some_and(is_place) && lines.all(|line| is_place(line) || is_continued(line))
 }
 
-/// A numbered line, carets, or what may stand below them. Where no address matches, what was wanted and what is
-/// there stand in lines of their own; so does how many more problems there are.
+/// Whether a line continues a problem: a numbered line, carets, or one of the lines below them. If no address
+/// matches, the specifications and the addresses are listed on lines of their own; the number of further
+/// problems is, too.
 fn is_continued(line: &str) -> bool {
     let number = line.split_once(" | ").map(|(number, _)| number.trim());
     let is_excerpt = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
@@ -129,7 +130,7 @@ fn is_continued(line: &str) -> bool {
         .any(begins)
 }
 
-/// The plan can be begun, and each deadline lies behind the step before it.
+/// Starts a shim with the plan; each deadline is later than the step before it.
 fn begin(compiled: &Compiled) {
     let mut shim = Shim::new(compiled.plan.clone(), 1);
     let mut now = Instant::START;
@@ -153,8 +154,8 @@ fn begin(compiled: &Compiled) {
     }
 }
 
-/// A template is rendered or refused, in bounded time and to a bounded length, and always the same; a text
-/// without actions is itself.
+/// A template is rendered or refused, within a time limit and a size limit, always with the same result; a
+/// text without actions is rendered unchanged.
 pub fn template(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let render = || template::render(&text, &environment());
@@ -176,7 +177,8 @@ pub fn template(input: &[u8]) {
     }
 }
 
-/// What a catalogue holds is an instance or is refused; what was read, written again and read again is the same.
+/// A value in a catalogue is an instance or is refused; an instance that is written and read again is the
+/// same.
 pub fn catalogue_value(input: &[u8]) {
     etcd_value(input);
     directory_entry(input);
@@ -217,7 +219,7 @@ fn registration(instance: &Instance, address: IpAddr, tag: Option<&str>) -> Regi
     }
 }
 
-/// An entry belongs in the file that its own ID names, in the folder of its own service, and nowhere else.
+/// An entry is accepted only in the file that its own ID names, in the folder of its own service.
 fn directory_entry(input: &[u8]) {
     let value: serde_json::Value = serde_json::from_slice(input).unwrap_or_default();
     let named = |key: &str| value[key].as_str().unwrap_or("app").to_owned();
@@ -256,8 +258,8 @@ fn consul_answer(input: &[u8]) {
     );
 }
 
-/// A number that a metric takes keeps the rule of its kind, and every metric that takes it reads the same; a
-/// refusal is one short line.
+/// A number that a metric accepts follows the rule of its kind, and every metric that accepts it has the same
+/// value; the message of a refusal is one short line.
 pub fn sensor_text(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let gauge = domain::sensor::read(SensorKind::Gauge, &text);
@@ -285,8 +287,8 @@ pub fn sensor_text(input: &[u8]) {
     }
 }
 
-/// Of a list of specifications, one a line, each is understood as it is shown, and the first that matches
-/// selects an address that is there, in whatever order the addresses come.
+/// In a list of specifications, one a line, each is parsed again from its displayed form, and the first that
+/// matches selects an existing address, whatever the order of the addresses.
 pub fn interfaces(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let mut wanted = Vec::new();
@@ -295,7 +297,7 @@ pub fn interfaces(input: &[u8]) {
             Err(error) => assert!(error.to_string().contains(line), "{error}"),
             Ok(one) => {
                 let shown = one.to_string();
-                // `static:` before an address means something else.
+                // `static:` followed by an address has a different meaning.
                 if !matches!(&one, Specification::Interface(name, _) if name == "static") {
                     assert_eq!(Specification::parse(&shown).as_ref(), Ok(&one), "{shown}");
                 }
@@ -328,8 +330,9 @@ pub fn interfaces(input: &[u8]) {
     }
 }
 
-/// Where the output is cut into reads makes no difference, a piece is never too long, and no more is held back
-/// than one piece. The first byte says how long the reads are; bytes from 0xF8 on stand for long runs.
+/// The result does not depend on how the output is divided into reads, no piece exceeds the limit, and at
+/// most one piece is stored. The first byte is the length of the reads; bytes from 0xF8 on stand for long
+/// runs.
 pub fn output_lines(input: &[u8]) {
     let (first, rest) = input.split_first().unwrap_or((&0, &[]));
     let output = output_of(rest);
@@ -359,7 +362,8 @@ pub fn output_lines(input: &[u8]) {
     }
 }
 
-/// Eight bytes stand for long runs of one letter, so that short inputs reach the longest piece, a few times.
+/// Bytes from 0xF8 on stand for long runs of one letter, so that short inputs produce pieces of the maximal
+/// length.
 fn output_of(input: &[u8]) -> Vec<u8> {
     let mut output = Vec::new();
     for byte in input {
@@ -375,7 +379,7 @@ fn output_of(input: &[u8]) -> Vec<u8> {
     output
 }
 
-/// The lines of a whole output: ends removed, what is too long in pieces, and no empty piece after others.
+/// The expected lines of an output: without line ends, long lines in pieces, and no empty last piece.
 fn lines_of(output: &[u8]) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
     for line in output.split_inclusive(|byte| *byte == b'\n') {

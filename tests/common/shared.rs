@@ -1,8 +1,8 @@
 //! Material that tests compare with and that is not part of this repository, because others wrote it: real
 //! configuration files, template cases, the reference of the original's behaviour.
 //!
-//! It is looked for in the folder that `CONTAINERPILOT_SHARED` names, by default `../shared` beside the repository.
-//! Without it a test fails; the value `none` of that variable skips the tests.
+//! `CONTAINERPILOT_SHARED` names the folder of this material, by default `../shared` beside the repository.
+//! If it is missing, a test fails; the value `none` of the variable skips the tests.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ const VARIABLE: &str = "CONTAINERPILOT_SHARED";
 /// The variable's value that skips the tests.
 const NONE: &str = "none";
 
-/// Where this file or folder of the shared material is; nothing if the tests that need it are to be skipped.
+/// The path of a file or folder of the shared material; `None` if the tests that need it are to be skipped.
 ///
 /// # Panics
 /// It is missing.

@@ -43,7 +43,7 @@ fn function(line: &str) -> Option<&str> {
     declaration.split(['(', '<']).next()
 }
 
-/// A name that stands alone on a line of a macro's list, in quotes in a table of tests, or in a step `name(&mut ...)`.
+/// The name in a line of a macro's list, in quotes in a table of tests, or in a step `name(&mut ...)`.
 fn listed(line: &str) -> Option<&str> {
     let name = match line.trim_start_matches('(').strip_prefix('"') {
         Some(quoted) => quoted.split('"').next()?,

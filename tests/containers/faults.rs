@@ -8,10 +8,10 @@ use crate::waiting::{SOON, until};
 use crate::world::World;
 use std::time::Duration;
 
-/// The one instance most of these tests have.
+/// The only instance in most of these tests.
 const ONE: [&str; 1] = ["app-one"];
 
-/// What the log says when a heartbeat is not taken.
+/// What the log contains if a heartbeat failed.
 const FAILED: &str = "Failed to write heartbeat";
 
 macro_rules! for_both_catalogues {
@@ -42,7 +42,7 @@ pub fn config<S: Store>(stores: &[&S], ttl: u32) -> String {
     )
 }
 
-/// A world with a server and one instance, which is listed; the world has to be dropped last.
+/// A network with a server and one instance, which is listed. The network has to be dropped last.
 fn started<S: Store>(ttl: u32) -> (World, S, Machine) {
     let world = World::new();
     let store = S::start(&world);
@@ -117,13 +117,13 @@ fn a_server_that_lost_its_data_gets_the_registration_again<S: Store>() {
 
 fn after_a_server_was_cut_off_and_connected_again_the_service_is_listed_and_a_new_instance_seen<S: Store>() {
     let (world, store, one) = started::<S>(3);
-    // The test still reaches the server, through a network that the shim is not in.
+    // The test reaches the server through another network, which the shim is not in.
     store.machine().join("bridge");
     let address = store.machine().address_in("bridge").unwrap();
     cut_off_and_connected_again(&world, &store, &one, store.machine(), &address);
 }
 
-/// Docker gives it an interface of another name then; its registration keeps the address it had.
+/// Docker creates its interface with another name then; the registration keeps the address.
 fn after_the_shim_was_cut_off_and_connected_again_the_service_is_listed_and_a_new_instance_seen<S: Store>() {
     let (world, store, one) = started::<S>(3);
     cut_off_and_connected_again(&world, &store, &one, &one, &store.machine().address());

@@ -11,19 +11,19 @@ use testcontainers::core::ExecCommand;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
-/// How long `docker stop` waits before it kills.
+/// How long `docker stop` waits before it sends SIGKILL, in seconds.
 const PATIENCE: i32 = 60;
 
 /// A container; it is removed when this is dropped.
 pub struct Machine {
-    /// Its name, under which others in its network find it.
+    /// Its name, which is its host name for other containers in its network.
     pub name: String,
     container: Option<ContainerAsync<GenericImage>>,
     network: String,
 }
 
 impl Machine {
-    /// Starts a container in a world. Others find it by the world's name and `role`.
+    /// Starts a container in a network. Its host name for others is made of the network's name and `role`.
     pub fn start(world: &World, role: &str, request: impl Into<ContainerRequest<GenericImage>>) -> Self {
         let name = format!("{}-{role}", world.network);
         let request = request
@@ -46,7 +46,7 @@ impl Machine {
         }
     }
 
-    /// Its address in the network of its world, or in another one; `None` if it is in none.
+    /// Its address in this network; `None` if it is not in the network.
     pub fn address_in(&self, network: &str) -> Option<String> {
         let inspected = block_on(async { docker().await.inspect_container(&self.name, None).await });
         let networks = inspected.ok()?.network_settings?.networks?;
@@ -62,13 +62,13 @@ impl Machine {
         self.address_in(&self.network).unwrap_or_default()
     }
 
-    /// Runs a command in it; its exit code and what it wrote to standard output.
+    /// Runs a command in it. Returns the exit code and the standard output.
     pub fn exec(&self, command: &[&str]) -> (i64, String) {
         block_on(async {
             let mut running = self.container().exec(ExecCommand::new(command.to_vec())).await?;
             let output = running.stdout_to_vec().await?;
             let code = loop {
-                // The daemon may learn of the end a moment after the output's.
+                // The daemon may report the end a moment later than the end of the output.
                 if let Some(code) = running.exit_code().await? {
                     break code;
                 }
@@ -78,14 +78,14 @@ impl Machine {
         .unwrap_or_else(|error| panic!("{command:?} can be run in {}: {error}", self.name))
     }
 
-    /// What a command in it writes to standard output; fails unless it ends with 0.
+    /// The standard output of a command in it; fails unless the command ends with 0.
     pub fn run(&self, command: &[&str]) -> String {
         let (code, output) = self.exec(command);
         assert_eq!(code, 0, "{command:?} in {}: {output}", self.name);
         output
     }
 
-    /// What it wrote to both its streams so far.
+    /// What it has written to both streams so far.
     pub fn log(&self) -> String {
         block_on(async {
             let mut log = self.container().stdout_to_vec().await?;
@@ -95,18 +95,18 @@ impl Machine {
         .unwrap_or_else(|error| panic!("{} has a log: {error}", self.name))
     }
 
-    /// How often its log says something.
+    /// How many times its log contains this text.
     pub fn times_logged(&self, sentence: &str) -> usize {
         self.log().matches(sentence).count()
     }
 
-    /// Waits until its log says something, `times` times.
+    /// Waits until its log contains this text, `times` times.
     pub fn until_logged_times(&self, sentence: &str, times: usize) {
         let failed = || format!("{} says {times} times: {sentence}\n{}", self.name, self.log());
         until(SOON, failed, || self.times_logged(sentence) >= times);
     }
 
-    /// Waits until its log says something.
+    /// Waits until its log contains this text.
     pub fn until_logged(&self, sentence: &str) {
         self.until_logged_times(sentence, 1);
     }
@@ -118,20 +118,20 @@ impl Machine {
             .unwrap_or_else(|error| panic!("{signal} can be sent to {}: {error}", self.name));
     }
 
-    /// `docker stop`; its exit code, and how long that took.
+    /// `docker stop`. Returns the exit code and the duration.
     pub fn stop(&self) -> (i64, Duration) {
         let begin = Instant::now();
         block_on(self.container().stop_with_timeout(Some(PATIENCE))).expect("it can be stopped");
         (self.code(), begin.elapsed())
     }
 
-    /// `docker kill`; its exit code.
+    /// `docker kill`. Returns the exit code.
     pub fn kill(&self) -> i64 {
         self.signal("SIGKILL");
         self.code()
     }
 
-    /// Waits until it has ended; its exit code.
+    /// Waits until it has ended. Returns the exit code.
     pub fn code(&self) -> i64 {
         let failed = || format!("{} has ended\n{}", self.name, self.log());
         until(SOON, failed, || {
@@ -174,7 +174,7 @@ impl Machine {
             .expect("it can join a network");
     }
 
-    /// `docker network disconnect` from its world's network.
+    /// `docker network disconnect` from its test's network.
     pub fn cut_off(&self) {
         let request = NetworkDisconnectRequest {
             container: self.name.clone(),
@@ -184,7 +184,7 @@ impl Machine {
             .expect("it can leave its network");
     }
 
-    /// `docker network connect` to its world's network, after it was cut off.
+    /// `docker network connect` to its test's network.
     pub fn connect_again(&self) {
         self.join(&self.network);
     }
@@ -194,7 +194,7 @@ impl Machine {
     }
 }
 
-/// `testcontainers` removes it, and wants a runtime for that.
+/// `testcontainers` removes it, which needs a runtime.
 impl Drop for Machine {
     fn drop(&mut self) {
         let container = self.container.take();

@@ -1,5 +1,6 @@
-//! The integration tests of ContainerPilot 2, one function each, in the order of the original. Node's file server is BusyBox's, and what nginx did with consul-template or confd, a script behind
-//! the same file server does.
+//! The integration tests of ContainerPilot 2, one function each, in the order of the original. BusyBox's file
+//! server replaces Node's, and a script with the same file server replaces nginx with consul-template or
+//! confd.
 
 use crate::http;
 use crate::machine::Machine;
@@ -11,17 +12,17 @@ use std::fs;
 use std::time::{Duration, Instant};
 use testcontainers::{CopyTargetOptions, ImageExt};
 
-/// The service of most of them: a file server that is healthy if it serves a file.
+/// The service of most tests: a file server that is healthy if it serves a file.
 const APP: &str = r#""services": [{"name": "app", "port": 8000, "poll": 1, "ttl": 5, "tags": ["application"],
     "health": "wget -q -O /dev/null http://localhost:8000/"}]"#;
 
-/// Asks Consul for the first instance of `app`.
+/// Queries Consul for the first instance of `app`.
 const ASK_CONSUL: &str = r#"entry=$(wget -q -O - http://@/v1/catalog/service/app)
 address=$(echo "$entry" | sed -n 's/.*"ServiceAddress": *"\([^"]*\)".*/\1/p')
 port=$(echo "$entry" | sed -n 's/.*"ServicePort": *\([0-9]*\).*/\1/p')
 "#;
 
-/// Asks etcd for it, through its gateway for JSON.
+/// Queries etcd for it, through its JSON gateway.
 const ASK_ETCD: &str = r#"key=$(printf /containerpilot/app/ | base64) end=$(printf /containerpilot/app0 | base64)
 value=$(wget -q -O - --post-data "{\"key\":\"$key\",\"range_end\":\"$end\"}" http://@/v3/kv/range |
     sed -n 's/.*"value":"\([^"]*\)".*/\1/p' | base64 -d)
@@ -29,10 +30,10 @@ address=$(echo "$value" | sed -n 's/.*"address":"\([^"]*\)".*/\1/p')
 port=$(echo "$value" | sed -n 's/.*"port":\([0-9]*\).*/\1/p')
 "#;
 
-/// Remembers the instance.
+/// Stores the address of the instance.
 const REMEMBER: &str = r#"[ -z "$address" ] || echo "$address:$port" > /upstream"#;
 
-/// Hands a request on to the instance, as nginx did.
+/// Passes a request on to the instance, as nginx did.
 const PROXY: &str = r#"#!/bin/sh
 page=$(wget -q -O - "http://$(cat /upstream)/") || { printf 'Status: 502 Bad Gateway\r\n\r\n'; exit; }
 printf 'Content-Type: text/html\r\n\r\n%s' "$page"
@@ -46,7 +47,7 @@ fn app(config: &str) -> Shim {
     Shim::new(config).file("/srv/index.html", "the page of app")
 }
 
-/// A world with Consul, and a configuration that begins with it and goes on with `rest`.
+/// A network with Consul, and a configuration that consists of Consul's section and `rest`.
 fn with_consul(rest: &str) -> (World, Consul, String) {
     let world = World::new();
     let consul = Consul::start(&world);
@@ -54,7 +55,7 @@ fn with_consul(rest: &str) -> (World, Consul, String) {
     (world, consul, config)
 }
 
-/// A world with Consul and `app`, which is listed.
+/// A network with Consul and `app`, which is listed.
 fn consul_and_app() -> (World, Consul, Machine) {
     let (world, consul, config) = with_consul(&format!(r#""logging": {{"level": "DEBUG"}}, {APP}"#));
     let machine = app(&config).start(&world, "one", &SERVER);
@@ -62,7 +63,7 @@ fn consul_and_app() -> (World, Consul, Machine) {
     (world, consul, machine)
 }
 
-/// A world with Consul and `app`, whose `preStart` is a script.
+/// A network with Consul and `app`, whose `preStart` is a script.
 fn with_pre_start(script: &str, services: &str) -> (World, Consul, Machine) {
     let (world, consul, config) = with_consul(&format!(r#""preStart": "sh /pre-start.sh", {services}"#));
     let app = app(&config).file("/pre-start.sh", script);
@@ -154,7 +155,8 @@ fn reap_zombies_leaves_one_of_its_own_and_two_in_all_at_most() {
     );
     let machine = Shim::new(&config).start(&world, "one", &["tail", "-f", "/dev/null"]);
     consul.until_listed("zombies", &["zombies-one"]);
-    // Of process 1, and in all; what is there for a moment only does not count.
+    // How many zombies are children of process 1, and how many there are in all; one that exists for a moment
+    // only does not count.
     let zombies = || {
         let [first, second] = [(); 2].map(|()| count_zombies(&machine));
         (first.0.min(second.0), first.1.min(second.1))
@@ -166,7 +168,7 @@ fn reap_zombies_leaves_one_of_its_own_and_two_in_all_at_most() {
     }
 }
 
-/// How many zombies are children of process 1, and how many there are.
+/// How many zombies are children of process 1, and how many there are in all.
 fn count_zombies(machine: &Machine) -> (usize, usize) {
     let stats = machine.exec(&["sh", "-c", "cat /proc/[0-9]*/stat"]).1;
     let zombies = stats

@@ -1,14 +1,14 @@
-//! A container of the test image, which holds only the program as entry point, and BusyBox.
+//! A container of the test image, which contains the program as its entry point, and BusyBox.
 
 use crate::machine::Machine;
 use crate::world::{World, image_of_ours};
 
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt};
 
-/// Where the configuration is.
+/// The path of the configuration.
 pub const CONFIG: &str = "/etc/containerpilot.json";
 
-/// The program as it is in the image.
+/// The program that is in the image.
 pub const PROGRAM: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/target/images/shim/bin/containerpilot"
@@ -20,7 +20,7 @@ pub const UNTIL_TERM: [&str; 3] = ["sh", "-c", "trap 'kill $!; exit 7' TERM; sle
 /// An application that serves `/srv` on port 8000.
 pub const SERVER: [&str; 6] = ["httpd", "-f", "-p", "8000", "-h", "/srv"];
 
-/// A container that is not started yet.
+/// A container that has not been started.
 pub struct Shim {
     request: ContainerRequest<GenericImage>,
 }
@@ -33,7 +33,7 @@ impl Shim {
             .variable("CONTAINERPILOT", &format!("file://{CONFIG}"))
     }
 
-    /// One whose command line has to say everything.
+    /// A container without a configuration in its environment; the command line must have everything.
     pub fn without_configuration() -> Self {
         Self {
             request: image_of_ours("containerpilot-test-shim").into(),

@@ -1,4 +1,4 @@
-//! Real catalogues in containers, one server or a cluster of three, read from outside with their own tools.
+//! Real catalogues in containers, one server or a cluster of three, queried with their own tools.
 
 use crate::http;
 use crate::machine::Machine;
@@ -9,18 +9,18 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use testcontainers::{GenericImage, ImageExt};
 
-/// How long servers may take to lead on a machine that has much else to do.
+/// How long an election may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
-/// Where etcd's entries are.
+/// The prefix of etcd's entries.
 const PREFIX: &str = "/containerpilot/";
 
-/// A server of a kind of catalogue.
+/// A server of one kind of catalogue.
 pub trait Store: Sized {
-    /// Starts one and waits until it leads.
+    /// Starts one server and waits until it leads.
     fn start(world: &World) -> Self;
 
-    /// Starts three that are a cluster, and waits until all know who leads: that one is the first.
+    /// Starts a cluster of three, and waits until all have the same leader; the first one is the leader.
     fn start_three(world: &World) -> [Self; 3] {
         let names = [1, 2, 3].map(|number| format!("{}-store-{number}", world.network));
         let mut stores = [0, 1, 2].map(|index| Self::start_member(world, &names, index));
@@ -39,19 +39,20 @@ pub trait Store: Sized {
     /// Its container.
     fn machine(&self) -> &Machine;
 
-    /// What the configuration of a shim says of these servers.
+    /// The section of a shim's configuration for these servers.
     fn section(stores: &[&Self]) -> String;
 
-    /// Whether it answers and there is a leader.
+    /// Whether it answers and the cluster has a leader.
     fn is_ready(&self) -> bool;
 
-    /// Whether it leads; `None` if it knows of no leader, or does not answer.
+    /// Whether it leads; `None` if it has no leader, or does not answer.
     fn leads(&self) -> Option<bool>;
 
-    /// The IDs of the passing instances of a service, sorted; `None` if it does not answer at this address.
+    /// The IDs of the passing instances of a service, sorted; `None` if the server does not answer at this
+    /// address.
     fn listed_at(&self, address: &str, service: &str) -> Option<Vec<String>>;
 
-    /// Makes it forget everything; its name stays the same.
+    /// Deletes all its data; its name stays the same.
     fn empty(self, world: &World) -> Self;
 
     /// Waits until it answers.
@@ -65,7 +66,7 @@ pub trait Store: Sized {
         self.listed_at(&self.machine().address(), service)
     }
 
-    /// Waits until these are the passing instances of a service.
+    /// Waits until the passing instances of a service are these.
     fn until_listed(&self, service: &str, ids: &[&str]) {
         let failed = || format!("{service} has {ids:?}, not {:?}", self.listed(service));
         until(SOON, failed, || {
@@ -73,7 +74,7 @@ pub trait Store: Sized {
         });
     }
 
-    /// Holds that these stay the passing instances of a service for a while.
+    /// Checks for this duration that the passing instances of a service are these.
     fn stays_listed(&self, service: &str, ids: &[&str], duration: Duration) {
         let begin = Instant::now();
         while begin.elapsed() < duration {
@@ -133,7 +134,7 @@ impl Store for Consul {
         &self.machine
     }
 
-    /// A shim has one agent: the last of them, which does not lead.
+    /// A shim uses one agent: the last of them, which does not lead.
     fn section(stores: &[&Self]) -> String {
         let agent = stores.last().expect("a server").address();
         format!(r#""consul": "{agent}""#)
@@ -159,7 +160,7 @@ impl Store for Consul {
         Some(ids)
     }
 
-    /// A new one takes its place: an agent for development keeps everything in memory.
+    /// Replaces it by a new one, because a development agent has all data in memory.
     fn empty(self, world: &World) -> Self {
         drop(self);
         Self::start(world)
@@ -189,12 +190,12 @@ impl Etcd {
         Self { machine }
     }
 
-    /// What `etcdctl` says.
+    /// The output of `etcdctl`.
     fn ctl(&self, arguments: &[&str]) -> String {
         self.machine.run(&[&["etcdctl"], arguments].concat())
     }
 
-    /// The answer to a request of its own API; `None` if there is none.
+    /// The answer to a request of its API; `None` if there is none.
     fn ask<T>(
         address: &str,
         request: impl AsyncFnOnce(&mut Client) -> Result<T, etcd_client::Error>,
@@ -232,7 +233,7 @@ impl Store for Etcd {
         &self.machine
     }
 
-    /// A shim has all of them.
+    /// A shim uses all of them.
     fn section(stores: &[&Self]) -> String {
         let urls: Vec<String> = stores.iter().map(|store| store.url()).collect();
         format!(r#""etcd": {{"endpoints": {}}}"#, serde_json::json!(urls))
@@ -264,7 +265,7 @@ impl Store for Etcd {
         Some(ids)
     }
 
-    /// Its keys are deleted, and its leases revoked.
+    /// Deletes its keys and revokes its leases.
     fn empty(self, _world: &World) -> Self {
         assert_ne!(
             self.ctl(&["del", "--prefix", ""]).trim(),
@@ -284,7 +285,7 @@ pub fn etcd_image() -> GenericImage {
     image("ETCD_IMAGE", "containerpilot-test-etcd")
 }
 
-/// The image that a variable names, or ours.
+/// The image that a variable names; if it is not set, the one of this project.
 fn image(variable: &str, ours: &str) -> GenericImage {
     let Some(name) = std::env::var(variable).ok().filter(|name| !name.is_empty()) else {
         return image_of_ours(ours);

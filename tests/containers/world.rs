@@ -1,7 +1,7 @@
 //! A network for one test, and the Docker daemon behind it.
 //!
-//! What a test starts carries a label with the process ID of the test run, so that the next run can remove what
-//! a killed one left.
+//! Everything that a test starts has a label with the process ID of the test run, so that the next run can
+//! remove what a killed one left.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,9 +20,9 @@ use tokio::runtime::Runtime;
 /// The label of everything the tests start.
 pub const LABEL: &str = "containerpilot.test-run";
 
-/// A network of its own.
+/// A network.
 pub struct World {
-    /// Its name, with which those of its machines begin.
+    /// Its name, the prefix of its containers' names.
     pub network: String,
 }
 
@@ -61,7 +61,7 @@ pub async fn docker() -> Docker {
         .expect("an address of a Docker daemon")
 }
 
-/// An image that `scripts/images` made for this working copy; it is local, and no registry has it.
+/// An image that `scripts/images` made for this working copy. It is local; no registry has it.
 pub fn image_of_ours(name: &str) -> GenericImage {
     let tag = concat!(env!("CARGO_MANIFEST_DIR"), "/target/images/tag");
     let tag = fs::read_to_string(tag).unwrap_or_default();
@@ -80,7 +80,7 @@ pub fn block_on<F: Future>(answer: F) -> F::Output {
     RUNTIME.block_on(answer)
 }
 
-/// Removes what test runs left that were killed; says what is missing if there is no daemon.
+/// Removes what killed test runs left. The error names what is missing if there is no daemon.
 async fn make_ready() -> Result<(), String> {
     let missing = |error| format!("this test needs a Docker daemon, which scripts/images starts: {error}");
     let docker = docker_client_instance()

@@ -1,5 +1,6 @@
-//! Everything at once, in the limits of a small container: children that print without end, a Consul whose bodies
-//! do not end, bad clients of telemetry, and configuration files that do not end; as process 1 and not.
+//! All hostile conditions at the same time, in a small container: children that print without end, a Consul
+//! whose bodies do not end, bad clients of telemetry, and configuration files that do not end. The program
+//! runs as process 1 and otherwise.
 
 use crate::cgroup::Cgroup;
 use crate::http;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 /// The memory of the whole container.
 const MEMORY: u64 = 128 << 20;
-/// How many processes and threads it may have: the shim, the application, eight that print, and checks.
+/// The limit on processes and threads: the shim, the application, eight that print, and checks.
 const PIDS: u32 = 48;
 
 /// A fake Consul. Until it is healthy, its response bodies do not end.
@@ -87,7 +88,8 @@ fn request(stream: &mut TcpStream) -> Option<String> {
     Some(head)
 }
 
-/// Clients of the endpoint that send nothing, half a request or too much, or do not read; they connect all the time.
+/// Clients of the endpoint that send nothing, half a request or too much, or do not read. They connect all
+/// the time.
 struct BadClients {
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -156,7 +158,7 @@ impl CombinedLoad {
         let (consul, cgroup) = (Consul::start(), Cgroup::with(MEMORY, PIDS));
         let mut program = Program::new();
         program.start_by(cgroup.starter());
-        // A reader that reads everything at once.
+        // This reader reads everything at once.
         symlink("/dev/null", program.path("stdout")).unwrap();
         let backend = |number: u32| format!(r#"{{"name": "db-{number}", "poll": 1, "onChange": "true"}}"#);
         let backends: Vec<String> = (0..4).map(backend).collect();
@@ -290,7 +292,7 @@ fn everything_at_once(as_pid_1: bool) {
     let _clients = BadClients::start(&observed.endpoint);
     observed.until_starts(2);
     let stopped = observed.terminate();
-    // A deregistration takes two seconds at the most.
+    // The deregistrations take at most two seconds.
     assert!(stopped < Duration::from_millis(2_500) * slowness(), "{stopped:?}");
     assert_eq!(load.cgroup.kills(), 0);
 }

@@ -20,7 +20,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// A group whose processes may have so many bytes of memory, and whose processes and threads may be so many.
+    /// A group with these limits on memory in bytes, and on processes and threads.
     pub fn with(memory: u64, pids: u32) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +52,7 @@ impl Cgroup {
         words.map(str::to_owned).to_vec()
     }
 
-    /// Kills all processes; whether there were none.
+    /// Kills all processes. Returns whether there were none.
     fn is_empty_once_killed(&self) -> bool {
         let processes = fs::read_to_string(self.folders[0].join("cgroup.procs")).unwrap_or_default();
         for pid in pids(&processes) {
@@ -61,13 +61,13 @@ impl Cgroup {
         processes.is_empty()
     }
 
-    /// From now on there may be so many processes and threads; those that are there stay.
+    /// From now on the group may have this number of processes and threads; existing ones stay.
     pub fn limit_pids(&self, pids: u32) {
         let folder = self.folders.last().expect("a folder");
         fs::write(folder.join("pids.max"), pids.to_string()).expect(NEEDS);
     }
 
-    /// How many processes were killed because memory ran out.
+    /// How many processes the out-of-memory killer has killed.
     pub fn kills(&self) -> u32 {
         let text = fs::read_to_string(&self.kills).expect("the group is there");
         let count = |line: &str| line.strip_prefix("oom_kill ")?.trim().parse().ok();
@@ -84,7 +84,7 @@ fn limit(folder: &Path, file: &str, value: &str) {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // A killed process may not be gone yet.
+        // A killed process may still exist.
         let tries = || (0..500).inspect(|_| sleep(Duration::from_millis(10)));
         tries().find(|_| self.is_empty_once_killed());
         for folder in &self.folders {

@@ -1,4 +1,5 @@
-//! Configurations that never come, never end, are too large or take too long, at the start and at a reload.
+//! Configurations whose reading does not end, or that are too large or take too long, at the start and at a
+//! reload.
 
 use crate::observed::{Hostile, Observed};
 use crate::program::{Program, UNTIL_TERM};
@@ -10,13 +11,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-/// What a reload may take beyond what it takes when all is well.
+/// How much longer than usual a reload may take.
 const PROMPT: Duration = Duration::from_millis(100);
 
-/// Makes a file of the name `other`.
+/// Creates a file with the name `other`.
 type Make = fn(&Program);
 
-/// What stands in the place of the file, and what the log says of it.
+/// What replaces the file, and the message in the log.
 const FILES: [(&str, Make, &str); 6] = [
     ("a pipe", pipe, "is a pipe, which can be read at the start only"),
     (
@@ -63,7 +64,7 @@ fn expression(program: &Program) {
     program.write("other", text);
 }
 
-/// Puts what another name stands for into the place of the file.
+/// Replaces the configuration file by the file `other`.
 fn replace(program: &Program) {
     fs::rename(program.path("other"), program.path("cp.json")).unwrap();
 }
@@ -105,7 +106,7 @@ fn a_regular_expression_without_end_is_refused_and_disturbs_nothing() {
     replace(&observed.program);
     reload(&observed);
     observed.until_starts(2);
-    // Without optimisation so many steps may take longer than a reload may.
+    // Without optimisation, this number of steps may exceed the time limit of a reload.
     observed.program.until("it is refused", |program| {
         program.stdout().contains("exceeded 1000000 steps")
             || slowness() > 1 && program.stdout().contains("within 2s")
@@ -129,7 +130,7 @@ fn a_storm_of_reloads_holds_neither_checks_nor_the_stop() {
     let began = Instant::now();
     while observed.starts().len() < before + 3 {
         reload(&observed);
-        // The loop, the folder's thread, one that reads, and one before it that may not be gone yet.
+        // The loop, the folder's thread, one that reads, and an earlier one that may not have ended yet.
         assert!(observed.threads() <= 4, "{}", observed.threads());
         assert!(began.elapsed() < Duration::from_secs(20), "checks do not go on");
         std::thread::sleep(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! Consul that sends too much, the wrong thing or nothing: every check is on time, memory stays small, and
-//! SIGTERM is obeyed.
+//! A Consul that sends too much, invalid data or nothing: every check is on time, memory stays small, and
+//! SIGTERM takes effect.
 
 use crate::observed::{Hostile, Observed};
 use crate::slowness;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-/// A server that answers each request with `first`, and then with `then` as long as somebody takes it.
+/// A server that answers each request with `first`, and then with `then` as long as the client reads.
 fn server(first: &'static [u8], then: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,7 +37,7 @@ fn converse(mut stream: TcpStream, first: &[u8], then: &[u8]) {
     }
 }
 
-/// Ten backends and a service of a program whose Consul is this.
+/// The program with ten backends and a service in this Consul.
 fn observed(consul: SocketAddr) -> Observed {
     let backend = |number| format!(r#"{{"name": "db{number}", "poll": 1, "onChange": "true"}}"#);
     let backends: Vec<String> = (0..10).map(backend).collect();
@@ -48,7 +48,7 @@ fn observed(consul: SocketAddr) -> Observed {
     })
 }
 
-/// What holds whatever a Consul sends.
+/// Checks the bounds with a Consul that sends this.
 fn holds_against(first: &'static [u8], then: Vec<u8>) {
     let observed = observed(server(first, then));
     holds(&observed);
@@ -56,12 +56,12 @@ fn holds_against(first: &'static [u8], then: Vec<u8>) {
     assert!(stopped < Duration::from_secs(3) * slowness(), "{stopped:?}");
 }
 
-/// Eight checks long, everything is on time and little is used.
+/// Checks for eight polls that everything is on time and that few resources are used.
 fn holds(observed: &Observed) {
     let (used_before, began) = (observed.processor_time(), Instant::now());
     observed.until_starts(8);
     let (busy, took) = (observed.processor_time() - used_before, began.elapsed());
-    // How much there is to do in a poll is bounded; the debug build needs twice the time for it.
+    // The amount of work in a poll is bounded; the debug build needs twice the time for it.
     let most = if slowness() == 1 { took / 2 } else { took * 9 / 10 };
     assert!(busy < most, "{busy:?} of processor time in {took:?}");
     let (late, memory) = (observed.lateness(6), observed.peak_memory());
@@ -97,7 +97,7 @@ fn headers_of_consul_without_end_cost_little() {
     holds_against(b"HTTP/1.1 200 OK\r\n", b"X-Nonsense: 1\r\n".repeat(1000));
 }
 
-/// A Consul that answers for each of these services with that body, and rightly once it is healed.
+/// A Consul that answers queries for these services with these bodies, and correctly once it is healed.
 fn sick(answers: BTreeMap<&'static str, Vec<u8>>, is_healed: &Arc<AtomicBool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -132,7 +132,8 @@ fn answer_sickly(mut stream: TcpStream, answers: &BTreeMap<&str, Vec<u8>>, is_he
     }
 }
 
-/// All is well while a Consul answers so for backends, and each of them is used once it is healed.
+/// Checks the bounds while a Consul sends these answers for backends, and that each backend is used once the
+/// Consul is healed.
 fn holds_until_healed(answers: BTreeMap<&'static str, Vec<u8>>) {
     let is_healed = Arc::<AtomicBool>::default();
     let backend = |name: &&str| {
@@ -222,13 +223,13 @@ fn a_redirect_of_consul_takes_the_token_nowhere() {
     assert_eq!(observed.get("/status").0.map(|status| status.status), Some(200));
 }
 
-/// What a Consul sees that counts its connections.
+/// What a Consul that counts its connections has seen.
 #[derive(Default)]
 struct Seen {
     open: AtomicUsize,
     most: AtomicUsize,
     answered: AtomicUsize,
-    /// Whether it takes no requests.
+    /// Whether it refuses requests.
     is_busy: AtomicBool,
 }
 
@@ -242,7 +243,8 @@ fn counting() -> (SocketAddr, Arc<Seen>) {
     spawn(move || {
         let mut open = Vec::new();
         loop {
-            // Whoever was closed before another one was opened is found closed when that one is accepted.
+            // A connection that was closed before another one was opened is detected when the other is
+            // accepted.
             if let Ok((stream, _)) = listener.accept() {
                 stream.set_nonblocking(false).unwrap();
                 open.push(stream.try_clone().unwrap());
@@ -259,7 +261,7 @@ fn counting() -> (SocketAddr, Arc<Seen>) {
 }
 
 fn is_closed_by_peer(stream: &TcpStream) -> bool {
-    // POLLRDHUP, which the library does not name.
+    // POLLRDHUP, for which the crate has no constant.
     let closed = PollFlags::from_bits_retain(0x2000);
     let mut polled = [PollFd::new(stream.as_fd(), closed)];
     poll(&mut polled, PollTimeout::ZERO).unwrap() > 0
@@ -272,7 +274,7 @@ fn answer_each(mut stream: TcpStream, seen: &Seen) {
         let answer: &[u8] = if seen.is_busy.load(SeqCst) {
             b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"
         } else {
-            // The time in which nothing changes.
+            // The time without a change.
             if request.contains("index=") {
                 sleep(Duration::from_millis(100));
             }
@@ -316,7 +318,7 @@ fn a_consul_never_sees_more_connections_than_the_budget_in_force() {
     });
     assert_eq!(seen.most.load(SeqCst), 4);
     seen.is_busy.store(true, SeqCst);
-    // Sooner than a connection is closed because nobody used it.
+    // This is shorter than the time after which an idle connection is closed.
     until(Duration::from_secs(10), counts, || seen.open.load(SeqCst) <= 2);
     seen.is_busy.store(false, SeqCst);
     let before = seen.answered.load(SeqCst);

@@ -1,4 +1,4 @@
-//! A catalogue folder whose file system hangs, or that holds foreign files.
+//! A catalogue folder whose file system hangs, or that contains files of other programs.
 
 use crate::observed::{Hostile, Observed};
 use crate::slowness;
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A file system of its own that can be frozen: a process that writes to it then hangs in the kernel.
+/// A separate file system that can be frozen: a process that writes to it then hangs in the kernel.
 struct Volume {
     folder: TempDir,
 }
@@ -33,7 +33,8 @@ impl Volume {
         self.folder.path().join("mounted")
     }
 
-    /// Freezes the file system as long as the value lives. A process that hangs in it cannot end before.
+    /// Freezes the file system as long as the returned value exists. A process that hangs in it cannot end
+    /// before.
     fn freeze(&self) -> Frozen {
         run(Command::new("fsfreeze").arg("--freeze").arg(self.path()));
         Frozen(self.path())
@@ -54,7 +55,7 @@ impl Drop for Frozen {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        // It may not be frozen; processes that still use it end soon.
+        // The file system may not be frozen; processes that still use it end soon.
         Command::new("fsfreeze")
             .arg("--unfreeze")
             .arg(self.path())
@@ -107,9 +108,9 @@ fn a_frozen_file_system_holds_no_check_and_no_stop() {
     assert_eq!(status.map(|status| status.status), Some(200));
     assert!(took < Duration::from_millis(100) * slow, "{took:?}");
     assert!(observed.threads() <= 3, "{}", observed.threads());
-    // One request of a second, the service's poll.
+    // One request of one second, which is the service's poll.
     let took = observed.terminate();
-    // The kernel keeps a process until its last system call ends, so that its end is seen only now.
+    // The kernel keeps a process until its last system call ends, so its end is visible only now.
     drop(frozen);
     assert!(took < Duration::from_millis(2_500) * slow, "{took:?}");
     assert_eq!(observed.program.code(), 0);

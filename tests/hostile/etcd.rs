@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Frames of HTTP/2, and what they begin with.
+/// A kind of frame: its name, what a connection begins with, and the frames.
 type Flood = (&'static str, Vec<u8>, Vec<u8>);
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Every kind of frame that a server may send as often as it likes.
+/// Every kind of frame that a server may send any number of times.
 fn floods() -> Vec<Flood> {
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
@@ -130,7 +130,7 @@ fn observed(url: &str, poll: u32) -> Observed {
     })
 }
 
-/// The share of a processor that is used while the check is started so many times.
+/// The share of a processor that is used while the check is started this many times.
 fn share(observed: &Observed, starts: usize) -> f64 {
     let (began, before) = (Instant::now(), observed.processor_time());
     observed.until_starts(starts);
@@ -159,7 +159,7 @@ fn a_server_that_floods_frames_holds_nothing_up() {
         assert_eq!(status.map(|status| status.status), Some(200), "{kind}");
         assert!(took < Duration::from_millis(100) * slow, "{kind}: {took:?}");
         assert!(memory < 32 << 20, "{kind}: {memory}");
-        // One request of two seconds at the most.
+        // One request of at most two seconds.
         assert!(
             stopped < Duration::from_millis(2_500) * slow,
             "{kind}: {stopped:?}"
@@ -170,8 +170,9 @@ fn a_server_that_floods_frames_holds_nothing_up() {
 #[test]
 fn a_server_that_stops_flooding_is_used_again_and_the_reason_was_logged() {
     let server = Server::start("3.5");
-    // Many bytes in few frames: where every frame is small, a busy machine reads fewer bytes than may come unasked. And
-    // a request may last two seconds, so that it sees the flood hung up on.
+    // There are many bytes in few frames: if every frame is small, a busy machine reads fewer bytes than a
+    // server may send unrequested. A request may last two seconds, so that the connection is closed for the
+    // flood within it.
     let large = frame(0xfe, 0, 0, &[0; 255]);
     let flooding = Flooding::start(("large unknown frames", large, Vec::new()));
     let observed = observed(&flooding.url, 2);

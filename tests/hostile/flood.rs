@@ -1,4 +1,5 @@
-//! Children that print without end, signals without pause, a log that is not read: everything else is on time.
+//! Children that print without end, signals without pause, a log that is not read: everything else is on
+//! time.
 
 use crate::observed::{Hostile, Observed};
 use crate::program::Program;
@@ -91,14 +92,14 @@ fn everything_is_prompt(observed: &Observed) {
     std::io::stderr().write_all(format!("{seen}\n").as_bytes()).ok();
 }
 
-/// A folder whose log goes nowhere.
+/// A program whose log is discarded.
 fn without_log() -> Program {
     let program = Program::new();
     symlink("/dev/null", program.path("stdout")).unwrap();
     program
 }
 
-/// A folder whose log is a pipe, and the end to read it from.
+/// A program whose log is a pipe, and the end to read it from.
 fn with_log_in_pipe() -> (Program, OwnedFd) {
     let program = Program::new();
     mkfifo(&program.path("stdout"), Mode::S_IRWXU).unwrap();
@@ -197,7 +198,8 @@ fn signals_without_pause_delay_nothing() {
     }
 }
 
-/// 1 GB may cost 3 s; a tenth of it is tried, and three times as much is allowed beside other tests.
+/// In a release build, 1 GB may take 3 s. The test uses a tenth of it, and permits three times as much
+/// because other tests run at the same time.
 #[test]
 fn a_line_costs_little_in_every_form_of_the_log() {
     for format in ["default", "text", "json"] {

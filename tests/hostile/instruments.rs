@@ -32,7 +32,7 @@ fn the_instruments_detect_a_program_that_is_stopped() {
     let observed = Observed::start(&Hostile::default());
     observed.until_starts(2);
     observed.program.signal(Signal::SIGSTOP);
-    // Not waiting for a fact: this is the fact that the instruments have to see.
+    // This does not wait for a fact: the delay itself is what the measurement has to detect.
     sleep(Duration::from_millis(1500));
     observed.program.signal(Signal::SIGCONT);
     observed.until_starts(1);

@@ -1,4 +1,5 @@
-//! Few descriptors, no more processes, no `/dev/null`, resource limits of the shim; and what children do not inherit.
+//! Few descriptors, a limit on processes, a missing `/dev/null`, resource limits of the shim; and what
+//! children do not inherit.
 
 use crate::observed::{Hostile, Observed};
 use crate::program::{Program, UNTIL_TERM, binary, in_namespaces, started_by};
@@ -15,7 +16,7 @@ const ALONE: &str = r#"{"directory": "@/catalogue"}"#;
 const CHECKED: &str = r#"{"directory": "@/catalogue", "services": [
     {"name": "app", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 10, "health": "true"}]}"#;
 
-/// The program with a configuration and an application, started behind lines of a shell.
+/// The program with a configuration and an application, started after lines of a shell script.
 fn behind(shell: &str, config: &str, application: &[&str]) -> Program {
     let mut program = Program::new();
     program.configure(config);
@@ -27,7 +28,7 @@ fn behind(shell: &str, config: &str, application: &[&str]) -> Program {
 
 #[test]
 fn with_few_descriptors_it_refuses_to_start_in_one_sentence_or_it_works() {
-    // With three, not even the libraries of the program can be loaded.
+    // With three descriptors, not even the libraries of the program can be loaded.
     let codes: Vec<i32> = (4..=32)
         .map(|limit| {
             let application = [
@@ -174,7 +175,7 @@ fn limits_of_the_shim_itself_end_neither_it_nor_the_application() {
     assert!(program.has("stopped") && program.stdout().len() == 1024);
 }
 
-/// A user that has only the processes of one test of this run.
+/// A user without processes except those of one test.
 fn own_user(number: u32) -> u32 {
     1_000_000 + 2 * std::process::id() + number
 }
@@ -184,7 +185,7 @@ fn identity(user: &str) -> [&str; 5] {
     ["--reuid", user, "--regid", user, "--clear-groups"]
 }
 
-/// The program as a user of its own that may have so many processes.
+/// The program as a separate user with this limit on processes.
 fn with_processes(limit: u32, user: u32, config: &str, application: &[&str]) -> Program {
     assert!(geteuid().is_root(), "this test needs root");
     let mut program = Program::new();
@@ -219,7 +220,7 @@ fn when_processes_run_out_jobs_fail_and_everything_else_goes_on() {
         "tasks": [{"name": "t", "command": ["echo", "task ran"], "frequency": "1s"}]}"#;
     let mut program = with_processes(50, own_user(1), config, &["sleep", "1000"]);
     program.until("the task", |program| program.stdout().contains("task ran"));
-    // The shim and the application are two. Whatever the limit is, a thread of the start would count, too.
+    // The shim and the application are two processes. A thread during the start counts, too.
     let pid = program.pid().to_string();
     let limited = Command::new("setpriv")
         .args(identity(&own_user(1).to_string()))

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAdd
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Where the name server of these tests is.
+/// The address of the name server in these tests.
 const NAME_SERVER: &str = "127.0.0.53";
 
 /// A name server that reads queries without answering, until it gets an address that it answers for all names.
@@ -133,8 +133,8 @@ impl Silent {
 /// The first address of `two.test`, which is silent.
 const SILENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// How long it takes from the first check's start until the service is registered in a catalogue at this address, of
-/// which the program knows a name that has a silent address, too.
+/// The time from the first check's start until the service is registered in a catalogue at this address. The
+/// catalogue's name has a silent address, too.
 fn until_registered(live: SocketAddr, catalogue: &str) -> Duration {
     std::fs::write(
         "/etc/hosts",

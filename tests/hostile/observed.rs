@@ -14,15 +14,15 @@ use std::time::Duration;
 /// How often the observed check is due.
 pub const POLL: Duration = Duration::from_secs(1);
 
-/// A service whose check notes in `@/starts` when its process was started, in ticks since boot; it forks
-/// nothing itself.
+/// A service whose check writes its start time to `@/starts`, in ticks since boot, without starting
+/// processes.
 const OBSERVED_SERVICE: &str = r#"{"name": "observed", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 10,
     "health": ["sh", "-c", "read -r stat < /proc/$$/stat; echo \"$stat\" >> @/starts"]}"#;
 
-/// The program with an endpoint of its own and a check whose starts are noted.
+/// The program with an endpoint and a check whose starts are recorded.
 pub struct Observed {
     pub program: Program,
-    /// Where `/metrics` and `/status` are.
+    /// The address of `/metrics` and `/status`.
     pub endpoint: String,
 }
 
@@ -31,9 +31,9 @@ pub struct Observed {
 pub struct Hostile<'a> {
     /// The catalogue's section; the directory `@/catalogue` unless given.
     pub catalogue: Option<&'a str>,
-    /// More services, each with a comma before it.
+    /// More services, each preceded by a comma.
     pub services: &'a str,
-    /// More sections, each with a comma before it.
+    /// More sections, each preceded by a comma.
     pub sections: &'a str,
     /// The application; one that ends at SIGTERM unless given.
     pub application: Option<&'a [&'a str]>,
@@ -47,7 +47,7 @@ impl Observed {
         Self::start_in(Program::new(), hostile)
     }
 
-    /// The same with a folder that is prepared already.
+    /// As [`Self::start`], with a folder that was prepared before.
     pub fn start_in(mut program: Program, hostile: &Hostile<'_>) -> Self {
         machine::observe();
         let host = own_address();
@@ -64,7 +64,7 @@ impl Observed {
         Self { program, endpoint }
     }
 
-    /// Gets a page, and how long that took, without the machine's own lateness.
+    /// Gets a page. Returns the answer and the duration, without the machine's own lateness.
     pub fn get(&self, path: &str) -> (Option<Answer>, Duration) {
         let began = machine::since_boot();
         let answer = http::get(&self.endpoint, path);
@@ -77,15 +77,15 @@ impl Observed {
         self.program.read("starts").lines().filter_map(started).collect()
     }
 
-    /// Waits until the observed check was started so many times more.
+    /// Waits until the observed check was started this many more times.
     pub fn until_starts(&self, more: usize) {
         let enough = self.starts().len() + more;
         self.program
             .until("the check goes on", |program| program.lines("starts") >= enough);
     }
 
-    /// How much later than one poll after the one before it the latest of the newest `count` starts was, apart from the
-    /// machine's own lateness.
+    /// The largest lateness of the newest `count` starts: how much longer than one poll after the start
+    /// before, without the machine's own lateness.
     pub fn lateness(&self, count: usize) -> Duration {
         let starts = self.starts();
         assert!(starts.len() > count, "only {} starts", starts.len());
@@ -123,8 +123,8 @@ impl Observed {
         ticks_to_time(ticks(14).unwrap_or(0) + ticks(15).unwrap_or(0))
     }
 
-    /// Sends SIGTERM; how long it takes until the application has left a file `stopped`, apart from the machine's own
-    /// lateness for the program, the application and the test.
+    /// Sends SIGTERM. Returns how long it takes until the application has written the file `stopped`, without
+    /// the machine's own lateness for the program, the application and the test.
     pub fn terminate(&self) -> Duration {
         let began = machine::since_boot();
         self.program.signal(Signal::SIGTERM);
@@ -165,7 +165,7 @@ fn started(stat: &str) -> Option<Duration> {
     after_name(stat).nth(22 - 3)?.parse().ok().map(ticks_to_time)
 }
 
-/// The fields behind the name, of which the first is the third of the line.
+/// The fields after the name; the first one is the third field of the line.
 fn after_name(stat: &str) -> impl Iterator<Item = &str> {
     let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
     fields.split(' ')

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 /// The memory of the container.
 const MEMORY: u64 = 128 << 20;
-/// How many processes and threads it may have while all is well.
+/// The usual limit on processes and threads.
 const PIDS: u32 = 48;
 
-/// A container in which no process can be started for a while, and a reload is asked for meanwhile.
+/// Tests a container in which no process can be started for a while, with a reload in that time.
 fn no_process_may_be_started_for_a_while(as_pid_1: bool) {
     let cgroup = Cgroup::with(MEMORY, PIDS);
     let mut program = Program::new();
@@ -21,7 +21,7 @@ fn no_process_may_be_started_for_a_while(as_pid_1: bool) {
     let mut observed = Observed::start_in(
         program,
         &Hostile {
-            // It starts no process, so it does not fail itself.
+            // It starts no process, so it does not fail.
             application: Some(&["sleep", "1000"]),
             as_pid_1,
             ..Hostile::default()

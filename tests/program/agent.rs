@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long an agent may take to lead on a machine that has much else to do.
+/// How long the election may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
 /// Its ports.
@@ -35,12 +35,12 @@ impl Agent {
         Self::start_with(&[], "")
     }
 
-    /// Starts an agent with pieces of configuration of its own that is asked with this token.
+    /// Starts an agent with additional pieces of configuration; requests to it use this token.
     pub fn start_with(configuration: &[&str], token: &str) -> Self {
         Self::start_at(OwnAddress::reserve(), configuration, token)
     }
 
-    /// The same at an address that the test has reserved.
+    /// As [`Self::start_with`], at an address that the test has reserved.
     pub fn start_at(own: OwnAddress, configuration: &[&str], token: &str) -> Self {
         let configuration: Vec<String> = configuration.iter().map(|piece| (*piece).to_owned()).collect();
         let child = spawn(&own, &configuration);
@@ -64,7 +64,7 @@ impl Agent {
         self.own.at(HTTP).to_string()
     }
 
-    /// Ends it, and starts another at the same address that remembers nothing.
+    /// Ends it, and starts another one at the same address, without its data.
     pub fn restart(&mut self) {
         self.stop();
         self.child = spawn(&self.own, &self.configuration);
@@ -77,7 +77,7 @@ impl Agent {
         self.child.wait().ok();
     }
 
-    /// Sends it a signal; after SIGSTOP, comes back when it stands still.
+    /// Sends it a signal; after SIGSTOP, returns when it has stopped.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process ID");
         send(Pid::from_raw(pid), signal);
@@ -95,7 +95,7 @@ impl Agent {
         serde_json::from_str(&body).ok()
     }
 
-    /// Sends a body; fails if the agent does not take it.
+    /// Sends a body; fails if the agent refuses it.
     pub fn put(&self, path: &str, body: &str) {
         self.request("PUT", path, body)
             .unwrap_or_else(|| panic!("Consul takes {path}"));
@@ -137,7 +137,7 @@ impl Agent {
         });
     }
 
-    /// Waits until this agent knows a service by its ID, or does not.
+    /// Waits until this agent has a service with this ID, or has none.
     pub fn until_known(&self, id: &str, known: bool) {
         let services = || self.answer("/v1/agent/services");
         let failed = || format!("{id} known: {known}, not {:?}", services());

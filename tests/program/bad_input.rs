@@ -1,11 +1,11 @@
-//! A wrong configuration: every problem is reported, nothing is started, nothing is changed (docs/behaviour.md, CLI-5,
-//! CFG-2 and LC-14).
+//! Invalid configurations: every problem is reported, nothing is started, nothing is changed
+//! (docs/behaviour.md, CLI-5, CFG-2 and LC-14).
 
 use crate::program::{Program, UNTIL_TERM, command};
 use nix::sys::signal::Signal;
 use std::fs;
 
-/// What is wrong, with the whole report: `@` stands for the folder.
+/// An invalid text and the whole report: `@` stands for the folder.
 const WRONG: [(&str, &str); 20] = [
     (
         "{}",
@@ -155,11 +155,11 @@ const WRONG: [(&str, &str); 20] = [
     ),
 ];
 
-/// The configuration of something that runs, and would leave traces.
+/// A valid configuration, whose children leave traces.
 const GOOD: &str = r#"{"directory": "@/catalogue", "preStart": "touch @/pre-started", "services":
     [{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 30, "health": ["sh", "-c", "echo x >> @/checks"]}]}"#;
 
-/// The configuration with something that would be started if it were good, in a line of its own before it.
+/// A configuration with a fault, and before it on a separate line a hook that would leave a trace.
 fn with_hook(wrong: &str) -> String {
     match wrong.strip_prefix('{') {
         Some(rest) if rest.starts_with("\"directory\"") && rest.contains(',') => {
@@ -169,7 +169,7 @@ fn with_hook(wrong: &str) -> String {
     }
 }
 
-/// Without the time stamp.
+/// A log entry without its time stamp.
 fn sentence(entry: &str) -> &str {
     entry.get(20..).unwrap_or_default().trim_end_matches('\n')
 }

@@ -10,11 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Notes once what a child that is called `$0` sees of itself.
+/// Records once what the child with the name `$0` sees of its own process.
 const LOOK: &str = "[ -e @/$0.done ] || { echo $$ > @/$0.pid; ls /proc/$$/fd > @/$0.fd; env > @/$0.env; \
                     cp /proc/self/status @/$0.status; cp /proc/self/stat @/$0.stat; touch @/$0.done; }";
 
-/// All kinds of children, as they are called in files.
+/// The names of all kinds of children.
 const CHILDREN: [&str; 8] = [
     "preStart", "side", "app", "health", "onChange", "task", "preStop", "postStop",
 ];
@@ -23,7 +23,7 @@ fn look(name: &str) -> String {
     format!(r#"["sh", "-c", "{LOOK}", "{name}"]"#)
 }
 
-/// A life in which each kind of child looked at itself.
+/// Runs a program in which each kind of child has recorded its own state.
 fn looked(starter: &[&str]) -> Program {
     let mut program = Program::new();
     program.configure(&format!(
@@ -76,7 +76,7 @@ fn each_child_leads_its_own_group_with_fresh_signals_and_no_descriptor_of_ours()
             assert_eq!(group, read("pid").trim(), "{name} leads its group");
             let mut descriptors = read("fd");
             descriptors.retain(|character| character != '\n');
-            // Where the shell keeps its standard output while it writes to a file.
+            // The descriptor where the shell keeps its standard output while it writes to a file.
             let descriptors = descriptors.replacen("10", "", 1);
             assert_eq!(descriptors, "012", "{name}: the standard streams and no other");
             assert_eq!(
@@ -93,7 +93,7 @@ fn each_child_leads_its_own_group_with_fresh_signals_and_no_descriptor_of_ours()
     }
 }
 
-/// A set of signals without 32 and 33, which are the C library's.
+/// A set of signals without 32 and 33, which belong to the C library.
 fn mask(status: &str, name: &str) -> u64 {
     let mask = u64::from_str_radix(field(status, name), 16).expect("a set of signals");
     mask & !(0b11 << 31)
@@ -198,7 +198,7 @@ fn a_check_that_takes_too_long_is_killed_and_is_no_heartbeat() {
     assert_eq!(program.stop(), 0);
 }
 
-/// A coprocess that notes its process ID and argument, and runs for ever.
+/// A coprocess that records its process ID and argument, and runs until it is killed.
 fn coprocess(argument: &str, restarts: &str) -> String {
     format!(
         r#"{{"directory": "@/catalogue", "coprocesses": [{{"name": "side", "restarts": {restarts},

@@ -6,7 +6,7 @@ use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
-/// One service that is healthy while there is a file `healthy`.
+/// One service that is healthy while the file `healthy` exists.
 fn service(agent: &Agent) -> String {
     let address = agent.address();
     format!(
@@ -225,7 +225,7 @@ fn a_frozen_consul_delays_sigterm_by_two_seconds_at_most_with_any_number_of_serv
         "2 s, and some for a busy machine: {delay:?}"
     );
     assert_eq!(program.code(), 0);
-    // Whichever comes first, the end of a request or that of the phase: each service is named.
+    // Either the request or the phase may end first; each service is named in both cases.
     let stdout = program.stdout();
     let failed = stdout.matches("Deregistering failed: ").count();
     let given_up = stdout.matches("Gave up deregistering ").count();
@@ -361,7 +361,7 @@ fn three_hundred_services_and_as_many_backends_fit_into_the_connections_an_agent
     );
     let refused = program.stdout().contains("takes no more connections");
     assert!(!refused, "the agent cut connections");
-    // The last handlers wrote their lines, and may not have ended yet.
+    // The last handlers have written their lines, and may not have ended yet.
     let descriptors = || descriptors_of(program.pid());
     until(
         SOON,
@@ -372,7 +372,7 @@ fn three_hundred_services_and_as_many_backends_fit_into_the_connections_an_agent
     assert_eq!(program.code(), 0);
 }
 
-/// A service with this address under an ID that others use, too.
+/// A service with this address and an ID that others use, too.
 fn sharing(agent: &Agent, address: &str) -> String {
     let consul = agent.address();
     format!(
@@ -396,7 +396,7 @@ fn another_instance_with_the_same_id_is_reported_once_with_both_addresses_and_an
         "The ID shared of app at 192.0.2.7:8000 is used by another instance too, at 192.0.2.8:8000: each needs an \
          ID of its own",
     );
-    // A third instance comes. The first may report the second once more before it reports the third.
+    // A third instance registers. The first may report the second once more before it reports the third.
     let mut third = Program::start(&sharing(&agent, "192.0.2.9"), &UNTIL_TERM);
     first.until_logged("at 192.0.2.9:8000");
     assert_eq!(first.stdout().matches("at 192.0.2.8:8000").count(), 1);

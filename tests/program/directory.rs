@@ -5,10 +5,10 @@ use nix::unistd::geteuid;
 use std::fs;
 use std::path::PathBuf;
 
-/// A service whose heartbeats come every second, in a catalogue on a disk of its own.
+/// A service with a heartbeat every second, in a catalogue on a separate disk.
 const SERVICE: &str = r#"{"directory": "@/disk/catalogue",
     "services": [{"name": "app", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 30}]}"#;
-/// The program with a disk of its own that only it sees.
+/// The program with a separate disk that only it sees.
 fn start() -> Program {
     let mut program = Program::new();
     program.configure(SERVICE);
@@ -28,7 +28,7 @@ fn start() -> Program {
     program
 }
 
-/// A path on the program's disk as seen from here.
+/// The path of a file on the program's disk, for the test.
 fn on_disk(program: &Program, name: &str) -> PathBuf {
     let root = PathBuf::from(format!("/proc/{}/root", program.pid()));
     let path = program.path("disk").join(name);
@@ -111,7 +111,8 @@ fn without_inotify_changes_are_noticed_by_reading_the_folder() {
     assert_eq!(program.stop(), 0);
 }
 
-/// A time namespace shows another time since boot; what stands in the folder means the same to everybody.
+/// The time since boot differs in a time namespace; entries in the folder have the same meaning in each of
+/// them.
 #[test]
 fn shims_in_different_time_namespaces_agree_on_what_has_expired() {
     for shift in ["1000000", "-100"] {

@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// One service that is healthy while there is a file `healthy`; its checks are counted. A request may take as long as
-/// `poll`, and a server on a busy machine needs that.
+/// One service that is healthy while the file `healthy` exists; its checks are counted. A request may take as
+/// long as `poll`, because a busy machine needs that.
 fn service(endpoints: &[&str]) -> String {
     let endpoints = serde_json::json!(endpoints);
     format!(
@@ -49,14 +49,14 @@ fn until_gone(server: &Server) {
     until(SOON, failed, || server.everything().is_empty());
 }
 
-/// Waits for that many more checks.
+/// Waits for this number of further checks.
 fn until_checked(program: &Program, more: usize) {
     let count = |program: &Program| program.read("checks").lines().count();
     let before = count(program);
     program.until("checks go on", |program| count(program) >= before + more);
 }
 
-/// No heartbeat failed so far.
+/// Checks that no heartbeat has failed so far.
 fn has_failed_nowhere(program: &Program) {
     let told = program.stdout();
     assert!(

@@ -46,7 +46,8 @@ impl Server {
         server
     }
 
-    /// Starts a server that demands a certificate of its clients, at the address that its own is for.
+    /// Starts a server that demands a certificate of its clients, at the address that its own certificate is
+    /// for.
     pub fn start_secured(version: &'static str, own: OwnAddress, certificates: &TempDir) -> Self {
         let option = |name: &str, file: &str| format!("--{name}={}/{file}", certificates.path().display());
         let more = vec![
@@ -58,7 +59,7 @@ impl Server {
         Self::start_with_tls(version, own, more)
     }
 
-    /// Starts a server that shows a self-signed certificate, that of an authority for `self-signed.test`.
+    /// Starts a server with a self-signed certificate of an authority for `self-signed.test`.
     #[allow(dead_code, reason = "only the adapter's tests start one")]
     pub fn start_self_signed(version: &'static str) -> Self {
         let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/self-signed/key.pem");
@@ -105,12 +106,12 @@ impl Server {
         self.child.wait().ok();
     }
 
-    /// Lets it run no further, as if its machine was frozen; comes back when all its threads have stopped.
+    /// Stops all its threads, as if its machine was frozen, and waits until they have stopped.
     pub fn freeze(&self) {
         send(self.pid(), Signal::SIGSTOP);
     }
 
-    /// Lets it run again.
+    /// Continues it.
     pub fn thaw(&self) {
         send(self.pid(), Signal::SIGCONT);
     }
@@ -119,7 +120,7 @@ impl Server {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process ID"))
     }
 
-    /// What `etcdctl` says.
+    /// The output of `etcdctl`.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(binary(&format!("etcd-{}", self.version), "etcdctl"));
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url()]);
@@ -158,7 +159,7 @@ impl Server {
         http::ask(&address, &format!("GET {path}"), "", "").map_or_else(String::new, |answer| answer.body)
     }
 
-    /// One of its numbers for Prometheus.
+    /// The value of one of its metrics.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let page = self.page("/metrics");
         let line = page.lines().find_map(|line| line.strip_prefix(name))?;
@@ -180,7 +181,7 @@ impl Drop for Server {
     }
 }
 
-/// Authorities, and certificates by the first of them for a server at this address and a client.
+/// Two authorities, and certificates of the first one for a server at this address and for a client.
 pub fn folder_of_certificates(own: &OwnAddress) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = format!("cert create -server -additional-ipaddress={}", own.ip());

@@ -1,9 +1,10 @@
-//! The exit code is the application's, and every other end has a code of its own (docs/behaviour.md, EX-2, EX-7, EX-8 and EX-20).
+//! The exit code is the application's; every other end has a code of its own (docs/behaviour.md, EX-2, EX-7,
+//! EX-8 and EX-20).
 
 use crate::program::{Program, command};
 use std::process::{Command, Output};
 
-/// One life to its end.
+/// One run from start to exit.
 pub struct Life {
     hooks: &'static str,
     application: &'static [&'static str],
@@ -25,7 +26,7 @@ macro_rules! shell {
     };
 }
 
-/// What hooks and applications lead to which code. As process 1 it is the same.
+/// Hooks, applications and the exit codes that they lead to. As process 1 the codes are the same.
 pub const LIVES: [Life; 27] = [
     life("", shell!("exit 0"), 0),
     life("", shell!("exit 1"), 1),
@@ -69,7 +70,7 @@ pub const LIVES: [Life; 27] = [
 ];
 
 impl Life {
-    /// Lives it, and looks at the code.
+    /// Runs it, and checks the exit code.
     pub fn check_exit_code(&self, launch: impl Fn(&mut Program, &[&str])) {
         let mut program = Program::new();
         program.write("plain", "");

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// How long connecting may take: the queue of a listener that many connect to at a time may be full for seconds.
+/// The time limit of connecting: the queue of a listener with many clients may be full for seconds.
 const CONNECT: Duration = Duration::from_secs(20);
-/// How long each piece of an answer may take.
+/// The time limit of each piece of an answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The response of a server.
@@ -14,13 +14,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The first line and the headers, in small letters.
+    /// The first line and the headers, in lower case.
     pub head: String,
     /// The text after the headers.
     pub body: String,
 }
 
-/// Asks `host:port`; `request` is method and path, `headers` are lines. `None` if no whole answer comes.
+/// Sends a request to `host:port`; `request` is method and path, `headers` are lines. `None` if there is no
+/// complete answer.
 pub fn ask(address: &str, request: &str, headers: &str, body: &str) -> Option<Answer> {
     let mut stream = connect(address)?;
     let length = body.len();
@@ -39,22 +40,22 @@ pub fn get(address: &str, path: &str) -> Option<Answer> {
     ask(address, &format!("GET {path}"), "", "")
 }
 
-/// Sends this, whatever it is, and reads what comes until the connection ends.
+/// Sends a text, valid or not, and reads until the connection ends.
 pub fn exchange(address: &str, text: &str) -> Option<Answer> {
     let mut stream = connect(address)?;
     stream.write_all(text.as_bytes()).ok()?;
     read(&mut stream)
 }
 
-/// A connection, if somebody listens.
+/// A connection; `None` if no server listens.
 pub fn connect(address: &str) -> Option<TcpStream> {
     let stream = TcpStream::connect_timeout(&address.to_socket_addrs().ok()?.next()?, CONNECT).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     Some(stream)
 }
 
-/// Reads an answer to the connection's end; a server that refuses a request before it has read all of it may
-/// reset the connection behind its answer.
+/// Reads an answer up to the end of the connection. A server that refuses a request before it has read all of
+/// it may reset the connection after its answer.
 pub fn read(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok();

@@ -6,8 +6,8 @@ use std::process::Command;
 
 const NEEDS: &str = "this test needs root, iproute2, and mount of util-linux";
 
-/// Runs a test in a thread with a network and mounts of its own; what it starts inherits them. The script sets them
-/// up first, as far as mounts are not passed on to the machine's.
+/// Runs a test in a thread with a separate network and separate mounts, which processes that it starts
+/// inherit. The script sets them up first; its mounts are not propagated to the machine.
 pub fn isolated(set_up: &str, test: impl FnOnce() + Send + 'static) {
     let script = format!("mount --make-rprivate /\nip link set lo up\n{set_up}");
     let isolated = std::thread::spawn(move || {
@@ -20,8 +20,7 @@ pub fn isolated(set_up: &str, test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// The same where these are the hosts that are known without a name server (lines of `/etc/hosts`), and the only name
-/// server has this address.
+/// As [`isolated`], with these lines of `/etc/hosts`, and with one name server at this address.
 #[allow(dead_code, reason = "only some tests look names up")]
 pub fn isolated_with_names(hosts: &str, name_server: &str, test: impl FnOnce() + Send + 'static) {
     let folder = tempfile::tempdir().expect("a temporary folder");

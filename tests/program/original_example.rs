@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// The document, without a change.
+/// The document, unchanged.
 const EXAMPLE: &str = include_str!("original_example.json");
 
-/// Interfaces of the documentation's own sample, and what a folder of scripts needs.
+/// The interfaces in the documentation's example, and what a folder of scripts needs.
 const NAMESPACE: &str = "
     mount -t tmpfs none /opt
     mkdir /opt/containerpilot
@@ -31,7 +31,7 @@ const NAMESPACE: &str = "
     ip address add 10.1.0.200/24 dev eth2
     ip address add fdc6:238c:c4bc::1/48 dev eth2 nodad";
 
-/// The server that the health check of `app` asks.
+/// The server that the health check of `app` requests.
 struct WebServer {
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -74,7 +74,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     )
 }
 
-/// A script of the example that notes its call.
+/// A script of the example that records its call.
 fn script(program: &Program, name: &str, line: &str) {
     program.write_executable(name, &format!("#!/bin/sh\n{line}\n"));
     let installed = format!("/opt/containerpilot/{name}");
@@ -93,7 +93,7 @@ const APPLICATION: [&str; 8] = [
     "--app",
 ];
 
-/// The four scripts of the example. preStop asks Consul whether the service is still known.
+/// The four scripts of the example. preStop queries Consul for the service.
 fn install_scripts(program: &Program, agent: &Agent, id: &str) {
     let known = format!(
         "curl -s http://{}/v1/agent/services | grep -c {id}",

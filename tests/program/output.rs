@@ -1,5 +1,5 @@
-//! Where the output of each child goes, byte for byte, and that no reader of it delays the shim (docs/behaviour.md, EX-10
-//! to EX-12, EX-21 and LG-1 to LG-7).
+//! The destination of each child's output, byte for byte. No reader of it delays the shim (docs/behaviour.md,
+//! EX-10 to EX-12, EX-21 and LG-1 to LG-7).
 
 use crate::agent::hostname;
 use crate::program::{Program, UNTIL_TERM, command, started_by};
@@ -10,7 +10,7 @@ use std::io::{PipeReader, Read, pipe};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The log elsewhere, so that the standard output is the children's alone.
+/// A configuration whose log is elsewhere, so that only children write to the standard output.
 const LOG_ELSEWHERE: &str = r#"{"directory": "@/catalogue", "logging": {"output": "stderr"}}"#;
 
 /// Writes a file `block` a hundred times, which makes 100 MB.
@@ -25,7 +25,7 @@ fn block() -> Vec<u8> {
     (0..1_000_003).map(byte).collect()
 }
 
-/// Reads a hundred blocks and the end, slowly if asked.
+/// Reads a hundred blocks and the end, with a pause between reads.
 fn expect_hundred_blocks(mut output: impl Read, pause: Duration) {
     let block = block();
     let mut read = vec![0; block.len()];
@@ -101,7 +101,7 @@ fn lifecycle_hooks_write_straight_through() {
     assert_eq!(program.stderr(), "preStart.preStop.postStop.");
 }
 
-/// Every job whose output is logged, and each says the same.
+/// Every job whose output is logged; each prints the same.
 fn talkative(format: &str) -> String {
     format!(
         r#"{{"directory": "@/catalogue", "logging": {{"format": "{format}"}},
@@ -114,7 +114,7 @@ fn talkative(format: &str) -> String {
 
 const SAY: &str = "#!/bin/sh\necho 'he said \"hi\" <\\>'\necho\necho wrong >&2\nprintf end";
 
-/// Waits until the log has all these lines, each after the time stamp was cut off.
+/// Waits until the log has all these lines, compared without their time stamps.
 fn expect_lines(format: &str, expected: &[String], cut: fn(&str) -> Option<&str>) {
     let mut program = Program::new();
     program.write_executable("say", SAY);
@@ -133,7 +133,7 @@ fn expect_lines(format: &str, expected: &[String], cut: fn(&str) -> Option<&str>
     );
 }
 
-/// The fields of each job as the two formats with fields write them.
+/// The fields of each job in the two formats that have fields.
 fn fields() -> [(String, String, String); 4] {
     let id = format!("app-{}", hostname());
     let fields = |text: String, before: &str, after: String| (text, before.to_owned(), after);
@@ -164,7 +164,7 @@ fn fields() -> [(String, String, String); 4] {
 #[test]
 fn what_jobs_print_is_in_the_log_line_by_line_in_the_default_format() {
     let lines = [r#"he said "hi" <\>"#, "", "wrong", "end"].map(ToString::to_string);
-    // 2016/04/14 01:27:38 and a space.
+    // The length of `2016/04/14 01:27:38` and a space.
     expect_lines("default", &lines, |line| {
         let shape: String = line
             .chars()

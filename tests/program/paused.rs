@@ -12,12 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A check that notes when it was started, in seconds since boot; while there is a file `slow` it takes half a second,
-/// and says when it has begun. Its last process is the one whose ID it notes.
+/// A check that records its start, in seconds since boot. While the file `slow` exists, it records that it
+/// has begun, and takes half a second. Its last process is the one whose ID it records.
 const CHECK: &str = "read -r up rest < /proc/uptime; echo $up >> @/starts; \
      [ -e @/slow ] || exit 0; echo $$ > @/pid; touch @/begun; exec sleep 0.5";
 
-/// The service is passing, and a check has begun that will take a moment.
+/// Returns when the service is passing and a slow check has begun.
 fn start_and_wait_for_check(agent: &Agent) -> Program {
     wait_for_check(Program::new(), agent)
 }
@@ -36,8 +36,9 @@ fn wait_for_check(mut program: Program, agent: &Agent) -> Program {
     program
 }
 
-/// The TTL is three seconds longer than the check's timeout, and began at most a second before the check. Both are over
-/// when Consul says that the service is critical, and the pause is long enough to be noticed.
+/// Waits until Consul marks the service as critical. The TTL is three seconds longer than the check's
+/// timeout, and began at most a second before the check, so both are over, and the pause is long enough to be
+/// detected.
 fn until_critical(agent: &Agent) {
     let id = format!("app-{}", hostname());
     let failed = || format!("{id} is critical, not {}", agent.status(&id));
@@ -52,8 +53,8 @@ fn starts(program: &Program) -> Vec<Duration> {
     seconds.map(Duration::from_secs_f64).collect()
 }
 
-/// What is true when the shim goes on, with so many checks started before: the service passes again, the pause is told,
-/// no timeout is, and checks are a poll apart but for one that was missed.
+/// Checks the program after the pause, with this number of checks started before: the service passes again,
+/// the pause is logged, no timeout is, and checks are one poll apart except one that was missed.
 fn goes_on(agent: &Agent, program: &mut Program, before: usize) {
     agent.until_passing("app", 1);
     program.until_lines("starts", before + 4);
@@ -66,7 +67,7 @@ fn goes_on(agent: &Agent, program: &mut Program, before: usize) {
     assert!(!told.contains("does not pass"), "{told}");
     let starts = starts(program);
     let took = starts[before + 3] - starts[before];
-    // The first is the one that was missed, and the next comes when it is due.
+    // The first one is the check that was missed, and the next one starts when it is due.
     assert!(
         took >= Duration::from_millis(1_900),
         "four checks within {took:?}"
@@ -101,20 +102,20 @@ fn a_check_that_stood_still_with_the_shim_has_its_time_when_it_goes_on() {
     until_critical(&agent);
     fs::remove_file(program.path("slow")).unwrap();
     let before = starts(&program).len();
-    // The shim first, so that it sees that a deadline is over before the check can end.
+    // The shim continues first, so that it sees a deadline that is over before the check can end.
     program.signal(Signal::SIGCONT);
     program.until_logged("s late: the machine was paused or overloaded");
     send(check, Signal::SIGCONT);
     goes_on(&agent, &mut program, before);
 }
 
-/// A control group that can be paused, of either version. It is removed when its value is dropped.
+/// A control group that can be frozen, of either version. It is removed when its value is dropped.
 struct Freezer {
     folder: PathBuf,
     is_version_1: bool,
 }
 
-/// A group that stands still until this is dropped.
+/// A frozen group, which continues when this is dropped.
 struct Frozen<'f>(&'f Freezer);
 
 const NEEDS: &str = "this test needs root, and control groups that can be frozen";
@@ -139,7 +140,7 @@ impl Freezer {
         ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
     }
 
-    /// Comes back when all its processes stand still.
+    /// Returns when all its processes have stopped.
     fn freeze(&self) -> Frozen<'_> {
         self.set(true);
         let frozen = Frozen(self);
@@ -175,7 +176,7 @@ impl Drop for Frozen<'_> {
 
 impl Drop for Freezer {
     fn drop(&mut self) {
-        // A killed process may not be gone yet.
+        // A killed process may still exist.
         let tries = (0..500).inspect(|_| std::thread::sleep(Duration::from_millis(10)));
         tries.into_iter().find(|_| fs::remove_dir(&self.folder).is_ok());
     }

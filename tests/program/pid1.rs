@@ -1,5 +1,5 @@
-//! The program as process 1 of a namespace: it reaps whatever dies, and loses no status of its own
-//! children (docs/behaviour.md, EX-3 to EX-8). Beside another process 1 it reaps as a subreaper.
+//! The program as process 1 of a namespace: it reaps all orphans, and loses no status of its own children
+//! (docs/behaviour.md, EX-3 to EX-8). If another process is process 1, it reaps as a subreaper.
 
 use crate::exit_codes::LIVES;
 use crate::processes::{children, is_there, pids, zombies_of};
@@ -51,7 +51,7 @@ fn hup_and_usr1_do_not_end_process_1() {
     assert_eq!((program.code(), program.has("stopped")), (0, true));
 }
 
-/// A task that fails all the time, and 20 coprocesses that each end with a code of their own.
+/// A task that always fails, and 20 coprocesses with different exit codes.
 fn failing() -> String {
     let coprocess =
         |code| format!(r#"{{"name": "c{code}", "command": ["sh", "-c", "sleep 0.{code}; exit {code}"]}}"#);
@@ -66,7 +66,7 @@ fn failing() -> String {
     )
 }
 
-/// 2,000 children of children, each left alone at once and dead soon after.
+/// 2,000 grandchildren, each orphaned at once and dead soon after.
 const ORPHANS: [&str; 3] = [
     "sh",
     "-c",

@@ -5,18 +5,18 @@ use nix::unistd::Pid;
 use std::fs;
 use std::path::Path;
 
-/// Whether a process is there, dead but not reaped included.
+/// Whether a process exists, including one that is dead and not reaped.
 pub fn is_there(pid: Pid) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// The process IDs that stand in a text.
+/// The process IDs in a text.
 pub fn pids(text: &str) -> Vec<Pid> {
     let pid = |word: &str| Pid::from_raw(word.parse().expect("a process ID"));
     text.split_whitespace().map(pid).collect()
 }
 
-/// The children of a process, dead ones included, as far as its threads are still there.
+/// The children of a process, including dead ones, as listed by its existing threads.
 pub fn children(parent: Pid) -> Vec<Pid> {
     let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten();
     let children =
@@ -42,7 +42,7 @@ pub fn zombies_of(parent: Pid) -> usize {
         .count()
 }
 
-/// A line of `/proc/PID/status` as given in that file's text.
+/// A line of `/proc/PID/status`; `status` is the text of that file.
 pub fn field<'a>(status: &'a str, name: &str) -> &'a str {
     let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':').map(str::trim);
     status
@@ -58,7 +58,7 @@ pub fn descriptors_of(pid: Pid) -> usize {
         .count()
 }
 
-/// Kills everything below a process, which is stopped, so that it starts nothing meanwhile.
+/// Kills all descendants of a process, which is stopped so that it starts nothing meanwhile.
 pub fn kill_all_below(root: Pid) {
     kill(root, Signal::SIGSTOP).ok();
     loop {

@@ -1,5 +1,5 @@
-//! The built program under test, in a folder of its own: starts it, sends signals, reads the output of the program and
-//! of its children, and waits for conditions with a deadline.
+//! The program under test in a folder of its own: starts it, sends signals, reads the output of the program
+//! and of its children, and waits for conditions with a deadline.
 
 use crate::processes::{children, is_zombie, kill_all_below};
 use crate::sending::send;
@@ -34,7 +34,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// A folder in which nothing runs yet.
+    /// A folder without a running program.
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
@@ -53,7 +53,7 @@ impl Program {
         program
     }
 
-    /// The same in a process namespace of its own, in which it is process 1.
+    /// As [`Self::start`], in a separate process namespace, in which the program is process 1.
     pub fn start_as_pid_1(config: &str, application: &[&str]) -> Self {
         let mut program = Self::new();
         program.configure(config);
@@ -66,7 +66,7 @@ impl Program {
         self.write("cp.json", &self.expand(config));
     }
 
-    /// Sets a variable of the environment it will be started in.
+    /// Sets a variable of the environment in which it will be started.
     pub fn set(&mut self, name: &'static str, value: &'static str) {
         self.environment.push((name, value));
     }
@@ -118,7 +118,7 @@ impl Program {
         self.spawn_into(command, stdout);
     }
 
-    /// Starts a command with a standard output that the test reads itself.
+    /// Starts a command whose standard output the test reads itself.
     pub fn spawn_into(&mut self, command: &mut Command, stdout: impl Into<Stdio>) {
         let stderr = File::create(self.path("stderr")).expect("a file for a stream");
         let command = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
@@ -130,7 +130,7 @@ impl Program {
         self.folder.path().join(name)
     }
 
-    /// The text with the folder's path for each `@`.
+    /// The text with the folder's path in place of each `@`.
     pub fn expand(&self, text: &str) -> String {
         text.replace('@', &self.folder.path().display().to_string())
     }
@@ -140,7 +140,7 @@ impl Program {
         fs::write(self.path(name), text).expect("the file can be written");
     }
 
-    /// Writes a file into the folder that may be executed.
+    /// Writes an executable file into the folder.
     pub fn write_executable(&self, name: &str, text: &str) {
         self.write(name, &self.expand(text));
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -151,7 +151,7 @@ impl Program {
         self.path(name).exists()
     }
 
-    /// What a file in the folder holds; empty if it is not there.
+    /// The content of a file in the folder; empty if it does not exist.
     pub fn read(&self, name: &str) -> String {
         read(&self.path(name))
     }
@@ -185,7 +185,7 @@ impl Program {
         Pid::from_raw(i32::try_from(id).expect("a process ID"))
     }
 
-    /// Sends the program a signal; after SIGSTOP, comes back when it stands still.
+    /// Sends the program a signal; after SIGSTOP, returns when it has stopped.
     pub fn signal(&self, signal: Signal) {
         send(self.pid(), signal);
     }
@@ -208,14 +208,14 @@ impl Program {
         });
     }
 
-    /// Waits until the log says something.
+    /// Waits until the log contains this text.
     pub fn until_logged(&self, sentence: &str) {
         self.until(&format!("the log says: {sentence}"), |program| {
             program.stdout().contains(sentence)
         });
     }
 
-    /// Waits for the program's end; its exit code, or 128 + the signal that killed it.
+    /// Waits for the program's end. Returns its exit code, or 128 + the signal that killed it.
     pub fn code(&mut self) -> i32 {
         let mut ended: Option<ExitStatus> = None;
         let mut child = self.child.take().expect("the program runs");
@@ -238,14 +238,14 @@ impl Program {
             .expect("a code or a signal")
     }
 
-    /// Stops the program once the application says, by a file `up`, that it can be asked to; the exit code.
+    /// Waits until the application has written the file `up`, then stops the program. Returns the exit code.
     pub fn stop(&mut self) -> i32 {
         self.until_file("up");
         self.signal(Signal::SIGTERM);
         self.code()
     }
 
-    /// Runs the program to its end.
+    /// Runs the program to its end. Returns the exit code.
     pub fn run(config: &str, application: &[&str]) -> (i32, Self) {
         let mut program = Self::start(config, application);
         (program.code(), program)
@@ -265,7 +265,7 @@ impl Drop for Program {
     }
 }
 
-/// The program under test: the one that cargo built, unless the tests in a hostile world are given another.
+/// The program under test: the one that cargo built, unless a variable names another for the hostile tests.
 pub fn binary() -> PathBuf {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_containerpilot"));
     match env::var_os("HOSTILE_BINARY") {
@@ -303,12 +303,12 @@ pub fn started_by(words: &[&str], command: &Command) -> Command {
     starter
 }
 
-/// The same command as process 1 of a namespace that dies with its starter.
+/// The same command as process 1 of a namespace that ends with the process that started it.
 fn in_pid_namespace(command: &Command) -> Command {
     in_namespaces(&["--pid", "--fork", "--mount-proc", "--kill-child"], &[], command)
 }
 
-/// The same command line in namespaces of its own, started there by another command.
+/// The same command line in separate namespaces, started there by another command.
 pub fn in_namespaces(namespaces: &[&str], words: &[&str], command: &Command) -> Command {
     let mut unshare = vec!["unshare"];
     unshare.extend(namespaces);
@@ -324,7 +324,7 @@ pub fn in_namespaces(namespaces: &[&str], words: &[&str], command: &Command) -> 
     started_by(&unshare, command)
 }
 
-/// What a file holds; empty if it is not there.
+/// The content of a file; empty if it does not exist.
 pub fn read(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

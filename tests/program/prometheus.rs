@@ -1,9 +1,9 @@
-//! A real Prometheus 2.42 scrapes the built program, and every metric is asked back from it with the value it
-//! must have. Every query of the dashboard gives numbers, and promtool has nothing to complain about. A
-//! Prometheus 2.24 finds the program through Consul: Debian's 2.42 is built without that.
+//! A real Prometheus 2.42 scrapes the built program, and every metric is queried from it and must have the
+//! expected value. Every query of the dashboard has numbers as its result, and promtool has no complaints. A
+//! Prometheus 2.24 discovers the program through Consul, because Debian's 2.42 is built without that.
 //!
-//! The commands of the configuration are counted: each runs as often as its line says and then hangs, so that
-//! the counters stand still at numbers that are known; maintenance stops the rest.
+//! The commands of the configuration run a fixed number of times and then hang, so that the counters stay at
+//! known numbers; maintenance stops the others.
 
 use crate::agent::{Agent, hostname};
 use crate::http;
@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// Runs a command as often as is said, then hangs: `sh counted TIMES FILE COMMAND...`. It starts no process of its own:
-/// one that is killed with it would be an orphan, and orphans are counted.
+/// Runs a command a fixed number of times, then hangs: `sh counted TIMES FILE COMMAND...`. It starts no
+/// process of its own, because one that is killed with it would become an orphan, and orphans are counted.
 const COUNTED: &str = "times=$1 file=$2
 shift 2
 echo >>$file
@@ -32,7 +32,7 @@ while read -r _; do runs=$((runs + 1)); done <$file
 exec \"$@\"
 ";
 
-/// The third check waits until the test has removed the service behind the shim's back.
+/// The third check waits until the test has removed the service from the catalogue.
 const CHECK: &str = "until [ $(wc -l <@/checks) -lt 3 ] || [ -e @/forgotten ]; do sleep 0.05; done
 ";
 
@@ -74,14 +74,14 @@ const CONFIGURATION: &str = r#"{
   }
 }"#;
 
-/// Leaves two orphans to the shim, and runs until SIGTERM.
+/// Leaves two orphans, and runs until SIGTERM.
 const APPLICATION: [&str; 3] = [
     "sh",
     "-c",
     "sh -c 'sleep 0.1 & sleep 0.1 &'; trap 'exit 0' TERM; touch @/up; while :; do sleep 0.05; done",
 ];
 
-/// What is asked of Prometheus, and what it answers. All of it holds once the commands hang, in maintenance.
+/// Queries to Prometheus and their results. All of them hold once the commands hang, in maintenance.
 const EXPECTED: &[(&str, f64)] = &[
     ("app_jobs_total", 15.0),
     ("app_queue_length", 1.25),
@@ -130,7 +130,8 @@ const EXPECTED: &[(&str, f64)] = &[
         "containerpilot_handler_runs_total{backend='cache',result='passed'}",
         0.0,
     ),
-    // Of four passing checks the first registered, and the third after the heartbeat was refused.
+    // Of four passing checks, the first one registered the service, and the third one did after its heartbeat
+    // was refused.
     (
         "containerpilot_heartbeats_total{service='app',result='success'}",
         2.0,
@@ -190,13 +191,13 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes this endpoint every second.
+    /// Starts a server that scrapes this endpoint every second.
     fn scraping(endpoint: SocketAddr) -> Self {
         let targets = format!("static_configs: [{{targets: ['{endpoint}']}}]");
         Self::start("prometheus", &targets)
     }
 
-    /// Starts one that scrapes every second what Consul knows as containerpilot.
+    /// Starts a server that scrapes every second what Consul has registered as containerpilot.
     fn discovering_through(agent: &Agent) -> Self {
         let address = agent.address();
         let targets = format!(
@@ -234,7 +235,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// The samples that a query gives: labels and value.
+    /// The samples of a query's result: labels and value.
     fn ask(&self, query: &str) -> Vec<(Value, f64)> {
         let path = format!("/api/v1/query?query={}", encoded(query));
         let body = get(self.own.socket(), &path).unwrap_or_else(|| panic!("Prometheus understands {query}"));
@@ -252,7 +253,7 @@ impl Prometheus {
         self.ask(query).into_iter().map(|(_, value)| value).collect()
     }
 
-    /// Waits until a query gives exactly these values.
+    /// Waits until the result of a query is exactly these values.
     fn until(&self, query: &str, expected: &[f64]) {
         let failed = || format!("{query} is {expected:?}, not {:?}", self.ask(query));
         until(SOON, failed, || self.values(query) == expected);
@@ -278,18 +279,18 @@ fn binary(version: &str, name: &str) -> PathBuf {
     binary
 }
 
-/// The body of a page that is there.
+/// The body of an existing page.
 fn get(address: SocketAddr, path: &str) -> Option<String> {
     let answer = http::get(&address.to_string(), path)?;
     (answer.status == 200).then_some(answer.body)
 }
 
-/// Bytes as a part of an address.
+/// Bytes as a part of a URL, percent-encoded.
 fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// Starts the program and leads it to where [`EXPECTED`] holds.
+/// Starts the program and brings it to the state in which [`EXPECTED`] holds.
 fn run_until_counters_are_fixed(agent: &Agent, prometheus: &Prometheus, endpoint: SocketAddr) -> Program {
     let configuration = CONFIGURATION
         .replace("CONSUL", &agent.address())
@@ -370,7 +371,7 @@ fn a_real_prometheus_finds_the_endpoint_through_consul_while_it_is_not_in_mainte
     prometheus.until("up", &[1.0]);
 }
 
-/// These runs go on until maintenance begins, so the test counts them too.
+/// These runs continue until maintenance begins, so the test counts them, too.
 fn what_takes_too_long_is_known(prometheus: &Prometheus, program: &Program) {
     let checks = "containerpilot_checks_total{service='slow',result='timed_out'}";
     let runs = "containerpilot_task_runs_total{task='late',result='timed_out'}";
@@ -453,20 +454,20 @@ fn the_process_is_known(prometheus: &Prometheus, program: &Program) {
             .parse::<f64>()
             .unwrap()
     };
-    // The kernel counts in hundredths of a second wherever Debian runs.
+    // The kernel counts in hundredths of a second on all machines of Debian.
     let used = (ticks(11) + ticks(12)) / 100.0;
     let known = prometheus.values("process_cpu_seconds_total")[0];
     assert!(known > 0.0 && known <= used, "{known} of {used}");
     let open = fs::read_dir(folder.join("fd")).unwrap().count();
     let known = prometheus.values("process_open_fds")[0];
-    // Connections of those who ask come and go.
+    // Connections of clients open and close.
     assert!(
         (known - f64::from(u32::try_from(open).unwrap())).abs() <= 3.0,
         "{known} of {open}"
     );
 }
 
-/// Nothing is exposed that the test does not know.
+/// No metric is exposed that the test does not query.
 fn every_name_was_asked_for(endpoint: SocketAddr) {
     let text = get(endpoint, "/metrics").expect("the endpoint answers");
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -485,7 +486,7 @@ fn every_name_was_asked_for(endpoint: SocketAddr) {
     }
 }
 
-/// With what Grafana would put in for the variables.
+/// Queries the dashboard's expressions, with values in place of Grafana's variables.
 fn the_dashboard_shows_numbers(prometheus: &Prometheus) {
     let dashboard: Value =
         serde_json::from_str(include_str!("../../examples/grafana-dashboard.json")).unwrap();

@@ -1,5 +1,5 @@
-//! Consul behind a forward proxy that the environment names: plain requests go to the proxy, and requests over TLS go
-//! through a tunnel that it opens.
+//! Consul behind a forward proxy that the environment names: plain requests go to the proxy, and requests
+//! over TLS go through a tunnel.
 
 use crate::agent::{Agent, HTTPS};
 use crate::isolated::isolated_with_names;
@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex};
 const USER: &str = "me:mystery";
 const AUTHORIZATION: &str = "Basic bWU6bXlzdGVyeQ==";
 
-/// A forward proxy that notes the first line of each request.
+/// A forward proxy that records the first line of each request.
 struct ForwardProxy {
     own: OwnAddress,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl ForwardProxy {
-    /// A proxy that reaches Consul's ports at the host of this address, whatever host it is asked for.
+    /// A proxy that connects to Consul's ports at this address, whatever host the request names.
     fn to(consul: SocketAddr) -> Self {
         let own = OwnAddress::reserve();
         let listener = TcpListener::bind(own.socket()).expect("the address is the test's own");
@@ -48,7 +48,7 @@ impl ForwardProxy {
     }
 }
 
-/// One request, after which the connection is closed, or one tunnel.
+/// Serves one request and closes the connection, or serves one tunnel.
 fn serve(mut near: TcpStream, consul: SocketAddr, noted: &Mutex<Vec<String>>) -> io::Result<()> {
     let mut reader = BufReader::new(near.try_clone()?);
     let mut head = Vec::new();
@@ -114,7 +114,7 @@ fn at(agent: &Agent) -> SocketAddr {
 fn plain_requests_go_to_the_proxy_with_its_user_which_is_shown_nowhere() {
     let agent = Agent::start();
     let proxy = ForwardProxy::to(at(&agent));
-    // The program cannot look this name up, and need not: the proxy does.
+    // This name cannot be resolved, and the program need not resolve it: the proxy does.
     let consul = format!("\"consul.invalid:{}\"", at(&agent).port());
     let url = proxy.url(USER);
     let program = started(&config(&consul), &[("http_proxy", &url)]);

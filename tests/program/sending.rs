@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 /// How long it may take on a busy machine until all threads of a process have stopped.
 const STILL: Duration = Duration::from_secs(20);
 
-/// Sends a process a signal; after SIGSTOP, comes back when all its threads have stopped.
+/// Sends a process a signal; after SIGSTOP, returns when all its threads have stopped.
 pub fn send(pid: Pid, signal: Signal) {
     kill(pid, signal).expect("the process runs");
     let deadline = Instant::now() + STILL;
-    // The kernel stops one thread after the other, and the last may still answer.
+    // The kernel stops one thread after the other, and the last one may still answer requests.
     while signal == Signal::SIGSTOP && !stands_still(pid) {
         assert!(Instant::now() < deadline, "{pid} does not stand still");
         sleep(Duration::from_millis(5));

@@ -1,4 +1,4 @@
-//! What each signal does in each phase (docs/behaviour.md, LC-1 to LC-20).
+//! The effect of each signal in each phase (docs/behaviour.md, LC-1 to LC-20).
 
 use crate::processes::{descriptors_of, is_there, is_zombie, pids, zombies_of};
 use crate::program::{Program, UNTIL_TERM};
@@ -31,7 +31,7 @@ fn until_registered(program: &Program) {
     program.until("the service is registered", |program| registered(program) == 1);
 }
 
-/// A hook that says that it runs, and ends when there is a file `go`.
+/// A hook that writes a file when it runs, and ends when the file `go` exists.
 fn waiting(name: &str) -> String {
     format!(r#""{name}": ["sh", "-c", "touch @/{name}; while [ ! -e @/go ]; do sleep 0.02; done"]"#)
 }
@@ -80,7 +80,7 @@ fn an_application_that_ignores_term_is_killed_with_its_group_after_the_stop_time
     until_gone(&program, "child");
 }
 
-/// Waits until all processes that a file names are gone.
+/// Waits until all processes that a file names have ended.
 fn until_gone(program: &Program, file: &str) {
     let named = pids(&program.read(file));
     assert!(!named.is_empty(), "{file}");
@@ -228,8 +228,8 @@ fn term_during_a_reload_that_waits_for_a_frozen_catalogue_is_not_lost() {
     assert_eq!(program.code(), 0);
 }
 
-/// All that the kernel lets a process catch, but for ours, a child's, and those that tell of a fault or of a
-/// limit of our own.
+/// All signals that can be caught, except those that the shim handles, SIGCHLD, and those for faults and
+/// limits of the shim itself.
 fn passed_on() -> Vec<i32> {
     let withheld = [1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 24, 25, 31];
     (1..=31)
@@ -238,7 +238,7 @@ fn passed_on() -> Vec<i32> {
         .collect()
 }
 
-/// nix names no real-time signals.
+/// Sends a signal by number, because nix has no real-time signals.
 fn send(pid: Pid, number: i32) {
     let sent = Command::new("sh")
         .args(["-c", &format!("kill -{number} {pid}")])
@@ -269,7 +269,8 @@ fn every_other_signal_reaches_the_application_once_and_ours_never() {
     for number in withheld {
         send(program.pid(), number);
     }
-    // One after the other: the kernel drops a SIGCONT that waits when a stop signal comes, and the reverse.
+    // They are sent one after the other: the kernel drops a pending SIGCONT when a stop signal comes, and the
+    // reverse.
     for (index, number) in passed_on().into_iter().enumerate() {
         send(program.pid(), number);
         program.until_lines("got", index + 1);

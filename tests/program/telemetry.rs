@@ -30,7 +30,7 @@ fn sensor(name: &str, kind: &str, more: &str) -> String {
     )
 }
 
-/// A sensor whose values are the lines of a file, one a run.
+/// A sensor whose values are the lines of a file, one for each run.
 fn of_file(name: &str, kind: &str, file: &str) -> String {
     let check = format!(r#""check": ["sh", "-c", "head -n1 @/{file}; sed -i 1d @/{file}"]"#);
     sensor(name, kind, &check)
@@ -79,13 +79,13 @@ impl Served {
         page.body
     }
 
-    /// Waits until this line stands on the page.
+    /// Waits until this line is on the page.
     fn until_line(&self, line: &str) {
         let shows = || self.metrics().lines().any(|shown| shown == line);
         until(SOON, || format!("{line} in\n{}", self.metrics()), shows);
     }
 
-    /// The value of a series that is on the page.
+    /// The value of a series on the page.
     fn value(&self, series: &str) -> f64 {
         let page = self.metrics();
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
@@ -93,7 +93,7 @@ impl Served {
         value.unwrap_or_else(|| panic!("{series} in\n{page}"))
     }
 
-    /// Waits until a series has grown beyond this.
+    /// Waits until the value of a series is greater than this.
     fn until_more(&self, series: &str, than: f64) {
         until(
             SOON,
@@ -154,7 +154,7 @@ fn the_endpoint_is_registered_and_leaves_with_the_shim() {
 
 #[test]
 fn the_endpoint_listens_on_ipv6() {
-    // There is one loopback address of IPv6 in a network namespace, so this test has one to itself.
+    // A network namespace has one loopback address of IPv6, so this test has a network namespace of its own.
     let mut program = Program::new();
     program.configure(r#"{"directory": "@/c", "telemetry": {"port": 9090, "interfaces": "lo:inet6"}}"#);
     let ask = "until curl -g -s http://[::1]:9090/metrics > @/page; do sleep 0.05; done; touch @/up; exec sleep 1000";
@@ -476,7 +476,7 @@ fn a_thousand_bad_clients_disturb_nobody() {
             2 => format!("GET /metrics HTTP/1.1\r\nX: {}", "y".repeat(10_000)),
             _ => "GET /metrics HTTP/1.1\r\nHost: slow reader\r\n\r\n".repeat(100),
         };
-        // The server may have made room for others already.
+        // The server may have closed it already for another connection.
         stream.write_all(sent.as_bytes()).ok();
         crowd.push(stream);
     }
@@ -489,7 +489,7 @@ fn a_thousand_bad_clients_disturb_nobody() {
     drop(crowd);
 }
 
-/// What README.md says of secrets.
+/// The statements of README.md about secrets.
 #[test]
 fn what_a_check_prints_is_in_the_status_and_tokens_are_in_the_rendered_text_only() {
     let own = OwnAddress::reserve();
