@@ -14,7 +14,8 @@
 
 use domain::event::Loaded;
 use domain::plan::{
-    Backend, Catalogue, Command, Job, Output, Plan, Registration, Role, Service, StopTimeout, Trigger,
+    Backend, Catalogue, Command, HEARTBEATS_PER_INSPECTION, Job, Output, Plan, Registration, Role, Service,
+    StopTimeout, Trigger,
 };
 use domain::signal::Signal;
 use domain::{Effect, Event, Instant, Shim};
@@ -116,6 +117,7 @@ fn service(number: u16, port: u16) -> Service {
         },
         poll: Duration::from_secs(10),
         check: None,
+        heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }
 

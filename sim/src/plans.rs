@@ -139,6 +139,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
         registration,
         poll,
         check,
+        heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }
 

@@ -43,6 +43,7 @@ fn service(name: &str, port: u16) -> Service {
         },
         poll: seconds(10),
         check: Some(job(role, Trigger::Asked, "run")),
+        heartbeats_per_inspection: 2,
     }
 }
 

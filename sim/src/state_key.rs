@@ -2,8 +2,12 @@
 //! left out.
 //!
 //! Tickets and units count by the order in which they are named, past instants not at all, future ones by
-//! their order. Counters that only operators see, jitter, and how many runs ended at once, which matters only
-//! to jobs with unlimited restarts, are left out; of the heartbeats until the next inspection, all but whether it is next. Of what an observer remembers, all times are.
+//! their order. Jitter and how many runs ended at once, which matters only to jobs with unlimited restarts, are left
+//! out. Of what an observer remembers, all times are.
+//!
+//! Left out, too, is what decides only which words a notice has, or what a measurement or `/status` shows, because no
+//! law reads those: whether a service was reported as unhealthy and with which causes, when a run started, the last
+//! run, when a backend changed last, how many failures in a row there were, restarts and PIDs.
 
 use domain::time::Duration;
 use domain::{Instant, Shim};
@@ -21,7 +25,7 @@ pub(crate) struct StateKey {
 }
 
 /// Words after which a number means nothing beyond this.
-const COUNTERS: [(&str, u64); 11] = [
+const COUNTERS: [(&str, u64); 10] = [
     ("last_ticket: ", 0),
     ("last_unit: ", 0),
     ("Jitter(", 0),
@@ -32,8 +36,10 @@ const COUNTERS: [(&str, u64); 11] = [
     ("generation: ", 0),
     ("Pid(", 0),
     ("runs: ", 3),
-    ("until_inspection: ", 1),
 ];
+
+/// Words after which a value decides only what is reported.
+const REPORTED: [&str; 4] = ["remembered: ", "unhealthy: ", "started: ", "changed: "];
 
 impl StateKey {
     /// Two states with the same sum are one.
@@ -94,9 +100,9 @@ impl StateKey {
             self.alike.push_str(head);
             return Some(skip_brackets(&tail["Some".len()..]));
         }
-        if head.ends_with("remembered: ") && tail.starts_with('[') {
+        if REPORTED.iter().any(|name| head.ends_with(name)) {
             self.alike.push_str(head);
-            return Some(skip_brackets(tail));
+            return Some(skip_value(tail));
         }
         if !first.is_ascii_digit() {
             return None;
@@ -175,6 +181,19 @@ fn duration(text: &str) -> (Duration, &str) {
     (Duration::ZERO, rest)
 }
 
+/// What follows the value that the text begins with.
+fn skip_value(text: &str) -> &str {
+    let word = text
+        .find(|letter: char| !letter.is_alphanumeric())
+        .unwrap_or(text.len());
+    let rest = &text[word..];
+    if rest.starts_with(['(', '[']) {
+        skip_brackets(rest)
+    } else {
+        rest
+    }
+}
+
 /// What follows the brackets that the text begins with.
 fn skip_brackets(text: &str) -> &str {
     let mut open = 0;
@@ -227,5 +246,10 @@ mod tests {
             write("last: Some(Run { x: Some(3) }), y"),
             write("last: Some(Run { x: None }), y")
         );
+        assert_eq!(
+            write("started: Instant(5s), unhealthy: true, remembered: [\"a\"], y"),
+            write("started: Instant(4.5s), unhealthy: false, remembered: [], y")
+        );
+        assert_ne!(write("changed: None, y"), write("changed: Some(Instant(1s)), z"));
     }
 }

@@ -26,10 +26,10 @@ pub enum Action {
 
 impl Heartbeat {
     /// A service whose first check is due one `poll` after `now` (LC-15).
-    pub fn new(now: Instant, poll: Duration, desired: DesiredState) -> Self {
+    pub fn new(now: Instant, poll: Duration, heartbeats_per_inspection: u8, desired: DesiredState) -> Self {
         Self {
             schedule: CheckSchedule::new(now, poll),
-            registration: Registration::new(desired),
+            registration: Registration::new(desired, heartbeats_per_inspection),
         }
     }
 
@@ -104,22 +104,28 @@ mod model;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
 
     const fn at(seconds: u64) -> Instant {
         Instant::after_start(Duration::from_secs(seconds))
     }
 
     fn fresh() -> Heartbeat {
-        Heartbeat::new(at(0), Duration::from_secs(10), DesiredState::Registered)
+        Heartbeat::new(at(0), Duration::from_secs(10), 10, DesiredState::Registered)
     }
 
     /// A heartbeat that is registered, at second 10.
     fn registered() -> Heartbeat {
         let mut heartbeat = fresh();
+        register(&mut heartbeat);
+        heartbeat
+    }
+
+    /// Takes its registration at second 10.
+    fn register(heartbeat: &mut Heartbeat) {
         heartbeat.on_time(at(10));
         heartbeat.on_checked(at(10), true);
         heartbeat.on_reply(at(10), Reply::Done);
-        heartbeat
     }
 
     #[test]
@@ -258,6 +264,20 @@ mod tests {
         );
         assert_eq!(heartbeat.on_reply(at(260), Reply::Done), None);
         assert_eq!(inspections(&mut heartbeat, 26..30), [26]);
+    }
+
+    #[test]
+    fn so_many_heartbeats_as_the_plan_says_are_followed_by_one_inspection() {
+        for (per_inspection, expected) in [(0, vec![1, 2, 3]), (1, vec![1, 2, 3]), (2, vec![1, 3])] {
+            let mut heartbeat = Heartbeat::new(
+                at(0),
+                Duration::from_secs(10),
+                per_inspection,
+                DesiredState::Registered,
+            );
+            register(&mut heartbeat);
+            assert_eq!(inspections(&mut heartbeat, 1..4), expected);
+        }
     }
 
     #[test]

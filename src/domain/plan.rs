@@ -14,6 +14,9 @@ use core::net::{IpAddr, SocketAddr};
 /// (docs/bounds.md)
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 
+/// How many heartbeats there are for one request for the holder of a service's ID (docs/bounds.md).
+pub const HEARTBEATS_PER_INSPECTION: u8 = 10;
+
 /// Everything the shim needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Plan {
@@ -264,6 +267,9 @@ pub struct Service {
     pub poll: Duration,
     /// The health check; without one the service is always healthy.
     pub check: Option<Job>,
+    /// The first heartbeat that succeeds after a registration, and each of so many after it, is followed by a request
+    /// for the holder of the service's ID. 0 means the same as 1.
+    pub heartbeats_per_inspection: u8,
 }
 
 /// One instance of a service as it is entered in a catalogue.

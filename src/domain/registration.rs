@@ -5,7 +5,7 @@
 //! most one request in flight, so no registration or heartbeat can take effect after a deregistration.
 //!
 //! Another instance may use the same ID, and a catalogue may accept the service's heartbeats for the other's
-//! entry. So the first heartbeat that succeeds after a registration, and every tenth after it, is followed by
+//! entry. So the first heartbeat that succeeds after a registration, and each of so many after it, is followed by
 //! an inspection: a request for the holder of the ID. An inspection changes nothing and delays neither the
 //! next check nor the deregistration.
 
@@ -17,11 +17,8 @@ pub struct Registration {
     known: KnownRegistration,
     /// The number of heartbeats that still have to succeed before one is followed by an inspection.
     until_inspection: u8,
+    heartbeats_per_inspection: u8,
 }
-
-/// An inspection follows the first heartbeat after a registration, and then each of this many heartbeats
-/// (docs/bounds.md).
-const HEARTBEATS_PER_INSPECTION: u8 = 10;
 
 /// A request to the catalogue about one service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,13 +67,15 @@ enum KnownRegistration {
 }
 
 impl Registration {
-    /// A registration before the first answer of the catalogue.
-    pub const fn new(desired: DesiredState) -> Self {
+    /// A registration before the first answer of the catalogue. After how many heartbeats there is an inspection is
+    /// [`crate::plan::Service::heartbeats_per_inspection`].
+    pub const fn new(desired: DesiredState, heartbeats_per_inspection: u8) -> Self {
         Self {
             desired,
             in_flight: None,
             known: KnownRegistration::Unknown,
             until_inspection: 0,
+            heartbeats_per_inspection,
         }
     }
 
@@ -177,7 +176,7 @@ impl Registration {
 
     fn inspect_if_due(&mut self) -> Option<Operation> {
         let left = self.until_inspection.checked_sub(1);
-        self.until_inspection = left.unwrap_or(HEARTBEATS_PER_INSPECTION - 1);
+        self.until_inspection = left.unwrap_or(self.heartbeats_per_inspection.saturating_sub(1));
         match left {
             None => self.request(Operation::Inspect),
             Some(_) => None,
@@ -211,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_request_that_was_never_sent_changes_no_belief() {
-        let mut registration = Registration::new(DesiredState::Registered);
+        let mut registration = Registration::new(DesiredState::Registered, 10);
         assert_eq!(registration.on_healthy(), Some(Operation::Register));
         assert_eq!(registration.on_healthy(), None, "one request is in flight");
         registration.on_reply(Reply::Done);
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn only_an_inspection_lets_a_check_start() {
-        let mut registration = Registration::new(DesiredState::Registered);
+        let mut registration = Registration::new(DesiredState::Registered, 10);
         registration.on_healthy();
         assert!(!registration.allows_check());
         registration.on_reply(Reply::Done);
@@ -236,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_reply_without_a_request_is_ignored() {
-        let mut registration = Registration::new(DesiredState::Absent);
+        let mut registration = Registration::new(DesiredState::Absent, 10);
         assert_eq!(registration.on_reply(Reply::Done), None);
         assert_eq!(registration.deregister(), Some(Operation::Deregister));
         assert_eq!(registration.on_reply(Reply::NotRegistered), None);

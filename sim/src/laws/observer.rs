@@ -239,7 +239,13 @@ impl Observer {
         if self.closing.is_none() && self.is_closing() {
             self.closing = Some(self.turn.began);
         }
-        self.turn.over = true;
+        // What happened in the turn decides nothing any more.
+        self.turn = Turn {
+            began: self.turn.began,
+            looked: self.turn.looked,
+            over: true,
+            ..Turn::default()
+        };
         self.services_rest();
     }
 

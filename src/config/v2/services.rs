@@ -9,7 +9,7 @@ use crate::config::keys::{
 };
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
-use domain::plan::{Backend, Registration, Role, Service};
+use domain::plan::{Backend, HEARTBEATS_PER_INSPECTION, Registration, Role, Service};
 use domain::time::Duration;
 use std::collections::{HashMap, HashSet};
 
@@ -87,6 +87,7 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
         registration,
         poll,
         check,
+        heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })
 }
 

@@ -7,7 +7,10 @@ use crate::config::Target;
 use crate::config::keys::{Section, command, default_id, duration, integer, interfaces, list, string, tags};
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
-use domain::plan::{Job, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry, Trigger};
+use domain::plan::{
+    HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry,
+    Trigger,
+};
 use domain::sensor::{is_own, series_of};
 use domain::time::Duration;
 use std::collections::HashMap;
@@ -95,6 +98,7 @@ fn service(
         registration,
         poll: POLL,
         check: None,
+        heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })
 }
 

@@ -8,6 +8,8 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 
 /// The time between two checks, in milliseconds.
 const POLL: u64 = 1000;
+/// An inspection follows the first heartbeat since a registration, and each of so many.
+const PER_INSPECTION: u8 = 3;
 
 /// An input of the heartbeat.
 #[derive(Clone, Debug)]
@@ -134,7 +136,7 @@ impl Observer {
             (DesiredState::Absent, Some(Operation::Register | Operation::Renew)) => self.deregister(),
             (DesiredState::Registered, _) if self.reply == Reply::NotRegistered => self.register_or_renew(),
             (DesiredState::Registered, Some(Operation::Renew))
-                if self.reply == Reply::Done && self.beats % 10 == 1 =>
+                if self.reply == Reply::Done && self.beats % u32::from(PER_INSPECTION) == 1 =>
             {
                 self.check_if_due().or_else(|| {
                     self.request = Some(Operation::Inspect);
@@ -229,7 +231,12 @@ impl StateMachineTest for Model {
     type Reference = Observer;
 
     fn init_test(observer: &Observer) -> Heartbeat {
-        Heartbeat::new(at(0), Duration::from_millis(POLL), observer.desired)
+        Heartbeat::new(
+            at(0),
+            Duration::from_millis(POLL),
+            PER_INSPECTION,
+            observer.desired,
+        )
     }
 
     fn apply(mut heartbeat: Heartbeat, observer: &Observer, input: Input) -> Heartbeat {

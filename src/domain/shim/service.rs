@@ -40,7 +40,7 @@ impl ServiceUnit {
         Self {
             service: service.clone(),
             id,
-            heartbeat: Heartbeat::new(now, service.poll, desired),
+            heartbeat: Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired),
             check: check.map(|job| JobRunner::new(now, Owner::Check(id), job, jitter)),
             unhealthy: false,
             reasons: Causes::default(),

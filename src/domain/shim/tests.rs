@@ -244,6 +244,7 @@ fn service(name: &str) -> Service {
         registration,
         poll: Duration::from_secs(10),
         check: Some(job(role, Trigger::Asked)),
+        heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }
 

@@ -3,7 +3,8 @@
 use super::*;
 use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use domain::plan::{
-    Backend, Catalogue, Command, Job, Output, Registration, Role, SensorKind, Service, Telemetry, Trigger,
+    Backend, Catalogue, Command, HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role, SensorKind,
+    Service, Telemetry, Trigger,
 };
 use domain::sensor::{OWN, read};
 use domain::time::Duration;
@@ -32,6 +33,7 @@ fn service(name: &str, checked: bool) -> Service {
                 id,
             })
         }),
+        heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }
 
