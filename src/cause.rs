@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_words_are_gos() {
+    fn error_messages_of_the_kernel_are_those_of_go() {
         let missing = io::Error::from_raw_os_error(Errno::ENOENT as i32);
         assert_eq!(in_kernel_words(&missing), "no such file or directory");
         let no_room = io::Error::from_raw_os_error(Errno::EAGAIN as i32);

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_gos_words() {
+    fn errors_in_flags_have_gos_messages() {
         let wrong = |arguments: &[&str]| match parse(arguments) {
             Err(Refusal::Wrong(sentence)) => sentence,
             other => panic!("{other:?}"),

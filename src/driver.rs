@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_cannot_be_started_is_told_to_the_core_before_anything_else_happens() {
+    fn a_failed_start_is_the_next_event_of_the_core() {
         let mut mocks = Mocks::new();
         mocks.discovery.expect_connect().return_const(());
         let failure = StartFailure {
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_started_next_finds_the_pid_of_whoever_was_started_before() {
+    fn each_child_has_the_pids_of_earlier_children_in_its_environment() {
         let mut mocks = Mocks::silent();
         mocks.discovery.expect_connect().return_const(());
         let mut order = Sequence::new();
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inbox_is_asked_with_the_cores_deadline() {
+    fn the_inbox_waits_until_the_cores_deadline() {
         let mut mocks = Mocks::new();
         mocks.discovery.expect_connect().return_const(());
         mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_reads_the_configuration_and_hands_it_to_the_core() {
+    fn a_reload_reads_the_configuration_and_passes_it_to_the_core() {
         let mut mocks = Mocks::new();
         let other = Catalogue::Directory {
             path: "/other".into(),
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn when_events_do_not_arrive_any_more_children_are_stopped_and_the_code_is_70() {
+    fn when_events_no_longer_arrive_children_are_stopped_and_the_code_is_70() {
         let mut mocks = Mocks::new();
         mocks.inbox.expect_next().never();
         assert_eq!(
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emergency_that_panics_too_goes_on_and_ends() {
+    fn an_emergency_continues_after_a_panic_of_its_own() {
         let mut mocks = ended_by(Signal::TERM);
         let mut order = Sequence::new();
         for _ in 0..3 {

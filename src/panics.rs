@@ -128,7 +128,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     #[test]
-    fn what_is_filled_in_is_left_out() {
+    fn inserted_values_are_left_out_of_a_panics_message() {
         for (said, shown) in [
             (
                 "called `Result::unwrap()` on an `Err` value: Token(\"s3cret\")",
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn many_panics_are_told_at_powers_of_ten() {
+    fn many_panics_are_reported_at_powers_of_ten() {
         let told: Vec<u64> = (1..=2_000).filter(|count| is_told(*count)).collect();
         assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 1_000]);
     }

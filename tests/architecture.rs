@@ -194,8 +194,8 @@ fn unsafe_code_is_in_the_processes_adapter_only_with_its_reason() {
                     path.display()
                 );
                 let above: Vec<&str> = text.lines().take(number).collect();
-                let said = above.iter().rev().take(4).any(|line| line.contains("SAFETY:"));
-                assert!(said, "{}:{}", path.display(), number + 1);
+                let has_reason = above.iter().rev().take(4).any(|line| line.contains("SAFETY:"));
+                assert!(has_reason, "{}:{}", path.display(), number + 1);
             }
         }
     }

@@ -166,7 +166,7 @@ fn every_row_names_a_test_that_exists() {
 }
 
 #[test]
-fn no_row_exists_twice() {
+fn every_row_of_the_page_exists_once() {
     let mut seen = BTreeSet::new();
     for row in rows() {
         assert!(seen.insert(row.what.clone()), "twice: {}", row.what);

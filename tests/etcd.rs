@@ -82,7 +82,7 @@ async fn watches(server: &Server, count: f64) {
 }
 
 #[test]
-fn a_request_that_was_given_up_is_no_longer_watched_for() {
+fn a_cancelled_request_has_no_watch() {
     let server = Server::start("3.5");
     run(async {
         let etcd = adapter(&[&server.url()]);
@@ -94,7 +94,7 @@ fn a_request_that_was_given_up_is_no_longer_watched_for() {
 }
 
 #[test]
-fn a_cursor_whose_history_is_gone_is_answered_from_the_present() {
+fn a_cursor_whose_history_is_compacted_is_answered_with_the_present_list() {
     for version in ["3.4", "3.5"] {
         let server = Server::start(version);
         run(async {
@@ -125,7 +125,7 @@ fn a_cursor_of_a_cluster_that_was_set_up_anew_is_answered_at_once() {
 }
 
 #[test]
-fn a_watch_that_breaks_wakes_whoever_waits_and_the_same_adapter_works_again() {
+fn a_watch_that_breaks_ends_the_wait_and_the_adapter_works_again() {
     let mut server = Server::start("3.5");
     run(async {
         let etcd = adapter(&[&server.url()]);
@@ -327,7 +327,7 @@ fn all_pages_are_of_one_revision() {
 }
 
 #[test]
-fn what_others_wrote_is_skipped_and_counted_and_the_others_are_used() {
+fn values_of_other_programs_are_skipped_and_counted_and_instances_are_used() {
     let server = Server::start("3.5");
     run(async {
         let etcd = adapter(&[&server.url()]);
@@ -491,7 +491,7 @@ fn over(server: &Server, tls: Tls) -> plan::Etcd {
 }
 
 #[test]
-fn over_tls_both_sides_prove_who_they_are() {
+fn over_tls_both_sides_show_certificates() {
     let (server, _folder, right) = secured();
     let named = Tls {
         server_name: Some("server.dc1.consul".into()),
@@ -530,7 +530,7 @@ fn a_self_signed_certificate_that_is_the_cafile_is_accepted_for_its_names() {
 
 /// A reload opens the catalogue again if the contents of these files have changed.
 #[test]
-fn whoever_opens_the_catalogue_anew_reads_the_files_of_tls_again() {
+fn opening_the_catalogue_again_reads_the_files_of_tls_again() {
     let (server, folder, right) = secured();
     let path = |name: &str| folder.path().join(name);
     std::fs::copy(path("other-agent-ca.pem"), path("in-use.pem")).unwrap();
@@ -592,7 +592,7 @@ fn every_error_in_the_tls_section_is_reported() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_at_once() {
+fn an_invalid_endpoint_is_refused_at_once() {
     for bad in [
         "etcd:2379",
         "ftp://etcd",
@@ -676,7 +676,7 @@ fn a_connection_that_fell_silent_is_not_used_again() {
 }
 
 #[test]
-fn a_watch_that_fell_silent_wakes_whoever_waits() {
+fn a_watch_that_fell_silent_ends_the_wait() {
     let server = Server::start("3.5");
     let way = Way::to(&server);
     run(async {

@@ -118,7 +118,7 @@ fn load(source: &Source) -> String {
 }
 
 #[test]
-fn every_mistake_has_its_answer() {
+fn the_report_of_every_mistake_matches_its_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let mut answers = String::new();
     for (what, text) in MISTAKES {

@@ -216,7 +216,7 @@ fn every_phase_is_explained_in_the_documentation() {
 }
 
 #[test]
-fn what_is_not_in_the_schema_or_missing_is_found() {
+fn unknown_and_missing_members_violate_the_schema() {
     let text = json(&full(), now());
     for (part, by) in [
         ("\"maintenance\":true,", ""),

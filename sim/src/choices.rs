@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_from_a_seed_can_be_taken_again() {
+    fn a_recorded_list_of_choices_repeats_the_run_of_its_seed() {
         let mut first = Choices::seeded(7);
         let drawn: Vec<u32> = (2..50).map(|bound| first.below(bound)).collect();
         assert_eq!(drawn, first.taken());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odometer_counts_through_every_list_once_even_where_a_choice_opens_others() {
+    fn an_odometer_yields_every_list_once_even_if_a_choice_adds_further_choices() {
         let mut choices = Choices::odometer();
         let mut lists = Vec::new();
         loop {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_the_choice_that_makes_no_trouble() {
+    fn a_choice_of_zero_causes_no_fault() {
         let mut zeros = Choices::recorded(vec![]);
         assert!(!zeros.odds(99));
         assert_eq!(zeros.one_of(&["first", "second"]), "first");

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_law_has_its_sentence() {
+    fn every_law_has_a_doc_comment() {
         let sources = [
             include_str!("laws/order.rs"),
             include_str!("laws/children.rs"),

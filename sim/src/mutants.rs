@@ -70,7 +70,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn each_fault_can_be_put_into_the_source_as_it_is() {
+    fn each_deliberate_fault_can_be_applied_to_the_present_source() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mutants = all();
         assert!(mutants.len() >= 40);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_read_with_its_lines_as_they_are() {
+    fn a_deliberate_fault_is_read_with_its_lines_unchanged() {
         let text = "# words\n\n== a name\n-- a/file.rs\n- one\n-     two\n- \n+ three\n";
         let mutant = read(text).remove(0);
         assert_eq!(mutant.apply("x one\n    two\n y"), Ok("x three y".into()));

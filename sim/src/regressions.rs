@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_list_is_read_back() {
         let list: Vec<u32> = [[5, 0, 0, 0, 0, 7, 7, 0].repeat(30), vec![0; 1000]].concat();
         let text = write(&list, "a law was violation\nand how");
         assert!(text.lines().all(|line| line.len() < 120));

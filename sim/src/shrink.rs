@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_needed_remains() {
+    fn shrinking_keeps_only_the_necessary_choices() {
         let list: Vec<u32> = (0..300).map(|number| number % 17).collect();
         let breaks = |list: &[u32]| list.contains(&9) && list.iter().any(|number| *number > 13);
         assert_eq!(shrink_while(list, breaks), [9, 14]);

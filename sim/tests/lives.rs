@@ -11,7 +11,7 @@ use sim::{Choices, live, live_in_emergency, live_twice, regressions};
 const SEEDS: u64 = 1_500;
 
 #[test]
-fn no_law_is_broken_in_many_lives_and_each_is_lived_twice_the_same() {
+fn many_runs_violate_no_law_and_each_gives_the_same_trace_twice() {
     for seed in 0..SEEDS {
         let life = live_twice(&Choices::seeded(seed));
         assert_eq!(life.report.violation, None, "`cargo sim {seed}` shows it");
@@ -34,7 +34,7 @@ fn after_a_fault_of_the_program_itself_everything_ends_in_order() {
 }
 
 #[test]
-fn what_once_broke_a_law_breaks_none_any_more() {
+fn recorded_violations_violate_no_law_any_more() {
     let saved = regressions::all().unwrap();
     assert!(!saved.is_empty());
     for (name, list) in saved {
@@ -44,7 +44,7 @@ fn what_once_broke_a_law_breaks_none_any_more() {
 }
 
 #[test]
-fn without_any_trouble_an_application_lives_until_it_is_told_to_stop() {
+fn without_faults_an_application_runs_until_the_stop() {
     let life = live(Choices::recorded(vec![]), true);
     assert_eq!(life.report.violation, None);
     let trace: Vec<What> = life.report.trace.into_iter().map(|entry| entry.what).collect();
@@ -57,7 +57,7 @@ fn without_any_trouble_an_application_lives_until_it_is_told_to_stop() {
 }
 
 #[test]
-fn a_seed_is_told_by_its_options_and_its_plan_before_anything_happens() {
+fn a_run_starts_with_its_drawn_options_and_plan() {
     let life = live(Choices::seeded(7), true);
     assert!(life.drawn.contains("faults for ") && life.drawn.contains("plan: "));
     assert!(life.report.trace[0].to_string().ends_with("-> begin"));

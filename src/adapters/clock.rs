@@ -71,7 +71,7 @@ mod tests {
         }
 
         #[test]
-        fn so_can_the_last_ones(back in any::<u32>()) {
+        fn the_latest_instants_can_be_waited_for(back in any::<u32>()) {
             waits(Duration::MAX.saturating_sub(Duration::from_nanos(back.into())));
             waits(Duration::from_secs(i64::MAX.unsigned_abs()).saturating_sub(Duration::from_nanos(back.into())));
         }

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_opens_files_waits_until_the_limit_is_raised_again() {
+    fn a_thread_that_opens_files_waits_until_the_limit_is_raised_again() {
         let (soft, hard) = now();
         let lower = OpenFiles { soft: soft - 1, hard };
         // Other tests of this process open files as well.

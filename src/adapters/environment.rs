@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exports_are_seen_by_all_views_and_win() {
+    fn exported_variables_are_visible_in_all_clones_and_replace_inherited_ones() {
         let environment = Environment::default();
         let view = environment.clone();
         environment.export("PATH", "/nowhere");

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_wakes_not_too_early() {
+    fn a_deadline_does_not_wake_too_early() {
         block_on(async {
             let clock = MachineClock::start();
             let mut queue = Queue::new(clock);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_task_that_is_relied_on_is_told_and_its_end_is_not() {
+    fn a_panic_of_a_necessary_task_is_reported_and_its_normal_end_is_not() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build();

@@ -286,7 +286,7 @@ mod tests {
     const GOOD: &str = r#"{"directory": "/run/containerpilot"}"#;
 
     #[test]
-    fn what_comes_of_a_reading_is_told_under_its_ticket() {
+    fn the_result_of_a_reload_is_posted_under_its_ticket() {
         block_on(async {
             let mut inbox = Queue::new(MachineClock::start());
             let mut good = settings(&inbox, GOOD, 1);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_hangs_is_refused_in_time_and_others_until_it_has_ended() {
+    fn a_reload_that_hangs_is_refused_in_time_and_further_ones_until_it_has_ended() {
         block_on(async {
             tokio::time::pause();
             let mut inbox = Queue::new(MachineClock::start());
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_calls_the_start_off_and_others_wait_for_it() {
+    fn sigterm_ends_the_start_and_other_signals_wait() {
         block_on(async {
             let mut inbox = Queue::new(MachineClock::start());
             let hanging = settings(&inbox, GOOD, 2);

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quit_winch_and_real_time_signals_are_passed_on_and_faults_are_not() {
+    fn quit_winch_and_real_time_signals_are_passed_on_and_signals_of_faults_are_not() {
         let passed: Vec<i32> = passed_on().collect();
         for number in [
             libc::SIGQUIT,

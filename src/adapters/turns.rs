@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_endless_work_shares_the_turns() {
+    fn tasks_with_endless_work_take_turns() {
         block_on(async {
             let turns = Turns::new(Queue::new(MachineClock::start()).sender());
             let order = Rc::new(RefCell::new(Vec::new()));
@@ -87,7 +87,7 @@ mod tests {
     /// Waiting for a socket that is always ready does not consume the runtime's budget of a task, so an
     /// endless task never ends its turn by itself.
     #[test]
-    fn a_timer_and_an_event_are_not_held_up_by_endless_work() {
+    fn endless_work_does_not_delay_a_timer_or_an_event() {
         block_on(async {
             let mut queue = Queue::new(MachineClock::start());
             let turns = Turns::new(queue.sender());

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn carets_stand_under_the_place() {
+    fn carets_are_under_the_place() {
         let text = "{\n\t\"é\":\t\"abc\"\r\n}";
         let start = text.find("\"abc\"").unwrap();
         assert_eq!(
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_parts_are_shown_as_such_with_the_caret_under_them() {
+    fn hidden_parts_are_shown_as_asterisks_with_the_caret_under_them() {
         let text = r#"{"token": "s3cr3t", "port": 0}"#;
         let secret = text.find("s3").unwrap();
         let hidden = [Span {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_is_a_window_around_the_place() {
+    fn an_excerpt_shows_a_limited_part_of_the_line_around_the_place() {
         let long = "é".repeat(1_000_000);
         let text = format!("{long}x{long}");
         let excerpt = with_caret(&text, 1, &(long.len()..long.len() + 1), &[]);

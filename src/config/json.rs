@@ -486,13 +486,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_json_is_what_serde_json_takes(text in prop_oneof![pieces(), json()]) {
+        fn the_parser_accepts_what_serde_json_accepts(text in prop_oneof![pieces(), json()]) {
             agrees_with_serde_json(&text)?;
         }
     }
 
     #[test]
-    fn the_edges_of_json_are_those_of_serde_json() {
+    fn unusual_json_is_accepted_or_refused_as_by_serde_json() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         for text in [
             "",
@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_gos() {
+    fn syntax_errors_have_gos_messages() {
         for (text, at, cause) in [
             ("", 0, "unexpected end of JSON input"),
             ("{\"a\" 1}", 5, "invalid character '1' after object key"),
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_is_not_closed_is_known_by_its_quote() {
+    fn the_error_of_an_unclosed_string_has_the_place_of_its_quote() {
         for (text, quote) in [
             ("[\"a\n\"]", Some(1)),
             ("{\"a\": \"b", Some(6)),
@@ -600,13 +600,13 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_counts_as_nothing() {
+    fn a_byte_order_mark_is_ignored() {
         assert_eq!(parse("\u{feff}[]").map(|value| value.span), Ok(3..5));
         assert_eq!(error("[\u{feff}]").0, 1);
     }
 
     #[test]
-    fn values_keep_their_places() {
+    fn values_have_their_spans() {
         let text = "{\n \"services\": [\n  {\"n\\u0061me\":\n 5}]}";
         let root = parse(text).unwrap();
         let Data::Object(members) = &root.data else {
@@ -625,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_has_so_many_values_and_so_deep() {
+    fn the_number_and_the_nesting_of_values_are_limited() {
         let list = |number: usize| format!("[{}]", vec!["1"; number - 1].join(","));
         assert!(parse(&list(MOST_VALUES)).is_ok());
         assert_eq!(error(&list(MOST_VALUES + 1)).1, "more than 500000 values");

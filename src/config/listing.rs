@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_that_of_the_file_and_what_the_template_made_is_shown_too() {
+    fn a_position_refers_to_the_file_and_the_rendered_line_is_shown_too() {
         let text = "{{ if .A }}\n{\n\"a\": {{ .A }},\n\"b\": 0\n}{{ end }}";
         let (place, excerpt) = shown(text, &[("A", "12")], "0");
         assert_eq!(place, (4, 6));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_the_template_adds_or_takes_away_do_not_move_places() {
+    fn lines_that_the_template_adds_or_removes_do_not_change_positions() {
         let text = "{{ range $i := loop 3 }}\n\"{{ $i }}\": 1,{{ end }}\n{{- /*\n\n*/ -}}\n \"é\": 7";
         let (place, excerpt) = shown(text, &[], "7");
         assert_eq!(place, (6, 7));

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_name_secrets_are_known_in_any_form() {
+    fn keys_of_secrets_are_recognised_in_any_form() {
         for key in [
             "token",
             "Password",
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden_wherever_they_stand() {
+    fn secrets_are_hidden_in_every_position() {
         let table = [
             (r#"{"token": "x", "a": 1}"#, r#"{"token":"***","a":1}"#),
             (
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_line_that_is_no_json_everything_behind_a_secret_s_name_is_hidden() {
+    fn in_a_line_that_is_not_json_everything_after_the_name_of_a_secret_is_hidden() {
         for (line, harmless) in [
             (r#""port": {{ .PORT }},"#, None),
             (r#""token": "{{ if .X }}s3{{ end }}""#, Some(r#""token"#)),

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_out_is_named() {
+    fn an_invalid_out_flag_is_named() {
         let error = write("/tmp/cp.json", "{}").unwrap_err();
         assert_eq!(
             error,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf_8_is_refused_with_its_place() {
+    fn a_file_that_is_not_utf_8_is_refused_with_the_position() {
         assert_eq!(decode("{\"é\"}".into()), Ok("{\"é\"}".into()));
         assert_eq!(
             decode(b"{\n\"\xc3\xa9\xff\"}".to_vec()),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_and_not_waited_for() {
+    fn a_path_that_is_not_a_file_is_refused_without_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_facts_of_section_2_9() {
+    fn json_errors_have_the_originals_positions_and_an_excerpt() {
         let missing = "{\n    \"test\": ,\n    \"test2\": 1\n}";
         let bare = "{\n    \"a\": 1,\n    \"b\": 2,\n    \"c\": 3,\n    test2: \"hello\"\n}";
         for (text, begin, excerpt) in [
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extra_comma_is_hinted_at_where_it_is() {
+    fn an_extra_comma_has_a_hint_with_its_position() {
         let hint = "\nhint: Do you have an extra comma somewhere?";
         let text = "{\n  \"tasks\": [\n    {\n      \"command\": \"a\"\n    },\n  ]\n}";
         let report = report_of(text);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_is_not_closed_is_shown_by_its_quote() {
+    fn the_report_of_an_unclosed_string_shows_its_quote() {
         assert_eq!(
             report_of("{\n\t\"a\": \"bc,\n\t\"d\": 1\n}"),
             "configuration:2:7: Parse error at line:col [2:11]: invalid character '\\n' in string literal\n    \

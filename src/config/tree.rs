@@ -172,7 +172,7 @@ mod tests {
     use crate::config::json;
 
     #[test]
-    fn a_path_leads_to_each_value() {
+    fn each_value_has_a_path() {
         let text = r#"{"a": [1, {"b": [], "c": {"d": null}}], "e": "x"}"#;
         let root = json::parse(text).unwrap();
         for (part, path) in [
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_key_is_shown_by_its_beginning() {
+    fn the_beginning_of_a_long_key_is_shown() {
         assert_eq!(shortened(&"k".repeat(LONGEST_KEY)).len(), LONGEST_KEY);
         assert_eq!(shortened(&"é".repeat(200)).chars().count(), LONGEST_KEY + 3);
     }

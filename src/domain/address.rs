@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_acceptance_table_of_section_3_3() {
+    fn each_specification_selects_the_address_that_the_original_selects() {
         let table: &[(&[&str], &str)] = &[
             (&["lo"], "127.0.0.1"),
             (&["lo:inet6"], "::1"),
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_parsed_is_named() {
+    fn an_invalid_specification_is_named() {
         for bad in [
             "",
             "!",
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn no_match_says_what_was_wanted_and_what_was_there() {
+    fn the_error_of_no_match_names_the_specifications_and_the_addresses() {
         let found = interfaces(&[("lo", "127.0.0.1"), ("lo", "::1"), ("eth0", "192.0.2.2")]);
         let error = select(&parsed(&["eth3", "eth0[5]", "fd00::/8"]), &found).unwrap_err();
         assert_eq!(
@@ -420,7 +420,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_shuffle_of_the_list_gives_the_same_answer(
+        fn the_result_does_not_depend_on_the_order_of_the_addresses(
             (found, shuffled) in any_interfaces().prop_flat_map(|list| (Just(list.clone()), Just(list).prop_shuffle())),
             wanted in any_specifications()
         ) {

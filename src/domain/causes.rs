@@ -99,7 +99,7 @@ mod tests {
     use std::format;
 
     #[test]
-    fn texts_that_differ_in_ports_times_and_identifiers_are_the_same() {
+    fn texts_that_differ_in_ports_times_and_identifiers_are_one_cause() {
         for (one, other) in [
             ("127.0.0.1:43210: refused", "127.0.0.1:43211: refused"),
             ("no answer within 2s", "no answer within 1.5s"),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_with_other_words_or_codes_differ() {
+    fn texts_with_other_words_or_codes_are_different_causes() {
         for (one, other) in [
             ("connection refused", "no answer within 2s"),
             (
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn each_text_is_new_once_until_it_is_over() {
+    fn each_cause_is_new_once_until_the_failures_are_over() {
         let mut causes = Causes::default();
         assert!(causes.is_new("refused"));
         assert!(causes.is_new("timeout"));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_makes_up_new_texts_is_told_a_few_times() {
+    fn a_server_with_a_new_text_each_time_is_logged_a_few_times() {
         let mut causes = Causes::default();
         let new = (0..1000).filter(|number| causes.is_new(&format!("failure {}", "x".repeat(*number))));
         assert_eq!(new.count(), MOST_CAUSES);

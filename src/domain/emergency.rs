@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn children_are_told_to_stop_and_registrations_are_deregistered_and_then_it_is_over() {
+    fn an_emergency_terminates_children_deregisters_instances_and_exits() {
         let register = ask(3, Request::Register(registration("a")));
         let renew = ask(4, Request::Renew(registration("b")));
         let stop_list = stop_list(
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_stop_is_killed_after_the_grace_and_waited_for_two_seconds() {
+    fn a_child_that_does_not_stop_is_killed_after_the_grace_and_waited_for_two_seconds() {
         let mut emergency = Emergency::new(stop_list(&[start(1)], &[started(1)]), GRACE);
         emergency.step(at(0), Event::Begin);
         assert_eq!(emergency.deadline(), Some(at(5_000)));
@@ -390,14 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn a_grace_is_a_minute_at_the_most() {
+    fn the_grace_of_an_emergency_is_a_minute_at_most() {
         let mut emergency = Emergency::new(stop_list(&[start(1)], &[started(1)]), Duration::MAX);
         emergency.step(at(0), Event::Begin);
         assert_eq!(emergency.deadline(), Some(at(60_000)));
     }
 
     #[test]
-    fn a_catalogue_that_does_not_answer_costs_two_seconds() {
+    fn a_silent_catalogue_delays_an_emergency_by_two_seconds() {
         let register = ask(3, Request::Register(registration("a")));
         let mut emergency = Emergency::new(stop_list(&[register], &[]), GRACE);
         emergency.step(at(100), Event::Begin);
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_left_is_not_deregistered_again_unless_it_failed() {
+    fn a_deregistered_instance_is_deregistered_again_only_if_that_failed() {
         let effects = |number| {
             let register = ask(number, Request::Register(registration("a")));
             [register, ask(number + 1, Request::Deregister(registration("a")))]
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn effects_that_got_lost_do_not_keep_it_from_its_end() {
+    fn lost_effects_do_not_prevent_the_exit() {
         let register = ask(3, Request::Register(registration("a")));
         let mut emergency = Emergency::new(stop_list(&[start(1), register], &[started(1)]), GRACE);
         drop(emergency.step(at(0), Event::Begin));

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_repeats_is_told_at_each_power_of_ten() {
+    fn a_repeated_failure_is_logged_at_each_power_of_ten() {
         assert_eq!(
             aloud(core::iter::repeat_n("refused", 100_000)),
             [1, 10, 100, 1_000, 10_000, 100_000]
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_whose_cause_changed_is_told_at_once() {
+    fn a_failure_with_a_new_cause_is_logged_at_once() {
         let mut causes = vec!["refused"; 9];
         causes[3] = "permission denied";
         causes[5] = "refused by 127.0.0.1:5000";
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn two_causes_in_turn_are_told_once_each() {
+    fn two_alternating_causes_are_logged_once_each() {
         assert_eq!(
             aloud(["refused", "timeout"].into_iter().cycle().take(50)),
             [1, 2, 10]
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_begins_anew() {
+    fn after_a_success_the_first_failure_is_logged_again() {
         let mut failures = Failures::default();
         assert_eq!(failures.end(), None);
         failures.add("refused".into());

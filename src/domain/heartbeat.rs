@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_check_says_nothing() {
+    fn a_failing_check_sends_no_request() {
         let mut heartbeat = registered();
         heartbeat.on_time(at(20));
         assert_eq!(heartbeat.on_checked(at(20), false), None);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_registration_is_made_again_in_the_same_slot() {
+    fn an_unknown_registration_is_registered_again_at_once() {
         let mut heartbeat = registered();
         heartbeat.on_time(at(20));
         heartbeat.on_checked(at(20), true);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_for_an_inspection() {
+    fn an_inspection_delays_neither_a_check_nor_a_deregistration() {
         assert_eq!(inspecting().deadline(), Some(at(30)));
         assert_eq!(
             inspecting().deregister(),
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_left_is_not_deregistered_twice_unless_that_failed() {
+    fn a_service_is_deregistered_twice_only_if_the_first_time_failed() {
         let mut heartbeat = registered();
         assert_eq!(heartbeat.deregister(), Some(Action::Send(Operation::Deregister)));
         heartbeat.on_reply(at(11), Reply::Failed);
@@ -368,12 +368,12 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_an_earlier_life_is_deregistered_too() {
+    fn an_entry_of_an_earlier_process_is_deregistered_too() {
         assert_eq!(fresh().deregister(), Some(Action::Send(Operation::Deregister)));
     }
 
     #[test]
-    fn a_check_that_ends_after_the_service_left_is_no_heartbeat() {
+    fn a_check_that_ends_after_the_deregistration_sends_no_heartbeat() {
         let mut heartbeat = registered();
         heartbeat.on_time(at(20));
         heartbeat.deregister();
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_enters_again_registers_at_its_next_tick() {
+    fn a_service_that_resumes_registers_at_its_next_tick() {
         let mut heartbeat = registered();
         heartbeat.deregister();
         heartbeat.on_reply(at(11), Reply::Done);
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_enters_while_its_deregistration_is_in_flight_registers_after_it() {
+    fn a_service_that_resumes_while_its_deregistration_is_in_flight_registers_after_it() {
         let mut heartbeat = registered();
         heartbeat.deregister();
         heartbeat.resume(at(12));

@@ -299,7 +299,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_whole_table() {
+    fn the_table_of_phases_and_inputs_matches_its_snapshot() {
         let mut table = String::new();
         for phase in PHASES {
             for input in INPUTS {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn no_input_leads_back() {
+    fn no_input_leads_back_to_an_earlier_phase() {
         let rank = |phase| match phase {
             Phase::PreStarting => 0,
             Phase::AbortingStart | Phase::Running => 1,
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_up_once_a_phase() {
+    fn the_time_limit_of_a_phase_is_reported_once() {
         let mut life = Lifecycle::new();
         for input in [
             Input::PreStartPassed,

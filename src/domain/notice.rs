@@ -686,7 +686,7 @@ mod tests {
     }
 
     #[test]
-    fn endings_are_told_by_what_the_job_is_for() {
+    fn the_message_of_an_ended_run_depends_on_the_role() {
         let code = |code| Ending::Exited(ExitStatus::Code(code));
         let coprocess = Role::Coprocess { name: "c".into() };
         let missing = |role: &Role| {
@@ -713,7 +713,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_that_is_not_told_aloud_is_for_debugging() {
+    fn a_repeated_failure_is_logged_at_the_debug_level() {
         let failed = |times, aloud| {
             Notice::HeartbeatFailed(
                 named(),

@@ -87,7 +87,7 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn codes_are_those_of_the_shell() {
+    fn exit_codes_are_those_of_a_shell() {
         let failure = |not_found| {
             Ending::NotStarted(StartFailure {
                 not_found,
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clean_exit_passes() {
+    fn only_exit_code_zero_passes() {
         assert!(Ending::Exited(ExitStatus::Code(0)).passed());
         assert!(!Ending::Exited(ExitStatus::Code(1)).passed());
         assert!(!Ending::Exited(ExitStatus::Signal(Signal::KILL)).passed());
     }
 
     #[test]
-    fn endings_read_as_in_the_original() {
+    fn endings_are_described_as_in_the_original() {
         assert_eq!(ExitStatus::Code(3).to_string(), "exit status 3");
         assert_eq!(ExitStatus::Signal(Signal::TERM).to_string(), "signal: terminated");
         assert_eq!(

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_was_never_sent_changes_no_belief() {
+    fn a_request_that_was_never_sent_does_not_change_the_known_state() {
         let mut registration = Registration::new(DesiredState::Registered, 10);
         assert_eq!(registration.on_healthy(), Some(Operation::Register));
         assert_eq!(registration.on_healthy(), None, "one request is in flight");

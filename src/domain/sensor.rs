@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_that_go_takes() {
+    fn numbers_are_those_that_go_parses() {
         for (text, number) in [
             ("42", 42.0),
             (" 1.2\n", 1.2),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_shown_by_its_beginning_on_one_line() {
+    fn the_beginning_of_a_long_text_is_shown_on_one_line() {
         let sentence = gauge(&"no\nnumber ".repeat(100)).unwrap_err();
         assert!(sentence.starts_with("strconv.ParseFloat: parsing \"no\\nnumber no"));
         assert!(sentence.len() < 150);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_gauge_takes_what_is_not_finite() {
+    fn only_a_gauge_accepts_infinities_and_nan() {
         for text in ["NaN", "+Inf", "-Inf"] {
             for kind in KINDS {
                 let taken = read(kind, text).is_ok();
@@ -275,7 +275,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".*") {
+        fn no_output_of_a_sensor_causes_a_panic(text in ".*") {
             for kind in KINDS {
                 let _ = read(kind, &text);
             }

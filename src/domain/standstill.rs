@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_always_late_has_its_limits() {
+    fn on_a_machine_that_is_always_late_time_limits_apply() {
         let mut standstill = Standstill::default();
         let mut late = || standstill.on_step(Some(at(0)), at(2_000)).is_some();
         assert_eq!(

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overrun_keeps_one_tick_and_the_beat() {
+    fn after_an_overrun_one_tick_remains_and_the_period_does_not_shift() {
         let mut cadence = Cadence::new(at(0), ms(100));
         assert!(cadence.take(at(100)));
         assert!(cadence.take(at(570)), "one tick waited");
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn a_period_of_zero_does_not_spin() {
+    fn a_period_of_zero_is_one_millisecond() {
         let mut cadence = Cadence::new(at(0), ms(0));
         assert!(cadence.take(at(5)));
         assert!(!cadence.take(at(5)));
     }
 
     #[test]
-    fn deadlines_compose() {
+    fn the_earliest_of_two_deadlines_is_selected() {
         assert_eq!(earliest(None, None), None);
         assert_eq!(earliest(Some(at(2)), None), Some(at(2)));
         assert_eq!(earliest(None, Some(at(2))), Some(at(2)));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn two_seeds_wait_differently_and_one_seed_the_same() {
+    fn the_waiting_time_depends_on_the_seed_only() {
         let waits = |seed| {
             let mut backoff = Backoff::new(ms(250), ms(30_000), Jitter::new(seed));
             core::array::from_fn::<_, 8, _>(|_| backoff.delay())

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_question_comes_after_one_poll_and_does_not_wait() {
+    fn the_first_query_is_sent_after_one_poll_and_does_not_block() {
         let mut watch = fresh();
         assert_eq!(watch.on_time(at(9_999), true), None);
         assert_eq!(
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn later_questions_wait_for_a_change_for_at_most_one_poll() {
+    fn later_queries_block_for_at_most_one_poll() {
         let mut watch = fresh();
         watch.on_time(at(10_000), true);
         watch.on_instances(at(10_000), &[], Some(Cursor(7)));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_change_the_next_question_comes_within_fifty_milliseconds() {
+    fn after_a_change_the_next_query_is_sent_within_fifty_milliseconds() {
         let mut watch = fresh();
         watch.on_time(at(10_000), true);
         watch.on_instances(at(10_000), &instances(&[1]), Some(Cursor(1)));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn early_answers_that_say_nothing_new_slow_it_down_to_one_poll() {
+    fn early_answers_without_a_change_increase_the_pause_up_to_one_poll() {
         let (mut watch, mut now) = watching();
         for _ in 0..20 {
             assert!(!watch.on_instances(now, &instances(&[1]), Some(Cursor(8))));
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_no_change_and_the_next_question_takes_a_whole_look() {
+    fn a_failure_is_no_change_and_the_next_query_has_no_cursor() {
         let (mut watch, now) = watching();
         watch.on_failure(now);
         assert_eq!(watch.failed.failures(), 1);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_forgets_the_question_but_not_what_was_seen() {
+    fn a_pause_cancels_the_query_and_keeps_the_last_list() {
         let (mut watch, now) = watching();
         watch.pause();
         assert!(
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn another_poll_keeps_what_was_seen() {
+    fn a_changed_poll_keeps_the_last_list() {
         let (mut watch, now) = watching();
         watch.retime(now, POLL / 2);
         assert_eq!(watch.deadline(), Some(now + POLL / 2));
@@ -419,7 +419,7 @@ mod tests {
         }
 
         #[test]
-        fn another_multiset_is_a_change(before in prop::collection::vec(1u16..4, 0..5), after in prop::collection::vec(1u16..4, 0..5)) {
+        fn a_different_multiset_is_a_change(before in prop::collection::vec(1u16..4, 0..5), after in prop::collection::vec(1u16..4, 0..5)) {
             let mut watch = fresh();
             watch.on_time(at(10_000), true);
             watch.on_instances(at(10_000), &instances(&before), None);

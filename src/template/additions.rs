@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_text_that_is_not_empty_beats_the_default() {
+    fn default_is_replaced_only_by_a_text_that_is_not_empty() {
         let fallback = Value::Float(10.0);
         let set = [fallback.clone(), Value::text("set")];
         assert_eq!(default(&set), Ok(Value::text("set")));

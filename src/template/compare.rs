@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nil_equals_only_itself() {
+    fn nil_equals_nil_only() {
         assert_eq!(equal_to_any(&[Value::Nil, Value::Nil]), truth(true));
         assert_eq!(equal_to_any(&[Value::Nil, Value::Int(0)]), truth(false));
         assert_eq!(not_equal(&[Value::text(""), Value::Nil]), truth(true));

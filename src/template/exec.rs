@@ -670,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_nothing_differ_by_where_the_nothing_comes_from() {
+    fn a_field_of_nil_depends_on_the_origin_of_the_nil() {
         let data = Value::map(Type::Any, [("n".to_owned(), Value::Nil)]);
         let message = |text| {
             let rendered = render_value(text, &data, &environment());

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_has_a_name() {
+    fn infinities_and_nan_are_formatted_by_name() {
         check(
             Layout::General,
             None,

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_nothing_to_call() {
+    fn call_always_fails() {
         assert_eq!(call(&[Value::Nil]), Err("call of nil".to_owned()));
         assert_eq!(call(&[Value::Int(1)]), Err("non-function of type int".to_owned()));
     }

@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_why() {
+    fn the_error_of_a_token_names_the_reason() {
         check_error("{{1", "unclosed action");
         check_error("{{(1}}", "unclosed left paren");
         check_error("{{)}}", "unexpected right paren U+0029 ')'");

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_stand_in_for_missing_variables() {
+    fn defaults_replace_missing_variables() {
         check(&[
             ("Hello, {{.NONAME | default \"World\" }}!", "Hello, World!"),
             ("Hello, {{.NONAME | default 100 }}!", "Hello, 100!"),
@@ -184,7 +184,7 @@ mod tests {
 
     /// Tested with a large number of them, on a stack that is too small for one level of recursion for each.
     #[test]
-    fn else_if_is_no_nesting() {
+    fn else_if_does_not_nest() {
         let chain = |number: usize| {
             let conditions = "{{else if 0}}0".repeat(number);
             format!("{{{{if 0}}}}0{conditions}{{{{else if $x := 1}}}}{{{{$x}}}}{{{{else}}}}2{{{{end}}}}")
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_has_a_number_of_words_and_of_variables_in_one_place() {
+    fn the_number_of_tokens_and_of_visible_variables_is_limited() {
         let words = |number: usize| format!("{{{{print{}}}}}", " 1".repeat(number));
         assert_eq!(refused(&words(250_000)), "more than 500000 words and marks");
         let variables = |number| {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rendered_text_is_as_long_as_a_configuration_at_the_most() {
+    fn a_rendered_text_is_at_most_as_long_as_a_configuration() {
         let text = "{{$x := printf \"%100000d\" 1}}{{range loop 50}}{{$x}}{{end}}";
         assert_eq!(refused(text), limit::too_long());
     }

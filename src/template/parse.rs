@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_alone_can_be_left() {
+    fn break_and_continue_are_errors_outside_loops() {
         check("{{if 1}}{{break}}{{end}}", "1: {{break}} outside {{range}}");
         check(
             "{{range .}}{{block \"B\" .}}{{continue}}{{end}}{{end}}",
@@ -662,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_language_is_refused() {
+    fn syntax_of_newer_versions_of_go_is_refused() {
         check("{{with 1}}{{else with 2}}{{end}}", "1: unexpected <with> in else");
         check("{{with 1}}{{else if 2}}{{end}}", "1: unexpected <if> in input");
     }

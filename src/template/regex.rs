@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_know_no_sets_and_no_nesting() {
+    fn classes_have_no_set_operations_and_no_nesting() {
         check("[a&&b]", "_", "a&b", "___");
         check("[[a]", "_", "[a", "__");
         check("[+--z]", "_", "+,-.z", "___._");
@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_go_are_known_and_no_others() {
+    fn only_flags_of_go_are_accepted() {
         check("(?i)É", "_", "é", "_");
         check("(?s:a.)b", "_", "a\nb", "_");
         check("(?U)a+", "_", "aa", "__");
@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused_with_its_reason() {
+    fn patterns_that_go_refuses_are_refused_with_its_reason() {
         check_error("[", "missing closing ]");
         check_error("x[a-", "missing closing ]");
         check_error("(a", "missing closing )");
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_takes_too_long_ends_at_the_bound_of_steps() {
+    fn a_search_that_takes_too_long_ends_at_the_limit_of_steps() {
         let text = "a".repeat(1_000_000);
         for pattern in [
             "a.*b|a",
@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_search_looks_at_costs_steps_and_no_more() {
+    fn the_steps_of_a_search_are_in_proportion_to_its_work() {
         let mut steps = Steps::new(STEPS);
         let list = "one,".repeat(10_000);
         let replaced = super::replace_all(",", "\n", &list, &mut steps).unwrap();

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn nil_has_a_form_but_suits_no_verb() {
+    fn nil_is_formatted_by_v_only() {
         check(Directive::default(), &Value::Nil, 'v', "<nil>");
         check(Directive::default(), &Value::Nil, 's', "%!s(<nil>)");
         check(
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn any_width_and_precision_is_survived() {
+    fn no_width_or_precision_causes_a_panic() {
         let wide = Directive {
             precision: Some(1_000_000),
             width: Some(1_000_000),

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_unless_skipping_was_asked_for() {
+    fn a_missing_file_is_named_unless_skipping_was_requested() {
         let folder = Path::new("/no/such");
         let missing = find(folder, "corpus").expect_err("it is not there");
         assert!(missing.starts_with("/no/such/corpus is not there: "), "{missing}");

@@ -81,7 +81,7 @@ fn version_flag_prints_the_version() {
 }
 
 #[test]
-fn discovery_consul_finds_app_and_what_is_in_front_of_it_reaches_it() {
+fn discovery_consul_finds_app_and_its_front_server_reaches_it() {
     let (world, consul, _app) = consul_and_app();
     let ask = ASK_CONSUL.replace('@', &consul.address());
     let hook = r#""preStart": "sh /remember.sh","#;
@@ -89,7 +89,7 @@ fn discovery_consul_finds_app_and_what_is_in_front_of_it_reaches_it() {
 }
 
 #[test]
-fn discovery_etcd_finds_app_through_a_first_on_change_and_what_is_in_front_of_it_reaches_it() {
+fn discovery_etcd_finds_app_through_a_first_on_change_and_its_front_server_reaches_it() {
     let world = World::new();
     let etcd = Etcd::start(&world);
     let section = section_of_the_original(&etcd.url());
@@ -313,7 +313,7 @@ fn coprocess_is_started_again_as_often_as_configured_and_anew_after_a_reload() {
 }
 
 #[test]
-fn no_command_is_no_reason_to_end_or_panic() {
+fn without_a_command_the_shim_neither_ends_nor_panics() {
     let world = World::new();
     let config = format!(r#"{{"consul": "nowhere:8500", "logging": {{"level": "DEBUG"}}, {APP}}}"#)
         .replace("wget -q -O /dev/null http://localhost:8000/", "true");

@@ -298,11 +298,11 @@ fn everything_at_once(as_pid_1: bool) {
 }
 
 #[test]
-fn all_at_once_in_a_small_container_holds_nothing_up() {
+fn all_hostile_conditions_in_a_small_container_delay_nothing() {
     everything_at_once(false);
 }
 
 #[test]
-fn all_at_once_as_process_1_of_a_small_container_holds_nothing_up() {
+fn all_hostile_conditions_as_process_1_of_a_small_container_delay_nothing() {
     everything_at_once(true);
 }

@@ -74,7 +74,7 @@ fn reload(observed: &Observed) {
 }
 
 #[test]
-fn what_cannot_be_a_configuration_is_refused_and_disturbs_nothing() {
+fn a_file_that_cannot_be_a_configuration_is_refused_and_delays_nothing() {
     let observed = Observed::start(&Hostile::default());
     let good = observed.program.read("cp.json");
     observed.until_starts(2);
@@ -99,7 +99,7 @@ fn what_cannot_be_a_configuration_is_refused_and_disturbs_nothing() {
 }
 
 #[test]
-fn a_regular_expression_without_end_is_refused_and_disturbs_nothing() {
+fn an_endless_regular_expression_is_refused_and_delays_nothing() {
     let observed = Observed::start(&Hostile::default());
     observed.until_starts(2);
     expression(&observed.program);
@@ -121,7 +121,7 @@ fn a_regular_expression_without_end_is_refused_and_disturbs_nothing() {
 }
 
 #[test]
-fn a_storm_of_reloads_holds_neither_checks_nor_the_stop() {
+fn many_reloads_delay_neither_checks_nor_the_stop() {
     let observed = Observed::start(&Hostile::default());
     observed.until_starts(2);
     let before = observed.starts().len();

@@ -88,7 +88,7 @@ fn preliminary_answers_of_consul_without_end_cost_little() {
 }
 
 #[test]
-fn a_consul_that_never_answers_holds_nothing_up() {
+fn a_consul_that_never_answers_delays_nothing() {
     holds_against(b"", vec![]);
 }
 
@@ -175,7 +175,7 @@ fn a_list_of_consul_of_a_hundred_megabytes_is_bounded_and_a_healed_one_is_used()
 }
 
 #[test]
-fn nonsense_of_consul_is_bounded_and_a_healed_one_is_used() {
+fn invalid_answers_of_consul_cost_little_and_a_healed_one_is_used() {
     let inside = |entry: &[u8]| [b"[{\"Service\": ", entry, b"}]"].concat();
     holds_until_healed(
         [
@@ -201,7 +201,7 @@ fn nonsense_of_consul_is_bounded_and_a_healed_one_is_used() {
 }
 
 #[test]
-fn a_redirect_of_consul_takes_the_token_nowhere() {
+fn a_redirect_of_consul_does_not_get_the_token() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     other.set_nonblocking(true).unwrap();
     let target = other.local_addr().unwrap();

@@ -95,7 +95,7 @@ fn entry(volume: &Volume) -> Option<fs::DirEntry> {
 }
 
 #[test]
-fn a_frozen_file_system_holds_no_check_and_no_stop() {
+fn a_frozen_file_system_delays_neither_checks_nor_the_stop() {
     let volume = Volume::mount();
     let mut observed = observed(&volume);
     let frozen = volume.freeze();

@@ -139,7 +139,7 @@ fn share(observed: &Observed, starts: usize) -> f64 {
 }
 
 #[test]
-fn a_server_that_floods_frames_holds_nothing_up() {
+fn a_server_that_floods_frames_delays_nothing() {
     let slow = slowness();
     for flood in floods() {
         let kind = flood.0;
@@ -206,7 +206,7 @@ fn put(service: &str, number: usize, size: usize) -> String {
 }
 
 #[test]
-fn ten_backends_with_lists_near_their_bounds_need_little_memory_and_hold_nothing_up() {
+fn ten_backends_with_lists_near_their_limits_need_little_memory_and_delay_nothing() {
     let server = Server::start("3.5");
     for number in 0..10 {
         match number % 2 {

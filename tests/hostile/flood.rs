@@ -135,7 +135,7 @@ fn eight_children_that_print_without_end_delay_nothing() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_delays_nothing_while_eight_children_print() {
+fn an_unread_log_delays_nothing_while_eight_children_print() {
     let (program, reader) = with_log_in_pipe();
     let observed = start(program, &flood(false, "text"));
     everything_is_prompt(&observed);
@@ -143,7 +143,7 @@ fn a_log_that_nobody_reads_delays_nothing_while_eight_children_print() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_slow_children() {
+fn an_unread_log_does_not_slow_children() {
     let (program, reader) = with_log_in_pipe();
     let sections = r#", "tasks": [{"name": "t", "frequency": "10ms", "timeout": "1m",
         "command": ["sh", "-c", "yes $(seq 30) | head -c 3000000; echo run >> @/runs"]}]"#;

@@ -120,7 +120,7 @@ fn without_a_null_device_children_run_and_a_warning_says_so() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_the_null_device_is_not_read_and_nothing_waits_for_it() {
+fn a_file_in_the_place_of_the_null_device_is_not_read_and_not_waited_for() {
     for place in ["mkfifo /dev/null", "echo text > /dev/null"] {
         let mut program = Program::new();
         program.configure(ALONE);
@@ -205,7 +205,7 @@ fn with_processes(limit: u32, user: u32, config: &str, application: &[&str]) -> 
 }
 
 #[test]
-fn where_no_process_can_be_started_the_code_says_so() {
+fn if_no_process_can_be_started_the_exit_code_is_126() {
     let mut program = with_processes(1, own_user(0), CHECKED, &["sleep", "1000"]);
     assert_eq!(program.code(), 126);
     let sentence = "fork/exec sleep: resource temporarily unavailable";
@@ -236,7 +236,7 @@ fn when_processes_run_out_jobs_fail_and_everything_else_goes_on() {
 
 /// Signals that the shim ignores do not stay pending.
 #[test]
-fn signals_that_are_nothing_cost_nothing() {
+fn ignored_signals_cost_nothing() {
     let observed = Observed::start(&Hostile::default());
     let numbers = [Signal::SIGPIPE, Signal::SIGURG, Signal::SIGXFSZ, Signal::SIGXCPU];
     numbers.iter().for_each(|number| observed.program.signal(*number));

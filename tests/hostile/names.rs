@@ -77,7 +77,7 @@ fn observed(consul: &str) -> Observed {
 }
 
 #[test]
-fn a_silent_name_server_holds_nothing_up_and_is_asked_again() {
+fn a_silent_name_server_delays_nothing_and_is_queried_again() {
     isolated_with_names("", NAME_SERVER, || {
         let (agent, names) = (Agent::start(), NameServer::start());
         let address: SocketAddr = agent.address().parse().unwrap();

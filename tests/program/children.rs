@@ -151,7 +151,7 @@ fn arguments_and_environment_reach_the_application_byte_for_byte() {
 }
 
 #[test]
-fn arguments_are_templates_that_know_what_was_exported() {
+fn arguments_are_templates_with_the_exported_variables() {
     let config = r#"{"directory": "@/catalogue", "services":
         [{"name": "my-app", "port": 1, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 30}]}"#;
     let words = [

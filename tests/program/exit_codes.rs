@@ -89,7 +89,7 @@ impl Life {
 }
 
 #[test]
-fn every_end_has_its_code() {
+fn every_end_has_its_exit_code() {
     for life in LIVES {
         life.check_exit_code(Program::launch);
     }
@@ -123,7 +123,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_version_is_two_lines_whatever_else_is_asked() {
+fn the_version_is_two_lines_whatever_other_flags_are_given() {
     for words in [
         &["-version"][..],
         &["--version=true"],
@@ -144,7 +144,7 @@ fn the_version_is_two_lines_whatever_else_is_asked() {
 }
 
 #[test]
-fn help_is_no_failure_and_a_wrong_flag_is_2() {
+fn help_exits_0_and_an_invalid_flag_exits_2() {
     for (word, code) in [
         ("-h", 0),
         ("--help", 0),

@@ -79,7 +79,7 @@ fn the_standard_input_of_the_application_is_empty() {
 }
 
 #[test]
-fn lifecycle_hooks_write_straight_through() {
+fn lifecycle_hooks_inherit_the_output() {
     let hook =
         |name: &str| format!(r#""{name}": ["sh", "-c", "printf '\\377{name}'; printf '{name}.' >&2"]"#);
     let hooks = ["preStart", "preStop", "postStop"].map(hook).join(", ");

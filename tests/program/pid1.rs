@@ -9,14 +9,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 #[test]
-fn every_end_has_its_code() {
+fn every_end_has_its_exit_code() {
     for life in LIVES {
         life.check_exit_code(Program::launch_as_pid_1);
     }
 }
 
 #[test]
-fn the_shim_is_process_1_and_knows_it() {
+fn the_shim_is_process_1_and_exports_that_pid() {
     let config = r#"{"directory": "@/catalogue"}"#;
     let words = "echo $PPID $CONTAINERPILOT_PID > @/parent";
     let mut program = Program::start_as_pid_1(config, &["sh", "-c", words]);

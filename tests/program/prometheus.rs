@@ -333,7 +333,7 @@ fn run_until_counters_are_fixed(agent: &Agent, prometheus: &Prometheus, endpoint
 }
 
 #[test]
-fn a_real_prometheus_knows_every_metric_with_its_value() {
+fn a_real_prometheus_has_every_metric_with_its_value() {
     let agent = Agent::start();
     let own = OwnAddress::reserve();
     let endpoint = own.socket();

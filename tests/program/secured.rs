@@ -122,7 +122,7 @@ fn a_consul_that_demands_tls_and_a_certificate_gets_both() {
 }
 
 #[test]
-fn a_folder_of_authorities_and_a_server_name_will_do() {
+fn a_folder_of_authorities_and_a_server_name_are_sufficient() {
     let (agent, folder) = secured();
     std::fs::create_dir(folder.path("authorities")).unwrap();
     std::fs::copy(
@@ -247,7 +247,7 @@ fn a_unix_socket_is_an_address_too() {
 }
 
 #[test]
-fn neither_a_proxy_nor_a_missing_bundle_of_authorities_is_in_the_way_of_plain_http_on_loopback() {
+fn plain_http_on_loopback_needs_neither_a_proxy_nor_authorities() {
     let (agent, nobody) = (Agent::start(), OwnAddress::reserve());
     let proxy = format!("http://{}", nobody.socket());
     let variables = [

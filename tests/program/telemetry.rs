@@ -108,7 +108,7 @@ impl Served {
 }
 
 #[test]
-fn the_endpoint_is_registered_and_leaves_with_the_shim() {
+fn the_endpoint_is_registered_and_is_deregistered_at_the_stop() {
     let served = Served::start("");
     let page = get(&served.address, "/metrics").unwrap();
     assert_eq!(page.status, 200);
@@ -209,7 +209,7 @@ fn every_kind_of_sensor_takes_its_values() {
 }
 
 #[test]
-fn what_is_no_value_is_logged_and_changes_nothing() {
+fn an_output_that_is_not_a_value_is_logged_and_changes_nothing() {
     let sensors = [
         of_file("grows", "counter", "values"),
         sensor("fails", "gauge", r#""check": ["sh", "-c", "echo 5; exit 3"]"#),
@@ -424,7 +424,7 @@ fn the_status_reports_the_current_state() {
 }
 
 #[test]
-fn whoever_asks_wrongly_gets_the_right_code() {
+fn an_invalid_request_gets_the_right_status_code() {
     let served = Served::start("");
     let status = |request: &str| http::exchange(&served.address, request).map_or(0, |page| page.status);
     assert_eq!(status(&request("GET", "/")), 404);
@@ -456,7 +456,7 @@ fn whoever_asks_wrongly_gets_the_right_code() {
 
 /// A thousand connections of every bad kind cost no more than their bound, and a correct request is answered.
 #[test]
-fn a_thousand_bad_clients_disturb_nobody() {
+fn a_thousand_bad_clients_do_not_delay_a_correct_request() {
     let served = Served::start(&sensor("answers", "counter", r#""check": "echo 1""#));
     served.until_more("test_answers", 0.0);
     let pid = served.program.pid();

@@ -119,7 +119,7 @@ fn every_law_catches_a_corrupted_trace() {
 }
 
 #[test]
-fn every_law_of_an_emergency_catches_a_forgery() {
+fn every_law_of_an_emergency_catches_a_corrupted_trace() {
     each_catches_one(EMERGENCY_LAWS, |seed| {
         live_in_emergency(&Choices::seeded(seed), true, seed)
     });

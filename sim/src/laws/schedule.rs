@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_allows_its_ticks_and_one_that_waited() {
+    fn a_schedule_allows_a_run_at_each_tick_and_one_for_a_missed_tick() {
         let mut schedule = Schedule::new(at(0), at(0), Duration::from_millis(100));
         let may_begin = |schedule: &Schedule, now| schedule.may_begin(&Turn::at(now), now);
         assert!(!may_begin(&schedule, at(99)));

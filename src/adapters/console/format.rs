@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn default_is_date_time_and_message_and_nothing_else() {
+    fn the_default_format_has_date_time_and_message_only() {
         let when = (Level::Error, "2016-04-14T01:27:38-04:00");
         let line = |message| rendered(LogFormat::Default, when, message, APP);
         assert_eq!(line(b"message"), r"2016/04/14 01:27:38 message\n");
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_pairs_each_followed_by_a_space() {
+    fn the_text_format_has_pairs_each_followed_by_a_space() {
         let when = (Level::Info, "2015-03-26T01:27:38-04:00");
         assert_eq!(
             rendered(LogFormat::Text, when, b"Deregistering service: app", APP),
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn text_quotes_all_but_letters_digits_dash_and_dot() {
+    fn the_text_format_quotes_all_values_with_other_characters_than_letters_digits_dash_and_dot() {
         let bare: [&[u8]; 4] = [b"1.5", b"a-b", b"AZaz09", b"exit"];
         for message in bare {
             assert_eq!(
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn text_escapes_as_go_does() {
+    fn the_text_format_escapes_as_go_does() {
         let table: [(&[u8], &str); 14] = [
             (b"he said \"hi\"", r#""he said \"hi\"""#),
             (b"a\\b", r#""a\\b""#),
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_one_object_with_sorted_keys() {
+    fn the_json_format_is_one_object_with_sorted_keys() {
         let when = (Level::Info, "2026-11-22T11:36:55Z");
         let fields = [
             ("process", "health"),
@@ -472,7 +472,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_json_are_one_line_whatever_a_child_prints(message in any::<Vec<u8>>()) {
+        fn the_text_and_json_formats_have_one_line_whatever_a_child_prints(message in any::<Vec<u8>>()) {
             let when = stamp("2026-11-22T11:36:55Z");
             let entry = LogEntry { level: Level::Info, time: &when, message: &message, fields: &[] };
             for format in [LogFormat::Text, LogFormat::Json] {
@@ -482,7 +482,7 @@ mod tests {
         }
 
         #[test]
-        fn json_is_read_back_as_it_was(message in any::<String>(), task in any::<String>()) {
+        fn an_entry_in_json_is_parsed_back_unchanged(message in any::<String>(), task in any::<String>()) {
             let when = stamp("2026-11-22T11:36:55Z");
             let fields = [("task", task.clone())];
             let entry = LogEntry { level: Level::Info, time: &when, message: message.as_bytes(), fields: &fields };

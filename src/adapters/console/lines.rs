@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_comes_without_its_end() {
+    fn each_line_is_emitted_without_its_line_end() {
         let none: [&[u8]; 0] = [];
         assert_eq!(lines(&[]), none);
         assert_eq!(lines(&[b"a\nb\n"]), [b"a", b"b"]);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_comes_in_pieces() {
+    fn a_long_line_is_emitted_in_pieces() {
         let lengths = |line: &[u8]| lines(&[line]).iter().map(Vec::len).collect::<Vec<_>>();
         let long = |length: usize, end: &str| [vec![b'x'; length], end.into()].concat();
         assert_eq!(lengths(&long(LONGEST, "\n")), [LONGEST]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_lines_are_taken_and_the_rest_is_left() {
+    fn at_most_the_limit_of_lines_is_used_and_the_rest_is_left() {
         let mut lines = Lines::default();
         let mut out = Vec::new();
         let mut taken = |bytes: &[u8]| lines.feed_at_most(bytes, 2, |line| out.push(line.to_vec()));
@@ -145,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn where_the_output_is_cut_into_reads_makes_no_difference(
+        fn the_lines_do_not_depend_on_the_division_into_reads(
             output in collection::vec(sample::select(b"ab\r\n".to_vec()), 0..200),
             cuts in collection::vec(any::<sample::Index>(), 0..20),
         ) {

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_takes_the_three_forms() {
+    fn a_notice_is_formatted_in_all_three_formats() {
         let told = |format| Read::new(Level::Info, format).after(|console| console.tell(&failed(1)));
         assert_eq!(
             told(LogFormat::Default),
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_form_names_what_a_notice_is_about() {
+    fn the_default_format_names_the_subject_of_a_notice() {
         let log = Read::new(Level::Debug, LogFormat::Default);
         for notice in notices::every() {
             let line = log.after(|console| console.tell(&notice));
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_loud_enough_is_written() {
+    fn entries_below_the_configured_level_are_not_written() {
         let loud = |level| {
             Read::new(level, LogFormat::Default).after(|console| {
                 console.tell(&failed(2));
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_configuration_counts_from_the_next_entry_on() {
+    fn a_new_log_configuration_applies_from_the_next_entry_on() {
         let read = Read::new(Level::Info, LogFormat::Default);
         let stdout = read.after(|console| {
             for level in [Level::Info, Level::Warning, Level::Info] {
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_adapters_say_is_told_and_what_libraries_say_is_not() {
+    fn events_of_adapters_are_logged_and_events_of_dependencies_are_not() {
         let read = Read::new(Level::Debug, LogFormat::Text);
         let said = read.after(|_| {
             tracing::debug!(zone = 3, count = %4, "telemetry: {}", "up");
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_told_once_and_between_what_came_before_and_after() {
+    fn lost_entries_are_reported_once_in_the_place_of_the_gap() {
         let read = Read::new(Level::Info, LogFormat::Default);
         read.overrun();
         let mut all = String::new();
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_entry_is_enough_to_tell_a_loss() {
+    fn lost_entries_are_reported_with_the_next_entry() {
         let read = Read::new(Level::Info, LogFormat::Default);
         read.overrun();
         let mut all = String::new();
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_a_slow_reader_gets_the_rest() {
+    fn at_the_end_of_the_program_a_slow_reader_gets_the_stored_entries() {
         let read = Read::new(Level::Info, LogFormat::Default);
         read.overrun();
         let clock = MachineClock::start();
@@ -575,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_comes_back_needs_no_further_entry() {
+    fn a_reader_that_continues_gets_the_stored_entries_without_a_further_entry() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

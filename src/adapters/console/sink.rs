@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_pipe_does_not_take_comes_later_and_in_order() {
+    fn entries_for_a_full_pipe_are_written_later_and_in_order() {
         let (mut sink, reader, before) = stalled();
         for number in 0..1000 {
             sink.write(format!("{number}\n").as_bytes());
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_larger_than_all_there_is_goes_out_whole_and_before_the_next() {
+    fn an_entry_larger_than_the_pipe_is_written_whole_and_before_the_next() {
         let (reader, writer) = pipe().unwrap();
         let mut sink = Sink::new(writer);
         let large = vec![b'a'; 2 * CAPACITY];
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_loss_nothing_is_taken_until_the_loss_is_told() {
+    fn after_a_loss_no_entry_is_stored_until_the_loss_is_reported() {
         let (mut sink, reader, _) = stalled();
         sink.write(&[b'y'; CAPACITY]);
         sink.write(b"y");
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_not_missed() {
+    fn a_closed_pipe_discards_entries_without_an_error() {
         let (mut sink, reader, _) = stalled();
         drop(reader);
         sink.write(b"x");
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_not_missed() {
+    fn a_full_disk_discards_entries_without_an_error() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut sink = Sink::new(full.into());
         sink.write(b"x");
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_comes_back_is_noticed_each_time() {
+    fn each_time_a_reader_continues_it_gets_the_stored_entries() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

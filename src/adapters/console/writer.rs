@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_does_not_make_us_wait_and_stays_blocking_for_the_application() {
+    fn a_write_to_a_full_pipe_does_not_wait_and_the_pipe_stays_blocking_for_the_application() {
         let (reader, writer) = pipe().unwrap();
         let application = writer.try_clone().unwrap();
         let stream = NonBlockingWriter::new(writer);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_terminal_does_not_make_us_wait_and_stays_blocking_for_the_application() {
+    fn a_write_to_a_full_terminal_does_not_wait_and_the_terminal_stays_blocking_for_the_application() {
         let ends = openpty(None, None).unwrap();
         let application = ends.slave.try_clone().unwrap();
         let stream = NonBlockingWriter::new(ends.slave);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_socket_does_not_make_us_wait_and_stays_blocking_for_the_application() {
+    fn a_write_to_a_full_socket_does_not_wait_and_the_socket_stays_blocking_for_the_application() {
         let (reader, writer) = socketpair(
             AddressFamily::Unix,
             SockType::Stream,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_that_cannot_be_opened_again_does_not_make_us_wait() {
+    fn a_write_to_a_full_pipe_that_cannot_be_opened_again_does_not_wait() {
         let (reader, writer) = pipe().unwrap();
         let application = writer.try_clone().unwrap();
         let stream = NonBlockingWriter::with(writer, WriteMode::PollFirst(PIPE_PIECE), PIPE_PIECE);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_terminal_that_cannot_be_opened_again_does_not_make_us_wait() {
+    fn a_write_to_a_full_terminal_that_cannot_be_opened_again_does_not_wait() {
         let ends = openpty(None, None).unwrap();
         let stream =
             NonBlockingWriter::with(ends.slave, WriteMode::PollFirst(TERMINAL_PIECE), TERMINAL_PIECE);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_pipe_without_a_reader_is_asked_before_each_write() {
+    fn a_named_pipe_without_a_reader_is_polled_before_each_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_where_the_application_writes() {
+    fn writes_to_a_file_share_the_offset_with_the_application() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let application = OwnedFd::from(file.reopen().unwrap());
         let stream = NonBlockingWriter::new(application.try_clone().unwrap());

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_host_with_or_without_a_port() {
+    fn an_address_is_a_host_with_or_without_a_port() {
         for (text, expected) in [
             ("consul", "consul:80"),
             ("consul:8500", "consul:8500"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_what_stands_before_the_last_at() {
+    fn user_information_is_the_text_before_the_last_at_sign() {
         assert_eq!(
             without_user("me:p@ss@consul:8500"),
             (Some("me:p@ss"), "consul:8500")

@@ -159,7 +159,7 @@ mod tests {
     use crate::ports::{Inbox, MockCatalogue};
 
     #[test]
-    fn a_panic_is_a_failed_request_and_the_next_one_is_asked() {
+    fn a_panic_is_a_failed_request_and_the_next_request_is_sent() {
         let mut catalogue = MockCatalogue::new();
         catalogue.expect_allow().return_const(());
         let instances = catalogue.expect_instances().times(1);

@@ -467,7 +467,7 @@ BAMCA0gAMEUCIQDngnxdqUP8gnez/xEnczwPu+AwoCk/CEQfu8Oy1W7FMQIgRMn2
     }
 
     #[test]
-    fn a_self_signed_certificate_that_is_the_cafile_counts_for_its_names_and_dates() {
+    fn a_self_signed_certificate_in_the_cafile_is_accepted_for_its_names_and_dates() {
         for name in ["consul.test", "127.0.0.1"] {
             assert_eq!(verified(SELF_SIGNED, SELF_SIGNED, name, 2050), Ok(()));
         }
@@ -541,7 +541,7 @@ BAMCA0gAMEUCIQDngnxdqUP8gnez/xEnczwPu+AwoCk/CEQfu8Oy1W7FMQIgRMn2
     }
 
     #[test]
-    fn other_contents_are_another_number() {
+    fn changed_contents_of_files_change_the_fingerprint() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
         let tls = Tls {

@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_while_output_is_read_costs_what_was_being_read() {
+    fn after_a_panic_while_output_is_read_only_the_bytes_being_read_are_lost() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for (faults, begun) in [(0, 1), (1, 2), (100, ATTEMPTS)] {
             let begins = Cell::new(0);
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_has_so_many_lines_and_the_rest_waits_for_the_next() {
+    fn a_turn_logs_a_limited_number_of_lines_and_the_rest_waits() {
         let (readers, mut written) = (readers(), logged());
         written.feed(&[b'\n'; CHUNK], &readers);
         for turn in 1..CHUNK / LINES {
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_has_so_many_bytes_of_what_a_finished_child_wrote() {
+    fn a_turn_logs_a_limited_number_of_bytes_of_a_finished_child() {
         let (readers, mut written) = (readers(), logged());
         assert_eq!(written.keep(&[b'x'; 3 * CHUNK + 1], &readers), 0);
         for left in [2 * CHUNK + 1, CHUNK + 1, 1, 0] {
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finished_children_wrote_waits_in_bounded_memory() {
+    fn output_of_finished_children_waits_in_limited_memory() {
         let readers = readers();
         let (mut first, mut second) = (logged(), logged());
         for _ in 0..UNREAD / PIPE {
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_is_kept_whole() {
+    fn a_short_output_is_kept_whole() {
         assert_eq!(tail(&[]), None);
         assert_eq!(tail(&[b"4", b"2\n"]), Some("42\n".into()));
         let full = [b'x'; TAIL];
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_long_the_end_is_kept_and_marked() {
+    fn the_end_of_a_long_output_is_kept_and_marked() {
         let long = [b'x'; TAIL + 1];
         for pieces in [&[long.as_slice(), b"5"], &[&long[..TAIL], b"xx5"]] {
             let text = tail(pieces).unwrap();

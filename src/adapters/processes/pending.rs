@@ -93,7 +93,7 @@ mod tests {
 
     /// Each of several signals that were sent to a thread that blocks them remains pending.
     #[test]
-    fn each_real_time_signal_is_taken_once_and_no_number_stands_in_for_another() {
+    fn each_pending_real_time_signal_is_taken_once_and_by_its_own_number() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None).unwrap();

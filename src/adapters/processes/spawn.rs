@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_kept_as_they_are_but_for_exported_names() {
+    fn inherited_variables_are_unchanged_except_exported_names() {
         let odd = ["A=1", "NOTHING", "A=2", "=", "", "=x=y", "B="];
         assert_eq!(merged(&odd, &[]), odd);
         let exports = ["A=3", "NEW=4"];

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_out_is_what_is_opened() {
+    fn the_listener_of_the_trial_is_the_one_that_is_used() {
         let (listeners, own) = (Listeners::default(), OwnAddress::reserve());
         let address = own.socket();
         listeners.try_out(Some(address)).unwrap();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_another_one_follows_is_let_go() {
+    fn a_later_trial_closes_the_listener_of_the_earlier_one() {
         let (listeners, one, other) = (Listeners::default(), OwnAddress::reserve(), OwnAddress::reserve());
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(first)).unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_back_to_the_open_door_leaves_it_open() {
+    fn a_reload_back_to_the_open_address_leaves_it_open() {
         let (listeners, one, other) = (Listeners::default(), OwnAddress::reserve(), OwnAddress::reserve());
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(first)).unwrap();

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_request_is_given_up_when_patience_ends() {
+    fn a_connection_with_half_a_request_is_closed_at_its_time_limit() {
         for half in ["", "GET /metrics HTT"] {
             beside_a_server(async |address| {
                 let stream = client(address, half.as_bytes()).await;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_every_minute_is_answered_on_one_connection() {
+    fn a_client_with_one_request_a_minute_is_answered_on_one_connection() {
         beside_a_server(async |address| {
             let stream = client(address, b"").await;
             for _ in 0..10 {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_conversation_that_began_first_makes_room_for_the_next() {
+    fn beyond_the_limit_of_connections_the_oldest_is_closed() {
         beside_a_server(async |address| {
             // While a blocking task runs, the paused clock does not advance, however long the kernel takes.
             let (release, held) = std::sync::mpsc::channel::<()>();

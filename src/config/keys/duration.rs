@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_gos() {
+    fn durations_are_parsed_as_in_go() {
         let table = [
             ("0", 0),
             ("10ns", 10),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_gos() {
+    fn errors_in_durations_have_gos_messages() {
         let table = [
             ("asf", "time: invalid duration asf"),
             ("20yy", "time: unknown unit yy in duration 20yy"),

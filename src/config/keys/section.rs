@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_key_is_recognised_and_a_foreign_one_is_not() {
+    fn a_misspelt_key_has_a_hint_and_a_different_one_has_none() {
         let known = ["services", "backends", "preStart", "stopTimeout"];
         assert_eq!(nearest("servces", &known), Some("services"));
         assert_eq!(nearest("prestart", &known), Some("preStart"));

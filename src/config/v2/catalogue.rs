@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_facts_of_section_2_3() {
+    fn the_scheme_of_consul_is_that_of_the_original() {
         let table = [
             ("https://consul:8500", "consul:8500", Scheme::Https),
             ("http://consul:8500", "consul:8500", Scheme::Http),

@@ -122,7 +122,7 @@ fn the_configuration_of_the_original_unit_test_loads() {
 }
 
 #[test]
-fn jobs_carry_where_their_output_goes_and_how_they_end() {
+fn jobs_have_their_output_and_stop_policies() {
     let plan = plan_of(&format!(
         "\"preStart\": \"a\", {}",
         service_with("\"health\": \"b\", \"timeout\": \"1s\"")
@@ -138,7 +138,7 @@ fn jobs_carry_where_their_output_goes_and_how_they_end() {
 }
 
 #[test]
-fn an_empty_hook_is_none_where_one_may_be_missing() {
+fn an_empty_optional_hook_counts_as_absent() {
     for empty in ["\"\"", "[]", "[\"\"]", "null", "\"  \""] {
         let plan = plan_of(&format!(
             "\"preStart\": {empty}, \"preStop\": {empty}, \"postStop\": {empty}"
@@ -214,7 +214,7 @@ fn integers_are_whole_numbers_or_decimal_strings() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_reported_at_once_with_line_path_value_and_what_is_allowed() {
+fn all_errors_are_reported_at_once_with_line_path_value_and_allowed_values() {
     let text = "{\n  \"consul\": \"consul:8500\",\n  \"stoptimeout\": 5,\n  \"services\": [\n    {\"name\": \"app\",\n     \
                 \"poll\": 0,\n     \"ttl\": 30, \"port\": 70000,\n     \"interfaces\": [\"eth0\", \"!\"],\n     \
                 \"tag\": []}],\n  \"backends\": {}\n}";
@@ -313,7 +313,7 @@ fn consul_is_an_address_or_an_object_and_the_token_of_the_environment_wins() {
 }
 
 #[test]
-fn consul_is_asked_sixteen_things_at_a_time_or_as_many_as_are_written() {
+fn consul_has_sixteen_requests_in_flight_or_the_configured_number() {
     let max_connections =
         |text: &str| compiled_with(text, &[], &[]).map(|compiled| compiled.plan.max_connections);
     let object = |number: &str| {
@@ -333,7 +333,7 @@ fn consul_is_asked_sixteen_things_at_a_time_or_as_many_as_are_written() {
 }
 
 #[test]
-fn logging_words_are_taken_in_any_case_and_others_are_named() {
+fn logging_words_are_accepted_in_any_case_and_unknown_ones_are_named() {
     let logging =
         plan_of("\"logging\": {\"level\": \"DEBUG\", \"format\": \"json\", \"output\": \"STDERR\"}").logging;
     assert_eq!(
@@ -355,7 +355,7 @@ fn logging_words_are_taken_in_any_case_and_others_are_named() {
 }
 
 #[test]
-fn commands_are_cut_at_spaces_or_taken_word_by_word() {
+fn commands_are_split_at_spaces_or_given_as_words() {
     let check = |value: &str| {
         let plan = plan_of(&service_with(&format!("\"health\": {value}")));
         line(&plan.services[0].check.clone().unwrap())
@@ -431,7 +431,7 @@ fn tasks_and_coprocesses_are_jobs() {
 }
 
 #[test]
-fn what_is_wrong_with_tasks_and_coprocesses_is_said() {
+fn errors_in_tasks_and_coprocesses_are_reported() {
     let report = report_of(
         "\"tasks\": [{\"command\": \"\", \"frequency\": \"xx\"}, {\"frequency\": \"1ns\"}, {\"command\": \"a\"}],\n\
          \"coprocesses\": [{}, {\"command\": \"a\", \"restarts\": -1}, {\"command\": \"a\", \"restarts\": true}]",
@@ -531,7 +531,7 @@ fn no_matching_interface_is_an_error_that_shows_both_sides() {
 }
 
 #[test]
-fn trailing_arguments_are_templates_that_know_the_services_addresses() {
+fn trailing_arguments_are_templates_with_the_services_addresses() {
     let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
     let arguments = |words: &[&str]| {
         let compiled = compiled_with(&text, &[("PORT", "8000")], words).unwrap();
@@ -619,7 +619,7 @@ fn a_sensor_is_a_job_whose_output_is_captured() {
 }
 
 #[test]
-fn no_two_metrics_need_one_name() {
+fn two_metrics_with_one_name_are_refused() {
     let report = |sensors: &[(&str, &str)]| {
         let sensor = |(name, kind): &(&str, &str)| {
             format!(r#"{{"name": "{name}", "help": "h", "type": "{kind}", "poll": 1, "check": "c"}}"#)
@@ -655,7 +655,7 @@ fn no_two_metrics_need_one_name() {
 }
 
 #[test]
-fn telemetry_is_checked() {
+fn errors_in_telemetry_are_reported() {
     let sensor =
         r#"{"namespace": "a", "name": "b", "help": "h", "type": "counter", "poll": 5, "check": "c"}"#;
     assert!(report_of("\"telemetry\": {\"port\": 65536}").contains("telemetry.port: `port` is out of range"));
@@ -779,13 +779,13 @@ fn etcd_has_endpoints_as_a_string_or_an_array_and_a_prefix() {
 }
 
 #[test]
-fn no_secret_is_shown() {
+fn the_debug_form_of_a_configuration_shows_no_secret() {
     let text = r#"{"etcd": {"endpoints": "http://a:1", "username": "u", "password": "hidden"}}"#;
     assert!(!format!("{:?}", compiled(text)).contains("hidden"));
 }
 
 #[test]
-fn time_limits_are_at_least_a_millisecond_and_zero_is_none() {
+fn time_limits_are_at_least_a_millisecond_and_zero_means_no_limit() {
     let limit = |value: &str| {
         let text = format!(
             "{{\"consul\": \"c:1\", {}}}",
@@ -870,7 +870,7 @@ fn a_host_without_a_name_cannot_have_services() {
 }
 
 #[test]
-fn a_text_of_several_lines_is_quoted_on_one() {
+fn a_text_of_several_lines_is_quoted_on_one_line() {
     for (members, expected) in [
         (r#""a\nb": 1"#, r"configuration:2:1: a\nb: unknown key `a\nb`"),
         (
@@ -910,7 +910,7 @@ fn processor_time() -> std::time::Duration {
 }
 
 #[test]
-fn four_times_the_text_takes_four_times_as_long() {
+fn the_time_to_compile_grows_in_proportion_to_the_text() {
     let list =
         |number: usize, one: &dyn Fn(usize) -> String| (0..number).map(one).collect::<Vec<_>>().join(",\n");
     let services = |number| {
@@ -979,7 +979,7 @@ fn the_first_hundred_problems_are_named_and_the_others_counted() {
 }
 
 #[test]
-fn what_a_report_quotes_is_cut() {
+fn long_values_in_a_report_are_cut() {
     let long = "x".repeat(1_000_000);
     for members in [
         format!("\"{long}\": 1"),
@@ -998,7 +998,7 @@ fn what_a_report_quotes_is_cut() {
 }
 
 #[test]
-fn a_list_has_a_longest_length() {
+fn the_length_of_a_list_is_limited() {
     let tags = |number: usize| service_with(&format!(r#""tags": [{}]"#, vec!["\"t\""; number].join(",")));
     assert_eq!(
         plan_of(&tags(100_000)).services[0].registration.tags.len(),
@@ -1052,7 +1052,7 @@ fn an_address_of_consul_without_a_port_is_warned_of() {
 }
 
 #[test]
-fn a_host_name_that_is_empty_or_has_lines_makes_no_id() {
+fn a_host_name_that_is_empty_or_has_line_ends_is_refused_in_an_id() {
     for hostname in ["", "a\nb"] {
         let target = Target {
             variables: BTreeMap::new(),
@@ -1094,7 +1094,7 @@ fn with_an_id_of_its_own_a_service_needs_no_host_name() {
 }
 
 #[test]
-fn a_check_is_that_of_the_service_with_its_own_id() {
+fn the_check_of_a_service_with_a_configured_id_has_that_id() {
     let plan = plan_of(&service_with(r#""id": "mine", "health": "true""#));
     let role = Role::Health {
         service: "app".into(),
@@ -1104,7 +1104,7 @@ fn a_check_is_that_of_the_service_with_its_own_id() {
 }
 
 #[test]
-fn an_id_is_a_text_that_every_catalogue_takes() {
+fn an_id_must_be_valid_in_every_catalogue() {
     let longest = "x".repeat(255);
     for id in ["a", "a/b", "10.0.0.1:80", "...", ".a", "\u{e9} x?#%", &longest] {
         let plan = with_own_id(&format!("\"{id}\""), None, "").unwrap();
@@ -1126,7 +1126,7 @@ fn an_id_is_a_text_that_every_catalogue_takes() {
 }
 
 #[test]
-fn two_services_of_one_id_are_an_error_that_names_both() {
+fn two_services_with_one_id_are_an_error_that_names_both() {
     let services = |members: [&str; 2]| {
         let [one, other] = members
             .map(|members| format!(r#"{{{members}, "poll": 1, "ttl": 5, "port": 80, "interfaces": "lo"}}"#));

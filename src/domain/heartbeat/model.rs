@@ -295,5 +295,5 @@ prop_state_machine! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
     #[test]
-    fn each_action_is_the_one_an_observer_predicts(sequential 1..60 => Model);
+    fn each_action_is_the_one_that_the_model_predicts(sequential 1..60 => Model);
 }

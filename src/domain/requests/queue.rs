@@ -116,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_queue_in_which_everybody_stands_once(steps in prop::collection::vec((0..4_u8, 0..6_u8), 0..60)) {
+        fn the_queue_contains_each_entry_once(steps in prop::collection::vec((0..4_u8, 0..6_u8), 0..60)) {
             let mut queue = Queue::new();
             let mut model = VecDeque::new();
             for (what, entry) in steps {

@@ -50,7 +50,7 @@ fn a_heartbeat_does_not_wait_for_queries() {
 }
 
 #[test]
-fn heartbeats_have_what_queries_leave_until_one_waits() {
+fn heartbeats_use_the_free_places_of_queries_until_a_query_waits() {
     let mut requests = with(16);
     push_all(&mut requests, 0..100, Kind::Heartbeat);
     assert_eq!(sent(&mut requests, at(0)).len(), 16);
@@ -70,7 +70,7 @@ fn heartbeats_have_what_queries_leave_until_one_waits() {
 }
 
 #[test]
-fn deregistrations_go_before_heartbeats_and_those_in_their_order() {
+fn deregistrations_precede_heartbeats_and_heartbeats_keep_their_order() {
     let mut requests = with(2);
     push_all(&mut requests, 0..4, Kind::Heartbeat);
     requests.push(9, Kind::Deregistration);
@@ -83,7 +83,7 @@ fn deregistrations_go_before_heartbeats_and_those_in_their_order() {
 }
 
 #[test]
-fn what_is_taken_back_or_forgotten_is_not_sent_and_leaves_its_place() {
+fn a_cancelled_request_is_not_sent_and_frees_its_place() {
     let mut requests = with(2);
     push_all(&mut requests, 0..5, Kind::Heartbeat);
     assert_eq!(sent(&mut requests, at(0)), [0, 1]);
@@ -112,7 +112,7 @@ fn as_many_backends_as_the_share_has_places_may_all_block() {
 }
 
 #[test]
-fn places_for_blocking_queries_go_round() {
+fn places_for_blocking_queries_are_passed_on_in_turn() {
     let mut requests = with(4);
     (0..5).for_each(|backend| requests.enter(backend));
     let mut turns: Vec<u32> = granted(&mut requests);
@@ -158,7 +158,7 @@ fn no_place_is_given_away_while_a_short_query_waits() {
 }
 
 #[test]
-fn a_catalogue_that_takes_no_more_is_asked_half_as_much_after_a_pause() {
+fn a_catalogue_that_refuses_requests_gets_half_as_many_after_a_pause() {
     let mut requests = with(16);
     push_all(&mut requests, 0..20, Kind::Heartbeat);
     assert_eq!(sent(&mut requests, at(0)).len(), 16);
@@ -210,7 +210,7 @@ fn a_budget_is_never_cut_below_two_and_grows_back_to_the_whole() {
 }
 
 #[test]
-fn a_pause_grows_until_the_catalogue_takes_something() {
+fn a_pause_grows_until_the_catalogue_accepts_a_request() {
     let mut requests = with(16);
     let jitter = Jitter::new(1);
     let mut now = at(0);
@@ -236,7 +236,7 @@ proptest! {
     /// For any sequence of calls: the budget and the share of queries are not exceeded, a heartbeat waits for
     /// heartbeats only, and every requester gets its turn.
     #[test]
-    fn the_budget_is_kept_and_everybody_gets_a_turn(
+    fn the_budget_is_not_exceeded_and_every_requester_gets_its_turn(
         budget in 2u32..20, steps in prop::collection::vec((0u32..40, 0u8..3), 1..300)
     ) {
         let mut requests = with(budget);

@@ -206,7 +206,7 @@ fn every_variant_has_an_example() {
 
 /// The line contains the level, the message and all fields of the notice, and nothing else.
 #[test]
-fn every_notice_takes_every_form_with_all_its_fields() {
+fn every_notice_is_formatted_in_every_format_with_all_its_fields() {
     let [default, text, json] =
         [LogFormat::Default, LogFormat::Text, LogFormat::Json].map(|format| Read::new(Level::Debug, format));
     for notice in every() {

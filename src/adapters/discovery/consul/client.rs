@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_nobody_uses_and_those_in_use_are_bounded_together() {
+    fn idle_connections_and_those_in_use_are_limited_together() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         with_client(target_of(&listener), async |client| {
             let mut used = Vec::new();
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn no_connection_is_opened_before_those_that_were_given_up_are_closed() {
+    fn no_connection_is_opened_before_the_cancelled_ones_are_closed() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_nobody_uses_are_closed() {
+    fn idle_connections_are_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         with_client(target_of(&listener), async |client| {
             for _ in 0..=MOST_IDLE {

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_however_it_is_cut_into_pieces() {
+    fn a_list_is_read_however_it_is_divided_into_pieces() {
         let odd = r#"db"],}{\ "#;
         let text = json!([entry(odd, 1), entry("db-2", 2)]).to_string();
         let (whole, skipped) = read(&text, text.len()).unwrap();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_without_an_address_has_its_nodes() {
+    fn an_instance_without_an_address_has_the_address_of_its_node() {
         let mut without = entry("a", 1);
         without["Service"]["Address"] = "".into();
         let (found, _) = read(&json!([without, entry("b", 1)]).to_string(), 9).unwrap();
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_fails_as_a_whole() {
+    fn a_body_that_is_not_a_list_is_an_error() {
         let deep = format!("[{}", "[".repeat(100_000));
         let table = [
             "",
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_read_is_limited_in_all() {
+    fn the_lists_being_read_are_limited_together() {
         let mut share = MemoryShare::default();
         assert!(share.add(MOST_AT_ONCE / 4).is_ok());
         let mut other = MemoryShare::default();

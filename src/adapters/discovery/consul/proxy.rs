@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_of_the_scheme_comes_before_that_for_all() {
+    fn the_proxy_variable_of_the_scheme_precedes_the_general_one() {
         let place = |proxy: Option<Proxy>| proxy.map(|proxy| proxy.place.to_string());
         let all = ("ALL_PROXY", "http://all");
         assert_eq!(place(chosen("consul", &[all]).unwrap()).unwrap(), "all:80");

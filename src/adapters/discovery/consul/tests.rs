@@ -58,7 +58,7 @@ fn the_options_of_2_6_are_sent_when_configured() {
 }
 
 #[test]
-fn an_index_that_went_back_is_forgotten() {
+fn an_index_that_went_back_is_discarded() {
     let headers = |index: &'static str| {
         HeaderMap::from_iter([("X-Consul-Index".parse().unwrap(), HeaderValue::from_static(index))])
     };
@@ -70,7 +70,7 @@ fn an_index_that_went_back_is_forgotten() {
 }
 
 #[test]
-fn what_is_no_address_is_refused() {
+fn an_invalid_address_is_refused() {
     for bad in [
         "consul:port",
         "consul:8500/path",
@@ -267,7 +267,7 @@ fn headers_without_end_are_a_failed_request() {
 }
 
 #[test]
-fn a_refusal_is_read_to_its_limit_and_told_to_its_own() {
+fn a_refusal_is_read_up_to_one_limit_and_shown_up_to_another() {
     let head = b"HTTP/1.1 500 Oh\r\nContent-Length: 100000000\r\n\r\n";
     let error = failure_of(head, &[b'x'; 4096]);
     assert_eq!(
@@ -277,7 +277,7 @@ fn a_refusal_is_read_to_its_limit_and_told_to_its_own() {
 }
 
 #[test]
-fn what_a_heartbeats_answer_says_besides_does_not_count() {
+fn the_body_of_an_answer_to_a_heartbeat_is_ignored() {
     run(async {
         let (address, _) = server(ENDLESS, &[b'x'; 4096]).await;
         let consul = Consul::new(&settings(&address.to_string())).unwrap();
@@ -287,7 +287,7 @@ fn what_a_heartbeats_answer_says_besides_does_not_count() {
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_the_token_goes_nowhere() {
+fn a_redirect_is_not_followed_and_the_token_is_not_sent() {
     run(async {
         let (elsewhere, stolen) = server(&answer("", "[]"), b"").await;
         let redirect = format!(
@@ -313,7 +313,7 @@ fn a_redirect_is_not_followed_and_the_token_goes_nowhere() {
 }
 
 #[test]
-fn what_is_no_list_or_no_http_is_a_failure_and_tells_why() {
+fn an_answer_that_is_no_list_or_no_http_is_a_failure_with_a_reason() {
     for (says, expected) in [
         (
             answer("", "<html>"),
@@ -338,7 +338,7 @@ fn what_is_no_list_or_no_http_is_a_failure_and_tells_why() {
 }
 
 #[test]
-fn one_foreign_instance_is_skipped_and_filtered_lists_say_so() {
+fn an_invalid_instance_is_skipped_and_a_filtered_list_is_marked() {
     let good = r#"{"Service": {"ID": "a", "Address": "192.0.2.1", "Port": 1}}"#;
     let bad = r#"{"Service": {"ID": "b", "Address": "192.0.2.1", "Port": 70000}}"#;
     let headers = "X-Consul-Index: 7\r\nX-Consul-Results-Filtered-By-ACLs: true\r\n";
@@ -391,7 +391,7 @@ fn a_connection_is_used_again_and_one_that_broke_is_replaced() {
 }
 
 #[test]
-fn https_to_a_server_without_tls_is_told_in_a_sentence() {
+fn https_to_a_server_without_tls_is_reported_in_one_sentence() {
     let error = run(async {
         let (address, _) = server(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"").await;
         let settings = plan::Consul {
@@ -443,7 +443,7 @@ fn beyond_proxy(scheme: Scheme, variable: &str, proxy: &str) -> Consul {
 }
 
 #[test]
-fn a_proxy_gets_the_whole_address_or_is_asked_for_a_tunnel() {
+fn a_proxy_gets_the_whole_url_or_a_request_for_a_tunnel() {
     run(async {
         let (address, seen) = server(&answer("", "[]"), b"").await;
         let proxy = format!("http://me:secret@{address}");
@@ -473,7 +473,7 @@ fn a_proxy_gets_the_whole_address_or_is_asked_for_a_tunnel() {
 }
 
 #[test]
-fn a_user_in_the_address_is_sent_and_never_told() {
+fn a_user_in_the_address_is_sent_and_never_logged() {
     let error = Consul::new(&settings("me:secret@consul:port"))
         .unwrap_err()
         .to_string();
@@ -493,7 +493,7 @@ fn a_user_in_the_address_is_sent_and_never_told() {
 }
 
 #[test]
-fn what_an_agent_says_of_a_service_is_read_to_its_limit() {
+fn the_description_of_a_service_is_read_up_to_its_limit() {
     let ask = |answer: Vec<u8>| {
         run(async {
             let (address, _) = server(&answer, b"").await;

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_published_fnv_1a() {
+    fn the_fingerprint_is_the_published_fnv_1a() {
         assert_eq!(Fingerprint::of(b"").long(), BASIS);
         assert_eq!(
             Fingerprint::of(b"a").long(),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_field_ends_counts() {
+    fn the_boundaries_of_fields_change_the_fingerprint() {
         let both = |a: &str, b: &str| Fingerprint::new().with(a.as_bytes()).with(b.as_bytes());
         assert_ne!(both("ab", "c"), both("a", "bc"));
         assert_eq!(both("ab", "c"), both("ab", "c"));

@@ -221,5 +221,5 @@ prop_state_machine! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn two_shims_see_in_their_folder_what_a_map_would_hold(sequential 1..40 => Sharing);
+    fn two_shims_with_one_folder_behave_like_two_writers_of_a_map(sequential 1..40 => Sharing);
 }

@@ -56,14 +56,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ordinary_names_are_kept() {
+    fn ordinary_names_are_not_changed() {
         for name in ["app", "my-app_2", "app-10.0.0.1", "UPPER"] {
             assert_eq!(safe(name), name);
         }
     }
 
     #[test]
-    fn odd_names_become_safe() {
+    fn unusual_names_are_escaped() {
         let table = [
             ("", "%"),
             ("%", "%25"),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn over_long_names_differ_by_their_ends() {
+    fn names_that_are_too_long_and_differ_at_the_end_have_different_file_names() {
         let (one, two) = ("x".repeat(5000) + "1", "x".repeat(5000) + "2");
         assert_ne!(safe(&one), safe(&two));
         assert!(safe(&one).len() <= LONGEST);
@@ -114,7 +114,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_of_a_name_is_another_unless_it_was_plain(text in texts()) {
+        fn escaping_twice_changes_exactly_the_names_that_escaping_once_changes(text in texts()) {
             let name = safe(&text);
             prop_assert_eq!(name == text, safe(&name) == name);
         }

@@ -93,7 +93,7 @@ fn is_renewed(directory: &Directory, number: u16) -> bool {
 }
 
 #[test]
-fn an_entry_is_a_file_people_can_read() {
+fn an_entry_is_a_file_of_readable_json() {
     let (_home, directory) = home();
     run(directory.register(&instance(1))).unwrap();
     assert_eq!(files(&directory), ["app-1.json"]);
@@ -105,7 +105,7 @@ fn an_entry_is_a_file_people_can_read() {
 }
 
 #[test]
-fn a_deregistration_leaves_nothing() {
+fn a_deregistration_leaves_no_file() {
     let (_home, directory) = home();
     run(async {
         directory.register(&instance(1)).await.unwrap();
@@ -129,7 +129,7 @@ fn a_crash_before_the_rename_leaves_no_instance() {
 }
 
 #[test]
-fn a_failure_while_writing_leaves_the_old_entry_and_no_draft() {
+fn a_failed_write_leaves_the_old_entry_and_no_temporary_file() {
     let (_home, directory) = home();
     directory.write_now(&instance(1)).unwrap();
     let full = file::replace(
@@ -147,7 +147,7 @@ fn a_failure_while_writing_leaves_the_old_entry_and_no_draft() {
 }
 
 #[test]
-fn a_failure_to_rename_is_told_and_leaves_no_draft() {
+fn a_failed_rename_is_an_error_and_leaves_no_temporary_file() {
     let (_home, directory) = home();
     fs::create_dir_all(directory.folder("app").join("app-1.json").join("in-the-way")).unwrap();
     let error = run(directory.register(&instance(1))).unwrap_err();
@@ -156,7 +156,7 @@ fn a_failure_to_rename_is_told_and_leaves_no_draft() {
 }
 
 #[test]
-fn what_is_not_an_entry_is_skipped() {
+fn a_file_that_is_not_an_entry_is_skipped() {
     let (_home, directory) = home();
     directory.write_now(&instance(1)).unwrap();
     let folder = directory.folder("app");
@@ -196,7 +196,7 @@ fn what_is_not_an_entry_is_skipped() {
 }
 
 #[test]
-fn a_folder_with_too_many_files_is_an_error_and_the_loop_goes_on_meanwhile() {
+fn a_folder_with_too_many_files_is_an_error_and_the_loop_continues_meanwhile() {
     run(async {
         let (_home, directory) = home();
         directory.write_now(&instance(1)).unwrap();
@@ -226,7 +226,7 @@ fn a_folder_with_too_many_files_is_an_error_and_the_loop_goes_on_meanwhile() {
 }
 
 #[test]
-fn a_folder_with_too_much_in_its_files_is_an_error() {
+fn a_folder_with_too_many_bytes_is_an_error() {
     let (_home, directory) = home();
     for number in 1..=64 {
         let large = Registration {
@@ -248,7 +248,7 @@ fn a_folder_with_too_much_in_its_files_is_an_error() {
 }
 
 #[test]
-fn an_entry_of_another_service_does_not_count() {
+fn an_entry_of_another_service_is_ignored() {
     let (_home, directory) = home();
     directory.write_now(&instance(1)).unwrap();
     let other = directory.folder("other");
@@ -278,7 +278,7 @@ fn a_foreign_file_under_our_name_is_unknown_and_registering_replaces_it() {
 }
 
 #[test]
-fn of_two_writers_the_last_one_wins_and_the_other_is_told() {
+fn of_two_writers_the_last_one_wins_and_the_other_gets_unknown() {
     let (_home, one) = home();
     let other = Directory::new(&one.folders.path);
     let moved = Registration {
@@ -304,7 +304,7 @@ fn an_entry_of_another_boot_is_expired() {
 }
 
 #[test]
-fn a_machine_that_does_not_tell_its_boot_has_no_such_catalogue() {
+fn without_a_boot_id_the_directory_catalogue_fails() {
     let (_home, directory) = home();
     let untold = directory.of_boot(None);
     let error = run(untold.register(&instance(1))).unwrap_err();
@@ -313,7 +313,7 @@ fn a_machine_that_does_not_tell_its_boot_has_no_such_catalogue() {
 }
 
 #[test]
-fn an_entry_counts_up_to_its_last_millisecond() {
+fn an_entry_is_valid_up_to_its_last_millisecond() {
     let at = |milliseconds| BootTime {
         boot: "b",
         milliseconds,
@@ -327,7 +327,7 @@ fn an_entry_counts_up_to_its_last_millisecond() {
 }
 
 #[test]
-fn registering_sweeps_what_others_left_behind() {
+fn registering_removes_old_files_of_other_shims() {
     let (_home, directory) = home();
     let before = directory.of_boot(Some("an earlier boot"));
     before.write_now(&instance(1)).unwrap();
@@ -353,7 +353,7 @@ fn registering_sweeps_what_others_left_behind() {
 }
 
 #[test]
-fn no_folder_is_no_instances_but_no_access_is_an_error() {
+fn a_missing_folder_has_no_instances_and_an_inaccessible_one_is_an_error() {
     let (home, directory) = home();
     assert_eq!(ports(&directory), NOBODY);
     fs::write(home.path().join("catalogue"), b"a file in place of the folder").unwrap();
@@ -381,7 +381,7 @@ fn a_folder_that_may_not_be_read_is_an_error() {
 }
 
 #[test]
-fn folders_are_open_to_whom_the_mask_lets() {
+fn folders_have_the_permissions_that_the_umask_allows() {
     let (_home, directory) = home();
     directory.write_now(&instance(1)).unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -454,7 +454,7 @@ async fn told(asked: tokio::task::JoinHandle<Listing>) -> Vec<u16> {
 }
 
 #[test]
-fn a_reader_who_came_before_the_folders_follows_them_down() {
+fn a_reader_that_waits_before_the_folders_exist_gets_their_creation() {
     run(async {
         let home = tempdir().unwrap();
         let path = home.path().join("not").join("there").join("yet");
@@ -470,7 +470,7 @@ fn a_reader_who_came_before_the_folders_follows_them_down() {
 }
 
 #[test]
-fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
+fn a_reader_follows_a_folder_that_is_removed_and_created_again() {
     run(async {
         let (_home, directory) = home();
         let directory = Rc::new(directory);
@@ -489,7 +489,7 @@ fn a_reader_follows_a_folder_that_is_removed_and_made_again() {
 }
 
 #[test]
-fn a_reader_is_told_that_the_folder_was_moved_away() {
+fn a_reader_is_woken_when_the_folder_is_moved_away() {
     run(async {
         let (home, directory) = home();
         let directory = Rc::new(directory);
@@ -509,7 +509,7 @@ fn a_relative_path_is_watched_too() {
 }
 
 #[test]
-fn without_a_bell_the_folder_is_polled() {
+fn without_inotify_the_folder_is_polled() {
     run(async {
         let ring = timeout(PROMPTLY, FolderEvents::Polling.next()).await;
         assert_eq!(ring, Ok(FolderEvent::Everything));
@@ -517,7 +517,7 @@ fn without_a_bell_the_folder_is_polled() {
 }
 
 #[test]
-fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
+fn changes_after_the_start_of_a_watch_are_reported_to_a_later_wait() {
     run(async {
         let (_home, directory) = home();
         directory.write_now(&instance(1)).unwrap();
@@ -531,7 +531,7 @@ fn what_happens_after_the_bell_was_hung_rings_for_those_who_listen_later() {
 }
 
 #[test]
-fn cursors_mean_the_same_to_every_reader_and_renewals_do_not_move_them() {
+fn cursors_are_equal_for_all_readers_and_renewals_do_not_change_them() {
     let (_home, one) = home();
     let other = Directory::new(&one.folders.path);
     one.write_now(&instance(2)).unwrap();
@@ -550,14 +550,14 @@ fn cursors_mean_the_same_to_every_reader_and_renewals_do_not_move_them() {
 }
 
 #[test]
-fn an_empty_listing_has_a_cursor_every_release_agrees_on() {
+fn an_empty_list_has_the_same_cursor_in_every_release() {
     let (_home, directory) = home();
     let listing = directory.folders.list(&at_once()).unwrap();
     assert_eq!(listing.cursor, Some(Cursor(0x0eda_065b_652e_c4cf)));
 }
 
 #[test]
-fn the_heartbeats_of_two_hundred_wake_a_reader_now_and_then_and_a_newcomer_is_told() {
+fn with_two_hundred_heartbeats_a_reader_wakes_rarely_and_sees_a_new_instance() {
     run(async {
         let (_home, directory) = home();
         let directory = Rc::new(directory);
@@ -611,7 +611,7 @@ fn a_reader_never_misses_the_last_of_many_changes_by_another_thread() {
 /// There are so many files that the kernel lists them in several parts. The folder is in memory (tmpfs),
 /// where a replaced file moves within the listing.
 #[test]
-fn an_entry_that_is_renewed_all_the_time_is_in_every_listing() {
+fn an_entry_that_is_renewed_continuously_is_in_every_listing() {
     run(async {
         const MANY: u16 = 2000;
         let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempdir()).unwrap();

@@ -177,7 +177,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[test]
-    fn a_request_that_hangs_holds_only_those_behind_it_and_they_are_not_begun_if_given_up() {
+    fn a_request_that_hangs_delays_only_later_ones_and_cancelled_ones_are_not_started() {
         run(async {
             let worker = Worker::default();
             let release = hang(&worker).await;
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_given_up_is_told_so() {
+    fn a_running_request_can_see_that_it_was_cancelled() {
         run(async {
             let worker = Worker::default();
             let ((tell, told), (begin, begun)) = (channel::<()>(), channel());
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_threads_hang_than_are_allowed() {
+    fn the_number_of_hanging_threads_is_limited() {
         static HERE: AtomicUsize = AtomicUsize::new(0);
         run(async {
             let mut hanging = Vec::new();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_broke_off_is_a_failed_request_and_the_next_one_has_another() {
+    fn a_panic_of_the_thread_fails_one_request_and_the_next_one_gets_a_new_thread() {
         run(async {
             let worker = Worker::default();
             let broken = worker.run::<()>(|_| panic!("as it is to")).await.unwrap_err();

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_refusal_the_beginning_is_told() {
+    fn the_beginning_of_a_long_refusal_is_logged() {
         let status = Status::permission_denied("no".repeat(10_000));
         let Failure::Refused(told) = Failure::from(EtcdError::GRpcStatus(status)) else {
             panic!("a refusal is final");

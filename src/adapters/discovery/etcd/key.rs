@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_names_stay_as_they_are_and_odd_ones_are_one_part() {
+    fn ordinary_names_are_not_changed_and_unusual_ones_are_one_part_of_the_key() {
         assert_eq!(of_service("/containerpilot", "app"), "/containerpilot/app/");
         assert_eq!(of_service("", "my app.v2_é"), "/my app.v2_é/");
         for (name, expected) in [
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_has_one_part_and_then_the_word_service() {
+    fn the_key_of_an_instance_is_one_part_and_the_word_service() {
         for (key, expected) in [
             ("/p/app/app-vm/service", true),
             ("/p/app//service", true),

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_entered_only_under_the_newest_lease() {
+    fn a_put_counts_only_under_the_newest_lease() {
         let leases = Leases::default();
         leases.remember("app", 1);
         assert!(!leases.is_entered("app"), "the put may not have landed");

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_comes_at_once_and_what_is_not_is_slowed_and_then_ends() {
+    fn expected_bytes_are_read_at_once_and_unexpected_ones_slowly_until_the_connection_ends() {
         run(async {
             let (mut stream, asked) = metered(usize::MAX);
             let begin = Instant::now();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_fetched_of_one_answer_is_nothing_that_may_come_later() {
+    fn the_unread_rest_of_one_answer_does_not_extend_the_limit_of_later_ones() {
         run(async {
             let (mut stream, asked) = metered(usize::MAX);
             drop(asked.ask(10 << 20));
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_falls_quiet_may_send_again_as_before() {
+    fn after_a_quiet_time_a_server_may_send_as_much_as_before() {
         run(async {
             let (mut stream, asked) = metered(BURST + 10_000);
             read_all(&mut stream, BURST + 10_000).await;
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_more_than_one_turn_of_a_stream() {
+    fn other_tasks_wait_for_at_most_one_turn_of_a_stream() {
         let (mut stream, asked) = metered(usize::MAX);
         let _question = asked.ask(usize::MAX / 2);
         let mut context = Context::from_waker(std::task::Waker::noop());

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_all_versions_are_read_and_others_refused() {
+    fn values_of_all_versions_are_read_and_invalid_ones_refused() {
         let written = |tags: &str| format!(r#"{{"id":"a","name":"n","address":"h","port":1{tags}}}"#);
         let expected = Instance {
             id: "a".into(),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_value_is_told() {
+    fn the_fault_of_a_value_is_named() {
         let with_port = |port: &str| format!(r#"{{"id":"a","address":"h","port":{port}}}"#);
         let told = |value: &[u8]| instance(value, None).unwrap_err();
         for port in ["70000", "-1", "1.5", "\"80\""] {

@@ -37,7 +37,7 @@ fn an_ip_address_needs_no_look_up_and_no_thread() {
 }
 
 #[test]
-fn the_systems_resolver_knows_localhost() {
+fn the_systems_resolver_resolves_localhost() {
     let found = block_on(addresses("localhost", 7)).unwrap();
     assert!(
         found
@@ -84,7 +84,7 @@ fn requests_for_one_name_share_one_look_up() {
 }
 
 #[test]
-fn a_silent_resolver_fails_the_request_and_holds_nothing_else() {
+fn a_silent_resolver_fails_the_request_and_delays_nothing_else() {
     static GATE: Barrier = Barrier::new(2);
     let names = Names::new(|_| {
         GATE.wait();
@@ -110,7 +110,7 @@ fn a_silent_resolver_fails_the_request_and_holds_nothing_else() {
 }
 
 #[test]
-fn a_resolver_that_falls_silent_leaves_what_it_said_before_in_force() {
+fn earlier_addresses_are_used_while_the_resolver_is_silent() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     static NEVER: Barrier = Barrier::new(2);
     let names = Names::new(|_| {
@@ -133,7 +133,7 @@ fn a_resolver_that_falls_silent_leaves_what_it_said_before_in_force() {
 }
 
 #[test]
-fn a_name_whose_look_up_hangs_delays_no_other_and_threads_are_few() {
+fn a_name_whose_look_up_hangs_delays_no_other_and_the_number_of_threads_is_limited() {
     static NEVER: Barrier = Barrier::new(2);
     let names = Names::new(|name| {
         if name.starts_with("silent") {
@@ -180,7 +180,7 @@ fn more_names_than_the_limit_are_refused_while_all_are_being_looked_up() {
 }
 
 #[test]
-fn the_oldest_name_makes_room() {
+fn beyond_the_limit_the_oldest_name_is_removed() {
     let names = Names::new(|_| Ok(vec![ONE; 100]));
     block_on(async {
         for number in 0..=NAMES {
@@ -212,7 +212,7 @@ fn a_look_up_that_panics_is_a_failed_request_and_the_next_one_is_not() {
 }
 
 #[test]
-fn who_accepted_is_tried_first_and_who_did_not_answer_last() {
+fn the_address_that_accepted_is_tried_first_and_one_that_did_not_answer_last() {
     let names = Names::new(|_| Ok(vec![ONE, TWO]));
     block_on(async {
         let order = async || {
@@ -272,7 +272,7 @@ fn a_silent_first_address_costs_a_fraction_and_the_live_one_is_tried_first_next_
 }
 
 #[test]
-fn nobody_who_accepts_is_a_failure_that_names_all_addresses() {
+fn a_connection_that_no_address_accepts_fails_and_names_all_addresses() {
     let names = Names::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into(), IpAddr::from([127, 0, 0, 2])]));
     let error = block_on(names.connect("consul", 1)).unwrap_err().to_string();
     let expected = "127.0.0.1:1: connection refused; 127.0.0.2:1: connection refused";

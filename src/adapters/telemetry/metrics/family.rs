@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_for_a_series_that_was_not_named_is_lost() {
+    fn a_value_for_a_series_that_was_not_named_is_dropped() {
         let mut family = Family::labelled(SensorKind::Counter, "m", &["a"], "Help.");
         family.take(NOW, &["x"], 1.0);
         assert_eq!(text(&family), "");
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn series_that_are_named_again_go_on_and_the_others_are_gone() {
+    fn series_that_are_named_again_keep_their_values_and_others_are_removed() {
         let mut family = Family::labelled(SensorKind::Counter, "m", &["a"], "Help.");
         family.name_series([labels(&["x"]), labels(&["y"])]);
         family.take(NOW, &["x"], 1.0);

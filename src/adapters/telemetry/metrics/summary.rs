@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_value_every_quantile_is_that_value() {
+    fn with_one_value_every_quantile_is_that_value() {
         assert_eq!(quantiles(&filled([-7.0]), at(0)), [-7.0; 3]);
     }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_holds_is_bounded_however_many_values_come() {
+    fn the_number_of_stored_values_is_limited() {
         let mut summary = filled((0..100_000).map(f64::from));
         assert_eq!(summary.values.len(), MOST);
         assert_eq!(quantiles(&summary, at(0)), [99_499.0, 99_899.0, 99_989.0]);

@@ -229,7 +229,7 @@ fn runs_of_handlers_tasks_and_sensors_are_counted_by_result_and_restarts_by_copr
 }
 
 #[test]
-fn questions_to_the_catalogue_are_counted_by_whose_they_are_and_timed_by_what_is_asked() {
+fn requests_to_the_catalogue_are_counted_by_service_or_backend_and_timed_by_operation() {
     use CatalogueOperation::{Deregister, List, Register, Renew, Watch};
     let mut metrics = metrics(&plan(Vec::new()));
     for (operation, outcome) in [
@@ -303,7 +303,7 @@ fn instances_are_a_gauge_by_backend_and_tag() {
 }
 
 #[test]
-fn what_no_plan_has_a_say_in_counts_before_the_first_one() {
+fn metrics_that_do_not_depend_on_a_plan_count_before_the_first_plan() {
     let mut metrics = Metrics::new(MachineClock::start());
     metrics.record(&Measurement::OrphanReaped);
     metrics.record(&Measurement::Reloaded { accepted: true });
@@ -322,7 +322,7 @@ fn what_no_plan_has_a_say_in_counts_before_the_first_one() {
 }
 
 #[test]
-fn the_build_is_the_one_that_the_command_line_tells() {
+fn the_build_metric_has_the_version_of_the_command_line() {
     let metrics = metrics(&plan(Vec::new()));
     let (version, commit) = (crate::version::VERSION, crate::version::COMMIT);
     let build = format!("containerpilot_build_info{{version=\"{version}\",commit=\"{commit}\"}} 1");
@@ -330,7 +330,7 @@ fn the_build_is_the_one_that_the_command_line_tells() {
 }
 
 #[test]
-fn what_the_plan_does_not_name_makes_no_series() {
+fn a_measurement_that_the_plan_does_not_name_creates_no_series() {
     let mut metrics = metrics(&plan(Vec::new()));
     let before: Vec<String> = lines(&metrics, "containerpilot_");
     ran(&mut metrics, health("gone"), RunResult::Passed);
@@ -354,7 +354,7 @@ fn what_the_plan_does_not_name_makes_no_series() {
 }
 
 #[test]
-fn after_a_reload_what_is_still_named_goes_on_and_what_is_not_is_gone() {
+fn after_a_reload_series_that_are_still_named_keep_their_values_and_others_are_removed() {
     let mut metrics = metrics(&plan(Vec::new()));
     ran(&mut metrics, health("app"), RunResult::Passed);
     metrics.record(&Measurement::Seen {
@@ -387,7 +387,7 @@ fn a_sensor_is_exposed_from_the_start_with_its_help() {
 }
 
 #[test]
-fn a_sensor_of_every_kind_takes_what_its_command_printed() {
+fn a_sensor_of_every_kind_takes_the_value_its_command_printed() {
     let kinds = [
         (SensorKind::Counter, "c"),
         (SensorKind::Gauge, "g"),
@@ -449,7 +449,7 @@ fn a_sensor_that_is_removed_is_exposed_no_more_and_forgotten() {
 }
 
 #[test]
-fn families_are_sorted_by_name_and_nothing_of_a_client_library_is_among_them() {
+fn families_are_sorted_by_name_and_a_client_library_adds_none() {
     let sensors = vec![
         sensor(SensorKind::Gauge, "zz", "Z."),
         sensor(SensorKind::Gauge, "aa", "A."),
