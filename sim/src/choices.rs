@@ -1,14 +1,14 @@
-//! The one stream of choices that everything drawn in a simulation comes from.
+//! The stream of choices that decides everything random in a simulation.
 //!
-//! It is a seed, a recorded list, or an odometer that counts through all lists there are. Whatever is drawn
-//! is written down, so a life can be lived again, and made shorter. Zero is always the choice that makes the
-//! least trouble: a list that ends too early is continued with zeros.
+//! It is a seed, a recorded list, or an odometer that yields all possible lists one after the other. All
+//! choices are recorded, so a run can be repeated and shortened. Zero is always the choice that causes the
+//! least trouble; a list that is too short is continued with zeros.
 //!
-//! Never asks for real chance.
+//! No other source of randomness is used.
 
 use domain::time::Duration;
 
-/// See the module.
+/// The choices of one run.
 #[derive(Clone, Debug)]
 pub struct Choices {
     source: Source,
@@ -20,22 +20,22 @@ enum Source {
     /// splitmix64.
     Seed(u64),
     Recorded(Vec<u32>),
-    /// Each digit with the number of values it can have.
+    /// Each digit, with the number of values that it can have.
     Odometer(Vec<(u32, u32)>),
 }
 
 impl Choices {
-    /// Chosen by a seed.
+    /// Choices by a seed.
     pub const fn seeded(seed: u64) -> Self {
         Self::from(Source::Seed(seed))
     }
 
-    /// Chosen before.
+    /// Choices by a recorded list.
     pub const fn recorded(list: Vec<u32>) -> Self {
         Self::from(Source::Recorded(list))
     }
 
-    /// All zeros at first; [`Self::advance`] goes on to the next list.
+    /// All zeros at first; [`Self::advance`] continues with the next list.
     pub const fn odometer() -> Self {
         Self::from(Source::Odometer(Vec::new()))
     }
@@ -47,12 +47,12 @@ impl Choices {
         }
     }
 
-    /// What was chosen up to now.
+    /// The choices that were made up to now.
     pub fn taken(&self) -> &[u32] {
         &self.taken
     }
 
-    /// A number below `bound`. Where there is nothing to choose, no choice is used up.
+    /// A number below `bound`. If `bound` is 1, no choice is used.
     pub fn below(&mut self, bound: u32) -> u32 {
         if bound <= 1 {
             return 0;
@@ -73,7 +73,7 @@ impl Choices {
         chosen
     }
 
-    /// Whether something happens that does so in `percent` of a hundred cases; zero is no.
+    /// Whether an event of this probability, in percent, happens; zero means no.
     pub fn odds(&mut self, percent: u32) -> bool {
         percent > 0 && self.below(100) >= 100 - percent.min(100)
     }
@@ -89,12 +89,12 @@ impl Choices {
         Duration::from_millis(u64::from(low + self.below(high - low)))
     }
 
-    /// The same range, but zero is the longest time: for what makes trouble when it comes.
+    /// The same range, but zero is the longest time: for events that cause trouble.
     pub fn until(&mut self, low: u32, high: u32) -> Duration {
         Duration::from_millis(u64::from(high - 1 - self.below(high - low)))
     }
 
-    /// Sets the odometer to the next list that differs from this one where it was read; says whether there is
+    /// Sets the odometer to the next list that differs in a choice that was used. Returns whether there is
     /// one.
     pub fn advance(&mut self) -> bool {
         let read = self.taken.len();

@@ -1,18 +1,19 @@
-//! Exhaustive exploration: every state of a small world, breadth first, so that what is found first is
-//! shortest.
+//! Exhaustive exploration: every state of a small world, breadth first, so that the first violation found has
+//! the shortest path.
 //!
-//! A state is the core and what an observer knows; from it everything that can happen does: each child ends
-//! in every way, each request is answered in every way, operators send every signal, time passes to the next
-//! deadline; each start succeeds or fails, each reading of the configuration gives each plan or none. An
-//! odometer counts through all of it. The laws are asked after everything, and from every state a stop must
-//! end.
+//! A state consists of the core and the observer. From each state every possible input follows: each child
+//! ends in every way, each request is answered in every way, operators send every signal, time passes to the
+//! next deadline; each start succeeds or fails, each reading of the configuration returns each plan or none.
+//! An odometer enumerates all combinations. The laws are checked after each entry, and from every state a stop
+//! must end.
 //!
-//! Things happen at instants at which something is due, and in some worlds half-way between them. States are
-//! one if they are equal but for the numbers of tickets and units, for how long ago the past is and how far
-//! away the future, as long as the order of what is due is the same. So an exploration that ends has seen
-//! every order of events, but not every distance.
+//! Events occur at instants at which something is due, and in some worlds half-way between them. Two states
+//! are equal if they differ only in the numbers of tickets and units, in how long ago past instants are, and in
+//! how far away future ones are, as long as the order of the deadlines is the same. So a complete exploration
+//! has visited every order of events, but not every distance between them.
 //!
-//! Each step is a turn of the driver. What is around it (the wait for the next event) is searched by lives.
+//! Each step is a turn of the driver. The part outside it (waiting for the next event) is tested by simulated
+//! runs.
 
 use crate::choices::Choices;
 use crate::laws::{Observer, Run, Violation, bounds};
@@ -29,29 +30,29 @@ use domain::{Effect, Event, Instant, Shim, Ticket};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::ControlFlow;
 
-/// What can happen in the world that is explored.
+/// What can happen in the explored world.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// The first plan, and the others a reload may find.
+    /// The first plan, and the others that a reload may read.
     pub plans: Vec<Plan>,
     /// Whether operators reload.
     pub reloads: bool,
     /// Whether operators begin and end maintenance.
     pub maintenance: bool,
-    /// Whether things happen between the instants at which something is due, too.
+    /// Whether events also occur between the instants at which something is due.
     pub between: bool,
     /// Whether programs may fail to start.
     pub starts_fail: bool,
-    /// From every how many states a stop is tried out to its end.
+    /// A stop is tested to its end from each state whose number is a multiple of this.
     pub stop_every: usize,
-    /// After how many states the exploration is broken off.
+    /// The exploration stops after this number of states.
     pub most: usize,
 }
 
-/// What came of an exploration.
+/// The result of an exploration.
 #[derive(Debug)]
 pub struct Explored {
-    /// How many states were seen.
+    /// How many states were found.
     pub states: usize,
     /// How many transitions led to them.
     pub transitions: usize,
@@ -61,7 +62,7 @@ pub struct Explored {
     pub depth: u32,
     /// Whether every state was seen.
     pub complete: bool,
-    /// The law that is broken first, and the shortest way there.
+    /// The first law that was violated, and the shortest path to it.
     pub violation: Option<(Violation, Vec<Entry>)>,
 }
 
@@ -71,42 +72,42 @@ struct State {
     outside: Outside,
 }
 
-/// What is around the core.
+/// The environment of the core.
 #[derive(Clone)]
 struct Outside {
     observer: Observer,
     now: Instant,
-    /// When the requests in flight are given up.
+    /// The time limits of the requests in flight.
     limits: BTreeMap<Ticket, Instant>,
     over: bool,
 }
 
-/// Something that can happen next.
+/// A possible next event.
 #[derive(Clone)]
 enum Input {
     Now(Event),
     At(Instant, Event),
-    /// Nothing, but what happens next does so between two instants at which something is due.
+    /// No event; the next event occurs between two instants at which something is due.
     Later(Instant),
 }
 
-/// Where a state comes from: the state before, and the choices on the way.
+/// The origin of a state: the state before, and the choices on the path.
 struct Way {
     from: Option<usize>,
     choices: Vec<u32>,
     depth: u32,
 }
 
-/// How long reading the configuration may take.
+/// The time limit for reading the configuration.
 const READING: Duration = Duration::from_secs(2);
 
-/// How long a child may outlive SIGKILL: long enough for a reload to lose its patience, and not so long that
-/// such children become more and more. The application may do so for as long as it likes.
+/// How long a child may outlive SIGKILL: long enough that a reload no longer waits for it, and short enough
+/// that the number of such children is limited. The application may outlive it for any time.
 const LINGERING: Duration = Duration::from_secs(5);
 
 type Steps = Result<(), Violation>;
 
-/// Explores.
+/// Explores the world of a scope.
 pub fn explore(scope: &Scope) -> Explored {
     let mut search = Search {
         scope,
@@ -151,7 +152,7 @@ impl Search<'_> {
         self.found.complete = self.found.violation.is_none();
     }
 
-    /// Takes every way out of a state; without one, every beginning.
+    /// Follows every choice from a state; without a state, every possible start.
     fn expand(&mut self, from: Option<usize>, state: Option<&State>) {
         let mut choices = Choices::odometer();
         loop {
@@ -195,7 +196,7 @@ impl Search<'_> {
         self.open.push_back((index, state));
     }
 
-    /// Walks the way to the fault again and writes it down.
+    /// Repeats the path to the violation and records its trace.
     fn lost(&mut self, from: Option<usize>, last: Vec<u32>, violation: Violation, after: &[Entry]) {
         let mut ways = if last.is_empty() { vec![] } else { vec![last] };
         let mut place = from;
@@ -232,7 +233,7 @@ impl State {
         }
     }
 
-    /// One step: something happens, and the core's effects are carried out.
+    /// One step: an event occurs, and the core's effects are performed.
     fn go_on(&mut self, scope: &Scope, choices: &mut Choices, first: bool, trace: &mut Vec<Entry>) -> Steps {
         if first {
             return self.happens(scope, Event::Begin, choices, trace);
@@ -289,7 +290,7 @@ impl State {
         all
     }
 
-    /// Time passes to the next deadline, or to the next answer that can be late no longer.
+    /// Time passes to the next deadline, or to the time limit of a request.
     fn time_passes(&self) -> Vec<Input> {
         let lingers = |run: &Run| {
             let long_ago = run.killed.is_some_and(|at| self.outside.now >= at + LINGERING);
@@ -377,7 +378,7 @@ impl State {
         }
     }
 
-    /// The units are those of the plan, and a stop that nothing hinders any more ends.
+    /// Checks that the units are those of the plan, and that a stop without further faults ends.
     fn stays_well(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let mut asked = self.clone();
@@ -407,12 +408,12 @@ impl State {
             self.goes_well(scope, trace)?;
         }
         Err(Violation {
-            law: "once faults stop a stop ends in its bounds",
+            law: "without faults a stop ends within its time limits",
             how: "it never ends".into(),
         })
     }
 
-    /// What is asked is answered, whoever is to end does, and otherwise time passes.
+    /// Continues without faults: requests are answered, children end that have to, and otherwise time passes.
     fn goes_well(&mut self, scope: &Scope, trace: &mut Vec<Entry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let ends = |run: &&(&Ticket, &Role, bool)| {

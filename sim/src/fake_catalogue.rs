@@ -1,7 +1,7 @@
-//! What stands in a simulated catalogue and what it says: the rules, without the way there and back.
+//! The simulated catalogue: its entries and its answers, without the network.
 //!
-//! Held to the same list of facts as the real catalogues (`tests/catalogue.rs` of the program), so that the
-//! simulation cannot drift from them. Never loses, delays or forgets anything by itself.
+//! It passes the same tests as the real catalogues (`tests/catalogue.rs` of the program), so that the
+//! simulation does not deviate from them. It never loses, delays or forgets anything by itself.
 
 use containerpilot::ports::Renewal;
 use domain::Instant;
@@ -9,13 +9,13 @@ use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
 use domain::plan::Registration;
 use std::collections::BTreeMap;
 
-/// A catalogue's book.
+/// A simulated catalogue.
 #[derive(Debug)]
 pub struct FakeCatalogue {
     forgets_the_expired: bool,
-    /// By ID.
+    /// The entries by ID.
     entries: BTreeMap<String, Standing>,
-    /// How often what a service's listing says has changed.
+    /// How often the list of each service has changed.
     changes: BTreeMap<String, u64>,
 }
 
@@ -34,7 +34,7 @@ fn endpoint(registration: &Registration) -> Endpoint {
 }
 
 impl FakeCatalogue {
-    /// An empty book. An entry whose TTL is over is forgotten, or can be brought back by a heartbeat.
+    /// An empty catalogue. An expired entry is removed, or can be renewed by a heartbeat.
     pub const fn new(forgets_the_expired: bool) -> Self {
         Self {
             forgets_the_expired,
@@ -43,7 +43,7 @@ impl FakeCatalogue {
         }
     }
 
-    /// Enters an instance as passing, over whatever stands under its ID.
+    /// Registers an instance as passing, replacing the entry with its ID if there is one.
     pub fn register(&mut self, now: Instant, registration: &Registration) {
         let earlier = self.entries.remove(&registration.id);
         let same = |standing: &Standing| standing.passing && standing.registration == *registration;
@@ -62,7 +62,7 @@ impl FakeCatalogue {
         self.entries.insert(registration.id.clone(), standing);
     }
 
-    /// Takes a heartbeat.
+    /// Accepts a heartbeat.
     pub fn renew(&mut self, now: Instant, registration: &Registration) -> Renewal {
         let forgets = self.forgets_the_expired;
         let found = self.entries.get_mut(&registration.id);
@@ -80,7 +80,7 @@ impl FakeCatalogue {
         Renewal::Renewed
     }
 
-    /// The first passing entry whose ID does not begin like this.
+    /// The first passing entry whose ID does not have this prefix.
     pub fn first_but(&self, beginning: &str) -> Option<&Registration> {
         let others = self
             .entries
@@ -91,13 +91,13 @@ impl FakeCatalogue {
         first.map(|(_, registration)| registration)
     }
 
-    /// Where the instance is reached that stands under an ID.
+    /// The endpoint in the entry with an ID.
     pub fn holder(&self, id: &str) -> Option<Endpoint> {
         let standing = self.entries.get(id)?;
         (standing.passing || !self.forgets_the_expired).then(|| endpoint(&standing.registration))
     }
 
-    /// Removes what stands under an ID; whether there was anything.
+    /// Removes the entry with an ID. Returns whether there was one.
     pub fn deregister(&mut self, id: &str) -> bool {
         let removed = self.entries.remove(id);
         if let Some(standing) = removed.as_ref().filter(|standing| standing.passing) {
@@ -106,13 +106,13 @@ impl FakeCatalogue {
         removed.is_some()
     }
 
-    /// When the next entry ceases to pass, if no heartbeat comes.
+    /// When the next entry expires, if there is no heartbeat.
     pub fn next_expiry(&self) -> Option<Instant> {
         let passing = self.entries.values().filter(|standing| standing.passing);
         passing.map(|standing| standing.expiry).min()
     }
 
-    /// Time passed; the IDs of those that do not pass any more.
+    /// Expires entries. Returns the IDs of those that are no longer passing.
     pub fn expire(&mut self, now: Instant) -> Vec<String> {
         let over = |standing: &&mut Standing| standing.passing && standing.expiry <= now;
         let mut expired = Vec::new();
@@ -132,12 +132,12 @@ impl FakeCatalogue {
             .collect()
     }
 
-    /// The IDs of everything that was entered and not removed.
+    /// The IDs of all entries, including expired ones that were not removed.
     pub fn ids(&self) -> impl Iterator<Item = &String> {
         self.entries.keys()
     }
 
-    /// Whether a question is answered at once: it waits for nothing, or what it waits for has happened.
+    /// Whether a query is answered at once: it does not block, or the list has changed since its cursor.
     pub fn has_news(&self, query: &Query) -> bool {
         query
             .after

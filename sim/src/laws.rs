@@ -1,8 +1,8 @@
-//! What must be true of every run: each law is a function whose doc comment is its sentence.
+//! The properties that must hold in every run: each law is a function whose doc comment states the property.
 //!
-//! A law reads one entry of the trace and what the [`Observer`] knows from all entries before it. It never
-//! reads the state of the core. The list is closed: [`LAWS`] are checked after everything that happens, in simulated
-//! runs and in the exhaustive exploration alike.
+//! A law reads one entry of the trace and the state that the [`Observer`] has computed from all entries
+//! before it. It never reads the state of the core. The list is closed: all [`LAWS`] are checked after every
+//! entry, in simulated runs and in the exhaustive exploration.
 
 pub(crate) mod bounds;
 mod catalogue;
@@ -23,7 +23,7 @@ pub(crate) use observer::Run;
 use std::fmt;
 
 impl Observer {
-    /// Checks every law on the entry, and remembers it.
+    /// Checks every law for the entry, and adds the entry.
     ///
     /// # Errors
     /// The first law that it violates.
@@ -36,7 +36,7 @@ impl Observer {
         Ok(())
     }
 
-    /// The laws that hold now.
+    /// The laws that apply now.
     fn laws(&self) -> &'static [(&'static str, Law)] {
         if self.emergency.is_some() {
             EMERGENCY_LAWS
@@ -46,12 +46,12 @@ impl Observer {
     }
 }
 
-/// A law and what broke it.
+/// A violated law.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The law's name.
     pub law: &'static str,
-    /// What was seen.
+    /// How the entry violates it.
     pub how: String,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Whether a law holds.
+/// Whether a law holds; otherwise how it is violated.
 pub(crate) type Verdict = Result<(), String>;
 
 /// One law.
@@ -73,86 +73,86 @@ macro_rules! laws {
     };
 }
 
-/// The laws of a life, by name.
+/// The laws of a run, by name.
 pub const LAWS: &[(&str, Law)] = laws![
     order::nothing_follows_the_exit,
     order::nothing_starts_before_pre_start_ended,
-    order::after_a_start_was_called_off_nothing_begins,
-    order::after_the_stop_began_nothing_begins_but_what_stops,
-    order::what_runs_periodically_is_killed_as_the_stop_begins,
-    order::pre_stop_runs_once_after_the_services_left,
-    order::the_application_is_stopped_after_the_services_left,
+    order::after_a_cancelled_start_nothing_starts,
+    order::after_the_stop_began_only_hooks_and_coprocesses_start,
+    order::periodic_runs_are_killed_when_the_stop_begins,
+    order::pre_stop_runs_once_after_the_deregistrations,
+    order::the_application_is_stopped_after_the_deregistrations,
     order::the_application_is_killed_only_after_its_grace,
-    order::post_stop_runs_once_after_the_application_is_gone,
+    order::post_stop_runs_once_after_the_application_has_ended,
     order::coprocesses_are_stopped_last,
-    order::the_stop_goes_on,
+    order::the_stop_continues_without_delay,
     order::the_exit_leaves_no_child,
-    order::the_exit_code_tells_the_truth,
-    order::once_faults_stop_a_stop_ends_in_its_bounds,
+    order::the_exit_code_is_correct,
+    order::without_faults_a_stop_ends_within_its_time_limits,
     children::one_run_of_each_job,
-    children::signals_go_to_children_that_are_there,
-    children::only_what_may_be_is_asked_to_stop,
-    children::only_what_may_be_is_killed,
-    children::what_takes_too_long_is_killed,
-    children::what_ended_with_0_did_not_time_out,
+    children::signals_go_to_running_children,
+    children::only_permitted_children_get_sigterm,
+    children::only_permitted_children_get_sigkill,
+    children::a_run_beyond_its_time_limit_is_killed,
+    children::a_run_that_ended_with_0_did_not_time_out,
     children::kills_reach_the_group,
     children::other_signals_are_passed_on_once,
     children::coprocesses_restart_as_often_as_they_may,
-    children::coprocesses_that_end_at_once_are_spaced_out,
+    children::there_is_a_pause_after_a_coprocess_that_ends_at_once,
     children::pids_are_exported_before_anything_else_starts,
     children::the_application_and_its_hooks_run_once,
     catalogue::one_request_of_each_requester,
     catalogue::requests_are_bounded,
     catalogue::requests_stay_within_the_budget,
-    catalogue::blocking_queries_leave_room_for_others,
-    catalogue::forgotten_is_only_what_was_asked,
+    catalogue::blocking_queries_leave_places_for_short_ones,
+    catalogue::only_requests_in_flight_are_cancelled,
     catalogue::no_heartbeat_without_a_passing_check,
     catalogue::a_passing_check_is_a_heartbeat,
-    catalogue::only_what_is_not_known_is_registered,
-    catalogue::only_what_has_to_leave_is_deregistered,
-    catalogue::what_has_to_leave_asks_for_it,
-    catalogue::maintenance_is_quiet,
+    catalogue::only_an_unregistered_service_is_registered,
+    catalogue::only_a_service_that_is_to_be_absent_is_deregistered,
+    catalogue::a_service_that_is_to_be_absent_is_deregistered,
+    catalogue::in_maintenance_nothing_starts,
     catalogue::a_failed_answer_is_no_change,
-    catalogue::handlers_that_cannot_start_are_spaced_out,
-    catalogue::a_change_is_reacted_to,
+    catalogue::there_is_a_pause_after_a_handler_that_cannot_start,
+    catalogue::after_a_change_the_handler_runs,
     catalogue::another_instance_is_reported_only_if_there_is_one,
     catalogue::another_instance_is_reported,
     catalogue::a_healthy_entry_never_expires,
-    catalogue::a_service_that_left_stays_away,
+    catalogue::a_deregistered_service_stays_absent,
     time::deadlines_lie_in_the_future,
-    time::no_bound_is_slept_through,
+    time::the_driver_wakes_at_every_time_limit,
     time::tickets_are_never_used_again,
-    time::checks_keep_their_beat,
-    time::checks_are_not_left_out,
-    time::tasks_and_sensors_keep_their_beat,
-    time::tasks_and_sensors_are_not_left_out,
-    time::backends_are_not_asked_in_a_hurry,
-    time::backends_are_asked_at_least_once_a_poll,
-    reload::what_begins_is_of_the_plan_in_force,
-    reload::a_hangup_reads_the_configuration,
+    time::checks_start_at_their_ticks,
+    time::no_tick_of_a_check_is_omitted,
+    time::tasks_and_sensors_start_at_their_ticks,
+    time::no_tick_of_a_task_or_sensor_is_omitted,
+    time::there_is_a_pause_between_queries,
+    time::every_backend_is_queried_once_a_poll,
+    reload::whatever_starts_is_of_the_plan_in_force,
+    reload::a_sighup_reads_the_configuration,
     reload::the_configuration_is_read_once_at_a_time,
     reload::a_refused_configuration_changes_nothing,
-    reload::a_reload_waits_for_what_has_to_go,
-    reload::a_reload_ends,
+    reload::a_reload_waits_for_what_it_removes,
+    reload::a_reload_ends_without_delay,
     reload::the_units_are_those_of_the_plan,
-    reload::once_faults_stop_all_is_well,
+    reload::without_faults_the_expected_state_is_reached,
 ];
 
 /// The laws after a fault of the program itself.
 pub const EMERGENCY_LAWS: &[(&str, Law)] = laws![
     order::nothing_follows_the_exit,
     children::kills_reach_the_group,
-    emergency::an_emergency_begins_nothing,
+    emergency::an_emergency_starts_nothing,
     emergency::an_emergency_sends_sigterm_to_all_children,
     emergency::an_emergency_kills_after_the_grace,
-    emergency::an_emergency_deregisters_what_stands,
-    emergency::an_emergency_waits_for_what_it_asked,
+    emergency::an_emergency_deregisters_every_instance,
+    emergency::an_emergency_waits_for_children_and_deregistrations,
     emergency::an_emergency_ends_in_time,
     emergency::an_emergency_ends_with_70,
-    emergency::what_an_emergency_deregistered_stays_away,
+    emergency::an_instance_deregistered_in_an_emergency_stays_absent,
 ];
 
-/// The law holds, or the words say what was seen.
+/// Returns whether the law holds; if not, with the description `how`.
 pub(crate) fn hold(holds: bool, how: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(how()) }
 }

@@ -1,8 +1,8 @@
-//! A simulated world for the shim: the same driver loop as in production, in virtual time.
+//! A simulated machine for the shim: the same driver loop as in production, in virtual time.
 //!
-//! [`world`] implements the ports. It remembers for itself which children live and what is on the wire, and
-//! never reads that from the core; [`laws`] are asked after everything that happens. Whatever is drawn comes
-//! from one stream of [`choices`], so a life can be lived again, compared and made shorter.
+//! [`world`] implements the ports. It records which children run and which requests are in flight, and never
+//! reads that from the core; [`laws`] are checked after every entry. One stream of [`choices`] decides
+//! everything random, so a run can be repeated, compared and shortened.
 
 pub mod choices;
 pub mod explore;

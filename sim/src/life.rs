@@ -1,4 +1,4 @@
-//! One life: drawn, lived in the driver's own loop, and judged.
+//! One simulated run: draws its options, runs it in the driver's own loop, and checks the laws.
 
 use crate::choices::Choices;
 use crate::laws::Violation;
@@ -12,21 +12,22 @@ use std::future::pending;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// What a life was made of, in words.
+/// The result of a run, and how it was drawn.
 #[derive(Clone, Debug)]
 pub struct Life {
     /// The drawn options and the first plan.
     pub drawn: String,
-    /// What remains of it.
+    /// The report.
     pub report: Report,
 }
 
-/// Lives once.
+/// Simulates a run.
 pub fn live(choices: Choices, keep: bool) -> Life {
     live_until(choices, keep, None)
 }
 
-/// Lives until a fault of the program itself comes, at a moment that `number` decides, and the end after it.
+/// Simulates a run until a fault of the program itself, at a time that `number` selects, and the emergency
+/// after it.
 pub fn live_in_emergency(choices: &Choices, keep: bool, number: u64) -> Life {
     let entries = live(choices.clone(), false).report.entries;
     live_until(
@@ -81,7 +82,7 @@ fn live_until(mut choices: Choices, keep: bool, fault: Option<u64>) -> Life {
     Life { drawn, report }
 }
 
-/// Lives twice, and compares: same choices, same trace.
+/// Simulates a run twice and compares: equal choices give equal traces.
 pub fn live_twice(choices: &Choices) -> Life {
     let mut first = live(choices.clone(), false);
     if first.report.violation.is_none() {

@@ -1,22 +1,22 @@
-//! Deliberate faults in the core and the driver, each of which a law has to catch.
+//! Deliberate faults in the core and the driver, each of which a law must detect.
 //!
-//! They stand in `sim/mutants.txt`: a name, a file, the text that stands there and what replaces it. This
-//! module reads and applies them; `scripts/mutants` tries them one after the other.
+//! `sim/mutants.txt` has a name, a file, a text in the file and its replacement for each. This module parses
+//! and applies them; `scripts/mutants` tries them one after the other.
 
 /// A deliberate fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mutant {
-    /// What is wrong with it, in words.
+    /// The fault in words.
     pub name: String,
-    /// The file it is in, from the root of the repository.
+    /// The file, relative to the root of the repository.
     pub file: String,
-    /// Why no law catches it, if none is to.
+    /// If no law can detect it, the reason.
     pub reason: Option<String>,
     before: Vec<String>,
     after: Vec<String>,
 }
 
-/// All of them.
+/// All deliberate faults.
 pub fn all() -> Vec<Mutant> {
     read(include_str!("../mutants.txt"))
 }
@@ -48,10 +48,10 @@ fn read(text: &str) -> Vec<Mutant> {
 }
 
 impl Mutant {
-    /// The source with the fault in it.
+    /// The source with the fault.
     ///
     /// # Errors
-    /// The text it replaces does not stand there exactly once.
+    /// The text to be replaced does not occur exactly once.
     pub fn apply(&self, source: &str) -> Result<String, String> {
         let (before, after) = (self.before.join("\n"), self.after.join("\n"));
         match source.matches(&before).count() {

@@ -1,11 +1,12 @@
-//! What a life consists of and which faults it has: drawn first, printed first.
+//! The options of a run: its parts and its faults, drawn and printed before anything else.
 //!
-//! Swarm testing: each life has some faults entirely off, so that those it has can show what they do alone.
+//! Each run has some kinds of faults entirely disabled (swarm testing), so that the remaining kinds show
+//! their effects alone.
 
 use crate::choices::Choices;
 use std::fmt;
 
-/// What is drawn before anything happens.
+/// The options of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether there is an application.
@@ -14,31 +15,31 @@ pub struct Options {
     pub hooks: [bool; 3],
     /// How many services there are at first.
     pub services: u32,
-    /// How many backends.
+    /// How many backends there are.
     pub backends: u32,
-    /// How many tasks and coprocesses.
+    /// How many tasks and coprocesses there are.
     pub jobs: u32,
-    /// How many sensors.
+    /// How many sensors there are.
     pub sensors: u32,
-    /// How many seconds there are faults for.
+    /// For how many seconds there are faults.
     pub seconds: u32,
-    /// Every how many seconds an operator does something; never if zero.
+    /// The interval of an operator's actions, in seconds; zero means never.
     pub operators: u32,
     /// Whether an operator may stop the shim while there are faults.
     pub stops_early: bool,
-    /// Whether a catalogue says how to go on watching.
+    /// Whether the catalogue returns cursors.
     pub cursors: bool,
-    /// Whether an entry whose TTL is over is gone, or stays and can be renewed.
+    /// Whether an expired entry is removed; otherwise it stays and can be renewed.
     pub expired_are_gone: bool,
     /// The seed of the core's own jitter.
     pub jitter: u32,
-    /// How many requests may be on their way at a time, if not any number.
+    /// The limit on requests in flight, if there is one.
     pub connections: Option<u32>,
-    /// The faults there are.
+    /// The kinds of faults.
     pub faults: Faults,
 }
 
-/// Which faults there are.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -51,19 +52,19 @@ pub struct Faults {
     pub children_hang: bool,
     /// Children ignore SIGTERM.
     pub children_ignore_term: bool,
-    /// Children are still there a long time after SIGKILL.
+    /// Children exist for a long time after SIGKILL.
     pub children_outlive_kill: bool,
     /// Programs cannot be started.
     pub children_cannot_start: bool,
     /// For a while no process can be started.
     pub no_pids_for_a_while: bool,
-    /// The machine, or the shim alone, stands still for a while.
+    /// The machine, or the shim alone, is paused for a while.
     pub machine_stands_still: bool,
     /// A child prints without end.
     pub children_flood: bool,
-    /// Starting a process takes the shim's time.
+    /// Starting a process takes time, which the shim waits.
     pub starting_takes_time: bool,
-    /// Children leave processes behind.
+    /// Children leave orphans.
     pub orphans: bool,
     /// The catalogue takes long to answer.
     pub catalogue_is_slow: bool,
@@ -71,13 +72,13 @@ pub struct Faults {
     pub answers_are_lost: bool,
     /// The catalogue cannot be reached for a while.
     pub outages: bool,
-    /// The catalogue loses everything.
+    /// The catalogue loses all data.
     pub catalogue_forgets: bool,
-    /// Requests arrive after nobody waits for them any more, and answers after they were forgotten.
+    /// Requests arrive after they were cancelled, and answers after their requests were cancelled.
     pub late_arrivals: bool,
-    /// A question that waits is answered early without anything new.
+    /// A blocking query is answered early without a change.
     pub early_answers: bool,
-    /// The catalogue takes no more connections every now and then.
+    /// The catalogue refuses further connections now and then.
     pub catalogue_is_busy: bool,
     /// Configurations cannot be read.
     pub configurations_break: bool,
@@ -88,7 +89,7 @@ pub struct Faults {
 }
 
 impl Options {
-    /// Drawn; all zeros give a quiet life of an application alone.
+    /// Draws the options; all zeros give a run without faults of an application alone.
     pub fn draw(choices: &mut Choices) -> Self {
         let application = choices.below(8) != 7;
         let hooks = [0; 3].map(|_| choices.below(2) == 1);
@@ -113,15 +114,15 @@ impl Options {
         .with_connections()
     }
 
-    /// Every other life has a budget, and one in three of those a catalogue that takes no more now and then. They
-    /// are drawn together with the jitter, so that saved lives keep their meaning.
+    /// Every other run has a budget, and one in three of those a catalogue that refuses further requests now
+    /// and then. Both are drawn together with the jitter, so that recorded runs keep their meaning.
     fn with_connections(mut self) -> Self {
         self.connections = [None, None, None, Some(2), Some(4), Some(3)][self.jitter as usize % 6];
         self.faults.catalogue_is_busy = self.connections.is_some() && self.jitter / 6 % 3 == 2;
         self
     }
 
-    /// A quiet life of an application alone.
+    /// A run without faults of an application alone.
     pub fn quiet() -> Self {
         Self::draw(&mut Choices::recorded(Vec::new()))
     }

@@ -1,19 +1,19 @@
-//! Plans that are drawn: small enough that their parts meet, with everything a plan can have.
+//! Draws plans that are small enough that their parts interact, with everything that a plan can contain.
 //!
-//! Each job's command says whose it is and in which version, so that the world can tell two handlers of one
-//! backend apart. Decides nothing about how the processes behave.
+//! Each job's command names its owner and a version, so that the simulated machine can distinguish two
+//! handlers of one backend. How the processes behave is decided elsewhere.
 
 use crate::choices::Choices;
 use crate::options::Options;
 use domain::plan::*;
 use domain::time::Duration;
 
-/// How long a job asks to be given to stop.
+/// The stop timeouts, in milliseconds.
 const GRACES: [u64; 4] = [3_000, 0, 500, 9_000];
-/// Time between two ticks of something, in milliseconds.
+/// The periods, in milliseconds.
 const PERIODS: [u64; 4] = [10_000, 5_000, 2_000, 1_000];
 
-/// A plan with the parts that `options` allow.
+/// Draws a plan with the parts that `options` allow.
 pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     let mut plan = Plan {
         stop_timeout: stop_timeout(choices),
@@ -43,7 +43,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     plan
 }
 
-/// The same plan after somebody edited it, or after the machine's addresses changed.
+/// The same plan after an operator edited it, or after the machine's addresses changed.
 pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     for _ in 0..=choices.below(2) {
@@ -143,7 +143,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
     }
 }
 
-/// Two drawn after each other may be of one name, and of one tag.
+/// Draws a backend. Two of them may have the same name and tag.
 fn backend(choices: &mut Choices, number: u32) -> Backend {
     let name = if choices.below(4) == 3 {
         "b0".into()

@@ -1,4 +1,4 @@
-//! Lists of choices that once broke a law, kept as small files with a name that says what they showed.
+//! Recorded lists of choices that violated a law, in small files named for the fault that they showed.
 //!
 //! A file has lines of comment that begin with `#`, and numbers; `0*12` stands for twelve zeros.
 
@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::{fs, io};
 
-/// Where they are kept.
+/// The folder of the lists.
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("regressions")
 }
 
-/// A list as it is written down.
+/// The text of a list.
 pub fn write(list: &[u32], comment: &str) -> String {
     let mut text = String::new();
     for line in comment.lines() {
@@ -35,10 +35,10 @@ pub fn write(list: &[u32], comment: &str) -> String {
     text.trim_end().to_owned() + "\n"
 }
 
-/// The list that was written down.
+/// Parses a list.
 ///
 /// # Errors
-/// A word that is none of a list.
+/// A word that cannot be part of a list.
 pub fn read(text: &str) -> Result<Vec<u32>, String> {
     let mut list = Vec::new();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -51,10 +51,10 @@ pub fn read(text: &str) -> Result<Vec<u32>, String> {
     Ok(list)
 }
 
-/// All of them, by name.
+/// All lists, by name.
 ///
 /// # Errors
-/// A file cannot be read, or has something else in it.
+/// A file cannot be read or parsed.
 pub fn all() -> io::Result<Vec<(String, Vec<u32>)>> {
     let mut found = Vec::new();
     for file in fs::read_dir(folder())? {

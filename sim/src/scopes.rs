@@ -95,7 +95,7 @@ fn scope(plans: Vec<Plan>) -> Scope {
     }
 }
 
-/// One service, and all hooks; starts that fail, maintenance.
+/// One service and all hooks; failed starts, maintenance.
 pub fn hooks() -> Scope {
     scope(vec![Plan {
         pre_start: hook(Role::PreStart),
@@ -119,7 +119,7 @@ pub fn small() -> Scope {
     }
 }
 
-/// One service, then another port of it, or none; every order of reloads, maintenance, answers.
+/// One service, then the same with another port, or none; every order of reloads, maintenance and answers.
 pub fn reloads() -> Scope {
     let with = |services| Plan {
         services,
@@ -133,7 +133,7 @@ pub fn reloads() -> Scope {
     }
 }
 
-/// One backend whose handler a reload replaces; maintenance, answers,.
+/// One backend whose handler a reload replaces; maintenance and answers.
 pub fn handlers() -> Scope {
     let with = |backends| Plan { backends, ..bare() };
     Scope {
@@ -142,8 +142,8 @@ pub fn handlers() -> Scope {
     }
 }
 
-/// Two services without a check and a backend, of whose requests two may be on their way at a time; a catalogue
-/// that takes no more now and then.
+/// Two services without a check and a backend, with at most two requests in flight; a catalogue that refuses
+/// further requests now and then.
 pub fn budget() -> Scope {
     let unchecked = |name, port| Service {
         check: None,
@@ -161,9 +161,9 @@ pub fn budget() -> Scope {
     }
 }
 
-/// Everything of the small worlds in one: a service, a backend, hooks, reloads, maintenance, every answer and
-/// failure. A reload finds the plan as it is, or none; other plans are for [`reloads`] and [`handlers`], starts
-/// that fail for [`hooks`].
+/// All features of the small worlds in one: a service, a backend, hooks, reloads, maintenance, every answer
+/// and failure. A reload reads the same plan, or none; other plans are in [`reloads`] and [`handlers`],
+/// failed starts in [`hooks`].
 pub fn whole() -> Scope {
     Scope {
         reloads: true,
@@ -190,10 +190,10 @@ pub fn large() -> Scope {
     }])
 }
 
-/// Those that the ordinary tests explore.
+/// The worlds that the ordinary tests explore.
 pub const QUICK: [&str; 3] = ["hooks", "reloads", "handlers"];
 
-/// All of them by name; those that end in seconds first.
+/// All worlds by name; those that are explored in seconds come first.
 pub fn all() -> [(&'static str, Scope); 7] {
     [
         ("hooks", hooks()),

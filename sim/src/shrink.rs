@@ -1,16 +1,15 @@
-//! Makes a list of choices that breaks a law as short and as plain as it can.
+//! Shortens and simplifies a list of choices that violates a law.
 //!
-//! A shorter list is one with a shorter end, with zeros where there were none, with pieces left out, or with
-//! smaller numbers: zero is always the choice that makes the least trouble. What counts is that the same law
-//! is broken; how, may differ.
+//! A list is simpler if it is shorter at the end, has more zeros, lacks some pieces, or has smaller numbers:
+//! zero is always the choice that causes the least trouble. The same law must be violated, in any way.
 
 use crate::choices::Choices;
 use crate::life::live;
 
-/// How many lives finding a shorter list may take.
+/// The limit on simulated runs while a list is shortened.
 const PATIENCE: u32 = 6_000;
 
-/// The shortest list found that breaks the law that `list` breaks; the list itself if it breaks none.
+/// The shortest list that was found for the law that `list` violates; the list itself if it violates none.
 pub fn shrink(list: &[u32]) -> Vec<u32> {
     let violation = live(Choices::recorded(list.to_vec()), false).report;
     let Some(law) = violation.violation.map(|violation| violation.law) else {
@@ -23,7 +22,7 @@ pub fn shrink(list: &[u32]) -> Vec<u32> {
     shrink_while(violation.choices, breaks)
 }
 
-/// The shortest list found for which `breaks` holds, as it does for `list`.
+/// The shortest list that was found for which `breaks` returns true, as it does for `list`.
 pub fn shrink_while(list: Vec<u32>, breaks: impl Fn(&[u32]) -> bool) -> Vec<u32> {
     let mut search = Search {
         best: list,

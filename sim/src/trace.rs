@@ -1,7 +1,6 @@
-//! What happened in a life, as typed entries, and the timeline that they read as.
+//! The trace of a run: typed entries, and the timeline that prints them.
 //!
-//! An entry is what crossed the border between the driver and the world, seen from the world. Nothing in it
-//! is read from the core.
+//! Each entry is an event, an effect or a fact of the simulated machine. Nothing in it is read from the core.
 
 use domain::catalogue::{Answer, Endpoint, Request};
 use domain::plan::{Plan, Role};
@@ -10,7 +9,7 @@ use domain::time::Duration;
 use domain::{Effect, Event, Instant};
 use std::fmt;
 
-/// One thing that happened.
+/// One entry of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// When.
@@ -19,58 +18,59 @@ pub struct Entry {
     pub what: What,
 }
 
-/// What can happen.
+/// The kinds of entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
-    /// The world told the driver.
+    /// The driver got this event.
     Happens(Event),
-    /// The driver did this to the world.
+    /// The driver performed this effect.
     Does(Effect),
     /// The driver waits until this deadline.
     Rests(Option<Instant>),
-    /// Something in the world that the driver is not told.
+    /// A fact of the simulated machine of which the driver gets no event.
     World(Fact),
 }
 
-/// What happens in the world behind the driver's back.
+/// Facts of the simulated machine of which the driver gets no event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
-    /// An entry of ours stands in the catalogue.
+    /// The catalogue has an entry of the shim with this ID.
     Entered(String),
-    /// An entry of ours is gone from the catalogue: deregistered or forgotten.
+    /// An entry of the shim was removed from the catalogue: deregistered or lost.
     Removed(String),
-    /// Another instance was entered over an entry of ours.
+    /// Another instance replaced an entry of the shim.
     Overwritten(String, Endpoint),
-    /// An entry of ours has not been renewed for its TTL.
+    /// An entry of the shim has not been renewed for its TTL.
     Expired(String),
-    /// The instances of a backend are others now.
+    /// The instances of a backend have changed.
     Neighbours(String, Vec<(String, u16)>),
-    /// The catalogue cannot be reached any more.
+    /// The catalogue becomes unreachable.
     Outage,
-    /// It can be reached again.
+    /// The catalogue becomes reachable again.
     OutageOver,
-    /// No process can be started any more.
+    /// No process can be started from now on.
     NoPids,
     /// Processes can be started again.
     PidsAgain,
-    /// The machine stood still until now, for this long.
+    /// The machine was paused until now, for this long.
     StoodStill(Duration),
-    /// The catalogue lost everything.
+    /// The catalogue lost all data.
     Forgets,
-    /// A request arrives though its answer was given up.
+    /// A cancelled request arrives.
     LandsLate(String),
     /// A fault of the program itself is simulated here: the next turn is that of an emergency.
     Panics,
-    /// From now on everything goes well.
+    /// From now on there are no faults.
     Healed,
-    /// Everything had the time it needs to be as it should.
+    /// The time for the shim to reach its expected state is over.
     Settled,
     /// The time within which the shim had to exit is over.
     Overdue,
 }
 
 impl Entry {
-    /// Whether a reader of the timeline wants to see it: measurements say nothing that is not said already.
+    /// Whether the timeline shows it: measurements are left out, because other entries have the same
+    /// information.
     pub const fn is_telling(&self) -> bool {
         !matches!(
             self.what,
@@ -101,7 +101,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// An event as a reader wants it.
+/// An event as the timeline prints it.
 struct Reads<'a>(&'a Event);
 
 impl fmt::Display for Reads<'_> {
@@ -153,7 +153,7 @@ impl fmt::Display for Said<'_> {
     }
 }
 
-/// An effect as a reader wants it.
+/// An effect as the timeline prints it.
 struct Written<'a>(&'a Effect);
 
 impl fmt::Display for Written<'_> {
@@ -210,7 +210,7 @@ impl fmt::Display for Question<'_> {
     }
 }
 
-/// What stands in a plan, in one line.
+/// The contents of a plan in one line.
 pub(crate) struct Brief<'a>(pub &'a Plan);
 
 impl fmt::Display for Brief<'_> {

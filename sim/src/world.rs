@@ -1,8 +1,8 @@
-//! The simulated machine: a clock that only events move, and everything that happens in it.
+//! The simulated machine: a clock that only events advance, and everything that happens on the machine.
 //!
-//! It implements the ports, so the driver's own loop runs in it. It remembers for itself which children live
-//! and what is on the wire, and never reads that from the core. Whatever it does by chance comes from one
-//! stream of choices. After each entry of the trace the laws are asked.
+//! It implements the ports, so the driver's own loop runs on it. It records which children run and which
+//! requests are in flight, and never reads that from the core. One stream of choices decides everything
+//! random. After each entry of the trace the laws are checked.
 
 mod catalogue;
 mod children;
@@ -31,22 +31,22 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-/// Milliseconds that reading the configuration may take.
+/// The limit on the time to read the configuration, in milliseconds.
 const READING: u32 = 2_000;
 
-/// Something that will happen.
+/// Something that is scheduled.
 #[derive(Clone, Debug)]
 enum Item {
-    /// The driver is told this, come what may.
+    /// The driver gets this event in any case.
     Tells(Event),
     Dies(Ticket, ExitStatus),
     /// A request reaches the catalogue.
     Lands(Ticket),
-    /// A question has waited for a change as long as it wanted to.
+    /// A query has blocked for its full waiting time.
     WaitOver(Ticket),
     Answers(Ticket, Answer),
     GivesUp(Ticket),
-    /// A request reaches the catalogue, and nobody waits for it.
+    /// A cancelled request reaches the catalogue.
     LandsLate(String, Request),
     Expires(String),
     CatalogueFault,
@@ -63,7 +63,7 @@ enum Item {
     Overdue,
 }
 
-/// The world's own memory of what is going on.
+/// The state of the simulated machine.
 #[derive(Debug)]
 pub(crate) struct State {
     now: Instant,
@@ -72,45 +72,45 @@ pub(crate) struct State {
     faults: Faults,
     queue: BTreeMap<(Instant, u64), Item>,
     last: u64,
-    /// What the driver is told next, before anything else.
+    /// The event that the driver gets next, before any other.
     next: Option<Event>,
     children: BTreeMap<Ticket, Child>,
     no_pids: bool,
     fake_catalogues: FakeCatalogues,
-    /// What the configuration says now.
+    /// The present content of the configuration.
     file: Plan,
     observer: Observer,
     violation: Option<Violation>,
-    /// After so many entries a fault of the program itself is simulated.
+    /// The number of the entry at which a fault of the program itself is simulated.
     fault: Option<u64>,
     trace: Option<Vec<Entry>>,
     hash: DefaultHasher,
     entries: u64,
 }
 
-/// What remains of a life.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The law that was broken, if one was.
+    /// The law that was violated, if one was.
     pub violation: Option<Violation>,
-    /// The choices that the life was made of.
+    /// The choices of the run.
     pub choices: Vec<u32>,
-    /// Everything that happened, if it was to be kept.
+    /// All entries, if they were to be kept.
     pub trace: Vec<Entry>,
-    /// A sum of everything that happened.
+    /// A hash of all entries.
     pub hash: u64,
-    /// How many things happened.
+    /// The number of entries.
     pub entries: u64,
-    /// How long the life was.
+    /// The length of the run.
     pub length: Duration,
 }
 
-/// One world; its clones are the same one.
+/// The simulated machine; clones share its state.
 #[derive(Clone, Debug)]
 pub struct World(Rc<RefCell<State>>);
 
 impl World {
-    /// A world in which a shim will follow `plan`. A trace is kept only if somebody wants to read it.
+    /// A machine on which a shim will follow `plan`. The trace is stored only if `keep` is set.
     pub fn new(choices: Choices, options: Options, plan: &Plan, keep: bool) -> Self {
         let observer = Observer::new(plan, options.faults.starting_takes_time);
         let mut state = State {
@@ -137,18 +137,18 @@ impl World {
         Self(Rc::new(RefCell::new(state)))
     }
 
-    /// Simulates a fault of the program itself after so many entries: whatever the driver calls then panics, before
-    /// it did anything or after.
+    /// Simulates a fault of the program itself after this number of entries: the next call of a port panics,
+    /// before or after its effect.
     pub fn breaks_after(&self, entries: u64) {
         self.0.borrow_mut().fault = Some(entries);
     }
 
-    /// The driver returned with this exit code.
+    /// Records that the driver returned this exit code.
     pub fn exited(&self, code: u8) {
         self.0.borrow_mut().record(What::Does(Effect::Exit(code)));
     }
 
-    /// What remains once nothing more will happen.
+    /// The report at the end of the run.
     pub fn report(self) -> Report {
         let mut state = self.0.borrow_mut();
         Report {
@@ -163,7 +163,7 @@ impl World {
 }
 
 impl State {
-    /// Writes down what happened, and asks the laws. After a law was broken nothing counts any more.
+    /// Adds an entry and checks the laws. After a law was violated nothing is recorded.
     fn record(&mut self, what: What) {
         if self.violation.is_some() {
             return;
@@ -184,7 +184,7 @@ impl State {
         }
     }
 
-    /// Whether the fault comes with this call of a port.
+    /// Whether the fault comes in this call of a port.
     fn breaks_at(&mut self, what: &What) -> bool {
         let calls =
             matches!(what, What::Does(_) | What::Rests(_)) && !matches!(what, What::Does(Effect::Exit(_)));
@@ -192,7 +192,7 @@ impl State {
         calls && self.fault.take_if(|at| *at <= entries).is_some()
     }
 
-    /// A panic for which no panic hook runs.
+    /// Panics without running the panic hook.
     fn breaks(&mut self) {
         self.fact(Fact::Panics);
         std::panic::resume_unwind(Box::new("a simulated fault"));
@@ -207,7 +207,7 @@ impl State {
         self.queue.insert((self.now + after, self.last), item);
     }
 
-    /// Lets things happen until the driver is to be told of one; none if nothing ever happens again.
+    /// Advances the machine to the next event for the driver; `None` if there will be no more events.
     fn next_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
         self.record(What::Rests(deadline));
         let event = loop {
@@ -241,7 +241,7 @@ impl State {
         Some(event)
     }
 
-    /// The event for the driver, if the item causes one.
+    /// The event for the driver that a scheduled item causes, if any.
     fn happens(&mut self, item: Item) -> Option<Event> {
         match item {
             Item::Tells(event) => return Some(event),

@@ -1,6 +1,6 @@
-//! Small worlds, explored exhaustively in every run of the tests.
+//! Explores small worlds exhaustively in every run of the tests.
 //!
-//! What they find is shown by `cargo explore`.
+//! `cargo explore` prints what a failing exploration has found.
 
 use sim::explore::explore;
 use sim::scopes;

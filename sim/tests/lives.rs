@@ -1,4 +1,4 @@
-//! Lives that are lived in every run of the tests: by seed, and by choices that once showed a fault.
+//! Simulates runs in every run of the tests: by seed, and by recorded choices that once violated a law.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use domain::signal::Signal;
@@ -7,7 +7,7 @@ use domain::{Effect, Event};
 use sim::trace::{Fact, What};
 use sim::{Choices, live, live_in_emergency, live_twice, regressions};
 
-/// How many seeds are lived. More of them is `cargo sim`.
+/// How many seeds are simulated. `cargo sim` simulates more.
 const SEEDS: u64 = 1_500;
 
 #[test]

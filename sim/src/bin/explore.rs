@@ -1,9 +1,9 @@
-//! `cargo explore`: explores small worlds exhaustively, and shows the shortest way to a law that is broken.
+//! `cargo explore`: explores small worlds exhaustively, and prints the shortest path to a violated law.
 //!
 //! ```text
-//! cargo explore                   the worlds that end in seconds
+//! cargo explore                   the worlds that are explored in seconds
 //! cargo explore whole             this world
-//! cargo explore large 1000000     this world, up to so many states
+//! cargo explore large 1000000     this world, up to this number of states
 //! ```
 #![allow(
     clippy::disallowed_macros,

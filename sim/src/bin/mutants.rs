@@ -1,8 +1,8 @@
-//! `scripts/mutants`: puts each deliberate fault into a copy of the sources, and lets the laws look for it.
+//! `scripts/mutants`: applies each deliberate fault to a copy of the sources, and runs the laws on it.
 //!
-//! The copy has only what a simulated life needs, so that it builds in seconds: the core, the ports and the
-//! driver. The result is a table, written to `docs/mutants.md`. It takes about as many quarters of a minute
-//! as there are faults.
+//! The copy has only the crates that a simulated run needs, so that it builds in seconds: the core, the ports
+//! and the driver. The result is a table, written to `docs/mutants.md`. It takes about a quarter of a minute
+//! for each fault.
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs, io};
 
-/// How much of the processor's time the laws may take to look for one fault, in seconds.
+/// The limit on processor time for one fault, in seconds.
 const PATIENCE: u32 = 90;
 
 fn main() -> ExitCode {
@@ -67,15 +67,15 @@ fn run(root: &Path, wanted: &str) -> io::Result<usize> {
 
 const HEAD: &str = "# Mutants
 
-Deliberate faults in the core and in the driver (`sim/mutants.txt`), and the law that catches each: first in the exhaustive
-exploration of small worlds, then in simulated lives. Written by `scripts/mutants`, which takes half an hour; an ordinary
-test checks that each fault can still be put into the source as it is.
+Deliberate faults in the core and in the driver (`sim/mutants.txt`), and the law that detects each: first in the exhaustive
+exploration of small worlds, then in simulated runs. Written by `scripts/mutants`, which takes half an hour; an ordinary
+test checks that each fault can still be applied to the present source.
 
 | fault | file | caught by |
 | --- | --- | --- |
 ";
 
-/// What the laws say about the copy as it is; nothing if they say nothing.
+/// The law that the copy violates; `None` if it violates none.
 fn judge(copy: &Path) -> io::Result<Option<String>> {
     let build = Command::new("cargo")
         .args(["build", "--quiet", "-p", "sim", "--bin", "sim"])
@@ -86,7 +86,7 @@ fn judge(copy: &Path) -> io::Result<Option<String>> {
         let words = String::from_utf8_lossy(&build.stderr).into_owned();
         return Err(io::Error::other(format!("it does not build:\n{words}")));
     }
-    // A core that never comes to rest asks for more and more memory.
+    // A core that always has further effects would use more and more memory.
     let bounded = format!("ulimit -v 6000000; ulimit -t {PATIENCE}; exec target/debug/sim judge");
     let judged = Command::new("bash")
         .args(["-c", &bounded])
@@ -100,7 +100,7 @@ fn judge(copy: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// A workspace of the core, the driver with its ports, and the simulation.
+/// Creates a workspace of the core, the driver with its ports, and the simulation.
 fn prepare(root: &Path, copy: &Path) -> io::Result<()> {
     for folder in ["src/domain", "src/ports", "sim"] {
         copy_folder(&root.join(folder), &copy.join(folder))?;

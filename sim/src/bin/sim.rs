@@ -1,15 +1,15 @@
-//! `cargo sim`: lives lives by their seeds, and shows the first that breaks a law.
+//! `cargo sim`: simulates runs by their seeds, and prints the first that violates a law.
 //!
 //! ```text
-//! cargo sim                 lives seed after seed until a law is broken
-//! cargo sim 7               lives seed 7 and shows its timeline
-//! cargo sim 1..1000         lives these seeds
-//! cargo sim survey 1..1000  says of all laws that these seeds break by which seed first, and how often
-//! cargo sim emergencies 0..9 lets these seeds end by a fault of the program itself
-//! cargo sim emergency 7     shows one of them
-//! cargo sim judge           says which law is broken first, in small worlds or in many lives
-//! cargo sim shrink 7        makes seed 7 short and saves it in sim/regressions
-//! cargo sim replay NAME     shows the life of a saved list
+//! cargo sim                  simulates seed after seed until one violates a law
+//! cargo sim 7                simulates seed 7 and prints its timeline
+//! cargo sim 1..1000          simulates these seeds
+//! cargo sim survey 1..1000   prints which laws these seeds violate, the first seed of each, and how often
+//! cargo sim emergencies 0..9 simulates these seeds with a fault of the program itself in each
+//! cargo sim emergency 7      prints the timeline of one of them
+//! cargo sim judge            prints the first law that is violated, in small worlds or in many runs
+//! cargo sim shrink 7         shortens seed 7 and saves it in sim/regressions
+//! cargo sim replay NAME      prints the timeline of a saved list
 //! ```
 #![allow(
     clippy::disallowed_macros,
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     search(first, last)
 }
 
-/// One line for the table of mutants.
+/// Prints one line for the table of mutants.
 fn judge() -> ExitCode {
     for (name, mut scope) in scopes::all() {
         scope.most = 20_000;
@@ -140,7 +140,10 @@ fn save(seed: &str) -> ExitCode {
     let shown = live(Choices::recorded(list.clone()), true);
     let text = regressions::write(
         &list,
-        &format!("found by seed {seed}, which broke this law:\n{}", violation.law),
+        &format!(
+            "found by seed {seed}, which violated this law:\n{}",
+            violation.law
+        ),
     );
     let path = regressions::folder().join(format!("{}-{seed}.txt", violation.law));
     if let Err(error) = std::fs::write(&path, text) {

@@ -1,7 +1,7 @@
-//! The time limits and counts that the laws hold the shim to, each written once.
+//! The time limits and counts that the laws check, each written once.
 //!
-//! They are the ones of docs/bounds.md. They are written here a second time on purpose: the laws take no constant from
-//! the core, so a core in which a limit is changed violates a law.
+//! They are those of docs/bounds.md. They are written here a second time on purpose: the laws use no constant
+//! of the core, so a core in which a limit is changed violates a law.
 
 use domain::time::Duration;
 
@@ -13,7 +13,8 @@ const fn milliseconds(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A request about a service, unless its poll is shorter; and what a blocking query may take beyond its wait (SD-10).
+/// A request about a service, unless its poll is shorter; and how much longer than its wait a blocking query
+/// may take (SD-10).
 pub(crate) const REQUEST: Duration = seconds(2);
 /// The deregistration of all services together, from the begin of the stop on (SD-10).
 pub(crate) const DEREGISTRATION: Duration = seconds(2);
@@ -26,14 +27,14 @@ pub(crate) const REMAINING_DEATH: Duration = seconds(2);
 /// A new plan that waits for processes of the old one.
 pub(crate) const RELOAD_PATIENCE: Duration = seconds(5);
 
-/// A wake-up that comes later than this after its deadline means that the machine stood still.
+/// A wake-up that comes later than this after its deadline means that the machine was paused.
 pub(crate) const LATE: Duration = seconds(1);
-/// So many late wake-ups in a row let time limits count anew.
+/// After how many late wake-ups in a row time limits no longer start again.
 pub(crate) const MOST_LATE: u32 = 3;
 
 /// A run of a coprocess that is shorter ended at once (EX-23).
 pub(crate) const QUICK_RUN: Duration = seconds(1);
-/// From so many such runs in a row on there is a pause before the next run.
+/// From this number of such runs in a row on, there is a pause before the next run.
 pub(crate) const QUICK_RUNS: u32 = 2;
 /// That pause, at least and at most.
 pub(crate) const RESTART_PAUSE: (Duration, Duration) = (milliseconds(250), seconds(10));
@@ -47,7 +48,7 @@ pub(crate) const EARLY_ANSWER_PAUSE: Duration = milliseconds(25);
 
 /// The time in which a budget that was cut grows again.
 pub(crate) const BUDGET_GROWTH: Duration = seconds(10);
-/// The pause after the catalogue took no more requests, at most.
+/// The pause after the catalogue refused a request as one too many, at most.
 pub(crate) const LONGEST_PAUSE: Duration = seconds(2);
 /// How long a heartbeat may wait for its turn, unless the poll is longer.
 pub(crate) const HEARTBEAT_PATIENCE: Duration = seconds(2);

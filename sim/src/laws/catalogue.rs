@@ -8,7 +8,7 @@ use domain::catalogue::Request;
 use domain::plan::Role;
 use domain::{Effect, Instant, Notice};
 
-/// What is asked of the catalogue, if something is.
+/// The request to the catalogue in this entry, if there is one.
 fn asking(entry: &Entry) -> Option<&Request> {
     match &entry.what {
         What::Does(Effect::Ask { request, .. }) => Some(request),
@@ -16,8 +16,8 @@ fn asking(entry: &Entry) -> Option<&Request> {
     }
 }
 
-/// Each service, and each backend, has at most one request in flight; of backends that are alike, one
-/// each.
+/// Each service, and each backend, has at most one request in flight; backends with equal name and tag have
+/// one each.
 pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &Entry) -> Verdict {
     let (owner, alike) = match asking(entry) {
         None => return Ok(()),
@@ -35,8 +35,8 @@ pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &Entry) 
     })
 }
 
-/// A request about a service is given up after two seconds, or one poll if that is shorter; one about a
-/// backend waits for one poll at most, and is given up soon after (SD-10, SD-20).
+/// A request about a service is cancelled after two seconds, or one poll if that is shorter; a query for a
+/// backend blocks for one poll at most, and is cancelled soon after (SD-10, SD-20).
 pub(super) fn requests_are_bounded(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, limit, .. }) = &entry.what else {
         return Ok(());
@@ -56,8 +56,8 @@ pub(super) fn requests_are_bounded(observer: &Observer, entry: &Entry) -> Verdic
     hold(bounded, || format!("{entry} with the limit {limit:?}"))
 }
 
-/// No more requests are on their way than the budget allows, and of backends no more than half of it; fewer
-/// while it is cut.
+/// The number of requests in flight does not exceed the budget, and the number of queries does not exceed
+/// half of it; after a cut the budget is smaller.
 pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Entry) -> Verdict {
     let (Some(request), Some(budget)) = (asking(entry), observer.budget()) else {
         return Ok(());
@@ -69,9 +69,9 @@ pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Entry
     })
 }
 
-/// If there are more backends than their half of the budget has places, a quarter of it, at least one, is left
-/// for queries that do not block.
-pub(super) fn blocking_queries_leave_room_for_others(observer: &Observer, entry: &Entry) -> Verdict {
+/// If there are more backends than places in their half of the budget, a quarter of the places, at least one,
+/// is kept for queries that do not block.
+pub(super) fn blocking_queries_leave_places_for_short_ones(observer: &Observer, entry: &Entry) -> Verdict {
     let (Some(Request::Instances(query)), Some(budget)) = (asking(entry), observer.plan.max_connections)
     else {
         return Ok(());
@@ -86,17 +86,17 @@ pub(super) fn blocking_queries_leave_room_for_others(observer: &Observer, entry:
     hold(fits, || format!("{entry} is one too many"))
 }
 
-/// Forgotten is only what was asked and not answered.
-pub(super) fn forgotten_is_only_what_was_asked(observer: &Observer, entry: &Entry) -> Verdict {
+/// Only a request that was sent and not answered is cancelled.
+pub(super) fn only_requests_in_flight_are_cancelled(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Forget(ticket)) = &entry.what else {
         return Ok(());
     };
     hold(observer.requests.contains_key(ticket), || format!("{entry}"))
 }
 
-/// No heartbeat without a check that passed in this very turn, or a tick of a service that needs none; only a
-/// registration may follow a heartbeat that the catalogue did not know (EX-18). With a budget it may wait its turn
-/// for a `poll`, or two seconds.
+/// A heartbeat follows only a check that passed in the same turn, or a tick of a service without a check;
+/// after a heartbeat that the catalogue answered with "unknown" only a registration follows (EX-18). With a
+/// budget it may wait for a `poll`, or two seconds.
 pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &Entry) -> Verdict {
     let (id, registers) = match asking(entry) {
         Some(Request::Register(r)) => (&r.id, true),
@@ -113,8 +113,8 @@ pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &
     hold(reason && !facts.closing, || format!("{entry}"))
 }
 
-/// A check that passed is a heartbeat at once, unless the service is to stay away, or the services' own share of
-/// the budget is used up: it never waits for a query.
+/// A check that passed leads to a heartbeat at once, unless the service is to be absent, or the services' own
+/// share of the budget is used up: it never waits for a query.
 pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
@@ -131,9 +131,9 @@ pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &Entry)
     })
 }
 
-/// A service is registered only if the catalogue is not known to have it, and renewed only if it is (SD-4); who holds
-/// its ID is of interest only then, too.
-pub(super) fn only_what_is_not_known_is_registered(observer: &Observer, entry: &Entry) -> Verdict {
+/// A service is registered only if it is not registered by the last answer of the catalogue, and renewed only
+/// if it is (SD-4); an inspection is sent only if it is.
+pub(super) fn only_an_unregistered_service_is_registered(observer: &Observer, entry: &Entry) -> Verdict {
     let (id, registers) = match asking(entry) {
         Some(Request::Register(r)) => (&r.id, true),
         Some(Request::Renew(r) | Request::Inspect(r)) => (&r.id, false),
@@ -146,9 +146,12 @@ pub(super) fn only_what_is_not_known_is_registered(observer: &Observer, entry: &
     hold(known != Some(registers), || format!("{entry}"))
 }
 
-/// Deregistered is only what is to stay away: at the stop, in maintenance, or because of a reload; what a reload
-/// does not change stays without a gap (LC-17).
-pub(super) fn only_what_has_to_leave_is_deregistered(observer: &Observer, entry: &Entry) -> Verdict {
+/// Only a service that is to be absent is deregistered: at the stop, in maintenance, or because of a reload;
+/// a service that a reload does not change stays registered without a gap (LC-17).
+pub(super) fn only_a_service_that_is_to_be_absent_is_deregistered(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     let Some(Request::Deregister(registration)) = asking(entry) else {
         return Ok(());
     };
@@ -160,7 +163,7 @@ pub(super) fn only_what_has_to_leave_is_deregistered(observer: &Observer, entry:
 
 /// A service that has to be deregistered requests it at once, or right after the answer to the request in flight, or as
 /// soon as the services' share of the budget allows it.
-pub(super) fn what_has_to_leave_asks_for_it(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn a_service_that_is_to_be_absent_is_deregistered(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
@@ -174,9 +177,9 @@ pub(super) fn what_has_to_leave_asks_for_it(observer: &Observer, entry: &Entry) 
     })
 }
 
-/// In maintenance no check, handler, task or sensor begins, and nothing is asked of the catalogue but to
-/// remove entries (LC-10, LC-11, LC-13, SD-9).
-pub(super) fn maintenance_is_quiet(observer: &Observer, entry: &Entry) -> Verdict {
+/// In maintenance no check, handler, task or sensor starts, and only deregistrations are sent to the
+/// catalogue (LC-10, LC-11, LC-13, SD-9).
+pub(super) fn in_maintenance_nothing_starts(observer: &Observer, entry: &Entry) -> Verdict {
     let begins = match &entry.what {
         What::Does(Effect::Start(_, job)) => is_periodic(&job.role),
         What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
@@ -185,8 +188,8 @@ pub(super) fn maintenance_is_quiet(observer: &Observer, entry: &Entry) -> Verdic
     hold(!(observer.maintenance && begins), || format!("{entry}"))
 }
 
-/// A handler starts only because the instances differ from those seen before, or because a reload took a run
-/// from it: a failed or reordered answer is no change (SD-6, SD-7, SD-8, SD-17, SD-19).
+/// A handler starts only because the instances differ from the last list, or because a reload ended its run:
+/// a failed or reordered answer is no change (SD-6, SD-7, SD-8, SD-17, SD-19).
 pub(super) fn a_failed_answer_is_no_change(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
@@ -200,8 +203,11 @@ pub(super) fn a_failed_answer_is_no_change(observer: &Observer, entry: &Entry) -
     })
 }
 
-/// A handler that could not be started is not started again in a hurry.
-pub(super) fn handlers_that_cannot_start_are_spaced_out(observer: &Observer, entry: &Entry) -> Verdict {
+/// There is a pause before a handler that could not be started is started again.
+pub(super) fn there_is_a_pause_after_a_handler_that_cannot_start(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
@@ -213,9 +219,9 @@ pub(super) fn handlers_that_cannot_start_are_spaced_out(observer: &Observer, ent
     hold(!early, || format!("{entry} in a hurry"))
 }
 
-/// A change is reacted to: at once, or when the handler that runs ends, or when maintenance or a reload does, or
-/// within ten seconds after the handler could not be started (SD-5).
-pub(super) fn a_change_is_reacted_to(observer: &Observer, entry: &Entry) -> Verdict {
+/// After a change the handler runs: at once, or when its present run, the maintenance or a reload ends, or
+/// within ten seconds after it could not be started (SD-5).
+pub(super) fn after_a_change_the_handler_runs(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
@@ -232,8 +238,9 @@ pub(super) fn a_change_is_reacted_to(observer: &Observer, entry: &Entry) -> Verd
     })
 }
 
-/// Another instance under a service's ID is reported once, and only if the catalogue just said that it is there and had
-/// taken our registration before: an entry that an earlier run of the shim left is not another instance.
+/// Another instance with a service's ID is reported once, and only if the catalogue has just returned it and
+/// had accepted the service's registration before: an entry of an earlier process of the shim is not another
+/// instance.
 pub(super) fn another_instance_is_reported_only_if_there_is_one(
     observer: &Observer,
     entry: &Entry,
@@ -246,7 +253,7 @@ pub(super) fn another_instance_is_reported_only_if_there_is_one(
     hold(is_there, || format!("{entry}"))
 }
 
-/// Another instance that the catalogue names is reported at once.
+/// Another instance that the catalogue returned is reported at once.
 pub(super) fn another_instance_is_reported(observer: &Observer, entry: &Entry) -> Verdict {
     let rests = matches!(entry.what, What::Rests(_));
     hold(!rests || observer.turn.stranger.is_none(), || {
@@ -254,7 +261,7 @@ pub(super) fn another_instance_is_reported(observer: &Observer, entry: &Entry) -
     })
 }
 
-/// While its checks pass in time and the catalogue answers in time, an entry never expires.
+/// While the checks of a service pass in time and the catalogue answers in time, its entry never expires.
 pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &Entry) -> Verdict {
     let What::World(Fact::Expired(id)) = &entry.what else {
         return Ok(());
@@ -276,8 +283,9 @@ pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &Entry) 
     hold(!calm, || format!("{id} expired"))
 }
 
-/// A service that was deregistered stays away: at the exit nothing stands of one whose deregistration was answered.
-pub(super) fn a_service_that_left_stays_away(observer: &Observer, entry: &Entry) -> Verdict {
+/// A service that was deregistered stays absent: at the exit the catalogue has no entry of a service whose
+/// deregistration was answered.
+pub(super) fn a_deregistered_service_stays_absent(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(_)) = &entry.what else {
         return Ok(());
     };

@@ -9,8 +9,8 @@ use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Notice};
 
-/// There is at most one run of each job, counted on the wire; of backends that are alike, one each (EX-24,
-/// LC-2).
+/// There is at most one run of each job at a time, counted from the starts and ends in the trace; backends
+/// with equal name and tag have one each (EX-24, LC-2).
 pub(super) fn one_run_of_each_job(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
@@ -22,8 +22,8 @@ pub(super) fn one_run_of_each_job(observer: &Observer, entry: &Entry) -> Verdict
     })
 }
 
-/// A signal is sent only to a child that runs and was not reaped (EX-14).
-pub(super) fn signals_go_to_children_that_are_there(observer: &Observer, entry: &Entry) -> Verdict {
+/// A signal is sent only to a child that was not reaped (EX-14).
+pub(super) fn signals_go_to_running_children(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, ..)) = &entry.what else {
         return Ok(());
     };
@@ -31,9 +31,9 @@ pub(super) fn signals_go_to_children_that_are_there(observer: &Observer, entry: 
     hold(there, || format!("{entry}"))
 }
 
-/// SIGTERM is sent only to the application, to a preStart that is called off and to coprocesses, once each;
-/// the application alone gets it without its group (EX-13).
-pub(super) fn only_what_may_be_is_asked_to_stop(observer: &Observer, entry: &Entry) -> Verdict {
+/// SIGTERM is sent only to the application, to a preStart hook whose start is cancelled, and to coprocesses,
+/// once each; only for the application without its process group (EX-13).
+pub(super) fn only_permitted_children_get_sigterm(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, Signal::TERM, reach)) = &entry.what else {
         return Ok(());
     };
@@ -51,8 +51,9 @@ pub(super) fn only_what_may_be_is_asked_to_stop(observer: &Observer, entry: &Ent
     })
 }
 
-/// What is killed took too long, or had its grace, or belongs to what a stop or a reload sends away (EX-19).
-pub(super) fn only_what_may_be_is_killed(observer: &Observer, entry: &Entry) -> Verdict {
+/// SIGKILL is sent only to a run that exceeded its time limit or its grace, or that a stop or a reload ends
+/// (EX-19).
+pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, Signal::KILL, _)) = &entry.what else {
         return Ok(());
     };
@@ -96,8 +97,8 @@ pub(super) fn only_what_may_be_is_killed(observer: &Observer, entry: &Entry) -> 
     hold(may, || format!("{entry}, which is {}", run.whose))
 }
 
-/// A run that takes longer than it may is killed at its limit.
-pub(super) fn what_takes_too_long_is_killed(observer: &Observer, entry: &Entry) -> Verdict {
+/// A run that exceeds its time limit is killed at that time.
+pub(super) fn a_run_beyond_its_time_limit_is_killed(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
@@ -111,8 +112,8 @@ pub(super) fn what_takes_too_long_is_killed(observer: &Observer, entry: &Entry) 
     })
 }
 
-/// A run that ended with 0 is never reported as one that took too long, however late its end was seen.
-pub(super) fn what_ended_with_0_did_not_time_out(observer: &Observer, entry: &Entry) -> Verdict {
+/// A run that ended with 0 is never reported as timed out, however late its end was reported.
+pub(super) fn a_run_that_ended_with_0_did_not_time_out(observer: &Observer, entry: &Entry) -> Verdict {
     let wrong = match &entry.what {
         What::Does(Effect::Tell(Notice::TimedOut { role, .. })) => {
             observer.turn.passed.as_ref() == Some(role)
@@ -131,7 +132,7 @@ pub(super) fn kills_reach_the_group(_: &Observer, entry: &Entry) -> Verdict {
     hold(!wrong, || format!("{entry}"))
 }
 
-/// A signal that is not the shim's is passed on to the application once, if it runs (LC-18).
+/// A signal that the shim does not handle is passed on to the application once, if it runs (LC-18).
 pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Entry) -> Verdict {
     match &entry.what {
         What::Does(Effect::Send(ticket, signal, reach))
@@ -147,7 +148,7 @@ pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Entr
     }
 }
 
-/// A coprocess is started once, and again as often as its restarts allow, one run after the other.
+/// A coprocess is started once, and restarted as often as its restarts allow, one run after the other.
 pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
@@ -158,9 +159,12 @@ pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entr
     hold(facts.may_run(), || format!("{entry} after {} runs", facts.runs))
 }
 
-/// A coprocess that ended is started again at once, but from the second run that ended within a second on
-/// only after a pause, of a quarter of a second at least and ten at most (EX-23).
-pub(super) fn coprocesses_that_end_at_once_are_spaced_out(observer: &Observer, entry: &Entry) -> Verdict {
+/// A coprocess that ended is restarted at once; from the second run in a row that ended within a second on,
+/// only after a pause of at least a quarter of a second and at most ten seconds (EX-23).
+pub(super) fn there_is_a_pause_after_a_coprocess_that_ends_at_once(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     if let What::Does(Effect::Start(_, job)) = &entry.what {
         let facts = observer.coprocesses.get(&whose(job));
         let facts = facts.filter(|facts| facts.quick >= QUICK_RUNS);
@@ -187,7 +191,7 @@ pub(super) fn coprocesses_that_end_at_once_are_spaced_out(observer: &Observer, e
     })
 }
 
-/// The PID of what was started is exported before anything else starts (7.4, EX-16).
+/// The PID of a child is exported before anything else starts (EX-16).
 pub(super) fn pids_are_exported_before_anything_else_starts(observer: &Observer, entry: &Entry) -> Verdict {
     let due = matches!(entry.what, What::Rests(_) | What::Does(Effect::Start(..)));
     hold(!due || observer.turn.export.is_none(), || {
@@ -195,7 +199,7 @@ pub(super) fn pids_are_exported_before_anything_else_starts(observer: &Observer,
     })
 }
 
-/// The application and each hook run at most once in a life (LC-9, LC-20, LC-21).
+/// The application and each hook run at most once (LC-9, LC-20, LC-21).
 pub(super) fn the_application_and_its_hooks_run_once(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());

@@ -1,7 +1,8 @@
-//! Every law can be violated: traces of real runs are corrupted, one entry at a time, until each law has found one.
+//! Shows that every law can be violated: traces of real runs are corrupted, one entry at a time, until each
+//! law has detected one.
 //!
-//! A mutant of the core is caught by whichever law sees it first, so mutants alone do not show that a law which
-//! sees it second would ever say a word. A forger needs no fault in the core.
+//! A mutant of the core is detected by the first law that it violates, so mutants alone do not show that
+//! another law would detect it, too. Corrupted traces need no fault in the core.
 
 use super::{EMERGENCY_LAWS, LAWS, Law, Observer};
 use crate::choices::Choices;
@@ -18,7 +19,7 @@ use std::collections::BTreeSet;
 
 /// How many runs have their traces corrupted, at most.
 const LIVES: u64 = 400;
-/// How many forgeries of each.
+/// How many corrupted traces are made from each run.
 const FORGERIES: u32 = 40;
 
 /// Which laws a trace violates, at any of its entries.
@@ -36,7 +37,7 @@ fn violated_by(story: &[Entry], mut observer: Observer) -> BTreeSet<&'static str
     violation
 }
 
-/// A place in a story; often one at which something happens that is rare.
+/// A place in a trace; often one with an entry of a rare kind.
 fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
     let any: Vec<usize> = (0..story.len()).collect();
     let is_rare = |place: &usize| {

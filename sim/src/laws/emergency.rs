@@ -1,6 +1,7 @@
-//! Laws of an emergency: what must be true after a fault of the program itself, until the exit.
+//! Laws of an emergency: the properties that must hold after a fault of the program itself, until the exit.
 //!
-//! From then on they are asked instead of the others: nothing that was to be done goes on (src/domain/emergency.rs).
+//! After the fault they are checked instead of the others, because the normal stop does not continue
+//! (src/domain/emergency.rs).
 
 use super::bounds::{EMERGENCY_DEATH, EMERGENCY_DEREGISTRATION};
 use super::observer::{Kind, Observer};
@@ -11,14 +12,14 @@ use domain::emergency::FAULT;
 use domain::signal::Signal;
 use domain::{Effect, Ticket};
 
-/// Whether the first turn of the emergency is over with this entry.
+/// Whether this entry ends the first turn of the emergency.
 fn has_begun(entry: &Entry) -> bool {
     matches!(entry.what, What::Rests(_) | What::Does(Effect::Exit(_)))
 }
 
-/// After a fault nothing begins: no child is started, nothing is read, and the catalogue is asked only to remove
-/// entries, for two seconds at the most.
-pub(super) fn an_emergency_begins_nothing(observer: &Observer, entry: &Entry) -> Verdict {
+/// After a fault nothing is started or loaded, and only deregistrations are sent to the catalogue, with a
+/// time limit of two seconds.
+pub(super) fn an_emergency_starts_nothing(observer: &Observer, entry: &Entry) -> Verdict {
     let begins = match &entry.what {
         What::Does(Effect::Ask { request, limit, .. }) => {
             !matches!(request, Request::Deregister(_)) || *limit > EMERGENCY_DEREGISTRATION
@@ -43,8 +44,8 @@ pub(super) fn an_emergency_sends_sigterm_to_all_children(observer: &Observer, en
     })
 }
 
-/// After a fault a child that runs is killed only when it had its grace; one that may never have been started, as soon
-/// as nothing else is waited for.
+/// After a fault a running child is killed only after its grace; a child that was perhaps never started is
+/// killed as soon as nothing else is waited for.
 pub(super) fn an_emergency_kills_after_the_grace(observer: &Observer, entry: &Entry) -> Verdict {
     let (Some(emergency), What::Does(Effect::Send(ticket, Signal::KILL, _))) =
         (&observer.emergency, &entry.what)
@@ -57,8 +58,8 @@ pub(super) fn an_emergency_kills_after_the_grace(observer: &Observer, entry: &En
     })
 }
 
-/// After a fault everything that stands in the catalogue is to be deregistered, at once.
-pub(super) fn an_emergency_deregisters_what_stands(observer: &Observer, entry: &Entry) -> Verdict {
+/// After a fault every registered instance is deregistered at once.
+pub(super) fn an_emergency_deregisters_every_instance(observer: &Observer, entry: &Entry) -> Verdict {
     let Some(emergency) = observer.emergency.as_ref().filter(|_| has_begun(entry)) else {
         return Ok(());
     };
@@ -70,9 +71,12 @@ pub(super) fn an_emergency_deregisters_what_stands(observer: &Observer, entry: &
     hold(left.is_none(), || format!("{left:?} stands"))
 }
 
-/// After a fault the exit comes when all children are gone, or were killed and had two seconds to be gone, and when the
-/// catalogue answered, or had two seconds for it.
-pub(super) fn an_emergency_waits_for_what_it_asked(observer: &Observer, entry: &Entry) -> Verdict {
+/// After a fault the exit comes when all children have ended, or two seconds after they were killed, and when
+/// the catalogue has answered, or after two seconds.
+pub(super) fn an_emergency_waits_for_children_and_deregistrations(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     let (Some(emergency), What::Does(Effect::Exit(_))) = (&observer.emergency, &entry.what) else {
         return Ok(());
     };
@@ -96,13 +100,13 @@ pub(super) fn an_emergency_waits_for_what_it_asked(observer: &Observer, entry: &
     hold(!(deregisters && in_time), || "a deregistration is cut off".into())
 }
 
-/// After a fault the exit comes within two seconds, or the grace of children, a minute at the most, and two seconds
-/// more.
+/// After a fault the exit comes within two seconds, or the grace of children (a minute at most), and two
+/// seconds more.
 pub(super) fn an_emergency_ends_in_time(observer: &Observer, entry: &Entry) -> Verdict {
     let (Some(emergency), What::Rests(deadline)) = (&observer.emergency, &entry.what) else {
         return Ok(());
     };
-    // A late wake-up delays what follows from it.
+    // After a late wake-up the effects are late, too.
     let bound = emergency.bound().max(observer.turn.began + EMERGENCY_DEATH);
     hold(deadline.is_some_and(|deadline| deadline <= bound), || {
         format!("{entry}")
@@ -117,8 +121,11 @@ pub(super) fn an_emergency_ends_with_70(observer: &Observer, entry: &Entry) -> V
     hold(*code == FAULT, || format!("{entry}"))
 }
 
-/// What was deregistered after a fault stays away.
-pub(super) fn what_an_emergency_deregistered_stays_away(observer: &Observer, entry: &Entry) -> Verdict {
+/// A service that was deregistered after a fault stays absent.
+pub(super) fn an_instance_deregistered_in_an_emergency_stays_absent(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     let (Some(emergency), What::Does(Effect::Exit(_))) = (&observer.emergency, &entry.what) else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
-//! What the laws know: computed from the entries of the trace, and from nothing else.
+//! The state that the laws need, computed from the entries of the trace alone.
 //!
-//! Which children live, which requests are in flight, which plan is in force, what the catalogue answered about each
-//! service. Laws read it, and each entry is added after they did. Decides nothing.
+//! It contains the running children, the requests in flight, the plan in force, and the catalogue's answers
+//! about each service. Laws read it, and each entry is added after they did. No decisions are made here.
 
 mod backends;
 mod children;
@@ -27,12 +27,12 @@ pub(crate) use requests::{InFlight, Kind};
 pub(crate) use services::{Presence, ServiceFacts, check_of};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module.
+/// The observer: see the documentation of the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observer {
     pub(crate) now: Instant,
     pub(crate) turn: Turn,
-    /// Whether starting takes time, so that schedules and ages are known less precisely.
+    /// Whether starting takes time, so that schedules and ages are less precise.
     pub(crate) lenient: bool,
     pub(crate) first: SharedPlan,
     pub(crate) plan: SharedPlan,
@@ -52,39 +52,39 @@ pub struct Observer {
     pub(crate) children: BTreeMap<Ticket, Run>,
     /// The requests in flight.
     pub(crate) requests: BTreeMap<Ticket, InFlight>,
-    /// The reading of the configuration that is under way.
+    /// The reading of the configuration that is in progress.
     pub loading: Option<Ticket>,
-    /// A SIGHUP came, and the configuration was not read since.
+    /// Whether a SIGHUP came after the configuration was last read.
     pub to_be_read: bool,
     pub(crate) services: BTreeMap<String, ServiceFacts>,
     pub(crate) backends: BTreeMap<String, BackendFacts>,
-    /// Of tasks and sensors.
+    /// The schedules of tasks and sensors.
     pub(crate) schedules: BTreeMap<String, JobFacts>,
     pub(crate) coprocesses: BTreeMap<String, CoprocessFacts>,
     pub(crate) left_behind: usize,
-    /// The entries of ours in the catalogue.
+    /// The instances of the shim that the catalogue has.
     pub(crate) standing: BTreeSet<String>,
     /// The instances of each backend in the catalogue.
     pub(crate) neighbours: BTreeMap<String, Vec<Address>>,
     pub(crate) landed_late: bool,
     /// When the catalogue last took no more requests.
     pub(crate) refused: Option<Instant>,
-    /// How many requests there may be since the budget was cut.
+    /// The number of requests that are allowed since the budget was cut.
     pub(crate) cut: Option<u32>,
-    /// Since when all that is left to be done is to see the remaining children go.
+    /// Since when only the end of the remaining children is waited for.
     pub(crate) closing: Option<Instant>,
-    /// A fault of the program itself came.
+    /// The state of an emergency, after a fault of the program itself.
     pub(crate) emergency: Option<Emergency>,
-    /// The application outlived SIGKILL for too long.
+    /// Whether the application outlived SIGKILL for too long.
     pub(crate) gave_up: bool,
     generation: u32,
-    /// By when the driver wanted to be woken, and how many late wake-ups in a row there were.
+    /// The deadline of the driver, and the number of late wake-ups in a row.
     deadline: Option<Instant>,
     late_in_a_row: u32,
 }
 
 impl Observer {
-    /// What is known before anything happened.
+    /// The state before the first entry.
     pub fn new(plan: &Plan, lenient: bool) -> Self {
         let plan = SharedPlan::new(plan.clone());
         Self {
@@ -133,7 +133,7 @@ impl Observer {
         &self.plan
     }
 
-    /// An entry follows, and an event begins a turn of the driver.
+    /// Called before an entry is checked; an event begins a turn of the driver.
     pub(super) fn turns_to(&mut self, entry: &Entry) {
         self.now = entry.at;
         if !matches!(entry.what, What::Happens(_)) || !self.turn.over {
@@ -155,7 +155,7 @@ impl Observer {
         };
     }
 
-    /// Adds what the entry says to what is known.
+    /// Adds an entry.
     pub(super) fn remembers(&mut self, entry: &Entry) {
         if let Some(emergency) = &mut self.emergency {
             emergency.remembers(entry);
@@ -239,7 +239,7 @@ impl Observer {
         if self.closing.is_none() && self.is_closing() {
             self.closing = Some(self.turn.began);
         }
-        // What happened in the turn decides nothing any more.
+        // The entries of the turn are no longer needed.
         self.turn = Turn {
             began: self.turn.began,
             looked: self.turn.looked,

@@ -1,4 +1,4 @@
-//! Laws of the order in which a life begins and ends.
+//! Laws of the order of the start and the stop.
 
 use super::bounds::{REMAINING_DEATH, REMAINING_GRACE};
 use super::observer::{Observer, Stage, is_periodic};
@@ -10,7 +10,7 @@ use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event};
 
-/// The role of what starts, if something does.
+/// The role of the child that starts, if one does.
 fn starting(entry: &Entry) -> Option<&Role> {
     match &entry.what {
         What::Does(Effect::Start(_, job)) => Some(&job.role),
@@ -18,7 +18,7 @@ fn starting(entry: &Entry) -> Option<&Role> {
     }
 }
 
-/// The signal sent to the application, if one is, and it is not one that is only passed on.
+/// The signal that is sent to the application, unless it is only passed on.
 fn sent_to_application(observer: &Observer, entry: &Entry) -> Option<Signal> {
     match (&entry.what, observer.application) {
         (What::Does(Effect::Send(ticket, signal, _)), Stage::Alive(application))
@@ -30,13 +30,13 @@ fn sent_to_application(observer: &Observer, entry: &Entry) -> Option<Signal> {
     }
 }
 
-/// Nothing happens after the exit.
+/// There is no entry after the exit.
 pub(super) fn nothing_follows_the_exit(observer: &Observer, entry: &Entry) -> Verdict {
     let counts = !matches!(entry.what, What::World(_));
     hold(!(observer.exited && counts), || format!("{entry}"))
 }
 
-/// Nothing starts and nothing is asked before preStart ended (14.10, LC-2).
+/// Nothing starts and no request is sent before preStart ended (LC-2).
 pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: &Entry) -> Verdict {
     let before = observer.opened.is_none() && !observer.is_stopping();
     let begins = match &entry.what {
@@ -47,8 +47,8 @@ pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: 
     hold(!(before && begins), || format!("{entry}"))
 }
 
-/// After a start was called off, or preStart failed, nothing begins any more (LC-1, EX-20).
-pub(super) fn after_a_start_was_called_off_nothing_begins(observer: &Observer, entry: &Entry) -> Verdict {
+/// After a start was cancelled, or preStart failed, nothing starts any more (LC-1, EX-20).
+pub(super) fn after_a_cancelled_start_nothing_starts(observer: &Observer, entry: &Entry) -> Verdict {
     let begins = matches!(
         entry.what,
         What::Does(Effect::Start(..) | Effect::Ask { .. } | Effect::Load(_))
@@ -59,10 +59,9 @@ pub(super) fn after_a_start_was_called_off_nothing_begins(observer: &Observer, e
     )
 }
 
-/// After the stop began no check, task, sensor or handler begins, and of the catalogue nothing is asked but
-/// to remove entries; a coprocess that ends is started again until it has to stop itself (LC-6, LC-20,
-/// SD-9).
-pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(
+/// After the stop began no check, task, sensor or handler starts, and only deregistrations are sent to the
+/// catalogue; a coprocess that ends is restarted until the coprocesses are stopped (LC-6, LC-20, SD-9).
+pub(super) fn after_the_stop_began_only_hooks_and_coprocesses_start(
     observer: &Observer,
     entry: &Entry,
 ) -> Verdict {
@@ -82,11 +81,8 @@ pub(super) fn after_the_stop_began_nothing_begins_but_what_stops(
     )
 }
 
-/// As the stop begins, every check, handler, task and sensor that runs is killed: it waits for none (LC-5).
-pub(super) fn what_runs_periodically_is_killed_as_the_stop_begins(
-    observer: &Observer,
-    entry: &Entry,
-) -> Verdict {
+/// When the stop begins, every check, handler, task and sensor that runs is killed at once (LC-5).
+pub(super) fn periodic_runs_are_killed_when_the_stop_begins(observer: &Observer, entry: &Entry) -> Verdict {
     let (What::Rests(_), Some(_)) = (&entry.what, observer.stop) else {
         return Ok(());
     };
@@ -99,9 +95,9 @@ pub(super) fn what_runs_periodically_is_killed_as_the_stop_begins(
     })
 }
 
-/// preStop runs once, when an operator asked for the stop, after every service left or the bound for it
-/// passed, and only while the application is not gone (LC-9, LC-20).
-pub(super) fn pre_stop_runs_once_after_the_services_left(observer: &Observer, entry: &Entry) -> Verdict {
+/// preStop runs once, when an operator requested the stop, after every service was deregistered or the time
+/// limit for that is over, and only while the application runs (LC-9, LC-20).
+pub(super) fn pre_stop_runs_once_after_the_deregistrations(observer: &Observer, entry: &Entry) -> Verdict {
     if starting(entry) != Some(&Role::PreStop) {
         return Ok(());
     }
@@ -115,9 +111,9 @@ pub(super) fn pre_stop_runs_once_after_the_services_left(observer: &Observer, en
     })
 }
 
-/// The application gets SIGTERM or SIGKILL only when an operator asked for the stop, after every service left
-/// or the bound for it passed, and after preStop ended (14.11, SD-10).
-pub(super) fn the_application_is_stopped_after_the_services_left(
+/// The application gets SIGTERM or SIGKILL only when an operator requested the stop, after every service was
+/// deregistered or the time limit for that is over, and after preStop ended (SD-10).
+pub(super) fn the_application_is_stopped_after_the_deregistrations(
     observer: &Observer,
     entry: &Entry,
 ) -> Verdict {
@@ -131,8 +127,8 @@ pub(super) fn the_application_is_stopped_after_the_services_left(
     )
 }
 
-/// The application is killed only after it had its grace since SIGTERM, or without one if the stop timeout is
-/// "at once" (EX-13).
+/// The application is killed only after its grace since SIGTERM, or without one if the stop timeout is "at
+/// once" (EX-13).
 pub(super) fn the_application_is_killed_only_after_its_grace(observer: &Observer, entry: &Entry) -> Verdict {
     let (Some(Signal::KILL), Stage::Alive(ticket)) =
         (sent_to_application(observer, entry), observer.application)
@@ -149,9 +145,9 @@ pub(super) fn the_application_is_killed_only_after_its_grace(observer: &Observer
     })
 }
 
-/// postStop runs once, only after the application is gone, preStop has ended, and every service left or the
-/// bound for it passed (SD-11, LC-9).
-pub(super) fn post_stop_runs_once_after_the_application_is_gone(
+/// postStop runs once, only after the application and preStop have ended, and every service was deregistered
+/// or the time limit for that is over (SD-11, LC-9).
+pub(super) fn post_stop_runs_once_after_the_application_has_ended(
     observer: &Observer,
     entry: &Entry,
 ) -> Verdict {
@@ -165,7 +161,7 @@ pub(super) fn post_stop_runs_once_after_the_application_is_gone(
     )
 }
 
-/// Coprocesses are asked to stop last: after the application is gone and postStop ended (EX-22).
+/// Coprocesses get SIGTERM last: after the application and postStop have ended (EX-22).
 pub(super) fn coprocesses_are_stopped_last(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Send(ticket, Signal::TERM, _)) = &entry.what else {
         return Ok(());
@@ -176,9 +172,9 @@ pub(super) fn coprocesses_are_stopped_last(observer: &Observer, entry: &Entry) -
 }
 
 /// A stop never waits without a reason: preStop, SIGTERM, SIGKILL, postStop and the exit each come as soon as
-/// what they wait for is over, and SIGTERM is never lost (LC-7, LC-8, SD-10: one bound of two seconds in
+/// what they wait for is over, and SIGTERM is never lost (LC-7, LC-8, SD-10: one time limit of two seconds in
 /// all).
-pub(super) fn the_stop_goes_on(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn the_stop_continues_without_delay(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
@@ -222,7 +218,8 @@ pub(super) fn the_stop_goes_on(observer: &Observer, entry: &Entry) -> Verdict {
     hold(!(gone && last_due), || "postStop has to run".into())
 }
 
-/// The exit leaves no child of ours, except one that SIGKILL did not end within its bound, which is reported.
+/// At the exit no child runs, except one that did not end within its time limit after SIGKILL, which is
+/// reported.
 pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(_)) = &entry.what else {
         return Ok(());
@@ -244,10 +241,10 @@ pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Ve
     })
 }
 
-/// The exit code is that of a failed preStart, or 143 for a start that was called off, or the application's,
-/// or that of a failed postStop in its place; 137 if the application never went, and 0 if there is none
-/// (EX-2, EX-3, EX-7, EX-8, EX-20, LC-1, LC-8).
-pub(super) fn the_exit_code_tells_the_truth(observer: &Observer, entry: &Entry) -> Verdict {
+/// The exit code is that of a failed preStart, or 143 for a cancelled start, or the application's, or that of
+/// a failed postStop in its place; 137 if the application did not end, and 0 if there is none (EX-2, EX-3,
+/// EX-7, EX-8, EX-20, LC-1, LC-8).
+pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Exit(code)) = &entry.what else {
         return Ok(());
     };
@@ -260,8 +257,11 @@ pub(super) fn the_exit_code_tells_the_truth(observer: &Observer, entry: &Entry) 
     hold(*code == truth, || format!("{code} instead of {truth}"))
 }
 
-/// From any state, once faults stop, SIGTERM leads to the exit within the bounds of its parts.
-pub(super) fn once_faults_stop_a_stop_ends_in_its_bounds(observer: &Observer, entry: &Entry) -> Verdict {
+/// In every state, once faults stop, SIGTERM leads to the exit within the sum of the time limits.
+pub(super) fn without_faults_a_stop_ends_within_its_time_limits(
+    observer: &Observer,
+    entry: &Entry,
+) -> Verdict {
     let overdue = matches!(entry.what, What::World(Fact::Overdue));
     let stopped = matches!(entry.what, What::Happens(Event::Signal(_)));
     hold(!overdue || stopped || observer.exited, || "it still runs".into())

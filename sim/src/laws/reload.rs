@@ -1,4 +1,4 @@
-//! Laws of the way from one plan to the next, and of how things are once all is calm.
+//! Laws of the change from one plan to the next, and of the state some time after all faults have ended.
 
 use super::bounds::RELOAD_PATIENCE;
 use super::observer::{Address, BackendFacts, Observer, Stage, key_of, sensor_jobs};
@@ -8,9 +8,9 @@ use domain::catalogue::Request;
 use domain::plan::{Job, Restarts, Role};
 use domain::{Effect, Notice};
 
-/// What begins is of the plan in force, in every detail: after a reload all that begins is what a fresh start
-/// with the same plan would begin (LC-3, LC-21).
-pub(super) fn what_begins_is_of_the_plan_in_force(observer: &Observer, entry: &Entry) -> Verdict {
+/// Whatever starts belongs to the plan in force, in every detail: after a reload the units start what they
+/// would after a fresh start with the same plan (LC-3, LC-21).
+pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry: &Entry) -> Verdict {
     let plan = observer.plan();
     let one = |job: &Option<Job>, started: &Job| job.as_ref() == Some(started);
     let there = match &entry.what {
@@ -40,20 +40,20 @@ pub(super) fn what_begins_is_of_the_plan_in_force(observer: &Observer, entry: &E
     hold(there, || format!("{entry}"))
 }
 
-/// SIGHUP is never lost: the configuration is read at once, or after the reading that is under way (LC-4, LC-7).
-pub(super) fn a_hangup_reads_the_configuration(observer: &Observer, entry: &Entry) -> Verdict {
+/// SIGHUP is never lost: the configuration is read at once, or after the reading in progress (LC-4, LC-7).
+pub(super) fn a_sighup_reads_the_configuration(observer: &Observer, entry: &Entry) -> Verdict {
     let rests = matches!(entry.what, What::Rests(_));
     let due = observer.to_be_read && observer.loading.is_none() && observer.takes_orders();
     hold(!(rests && due), || "SIGHUP was lost".into())
 }
 
-/// However often SIGHUP comes, the configuration is read once at a time.
+/// However often SIGHUP comes, there is one reading of the configuration at a time.
 pub(super) fn the_configuration_is_read_once_at_a_time(observer: &Observer, entry: &Entry) -> Verdict {
     let reads = matches!(entry.what, What::Does(Effect::Load(_)));
     hold(!(reads && observer.loading.is_some()), || format!("{entry}"))
 }
 
-/// A configuration that is refused changes nothing (LC-14).
+/// A refused configuration changes nothing (LC-14).
 pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry: &Entry) -> Verdict {
     let changes = matches!(
         entry.what,
@@ -64,9 +64,9 @@ pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry
     hold(!(observer.turn.refused && changes), || format!("{entry}"))
 }
 
-/// A new plan is in force when all that has to go is gone, or after five seconds all services that do; and
-/// only when one came.
-pub(super) fn a_reload_waits_for_what_has_to_go(observer: &Observer, entry: &Entry) -> Verdict {
+/// A new plan comes into force when everything that it removes has ended, or after five seconds when all
+/// removed services are deregistered; and only after a plan was read.
+pub(super) fn a_reload_waits_for_what_it_removes(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Tell(Notice::Reloaded)) = &entry.what else {
         return Ok(());
     };
@@ -81,8 +81,8 @@ pub(super) fn a_reload_waits_for_what_has_to_go(observer: &Observer, entry: &Ent
     })
 }
 
-/// A new plan is in force as soon as it may be (LC-4, LC-19).
-pub(super) fn a_reload_ends(observer: &Observer, entry: &Entry) -> Verdict {
+/// A new plan comes into force as soon as possible (LC-4, LC-19).
+pub(super) fn a_reload_ends_without_delay(observer: &Observer, entry: &Entry) -> Verdict {
     let (What::Rests(_), Some((_, since))) = (&entry.what, &observer.incoming) else {
         return Ok(());
     };
@@ -94,8 +94,8 @@ pub(super) fn a_reload_ends(observer: &Observer, entry: &Entry) -> Verdict {
     })
 }
 
-/// After a reload the units equal those of a fresh start: a status lists the services, backends and jobs of the plan, and
-/// no others.
+/// After a reload the units equal those of a fresh start: the status lists the services, backends and jobs of
+/// the plan, and no others.
 pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Report(_, status)) = &entry.what else {
         return Ok(());
@@ -148,9 +148,9 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry
     hold(jobs == listed, || format!("the jobs are {listed:?}"))
 }
 
-/// Once faults stop, all is well: healthy services stand in the catalogue, each backend was seen as it is and no
-/// handler waits to be started, every coprocess that may run does.
-pub(super) fn once_faults_stop_all_is_well(observer: &Observer, entry: &Entry) -> Verdict {
+/// Some time after faults stop, healthy services are in the catalogue, the list of each backend is the
+/// present one and no handler waits to be started, and every coprocess with restarts left runs.
+pub(super) fn without_faults_the_expected_state_is_reached(observer: &Observer, entry: &Entry) -> Verdict {
     let calm = !observer.is_stopping() && observer.opened.is_some() && !observer.exited;
     if entry.what != What::World(Fact::Settled) || !calm || observer.plan().application.is_none() {
         return Ok(());

@@ -1,21 +1,22 @@
-//! The schedule of something periodic, as the observer of the laws knows it: when it may run, and when it must have run.
+//! The schedule of a periodic action, as far as the trace shows it: when the action may run, and when it must
+//! have run.
 //!
-//! Where starting a process takes time, the observer knows the instant of a step only within its turn; so
-//! what may be is judged from one end of the turn and what must be from the other.
+//! If starting a process takes time, the trace shows only in which turn a step was; so whether an action may
+//! run is computed for one end of the turn, and whether it must have run for the other.
 
 use super::turn::Turn;
 use domain::Instant;
 use domain::time::Duration;
 
-/// When something periodic may run, and when it has to have run.
+/// When a periodic action may run, and when it must have run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Schedule {
-    /// The earliest and the latest instant from which it may count.
+    /// The earliest and the latest instant from which the period counts.
     opened: (Instant, Instant),
     period: Duration,
-    /// Up to where its ticks are used up, at least and at most.
+    /// The instant up to which ticks are used, at least and at most.
     used: (Instant, Instant),
-    /// The turn in which it was last free again.
+    /// The turn in which the action last ended.
     freed: Option<Instant>,
 }
 
@@ -33,23 +34,23 @@ impl Schedule {
         self.period
     }
 
-    /// It began.
+    /// The action started.
     pub fn begin(&mut self, turn: Instant, now: Instant) {
         self.used = (turn, now);
     }
 
-    /// The ticks up to now count for nothing.
+    /// The ticks up to now are dropped.
     pub fn resume(&mut self, turn: Instant, now: Instant) {
         self.used = (turn, now);
     }
 
-    /// It is free to begin again, in this turn.
+    /// The action ended in this turn, so it may start again.
     pub fn end(&mut self, turn: Instant) {
         self.freed = Some(turn);
     }
 
-    /// Whether it may begin now: a tick comes in this turn, or waited for the end of the last run (LC-15,
-    /// LC-16).
+    /// Whether the action may start now: a tick comes in this turn, or waited for the end of the last run
+    /// (LC-15, LC-16).
     pub fn may_begin(&self, turn: &Turn, now: Instant) -> bool {
         if self.opened.0 != self.opened.1 {
             return now >= self.opened.0 + self.period;
@@ -60,7 +61,7 @@ impl Schedule {
         }
     }
 
-    /// Whether a tick that came at most so long ago was not used, or may have waited for an end as long ago.
+    /// Whether a tick of the last `patience` was not used, or may have waited for an end in that time.
     pub fn waits(&self, now: Instant, patience: Duration) -> bool {
         let tick = self.last_tick(self.opened.0, now);
         let since = self.used.0.max(self.freed.unwrap_or_default());
@@ -68,7 +69,7 @@ impl Schedule {
         unused || self.freed.is_some_and(|freed| now - freed <= patience)
     }
 
-    /// Whether it should have begun before now, if nothing kept it.
+    /// Whether the action should have started before now, if nothing prevented it.
     pub fn is_overdue(&self, turn: Instant) -> bool {
         let exact = self.opened.0 == self.opened.1;
         exact
@@ -77,8 +78,8 @@ impl Schedule {
                 .is_some_and(|tick| tick > self.used.1)
     }
 
-    /// The machine stood still until now: of the ticks that were missed one is due now, or none if it is busy, and
-    /// the schedule counts from now.
+    /// The machine was paused until now: of the missed ticks one is due now, or none if the action is busy,
+    /// and the period counts from now.
     pub fn after_standstill(&mut self, now: Instant, busy: bool) {
         let exact = self.opened.0 == self.opened.1;
         let next = self.used.0.max(self.opened.0);
@@ -94,7 +95,7 @@ impl Schedule {
         (self.opened, self.used) = ((opened, opened), (opened, opened));
     }
 
-    /// From now on the times of its ticks are not known.
+    /// From now on the times of its ticks are unknown.
     pub fn blur(&mut self, now: Instant) {
         self.opened.1 = now;
     }

@@ -1,4 +1,4 @@
-//! Laws of time: deadlines, schedules, pauses. And of tickets, which are a kind of time.
+//! Laws of time: deadlines, schedules, pauses; and of tickets, whose order is that of time.
 
 use super::bounds::{DEREGISTRATION, RELOAD_PATIENCE};
 use super::observer::{Observer, Stage, backend_key, check_of, whose};
@@ -8,13 +8,13 @@ use domain::catalogue::Request;
 use domain::plan::Role;
 use domain::{Effect, Instant};
 
-/// Whether nothing keeps periodic things from beginning as the driver comes to rest.
+/// Whether nothing prevents periodic actions from starting when the driver waits.
 fn is_undisturbed(observer: &Observer, entry: &Entry) -> bool {
     let rests = matches!(entry.what, What::Rests(_));
     rests && observer.opened.is_some() && !observer.is_stopping() && !observer.maintenance && !observer.exited
 }
 
-/// After every step the deadline lies in the future of that step.
+/// After every step the deadline is later than that step.
 pub(super) fn deadlines_lie_in_the_future(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(Some(deadline)) = &entry.what else {
         return Ok(());
@@ -22,10 +22,10 @@ pub(super) fn deadlines_lie_in_the_future(observer: &Observer, entry: &Entry) ->
     hold(*deadline > observer.turn.began, || format!("{entry}"))
 }
 
-/// No bound is slept through: the driver is to be woken by the time at which the services must have left,
-/// what was asked to stop had its grace, preStop that of the application it outlives, a run its limit, or a
-/// new plan has waited long enough (SD-10).
-pub(super) fn no_bound_is_slept_through(observer: &Observer, entry: &Entry) -> Verdict {
+/// The driver is woken at every time limit: when the services must be deregistered, when the grace of a child
+/// that got SIGTERM ends, when preStop exceeds that of the application it outlives, when a run exceeds its
+/// limit, and when a new plan has waited long enough (SD-10).
+pub(super) fn the_driver_wakes_at_every_time_limit(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(deadline) = &entry.what else {
         return Ok(());
     };
@@ -67,19 +67,19 @@ pub(super) fn no_bound_is_slept_through(observer: &Observer, entry: &Entry) -> V
     Ok(())
 }
 
-/// A ticket is never used again: each is above all before it.
+/// A ticket is never used again: each is greater than all before it.
 pub(super) fn tickets_are_never_used_again(observer: &Observer, entry: &Entry) -> Verdict {
     let (What::Does(Effect::Start(ticket, _)) | What::Does(Effect::Ask { ticket, .. })) = &entry.what else {
         return Ok(());
     };
-    // An outcome that is known at once comes before what is still to be done, so numbers may come late.
+    // An outcome that is known at once comes before the remaining effects, so tickets may appear late.
     let taken = observer.children.contains_key(ticket) || observer.requests.contains_key(ticket);
     hold(!taken && ticket.0 > 0, || format!("{entry}"))
 }
 
-/// A check begins at a tick, the first of which comes one poll after the start; if the check before it, or
-/// its heartbeat, took longer, one tick waits for its end (LC-12, LC-15, LC-16).
-pub(super) fn checks_keep_their_beat(observer: &Observer, entry: &Entry) -> Verdict {
+/// A check starts at a tick, the first of which comes one poll after the start; if the check before it, or
+/// its heartbeat, took longer, one tick waits for that (LC-12, LC-15, LC-16).
+pub(super) fn checks_start_at_their_ticks(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
@@ -93,7 +93,7 @@ pub(super) fn checks_keep_their_beat(observer: &Observer, entry: &Entry) -> Verd
 }
 
 /// A service that is not busy is checked at each of its ticks.
-pub(super) fn checks_are_not_left_out(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn no_tick_of_a_check_is_omitted(observer: &Observer, entry: &Entry) -> Verdict {
     if !is_undisturbed(observer, entry) {
         return Ok(());
     }
@@ -107,9 +107,9 @@ pub(super) fn checks_are_not_left_out(observer: &Observer, entry: &Entry) -> Ver
     })
 }
 
-/// A task and a sensor run at their ticks, the first of which comes one period after the start; if a run
+/// A task and a sensor start at their ticks, the first of which comes one period after the start; if a run
 /// takes longer, one tick waits for its end (LC-15, LC-16).
-pub(super) fn tasks_and_sensors_keep_their_beat(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn tasks_and_sensors_start_at_their_ticks(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {
         return Ok(());
     };
@@ -122,8 +122,8 @@ pub(super) fn tasks_and_sensors_keep_their_beat(observer: &Observer, entry: &Ent
     hold(may && stays, || format!("{entry}"))
 }
 
-/// A task or a sensor that does not run does so at each of its ticks.
-pub(super) fn tasks_and_sensors_are_not_left_out(observer: &Observer, entry: &Entry) -> Verdict {
+/// A task or a sensor that does not run starts at each of its ticks.
+pub(super) fn no_tick_of_a_task_or_sensor_is_omitted(observer: &Observer, entry: &Entry) -> Verdict {
     if !is_undisturbed(observer, entry) {
         return Ok(());
     }
@@ -136,10 +136,10 @@ pub(super) fn tasks_and_sensors_are_not_left_out(observer: &Observer, entry: &En
     })
 }
 
-/// The first query about a backend comes one poll after the start; after a failure, or an answer that came
-/// early, there is a pause, and without a cursor one of a poll; after a failure the query takes a whole
-/// look, because the catalogue may be another (SD-20).
-pub(super) fn backends_are_not_asked_in_a_hurry(observer: &Observer, entry: &Entry) -> Verdict {
+/// The first query of a backend is sent one poll after the start. After a failure, or an early answer, there
+/// is a pause; without a cursor the pause is one poll. After a failure the query has no cursor, because the
+/// catalogue may be another (SD-20).
+pub(super) fn there_is_a_pause_between_queries(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Ask { request, .. }) = &entry.what else {
         return Ok(());
     };
@@ -156,9 +156,9 @@ pub(super) fn backends_are_not_asked_in_a_hurry(observer: &Observer, entry: &Ent
     })
 }
 
-/// One poll is the longest time that a backend is not asked about (SD-20), unless the backends' share of the
+/// The longest time without a query of a backend is one poll (SD-20), unless the backends' share of the
 /// budget is used up.
-pub(super) fn backends_are_asked_at_least_once_a_poll(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn every_backend_is_queried_once_a_poll(observer: &Observer, entry: &Entry) -> Verdict {
     if !is_undisturbed(observer, entry) {
         return Ok(());
     }

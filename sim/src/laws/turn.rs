@@ -1,32 +1,34 @@
-//! One turn of the driver: from the event that woke it until it waits again. Only what the laws need to know of it.
+//! One turn of the driver: from the event that woke it until it waits again. Only the data that the laws
+//! need.
 
 use domain::catalogue::Endpoint;
 use domain::plan::Role;
 use domain::signal::Signal;
 use domain::{Instant, Ticket};
 
-/// From the event that woke the driver until it waits again.
+/// One turn of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Turn {
     pub began: Instant,
-    /// Since when ticks may wait that the driver could not see: it is never before the turn, unless starting
-    /// took time in the turn before, or the machine stood still.
+    /// Since when ticks may wait that the driver could not handle before: the begin of the turn, or earlier
+    /// if a start took time in the turn before or the machine was paused.
     pub looked: Instant,
-    /// It is over: the driver waits.
+    /// Whether it is over: the driver waits.
     pub over: bool,
-    /// A signal that is to be passed on.
+    /// The signal that must be passed on.
     pub forward: Option<Signal>,
-    /// A variable that is to be exported before anything else starts.
+    /// The variable that must be exported before anything else starts.
     pub export: Option<(String, String)>,
-    /// Something failed to start: the core learns of it when what it began before is carried out.
+    /// Whether a start failed. The core gets that event after the remaining effects.
     pub has_late_failure: bool,
-    /// The child that is started, until it is known whether it runs.
+    /// The child that is being started, until the result is known.
     pub starting: Option<Ticket>,
-    /// What ended with 0.
+    /// The role of a run that ended with 0.
     pub passed: Option<Role>,
-    /// What failed to start.
+    /// The starts that failed.
     pub failed: Vec<Ticket>,
-    /// A configuration was refused, and no earlier plan waits that may be put in force in the same turn.
+    /// Whether a configuration was refused and no earlier plan waits that may come into force in the same
+    /// turn.
     pub refused: bool,
     /// Services whose requests were answered.
     pub answered: Vec<String>,

@@ -1,8 +1,8 @@
-//! The way to the world's catalogues and back: latency, loss, outages, and questions that wait for a change.
-//! What stands in them and what they say is for their [`FakeCatalogue`].
+//! The network between the shim and the simulated catalogues: latency, loss, outages, and queries that block.
+//! [`FakeCatalogue`] has the entries and the answers.
 //!
-//! A catalogue forgets when it restarts, and its cursors begin anew. A request that was given up may still
-//! arrive, if late arrivals are among the faults.
+//! A restart of a catalogue deletes its data and its cursors. A cancelled request may still arrive, if late
+//! arrivals are among the faults.
 
 use super::{Item, State};
 use crate::fake_catalogue::FakeCatalogue;
@@ -15,10 +15,10 @@ use domain::{Effect, Event, Instant, Ticket};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// All catalogues there are. The other instances are in all of them.
+/// All catalogues. Other instances are registered in each of them.
 #[derive(Debug, Default)]
 pub(super) struct FakeCatalogues {
-    /// The one in use.
+    /// The path of the one in use.
     path: String,
     catalogues: BTreeMap<String, FakeCatalogue>,
     neighbours: BTreeMap<String, Vec<Endpoint>>,
@@ -35,26 +35,26 @@ struct Asked {
     waits: bool,
 }
 
-/// What the IDs of instances that are not ours begin with.
+/// The prefix of the IDs of instances that are not the shim's.
 const NEIGHBOUR: &str = "neighbour-";
-/// How many of them a backend has at the most.
+/// The limit on the other instances of a backend.
 const MOST: u32 = 3;
 
 impl FakeCatalogues {
-    /// What was asked, and of which catalogue.
+    /// The request with this ticket, and the path of its catalogue.
     fn asked(&self, ticket: Ticket) -> Option<(String, Request)> {
         let asked = self.wire.get(&ticket)?;
         Some((asked.path.clone(), asked.request.clone()))
     }
 
-    /// From now on a question waits for a change, or not any more; whether it did.
+    /// Sets whether a query waits for a change. Returns whether it did before.
     fn waits(&mut self, ticket: Ticket, waits: bool) -> bool {
         let asked = self.wire.get_mut(&ticket);
         asked.is_some_and(|asked| std::mem::replace(&mut asked.waits, waits))
     }
 }
 
-/// From now on these are all the instances of a backend. Those on an even port have the tag "blue".
+/// Replaces all instances of a backend. Those on an even port have the tag "blue".
 fn enter_neighbours(catalogue: &mut FakeCatalogue, now: Instant, name: &str, listed: &[Endpoint]) {
     let id = |number: u32| format!("{NEIGHBOUR}{name}-{number}");
     for (number, (address, port)) in (0..).zip(listed) {
@@ -126,7 +126,7 @@ impl State {
         self.choices.between(0, if slow { 3_000 } else { 5 })
     }
 
-    /// An answer to a question that was forgotten may come all the same.
+    /// An answer to a cancelled request may still arrive.
     pub(super) fn forget(&mut self, ticket: Ticket) {
         self.record(What::Does(Effect::Forget(ticket)));
         let asked = self.fake_catalogues.wire.remove(&ticket);
@@ -146,7 +146,7 @@ impl State {
         Some(Event::Answered(ticket, answer))
     }
 
-    /// The request arrives; its answer may be lost on the way back.
+    /// The request arrives; its answer may be lost.
     pub(super) fn lands(&mut self, ticket: Ticket) {
         if self.fake_catalogues.out {
             return;
@@ -184,7 +184,7 @@ impl State {
         }
     }
 
-    /// A question that waited is answered now.
+    /// A query that waited is answered now.
     pub(super) fn answer_waiting(&mut self, ticket: Ticket) {
         let asked = self.fake_catalogues.asked(ticket);
         if let Some((path, Request::Instances(query))) =
@@ -195,7 +195,7 @@ impl State {
         }
     }
 
-    /// What the catalogue does, and says.
+    /// Executes a request and returns its answer.
     fn take(&mut self, path: &str, request: Request) -> Answer {
         match request {
             Request::Register(registration) => self.enter(path, &registration),
@@ -225,7 +225,7 @@ impl State {
         }
     }
 
-    /// An entry of ours is good for another TTL.
+    /// An entry of the shim is valid for another TTL.
     fn passes(&mut self, path: &str, registration: &Registration) -> Answer {
         if path == self.fake_catalogues.path {
             self.fact(Fact::Entered(registration.id.clone()));
@@ -243,7 +243,7 @@ impl State {
         }
     }
 
-    /// IDs say nothing, the order is any, and a catalogue may have no cursors.
+    /// The answer to a query: IDs are random, the order is any, and a catalogue may have no cursors.
     fn list(&mut self, path: &str, query: &Query) -> Answer {
         let mut listing = self.catalogue(path).list(query);
         if self.choices.below(4) == 3 {
@@ -257,7 +257,7 @@ impl State {
         Answer::Instances(listing)
     }
 
-    /// What stands in one of the catalogues; the neighbours are in all of them.
+    /// One of the catalogues; a new one contains the other instances, too.
     fn catalogue(&mut self, path: &str) -> &mut FakeCatalogue {
         let (now, forgets) = (self.now, self.options.expired_are_gone);
         let neighbours = &self.fake_catalogues.neighbours;
@@ -273,7 +273,7 @@ impl State {
             })
     }
 
-    /// Other instances of a backend come and go, every now and then.
+    /// Changes the other instances of a backend now and then.
     pub(super) fn neighbours_change(&mut self) {
         if self.faults.neighbours_change {
             let name = self.choices.one_of(&["b0", "b1"]);
@@ -310,7 +310,8 @@ impl State {
         }
     }
 
-    /// Another instance, which left a backend, is entered under the ID of our first service, if that is entered.
+    /// Registers another instance, which left a backend, under the ID of the shim's first service, if that is
+    /// registered.
     fn overwrite(&mut self) {
         let path = self.fake_catalogues.path.clone();
         let now = self.now;
@@ -351,7 +352,7 @@ impl State {
         }
     }
 
-    /// The catalogue restarts; its cursors begin anew. The neighbours are quick to enter again.
+    /// The catalogue restarts and loses its data and its cursors. The other instances register again at once.
     fn forget_everything(&mut self) {
         self.fact(Fact::Forgets);
         let mut catalogues = std::mem::take(&mut self.fake_catalogues.catalogues);

@@ -1,4 +1,4 @@
-//! The world's children: how they start, live, take signals and die.
+//! The children on the simulated machine: how they start, run, react to signals and die.
 
 use super::{Item, State};
 use crate::trace::{Fact, What};
@@ -13,15 +13,15 @@ use domain::{Effect, Event, Ticket};
 pub(super) struct Child {
     role: Role,
     captured: bool,
-    /// How long after Signal::TERM it ends, and how; never if it ignores it.
+    /// How long after SIGTERM it ends, and how; `None` if it ignores the signal.
     obeys: Option<(Duration, ExitStatus)>,
-    /// How long after Signal::KILL it is gone.
+    /// How long after SIGKILL it is dead.
     outlives: Duration,
     killed: bool,
 }
 
 impl State {
-    /// Starts a child, or not.
+    /// Starts a child, or fails.
     pub(super) fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
         self.record(What::Does(Effect::Start(ticket, Box::new(job.clone()))));
         if self.faults.starting_takes_time && self.choices.odds(20) {
@@ -50,7 +50,7 @@ impl State {
         Ok(pid)
     }
 
-    /// A child that prints without end says more and more, as often as there is time for it.
+    /// The next output of a child that prints without end, as often as there is time for it.
     pub(super) fn prints(&mut self, ticket: Ticket) -> Option<Event> {
         if !self.faults.children_flood || !self.children.contains_key(&ticket) {
             return None;
@@ -60,7 +60,7 @@ impl State {
         Some(Event::Printed(ticket, "y\n".repeat(32)))
     }
 
-    /// The limit of processes is reached, until [`Self::pids_again`].
+    /// The limit on processes is reached, until [`Self::pids_again`].
     pub(super) fn no_pids(&mut self) {
         if self.faults.no_pids_for_a_while {
             self.no_pids = true;
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// When and how it ends by itself.
+    /// Draws when and how it ends by itself.
     fn draw_end(&mut self, role: &Role) -> Option<(Duration, ExitStatus)> {
         let choices = &mut self.choices;
         let fails = self.faults.children_fail && choices.odds(25);
@@ -127,7 +127,7 @@ impl State {
         }
     }
 
-    /// Sends a signal to a child; one that is gone cannot get any.
+    /// Sends a signal to a child; a dead one is not affected.
     pub(super) fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
         self.record(What::Does(Effect::Send(ticket, signal, reach)));
         let deadly = self.faults.children_fail
@@ -149,7 +149,7 @@ impl State {
         }
     }
 
-    /// It dies, unless it already has; what it wrote is told first.
+    /// The child dies, unless it is dead already; its output is reported first.
     pub(super) fn dies(&mut self, ticket: Ticket, status: ExitStatus) -> Option<Event> {
         let child = self.children.remove(&ticket)?;
         if self.faults.orphans && self.choices.odds(20) {
@@ -166,7 +166,7 @@ impl State {
         Some(exited)
     }
 
-    /// Nobody hangs any more: what was to end does soon, and what was killed is gone.
+    /// Ends hanging children: those that will end do soon, and those that were killed are dead.
     pub(super) fn heal_children(&mut self) {
         let mut ends = Vec::new();
         for (ticket, child) in &mut self.children {

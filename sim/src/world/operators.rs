@@ -1,4 +1,5 @@
-//! What operators do, and the course of a life: first faults, then a healed world, then the end.
+//! The actions of operators, and the course of a run: first a time with faults, then a time without, then the
+//! stop.
 
 use super::{Item, State};
 use crate::laws::bounds;
@@ -10,21 +11,21 @@ use domain::plan::{Plan, StopTimeout};
 use domain::signal::Signal;
 use domain::time::Duration;
 
-/// How long everything may take to be as it should once there are no faults any more: two of the longest
-/// beats, the longest pause of a coprocess, two readings of the configuration and the patience of a reload, and
-/// five seconds for all the rest.
+/// How long after the last fault the shim has to reach its expected state: two of the longest periods, the
+/// longest pause of a coprocess, two readings of the configuration and the time limit of a reload, and five
+/// seconds for the rest.
 const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 2 * 2 + 5 + 5);
-/// How long a change of a backend may take to be reacted to, in a world without faults.
+/// How long the reaction to a change of a backend may take without faults.
 const REACTING: Duration = Duration::from_secs(15);
-/// What stopping may take beside the application's own time: the deregistration, the end of what is left,
-/// a preStop and a postStop of half a second, and the end of the application after SIGKILL.
+/// How long the stop may take in addition to the application's stop timeout: the deregistrations, the end of
+/// remaining children, a preStop and a postStop of half a second, and the end of the application after SIGKILL.
 const STOPPING: Duration = bounds::DEREGISTRATION
     .saturating_add(bounds::REMAINING_GRACE)
     .saturating_add(bounds::REMAINING_DEATH)
     .saturating_add(Duration::from_secs(1 + 1 + 1));
 
 impl State {
-    /// What will happen whatever else does.
+    /// Schedules the fixed events of a run.
     pub(super) fn prepare(&mut self) {
         let faults = Duration::from_secs(self.options.seconds.into());
         self.schedule(faults, Item::Heal);
@@ -65,7 +66,8 @@ impl State {
         Some(Event::Signal(signal))
     }
 
-    /// Nothing happens for a while, and then all at once. If the children stood still, too, they end later.
+    /// Nothing happens for a while, then everything at once. If the children were paused, too, they end
+    /// later.
     pub(super) fn stands_still(&mut self) {
         if !self.faults.machine_stands_still {
             return;
@@ -88,7 +90,7 @@ impl State {
         self.schedule(after, Item::StandsStill);
     }
 
-    /// There are no faults any more.
+    /// Ends all faults.
     pub(super) fn heal(&mut self) {
         self.faults = Faults::default();
         self.options.operators = 0;
@@ -103,7 +105,7 @@ impl State {
         self.schedule(SETTLING + REACTING + self.longest_stop(), Item::Overdue);
     }
 
-    /// Things must be as they should; then something changes that must be reacted to.
+    /// Checks the expected state, then changes a backend to check the reaction.
     pub(super) fn settle(&mut self) {
         self.fact(Fact::Settled);
         self.change("b0");

@@ -1,4 +1,4 @@
-//! What is known of each backend: the instances that were seen, its handler, and when it may be asked about.
+//! The state of each backend: the last list of instances, its handler, and when the next query may be sent.
 
 use super::Observer;
 use super::plan::{SharedPlan, alike, key_of, longest_poll};
@@ -21,20 +21,20 @@ pub(crate) struct BackendFacts {
     pub alike: usize,
     pub superseded: bool,
     pub seen: Vec<Address>,
-    /// The handler has to run.
+    /// Whether the handler has to run.
     pub owed: bool,
-    /// It could not be started, and is to be tried again between these two instants.
+    /// The handler could not be started; the next attempt is between these two instants.
     pub retry: Option<(Instant, Instant)>,
-    /// The last answer was a failure.
+    /// Whether the last query failed.
     pub failed: bool,
-    /// Its query was not taken, and was not sent again.
+    /// Whether the query was refused and not sent again yet.
     pub refused: bool,
     pub not_before: Instant,
     pub not_after: Instant,
 }
 
 impl BackendFacts {
-    /// It is asked about after so long a time at the least, and at the most.
+    /// The next query comes after at least `least` and at most `most`.
     pub(super) fn rest(&mut self, now: Instant, least: Duration, most: Duration) {
         (self.not_before, self.not_after) = (now + least, now + most);
     }
@@ -66,7 +66,7 @@ impl Observer {
         }
     }
 
-    /// A query was refused for so long that it is given up.
+    /// A query was refused for so long that it counts as failed.
     pub(super) fn query_given_up(&mut self, name: &str) {
         if !self.has_budget() {
             return;
@@ -93,7 +93,7 @@ impl Observer {
         }
     }
 
-    /// A backend of the plan that is in force from now on.
+    /// Adds a backend of the plan in force.
     pub(super) fn open_backend(&mut self, plan: &SharedPlan, backend: &Backend) {
         let (now, turn, key) = (self.now, self.turn.began, key_of(backend));
         let facts = || BackendFacts {
@@ -112,8 +112,7 @@ impl Observer {
         self.backends.entry(key.clone()).or_insert_with(facts);
     }
 
-    /// What the plan that is in force from now on makes of the backends of the one before; whether it `moves` to
-    /// another catalogue.
+    /// Changes the backends to those of the new plan; `moves` is whether it has another catalogue.
     pub(super) fn adopt_backends(&mut self, moves: bool) {
         let (now, plan, maintenance) = (self.now, self.plan.clone(), self.maintenance);
         let turn = self.turn.began;

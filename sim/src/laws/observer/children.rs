@@ -1,4 +1,4 @@
-//! The children that run, and what is known of the jobs that they are runs of.
+//! The running children, and the state of their jobs.
 
 use super::Observer;
 use super::life::Stage;
@@ -18,7 +18,7 @@ pub(crate) struct Run {
     pub grace: Duration,
     pub limit: Option<Duration>,
     pub since: Instant,
-    /// From when its limit counts.
+    /// From when its time limit counts.
     pub counts_from: Instant,
     pub termed: Option<Instant>,
     pub killed: Option<Instant>,
@@ -31,7 +31,7 @@ pub(crate) struct Run {
 pub(crate) struct JobFacts {
     pub schedule: Schedule,
     pub job: Job,
-    /// What a sensor's values do.
+    /// The kind of metric of a sensor.
     pub kind: Option<SensorKind>,
     pub closing: bool,
 }
@@ -57,7 +57,7 @@ impl CoprocessFacts {
     }
 }
 
-/// Whether runs of this role begin by time or by an answer of the catalogue.
+/// Whether runs of this role are started by a schedule or by an answer of the catalogue.
 pub(crate) fn is_periodic(role: &Role) -> bool {
     matches!(
         role,
@@ -74,14 +74,14 @@ pub(crate) fn whose(job: &Job) -> String {
 }
 
 impl Observer {
-    /// Children of this owner, without those that a reload left behind.
+    /// The children of this owner, except those whose unit a reload removed.
     pub(crate) fn runs_of<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a Run> {
         self.children
             .values()
             .filter(move |run| run.whose == owner && !run.abandoned)
     }
 
-    /// Whether a child of this owner runs, other than those that a reload left behind.
+    /// Whether a child of this owner runs, except those whose unit a reload removed.
     pub(crate) fn is_running(&self, owner: &str) -> bool {
         self.runs_of(owner).next().is_some()
     }
@@ -177,7 +177,7 @@ impl Observer {
         }
     }
 
-    /// A task, a sensor or a coprocess of the plan that is in force from now on.
+    /// Adds a task, a sensor or a coprocess of the plan in force.
     pub(super) fn open_job(&mut self, job: &Job, kind: Option<SensorKind>) {
         let (now, turn) = (self.now, self.turn.began);
         if let Trigger::Every(period) = job.trigger {

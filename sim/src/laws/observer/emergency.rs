@@ -1,4 +1,4 @@
-//! What is known of an emergency: what was done since the fault of the program itself.
+//! The state of an emergency since the fault of the program itself.
 
 use super::{Observer, SharedPlan};
 use crate::laws::bounds::{EMERGENCY_DEATH, EMERGENCY_DEREGISTRATION, EMERGENCY_GRACE};
@@ -10,25 +10,26 @@ use domain::time::Duration;
 use domain::{Effect, Event, Instant, Ticket};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an observer knows of an emergency.
+/// The state of an emergency.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Emergency {
     pub at: Instant,
-    /// How long children may take to stop: the plan in force says it, or the one that just came into force.
+    /// The time between SIGTERM and SIGKILL, according to the plan in force or the one that has just come
+    /// into force.
     pub grace: (Duration, Duration),
-    /// The fault came while this child was started: it may run.
+    /// The child that was being started when the fault came; it may run.
     pub starting: Option<Ticket>,
     pub termed: BTreeSet<Ticket>,
     pub killed: BTreeMap<Ticket, Instant>,
-    /// The deregistrations asked for since, and those that were answered.
+    /// The deregistrations that were sent since, and those that were answered.
     pub asked: BTreeMap<Ticket, String>,
     pub deregistered: BTreeSet<String>,
-    /// The catalogue may be another than the one that is asked.
+    /// Whether the registrations may be in another catalogue than the one in use.
     pub moves: bool,
 }
 
 impl Emergency {
-    /// The fault comes now.
+    /// The state at the time of the fault.
     pub(super) fn new(observer: &Observer) -> Self {
         let grace = |timeout: StopTimeout| timeout.grace().min(EMERGENCY_GRACE);
         let own = grace(observer.plan().stop_timeout);
@@ -52,7 +53,7 @@ impl Emergency {
         }
     }
 
-    /// Remembers what happened since.
+    /// Adds an entry.
     pub(super) fn remembers(&mut self, entry: &Entry) {
         match &entry.what {
             What::Does(Effect::Send(ticket, Signal::TERM, _)) => drop(self.termed.insert(*ticket)),
@@ -73,7 +74,7 @@ impl Emergency {
         }
     }
 
-    /// The time by which it is over.
+    /// When the exit must have come.
     pub fn bound(&self) -> Instant {
         self.at + (self.grace.1 + EMERGENCY_DEATH).max(EMERGENCY_DEREGISTRATION)
     }

@@ -1,4 +1,4 @@
-//! How far the life of the shim is: the application and its hooks, the stop, the exit.
+//! The phase of the shim: the application and its hooks, the stop, the exit.
 
 use super::Observer;
 use crate::laws::bounds::{DEREGISTRATION, UNKILLABLE};
@@ -8,15 +8,15 @@ use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Instant, Ticket};
 
-/// That the shim stops, since when, and why.
+/// The stop of the shim: since when, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stop {
     pub at: Instant,
-    /// An operator asked for it; otherwise the application ended.
+    /// Whether an operator requested it; otherwise the application ended.
     pub asked: bool,
 }
 
-/// A process that runs once in a life.
+/// The state of a process that runs once: the application or a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
     Never,
@@ -35,28 +35,28 @@ impl Stage {
 }
 
 impl Observer {
-    /// Whether the shim stops, or never began.
+    /// Whether the shim stops, or has not started anything.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_some() || self.called_off || self.failed_start
     }
 
-    /// Whether signals that change its course still count.
+    /// Whether SIGHUP and SIGUSR1 still have an effect.
     pub(crate) fn takes_orders(&self) -> bool {
         !self.is_stopping() && !self.exited
     }
 
-    /// How long the application may take to stop.
+    /// How long the application has to stop.
     pub(crate) fn grace(&self) -> Duration {
         self.plan.stop_timeout.grace()
     }
 
-    /// Every service was deregistered, as far as it had to be, or the time for it is over.
+    /// Whether every registered service was deregistered, or the time limit for that is over.
     pub(crate) fn services_left(&self) -> bool {
         let over = |stop: Stop| self.turn.began >= stop.at + DEREGISTRATION;
         self.stop.is_some_and(over) || self.services.iter().all(|(id, facts)| self.has_left(id, facts))
     }
 
-    /// All that is left to be done is to see the remaining children go.
+    /// Whether only the end of the remaining children is waited for.
     pub(crate) fn is_closing(&self) -> bool {
         if self.called_off || self.failed_start {
             return !self.pre_start.is_alive();
@@ -72,8 +72,8 @@ impl Observer {
         self.stop.is_some() && self.services_left() && (unkillable || gone)
     }
 
-    /// The application, or a preStop hook that outlived it, was killed, and the time that it may take to be gone is
-    /// over.
+    /// Whether the application, or a preStop hook that outlived it, was killed and exceeded the time limit
+    /// for its end.
     pub(crate) fn survives_kill(&self) -> bool {
         let survived = |run: &Run| run.killed.is_some_and(|at| self.turn.began >= at + UNKILLABLE);
         match (self.application, self.pre_stop) {
@@ -102,7 +102,7 @@ impl Observer {
         }
     }
 
-    /// The application starts, and everything else of the plan begins.
+    /// The application starts, and all units of the plan open.
     pub(super) fn open(&mut self) {
         self.opened = Some(self.now);
         self.open_units();

@@ -1,4 +1,4 @@
-//! A plan as the observer keeps it: cheap to clone and short to print.
+//! A plan in the form that the observer stores: cheap to clone and short to print.
 
 use domain::plan::{Backend, Job, Plan, Sensor};
 use domain::time::Duration;
@@ -44,7 +44,7 @@ impl fmt::Debug for SharedPlan {
     }
 }
 
-/// What tells backends apart in a trace: a backend's name and tag.
+/// The key of a backend in a trace: name and tag.
 pub(crate) fn backend_key(name: &str, tag: Option<&str>) -> String {
     format!("{name}/{}", tag.unwrap_or("-"))
 }
@@ -59,7 +59,7 @@ pub(super) fn alike<'a>(plan: &'a Plan, key: &str) -> impl Iterator<Item = &'a B
     plan.backends.iter().filter(move |backend| key_of(backend) == key)
 }
 
-/// How often a backend is asked about, at the least: backends with the same key may differ in that.
+/// The longest poll of the backends with the same key.
 pub(super) fn longest_poll(plan: &Plan, key: &str) -> Duration {
     alike(plan, key)
         .map(|backend| backend.poll)

@@ -1,4 +1,4 @@
-//! The way from one plan to the next: which units it removes, and which it opens.
+//! The change from one plan to the next: which units are removed, and which are opened.
 
 use super::Observer;
 use super::plan::{SharedPlan, key_of, sensors};
@@ -8,13 +8,13 @@ use domain::plan::{Backend, Plan, Role, Sensor, Service};
 use std::collections::BTreeSet;
 
 impl Observer {
-    /// Every service that a reload removes was deregistered.
+    /// Whether every service that a reload removes was deregistered.
     pub(crate) fn leavers_left(&self) -> bool {
         let mut services = self.services.iter();
         services.all(|(id, facts)| !facts.closing || self.has_left(id, facts))
     }
 
-    /// Everything that a reload removes is gone.
+    /// Whether everything that a reload removes has ended.
     pub(crate) fn made_room(&self) -> bool {
         let mut services = self.services.iter().filter(|(_, facts)| facts.closing);
         let mut jobs = self.children.values().filter(|run| !run.abandoned);
@@ -82,12 +82,12 @@ impl Observer {
         }
     }
 
-    /// The new plan is in force.
+    /// The new plan has come into force.
     pub(super) fn reloaded(&mut self) {
         let Some((plan, _)) = self.incoming.take() else {
             return;
         };
-        // An earlier plan is in force in the turn in which another was refused.
+        // If a configuration is refused, an earlier plan can come into force in the same turn.
         self.turn.refused = false;
         let moves = plan.catalogue != self.plan.catalogue;
         self.plan = plan;
@@ -111,7 +111,7 @@ impl Observer {
         self.open_units();
     }
 
-    /// Everything that the plan has and that is not there begins.
+    /// Adds the units of the plan that do not exist yet.
     pub(super) fn open_units(&mut self) {
         let plan = self.plan.clone();
         for service in &plan.services {

@@ -1,4 +1,4 @@
-//! The requests to the catalogue that are in flight, and how many of them there may be.
+//! The requests to the catalogue in flight, and the limit on their number.
 
 use super::Observer;
 use super::plan::backend_key;
@@ -17,7 +17,7 @@ pub(crate) struct InFlight {
     pub generation: u32,
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Register,
@@ -47,7 +47,7 @@ impl InFlight {
 }
 
 impl Observer {
-    /// Whether this request in flight is about a backend; none if it is not there.
+    /// Whether this request in flight is a query for a backend; `None` if it is not in flight.
     pub(crate) fn asked_to_list(&self, ticket: Ticket) -> Option<bool> {
         self.requests
             .get(&ticket)
@@ -60,7 +60,7 @@ impl Observer {
         request.is_some_and(|request| request.kind == Kind::Renew)
     }
 
-    /// Whether this request in flight asks which instance is registered under an ID.
+    /// Whether this request in flight is an inspection.
     pub(crate) fn asked_to_inspect(&self, ticket: Ticket) -> bool {
         let request = self.requests.get(&ticket);
         request.is_some_and(|request| request.kind == Kind::Inspect)
@@ -78,7 +78,7 @@ impl Observer {
         requests.filter(|request| request.kind == Kind::List).count()
     }
 
-    /// How many of the requests in flight may wait for a change.
+    /// How many of the requests in flight may block.
     pub(crate) fn blocking_queries(&self) -> usize {
         let requests = self.requests.values();
         requests.filter(|request| request.wait > Duration::ZERO).count()
@@ -89,25 +89,25 @@ impl Observer {
         self.plan.max_connections.is_some()
     }
 
-    /// How many requests may be in flight, by what was reported.
+    /// The limit on requests in flight, according to the notices.
     pub(crate) fn budget(&self) -> Option<usize> {
         let whole = self.plan.max_connections?;
         let grew = self.refused.is_none_or(|at| self.now >= at + BUDGET_GROWTH);
         Some(self.cut.filter(|_| !grew).unwrap_or(whole) as usize)
     }
 
-    /// The catalogue took no more so short a time ago that nothing has to be sent.
+    /// Whether the catalogue refused a request so recently that sending may pause.
     fn may_pause(&self) -> bool {
         let refused = self.refused;
         refused.is_some_and(|at| self.turn.began < at + LONGEST_PAUSE)
     }
 
-    /// The budget is cut; it may be as small as one request of a service and one of a backend.
+    /// Whether the budget is cut; it may be as small as one request of a service and one of a backend.
     fn is_cut(&self) -> bool {
         self.cut.is_some()
     }
 
-    /// The services' own share of the budget is used up.
+    /// Whether the services' own share of the budget is used up.
     pub(crate) fn services_may_wait(&self) -> bool {
         let Some(whole) = self.plan.max_connections else {
             return false;
@@ -117,7 +117,7 @@ impl Observer {
         self.may_pause() || self.requests.len() - self.queries() >= own
     }
 
-    /// The backends' share of the budget is used up, or all of it.
+    /// Whether the backends' share of the budget, or all of it, is used up.
     pub(crate) fn queries_may_wait(&self) -> bool {
         let Some(whole) = self.plan.max_connections else {
             return false;
@@ -158,7 +158,7 @@ impl Observer {
         }
     }
 
-    /// The catalogue took no more requests: this one may be sent again.
+    /// The catalogue refused this request as one too many: it may be sent again.
     fn not_taken(&mut self, request: &InFlight) {
         self.refused = Some(self.now);
         match request.kind {

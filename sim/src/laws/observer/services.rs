@@ -1,4 +1,4 @@
-//! What is known of each service: its checks, what the catalogue answered, and whether it has to be deregistered.
+//! The state of each service: its checks, the catalogue's answers, and whether it has to be deregistered.
 
 use super::requests::{InFlight, Kind};
 use super::{Observer, Run};
@@ -10,7 +10,7 @@ use domain::plan::Service;
 use domain::time::Duration;
 use std::collections::BTreeSet;
 
-/// What the answers of the catalogue mean for the registration of a service.
+/// The state of a service's registration, according to the catalogue's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Presence {
     Unsure,
@@ -26,18 +26,18 @@ pub(crate) struct ServiceFacts {
     pub checked: bool,
     pub closing: bool,
     pub presence: Presence,
-    /// It has to ask for its deregistration.
+    /// Whether its deregistration must be sent.
     pub has_to_leave: bool,
-    /// A check passed in this turn, or waits for its turn, and no heartbeat was sent for it.
+    /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet.
     pub passed: bool,
-    /// Since when that is so.
+    /// Since when.
     pub since: Instant,
-    /// The catalogue answered in this turn that it does not know the service.
+    /// Whether the catalogue answered in this turn that it has no such service.
     pub unknown: bool,
-    /// When something last kept its heartbeats from being on time.
+    /// When its heartbeats were last delayed for a permitted reason.
     pub disturbed: Instant,
     pub generation: u32,
-    /// Whether the catalogue ever took its registration.
+    /// Whether the catalogue ever accepted its registration.
     pub was_entered: bool,
     /// The other instances under its ID that were reported.
     pub strangers: BTreeSet<Endpoint>,
@@ -62,7 +62,7 @@ impl ServiceFacts {
         }
     }
 
-    /// How long a heartbeat may wait for its turn.
+    /// How long a heartbeat may wait to be sent.
     pub fn patience(&self) -> Duration {
         self.schedule.period().max(HEARTBEAT_PATIENCE)
     }
@@ -83,8 +83,8 @@ pub(crate) fn check_of(id: &str) -> String {
 }
 
 impl Observer {
-    /// The request in flight of this generation of the service's unit. Inspections do not count: nothing waits for
-    /// them.
+    /// The request in flight of this generation of the service's unit, without inspections, because they
+    /// delay nothing.
     pub(crate) fn request_of(&self, id: &str, facts: &ServiceFacts) -> Option<&InFlight> {
         let own = |request: &&InFlight| {
             request.whose == id && request.generation == facts.generation && request.kind != Kind::Inspect
@@ -99,12 +99,13 @@ impl Observer {
         requesting.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Whether its deregistration is over, if it had to ask for it.
+    /// Whether its deregistration is over, if one was necessary.
     pub(super) fn has_left(&self, id: &str, facts: &ServiceFacts) -> bool {
         !facts.has_to_leave && self.request_of(id, facts).is_none()
     }
 
-    /// It has to ask for its deregistration, unless the catalogue does not have it or it has just asked.
+    /// Its deregistration must be sent, unless the catalogue does not have it or the deregistration has just
+    /// been sent.
     pub(super) fn has_to_leave(&mut self, id: &str) {
         let Some(facts) = self.services.get(id) else {
             return;
@@ -122,7 +123,7 @@ impl Observer {
     /// Maintenance ends.
     pub(super) fn services_resume(&mut self) {
         let (now, turn) = (self.now, self.turn.began);
-        // A deregistration that waits to be sent is sent all the same.
+        // A deregistration that waits to be sent is sent nevertheless.
         let (limited, requesting) = (self.has_budget(), self.requesting());
         for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
             facts.has_to_leave &= limited && !requesting.contains(id);
@@ -209,7 +210,7 @@ impl Observer {
         }
     }
 
-    /// With a budget, heartbeats may have to wait for others.
+    /// With a budget, heartbeats may have to wait for those of other services.
     fn disturb_others(&mut self, request: &InFlight, answer: &Answer) {
         let (now, took) = (self.now, self.now - request.at);
         let (limited, is_good) = (
@@ -224,7 +225,7 @@ impl Observer {
         }
     }
 
-    /// Each other instance is reported once, eight at the most, and only if ours was registered before.
+    /// Each other instance is reported once, eight at most, and only if the service was registered before.
     fn finds_holder(&mut self, request: &InFlight, holder: &Endpoint) {
         let mut services = self.plan.services.iter();
         let own = services.find(|service| service.registration.id == request.whose);
@@ -242,7 +243,7 @@ impl Observer {
         }
     }
 
-    /// The catalogue took no more requests: this one may be sent again.
+    /// The catalogue refused this request as one too many: it may be sent again.
     pub(super) fn service_not_taken(&mut self, request: &InFlight) {
         let (now, turn) = (self.now, self.turn.began);
         let Some(facts) = self.services.get_mut(&request.whose) else {
@@ -252,9 +253,9 @@ impl Observer {
             return;
         }
         if now - request.at >= facts.request_limit() {
-            // The machine stood still meanwhile: there is no time left to send it again.
+            // The machine was paused meanwhile: there is no time left to send it again.
             facts.schedule.end(turn);
-            // Unless that was noticed: then its time counts anew.
+            // If the pause was detected, its time limit starts again.
             facts.passed |= request.kind != Kind::Deregister;
             if request.kind != Kind::Renew {
                 facts.presence = Presence::Unsure;
@@ -268,8 +269,8 @@ impl Observer {
         }
     }
 
-    /// A request of the service is reported to have failed: whether it waited for so long that it is given up, and no
-    /// answer was the reason.
+    /// A request of the service is reported as failed. Returns whether the reason is that it waited for too
+    /// long, and not an answer.
     pub(super) fn given_up(&mut self, id: &str) -> bool {
         let (turn, limited) = (self.turn.began, self.has_budget());
         let answered = self.turn.answered.iter().any(|answered| answered == id);
@@ -281,7 +282,7 @@ impl Observer {
         true
     }
 
-    /// The deregistration of the service is reported to have failed.
+    /// The deregistration of the service is reported as failed.
     pub(super) fn deregistration_given_up(&mut self, id: &str) {
         if self.given_up(id)
             && let Some(facts) = self.services.get_mut(id)
@@ -298,7 +299,7 @@ impl Observer {
         }
     }
 
-    /// Something kept the heartbeats of this service from being on time.
+    /// The heartbeats of this service were delayed for a permitted reason.
     pub(super) fn disturb(&mut self, id: &str) {
         let now = self.now;
         if let Some(facts) = self.services.get_mut(id) {
@@ -306,7 +307,7 @@ impl Observer {
         }
     }
 
-    /// Something kept the heartbeats of all services from being on time.
+    /// The heartbeats of all services were delayed for a permitted reason.
     pub(super) fn disturb_all(&mut self) {
         let now = self.now;
         for facts in self.services.values_mut() {
@@ -314,7 +315,7 @@ impl Observer {
         }
     }
 
-    /// A service of the plan that is in force from now on.
+    /// Adds a service of the plan in force.
     pub(super) fn open_service(&mut self, service: &Service) {
         self.generation += 1;
         let (now, turn, generation) = (self.now, self.turn.began, self.generation);

@@ -1,4 +1,4 @@
-//! The machine stood still: a wake-up that is late by more than a second lets time limits count anew.
+//! After a pause of the machine: a wake-up that is late by more than a second restarts time limits.
 
 use super::Observer;
 use super::life::Stage;
@@ -8,7 +8,7 @@ use domain::Instant;
 use std::collections::BTreeSet;
 
 impl Observer {
-    /// Whether time limits count anew from this turn on.
+    /// Whether time limits start again in this turn.
     pub(super) fn is_late(&mut self, at: Instant) -> bool {
         let Some(deadline) = self.deadline.filter(|deadline| *deadline <= at) else {
             return false;
@@ -21,7 +21,7 @@ impl Observer {
         self.late_in_a_row <= MOST_LATE
     }
 
-    /// Limits that have not passed count from now; of missed ticks at most one is left.
+    /// Limits that are not over start again; of missed ticks at most one remains.
     pub(super) fn after_standstill(&mut self, now: Instant) {
         if !self.services_left()
             && let Some(stop) = &mut self.stop
@@ -56,7 +56,7 @@ impl Observer {
             let busy = running.contains(&check_of(id)) || requesting.contains(id);
             facts.schedule.after_standstill(now, busy);
             if limited {
-                // A heartbeat that waits for others keeps it busy, too, and no entry shows that.
+                // A heartbeat that waits for others occupies the service, too, and no entry shows that.
                 facts.schedule.blur(now);
             }
         }
