@@ -206,7 +206,7 @@ mod tests {
 
     impl Mocks {
         /// Mocks that ignore notices and measurements.
-        fn deaf() -> Self {
+        fn ignoring_notices() -> Self {
             let mut mocks = Self::default();
             mocks.console.expect_tell().return_const(());
             mocks.console.expect_configure().return_const(());
@@ -215,16 +215,16 @@ mod tests {
             mocks
         }
 
-        /// As [`Self::deaf`], and the time does not advance.
-        fn silent() -> Self {
-            let mut mocks = Self::deaf();
+        /// As [`Self::ignoring_notices`], and the time does not advance.
+        fn without_time() -> Self {
+            let mut mocks = Self::ignoring_notices();
             mocks.clock.expect_now().return_const(Instant::START);
             mocks
         }
 
         /// Each reading of the clock is 100 seconds later; exports and connections are permitted.
-        fn in_a_hurry() -> Self {
-            let mut mocks = Self::deaf();
+        fn with_fast_clock() -> Self {
+            let mut mocks = Self::ignoring_notices();
             mocks.processes.expect_export().return_const(());
             mocks.discovery.expect_connect().return_const(());
             let mut seconds = 0;
@@ -237,7 +237,7 @@ mod tests {
 
         /// The time does not advance, and exports are permitted.
         fn new() -> Self {
-            let mut mocks = Self::silent();
+            let mut mocks = Self::without_time();
             mocks.processes.expect_export().return_const(());
             mocks
         }
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn no_time_passes_while_the_effects_of_one_event_are_performed() {
-        let mut mocks = Mocks::in_a_hurry();
+        let mut mocks = Mocks::with_fast_clock();
         let mut order = Sequence::new();
         let start = mocks.processes.expect_start().times(2).in_sequence(&mut order);
         start.returning(|_, _| Ok(Pid(5)));
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn each_child_has_the_pids_of_earlier_children_in_its_environment() {
-        let mut mocks = Mocks::silent();
+        let mut mocks = Mocks::without_time();
         mocks.discovery.expect_connect().return_const(());
         let mut order = Sequence::new();
         for (label, pid, variable) in [

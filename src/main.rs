@@ -46,14 +46,14 @@ const TASKS_BETWEEN_LOOKS: u32 = 1;
 fn main() {
     panics::install(console::fault);
     let code = panics::caught_in(|| match CommandLine::parse(env::args_os().skip(1)) {
-        Ok(line) => obey(line),
+        Ok(line) => execute(line),
         Err(refusal) => refuse(&refusal),
     });
     process::exit(code.unwrap_or(FAULT).into());
 }
 
 /// Executes the command line and returns the exit code.
-fn obey(line: CommandLine) -> u8 {
+fn execute(line: CommandLine) -> u8 {
     if line.version {
         return print_version();
     }
@@ -159,7 +159,7 @@ async fn run(
     let (plan, notices) = compiled?;
     let mut console = Console::open().map_err(refused("the log cannot be opened"))?;
     console.install();
-    console.attend();
+    console.watch_readers();
     console.configure(plan.logging);
     for notice in notices {
         console.tell(&notice);

@@ -16,7 +16,7 @@ use std::task::Poll;
 const SHOWN: usize = 120;
 /// How many panics are reported one by one; after that, only each tenth, hundredth and so on
 /// (docs/bounds.md).
-const TOLD: u64 = 10;
+const REPORTED: u64 = 10;
 
 thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -33,19 +33,19 @@ impl fmt::Display for Panicked {
 }
 
 /// From now on each panic of this process, in any thread, is reported in one line.
-pub fn install(tell: fn(&str)) {
+pub fn install(report: fn(&str)) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     set_hook(Box::new(move |panic| {
         let sentence = sentence(panic);
         LAST.set(Some(sentence.clone()));
         let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
-        if is_told(count) {
+        if is_reported(count) {
             let number = if count > 1 {
                 format!(" (fault number {count})")
             } else {
                 String::new()
             };
-            tell(&format!("{sentence}{number}"));
+            report(&format!("{sentence}{number}"));
         }
     }));
 }
@@ -114,11 +114,11 @@ fn place(at: &Location<'_>) -> String {
     format!("{}:{}", own.map_or(file, |(_, path)| path), at.line())
 }
 
-fn is_told(count: u64) -> bool {
+fn is_reported(count: u64) -> bool {
     let power = count
         .checked_ilog10()
         .and_then(|exponent| 10_u64.checked_pow(exponent));
-    count <= TOLD || power == Some(count)
+    count <= REPORTED || power == Some(count)
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn many_panics_are_reported_at_powers_of_ten() {
-        let told: Vec<u64> = (1..=2_000).filter(|count| is_told(*count)).collect();
-        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 1_000]);
+        let reported: Vec<u64> = (1..=2_000).filter(|count| is_reported(*count)).collect();
+        assert_eq!(reported, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 1_000]);
     }
 }

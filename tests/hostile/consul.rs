@@ -98,20 +98,20 @@ fn headers_of_consul_without_end_cost_little() {
 }
 
 /// A Consul that answers queries for these services with these bodies, and correctly once it is healed.
-fn sick(answers: BTreeMap<&'static str, Vec<u8>>, is_healed: &Arc<AtomicBool>) -> SocketAddr {
+fn faulty(answers: BTreeMap<&'static str, Vec<u8>>, is_healed: &Arc<AtomicBool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (answers, is_healed) = (Arc::new(answers), Arc::clone(is_healed));
     spawn(move || {
         for stream in listener.incoming().flatten() {
             let (answers, is_healed) = (Arc::clone(&answers), Arc::clone(&is_healed));
-            spawn(move || answer_sickly(stream, &answers, &is_healed));
+            spawn(move || answer_faultily(stream, &answers, &is_healed));
         }
     });
     address
 }
 
-fn answer_sickly(mut stream: TcpStream, answers: &BTreeMap<&str, Vec<u8>>, is_healed: &AtomicBool) {
+fn answer_faultily(mut stream: TcpStream, answers: &BTreeMap<&str, Vec<u8>>, is_healed: &AtomicBool) {
     let right = br#"[{"Service": {"ID": "right", "Address": "192.0.2.1", "Port": 1}}]"#;
     let mut space = vec![0; 64 * 1024];
     while let Ok(size @ 1..) = stream.read(&mut space) {
@@ -142,7 +142,7 @@ fn holds_until_healed(answers: BTreeMap<&'static str, Vec<u8>>) {
     let backends: Vec<String> = answers.keys().map(backend).collect();
     let mut names: Vec<&str> = answers.keys().copied().collect();
     names.sort_unstable();
-    let consul = sick(answers, &is_healed);
+    let consul = faulty(answers, &is_healed);
     let observed = Observed::start(&Hostile {
         catalogue: Some(&format!(r#""consul": "{consul}""#)),
         sections: &format!(r#", "backends": [{}]"#, backends.join(",")),

@@ -53,7 +53,7 @@ impl Console {
 
     /// A log whose output is discarded.
     #[cfg(test)]
-    pub fn to_nobody() -> Self {
+    pub fn discarding() -> Self {
         let nobody = || std::fs::File::create("/dev/null").unwrap().into();
         Self::on(nobody(), nobody(), clock::calendar)
     }
@@ -78,7 +78,7 @@ impl Console {
 
     /// Starts tasks that write stored entries when a slow reader continues to read; without them, entries are
     /// written together with the next one. Must be called inside a runtime with input and output.
-    pub fn attend(&self) {
+    pub fn watch_readers(&self) {
         for output in [LogOutput::Stdout, LogOutput::Stderr] {
             let console = self.clone();
             let watcher = self.lock().sink(output).watcher();
@@ -254,12 +254,12 @@ impl Log {
     fn drain(&mut self, output: LogOutput) -> bool {
         self.sink(output).drain();
         if let Some(count) = self.sink(output).take_lost() {
-            self.tell_lost(output, count);
+            self.log_lost(output, count);
         }
         self.sink(output).drain()
     }
 
-    fn tell_lost(&mut self, output: LogOutput, count: u64) {
+    fn log_lost(&mut self, output: LogOutput, count: u64) {
         let message = format!("{count} log entries were dropped because nobody read them");
         if self.enabled(Level::Warning) {
             self.stamp.update((self.calendar)());
@@ -582,7 +582,7 @@ mod tests {
             .unwrap();
         let read = Read::new(Level::Info, LogFormat::Default);
         runtime.block_on(async {
-            read.console.attend();
+            read.console.watch_readers();
             read.overrun();
             let told = async {
                 let mut all = String::new();

@@ -96,8 +96,8 @@ impl Sink {
     /// How many entries were dropped, each counted once. `None` until half of the capacity is free again, so
     /// that a slow reader does not get such a message after every other entry.
     pub fn take_lost(&mut self) -> Option<u64> {
-        let tellable = self.lost > 0 && self.size <= CAPACITY / 2;
-        tellable.then(|| std::mem::take(&mut self.lost))
+        let has_space = self.lost > 0 && self.size <= CAPACITY / 2;
+        has_space.then(|| std::mem::take(&mut self.lost))
     }
 
     /// Writes stored entries as far as possible. Returns whether all are written.

@@ -379,7 +379,7 @@ mod tests {
     /// Readers whose lines are discarded.
     fn readers() -> Readers {
         let inbox_sender = Queue::new(MachineClock::start()).sender();
-        Readers::new(Console::to_nobody(), Turns::new(inbox_sender))
+        Readers::new(Console::discarding(), Turns::new(inbox_sender))
     }
 
     fn tail(pieces: &[&[u8]]) -> Option<String> {

@@ -35,19 +35,20 @@ fn children() {
         let environment = Environment::default();
         let inbox_sender = queue.sender();
         let mut children =
-            Children::new(environment, None, inbox_sender, Console::to_nobody(), deaths()).unwrap();
+            Children::new(environment, None, inbox_sender, Console::discarding(), deaths()).unwrap();
         codes_and_signals_are_kept(&mut children, &mut queue).await;
         failures_to_start_are_named(&mut children);
         a_group_is_killed_whole(&mut children, &mut queue).await;
-        nothing_is_signalled_that_was_reaped(&mut children, &mut queue).await;
+        a_reaped_process_is_not_signalled(&mut children, &mut queue).await;
         a_child_has_its_own_limit_of_open_files(&mut children, &mut queue).await;
-        many_that_die_at_once_are_all_found(&mut children, &mut queue).await;
+        many_children_that_die_at_once_are_all_reaped(&mut children, &mut queue).await;
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
-        what_was_written_comes_right_before_the_end(&mut children, &mut queue).await;
+        the_output_is_posted_right_before_the_end(&mut children, &mut queue).await;
         the_environment_is_passed_on_byte_for_byte(&mut children, &mut queue).await;
-        whoever_holds_the_pipe_of_a_finished_child_can_write_on(&mut children, &mut queue).await;
-        so_many_pipes_of_finished_children_are_held_and_no_more(&mut children, &mut queue).await;
-        the_pipe_of_a_finished_child_is_closed_though_nobody_else_ends(&mut children, &mut queue).await;
+        a_process_that_holds_the_pipe_of_a_finished_child_can_continue_to_write(&mut children, &mut queue)
+            .await;
+        a_limited_number_of_pipes_of_finished_children_is_held(&mut children, &mut queue).await;
+        the_shim_closes_the_pipe_of_a_finished_child(&mut children, &mut queue).await;
         another_user_may_open_the_output_it_was_given(&mut children, &mut queue).await;
     });
 }
@@ -137,7 +138,7 @@ async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
     until(gone).await;
 }
 
-async fn nothing_is_signalled_that_was_reaped(children: &mut Children, queue: &mut Queue) {
+async fn a_reaped_process_is_not_signalled(children: &mut Children, queue: &mut Queue) {
     children
         .start(Ticket(30), &job(&["true"], Output::Inherit))
         .unwrap();
@@ -165,7 +166,7 @@ async fn a_child_has_its_own_limit_of_open_files(children: &mut Children, queue:
     }
 }
 
-async fn many_that_die_at_once_are_all_found(children: &mut Children, queue: &mut Queue) {
+async fn many_children_that_die_at_once_are_all_reaped(children: &mut Children, queue: &mut Queue) {
     let numbers = 1000..1200;
     for number in numbers.clone() {
         children
@@ -205,7 +206,7 @@ async fn kill_named(file: &Path, children: &mut Children, queue: &mut Queue) {
     assert_eq!(ended(queue).await, (Ticket(41), ExitStatus::Code(0)));
 }
 
-async fn what_was_written_comes_right_before_the_end(children: &mut Children, queue: &mut Queue) {
+async fn the_output_is_posted_right_before_the_end(children: &mut Children, queue: &mut Queue) {
     let many = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678; i=$((i+1)); done; echo end";
     let long = format!("…{}end\n", "0123456789012345678\n".repeat(51));
     let folder = tempfile::tempdir().unwrap();
@@ -283,7 +284,10 @@ fn the_inherited_environment_is_the_kernels_copy_of_it() {
     assert_eq!(found, std::fs::read("/proc/self/environ").unwrap());
 }
 
-async fn whoever_holds_the_pipe_of_a_finished_child_can_write_on(children: &mut Children, queue: &mut Queue) {
+async fn a_process_that_holds_the_pipe_of_a_finished_child_can_continue_to_write(
+    children: &mut Children,
+    queue: &mut Queue,
+) {
     for (number, output) in [(60, Output::Capture), (61, Output::Log)] {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
@@ -306,7 +310,7 @@ async fn whoever_holds_the_pipe_of_a_finished_child_can_write_on(children: &mut 
     }
 }
 
-async fn so_many_pipes_of_finished_children_are_held_and_no_more(children: &mut Children, queue: &mut Queue) {
+async fn a_limited_number_of_pipes_of_finished_children_is_held(children: &mut Children, queue: &mut Queue) {
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
         "while [ -e {} ]; do sleep 0.1; done & exit 0",
@@ -328,10 +332,7 @@ async fn so_many_pipes_of_finished_children_are_held_and_no_more(children: &mut 
     until(|| held() == 0).await;
 }
 
-async fn the_pipe_of_a_finished_child_is_closed_though_nobody_else_ends(
-    children: &mut Children,
-    queue: &mut Queue,
-) {
+async fn the_shim_closes_the_pipe_of_a_finished_child(children: &mut Children, queue: &mut Queue) {
     let tell = job(&["readlink", "/proc/self/fd/1"], Output::Capture);
     children.start(Ticket(2200), &tell).unwrap();
     let pipe = loop {

@@ -42,7 +42,7 @@ impl Listeners {
     }
 
     /// From now on this address is served, or none.
-    pub fn go_to(&self, address: Option<SocketAddr>) -> Step {
+    pub fn switch_to(&self, address: Option<SocketAddr>) -> Step {
         let mut state = self.0.borrow_mut();
         if state.open == address {
             return Step::Stay;
@@ -93,12 +93,12 @@ mod tests {
         let address = own.socket();
         listeners.try_out(Some(address)).unwrap();
         assert!(TcpListener::bind(address).is_err());
-        let Step::Open(listener) = listeners.go_to(Some(address)) else {
+        let Step::Open(listener) = listeners.switch_to(Some(address)) else {
             panic!("the door is ready");
         };
         assert_eq!(listener.local_addr().unwrap(), address);
         listeners.try_out(Some(address)).unwrap();
-        assert!(matches!(listeners.go_to(Some(address)), Step::Stay));
+        assert!(matches!(listeners.switch_to(Some(address)), Step::Stay));
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         let _holder = TcpListener::bind(taken).unwrap();
         let error = listeners.try_out(Some(taken)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(matches!(listeners.go_to(Some(address)), Step::Open(_)));
+        assert!(matches!(listeners.switch_to(Some(address)), Step::Open(_)));
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         assert!(is_free(first));
         listeners.try_out(None).unwrap();
         assert!(is_free(second));
-        assert!(matches!(listeners.go_to(None), Step::Stay));
+        assert!(matches!(listeners.switch_to(None), Step::Stay));
     }
 
     #[test]
@@ -129,13 +129,13 @@ mod tests {
         let (listeners, one, other) = (Listeners::default(), OwnAddress::reserve(), OwnAddress::reserve());
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(first)).unwrap();
-        let Step::Open(_listener) = listeners.go_to(Some(first)) else {
+        let Step::Open(_listener) = listeners.switch_to(Some(first)) else {
             panic!("the door is ready");
         };
         listeners.try_out(Some(second)).unwrap();
         listeners.try_out(Some(first)).unwrap();
         assert!(is_free(second));
-        assert!(matches!(listeners.go_to(Some(first)), Step::Stay));
-        assert!(matches!(listeners.go_to(None), Step::Close));
+        assert!(matches!(listeners.switch_to(Some(first)), Step::Stay));
+        assert!(matches!(listeners.switch_to(None), Step::Close));
     }
 }

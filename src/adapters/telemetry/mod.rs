@@ -78,7 +78,7 @@ impl Telemetry for TelemetryServer {
     fn expose(&mut self, plan: &Plan) {
         self.metrics.borrow_mut().expose(plan);
         let address = plan.telemetry.as_ref().map(|telemetry| telemetry.address);
-        match self.listeners.go_to(address) {
+        match self.listeners.switch_to(address) {
             Step::Stay => {}
             Step::Close => self.close(),
             Step::Open(listener) => {

@@ -22,7 +22,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 /// The limit on connections at a time. (docs/bounds.md)
-const CONVERSATIONS: usize = 64;
+const CONNECTIONS: usize = 64;
 /// How long a connection may take from the beginning of one request to the beginning of the next. Longer than
 /// Prometheus' default interval between scrapes, one minute. (docs/bounds.md)
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -38,7 +38,7 @@ pub async fn serve(listener: &TcpListener, pages: Rc<Pages>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.admit(spawn_local(converse(stream, Rc::clone(&pages))).abort_handle())
+                connections.admit(spawn_local(serve_connection(stream, Rc::clone(&pages))).abort_handle())
             }
             Err(_) => sleep(PAUSE).await,
         }
@@ -52,7 +52,7 @@ struct OpenConnections(VecDeque<AbortHandle>);
 impl OpenConnections {
     fn admit(&mut self, next: AbortHandle) {
         self.0.retain(|conversation| !conversation.is_finished());
-        if self.0.len() == CONVERSATIONS
+        if self.0.len() == CONNECTIONS
             && let Some(first) = self.0.pop_front()
         {
             first.abort();
@@ -69,7 +69,7 @@ impl Drop for OpenConnections {
     }
 }
 
-async fn converse(stream: TcpStream, pages: Rc<Pages>) {
+async fn serve_connection(stream: TcpStream, pages: Rc<Pages>) {
     let requests = Cell::new(0_u64);
     let answer = service_fn(|request| {
         requests.set(requests.get() + 1);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     /// The next bytes of an answer; empty at the end of the connection.
-    async fn hears(stream: &TcpStream) -> Vec<u8> {
+    async fn received(stream: &TcpStream) -> Vec<u8> {
         let mut piece = Vec::with_capacity(100_000);
         loop {
             stream.readable().await.unwrap();
@@ -147,7 +147,7 @@ mod tests {
             beside_a_server(async |address| {
                 let stream = client(address, half.as_bytes()).await;
                 let began = Instant::now();
-                assert_eq!(hears(&stream).await, b"");
+                assert_eq!(received(&stream).await, b"");
                 let took = began.elapsed();
                 assert!(took >= PATIENCE && took < PATIENCE + PATIENCE, "{took:?}");
             });
@@ -160,7 +160,7 @@ mod tests {
         beside_a_server(async |address| {
             let began = Instant::now();
             let stream = client(address, b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").await;
-            let answer = hears(&stream).await;
+            let answer = received(&stream).await;
             assert!(answer.starts_with(b"HTTP/1.1 503 Service Unavailable\r\n"));
             let took = began.elapsed();
             assert!(
@@ -177,7 +177,7 @@ mod tests {
             for _ in 0..10 {
                 sleep(Duration::from_secs(60)).await;
                 stream.try_write(REQUEST).unwrap();
-                assert!(hears(&stream).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+                assert!(received(&stream).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
             }
         });
     }
@@ -189,16 +189,16 @@ mod tests {
             let (release, held) = std::sync::mpsc::channel::<()>();
             let blocking = tokio::task::spawn_blocking(move || held.recv());
             let mut crowd = Vec::new();
-            for _ in 0..=CONVERSATIONS {
+            for _ in 0..=CONNECTIONS {
                 crowd.push(client(address, b"").await);
             }
             let last = client(address, REQUEST).await;
-            assert!(hears(&last).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            assert!(received(&last).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
             for gone in &crowd[..2] {
-                assert_eq!(hears(gone).await, b"");
+                assert_eq!(received(gone).await, b"");
             }
             crowd[2].try_write(REQUEST).unwrap();
-            assert!(hears(&crowd[2]).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            assert!(received(&crowd[2]).await.starts_with(b"HTTP/1.1 200 OK\r\n"));
             drop(release);
             blocking.await.unwrap().unwrap_err();
         });

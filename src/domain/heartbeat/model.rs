@@ -33,7 +33,7 @@ enum Input {
 
 /// The catalogue's last answer about the entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Said {
+enum LastAnswer {
     Nothing,
     Registered,
     Absent,
@@ -47,7 +47,7 @@ struct Observer {
     desired: DesiredState,
     is_checking: bool,
     request: Option<Operation>,
-    said: Said,
+    last_answer: LastAnswer,
     /// How many heartbeats succeeded since the last registration did.
     beats: u32,
     /// Whether the catalogue really has the entry.
@@ -65,7 +65,7 @@ impl Observer {
             desired,
             is_checking: false,
             request: None,
-            said: Said::Nothing,
+            last_answer: LastAnswer::Nothing,
             beats: 0,
             entry,
             reply: Reply::Failed,
@@ -120,12 +120,12 @@ impl Observer {
             self.entry = asked == Some(Operation::Register);
         }
         self.reply = if lands && !lost { truth } else { Reply::Failed };
-        self.said = match (asked, self.reply) {
-            (Some(Operation::Inspect), _) => self.said,
-            (Some(Operation::Deregister), Reply::Done) => Said::Absent,
-            (_, Reply::Done) => Said::Registered,
-            (Some(Operation::Renew), Reply::Failed) => self.said,
-            _ => Said::Nothing,
+        self.last_answer = match (asked, self.reply) {
+            (Some(Operation::Inspect), _) => self.last_answer,
+            (Some(Operation::Deregister), Reply::Done) => LastAnswer::Absent,
+            (_, Reply::Done) => LastAnswer::Registered,
+            (Some(Operation::Renew), Reply::Failed) => self.last_answer,
+            _ => LastAnswer::Nothing,
         };
         match (asked, self.reply) {
             (Some(Operation::Register), Reply::Done) => self.beats = 0,
@@ -148,7 +148,7 @@ impl Observer {
     }
 
     fn register_or_renew(&mut self) -> Option<Action> {
-        let is_there = self.said == Said::Registered;
+        let is_there = self.last_answer == LastAnswer::Registered;
         self.request = Some(if is_there {
             Operation::Renew
         } else {
@@ -158,7 +158,7 @@ impl Observer {
     }
 
     fn deregister(&mut self) -> Option<Action> {
-        if self.request.is_some() || self.said == Said::Absent {
+        if self.request.is_some() || self.last_answer == LastAnswer::Absent {
             return None;
         }
         self.request = Some(Operation::Deregister);
@@ -261,7 +261,7 @@ impl StateMachineTest for Model {
         assert_eq!(heartbeat.registration().in_flight().is_some(), is_asking);
         assert_eq!(
             heartbeat.registration().is_registered(),
-            observer.said == Said::Registered
+            observer.last_answer == LastAnswer::Registered
         );
         assert_eq!(
             heartbeat.registration().has_deregistered(),
@@ -269,7 +269,7 @@ impl StateMachineTest for Model {
         );
         let deadline = observer.is_idle().then(|| at(observer.due));
         assert_eq!(heartbeat.deadline(), deadline);
-        let is_said_wrongly = observer.said == Said::Absent && observer.entry;
+        let is_said_wrongly = observer.last_answer == LastAnswer::Absent && observer.entry;
         assert!(!is_said_wrongly, "something landed after the deregistration");
     }
 

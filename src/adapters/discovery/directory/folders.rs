@@ -101,12 +101,12 @@ impl Folders {
     /// Lists the present instances.
     #[cfg(test)]
     pub fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
-        let view = self.look(&query.service, &|| false)?;
+        let view = self.read(&query.service, &|| false)?;
         Ok(view.listing(query.tag.as_deref(), &self.now()?))
     }
 
     /// Registers an instance for one TTL.
-    pub fn enter(&self, registration: &Registration, now: &BootTime<'_>) -> Result<(), CatalogueError> {
+    pub fn register(&self, registration: &Registration, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         self.write(registration, now)?;
         self.sweep(&registration.name, now).ok();
         Ok(())
@@ -121,9 +121,9 @@ impl Folders {
     }
 
     /// Reads a service's folder.
-    pub fn look(&self, service: &str, is_abandoned: IsAbandoned<'_>) -> Result<View, CatalogueError> {
+    pub fn read(&self, service: &str, is_abandoned: IsAbandoned<'_>) -> Result<View, CatalogueError> {
         let folder = self.folder(service);
-        View::look(service, folder.clone(), is_abandoned).map_err(|error| failed("read", &folder, &error))
+        View::read(service, folder.clone(), is_abandoned).map_err(|error| failed("read", &folder, &error))
     }
 
     /// The folder of a service.

@@ -73,7 +73,7 @@ impl Directory {
     /// file and continue to wait.
     async fn differing(&self, query: &Query, cursor: Cursor) -> Result<Listing, CatalogueError> {
         loop {
-            let (watch, mut snapshot) = self.look_and_listen(query).await?;
+            let (watch, mut snapshot) = self.watch_and_read(query).await?;
             let watch = watch.attach();
             loop {
                 if snapshot.listing.cursor != Some(cursor) {
@@ -81,8 +81,8 @@ impl Directory {
                 }
                 sleep(GATHER).await;
                 snapshot = match event_or_expiry(&watch, snapshot.expiry).await {
-                    None => self.look_again(snapshot.view, BTreeSet::new(), query).await?,
-                    Some(FolderEvent::Files(files)) => self.look_again(snapshot.view, files, query).await?,
+                    None => self.read_again(snapshot.view, BTreeSet::new(), query).await?,
+                    Some(FolderEvent::Files(files)) => self.read_again(snapshot.view, files, query).await?,
                     Some(FolderEvent::Everything) => break,
                 }
             }
@@ -90,38 +90,38 @@ impl Directory {
     }
 
     /// Starts the watch before it reads the folder, so that every change after the read is reported.
-    async fn look_and_listen(&self, query: &Query) -> Result<(FolderWatch, Snapshot), CatalogueError> {
+    async fn watch_and_read(&self, query: &Query) -> Result<(FolderWatch, Snapshot), CatalogueError> {
         let (folders, query) = (Arc::clone(&self.folders), query.clone());
-        let look = move |is_abandoned: IsAbandoned<'_>| {
+        let read = move |is_abandoned: IsAbandoned<'_>| {
             let watch = FolderWatch::start(&folders.folder(&query.service));
-            let view = folders.look(&query.service, is_abandoned)?;
+            let view = folders.read(&query.service, is_abandoned)?;
             Ok((watch, Snapshot::of(view, &query, &folders)?))
         };
-        self.worker.run(look).await
+        self.worker.run(read).await
     }
 
-    async fn look_again(
+    async fn read_again(
         &self,
         mut view: View,
         files: BTreeSet<OsString>,
         query: &Query,
     ) -> Result<Snapshot, CatalogueError> {
         let (folders, query) = (Arc::clone(&self.folders), query.clone());
-        let look = move |is_abandoned: IsAbandoned<'_>| {
-            let again = view.look_again(&files, is_abandoned);
+        let read = move |is_abandoned: IsAbandoned<'_>| {
+            let again = view.read_again(&files, is_abandoned);
             again.map_err(|error| failed("read", &folders.folder(&query.service), &error))?;
             Snapshot::of(view, &query, &folders)
         };
-        self.worker.run(look).await
+        self.worker.run(read).await
     }
 
     async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let (folders, query) = (Arc::clone(&self.folders), query.clone());
-        let look = move |is_abandoned: IsAbandoned<'_>| {
-            let view = folders.look(&query.service, is_abandoned)?;
+        let read = move |is_abandoned: IsAbandoned<'_>| {
+            let view = folders.read(&query.service, is_abandoned)?;
             Snapshot::of(view, &query, &folders)
         };
-        Ok(self.worker.run(look).await?.listing)
+        Ok(self.worker.run(read).await?.listing)
     }
 
     /// Runs one operation on the files of one instance on the folder's thread.
@@ -169,8 +169,8 @@ async fn event_or_expiry(watch: &FolderEvents, expiry: Option<Duration>) -> Opti
 #[async_trait(?Send)]
 impl Catalogue for Directory {
     async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
-        let enter = |folders: &Folders, registration: &_| folders.enter(registration, &folders.now()?);
-        self.change(registration, enter).await
+        let register = |folders: &Folders, registration: &_| folders.register(registration, &folders.now()?);
+        self.change(registration, register).await
     }
 
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {

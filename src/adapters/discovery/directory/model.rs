@@ -51,11 +51,12 @@ impl Folder {
     /// What a reader must see: each valid instance with its description.
     fn seen(&self) -> Vec<Description> {
         let live = self.entries.iter().filter(|(_, (_, until))| self.now < *until);
-        live.map(|(number, (said, _))| (*number, *said)).collect()
+        live.map(|(number, (description, _))| (*number, *description))
+            .collect()
     }
 
-    fn enter(&mut self, (number, said): Description) {
-        self.entries.insert(number, (said, self.now + TTL));
+    fn register(&mut self, (number, description): Description) {
+        self.entries.insert(number, (description, self.now + TTL));
     }
 }
 
@@ -73,15 +74,15 @@ impl ReferenceStateMachine for Folder {
     }
 
     fn transitions(_: &Self) -> BoxedStrategy<ModelStep> {
-        let told = || (0..3_u16, 0..4_u16);
+        let description = || (0..3_u16, 0..4_u16);
         let shim = 0..2_usize;
         prop_oneof![
-            6 => (shim.clone(), told()).prop_map(|(shim, told)| ModelStep::Register(shim, told)),
-            6 => (shim.clone(), told()).prop_map(|(shim, told)| ModelStep::Renew(shim, told)),
-            2 => (shim, told()).prop_map(|(shim, told)| ModelStep::Deregister(shim, told)),
+            6 => (shim.clone(), description()).prop_map(|(shim, description)| ModelStep::Register(shim, description)),
+            6 => (shim.clone(), description()).prop_map(|(shim, description)| ModelStep::Renew(shim, description)),
+            2 => (shim, description()).prop_map(|(shim, description)| ModelStep::Deregister(shim, description)),
             4 => prop_oneof![Just(TTL), Just(TTL - 1), 0..TTL, Just(2 * 3_600_000)].prop_map(ModelStep::Pass),
             1 => Just(ModelStep::Boot),
-            1 => told().prop_map(ModelStep::Scribble),
+            1 => description().prop_map(ModelStep::Scribble),
         ]
         .boxed()
     }
@@ -92,11 +93,11 @@ impl ReferenceStateMachine for Folder {
 
     fn apply(mut folder: Self, happening: &ModelStep) -> Self {
         match *happening {
-            ModelStep::Register(_, told) => folder.enter(told),
-            ModelStep::Renew(_, told) => {
-                folder.is_renewed = folder.seen().contains(&told);
+            ModelStep::Register(_, description) => folder.register(description),
+            ModelStep::Renew(_, description) => {
+                folder.is_renewed = folder.seen().contains(&description);
                 if folder.is_renewed {
-                    folder.enter(told);
+                    folder.register(description);
                 }
             }
             ModelStep::Deregister(_, (number, _)) | ModelStep::Scribble((number, _)) => {
@@ -114,13 +115,13 @@ impl ReferenceStateMachine for Folder {
 }
 
 /// One of the four descriptions of an instance: one port, another port, or one of two tags.
-fn registration((number, said): Description) -> Registration {
+fn registration((number, description): Description) -> Registration {
     Registration {
         id: format!("app-{number}"),
         name: "app".into(),
         address: IpAddr::from([192, 0, 2, 1]),
-        port: 8000 + u16::from(said == 1),
-        tags: match said {
+        port: 8000 + u16::from(description == 1),
+        tags: match description {
             2 => vec!["tagged".into()],
             3 => vec!["otherwise".into()],
             _ => Vec::new(),
@@ -131,10 +132,10 @@ fn registration((number, said): Description) -> Registration {
     }
 }
 
-fn instance(told: &Description) -> Instance {
+fn instance(description: &Description) -> Instance {
     let Registration {
         id, address, port, ..
-    } = registration(*told);
+    } = registration(*description);
     Instance {
         id,
         address: address.to_string(),
@@ -156,10 +157,13 @@ impl Shims {
     fn compare(&mut self, folder: &Folder, now: &BootTime<'_>) {
         let seen = folder.seen();
         for shim in &self.shims {
-            let view = shim.look("app", &|| false).unwrap();
+            let view = shim.read("app", &|| false).unwrap();
             let listing = view.listing(None, now);
             assert_eq!(listing.instances, Vec::from_iter(seen.iter().map(instance)));
-            let tagged = seen.iter().filter(|(_, said)| *said == 2).map(instance);
+            let tagged = seen
+                .iter()
+                .filter(|(_, description)| *description == 2)
+                .map(instance);
             assert_eq!(
                 view.listing(Some("tagged"), now).instances,
                 Vec::from_iter(tagged)
@@ -199,17 +203,25 @@ impl StateMachineTest for Sharing {
             milliseconds: folder.now,
         };
         match happening {
-            ModelStep::Register(shim, told) => state.shims[shim].enter(&registration(told), &now).unwrap(),
-            ModelStep::Renew(shim, told) => {
-                let renewal = state.shims[shim].keep(&registration(told), &now).unwrap();
+            ModelStep::Register(shim, description) => state.shims[shim]
+                .register(&registration(description), &now)
+                .unwrap(),
+            ModelStep::Renew(shim, description) => {
+                let renewal = state.shims[shim].keep(&registration(description), &now).unwrap();
                 assert_eq!(renewal == Renewal::Renewed, folder.is_renewed, "{renewal:?}");
             }
-            ModelStep::Deregister(shim, told) => state.shims[shim].remove(&registration(told)).unwrap(),
+            ModelStep::Deregister(shim, description) => {
+                state.shims[shim].remove(&registration(description)).unwrap()
+            }
             ModelStep::Pass(_) | ModelStep::Boot => {}
-            ModelStep::Scribble(told) => {
+            ModelStep::Scribble(description) => {
                 let app = state.home.path().join(name::of_folder("app"));
                 fs::create_dir_all(&app).unwrap();
-                fs::write(app.join(name::of_entry(&registration(told).id)), "no entry").unwrap();
+                fs::write(
+                    app.join(name::of_entry(&registration(description).id)),
+                    "no entry",
+                )
+                .unwrap();
             }
         }
         state.compare(folder, &now);

@@ -32,7 +32,7 @@ impl View {
     /// # Errors
     /// The folder or a file in it cannot be read at present, the folder exceeds a limit, or the request was
     /// cancelled.
-    pub fn look(service: &str, folder: PathBuf, is_abandoned: IsAbandoned<'_>) -> io::Result<Self> {
+    pub fn read(service: &str, folder: PathBuf, is_abandoned: IsAbandoned<'_>) -> io::Result<Self> {
         let names = file::names(&folder)?;
         let mut view = Self {
             service: service.into(),
@@ -41,15 +41,15 @@ impl View {
             size: 0,
             foreign: BTreeMap::new(),
         };
-        view.look_again(&names, is_abandoned)?;
+        view.read_again(&names, is_abandoned)?;
         Ok(view)
     }
 
     /// Reads these files again, or for the first time.
     ///
     /// # Errors
-    /// As for [`Self::look`].
-    pub fn look_again(
+    /// As for [`Self::read`].
+    pub fn read_again(
         &mut self,
         files: &BTreeSet<OsString>,
         is_abandoned: IsAbandoned<'_>,
@@ -59,7 +59,7 @@ impl View {
             if is_abandoned() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            read += self.look_at(file)?;
+            read += self.read_file(file)?;
             if read.max(self.size) > LARGEST_SERVICE {
                 let sentence = format!("its files hold more than {} MiB", LARGEST_SERVICE / (1024 * 1024));
                 return Err(io::Error::other(sentence));
@@ -74,7 +74,7 @@ impl View {
     }
 
     /// Reads a file. Returns the size of its text.
-    fn look_at(&mut self, file: &OsStr) -> io::Result<usize> {
+    fn read_file(&mut self, file: &OsStr) -> io::Result<usize> {
         let (found, size) = file::read(&self.folder, file, &self.service)?;
         self.foreign.remove(file);
         if let Some((_, size)) = self.entries.remove(file) {

@@ -10,7 +10,7 @@ use std::error::Error;
 use tonic::{Code, Status};
 
 /// How many characters of an error message of etcd are logged (docs/bounds.md)
-const TOLD: usize = 400;
+const SHOWN: usize = 400;
 
 /// The failure of a stream that ended before its first answer.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ fn is_final(status: &Status) -> bool {
 
 /// The text of an error for the log, shortened, since the server decides how long it is.
 fn words(status: &Status) -> String {
-    all_words(status).chars().take(TOLD).collect()
+    all_words(status).chars().take(SHOWN).collect()
 }
 
 fn all_words(status: &Status) -> String {
@@ -104,6 +104,6 @@ mod tests {
         let Failure::Refused(told) = Failure::from(EtcdError::GRpcStatus(status)) else {
             panic!("a refusal is final");
         };
-        assert_eq!(told, "no".repeat(TOLD / 2));
+        assert_eq!(told, "no".repeat(SHOWN / 2));
     }
 }

@@ -15,7 +15,7 @@ struct KeyLeases {
     /// The leases, oldest first.
     leases: Vec<i64>,
     /// The lease of the last put that etcd confirmed.
-    entered: Option<i64>,
+    confirmed: Option<i64>,
 }
 
 impl Leases {
@@ -26,17 +26,17 @@ impl Leases {
     }
 
     /// Records that etcd confirmed a put of this key under this lease.
-    pub fn entered(&self, key: &str, lease: i64) {
+    pub fn confirmed(&self, key: &str, lease: i64) {
         if let Some(held) = self.0.borrow_mut().get_mut(key) {
-            held.entered = Some(lease);
+            held.confirmed = Some(lease);
         }
     }
 
     /// Whether the newest lease is the one of the last confirmed put.
-    pub fn is_entered(&self, key: &str) -> bool {
+    pub fn is_confirmed(&self, key: &str) -> bool {
         let keys = self.0.borrow();
         keys.get(key)
-            .is_some_and(|held| held.entered.is_some() && held.entered.as_ref() == held.leases.last())
+            .is_some_and(|held| held.confirmed.is_some() && held.confirmed.as_ref() == held.leases.last())
     }
 
     /// All leases granted for a key.
@@ -76,15 +76,15 @@ mod tests {
     fn a_put_counts_only_under_the_newest_lease() {
         let leases = Leases::default();
         leases.remember("app", 1);
-        assert!(!leases.is_entered("app"), "the put may not have landed");
-        leases.entered("app", 1);
-        assert!(leases.is_entered("app"));
+        assert!(!leases.is_confirmed("app"), "the put may not have landed");
+        leases.confirmed("app", 1);
+        assert!(leases.is_confirmed("app"));
         leases.remember("app", 2);
-        assert!(!leases.is_entered("app"));
+        assert!(!leases.is_confirmed("app"));
         assert_eq!((leases.all("app"), leases.former("app")), (vec![1, 2], vec![1]));
         leases.forget("app", 1);
-        leases.entered("app", 2);
-        assert!(leases.is_entered("app"));
+        leases.confirmed("app", 2);
+        assert!(leases.is_confirmed("app"));
         leases.forget("app", 2);
         assert!(leases.0.borrow().is_empty());
     }

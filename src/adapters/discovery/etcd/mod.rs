@@ -143,7 +143,7 @@ impl Catalogue for Etcd {
         let lease = self.grant(registration).await?;
         self.leases.remember(&key, lease);
         self.put(&key, &value::of(registration), lease).await?;
-        self.leases.entered(&key, lease);
+        self.leases.confirmed(&key, lease);
         self.tidy(&key).await;
         Ok(())
     }
@@ -181,7 +181,7 @@ impl Catalogue for Etcd {
 
     async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {
         let key = key::of_instance(&self.prefix, registration);
-        let is_ours = self.leases.is_entered(&key);
+        let is_ours = self.leases.is_confirmed(&key);
         for lease in self.leases.all(&key) {
             self.revoke(lease).await?;
             self.leases.forget(&key, lease);
