@@ -87,8 +87,8 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
         outcome.and_then(|compiled| try_out(&self.listeners, &self.source, compiled))
     }
 
-    fn reading(&self, readable: Readable) -> Reading<I> {
-        Reading {
+    fn reading(&self, readable: Readable) -> Loader<I> {
+        Loader {
             source: self.source.clone(),
             readable,
             variables: self.environment.variables(),
@@ -182,7 +182,7 @@ fn try_out(
 
 /// All that the thread needs; it shares nothing with the loop.
 #[derive(Clone)]
-struct Reading<I> {
+struct Loader<I> {
     source: Source,
     readable: Readable,
     variables: BTreeMap<String, String>,
@@ -190,7 +190,7 @@ struct Reading<I> {
     application: Vec<Word>,
 }
 
-impl<I: Interfaces + Send + 'static> Reading<I> {
+impl<I: Interfaces + Send + 'static> Loader<I> {
     fn begin(self) -> io::Result<Receiver<Outcome>> {
         let (sender, outcome) = oneshot::channel();
         let thread = std::thread::Builder::new()

@@ -5,14 +5,14 @@
 //! critical (docs/behaviour.md EX-18). No check starts while a request other than an inspection is in flight.
 
 use crate::check::CheckSchedule;
-use crate::registration::{DesiredState, Operation, Registration, Reply};
+use crate::registration::{DesiredState, Operation, RegistrationState, Reply};
 use crate::time::{Duration, Instant};
 
 /// The heartbeats of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Heartbeat {
     schedule: CheckSchedule,
-    registration: Registration,
+    registration: RegistrationState,
 }
 
 /// The next action of the service's unit.
@@ -29,12 +29,12 @@ impl Heartbeat {
     pub fn new(now: Instant, poll: Duration, heartbeats_per_inspection: u8, desired: DesiredState) -> Self {
         Self {
             schedule: CheckSchedule::new(now, poll),
-            registration: Registration::new(desired, heartbeats_per_inspection),
+            registration: RegistrationState::new(desired, heartbeats_per_inspection),
         }
     }
 
     /// The registration, read-only.
-    pub const fn registration(&self) -> &Registration {
+    pub const fn registration(&self) -> &RegistrationState {
         &self.registration
     }
 
@@ -86,7 +86,7 @@ impl Heartbeat {
         self.registration.on_cancelled(reply);
     }
 
-    /// The service is to be absent from the catalogue: see [`Registration::deregister`].
+    /// The service is to be absent from the catalogue: see [`RegistrationState::deregister`].
     pub fn deregister(&mut self) -> Option<Action> {
         self.registration.deregister().map(Action::Send)
     }

@@ -11,7 +11,7 @@
 
 /// The registration of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Registration {
+pub struct RegistrationState {
     desired: DesiredState,
     in_flight: Option<Operation>,
     known: KnownRegistration,
@@ -66,7 +66,7 @@ enum KnownRegistration {
     Absent,
 }
 
-impl Registration {
+impl RegistrationState {
     /// A registration before the first answer of the catalogue. After how many heartbeats there is an inspection is
     /// [`crate::plan::Service::heartbeats_per_inspection`].
     pub const fn new(desired: DesiredState, heartbeats_per_inspection: u8) -> Self {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_request_that_was_never_sent_does_not_change_the_known_state() {
-        let mut registration = Registration::new(DesiredState::Registered, 10);
+        let mut registration = RegistrationState::new(DesiredState::Registered, 10);
         assert_eq!(registration.on_healthy(), Some(Operation::Register));
         assert_eq!(registration.on_healthy(), None, "one request is in flight");
         registration.on_reply(Reply::Done);
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn only_an_inspection_lets_a_check_start() {
-        let mut registration = Registration::new(DesiredState::Registered, 10);
+        let mut registration = RegistrationState::new(DesiredState::Registered, 10);
         registration.on_healthy();
         assert!(!registration.allows_check());
         registration.on_reply(Reply::Done);
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_reply_without_a_request_is_ignored() {
-        let mut registration = Registration::new(DesiredState::Absent, 10);
+        let mut registration = RegistrationState::new(DesiredState::Absent, 10);
         assert_eq!(registration.on_reply(Reply::Done), None);
         assert_eq!(registration.deregister(), Some(Operation::Deregister));
         assert_eq!(registration.on_reply(Reply::NotRegistered), None);

@@ -7,7 +7,7 @@ use crate::measurement::{RunResult, WatchedBackend};
 use crate::plan::{Registration, Role};
 use crate::process::{Ending, Pid};
 use crate::time::{Duration, Instant};
-use crate::watch::Endpoint;
+use crate::watch::AddressPort;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -45,7 +45,7 @@ pub struct BackendStatus {
     /// The backend.
     pub backend: WatchedBackend,
     /// The passing instances when they were last listed, in order.
-    pub instances: Vec<Endpoint>,
+    pub instances: Vec<AddressPort>,
     /// When the list last changed.
     pub changed: Option<Instant>,
     /// How many requests failed in a row.

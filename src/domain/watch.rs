@@ -27,7 +27,7 @@ pub struct Watch {
     poll: Duration,
     state: State,
     cursor: Option<Cursor>,
-    seen: Vec<Endpoint>,
+    seen: Vec<AddressPort>,
     size: usize,
     early: Backoff,
     failed: Backoff,
@@ -62,7 +62,7 @@ enum State {
 }
 
 /// The part of an instance that is compared: its address and its port.
-pub type Endpoint = (String, u16);
+pub type AddressPort = (String, u16);
 
 impl Watch {
     /// A watch whose first query is due one `poll` after `now`; if `paused`, only after [`Self::resume`].
@@ -96,7 +96,7 @@ impl Watch {
     }
 
     /// The instances when they were last listed, in order.
-    pub fn seen(&self) -> &[Endpoint] {
+    pub fn seen(&self) -> &[AddressPort] {
         &self.seen
     }
 
@@ -227,7 +227,7 @@ impl Watch {
 
     fn remember(&mut self, instances: &[Instance]) -> bool {
         let endpoint = |instance: &Instance| (instance.address.clone(), instance.port);
-        let mut now_there: Vec<Endpoint> = instances.iter().map(endpoint).collect();
+        let mut now_there: Vec<AddressPort> = instances.iter().map(endpoint).collect();
         now_there.sort_unstable();
         let changed = now_there != self.seen;
         self.seen = now_there;
@@ -239,7 +239,7 @@ impl Watch {
 /// How many bytes a stored list takes.
 pub fn size(instances: &[Instance]) -> usize {
     let texts = instances.iter().map(|instance| instance.address.len());
-    texts.sum::<usize>() + instances.len() * size_of::<Endpoint>()
+    texts.sum::<usize>() + instances.len() * size_of::<AddressPort>()
 }
 
 #[cfg(test)]

@@ -21,12 +21,12 @@ pub(super) struct FakeCatalogues {
     /// The path of the one in use.
     path: String,
     catalogues: BTreeMap<String, FakeCatalogue>,
-    neighbours: BTreeMap<String, Vec<Endpoint>>,
+    neighbours: BTreeMap<String, Vec<Address>>,
     out: bool,
     wire: BTreeMap<Ticket, Asked>,
 }
 
-type Endpoint = (String, u16);
+type Address = (String, u16);
 
 #[derive(Debug)]
 struct Asked {
@@ -55,7 +55,7 @@ impl FakeCatalogues {
 }
 
 /// Replaces all instances of a backend. Those on an even port have the tag "blue".
-fn enter_neighbours(catalogue: &mut FakeCatalogue, now: Instant, name: &str, listed: &[Endpoint]) {
+fn enter_neighbours(catalogue: &mut FakeCatalogue, now: Instant, name: &str, listed: &[Address]) {
     let id = |number: u32| format!("{NEIGHBOUR}{name}-{number}");
     for (number, (address, port)) in (0..).zip(listed) {
         let registration = Registration {
@@ -287,7 +287,7 @@ impl State {
         let count = self.choices.below(MOST + 1);
         let choices = &mut self.choices;
         let endpoint = |_| (String::from("192.0.2.9"), choices.one_of(&[2, 1, 4]));
-        let mut listed: Vec<Endpoint> = (0..count).map(endpoint).collect();
+        let mut listed: Vec<Address> = (0..count).map(endpoint).collect();
         listed.sort_unstable();
         for catalogue in self.fake_catalogues.catalogues.values_mut() {
             enter_neighbours(catalogue, self.now, name, &listed);

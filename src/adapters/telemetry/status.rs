@@ -10,7 +10,7 @@ use domain::lifecycle::Phase;
 use domain::measurement::RunResult;
 use domain::plan::Role;
 use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
-use domain::watch::Endpoint;
+use domain::watch::AddressPort;
 use serde::Serialize;
 
 /// The status as one JSON object; `now` is the calendar time of [`Status::at`].
@@ -133,7 +133,7 @@ impl<'a> Service<'a> {
 
 impl<'a> Backend<'a> {
     fn new(backend: &'a BackendStatus, calendar: &Calendar) -> Self {
-        let instance = |(address, port): &'a Endpoint| Instance { address, port: *port };
+        let instance = |(address, port): &'a AddressPort| Instance { address, port: *port };
         Self {
             name: &backend.backend.name,
             tag: backend.backend.tag.as_deref(),

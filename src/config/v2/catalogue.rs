@@ -1,6 +1,6 @@
 //! The sections `consul`, `etcd` and `directory`, of which exactly one must be given.
 
-use super::error::{CatalogueError, Warning};
+use super::error::{CatalogueSectionError, Warning};
 use crate::config::Target;
 use crate::config::keys::{Section, boolean, integer, string, strings, text};
 use crate::config::problem::Problems;
@@ -26,10 +26,10 @@ pub fn read(
     let mut there = given.iter().flatten();
     let (first, second) = (there.next(), there.next());
     if let Some(second) = second {
-        problems.error(*second, CatalogueError::Several);
+        problems.error(*second, CatalogueSectionError::Several);
     }
     if first.is_none() {
-        problems.error(root, CatalogueError::None);
+        problems.error(root, CatalogueSectionError::None);
     }
     match given {
         _ if second.is_some() => None,
@@ -62,7 +62,11 @@ fn consul(
         },
         Data::Object(_) => consul_object(value, problems)?,
         _ => {
-            problems.wrong(value, CatalogueError::ConsulStructure, "a string or an object");
+            problems.wrong(
+                value,
+                CatalogueSectionError::ConsulStructure,
+                "a string or an object",
+            );
             return None;
         }
     };
@@ -72,7 +76,7 @@ fn consul(
     if address.is_empty() {
         problems.wrong(
             value,
-            CatalogueError::EmptyAddress,
+            CatalogueSectionError::EmptyAddress,
             "the address of Consul, host:port",
         );
         return None;
@@ -172,7 +176,7 @@ fn max_connections(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<u32
     let number = u32::try_from(number).ok();
     let number = number.filter(|number| (FEWEST..=MOST_CONNECTIONS).contains(number));
     if number.is_none() {
-        problems.wrong(value, CatalogueError::OutOfRange, &allowed);
+        problems.wrong(value, CatalogueSectionError::OutOfRange, &allowed);
     }
     number
 }
@@ -183,7 +187,7 @@ fn scheme_named(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Scheme
         "https" => Some(Scheme::Https),
         "" => None,
         _ => {
-            problems.wrong(value, CatalogueError::UnknownScheme, "http or https");
+            problems.wrong(value, CatalogueSectionError::UnknownScheme, "http or https");
             None
         }
     }
@@ -199,7 +203,10 @@ fn tls(value: &Value<'_>, problems: &mut Problems<'_>) -> Tls {
     let verify = section.take("verify").and_then(|value| boolean(value, problems));
     section.close(problems);
     if certificate.is_some() != key.is_some() {
-        problems.error(value, CatalogueError::NeededTogether("clientcert", "clientkey"));
+        problems.error(
+            value,
+            CatalogueSectionError::NeededTogether("clientcert", "clientkey"),
+        );
     }
     Tls {
         ca_file,
@@ -234,11 +241,14 @@ fn etcd(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Etcd> {
         .unwrap_or_default();
     section.close(problems);
     if user.is_some() != password.is_some() {
-        problems.error(value, CatalogueError::NeededTogether("username", "password"));
+        problems.error(
+            value,
+            CatalogueSectionError::NeededTogether("username", "password"),
+        );
     }
     let endpoints = endpoints.unwrap_or_default();
     if endpoints.is_empty() {
-        problems.error(value, CatalogueError::NoEndpoints);
+        problems.error(value, CatalogueSectionError::NoEndpoints);
     }
     let prefix = normal(prefix.as_deref().unwrap_or(DEFAULT_PREFIX));
     Some(Etcd {
@@ -255,7 +265,7 @@ fn endpoints(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<String> {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             problems.wrong(
                 place,
-                CatalogueError::EndpointWithoutScheme,
+                CatalogueSectionError::EndpointWithoutScheme,
                 "a URL such as http://etcd:2379",
             );
         }
@@ -285,7 +295,7 @@ fn directory(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Catalogue
     if path.is_none() {
         problems.wrong(
             value,
-            CatalogueError::NotAFolder,
+            CatalogueSectionError::NotAFolder,
             "the path of a folder, or an object with a `path`",
         );
     }

@@ -29,7 +29,7 @@ impl Display for Subject<'_> {
 }
 
 /// The key whose duration is read; its [`Display`] is the beginning of messages about it.
-pub enum Reading<'a> {
+pub enum DurationKey<'a> {
     /// `stopTimeout`.
     StopTimeout,
     /// A key of a subject.
@@ -48,7 +48,7 @@ pub enum Reading<'a> {
     DeregisterAfter(Subject<'a>),
 }
 
-impl Display for Reading<'_> {
+impl Display for DurationKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StopTimeout => f.write_str("`stopTimeout`"),
@@ -97,7 +97,7 @@ impl Message for VersionError {
 
 /// Errors of the section of the catalogue.
 #[derive(Clone, Copy)]
-pub enum CatalogueError {
+pub enum CatalogueSectionError {
     /// Neither `consul` nor `etcd` nor `directory`.
     None,
     /// More than one of them.
@@ -122,7 +122,7 @@ pub enum CatalogueError {
 
 const CATALOGUES: &str = "one of consul, etcd, directory";
 
-impl Display for CatalogueError {
+impl Display for CatalogueSectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => write!(f, "No discovery backend defined, needed is {CATALOGUES}"),
@@ -144,7 +144,7 @@ impl Display for CatalogueError {
     }
 }
 
-impl Message for CatalogueError {}
+impl Message for CatalogueSectionError {}
 
 /// An unknown word in `logging`.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The jobs of a configuration: the application, hooks, checks and handlers, and the sections `tasks` and
 //! `coprocesses`.
 
-use super::error::{JobError, Reading};
+use super::error::{DurationKey, JobError};
 use crate::config::keys::{Section, command, duration, list, text};
 use crate::config::problem::Problems;
 use crate::config::tree::{Data, Value};
@@ -59,10 +59,10 @@ fn task(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<String
     if frequency.is_none() {
         problems.error(value, JobError::NoFrequency);
     }
-    let frequency = frequency.and_then(|value| duration::positive(value, &Reading::Frequency, problems));
+    let frequency = frequency.and_then(|value| duration::positive(value, &DurationKey::Frequency, problems));
     let limit = section
         .take("timeout")
-        .and_then(|value| duration::limit(value, &Reading::Timeout, problems));
+        .and_then(|value| duration::limit(value, &DurationKey::Timeout, problems));
     section.close(problems);
     let (command, frequency) = (command?, frequency?);
     let role = Role::Task { name: String::new() };

@@ -18,14 +18,14 @@ use super::keys::{Section, command, duration, integer};
 use super::problem::Problems;
 use super::tree::{Document, Value};
 use domain::plan::{Job, Plan, Role, Service, StopTimeout, Word};
-use error::{CatalogueError, Reading, VersionError, Warning};
+use error::{CatalogueSectionError, DurationKey, VersionError, Warning};
 use std::collections::BTreeMap;
 
 /// Compiles a document. Returns a plan if there are no errors; errors and warnings are added to `problems`.
 pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Plan> {
     let root = &document.root;
     if root.is_null() {
-        problems.error(root, CatalogueError::None);
+        problems.error(root, CatalogueSectionError::None);
         return None;
     }
     let mut section = Section::open(root, "an object", problems)?;
@@ -113,7 +113,8 @@ fn stop_timeout(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<StopTi
     if seconds < 0 {
         return Some(StopTimeout::Immediately);
     }
-    duration::from_seconds(value, seconds, &Reading::StopTimeout, ALLOWED, problems).map(StopTimeout::After)
+    duration::from_seconds(value, seconds, &DurationKey::StopTimeout, ALLOWED, problems)
+        .map(StopTimeout::After)
 }
 
 /// The application's arguments, each rendered as a template of its own. If one is invalid, all stay as they

@@ -1,6 +1,6 @@
 //! The sections `services` and `backends` (docs/behaviour.md, rows CFG-*).
 
-use super::error::{Reading, ServiceError, Subject, Warning};
+use super::error::{DurationKey, ServiceError, Subject, Warning};
 use super::jobs;
 use crate::config::Target;
 use crate::config::keys::{
@@ -44,7 +44,7 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     let port = port(value, &mut section, subject, problems);
     let limit = section
         .take("timeout")
-        .and_then(|value| duration::limit(value, &Reading::HealthTimeout(subject), problems));
+        .and_then(|value| duration::limit(value, &DurationKey::HealthTimeout(subject), problems));
     let health = section
         .take("health")
         .and_then(|value| command::optional(value, problems));
@@ -110,7 +110,7 @@ fn backend(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Backend> {
     let tag = text(&mut section, "tag", problems);
     let limit = section
         .take("timeout")
-        .and_then(|value| duration::limit(value, &Reading::HandlerTimeout(subject), problems));
+        .and_then(|value| duration::limit(value, &DurationKey::HandlerTimeout(subject), problems));
     section.close(problems);
     let (name, poll, on_change) = (name?, poll?, on_change?);
     let role = Role::OnChange {
@@ -157,7 +157,7 @@ fn seconds(
     problems: &mut Problems<'_>,
 ) -> Option<Duration> {
     let (value, seconds) = positive(value, section, key, subject, SECONDS, problems)?;
-    duration::from_seconds(value, seconds, &Reading::Key(key, subject), SECONDS, problems)
+    duration::from_seconds(value, seconds, &DurationKey::Key(key, subject), SECONDS, problems)
 }
 
 fn port(
@@ -207,7 +207,7 @@ fn consul(
     let after = section.take("deregisterCriticalServiceAfter").and_then(|value| {
         let text = string(value, problems)?;
         if let Err(error) = duration::parse(text) {
-            let reading = Reading::DeregisterAfter(subject);
+            let reading = DurationKey::DeregisterAfter(subject);
             let allowed = "a duration with a unit such as \"90m\"";
             problems.wrong(value, keys::Error::Duration(&reading, error), allowed);
         }

@@ -1,7 +1,7 @@
 //! The section `telemetry`: an endpoint, its sensors, and the service that registers the endpoint in the
 //! catalogue.
 
-use super::error::{Reading, ServiceError, Subject, TelemetryError};
+use super::error::{DurationKey, ServiceError, Subject, TelemetryError};
 use super::services::{PORTS, SECONDS};
 use crate::config::Target;
 use crate::config::keys::{Section, command, default_id, duration, integer, interfaces, list, string, tags};
@@ -127,7 +127,7 @@ fn sensor(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Sensor> {
     let command = check.and_then(|value| command::required(value, missing, problems));
     let time_limit = section
         .take("timeout")
-        .and_then(|value| duration::limit(value, &Reading::SensorTimeout(subject), problems));
+        .and_then(|value| duration::limit(value, &DurationKey::SensorTimeout(subject), problems));
     section.close(problems);
     let name = whole_name?;
     let role = Role::Sensor { name: name.clone() };
@@ -165,7 +165,13 @@ fn poll(
     if seconds < 1 {
         problems.error(value, TelemetryError::NoPoll(subject, SECONDS));
     }
-    duration::from_seconds(value, seconds, &Reading::Key("poll", subject), SECONDS, problems)
+    duration::from_seconds(
+        value,
+        seconds,
+        &DurationKey::Key("poll", subject),
+        SECONDS,
+        problems,
+    )
 }
 
 /// The parts joined by `_`, without empty ones; if the last part is empty, the whole name is empty.

@@ -1,8 +1,9 @@
-//! The instances in a health answer of Consul, read piece by piece as it comes.
+//! Parses the instances in an answer of Consul's health endpoint, piece by piece as it arrives.
 //!
-//! An answer may be 16 MiB long. It is cut into the entries of its outermost array, and each entry is read by
-//! itself: no more than one entry is held as text, no step takes long, and an entry that is not an instance is
-//! skipped without a loss for the others. Text that is not JSON, or too much of it, fails the whole answer.
+//! An answer may have 16 MiB. It is divided into the entries of its outermost array, and each entry is parsed
+//! separately: at most one entry is stored as text, no step takes long, and an entry that is not a valid
+//! instance is skipped without affecting the others. If the text is not JSON, or too long, the whole answer
+//! is an error.
 
 use domain::catalogue::{Instance, Skipped};
 use serde::Deserialize;
@@ -10,25 +11,25 @@ use serde_json::Value;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The longest entry that is read; a longer one is skipped (docs/bounds.md)
+/// The longest entry that is parsed, in bytes; a longer one is skipped (docs/bounds.md)
 const LONGEST_ENTRY: usize = 256 * 1024;
-/// The longest ID of an instance (docs/bounds.md)
+/// The longest ID of an instance, in bytes (docs/bounds.md)
 const LONGEST_ID: usize = 1024;
-/// The longest address of an instance; no host name is longer (docs/bounds.md)
+/// The longest address of an instance, in bytes; no host name is longer (docs/bounds.md)
 const LONGEST_ADDRESS: usize = 255;
-/// The most instances in a list (docs/bounds.md)
+/// The limit on instances in a list (docs/bounds.md)
 const MOST_INSTANCES: usize = 16_384;
-/// The most bytes that the IDs and addresses of a list have together (docs/bounds.md)
+/// The limit on the IDs and addresses of a list together, in bytes (docs/bounds.md)
 const MOST_TEXT: usize = 2 * 1024 * 1024;
-/// The most bytes that all lists have together while they are being read (docs/bounds.md)
+/// The limit on all lists that are being read, together, in bytes (docs/bounds.md)
 const MOST_AT_ONCE: usize = 32 * 1024 * 1024;
 /// How many characters of a value are shown.
 const SHOWN: usize = 64;
 
-/// What all lists that are being read take at the moment.
+/// How many bytes all lists that are being read take at present.
 static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
 
-/// Why an answer is not a list of instances; a part of a sentence.
+/// Why an answer is not a list of instances; the text is a part of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(String);
 
@@ -40,23 +41,23 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Where in the outermost array the text is.
+/// The position of the next byte in the outermost array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Position {
-    /// Before its bracket.
+    /// Before its opening bracket.
     #[default]
     Before,
-    /// Behind its bracket: an entry comes, or the end.
+    /// After its opening bracket: an entry or the end follows.
     Begun,
-    /// Behind a comma: an entry comes.
+    /// After a comma: an entry follows.
     Between,
     /// In an entry.
     Within,
-    /// Behind its closing bracket.
+    /// After its closing bracket.
     Behind,
 }
 
-/// Reads a list.
+/// Parses a list.
 #[derive(Debug, Default)]
 pub struct Reader {
     position: Position,
@@ -64,7 +65,7 @@ pub struct Reader {
     is_too_long: bool,
     /// How many brackets and braces of the entry are open.
     depth: usize,
-    /// In a text of the entry, and behind a backslash in it.
+    /// Whether the next byte is in a string of the entry; and whether a backslash precedes it.
     quoted: bool,
     escaped: bool,
     instances: Vec<Instance>,
@@ -74,15 +75,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads another piece of the answer.
+    /// Parses another piece of the answer.
     ///
     /// # Errors
-    /// It is not JSON, or there is too much of it.
+    /// The text is not JSON, or exceeds a limit.
     pub fn take(&mut self, piece: &[u8]) -> Result<(), Malformed> {
         piece.iter().try_for_each(|byte| self.step(*byte))
     }
 
-    /// The instances, and what was left out.
+    /// The instances, and the entries that were left out.
     ///
     /// # Errors
     /// The answer is not complete.
@@ -108,7 +109,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A byte of an entry, or the one that ends it.
+    /// Takes a byte of an entry, or the one that ends it.
     fn within(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.quoted {
             self.quoted = self.escaped || byte != b'"';
@@ -181,7 +182,7 @@ impl Reader {
     }
 }
 
-/// The part of what all lists take together that one of them takes.
+/// How many bytes one list contributes to [`AT_ONCE`].
 #[derive(Debug, Default)]
 struct MemoryShare(usize);
 
@@ -213,7 +214,7 @@ fn unexpected(position: Position, byte: u8) -> Malformed {
     Malformed(format!("found '{}', expected {expected}", byte.escape_ascii()))
 }
 
-/// Reads one entry. A service without an address of its own is reached at its node's (SD-7).
+/// Parses one entry. A service without an address has the address of its node (SD-7).
 fn instance(entry: &[u8]) -> Result<Instance, serde_json::Error> {
     let HealthEntry { node, service } = serde_json::from_slice(entry)?;
     let own = service.address.unwrap_or_default();
@@ -225,7 +226,7 @@ fn instance(entry: &[u8]) -> Result<Instance, serde_json::Error> {
     })
 }
 
-/// What an instance must not have.
+/// The fault of an instance that is not valid; `None` if it is valid.
 fn fault(instance: &Instance) -> Option<String> {
     let Instance { id, address, .. } = instance;
     match () {
@@ -239,7 +240,7 @@ fn fault(instance: &Instance) -> Option<String> {
     }
 }
 
-/// Which instance an entry is about that could not be read, and what is wrong with it.
+/// The ID of the instance in an entry that cannot be parsed, and the fault.
 fn reason(entry: &[u8], error: &serde_json::Error) -> String {
     let entry: Value = serde_json::from_slice(entry).unwrap_or_default();
     let id = entry["Service"]["ID"].as_str().map(shown);
@@ -255,7 +256,7 @@ fn reason(entry: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// The beginning of a text that others wrote, without control characters.
+/// The beginning of a text from outside, without control characters.
 fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() {

@@ -1,8 +1,8 @@
-//! Which proxy requests to Consul go through: the environment says so.
+//! Selects the proxy for requests to Consul from environment variables.
 //!
-//! `HTTP_PROXY` counts for `http`, `HTTPS_PROXY` for `https`, `ALL_PROXY` for both where the first is not set;
-//! small letters do as well. `NO_PROXY` lists hosts that are reached without one. This machine itself always
-//! is. Never tells a proxy's user name or password.
+//! `HTTP_PROXY` applies to `http`, `HTTPS_PROXY` to `https`, `ALL_PROXY` to both if the first is not set;
+//! names in lower case are accepted, too. `NO_PROXY` lists hosts that are reached without a proxy. This
+//! machine is always reached without one. The user name and password of a proxy are never logged.
 
 use crate::adapters::discovery::address::{self, HostPort};
 use domain::plan::Scheme;
@@ -13,21 +13,22 @@ use std::net::IpAddr;
 /// A proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
-    /// Whether it is spoken to over TLS.
+    /// Whether the proxy is reached over TLS.
     pub scheme: Scheme,
-    /// Where it is.
+    /// Its address.
     pub place: HostPort,
-    /// The user name and the password, as its header carries them.
+    /// The header with the user name and the password.
     pub authorization: Option<HeaderValue>,
 }
 
-/// The proxy for a place, or a sentence about one that cannot be used.
+/// The proxy for an address; the error is a sentence about an unusable proxy.
 pub fn choose(
     scheme: Scheme,
     place: &HostPort,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<Proxy>, String> {
-    // A web server hands its visitors' headers to a program as variables, `Proxy` as HTTP_PROXY among them.
+    // A web server passes the headers of requests to CGI programs as variables, the header `Proxy` as
+    // HTTP_PROXY.
     if is_local(&place.host) || variable("REQUEST_METHOD").is_some() {
         return Ok(None);
     }
@@ -46,7 +47,7 @@ pub fn choose(
     proxy.map(Some)
 }
 
-/// The variable of that name in capital or small letters, unless it is empty.
+/// The variable with that name in upper or lower case, unless it is empty.
 fn either(variable: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<String> {
     let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     given(name).or_else(|| given(&name.to_ascii_lowercase()))
@@ -83,8 +84,8 @@ fn parse(value: &str) -> Result<Proxy, String> {
     })
 }
 
-/// Whether one entry of the list is about this place: `*`, a network, an address, a name that is the host or
-/// above it, each with a port or without.
+/// Whether an entry of the list applies to this address: `*`, a network, an address, or a name that is the
+/// host or a parent domain, each with or without a port.
 fn is_listed(list: &str, place: &HostPort) -> bool {
     let entries = list.split([',', ' ']).map(str::trim);
     entries

@@ -1,4 +1,4 @@
-//! What is sent to Consul, and what is made of its addresses and headers.
+//! Tests of the requests to Consul, of its addresses, and of the handling of its answers.
 
 use super::client::CUT;
 use super::*;
@@ -99,7 +99,7 @@ fn names_are_escaped_in_paths() {
     );
 }
 
-/// What comes of a registration at this address while a server does something.
+/// The error of a registration at this address while `serves` runs.
 fn fails(address: SocketAddr, serves: impl Future<Output = ()>) -> CatalogueError {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let consul = Consul::new(&settings(&address.to_string())).unwrap();
@@ -108,8 +108,8 @@ fn fails(address: SocketAddr, serves: impl Future<Output = ()>) -> CatalogueErro
     LocalSet::new().block_on(&runtime.unwrap(), both)
 }
 
-/// The same of a server that takes one connection, reads so many bytes, says this and closes it after a
-/// while.
+/// The error if a server accepts one connection, reads this number of bytes, sends a text and closes the
+/// connection after a while.
 fn fails_with(reads: usize, says: &[u8], after: Duration) -> CatalogueError {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -148,11 +148,11 @@ fn a_connection_that_is_cut_later_or_refused_is_a_failure() {
     assert!(matches!(refused, CatalogueError::Failed(_)), "{refused}");
 }
 
-/// What requests a server got, one text each.
+/// The requests that a server received.
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// A server on a port of its own that reads one request after the other from each connection, says `first`, and
-/// goes on saying `then` without end unless that is empty.
+/// A server on its own port that reads one request after the other from each connection, sends `first`, and
+/// then repeats `then` without end unless it is empty.
 async fn server(first: &[u8], then: &[u8]) -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -199,7 +199,7 @@ async fn listed(address: SocketAddr) -> Result<Listing, CatalogueError> {
     listed.expect("an answer within the limit")
 }
 
-/// The failure of a question to a server that says this.
+/// The error of a request to a server that sends this.
 fn failure_of(first: &[u8], then: &[u8]) -> String {
     run(async {
         let (address, _) = server(first, then).await;
@@ -207,7 +207,7 @@ fn failure_of(first: &[u8], then: &[u8]) -> String {
     })
 }
 
-/// The same, and how many turns the loop had meanwhile.
+/// The error, and how many turns the loop had meanwhile.
 fn failure_and_turns_of(first: &[u8], then: &[u8]) -> (String, usize) {
     run(async {
         let turns = Arc::new(AtomicUsize::new(0));
@@ -372,7 +372,7 @@ fn a_connection_is_used_again_and_one_that_broke_is_replaced() {
                 reads(&mut first).await;
                 first.write_all(&answer("", "")).await.unwrap();
             }
-            // The third request is read, and not answered.
+            // The third request is read and not answered.
             reads(&mut first).await;
             drop(first);
             let (mut second, _) = listener.accept().await.unwrap();
@@ -428,7 +428,7 @@ fn a_server_that_never_finishes_the_handshake_is_a_failed_request() {
     });
 }
 
-/// A client of a host beyond a proxy, whose address is in the variable.
+/// A client for a host behind a proxy, which the variable names.
 fn beyond_proxy(scheme: Scheme, variable: &str, proxy: &str) -> Consul {
     let settings = plan::Consul {
         scheme,

@@ -28,7 +28,7 @@ use domain::plan::{self, Registration};
 use etcd_client::{DeleteOptions, Error, PutOptions};
 use leases::Leases;
 use members::Members;
-use pages::{Page, PageRequest, Reading};
+use pages::{ListReader, Page, PageRequest};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -123,7 +123,7 @@ impl Etcd {
 
     async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let folder = key::of_service(&self.prefix, &query.service);
-        let mut reading = Reading::new(&folder, query.tag.as_deref());
+        let mut reading = ListReader::new(&folder, query.tag.as_deref());
         let mut turn = None;
         while let Some(request) = reading.request() {
             if request.is_large() && turn.is_none() {

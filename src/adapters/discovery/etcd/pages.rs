@@ -113,7 +113,7 @@ fn is_too_large(error: &Error) -> bool {
 
 /// A list that is being read: the instances so far, and the next request.
 #[derive(Debug)]
-pub struct Reading<'q> {
+pub struct ListReader<'q> {
     folder: &'q str,
     tag: Option<&'q str>,
     next: Option<PageRequest>,
@@ -124,7 +124,7 @@ pub struct Reading<'q> {
     skipped: Skipped,
 }
 
-impl<'q> Reading<'q> {
+impl<'q> ListReader<'q> {
     /// A reader of all instances below `folder` that have the tag, if one is given.
     pub fn new(folder: &'q str, tag: Option<&'q str>) -> Self {
         let first = PageRequest {
