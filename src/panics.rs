@@ -81,7 +81,7 @@ fn last() -> Panicked {
 /// The place of a panic, and the part of its message that may be shown.
 fn sentence(panic: &PanicHookInfo<'_>) -> String {
     let payload = panic.payload();
-    let said = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(literal), _) => literal,
         (_, Some(formatted)) => fixed_part(formatted),
         _ => "",
@@ -89,7 +89,7 @@ fn sentence(panic: &PanicHookInfo<'_>) -> String {
     let place = panic
         .location()
         .map_or_else(String::new, |at| format!(" at {}", place(at)));
-    format!("A fault in the shim itself{place}: {}", in_one_line(said))
+    format!("A fault in the shim itself{place}: {}", in_one_line(message))
 }
 
 /// The part of the message before the first value that was inserted, as far as that can be determined.
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn inserted_values_are_left_out_of_a_panics_message() {
-        for (said, shown) in [
+        for (message, shown) in [
             (
                 "called `Result::unwrap()` on an `Err` value: Token(\"s3cret\")",
                 "called `Result::unwrap()` on an `Err` value",
@@ -150,7 +150,7 @@ mod tests {
             ("no \"s3cret\"", "no "),
             ("", ""),
         ] {
-            assert_eq!(fixed_part(said), shown);
+            assert_eq!(fixed_part(message), shown);
         }
         assert_eq!(in_one_line(&"é\n".repeat(1000)).chars().count(), SHOWN);
         assert!(!in_one_line("a\nb\x1bc").contains(char::is_control));

@@ -142,7 +142,7 @@ impl Tally {
             self.exceptions.push(verdict.id.clone());
         } else {
             self.failures.push(format!(
-                "{verdict}: the original says {:?}, we say {ours:?}",
+                "{verdict}: the original has {:?}, this program has {ours:?}",
                 verdict.status
             ));
         }

@@ -185,12 +185,12 @@ fn with_a_login_an_expired_token_is_renewed_and_a_wrong_password_is_reported() {
         run(async {
             let login = |password: &str| Some(("root".to_owned(), Secret(password.to_owned())));
             let mut settings = settings(&[&server.url()]);
-            let nobody = Etcd::new(&settings)
+            let no_user = Etcd::new(&settings)
                 .unwrap()
                 .register(&instance(1))
                 .await
                 .unwrap_err();
-            assert!(nobody.to_string().contains("user name is empty"), "{nobody}");
+            assert!(no_user.to_string().contains("user name is empty"), "{no_user}");
             settings.login = login("wrong");
             let wrong = Etcd::new(&settings)
                 .unwrap()
@@ -286,9 +286,9 @@ fn a_list_beyond_its_bounds_is_a_failed_request_in_one_sentence() {
     run(async {
         let etcd = adapter(&[&server.url()]);
         put_all(&server, (0..350).map(|number| value(number, 50_000))).await;
-        let told = listed(&etcd).await.unwrap_err();
+        let message = listed(&etcd).await.unwrap_err();
         let below = "what stands below /containerpilot/db/ is more than is read of one service, ";
-        assert_eq!(told, format!("{below}16 MiB"));
+        assert_eq!(message, format!("{below}16 MiB"));
         server.ctl(&["del", "--prefix", "/containerpilot/db/db-0003"]);
         assert_eq!(listed(&etcd).await.unwrap().instances.len(), 300);
         server.ctl(&["del", "--prefix", ""]);
@@ -523,8 +523,8 @@ fn a_self_signed_certificate_that_is_the_cafile_is_accepted_for_its_names() {
         etcd.register(&instance(1)).await.unwrap();
         assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
         let etcd = Etcd::new(&over(&server, for_its_address)).unwrap();
-        let told = etcd.register(&instance(1)).await.unwrap_err().to_string();
-        assert!(told.contains("not valid for name"), "{told}");
+        let message = etcd.register(&instance(1)).await.unwrap_err().to_string();
+        assert!(message.contains("not valid for name"), "{message}");
     });
 }
 
@@ -540,8 +540,8 @@ fn opening_the_catalogue_again_reads_the_files_of_tls_again() {
     };
     run(async {
         let before = Etcd::new(&over(&server, rotated.clone())).unwrap();
-        let told = before.register(&instance(1)).await.unwrap_err().to_string();
-        assert!(told.contains("invalid peer certificate"), "{told}");
+        let message = before.register(&instance(1)).await.unwrap_err().to_string();
+        assert!(message.contains("invalid peer certificate"), "{message}");
         std::fs::copy(path("consul-agent-ca.pem"), path("in-use.pem")).unwrap();
         assert!(
             before.register(&instance(1)).await.is_err(),
@@ -564,31 +564,31 @@ fn every_error_in_the_tls_section_is_reported() {
             server_name: Some("other".into()),
             ..right.clone()
         };
-        let told = refusal(other_name).await;
+        let message = refusal(other_name).await;
         assert!(
-            told.contains("certificate not valid for name \"other\""),
-            "{told}"
+            message.contains("certificate not valid for name \"other\""),
+            "{message}"
         );
         let other_authority = Tls {
             ca_file: Some(folder.path().join("other-agent-ca.pem").display().to_string()),
             ..right.clone()
         };
-        let told = refusal(other_authority).await;
-        assert!(told.contains("invalid peer certificate"), "{told}");
+        let message = refusal(other_authority).await;
+        assert!(message.contains("invalid peer certificate"), "{message}");
         let unproven = Tls {
             client: None,
             ..right.clone()
         };
         // The server may close the connection before its reason is read.
-        let told = refusal(unproven).await;
-        assert!(told.contains("transport error"), "{told}");
+        let message = refusal(unproven).await;
+        assert!(message.contains("transport error"), "{message}");
     });
     let unchecked = Tls {
         verify: false,
         ..right
     };
-    let told = Etcd::new(&over(&server, unchecked)).unwrap_err().to_string();
-    assert!(told.contains("`verify: false`"), "{told}");
+    let message = Etcd::new(&over(&server, unchecked)).unwrap_err().to_string();
+    assert!(message.contains("`verify: false`"), "{message}");
 }
 
 #[test]

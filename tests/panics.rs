@@ -161,7 +161,7 @@ fn ends_in_order(mut program: Program) {
     program.write("panic", "");
     // The next check wakes the driver.
     assert_eq!(program.code(), 70, "{}", program.stderr());
-    assert!(program.has("stopped"), "the application was told to stop");
+    assert!(program.has("stopped"), "the application got SIGTERM");
     let entries = std::fs::read_dir(program.path("catalogue/app")).expect("the service's folder");
     let entries: Vec<_> = entries
         .flatten()

@@ -49,9 +49,9 @@ fn without_faults_an_application_runs_until_the_stop() {
     assert_eq!(life.report.violation, None);
     let trace: Vec<What> = life.report.trace.into_iter().map(|entry| entry.what).collect();
     let place = |wanted: What| trace.iter().position(|what| *what == wanted);
-    let told = place(What::Happens(Event::Signal(Signal::TERM))).unwrap();
+    let stop = place(What::Happens(Event::Signal(Signal::TERM))).unwrap();
     let healed = place(What::World(Fact::Healed)).unwrap();
-    assert!(healed < told);
+    assert!(healed < stop);
     assert_eq!(trace.last(), Some(&What::Does(Effect::Exit(143))));
     assert!(life.report.length > Duration::from_secs(60));
 }

@@ -314,7 +314,7 @@ mod tests {
                     "configuration: an earlier reload has not finished reading it"
                 );
             }
-            assert_eq!(began.elapsed().as_secs(), 2, "nobody waited again");
+            assert_eq!(began.elapsed().as_secs(), 2, "the second one did not wait");
             tokio::time::resume();
             settings.interfaces.0.wait();
             while settings.unfinished.is_at_work() {

@@ -53,8 +53,8 @@ mod tests {
     fn aloud(causes: impl IntoIterator<Item = &'static str>) -> Vec<u32> {
         let mut failures = Failures::default();
         let failed = causes.into_iter().map(|cause| failures.add(cause.into()));
-        let told = failed.filter(|failure| failure.aloud);
-        told.map(|failure| failure.times).collect()
+        let logged = failed.filter(|failure| failure.aloud);
+        logged.map(|failure| failure.times).collect()
     }
 
     #[test]

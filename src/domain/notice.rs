@@ -612,7 +612,7 @@ mod tests {
             times,
             aloud: true,
         };
-        let told = [
+        let sentences = [
             (Notice::Reloading, "Reloading configuration."),
             (Notice::Maintenance(true), "Entering maintenance"),
             (Notice::Maintenance(false), "Leaving maintenance"),
@@ -656,7 +656,7 @@ mod tests {
             ),
             (Notice::ReloadRefused("e".into()), "Error initializing config: e"),
         ];
-        for (notice, sentence) in told {
+        for (notice, sentence) in sentences {
             assert_eq!(notice.to_string(), sentence);
         }
     }
@@ -698,16 +698,17 @@ mod tests {
             let (role, code) = (role.clone(), 127);
             Notice::NotStarted { role, code, failure }.to_string()
         };
-        let told = |role: &Role, ending: &Ending| Notice::Ended(role.clone(), ending.clone()).to_string();
-        assert_eq!(told(&Role::Application, &code(3)), "exit status 3");
+        let sentence_of =
+            |role: &Role, ending: &Ending| Notice::Ended(role.clone(), ending.clone()).to_string();
+        assert_eq!(sentence_of(&Role::Application, &code(3)), "exit status 3");
         assert_eq!(missing(&Role::Application), "Unable to start APP: no such file");
         assert_eq!(missing(&coprocess), "coprocess[c] exited (127): no such file");
         assert_eq!(
-            told(&coprocess, &code(3)),
+            sentence_of(&coprocess, &code(3)),
             "coprocess[c] exited (3): exit status 3"
         );
         assert_eq!(
-            told(&Role::PreStart, &code(1)),
+            sentence_of(&Role::PreStart, &code(1)),
             "preStart exited with error: exit status 1"
         );
     }

@@ -67,7 +67,7 @@ fn docker_stop_takes_the_service_out_and_ends_with_the_applications_code<S: Stor
 fn after_docker_kill_the_service_is_listed_until_its_ttl_ends<S: Store>() {
     let (_world, store, one) = started::<S>(6);
     assert_eq!(one.kill(), 137);
-    assert_eq!(store.listed("app").unwrap(), ONE, "nobody has taken it out");
+    assert_eq!(store.listed("app").unwrap(), ONE, "it is still listed");
     store.until_listed("app", &[]);
 }
 

@@ -102,7 +102,7 @@ impl Machine {
 
     /// Waits until its log contains this text, `times` times.
     pub fn until_logged_times(&self, sentence: &str, times: usize) {
-        let failed = || format!("{} says {times} times: {sentence}\n{}", self.name, self.log());
+        let failed = || format!("{} has {times} times: {sentence}\n{}", self.name, self.log());
         until(SOON, failed, || self.times_logged(sentence) >= times);
     }
 

@@ -269,11 +269,7 @@ fn envvars_name_the_address_of_a_service_in_the_applications_arguments() {
         health().is_some_and(|answer| answer.status == 200)
     });
     machine.until_logged("Service registered: etcd");
-    assert_eq!(
-        machine.stop().0,
-        143,
-        "etcd ends by the signal it is told to stop with"
-    );
+    assert_eq!(machine.stop().0, 143, "etcd ends by the signal that stops it");
 }
 
 #[test]

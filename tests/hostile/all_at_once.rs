@@ -101,13 +101,13 @@ impl BadClients {
         let (ended, endpoint) = (Arc::clone(&ends), endpoint.to_owned());
         let thread = spawn(move || {
             let mut crowd: Vec<TcpStream> = Vec::new();
-            let says = [
+            let requests = [
                 String::new(),
                 "GET /metrics HTT".into(),
                 format!("GET /metrics HTTP/1.1\r\nX: {}", "y".repeat(10_000)),
                 "GET /metrics HTTP/1.1\r\nHost: slow reader\r\n\r\n".repeat(100),
             ];
-            for text in says.iter().cycle() {
+            for text in requests.iter().cycle() {
                 if ended.load(Ordering::Relaxed) {
                     return;
                 }
@@ -218,7 +218,11 @@ impl CombinedLoad {
         let enough = observed.starts().len() + 4;
         let goes_on = || observed.starts().len() >= enough || self.cgroup.kills() > 0;
         until(SOON, failed, goes_on);
-        assert_eq!(self.cgroup.kills(), 0, "{moment}: nobody is killed for memory");
+        assert_eq!(
+            self.cgroup.kills(),
+            0,
+            "{moment}: no process is killed for memory"
+        );
         let lateness = observed.lateness(3);
         assert!(lateness < Duration::from_secs(1) * slow, "{moment}: {lateness:?}");
         for _ in 0..10 {
@@ -277,7 +281,7 @@ fn everything_at_once(as_pid_1: bool) {
     );
     until(
         SOON,
-        || "nobody prints any more".into(),
+        || "no child prints any more".into(),
         || {
             load.status()["jobs"]
                 .as_array()

@@ -41,7 +41,7 @@ fn no_process_may_be_started_for_a_while(as_pid_1: bool) {
     assert_eq!(observed.starts().len(), before);
     cgroup.limit_pids(PIDS);
     observed.until_starts(3);
-    assert_eq!(cgroup.kills(), 0, "nobody is killed for memory");
+    assert_eq!(cgroup.kills(), 0, "no process is killed for memory");
     observed.program.signal(Signal::SIGTERM);
     assert_eq!(observed.program.code(), 128 + 15, "{}", observed.program.stdout());
 }

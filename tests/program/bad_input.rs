@@ -227,12 +227,12 @@ fn a_wrong_configuration_on_sighup_is_reported_and_changes_nothing() {
     program.until_file("catalogue/app");
     fs::remove_file(program.path("pre-started")).unwrap();
     for (wrong, report) in WRONG {
-        let told = format!("Error initializing config: {}", program.expand(report));
-        let times = |program: &Program| program.stdout().matches(&told).count();
+        let message = format!("Error initializing config: {}", program.expand(report));
+        let times = |program: &Program| program.stdout().matches(&message).count();
         let before = times(&program);
         program.configure(&with_hook(wrong));
         program.signal(Signal::SIGHUP);
-        program.until(&told, |program| times(program) == before + 1);
+        program.until(&message, |program| times(program) == before + 1);
     }
     fs::remove_file(program.path("cp.json")).unwrap();
     program.signal(Signal::SIGHUP);

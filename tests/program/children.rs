@@ -213,9 +213,9 @@ fn kill_start(program: &Program, count: usize, argument: &str) {
     let (pid, word) = text.lines().last().unwrap().split_once(' ').unwrap();
     assert_eq!(word, argument);
     kill(pids(pid)[0], Signal::SIGKILL).unwrap();
-    let told = "coprocess[side] exited (137): signal: killed";
-    program.until("its end is told", |program| {
-        program.stdout().matches(told).count() == count
+    let message = "coprocess[side] exited (137): signal: killed";
+    program.until("its end is logged", |program| {
+        program.stdout().matches(message).count() == count
     });
 }
 

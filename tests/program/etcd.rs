@@ -58,10 +58,10 @@ fn until_checked(program: &Program, more: usize) {
 
 /// Checks that no heartbeat has failed so far.
 fn has_failed_nowhere(program: &Program) {
-    let told = program.stdout();
+    let log = program.stdout();
     assert!(
-        !told.contains("failed") && !told.contains("not registered: no"),
-        "{told}"
+        !log.contains("failed") && !log.contains("not registered: no"),
+        "{log}"
     );
 }
 
@@ -81,7 +81,7 @@ fn the_entry_has_its_key_and_value_and_goes_when_the_check_fails(version: &'stat
     assert_eq!(
         server.everything(),
         [""; 0],
-        "gone before the application is told"
+        "gone before the application gets SIGTERM"
     );
     assert_eq!(program.code(), 0);
 }
@@ -159,8 +159,8 @@ fn a_frozen_server_delays_sigterm_by_two_seconds_at_most() {
 #[test]
 fn a_dead_and_a_frozen_endpoint_beside_a_live_one_cost_no_heartbeat() {
     let server = Server::start("3.5");
-    let (nobody, silent) = (OwnAddress::reserve(), OwnAddress::reserve());
-    let dead = format!("http://{}", nobody.socket());
+    let (unused, silent) = (OwnAddress::reserve(), OwnAddress::reserve());
+    let dead = format!("http://{}", unused.socket());
     let _listens = TcpListener::bind(silent.socket()).unwrap();
     let frozen = format!("http://{}", silent.socket());
     let program = started(&service(&[&dead, &frozen, &server.url()]));

@@ -122,7 +122,11 @@ fn expect_lines(format: &str, expected: &[String], cut: fn(&str) -> Option<&str>
     program.launch(&UNTIL_TERM);
     for line in expected {
         program.until(&format!("{format}: {line}"), |program| {
-            program.stdout().lines().filter_map(cut).any(|told| told == line)
+            program
+                .stdout()
+                .lines()
+                .filter_map(cut)
+                .any(|logged| logged == line)
         });
     }
     assert_eq!(program.stop(), 0);

@@ -58,13 +58,13 @@ fn starts(program: &Program) -> Vec<Duration> {
 fn goes_on(agent: &Agent, program: &mut Program, before: usize) {
     agent.until_passing("app", 1);
     program.until_lines("starts", before + 4);
-    let told = program.stdout();
+    let log = program.stdout();
     assert!(
-        told.contains("s late: the machine was paused or overloaded"),
-        "{told}"
+        log.contains("s late: the machine was paused or overloaded"),
+        "{log}"
     );
-    assert!(!told.contains("timeout after"), "{told}");
-    assert!(!told.contains("does not pass"), "{told}");
+    assert!(!log.contains("timeout after"), "{log}");
+    assert!(!log.contains("does not pass"), "{log}");
     let starts = starts(program);
     let took = starts[before + 3] - starts[before];
     // The first one is the check that was missed, and the next one starts when it is due.

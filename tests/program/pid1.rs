@@ -85,7 +85,7 @@ fn beside_another_process_1_orphans_are_reaped_as_well() {
 }
 
 fn orphans_are_reaped(mut program: Program) {
-    const TOLD: &str = "task[seven] exited with error: ";
+    const SENTENCE: &str = "task[seven] exited with error: ";
     let deadline = Instant::now() + Duration::from_secs(120);
     while !program.has("made") {
         assert!(Instant::now() < deadline, "2,000 children are made");
@@ -105,13 +105,13 @@ fn orphans_are_reaped(mut program: Program) {
     program.write("go", "");
     assert_eq!(program.code(), 9);
     let (stdout, runs) = (program.stdout(), program.lines("runs"));
-    let told: Vec<&str> = stdout
+    let ends: Vec<&str> = stdout
         .lines()
-        .filter_map(|line| line.split_once(TOLD))
+        .filter_map(|line| line.split_once(SENTENCE))
         .map(|(_, end)| end)
         .collect();
-    assert!(told.len() + 1 >= runs, "{runs} runs, {} told", told.len());
-    assert!(told.iter().all(|end| *end == "exit status 7"), "{told:?}");
+    assert!(ends.len() + 1 >= runs, "{runs} runs, {} logged", ends.len());
+    assert!(ends.iter().all(|end| *end == "exit status 7"), "{ends:?}");
     assert!(!stdout.contains("app does not pass"), "{stdout}");
 }
 

@@ -210,7 +210,7 @@ impl Program {
 
     /// Waits until the log contains this text.
     pub fn until_logged(&self, sentence: &str) {
-        self.until(&format!("the log says: {sentence}"), |program| {
+        self.until(&format!("the log has: {sentence}"), |program| {
             program.stdout().contains(sentence)
         });
     }

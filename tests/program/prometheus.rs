@@ -376,8 +376,8 @@ fn what_takes_too_long_is_known(prometheus: &Prometheus, program: &Program) {
     let checks = "containerpilot_checks_total{service='slow',result='timed_out'}";
     let runs = "containerpilot_task_runs_total{task='late',result='timed_out'}";
     let counted = || {
-        let told = program.stdout().matches("task[late] timeout after").count();
-        [program.lines("slow"), told].map(|count| f64::from(u32::try_from(count).unwrap()))
+        let logged = program.stdout().matches("task[late] timeout after").count();
+        [program.lines("slow"), logged].map(|count| f64::from(u32::try_from(count).unwrap()))
     };
     let known = || [checks, runs].map(|query| prometheus.values(query)[0]);
     let failed = || format!("timed out: {:?}, not {:?}", counted(), known());
@@ -405,14 +405,14 @@ fn every_request_is_timed_and_counted_once(prometheus: &Prometheus) {
 
 fn the_build_is_known(prometheus: &Prometheus) {
     let output = command().arg("-version").output().expect("the program runs");
-    let told = String::from_utf8(output.stdout).unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
     let (labels, _) = prometheus.ask("containerpilot_build_info").remove(0);
     let known = format!(
         "Version: {}\nGitHash: {}\n",
         labels["version"].as_str().unwrap(),
         labels["commit"].as_str().unwrap()
     );
-    assert_eq!(known, told);
+    assert_eq!(known, listed);
 }
 
 /// Reads the process's figures from `/proc` in the test itself.
@@ -535,6 +535,6 @@ fn promtool_does_not_complain(endpoint: SocketAddr) {
     stdin.write_all(text.as_bytes()).expect("promtool reads");
     drop(stdin);
     let output = promtool.wait_with_output().expect("promtool ends");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    let complaints = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{complaints}");
 }

@@ -39,7 +39,7 @@ fn a_token_of_the_file_opens_a_consul_with_access_control() {
     program.until_logged("an instance came");
     assert!(
         !program.stdout().contains("root"),
-        "the token is not told: {}",
+        "the token is not logged: {}",
         program.stdout()
     );
 }
@@ -141,7 +141,7 @@ fn a_certificate_for_another_name_is_refused() {
     let tls = format!(r#""cafile": "@/consul-agent-ca.pem", "servername": "server.dc2.consul", {CLIENT}"#);
     let program = started_with_tls(&agent, &folder, &tls);
     program.until_logged("Service registration failed: ");
-    program.until("the name is said", |program| {
+    program.until("the name is logged", |program| {
         program.stdout().contains("server.dc2.consul")
     });
     assert!(agent.passing("app").is_empty());
@@ -248,8 +248,8 @@ fn a_unix_socket_is_an_address_too() {
 
 #[test]
 fn plain_http_on_loopback_needs_neither_a_proxy_nor_authorities() {
-    let (agent, nobody) = (Agent::start(), OwnAddress::reserve());
-    let proxy = format!("http://{}", nobody.socket());
+    let (agent, unused) = (Agent::start(), OwnAddress::reserve());
+    let proxy = format!("http://{}", unused.socket());
     let variables = [
         ("HTTP_PROXY", proxy.as_str()),
         ("http_proxy", &proxy),

@@ -92,11 +92,11 @@ fn judge(copy: &Path) -> io::Result<Option<String>> {
         .args(["-c", &bounded])
         .current_dir(copy)
         .output()?;
-    let said = String::from_utf8_lossy(&judged.stdout).trim().to_owned();
+    let verdict = String::from_utf8_lossy(&judged.stdout).trim().to_owned();
     Ok(match judged.status.code() {
         Some(0) => None,
-        _ if said.is_empty() => Some("it never comes to rest, or panics".into()),
-        _ => Some(said),
+        _ if verdict.is_empty() => Some("it never comes to rest, or panics".into()),
+        _ => Some(verdict),
     })
 }
 

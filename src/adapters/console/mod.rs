@@ -54,8 +54,8 @@ impl Console {
     /// A log whose output is discarded.
     #[cfg(test)]
     pub fn discarding() -> Self {
-        let nobody = || std::fs::File::create("/dev/null").unwrap().into();
-        Self::on(nobody(), nobody(), clock::calendar)
+        let null = || std::fs::File::create("/dev/null").unwrap().into();
+        Self::on(null(), null(), clock::calendar)
     }
 
     fn on(stdout: OwnedFd, stderr: OwnedFd, calendar: fn() -> DateTime<FixedOffset>) -> Self {
@@ -381,19 +381,19 @@ mod tests {
 
     #[test]
     fn a_notice_is_formatted_in_all_three_formats() {
-        let told = |format| Read::new(Level::Info, format).after(|console| console.tell(&failed(1)));
+        let rendered = |format| Read::new(Level::Info, format).after(|console| console.tell(&failed(1)));
         assert_eq!(
-            told(LogFormat::Default),
+            rendered(LogFormat::Default),
             r"2026/11/22 12:00:00 Service registration failed: a < b (service app)\n"
         );
         assert_eq!(
-            told(LogFormat::Text),
+            rendered(LogFormat::Text),
             r#"time="2026-11-22T12:00:00Z" level=warning msg="Service registration failed: a < b (service app)" "#
                 .to_owned()
                 + r"serviceID=app-host serviceName=app \n"
         );
         assert_eq!(
-            told(LogFormat::Json),
+            rendered(LogFormat::Json),
             r#"{"level":"warning","msg":"Service registration failed: a \\u003c b (service app)","serviceID":"app-host","#
                 .to_owned()
                 + r#""serviceName":"app","time":"2026-11-22T12:00:00Z"}\n"#
@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn events_of_adapters_are_logged_and_events_of_dependencies_are_not() {
         let read = Read::new(Level::Debug, LogFormat::Text);
-        let said = read.after(|_| {
+        let written = read.after(|_| {
             tracing::debug!(zone = 3, count = %4, "telemetry: {}", "up");
             tracing::trace!("too much");
             tracing::error!(target: "hyper::client", "not ours");
@@ -502,7 +502,7 @@ mod tests {
             tracing::info_span!("a span").in_scope(|| {});
         });
         assert_eq!(
-            said,
+            written,
             r#"time="2026-11-22T12:00:00Z" level=debug msg="telemetry: up" count=4 zone=3 \n"#
         );
     }
@@ -541,8 +541,8 @@ mod tests {
             all += &taken(&read.stdout);
             read.says(|console| output(console, &Role::PreStart, b"after"));
         }
-        let (_, told) = all.split_once("nobody read them").unwrap();
-        assert!(told.starts_with(r"\n2026/11/22 12:00:00 after\n"));
+        let (_, rest) = all.split_once("nobody read them").unwrap();
+        assert!(rest.starts_with(r"\n2026/11/22 12:00:00 after\n"));
     }
 
     #[test]
@@ -584,14 +584,16 @@ mod tests {
         runtime.block_on(async {
             read.console.watch_readers();
             read.overrun();
-            let told = async {
+            let reported = async {
                 let mut all = String::new();
                 while !all.ends_with(r"nobody read them\n") {
                     all += &taken(&read.stdout);
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(10), reported)
+                .await
+                .unwrap();
         });
     }
 

@@ -122,10 +122,10 @@ mod tests {
         })
     }
 
-    async fn client(address: SocketAddr, says: &[u8]) -> TcpStream {
+    async fn client(address: SocketAddr, request: &[u8]) -> TcpStream {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.writable().await.unwrap();
-        stream.try_write(says).unwrap();
+        stream.try_write(request).unwrap();
         stream
     }
 

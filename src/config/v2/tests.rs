@@ -720,7 +720,7 @@ fn tls_of_consul_is_read_and_the_environment_wins() {
     assert_eq!(tls("\"scheme\": \"http\"", &variables).0, Scheme::Http);
     assert!(
         tls("\"token\": \"\"", &[]).1.verify,
-        "certificates are checked unless told otherwise"
+        "certificates are verified by default"
     );
     let half = compiled_with(
         "{\"consul\": {\"address\": \"c:1\", \"tls\": {\"clientcert\": \"c\"}}}",

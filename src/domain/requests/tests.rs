@@ -101,7 +101,7 @@ fn as_many_backends_as_the_share_has_places_may_all_block() {
     (0..8).for_each(|backend| requests.enter(backend));
     assert_eq!(granted(&mut requests).len(), 8);
     requests.answered(3, true, false);
-    assert!(requests.may_block(3), "nobody else needs its place");
+    assert!(requests.may_block(3), "no other backend needs its place");
     requests.enter(8);
     let revoked = core::iter::from_fn(|| requests.revoke()).count();
     assert_eq!(
@@ -178,7 +178,7 @@ fn a_catalogue_that_refuses_requests_gets_half_as_many_after_a_pause() {
     assert_eq!(
         requests.refused(at(300), 1, pause, jitter),
         None,
-        "it is told once"
+        "it is returned once"
     );
     assert_eq!(requests.allowed(), Some(3), "half of what was on its way");
 }

@@ -110,7 +110,7 @@ fn fails(address: SocketAddr, serves: impl Future<Output = ()>) -> CatalogueErro
 
 /// The error if a server accepts one connection, reads this number of bytes, sends a text and closes the
 /// connection after a while.
-fn fails_with(reads: usize, says: &[u8], after: Duration) -> CatalogueError {
+fn fails_with(reads: usize, answer_text: &[u8], after: Duration) -> CatalogueError {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     fails(listener.local_addr().unwrap(), async {
@@ -120,7 +120,7 @@ fn fails_with(reads: usize, says: &[u8], after: Duration) -> CatalogueError {
             connection.readable().await.unwrap();
         }
         connection.writable().await.unwrap();
-        connection.try_write(says).unwrap();
+        connection.try_write(answer_text).unwrap();
         tokio::time::sleep(after).await;
     })
 }
@@ -143,8 +143,8 @@ fn a_connection_that_is_cut_at_once_and_a_429_mean_busy() {
 fn a_connection_that_is_cut_later_or_refused_is_a_failure() {
     let cut = fails_with(0, b"", CUT);
     assert!(matches!(cut, CatalogueError::Failed(_)), "{cut}");
-    let nobody = SocketAddr::from(([127, 255, 255, 254], 1));
-    let refused = fails(nobody, async {});
+    let unused = SocketAddr::from(([127, 255, 255, 254], 1));
+    let refused = fails(unused, async {});
     assert!(matches!(refused, CatalogueError::Failed(_)), "{refused}");
 }
 
@@ -314,7 +314,7 @@ fn a_redirect_is_not_followed_and_the_token_is_not_sent() {
 
 #[test]
 fn an_answer_that_is_no_list_or_no_http_is_a_failure_with_a_reason() {
-    for (says, expected) in [
+    for (answer_text, expected) in [
         (
             answer("", "<html>"),
             "the answer is not a list of instances: found '<', expected '['",
@@ -332,7 +332,7 @@ fn an_answer_that_is_no_list_or_no_http_is_a_failure_with_a_reason() {
             "does not answer in HTTP, or wants TLS (https)",
         ),
     ] {
-        let error = failure_of(&says, b"");
+        let error = failure_of(&answer_text, b"");
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -342,9 +342,9 @@ fn an_invalid_instance_is_skipped_and_a_filtered_list_is_marked() {
     let good = r#"{"Service": {"ID": "a", "Address": "192.0.2.1", "Port": 1}}"#;
     let bad = r#"{"Service": {"ID": "b", "Address": "192.0.2.1", "Port": 70000}}"#;
     let headers = "X-Consul-Index: 7\r\nX-Consul-Results-Filtered-By-ACLs: true\r\n";
-    let says = answer(headers, &format!("[{good},{bad}]"));
+    let answer_text = answer(headers, &format!("[{good},{bad}]"));
     let found = run(async {
-        let (address, _) = server(&says, b"").await;
+        let (address, _) = server(&answer_text, b"").await;
         listed(address).await.unwrap()
     });
     assert_eq!(

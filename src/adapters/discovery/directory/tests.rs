@@ -13,7 +13,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 const LONG: Duration = Duration::from_secs(60);
 const PROMPTLY: Duration = Duration::from_secs(10);
-const NOBODY: [u16; 0] = [];
+const NO_PORTS: [u16; 0] = [];
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -124,7 +124,7 @@ fn a_crash_before_the_rename_leaves_no_instance() {
     let now = directory.folders.now().unwrap();
     fs::write(folder.join(format!(".{}-1-0.draft", now.milliseconds)), whole).unwrap();
     fs::remove_file(folder.join("app-1.json")).unwrap();
-    assert_eq!(ports(&directory), NOBODY);
+    assert_eq!(ports(&directory), NO_PORTS);
     assert!(!is_renewed(&directory, 1));
 }
 
@@ -183,12 +183,12 @@ fn a_file_that_is_not_an_entry_is_skipped() {
     let listing = directory.folders.list(&at_once()).unwrap();
     assert_eq!(ports_of(&listing), [1]);
     assert_eq!(listing.skipped.count, 10);
-    let told = format!(
+    let beginning = format!(
         "{}/0-port.json: not an entry: the port is 70000",
         folder.display()
     );
     assert!(
-        listing.skipped.example.starts_with(&told),
+        listing.skipped.example.starts_with(&beginning),
         "{}",
         listing.skipped.example
     );
@@ -271,7 +271,7 @@ fn a_foreign_file_under_our_name_is_unknown_and_registering_replaces_it() {
     directory.write_now(&instance(1)).unwrap();
     fs::write(directory.folder("app").join("app-1.json"), b"{").unwrap();
     assert!(!is_renewed(&directory, 1));
-    assert_eq!(ports(&directory), NOBODY);
+    assert_eq!(ports(&directory), NO_PORTS);
     run(directory.register(&instance(1))).unwrap();
     assert!(is_renewed(&directory, 1));
     assert_eq!(ports(&directory), [1]);
@@ -299,7 +299,7 @@ fn an_entry_of_another_boot_is_expired() {
     let before = directory.of_boot(Some("an earlier boot"));
     before.write_now(&instance(1)).unwrap();
     assert_eq!(ports(&before), [1]);
-    assert_eq!(ports(&directory), NOBODY);
+    assert_eq!(ports(&directory), NO_PORTS);
     assert!(!is_renewed(&directory, 1));
 }
 
@@ -355,7 +355,7 @@ fn registering_removes_old_files_of_other_shims() {
 #[test]
 fn a_missing_folder_has_no_instances_and_an_inaccessible_one_is_an_error() {
     let (home, directory) = home();
-    assert_eq!(ports(&directory), NOBODY);
+    assert_eq!(ports(&directory), NO_PORTS);
     fs::write(home.path().join("catalogue"), b"a file in place of the folder").unwrap();
     assert!(directory.folders.list(&at_once()).is_err());
     assert!(run(directory.instances(&query(Some(Cursor(0)), LONG))).is_err());
@@ -446,10 +446,10 @@ async fn another_reader_is_woken(directory: &Rc<Directory>, number: u16) {
     let asked = spawn_local(async move { reader.instances(&question).await.unwrap() });
     until_watched(&directory.folder("elsewhere")).await;
     directory.write_now(&elsewhere).unwrap();
-    assert!(told(asked).await.contains(&number));
+    assert!(ports_when_answered(asked).await.contains(&number));
 }
 
-async fn told(asked: tokio::task::JoinHandle<Listing>) -> Vec<u16> {
+async fn ports_when_answered(asked: tokio::task::JoinHandle<Listing>) -> Vec<u16> {
     ports_of(&timeout(PROMPTLY, asked).await.expect("in time").unwrap())
 }
 
@@ -465,7 +465,7 @@ fn a_reader_that_waits_before_the_folders_exist_gets_their_creation() {
             until_watched(&home.path().join(folder)).await;
         }
         directory.write_now(&instance(1)).unwrap();
-        assert_eq!(told(asked).await, [1]);
+        assert_eq!(ports_when_answered(asked).await, [1]);
     });
 }
 
@@ -477,14 +477,14 @@ fn a_reader_follows_a_folder_that_is_removed_and_created_again() {
         directory.write_now(&instance(1)).unwrap();
         let asked = waiting(&directory).await;
         fs::remove_dir_all(&directory.folders.path).unwrap();
-        assert_eq!(told(asked).await, NOBODY);
+        assert_eq!(ports_when_answered(asked).await, NO_PORTS);
         let asked = waiting(&directory).await;
         fs::create_dir_all(directory.folder("app")).unwrap();
         until_watched(&directory.folder("app")).await;
         fs::remove_dir_all(&directory.folders.path).unwrap();
         until_watched(&directory.folder("app")).await;
         directory.write_now(&instance(2)).unwrap();
-        assert_eq!(told(asked).await, [2]);
+        assert_eq!(ports_when_answered(asked).await, [2]);
     });
 }
 
@@ -496,7 +496,7 @@ fn a_reader_is_woken_when_the_folder_is_moved_away() {
         directory.write_now(&instance(1)).unwrap();
         let asked = waiting(&directory).await;
         fs::rename(directory.folder("app"), home.path().join("away")).unwrap();
-        assert_eq!(told(asked).await, NOBODY);
+        assert_eq!(ports_when_answered(asked).await, NO_PORTS);
     });
 }
 
@@ -573,7 +573,7 @@ fn with_two_hundred_heartbeats_a_reader_wakes_rarely_and_sees_a_new_instance() {
             assert!(!asked.is_finished(), "heartbeats are no change");
         }
         directory.write_now(&instance(201)).unwrap();
-        assert_eq!(told(asked).await.len(), 201);
+        assert_eq!(ports_when_answered(asked).await.len(), 201);
     });
 }
 
@@ -602,7 +602,9 @@ fn a_reader_never_misses_the_last_of_many_changes_by_another_thread() {
                     }
                 }
             };
-            timeout(PROMPTLY, reading).await.expect("told of the last change");
+            timeout(PROMPTLY, reading)
+                .await
+                .expect("the last change is reported");
             busy.await.unwrap();
         }
     });

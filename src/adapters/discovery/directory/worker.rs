@@ -187,7 +187,7 @@ mod tests {
             release.send(()).unwrap();
             let next = timeout(LONG, worker.run(|_| Ok(2))).await;
             assert_eq!(next.expect("in time"), Ok(2));
-            assert!(begun.try_recv().is_err(), "nobody waited for it any more");
+            assert!(begun.try_recv().is_err(), "it was cancelled");
         });
     }
 
@@ -195,13 +195,13 @@ mod tests {
     fn a_running_request_can_see_that_it_was_cancelled() {
         run(async {
             let worker = Worker::default();
-            let ((tell, told), (begin, begun)) = (channel::<()>(), channel());
+            let ((sender, receiver), (begin, begun)) = (channel::<()>(), channel());
             let working = worker.run(move |is_abandoned| {
                 begin.send(()).ok();
                 while !is_abandoned() {
                     std::thread::yield_now();
                 }
-                tell.send(()).ok();
+                sender.send(()).ok();
                 Ok(())
             });
             let mut working = Box::pin(working);
@@ -209,7 +209,7 @@ mod tests {
                 assert!(timeout(Duration::from_millis(1), &mut working).await.is_err());
             }
             drop(working);
-            assert!(told.recv_timeout(LONG).is_ok());
+            assert!(receiver.recv_timeout(LONG).is_ok());
         });
     }
 
@@ -222,9 +222,9 @@ mod tests {
                 assert!(timeout(Duration::ZERO, worker.run(|_| Ok(()))).await.is_err());
             }
             let refused = timeout(LONG, worker.run(|_| Ok(()))).await.expect("at once");
-            let told = refused.unwrap_err().to_string();
+            let message = refused.unwrap_err().to_string();
             assert_eq!(
-                told,
+                message,
                 "the file system of the folder hangs: 1000 requests wait for it"
             );
         });

@@ -101,9 +101,9 @@ mod tests {
     #[test]
     fn the_beginning_of_a_long_refusal_is_logged() {
         let status = Status::permission_denied("no".repeat(10_000));
-        let Failure::Refused(told) = Failure::from(EtcdError::GRpcStatus(status)) else {
+        let Failure::Refused(message) = Failure::from(EtcdError::GRpcStatus(status)) else {
             panic!("a refusal is final");
         };
-        assert_eq!(told, "no".repeat(SHOWN / 2));
+        assert_eq!(message, "no".repeat(SHOWN / 2));
     }
 }

@@ -129,12 +129,12 @@ mod tests {
     #[test]
     fn the_fault_of_a_value_is_named() {
         let with_port = |port: &str| format!(r#"{{"id":"a","address":"h","port":{port}}}"#);
-        let told = |value: &[u8]| instance(value, None).unwrap_err();
+        let fault = |value: &[u8]| instance(value, None).unwrap_err();
         for port in ["70000", "-1", "1.5", "\"80\""] {
             let expected = format!("has the port {port}, allowed is 0 to 65535");
-            assert_eq!(told(with_port(port).as_bytes()), expected);
+            assert_eq!(fault(with_port(port).as_bytes()), expected);
         }
-        assert_eq!(told(b"\xff"), "is not UTF-8");
-        assert!(told(b"{").starts_with("is not an instance: "), "{}", told(b"{"));
+        assert_eq!(fault(b"\xff"), "is not UTF-8");
+        assert!(fault(b"{").starts_with("is not an instance: "), "{}", fault(b"{"));
     }
 }
