@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may fail by panicking, and says what it could not compare"
+    reason = "a test may fail by panicking, and prints what it could not compare"
 )]
 
 #[path = "common/shared.rs"]

@@ -7,7 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may fail by panicking, and says what it counted"
+    reason = "a test may fail by panicking, and prints what it counted"
 )]
 
 #[path = "common/shared.rs"]

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "somebody else writes to the pipe")]
+    #[expect(clippy::disallowed_methods, reason = "another thread writes to the pipe")]
     fn a_pipe_is_read_at_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");

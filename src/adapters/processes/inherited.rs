@@ -1,6 +1,6 @@
 //! What the shim inherited from the process that started it, and what children get of it: the environment
 //! byte for byte, the original limit on open files, and no descriptors but the standard streams.
-#![allow(unsafe_code, reason = "each block says why it is sound")]
+#![allow(unsafe_code, reason = "each block has the reason why it is sound")]
 
 use crate::adapters::descriptors::OpenFiles;
 use domain::process::Pid;

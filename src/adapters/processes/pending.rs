@@ -2,7 +2,7 @@
 //!
 //! The safe wrappers do not support real-time signals, and take the pending signal with the lowest number
 //! only.
-#![allow(unsafe_code, reason = "see above; each block says why it is sound")]
+#![allow(unsafe_code, reason = "see above; each block has the reason why it is sound")]
 
 use nix::errno::Errno;
 use nix::libc;

@@ -2,7 +2,7 @@
 //!
 //! This uses unsafe calls, because the safe wrapper rejects the statuses of children that real-time signals
 //! killed.
-#![allow(unsafe_code, reason = "see above; each block says why it is sound")]
+#![allow(unsafe_code, reason = "see above; each block has the reason why it is sound")]
 
 use domain::plan::SignalTarget;
 use domain::process::{ExitStatus, Pid};

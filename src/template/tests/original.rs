@@ -6,7 +6,7 @@
     clippy::disallowed_macros,
     clippy::expect_used,
     clippy::panic,
-    reason = "what was counted is for whoever runs the tests, which may fail by panicking"
+    reason = "it prints what it counted, and may fail by panicking"
 )]
 
 #[path = "../../../tests/common/shared.rs"]
