@@ -237,6 +237,36 @@ fn no_source_cites_a_document_that_is_not_here() {
     }
 }
 
+/// The words of a comment line, in lower case; none for other lines. Text in backticks is code.
+fn words_of_comment(line: &str) -> Vec<String> {
+    let Some(comment) = line.trim_start().strip_prefix("//") else {
+        return Vec::new();
+    };
+    let prose: String = comment.split('`').step_by(2).collect();
+    let words = prose.split(|letter: char| !letter.is_alphabetic());
+    words.map(str::to_lowercase).collect()
+}
+
+/// Programs send, receive, log and return. A word for what people do leaves open which of these a comment means.
+#[test]
+fn comments_do_not_speak_of_programs_as_of_people() {
+    let banned = ["hear", "hears", "nobody", "told", "whoever"];
+    let words = words_of_comment("    /// Nobody `hears`.");
+    assert!(words.contains(&"nobody".to_owned()) && !words.contains(&"hears".to_owned()));
+    for (path, text) in ["src", "sim", "tests", "benches", "examples", "fuzz/src"]
+        .into_iter()
+        .flat_map(sources)
+    {
+        for (number, line) in text.lines().enumerate() {
+            let word = words_of_comment(line)
+                .into_iter()
+                .find(|word| banned.contains(&word.as_str()));
+            let place = format!("{}:{}", path.display(), number + 1);
+            assert_eq!(word, None, "{place}");
+        }
+    }
+}
+
 #[test]
 fn every_banned_call_has_a_reason() {
     let clippy = manifest("clippy.toml");

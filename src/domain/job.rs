@@ -92,7 +92,7 @@ impl JobState {
         )
     }
 
-    /// Whether it was told to stop for good and its process is still there.
+    /// Whether it is to stop for good and its process has not ended yet.
     pub fn is_stopping(&self) -> bool {
         matches!(self.state, State::Stopping { .. } | State::Killed { last: true })
     }

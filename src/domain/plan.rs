@@ -261,7 +261,7 @@ impl StopTimeout {
 /// A service that is registered, and kept alive by a heartbeat after each passing health check.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service {
-    /// What the catalogue is told.
+    /// The fields that a registration has in the catalogue.
     pub registration: Registration,
     /// The time between two health checks.
     pub poll: Duration,

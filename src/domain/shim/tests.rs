@@ -48,7 +48,7 @@ impl Stage {
         stage
     }
 
-    /// What the event leads to, without what operators are told.
+    /// The effects of the event, without notices.
     fn step(&mut self, event: Event) -> Vec<String> {
         let effects = self.shim.step(self.now, event);
         let deadline = self.shim.deadline();
@@ -150,7 +150,7 @@ impl Stage {
         self.step(Event::Woken)
     }
 
-    /// What was told as a warning or an error.
+    /// The notices that are warnings or errors.
     fn warnings(&self) -> impl Iterator<Item = &str> {
         let levels = self.levels.iter();
         let told = self.told.iter().zip(levels);

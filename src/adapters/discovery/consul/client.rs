@@ -35,15 +35,15 @@ const MOST_HEADERS: usize = 100;
 const TURN: usize = 32 * 1024;
 /// What a piece costs beside its bytes, as so many bytes.
 const COST: usize = 256;
-/// How long a connection nobody uses is kept; longer than most polls, shorter than Consul's patience
+/// How long an idle connection is kept; longer than most polls, shorter than Consul's patience
 /// (docs/bounds.md)
 const IDLE: Duration = Duration::from_secs(30);
-/// The most connections that are kept while nobody uses them (docs/bounds.md)
+/// The limit on idle connections that are kept (docs/bounds.md)
 const MOST_IDLE: usize = 16;
 /// A connection beyond the agent's limit is cut at once; one that is cut later is cut for another reason
 /// (docs/bounds.md).
 pub const CUT: Duration = Duration::from_secs(1);
-/// How many characters of a refusal are told (docs/bounds.md)
+/// How many characters of a refusal are shown (docs/bounds.md)
 const TOLD: usize = 200;
 
 /// Sends requests to one server.
@@ -83,7 +83,7 @@ impl Client {
         })
     }
 
-    /// From now on at most that many connections are open, or any number: of those that nobody uses the ones that were
+    /// From now on at most that many connections are open, or any number: of the idle ones those that were
     /// used longest ago are closed. Those in use stay. None is opened while others are being closed.
     pub fn allow(&self, connections: Option<u32>) {
         let limit = connections.and_then(|limit| usize::try_from(limit).ok());
@@ -285,7 +285,7 @@ impl Drop for Open {
     }
 }
 
-/// A request on its way: whoever does not answer is tried last the next time.
+/// A request in flight: an address that does not answer is tried last the next time.
 struct Unanswered(Option<(String, IpAddr)>);
 
 impl Drop for Unanswered {
@@ -296,7 +296,7 @@ impl Drop for Unanswered {
     }
 }
 
-/// Connections that nobody uses at the moment.
+/// The idle connections.
 #[derive(Debug, Default)]
 struct Kept {
     connections: RefCell<Vec<Connection>>,
@@ -346,7 +346,7 @@ impl Kept {
     }
 }
 
-/// Closes connections that nobody used for long, as long as there are any.
+/// Closes connections that were idle for long, as long as there are any.
 async fn tend(kept: Weak<Kept>) {
     loop {
         sleep(IDLE).await;
