@@ -72,7 +72,7 @@ impl Route {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody accepts, the proxy refuses, or TLS fails; a sentence. All together takes no longer than a limit.
+    /// No address accepts, the proxy refuses, or TLS fails; a sentence. All steps together have one time limit.
     pub async fn connect(&self) -> Result<Connected, CatalogueError> {
         let connected = timeout(SETUP_LIMIT, self.connect_at_leisure()).await;
         let late = |_| failed(format!("{} is not ready within {SETUP_LIMIT:?}", self.first()));
