@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_standstill_there_is_one_check_a_poll() {
+    fn after_a_pause_there_is_one_check_a_poll() {
         let mut idle = registered();
         idle.after_standstill(at(95));
         assert_eq!(idle.on_time(at(95)), Some(Action::RunCheck));

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_standstill_limits_count_anew() {
+    fn after_a_pause_time_limits_start_again() {
         let mut limited = job(Trigger::Asked);
         limited.time_limit = Some(Duration::from_millis(100));
         let mut limited = runs(&limited);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_asks_first_and_kills_after_the_grace() {
+    fn stopping_sends_sigterm_and_kills_after_the_grace() {
         let mut runs = runs(&job(Trigger::Moment));
         runs.start(at(0));
         assert_eq!(runs.stop(at(100)), Some(Action::Terminate));
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_task_lets_its_ticks_pass() {
+    fn a_paused_task_drops_its_ticks() {
         let mut runs = runs(&job(Trigger::Every(Duration::from_millis(100))));
         runs.pause();
         assert_eq!(runs.on_time(at(350)), None);

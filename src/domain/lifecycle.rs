@@ -372,7 +372,7 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(5);
 
     #[test]
-    fn a_start_that_is_called_off_exits_143_whatever_the_hook_says() {
+    fn a_cancelled_start_exits_143_whatever_the_code_of_the_hook() {
         let mut life = Lifecycle::new();
         assert_eq!(
             life.take(Instant::START, Input::StopAsked, GRACE),
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_that_ends_while_services_leave_gives_them_no_more_time() {
+    fn an_application_that_ends_during_the_deregistrations_does_not_extend_them() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, GRACE);
         life.take(Instant::START, Input::StopAsked, GRACE);
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_standstill_a_phase_has_its_time_again() {
+    fn after_a_pause_the_time_limit_of_a_phase_starts_again() {
         let mut life = Lifecycle::new();
         life.after_standstill(Instant::START, GRACE);
         assert_eq!(life.deadline(), None);

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_standstill_one_tick_is_left_and_the_beat_counts_from_then() {
+    fn after_a_pause_one_tick_remains_and_the_period_counts_from_then() {
         let mut cadence = Cadence::new(at(0), ms(100));
         cadence.after_standstill(at(90), false);
         assert_eq!(cadence.next(), at(100), "nothing was missed");

@@ -76,7 +76,7 @@ fn goes_on(agent: &Agent, program: &mut Program, before: usize) {
 }
 
 #[test]
-fn a_check_that_ended_with_0_while_the_shim_stood_still_is_no_timeout() {
+fn a_check_that_ended_with_0_while_the_shim_was_paused_is_no_timeout() {
     let agent = Agent::start();
     let mut program = start_and_wait_for_check(&agent);
     program.signal(Signal::SIGSTOP);
@@ -92,7 +92,7 @@ fn a_check_that_ended_with_0_while_the_shim_stood_still_is_no_timeout() {
 }
 
 #[test]
-fn a_check_that_stood_still_with_the_shim_has_its_time_when_it_goes_on() {
+fn a_check_that_was_paused_with_the_shim_gets_its_full_time_limit_afterwards() {
     let agent = Agent::start();
     let mut program = start_and_wait_for_check(&agent);
     program.signal(Signal::SIGSTOP);
@@ -183,7 +183,7 @@ impl Drop for Freezer {
 }
 
 #[test]
-fn a_container_that_is_paused_goes_on_as_before() {
+fn a_paused_container_continues_as_before() {
     let (agent, freezer) = (Agent::start(), Freezer::new());
     let mut program = Program::new();
     program.start_by(freezer.starter());

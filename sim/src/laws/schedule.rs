@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_standstill_one_tick_is_left_and_the_beat_counts_from_then() {
+    fn after_a_pause_one_tick_remains_and_the_period_counts_from_then() {
         let mut schedule = Schedule::new(at(0), at(0), Duration::from_millis(100));
         schedule.begin(at(100), at(100));
         schedule.after_standstill(at(180), false);

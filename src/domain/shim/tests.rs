@@ -396,7 +396,7 @@ fn an_application_that_cannot_be_started_goes_the_same_way_with_127() {
 }
 
 #[test]
-fn when_the_application_ends_by_itself_its_services_leave_before_post_stop() {
+fn when_the_application_ends_by_itself_its_services_are_deregistered_before_post_stop() {
     let mut stage = registered();
     assert_eq!(stage.exits("APP", 2)[0], "deregister app");
     assert_eq!(
@@ -462,7 +462,7 @@ fn an_application_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
 }
 
 #[test]
-fn a_coprocess_that_is_swept_away_is_not_started_again() {
+fn a_coprocess_that_is_killed_at_the_end_is_not_restarted() {
     let mut stage = Stage::running(Plan {
         jobs: vec![coprocess("side")],
         ..bare()
@@ -551,7 +551,7 @@ fn a_frozen_catalogue_delays_the_stop_by_two_seconds_with_any_number_of_services
 }
 
 #[test]
-fn a_heartbeat_on_its_way_is_answered_before_the_deregistration() {
+fn a_heartbeat_in_flight_is_answered_before_the_deregistration() {
     let mut stage = registered();
     stage.after(10_000);
     assert_eq!(stage.exits("app.health", 0), ["renew app"]);
@@ -589,7 +589,7 @@ fn a_hung_check_delays_neither_others_nor_the_stop() {
 }
 
 #[test]
-fn a_forgotten_registration_is_made_again() {
+fn an_unknown_registration_is_registered_again() {
     let mut stage = registered();
     stage.after(10_000);
     stage.exits("app.health", 0);
@@ -603,7 +603,7 @@ fn a_forgotten_registration_is_made_again() {
 }
 
 #[test]
-fn health_is_told_when_it_changes() {
+fn a_change_of_health_is_logged() {
     let mut stage = registered();
     for code in [1, 1, 0, 0] {
         stage.after(10_000);
@@ -622,7 +622,7 @@ fn health_is_told_when_it_changes() {
 }
 
 #[test]
-fn a_health_check_that_fails_in_another_way_is_told_once_for_each() {
+fn each_new_cause_of_a_failing_health_check_is_logged_once() {
     let mut stage = registered();
     for code in [1, 2, 1, 2, 2] {
         stage.after(10_000);
@@ -635,7 +635,7 @@ fn a_health_check_that_fails_in_another_way_is_told_once_for_each() {
 }
 
 #[test]
-fn another_cause_of_a_failed_query_is_told_aloud_at_once() {
+fn a_new_cause_of_a_failed_query_is_logged_at_once() {
     let mut stage = watching();
     for cause in ["refused", "refused", "permission denied", "refused"] {
         stage.answers("db?", Answer::Failed(cause.into()));
@@ -886,7 +886,7 @@ fn the_lists_of_all_backends_together_have_a_bound() {
 }
 
 #[test]
-fn an_empty_list_that_was_filtered_is_no_change_and_is_told_once() {
+fn an_empty_list_that_was_filtered_is_no_change_and_is_reported_once() {
     let mut stage = watching();
     for _ in 0..3 {
         assert_eq!(stage.answers("db?", filtered(&[])), [""; 0]);
@@ -906,14 +906,14 @@ fn an_empty_list_that_was_filtered_is_no_change_and_is_told_once() {
 }
 
 #[test]
-fn what_a_filtered_list_still_shows_counts() {
+fn the_visible_instances_of_a_filtered_list_are_used() {
     let mut stage = watching();
     assert_eq!(stage.answers("db?", filtered(&[2])), ["start db.onChange"]);
     assert!(stage.told("The catalogue lists 1 instances of db, and says that its ACLs hide others"));
 }
 
 #[test]
-fn instances_that_were_left_out_are_told_once_for_each_content() {
+fn invalid_instances_are_reported_once_for_each_content() {
     let mut stage = watching();
     for (count, example) in [(1, "port 70000"), (1, "port 70000"), (2, "port 70000")] {
         assert_eq!(
@@ -1000,7 +1000,7 @@ fn a_wrong_configuration_changes_nothing() {
 }
 
 #[test]
-fn a_reload_leaves_unchanged_services_alone_and_sends_the_others_away_first() {
+fn a_reload_keeps_unchanged_services_and_deregisters_the_others_first() {
     let mut stage = Stage::running(Plan {
         services: vec![service("keep"), service("change"), service("go")],
         ..bare()
@@ -1032,7 +1032,7 @@ fn a_reload_leaves_unchanged_services_alone_and_sends_the_others_away_first() {
 }
 
 #[test]
-fn another_catalogue_sends_every_service_away_before_it_is_used() {
+fn with_a_new_catalogue_every_service_is_deregistered_first() {
     let mut stage = registered();
     stage.signal(Signal::HUP);
     let other = Catalogue::Directory {
@@ -1067,7 +1067,7 @@ fn full_with_certificates(contents: u64) -> Plan {
 }
 
 #[test]
-fn replaced_certificates_open_the_catalogue_anew_and_send_no_service_away() {
+fn replaced_certificates_open_the_catalogue_again_and_deregister_no_service() {
     let mut stage = registered_by(full_with_certificates(1));
     stage.signal(Signal::HUP);
     let effects = stage.loads(full_with_certificates(2));
@@ -1081,7 +1081,7 @@ fn replaced_certificates_open_the_catalogue_anew_and_send_no_service_away() {
 }
 
 #[test]
-fn a_catalogue_that_stays_is_not_opened_anew() {
+fn an_unchanged_catalogue_is_not_opened_again() {
     let mut stage = Stage::running(bare());
     stage.signal(Signal::HUP);
     let ticket = stage.loads.pop().unwrap();
@@ -1116,7 +1116,7 @@ fn a_reload_starts_coprocesses_anew_once_the_old_ones_are_gone() {
 }
 
 #[test]
-fn a_reload_keeps_what_a_backend_has_seen() {
+fn a_reload_keeps_the_last_list_of_a_backend() {
     let mut stage = Stage::running(Plan {
         backends: vec![backend("db")],
         ..bare()
@@ -1185,7 +1185,7 @@ fn of_two_backends_of_one_name_each_keeps_its_own_handler_over_reloads() {
 }
 
 #[test]
-fn a_new_plan_loses_patience_with_processes_but_not_with_answers_on_their_way() {
+fn a_new_plan_waits_a_limited_time_for_processes_and_always_for_answers() {
     let mut stage = registered();
     stage.signal(Signal::HUP);
     let mut plan = Plan {
@@ -1356,7 +1356,7 @@ fn pids_and_addresses_are_exported() {
 }
 
 #[test]
-fn late_answers_find_nobody() {
+fn late_answers_are_discarded() {
     let mut stage = registered();
     let before = stage.shim.clone();
     let open: Vec<Ticket> = stage
@@ -1400,7 +1400,7 @@ fn pre_stop_given_up() -> Stage {
 }
 
 #[test]
-fn a_pre_stop_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
+fn a_pre_stop_that_cannot_be_killed_does_not_delay_the_exit_for_ever() {
     assert_eq!(pre_stop_given_up().after(2_000), ["exit(5)"]);
 }
 

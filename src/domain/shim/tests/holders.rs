@@ -54,7 +54,7 @@ fn another_holder_of_the_id_is_reported_once_and_again_when_it_changes() {
 }
 
 #[test]
-fn our_own_entry_nobody_and_a_failed_look_are_nothing() {
+fn the_own_entry_no_entry_and_a_failed_inspection_are_not_reported() {
     let mut stage = unchecked();
     let nothing = [
         held("192.0.2.1", 80),
@@ -92,7 +92,7 @@ fn an_address_is_the_same_however_it_is_written() {
 }
 
 #[test]
-fn a_heartbeat_that_finds_another_instance_tells_of_it_and_registers_again() {
+fn a_heartbeat_that_finds_another_instance_reports_it_and_registers_again() {
     let mut stage = unchecked();
     let other = Endpoint {
         address: "192.0.2.7".into(),
@@ -119,7 +119,7 @@ fn invented_addresses_are_reported_a_few_times_and_shortened() {
 }
 
 #[test]
-fn what_others_wrote_stays_on_one_line() {
+fn addresses_of_other_instances_are_logged_on_one_line() {
     let mut stage = unchecked();
     look(&mut stage);
     stage.answers("app", held("a\nb\u{1b}", 1));
@@ -127,7 +127,7 @@ fn what_others_wrote_stays_on_one_line() {
 }
 
 #[test]
-fn a_look_delays_neither_the_next_check_nor_the_deregistration() {
+fn an_inspection_delays_neither_the_next_check_nor_the_deregistration() {
     let mut stage = unchecked();
     look(&mut stage);
     let effects = stage.after(10_000);
@@ -141,7 +141,7 @@ fn a_look_delays_neither_the_next_check_nor_the_deregistration() {
 }
 
 #[test]
-fn a_look_waits_its_turn_and_is_given_up_without_a_word() {
+fn an_inspection_waits_its_turn_and_is_cancelled_without_a_notice() {
     let services = ["a", "b", "c"].map(|name| Service {
         check: None,
         ..service(name)

@@ -103,7 +103,7 @@ fn requests_that_wait_too_long_are_given_up() {
 }
 
 #[test]
-fn at_the_stop_queries_are_forgotten_and_deregistrations_go_instead_of_heartbeats() {
+fn at_the_stop_queries_are_cancelled_and_deregistrations_replace_heartbeats() {
     let mut stage = crowd(4, 1, 4);
     assert_eq!(
         stage.after(10_000),
@@ -129,7 +129,7 @@ fn at_the_stop_queries_are_forgotten_and_deregistrations_go_instead_of_heartbeat
 }
 
 #[test]
-fn more_backends_than_places_are_each_asked_once_in_their_poll() {
+fn backends_without_a_place_are_each_queried_once_in_their_poll() {
     let mut stage = crowd(0, 5, 2);
     assert_eq!(stage.after(10_000), ["list v"], "one at a time");
     assert_eq!(watched(&mut stage, &[]), [""; 0]);
@@ -140,7 +140,7 @@ fn more_backends_than_places_are_each_asked_once_in_their_poll() {
 }
 
 #[test]
-fn places_for_blocking_queries_go_round_among_backends_that_do_not_change() {
+fn places_for_blocking_queries_are_passed_on_among_backends_without_changes() {
     let mut stage = crowd(0, 3, 4);
     stage.after(10_000);
     let mut turns = watched(&mut stage, &[]);
@@ -174,7 +174,7 @@ fn a_reload_to_more_backends_takes_places_away() {
 }
 
 #[test]
-fn what_a_busy_catalogue_does_not_take_is_sent_again_and_no_failure() {
+fn a_request_that_a_busy_catalogue_refuses_is_sent_again_and_is_no_failure() {
     let mut stage = crowd(2, 1, 4);
     stage.after(10_000);
     assert_eq!(stage.answers("a", busy()), [""; 0]);
@@ -199,7 +199,7 @@ fn what_a_busy_catalogue_does_not_take_is_sent_again_and_no_failure() {
 }
 
 #[test]
-fn a_heartbeat_that_was_not_taken_is_not_sent_again_when_the_service_is_to_leave() {
+fn a_refused_heartbeat_is_not_sent_again_before_the_deregistration() {
     let mut stage = crowd(1, 0, 2);
     stage.after(10_000);
     stage.answers("a", Answer::Done);

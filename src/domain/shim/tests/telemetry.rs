@@ -91,7 +91,7 @@ fn a_sensor_gives_a_value_after_every_poll() {
 }
 
 #[test]
-fn text_that_is_no_value_is_dropped_and_told() {
+fn an_output_that_is_no_value_is_dropped_and_logged() {
     let mut stage = Stage::running(counter());
     for text in ["abc", "-1", "NaN"] {
         stage.gives(text);
@@ -114,7 +114,7 @@ fn text_that_is_no_value_is_dropped_and_told() {
 }
 
 #[test]
-fn a_failed_sensor_is_told_loudly_once_and_then_quietly() {
+fn a_failed_sensor_is_logged_at_a_high_level_once() {
     let failed = |times, aloud| Notice::SensorFailed {
         sensor: "c".into(),
         failure: crate::notice::Failure {
@@ -164,7 +164,7 @@ fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
 }
 
 #[test]
-fn sensors_rest_in_maintenance() {
+fn sensors_do_not_run_in_maintenance() {
     let mut stage = Stage::running(counter());
     stage.signal(Signal::USR1);
     assert_eq!(stage.after(60_000), [""; 0]);
@@ -241,7 +241,7 @@ fn a_reload_serves_the_new_plan_and_says_where_if_that_is_elsewhere() {
 }
 
 #[test]
-fn an_unchanged_sensor_keeps_its_beat_over_a_reload() {
+fn an_unchanged_sensor_keeps_its_ticks_over_a_reload() {
     let mut stage = Stage::running(counter());
     stage.after(4_000);
     stage.reload(counter());
@@ -331,7 +331,7 @@ fn every_run_and_every_answer_is_measured_with_its_time() {
 }
 
 #[test]
-fn failures_unknown_entries_and_deregistrations_are_measured_as_what_they_are() {
+fn failures_unknown_entries_and_deregistrations_are_measured_separately() {
     let mut stage = registered();
     stage.after(10_000);
     stage.exits("app.health", 0);
@@ -380,7 +380,7 @@ fn orphans_and_restarts_are_measured() {
 }
 
 #[test]
-fn the_status_says_how_things_are() {
+fn the_status_has_the_state_of_all_units() {
     let mut stage = registered();
     let app = stage.children["APP"];
     stage.step(Event::Started(app, Pid(70)));
@@ -427,7 +427,7 @@ fn the_status_says_how_things_are() {
 }
 
 #[test]
-fn nobody_is_answered_after_the_end() {
+fn after_the_exit_a_status_request_is_not_answered() {
     let mut stage = Stage::running(bare());
     stage.exits("APP", 0);
     assert_eq!(stage.step(Event::StatusAsked(StatusRequest(1))), [""; 0]);
