@@ -92,7 +92,7 @@ enum Input {
 }
 
 /// The origin of a state: the state before, and the choices on the path.
-struct Way {
+struct Origin {
     from: Option<usize>,
     choices: Vec<u32>,
     depth: u32,
@@ -111,7 +111,7 @@ type Steps = Result<(), Violation>;
 pub fn explore(scope: &Scope) -> Explored {
     let mut search = Search {
         scope,
-        ways: Vec::new(),
+        origins: Vec::new(),
         seen: HashMap::new(),
         open: VecDeque::new(),
         state_key: StateKey::default(),
@@ -130,7 +130,7 @@ pub fn explore(scope: &Scope) -> Explored {
 
 struct Search<'a> {
     scope: &'a Scope,
-    ways: Vec<Way>,
+    origins: Vec<Origin>,
     seen: HashMap<(u64, u64), usize>,
     open: VecDeque<(usize, State)>,
     state_key: StateKey,
@@ -144,7 +144,7 @@ impl Search<'_> {
             if self.found.violation.is_some() {
                 return;
             }
-            if self.ways.len() >= self.scope.most {
+            if self.origins.len() >= self.scope.most {
                 return;
             }
             self.expand(Some(index), Some(&state));
@@ -157,11 +157,13 @@ impl Search<'_> {
         let mut choices = Choices::odometer();
         loop {
             let mut next = state.cloned().unwrap_or_else(|| State::new(&self.scope.plans[0]));
-            let went = next.go_on(self.scope, &mut choices, from.is_none(), &mut Vec::new());
+            let went = next.step(self.scope, &mut choices, from.is_none(), &mut Vec::new());
             self.found.transitions += 1;
             match went {
                 Ok(()) => self.arrive(from, choices.taken().to_vec(), next),
-                Err(violation) => return self.lost(from, choices.taken().to_vec(), violation, &[]),
+                Err(violation) => {
+                    return self.record_violation(from, choices.taken().to_vec(), violation, &[]);
+                }
             }
             if self.found.violation.is_some() || !choices.advance() {
                 return;
@@ -174,7 +176,7 @@ impl Search<'_> {
             self.found.exits += 1;
             return;
         }
-        let index = self.ways.len();
+        let index = self.origins.len();
         let key = self.state_key.of(
             &state.shim,
             &state.outside.limits,
@@ -185,31 +187,37 @@ impl Search<'_> {
             return;
         }
         self.seen.insert(key, index);
-        let depth = from.map_or(0, |from| self.ways[from].depth + 1);
+        let depth = from.map_or(0, |from| self.origins[from].depth + 1);
         self.found.depth = self.found.depth.max(depth);
         self.found.states += 1;
-        self.ways.push(Way { from, choices, depth });
+        self.origins.push(Origin { from, choices, depth });
         let mut trace = Vec::new();
-        if let Err(violation) = state.clone().stays_well(self.scope, index, &mut trace) {
-            return self.lost(Some(index), Vec::new(), violation, &trace);
+        if let Err(violation) = state.clone().check_units_and_stop(self.scope, index, &mut trace) {
+            return self.record_violation(Some(index), Vec::new(), violation, &trace);
         }
         self.open.push_back((index, state));
     }
 
     /// Repeats the path to the violation and records its trace.
-    fn lost(&mut self, from: Option<usize>, last: Vec<u32>, violation: Violation, after: &[Entry]) {
-        let mut ways = if last.is_empty() { vec![] } else { vec![last] };
+    fn record_violation(
+        &mut self,
+        from: Option<usize>,
+        last: Vec<u32>,
+        violation: Violation,
+        after: &[Entry],
+    ) {
+        let mut origins = if last.is_empty() { vec![] } else { vec![last] };
         let mut place = from;
         while let Some(index) = place {
-            ways.push(self.ways[index].choices.clone());
-            place = self.ways[index].from;
+            origins.push(self.origins[index].choices.clone());
+            place = self.origins[index].from;
         }
         let mut trace = Vec::new();
         let mut state = State::new(&self.scope.plans[0]);
-        for (number, way) in ways.into_iter().rev().enumerate() {
+        for (number, way) in origins.into_iter().rev().enumerate() {
             let mut choices = Choices::recorded(way);
             if state
-                .go_on(self.scope, &mut choices, number == 0, &mut trace)
+                .step(self.scope, &mut choices, number == 0, &mut trace)
                 .is_err()
             {
                 break;
@@ -234,7 +242,7 @@ impl State {
     }
 
     /// One step: an event occurs, and the core's effects are performed.
-    fn go_on(&mut self, scope: &Scope, choices: &mut Choices, first: bool, trace: &mut Vec<Entry>) -> Steps {
+    fn step(&mut self, scope: &Scope, choices: &mut Choices, first: bool, trace: &mut Vec<Entry>) -> Steps {
         if first {
             return self.happens(scope, Event::Begin, choices, trace);
         }
@@ -379,7 +387,7 @@ impl State {
     }
 
     /// Checks that the units are those of the plan, and that a stop without further faults ends.
-    fn stays_well(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
+    fn check_units_and_stop(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let mut asked = self.clone();
         asked.happens(scope, Event::StatusAsked(StatusRequest(1)), quiet, trace)?;
@@ -405,7 +413,7 @@ impl State {
                     Err(Violation { law, how })
                 };
             }
-            self.goes_well(scope, trace)?;
+            self.continue_without_faults(scope, trace)?;
         }
         Err(Violation {
             law: "without faults a stop ends within its time limits",
@@ -414,7 +422,7 @@ impl State {
     }
 
     /// Continues without faults: requests are answered, children end that have to, and otherwise time passes.
-    fn goes_well(&mut self, scope: &Scope, trace: &mut Vec<Entry>) -> Steps {
+    fn continue_without_faults(&mut self, scope: &Scope, trace: &mut Vec<Entry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let ends = |run: &&(&Ticket, &Role, bool)| {
             run.2 || !matches!(run.1, Role::Application | Role::Coprocess { .. })
@@ -494,7 +502,7 @@ impl Outside {
     }
 }
 
-/// All ways in which a child may end now.
+/// All origins in which a child may end now.
 const fn endings(role: &Role, termed: bool, killed: bool) -> &'static [ExitStatus] {
     match (role, termed, killed) {
         (_, _, true) => &[ExitStatus::Signal(Signal::KILL)],

@@ -71,7 +71,7 @@ pub enum Fact {
 impl Entry {
     /// Whether the timeline shows it: measurements are left out, because other entries have the same
     /// information.
-    pub const fn is_telling(&self) -> bool {
+    pub const fn is_printed(&self) -> bool {
         !matches!(
             self.what,
             What::Does(Effect::Measure(_) | Effect::Configure(_) | Effect::Expose(_))

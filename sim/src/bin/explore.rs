@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     for (known, mut scope) in scopes::all() {
         if wanted(known) {
             scope.most = most.unwrap_or(scope.most);
-            well &= tell(known, &scope);
+            well &= print_result(known, &scope);
         }
     }
     if well {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn tell(name: &str, scope: &Scope) -> bool {
+fn print_result(name: &str, scope: &Scope) -> bool {
     let began = Instant::now();
     let explored = explore(scope);
     let complete = if explored.complete { "all" } else { "not all" };
@@ -50,7 +50,7 @@ fn tell(name: &str, scope: &Scope) -> bool {
     let Some((violation, trace)) = explored.violation else {
         return true;
     };
-    for entry in trace.iter().filter(|entry| entry.is_telling()) {
+    for entry in trace.iter().filter(|entry| entry.is_printed()) {
         println!("{entry}");
     }
     println!("\nviolated: {violation}");

@@ -160,7 +160,7 @@ fn save(seed: &str) -> ExitCode {
 
 fn print(life: &Life) -> ExitCode {
     println!("{}", life.drawn);
-    for entry in life.report.trace.iter().filter(|entry| entry.is_telling()) {
+    for entry in life.report.trace.iter().filter(|entry| entry.is_printed()) {
         println!("{entry}");
     }
     match &life.report.violation {

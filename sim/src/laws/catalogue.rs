@@ -1,7 +1,9 @@
 //! Laws of the requests to the catalogue, and of what follows from its answers.
 
 use super::bounds::REQUEST;
-use super::observer::{Kind, Observer, Presence, ServiceFacts, backend_key, check_of, is_periodic, whose};
+use super::observer::{
+    Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of, is_periodic, whose,
+};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
 use domain::catalogue::Request;
@@ -142,7 +144,7 @@ pub(super) fn only_an_unregistered_service_is_registered(observer: &Observer, en
     let known = observer
         .services
         .get(id)
-        .map(|facts| facts.presence == Presence::Ours);
+        .map(|facts| facts.registration == KnownRegistration::Registered);
     hold(known != Some(registers), || format!("{entry}"))
 }
 
@@ -295,7 +297,7 @@ pub(super) fn a_deregistered_service_stays_absent(observer: &Observer, entry: &E
     let left = observer
         .services
         .iter()
-        .filter(|(_, facts)| facts.presence == Presence::Nothing);
+        .filter(|(_, facts)| facts.registration == KnownRegistration::Absent);
     let standing = left.into_iter().find(|(id, _)| observer.standing.contains(*id));
     hold(standing.is_none(), || {
         format!("{} stands", standing.map_or("", |(id, _)| id))

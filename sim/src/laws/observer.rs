@@ -24,7 +24,7 @@ pub(crate) use emergency::Emergency;
 pub(crate) use life::{Stage, Stop};
 pub(crate) use plan::{SharedPlan, backend_key, key_of, sensor_jobs};
 pub(crate) use requests::{InFlight, Kind};
-pub(crate) use services::{Presence, ServiceFacts, check_of};
+pub(crate) use services::{KnownRegistration, ServiceFacts, check_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The observer: see the documentation of the module.

@@ -20,7 +20,7 @@ impl HostPort {
     /// Reads `host` or `host:port`.
     ///
     /// # Errors
-    /// A part of a sentence that says what is wrong.
+    /// The fault, as a part of a sentence.
     pub fn parse(text: &str, default_port: u16) -> Result<Self, String> {
         if text.contains(['/', '?', '#']) {
             return Err("nothing is allowed after host:port".into());

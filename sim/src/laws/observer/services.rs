@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 
 /// The state of a service's registration, according to the catalogue's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Presence {
-    Unsure,
-    Ours,
-    Nothing,
+pub(crate) enum KnownRegistration {
+    Unknown,
+    Registered,
+    Absent,
 }
 
 /// A service.
@@ -25,7 +25,7 @@ pub(crate) struct ServiceFacts {
     pub ttl: Duration,
     pub checked: bool,
     pub closing: bool,
-    pub presence: Presence,
+    pub registration: KnownRegistration,
     /// Whether its deregistration must be sent.
     pub has_to_leave: bool,
     /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet.
@@ -50,7 +50,7 @@ impl ServiceFacts {
             ttl: service.registration.ttl,
             checked: service.check.is_some(),
             closing: false,
-            presence: Presence::Unsure,
+            registration: KnownRegistration::Unknown,
             has_to_leave: false,
             passed: false,
             since: now,
@@ -113,7 +113,7 @@ impl Observer {
         let due = match self.request_of(id, facts).map(|request| request.kind) {
             Some(Kind::Deregister) => false,
             Some(_) => true,
-            None => facts.presence != Presence::Nothing,
+            None => facts.registration != KnownRegistration::Absent,
         };
         if let Some(facts) = self.services.get_mut(id) {
             facts.has_to_leave = due;
@@ -195,11 +195,11 @@ impl Observer {
         }
         facts.schedule.end(turn);
         facts.was_entered |= (request.kind, answer) == (Kind::Register, &Answer::Done);
-        facts.presence = match (request.kind, answer) {
-            (Kind::Register | Kind::Renew, Answer::Done) => Presence::Ours,
-            (Kind::Deregister, Answer::Done | Answer::Unknown(..)) => Presence::Nothing,
-            (Kind::Renew, Answer::Failed(_)) => facts.presence,
-            _ => Presence::Unsure,
+        facts.registration = match (request.kind, answer) {
+            (Kind::Register | Kind::Renew, Answer::Done) => KnownRegistration::Registered,
+            (Kind::Deregister, Answer::Done | Answer::Unknown(..)) => KnownRegistration::Absent,
+            (Kind::Renew, Answer::Failed(_)) => facts.registration,
+            _ => KnownRegistration::Unknown,
         };
         facts.unknown = request.kind == Kind::Renew && matches!(answer, Answer::Unknown(..));
         if facts.unknown {
@@ -258,13 +258,13 @@ impl Observer {
             // If the pause was detected, its time limit starts again.
             facts.passed |= request.kind != Kind::Deregister;
             if request.kind != Kind::Renew {
-                facts.presence = Presence::Unsure;
+                facts.registration = KnownRegistration::Unknown;
             }
             return;
         }
         match request.kind {
-            Kind::Deregister => (facts.has_to_leave, facts.presence) = (true, Presence::Unsure),
-            Kind::Register => (facts.passed, facts.presence) = (true, Presence::Unsure),
+            Kind::Deregister => (facts.has_to_leave, facts.registration) = (true, KnownRegistration::Unknown),
+            Kind::Register => (facts.passed, facts.registration) = (true, KnownRegistration::Unknown),
             _ => facts.passed = true,
         }
     }
