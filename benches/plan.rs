@@ -1,9 +1,10 @@
 //! Measures how the core's time for a plan grows with the size of the plan: `cargo bench -p containerpilot-domain --bench plan`. Fails if a
 //! step takes more than a second with ten thousand services and as many backends.
 //!
-//! One step each is measured: the one that opens a plan, the one that receives the same plan again, the one
-//! that receives a plan in which every service has changed, and the one that begins to stop. Only the core
-//! runs, with and without a budget of requests; its effects are not performed.
+//! One step each is measured: the one that opens a plan, the one in which everything is due, one that concerns no unit,
+//! the answer to one heartbeat, the one that receives the same plan again, the one that receives a plan in which every
+//! service has changed, and the one that begins to stop. Only the core runs, with and without a budget of requests;
+//! its effects are not performed.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -12,11 +13,13 @@
     reason = "a measurement reads the clock, prints what it found and may fail by panicking"
 )]
 
+use domain::catalogue::Answer;
 use domain::event::Loaded;
 use domain::plan::{
     Backend, Catalogue, Command, HEARTBEATS_PER_INSPECTION, Job, Output, Plan, Registration, Role, Service,
     StopTimeout, Trigger,
 };
+use domain::process::Pid;
 use domain::signal::Signal;
 use domain::{Effect, Event, Instant, Shim};
 use std::time::Duration;
@@ -68,6 +71,9 @@ fn life(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
     step(&mut shim, "opening", 0, Event::Begin);
     let effects = step(&mut shim, "a first heartbeat of all", 10, Event::Woken);
     assert!(effects.len() > 4, "they ask");
+    step(&mut shim, "an orphan", 10, Event::OrphanReaped(Pid(1)));
+    let answered = Event::Answered(first_request(&effects), Answer::Done);
+    step(&mut shim, "one answer", 10, answered);
     for (what, plan) in [("the same plan again", plan), ("every service changed", changed)] {
         let ticket = asked_to_load(&shim.step(at(10), Event::Signal(Signal::HUP)));
         let loaded = Loaded::Plan {
@@ -78,6 +84,14 @@ fn life(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
     }
     step(&mut shim, "stopping", 11, Event::Signal(Signal::TERM));
     took
+}
+
+fn first_request(effects: &[Effect]) -> domain::Ticket {
+    let ask = effects.iter().find_map(|effect| match effect {
+        Effect::Ask { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    ask.unwrap()
 }
 
 fn asked_to_load(effects: &[Effect]) -> domain::Ticket {

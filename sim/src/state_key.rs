@@ -113,7 +113,7 @@ impl StateKey {
             self.instant(at, now);
             return Some(left);
         }
-        for (kind, name) in [(1, "Ticket("), (2, "UnitId(")] {
+        for (kind, name) in [(1, "Ticket("), (2, "Serial(")] {
             if head.ends_with(name) {
                 let (number, left) = digits(tail);
                 let next = self.names.len();

@@ -97,6 +97,11 @@ impl JobState {
         matches!(self.state, State::Stopping { .. } | State::Killed { last: true })
     }
 
+    /// Whether it was stopped or killed for good, whether or not its process has ended.
+    pub fn is_closing(&self) -> bool {
+        self.is_stopping() || self.state == State::Over
+    }
+
     /// Whether its process was killed because it took too long.
     pub fn has_expired(&self) -> bool {
         self.state == State::Killed { last: false }

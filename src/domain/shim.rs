@@ -1,10 +1,11 @@
 //! The root of the core: routes every event to its unit, and every action of the lifecycle to a method.
 //!
-//! The units live in `shim/`: a [`service`], a [`backend`], a [`sensor`], a [`runner`] per child process, the
-//! [`outbox`] that numbers all requests, and [`reload`], the way from one plan to the next. Decides nothing
-//! that a unit can decide for itself.
+//! The modules in `shim/`: [`units`] is the map of all units, of which each is a [`service`], a [`backend`], a
+//! [`job`] or a [`sensor`]; a [`runner`] starts and stops the child of a unit; the [`outbox`] numbers all children and
+//! requests; and [`reload`] changes from one plan to the next. This module decides nothing that a unit can decide.
 
 mod backend;
+mod job;
 mod outbox;
 mod reload;
 mod runner;
@@ -12,6 +13,7 @@ mod sensor;
 mod service;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use crate::catalogue::Answer;
 use crate::effect::Effect;
@@ -19,7 +21,7 @@ use crate::event::{Event, Loaded, StatusRequest, Ticket};
 use crate::lifecycle::{Action, Input, Lifecycle, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Plan, SignalTarget};
+use crate::plan::{Job, Plan, SignalTarget};
 use crate::process::Ending;
 use crate::registration::DesiredState;
 use crate::signal::Signal;
@@ -27,15 +29,13 @@ use crate::standstill::Standstill;
 use crate::status::Status;
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use backend::BackendUnit;
-use outbox::{Hook, Outbox, Owner, Reply, Requester, UnitId};
+use job::JobUnit;
+use outbox::{Outbox, Reply};
 use reload::PendingPlan;
-use runner::JobRunner;
-use sensor::SensorUnit;
 use service::ServiceUnit;
+use units::{AnyUnit, Hook, Serial, Unit, UnitId, Units};
 
 /// The state of the whole core.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,12 +43,7 @@ pub struct Shim {
     plan: Plan,
     lifecycle: Lifecycle,
     maintenance: bool,
-    application: Option<JobRunner>,
-    hook: Option<JobRunner>,
-    services: BTreeMap<UnitId, ServiceUnit>,
-    backends: BTreeMap<UnitId, BackendUnit>,
-    jobs: BTreeMap<UnitId, JobRunner>,
-    sensors: BTreeMap<UnitId, SensorUnit>,
+    units: Units,
     pending_plan: Option<PendingPlan>,
     last_unit: u32,
     jitter: Jitter,
@@ -63,12 +58,7 @@ impl Shim {
             plan,
             lifecycle: Lifecycle::new(),
             maintenance: false,
-            application: None,
-            hook: None,
-            services: BTreeMap::new(),
-            backends: BTreeMap::new(),
-            jobs: BTreeMap::new(),
-            sensors: BTreeMap::new(),
+            units: Units::default(),
             pending_plan: None,
             last_unit: 0,
             jitter: Jitter::new(seed),
@@ -92,15 +82,10 @@ impl Shim {
 
     /// When to step with [`Event::Woken`], unless another event comes first. It is later than the last step.
     pub fn deadline(&self) -> Option<Instant> {
-        let services = self.services.values().map(ServiceUnit::deadline);
-        let backends = self.backends.values().map(BackendUnit::deadline);
-        let jobs = self.jobs.values().map(JobRunner::deadline);
-        let hook = self.hook.iter().map(JobRunner::deadline);
-        let pending_plan = self.pending_plan.iter().map(|pending_plan| pending_plan.deadline);
-        let sensors = self.sensors.values().map(SensorUnit::deadline);
-        let periodic = services.chain(backends).chain(jobs).chain(sensors);
-        let units = periodic.chain(hook).chain(pending_plan);
-        units.fold(earliest(self.lifecycle.deadline(), self.out.deadline()), earliest)
+        let pending_plan = self.pending_plan.as_ref();
+        let pending_plan = pending_plan.and_then(|pending_plan| pending_plan.deadline);
+        let others = [self.out.deadline(), self.units.deadline(), pending_plan];
+        others.into_iter().fold(self.lifecycle.deadline(), earliest)
     }
 
     /// How long the application may take to stop, by the plan in force.
@@ -139,89 +124,36 @@ impl Shim {
     }
 
     fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending) {
-        match self.out.child_ended(ticket) {
-            Some(Owner::Application) => self.on_application_ended(now, ending),
-            Some(Owner::Hook(hook)) => self.on_hook_ended(now, hook, ending),
-            Some(Owner::Check(unit)) => self.on_check_ended(now, unit, ending),
-            Some(Owner::Handler(unit)) => self.on_handler_ended(now, unit, ending),
-            Some(Owner::Job(unit)) => self.on_job_ended(now, unit, ending),
-            Some(Owner::Sensor(unit)) => self.on_sensor_ended(now, unit, ending),
-            None => {}
+        let Some(id) = self.out.child_ended(ticket) else {
+            return;
+        };
+        self.units
+            .change(id, |unit| unit.on_ended(now, ending, &mut self.out));
+        match id {
+            UnitId::Application => self.on_application_ended(now, ending),
+            UnitId::Hook(hook) => self.on_hook_ended(now, hook, ending),
+            UnitId::Service(_) | UnitId::Backend(_) | UnitId::Job(_) | UnitId::Sensor(_) => {}
         }
     }
 
-    fn on_check_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
-        if let Some(unit) = self.services.get_mut(&unit) {
-            unit.on_check_ended(now, ending, &mut self.out);
-        }
-    }
-
-    fn on_handler_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
-        if let Some(unit) = self.backends.get_mut(&unit) {
-            unit.on_handler_ended(now, ending, &mut self.out);
-        }
-    }
-
-    fn on_job_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
-        if let Some(job) = self.jobs.get_mut(&unit) {
-            job.on_ended(now, ending, &mut self.out);
-        }
-    }
-
-    fn on_sensor_ended(&mut self, now: Instant, unit: UnitId, ending: &Ending) {
-        if let Some(unit) = self.sensors.get_mut(&unit) {
-            unit.on_ended(now, ending, &mut self.out);
-        }
-    }
-
-    /// The output of checks and sensors is kept; that of other jobs was logged and is dropped here.
     fn on_printed(&mut self, ticket: Ticket, text: String) {
-        match self.out.owner(ticket) {
-            Some(Owner::Check(unit)) => {
-                if let Some(unit) = self.services.get_mut(&unit) {
-                    unit.on_printed(text);
-                }
-            }
-            Some(Owner::Sensor(unit)) => {
-                if let Some(unit) = self.sensors.get_mut(&unit) {
-                    unit.on_printed(text);
-                }
-            }
-            _ => {}
+        if let Some(id) = self.out.owner(ticket) {
+            self.units.change(id, |unit| unit.on_printed(text));
         }
     }
 
     fn on_answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
-        let again = match self.out.requester(ticket) {
-            Some(Requester::Service(unit)) => self.services.get(&unit).is_some_and(ServiceUnit::asks_again),
-            _ => true,
-        };
+        let unit = self.out.requester(ticket).and_then(|id| self.units.get(id));
+        let again = unit.is_some_and(|unit| unit.asks_again());
         if let Some(reply) = self.out.answered(now, ticket, answer, again) {
             self.on_reply(now, reply);
         }
     }
 
     fn on_reply(&mut self, now: Instant, reply: Reply) {
-        match reply.requester {
-            Requester::Service(unit) => {
-                self.on_service_answered(now, unit, reply.sent.is_none(), reply.answer)
-            }
-            Requester::Backend(unit) => self.on_backend_answered(now, unit, reply.sent, reply.answer),
-        }
-    }
-
-    fn on_service_answered(&mut self, now: Instant, unit: UnitId, unsent: bool, answer: Answer) {
-        if let Some(unit) = self.services.get_mut(&unit) {
-            unit.on_answer(now, unsent, answer, &mut self.out);
-        }
-    }
-
-    fn on_backend_answered(&mut self, now: Instant, unit: UnitId, sent: Option<Instant>, answer: Answer) {
-        let others = self.backends.iter().filter(|(id, _)| **id != unit);
-        let others = others.map(|(_, other)| other.size()).sum();
-        if let Some(unit) = self.backends.get_mut(&unit) {
-            unit.on_answer(now, sent, answer, others, &mut self.out);
-        }
+        let (id, listed) = (reply.requester, self.units.listed());
+        self.units
+            .change(id, |unit| unit.on_reply(now, reply, listed, &mut self.out));
     }
 
     fn on_loaded(&mut self, now: Instant, ticket: Ticket, loaded: Loaded) {
@@ -238,17 +170,13 @@ impl Shim {
     }
 
     fn on_application_ended(&mut self, now: Instant, ending: &Ending) {
-        if let Some(mut application) = self.application.take() {
-            application.on_ended(now, ending, &mut self.out);
-        }
+        self.units.remove(UnitId::Application);
         self.lifecycle.will_exit_with(ending.code());
         self.advance(now, Input::ApplicationEnded);
     }
 
     fn on_hook_ended(&mut self, now: Instant, which: Hook, ending: &Ending) {
-        if let Some(mut hook) = self.hook.take() {
-            hook.on_ended(now, ending, &mut self.out);
-        }
+        self.units.remove(UnitId::Hook(which));
         match which {
             Hook::PreStart => self.pre_start_ended(now, ending),
             // The lifecycle ignores a preStop that it no longer waits for.
@@ -284,41 +212,22 @@ impl Shim {
         if self.lifecycle.phase() != Phase::Exited {
             self.out.dispatch(now);
         }
+        debug_assert!(self.units.is_indexed(), "the indexes follow from the units");
     }
 
     /// The limits of processes and phases start anew before they are enforced: the event that a process ended may
     /// still wait to be read.
     fn after_standstill(&mut self, now: Instant, late: Duration) {
         self.out.tell(Notice::WokenLate(late));
-        for unit in self.services.values_mut() {
-            unit.after_standstill(now);
-        }
-        for unit in self.backends.values_mut() {
-            unit.after_standstill(now);
-        }
-        for job in self.jobs.values_mut().chain(&mut self.hook) {
-            job.after_standstill(now);
-        }
-        for unit in self.sensors.values_mut() {
-            unit.after_standstill(now);
-        }
+        self.units.change_all(|unit| unit.after_standstill(now));
         self.lifecycle
             .after_standstill(now, self.plan.stop_timeout.grace());
         self.wait_anew(now);
     }
 
     fn on_time(&mut self, now: Instant) {
-        for unit in self.services.values_mut() {
-            unit.on_time(now, &mut self.out);
-        }
-        for unit in self.backends.values_mut() {
-            unit.on_time(now, &mut self.out);
-        }
-        for job in self.jobs.values_mut().chain(&mut self.hook) {
-            job.on_time(now, &mut self.out);
-        }
-        for unit in self.sensors.values_mut() {
-            unit.on_time(now, &mut self.out);
+        for id in self.units.due(now) {
+            self.units.change(id, |unit| unit.on_time(now, &mut self.out));
         }
         self.out.on_time(now);
         for requester in self.out.waited_too_long(now) {
@@ -340,8 +249,7 @@ impl Shim {
 
     /// Takes a step that waited for units to become empty; returns whether there was one.
     fn move_on(&mut self, now: Instant) -> bool {
-        if self.lifecycle.awaits_deregistrations()
-            && self.services.values().all(ServiceUnit::has_deregistered)
+        if self.lifecycle.awaits_deregistrations() && self.units.services().all(ServiceUnit::has_deregistered)
         {
             self.advance(now, Input::ServicesDeregistered);
         } else if self.lifecycle.awaits_children() && !self.out.has_children() {
@@ -356,26 +264,21 @@ impl Shim {
 
     /// Grants a blocking query to backends, or revokes one; returns whether a backend was changed.
     fn share_connections(&mut self, now: Instant) -> bool {
-        if let Some(Requester::Backend(unit)) = self.out.requests().revoke() {
-            if let Some(unit) = self.backends.get_mut(&unit) {
-                unit.stop_blocking(&mut self.out);
-            }
-        } else {
+        let Some(id) = self.out.requests().revoke() else {
             return self.grant_connections(now);
-        }
+        };
+        self.units
+            .change_backend(id, |unit| unit.stop_blocking(&mut self.out));
         true
     }
 
     /// Grants blocking queries until no place is left or one of them is due; returns whether one was granted.
     fn grant_connections(&mut self, now: Instant) -> bool {
         let mut granted = false;
-        while let Some(Requester::Backend(unit)) = self.out.requests().grant() {
+        while let Some(id) = self.out.requests().grant() {
             granted = true;
-            let Some(unit) = self.backends.get_mut(&unit) else {
-                continue;
-            };
-            unit.let_block(now);
-            if unit.deadline().is_some_and(|deadline| deadline <= now) {
+            self.units.change_backend(id, |unit| unit.let_block(now));
+            if self.units.deadline().is_some_and(|deadline| deadline <= now) {
                 break;
             }
         }
@@ -415,9 +318,7 @@ impl Shim {
         self.open_sensors(now);
         self.expose(None);
         if let Some(job) = self.plan.application.clone() {
-            let mut application = JobRunner::new(now, Owner::Application, &job, self.jitter.split());
-            application.start(now, &mut self.out);
-            self.application = Some(application);
+            self.start_job(now, UnitId::Application, &job);
         }
     }
 
@@ -428,45 +329,38 @@ impl Shim {
             Hook::PreStop => (&self.plan.pre_stop, Input::PreStopEnded),
             Hook::PostStop => (&self.plan.post_stop, Input::PostStopEnded),
         };
-        let Some(job) = job else {
-            return self.advance(now, ended);
-        };
-        let mut hook = JobRunner::new(now, Owner::Hook(which), job, self.jitter.split());
-        hook.start(now, &mut self.out);
-        self.hook = Some(hook);
+        match job.clone() {
+            Some(job) => self.start_job(now, UnitId::Hook(which), &job),
+            None => self.advance(now, ended),
+        }
     }
 
+    fn start_job(&mut self, now: Instant, id: UnitId, job: &Job) {
+        let mut unit = JobUnit::new(now, id, job, self.jitter.split());
+        unit.start(now, &mut self.out);
+        self.units.insert(id, AnyUnit::Job(unit));
+    }
+
+    /// Only preStart is ever asked to stop.
     fn stop_hook(&mut self, now: Instant) {
-        if let Some(hook) = &mut self.hook {
-            hook.stop(now, &mut self.out);
-        }
+        let id = UnitId::Hook(Hook::PreStart);
+        self.units.change(id, |unit| unit.terminate(now, &mut self.out));
     }
 
+    /// Only preStop is ever killed.
     fn kill_hook(&mut self) {
-        if let Some(hook) = &mut self.hook {
-            hook.end(&mut self.out);
-        }
+        let id = UnitId::Hook(Hook::PreStop);
+        self.units.change_job(id, |unit| unit.end(&mut self.out));
     }
 
     /// Ends everything periodic and deregisters every service; coprocesses run on until the end (EX-22).
     fn deregister(&mut self, now: Instant) {
         self.pending_plan = None;
-        for unit in self.services.values_mut() {
-            unit.close(now, &mut self.out);
-        }
-        for unit in self.backends.values_mut() {
-            unit.close(&mut self.out);
-        }
-        for job in self.jobs.values_mut().filter(|job| !job.is_coprocess()) {
-            job.end(&mut self.out);
-        }
-        for unit in self.sensors.values_mut() {
-            unit.close(&mut self.out);
-        }
+        self.units.change_all(|unit| unit.close(now, &mut self.out));
     }
 
     fn terminate(&mut self, now: Instant) {
-        match &self.application {
+        match self.units.job(UnitId::Application) {
             None => self.advance(now, Input::NoApplication),
             Some(_) if self.plan.stop_timeout.grace() == Duration::ZERO => self.advance(now, Input::TimeIsUp),
             Some(application) => application.send(Signal::TERM, SignalTarget::Process, &mut self.out),
@@ -474,23 +368,22 @@ impl Shim {
     }
 
     fn kill_application(&mut self) {
-        if let Some(application) = &mut self.application {
-            if let Some(pid) = application.ticket().and_then(|ticket| self.out.pid(ticket)) {
-                self.out.tell(Notice::KillingApplication(pid));
+        let out = &mut self.out;
+        self.units.change_job(UnitId::Application, |application| {
+            if let Some(pid) = application.runner().ticket().and_then(|ticket| out.pid(ticket)) {
+                out.tell(Notice::KillingApplication(pid));
             }
-            application.end(&mut self.out);
-        }
+            application.end(out);
+        });
     }
 
     fn terminate_remaining(&mut self, now: Instant) {
-        for job in self.jobs.values_mut() {
-            job.stop(now, &mut self.out);
-        }
+        self.units.change_all(|unit| unit.terminate(now, &mut self.out));
     }
 
     /// Kills all children that are left; none of them is started again.
     fn kill_remaining(&mut self) {
-        self.jobs.clear();
+        self.units.retain(|id, _| !matches!(id, UnitId::Job(_)));
         self.out.kill_remaining();
     }
 
@@ -500,7 +393,7 @@ impl Shim {
     }
 
     fn forward(&mut self, signal: Signal) {
-        if let Some(application) = &self.application {
+        if let Some(application) = self.units.job(UnitId::Application) {
             self.out.tell(Notice::SignalForwarded(signal));
             application.send(signal, SignalTarget::Process, &mut self.out);
         }
@@ -511,41 +404,11 @@ impl Shim {
         self.maintenance = !self.maintenance;
         self.out.tell(Notice::Maintenance(self.maintenance));
         self.out.measure(Measurement::Maintenance(self.maintenance));
-        if self.maintenance {
-            self.pause(now);
-        } else {
-            self.resume(now);
-        }
-    }
-
-    fn pause(&mut self, now: Instant) {
-        for unit in self.services.values_mut().filter(|unit| !unit.is_closing()) {
-            unit.pause(now, &mut self.out);
-        }
-        for unit in self.backends.values_mut() {
-            unit.pause(&mut self.out);
-        }
-        for job in self.jobs.values_mut() {
-            job.pause();
-        }
-        for unit in self.sensors.values_mut() {
-            unit.pause();
-        }
-    }
-
-    fn resume(&mut self, now: Instant) {
-        for unit in self.services.values_mut() {
-            unit.resume(now);
-        }
-        for unit in self.backends.values_mut() {
-            unit.resume(now, &mut self.out);
-        }
-        for job in self.jobs.values_mut() {
-            job.resume(now);
-        }
-        for unit in self.sensors.values_mut() {
-            unit.resume(now);
-        }
+        let (maintenance, out) = (self.maintenance, &mut self.out);
+        self.units.change_all(|unit| match maintenance {
+            true => unit.pause(now, out),
+            false => unit.resume(now, out),
+        });
     }
 
     fn report(&mut self, now: Instant, status_request: StatusRequest) {
@@ -555,25 +418,21 @@ impl Shim {
 
     /// How things are.
     fn status(&self, now: Instant) -> Status {
-        let out = &self.out;
-        let runners = self
-            .application
-            .iter()
-            .chain(&self.hook)
-            .chain(self.jobs.values());
-        let sensors = self.sensors.values().map(|unit| unit.status(out));
+        let (units, out) = (&self.units, &self.out);
+        let jobs = units.jobs().map(|unit| unit.status(out));
+        let sensors = units.sensors().map(|unit| unit.status(out));
         Status {
             at: now,
             phase: self.lifecycle.phase(),
             maintenance: self.maintenance,
-            services: self.services.values().map(|unit| unit.status(out)).collect(),
-            backends: self.backends.values().map(|unit| unit.status(out)).collect(),
-            jobs: runners.map(|runner| runner.status(out)).chain(sensors).collect(),
+            services: units.services().map(|unit| unit.status(out)).collect(),
+            backends: units.backends().map(|(_, unit)| unit.status(out)).collect(),
+            jobs: jobs.chain(sensors).collect(),
         }
     }
 
     fn tell_who_is_left(&mut self) {
-        for unit in self.services.values().filter(|unit| !unit.has_deregistered()) {
+        for unit in self.units.services().filter(|unit| !unit.has_deregistered()) {
             self.out.tell(Notice::StillRegistered(unit.named()));
         }
     }
@@ -586,8 +445,8 @@ impl Shim {
         }
     }
 
-    fn next_unit(&mut self) -> UnitId {
+    fn next_serial(&mut self) -> Serial {
         self.last_unit += 1;
-        UnitId(self.last_unit)
+        Serial(self.last_unit)
     }
 }

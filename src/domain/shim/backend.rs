@@ -3,8 +3,9 @@
 //! Changes that come while the handler runs, or in maintenance, collapse into one more run. A handler that cannot
 //! be started is tried again until it runs, so that no change is lost.
 
-use super::outbox::{Outbox, Owner, Requester, UnitId};
+use super::outbox::{Outbox, Reply};
 use super::runner::JobRunner;
+use super::units::{Unit, UnitId};
 use crate::catalogue::{Answer, Listing, Query, Request, Skipped};
 use crate::causes::{Causes, shortened};
 use crate::failures::Failures;
@@ -53,13 +54,13 @@ impl BackendUnit {
         out: &mut Outbox,
     ) -> Self {
         if !paused {
-            out.requests().enter(Requester::Backend(id));
+            out.requests().enter(id);
         }
         Self {
             backend: backend.clone(),
             id,
             watch: Watch::new(now, backend.poll, paused, jitter.split()),
-            handler: JobRunner::new(now, Owner::Handler(id), &backend.on_change, jitter),
+            handler: JobRunner::new(now, id, &backend.on_change, jitter),
             again: false,
             retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, jitter.split()),
             retry_at: None,
@@ -70,94 +71,6 @@ impl BackendUnit {
             filtered: false,
             skipped: Causes::default(),
         }
-    }
-
-    pub fn deadline(&self) -> Option<Instant> {
-        let retry_at = self.retry_at.filter(|_| self.may_handle());
-        earliest(earliest(self.watch.deadline(), self.handler.deadline()), retry_at)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        !self.handler.is_running()
-    }
-
-    pub fn is_superseded(&self) -> bool {
-        self.superseded
-    }
-
-    pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
-        let may_block = out.requests().may_block(Requester::Backend(self.id));
-        if let Some(ask) = self.watch.on_time(now, may_block) {
-            self.ask(now, ask, out);
-        }
-        self.handler.on_time(now, out);
-        self.catch_up(now, out);
-    }
-
-    pub fn after_standstill(&mut self, now: Instant) {
-        self.handler.after_standstill(now);
-    }
-
-    /// How many bytes its list takes.
-    pub fn size(&self) -> usize {
-        self.watch.size()
-    }
-
-    /// The catalogue answered the request that was sent at this time. The lists of the other backends take so many
-    /// bytes; a list that is too large beside them counts as a failure.
-    pub fn on_answer(
-        &mut self,
-        now: Instant,
-        sent: Option<Instant>,
-        answer: Answer,
-        others: usize,
-        out: &mut Outbox,
-    ) {
-        self.watch.on_sent(sent.unwrap_or(now));
-        match answer {
-            Answer::Instances(listing) if others + watch::size(&listing.instances) > MOST_LISTED => {
-                let most = MOST_LISTED / 1024 / 1024;
-                let cause = format!("the lists of all backends together would take more than {most} MiB");
-                self.on_failure(now, cause, out);
-            }
-            Answer::Instances(listing) => self.on_instances(now, &listing, out),
-            Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _) => {
-                self.on_failure(now, cause, out)
-            }
-            Answer::Done | Answer::Holder(_) => {
-                self.on_failure(now, "the catalogue gave no list".into(), out)
-            }
-        }
-    }
-
-    pub fn on_handler_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        self.handler.on_ended(now, ending, out);
-        match ending {
-            Ending::NotStarted(_) => self.try_again_later(now, out),
-            Ending::Exited(_) => self.retries.reset(),
-        }
-        self.catch_up(now, out);
-    }
-
-    /// Sends no request and starts no handler until [`Self::resume`]; a handler that runs may finish.
-    pub fn pause(&mut self, out: &mut Outbox) {
-        self.paused = true;
-        self.watch.pause();
-        out.forget(Requester::Backend(self.id));
-        out.requests().leave(Requester::Backend(self.id));
-    }
-
-    pub fn resume(&mut self, now: Instant, out: &mut Outbox) {
-        self.paused = false;
-        self.watch.resume(now);
-        out.requests().enter(Requester::Backend(self.id));
-        self.catch_up(now, out);
-    }
-
-    /// Sends no more requests, and kills a handler that runs (LC-5).
-    pub fn close(&mut self, out: &mut Outbox) {
-        self.pause(out);
-        self.handler.end(out);
     }
 
     /// Another handler is to come. One that runs is killed, and the new one runs in its place.
@@ -171,7 +84,7 @@ impl BackendUnit {
     pub fn adopt(&mut self, now: Instant, backend: &Backend, jitter: Jitter, out: &mut Outbox) {
         if self.backend.poll != backend.poll {
             self.watch.retime(now, backend.poll);
-            out.forget(Requester::Backend(self.id));
+            out.forget(self.id);
         }
         if self.superseded || self.backend.on_change != backend.on_change {
             self.supersede(out);
@@ -179,7 +92,7 @@ impl BackendUnit {
             if let Some(ticket) = self.handler.ticket() {
                 out.disown(ticket);
             }
-            self.handler = JobRunner::new(now, Owner::Handler(self.id), &backend.on_change, jitter);
+            self.handler = JobRunner::new(now, self.id, &backend.on_change, jitter);
             self.retry_at = None;
             self.catch_up(now, out);
         }
@@ -188,7 +101,7 @@ impl BackendUnit {
 
     /// Another catalogue: the request to the old one is cancelled, the instances that were seen are kept.
     pub fn change_catalogue(&mut self, now: Instant, out: &mut Outbox) {
-        out.forget(Requester::Backend(self.id));
+        out.forget(self.id);
         if !self.paused {
             self.watch.resume(now);
         }
@@ -201,9 +114,9 @@ impl BackendUnit {
 
     /// From now on they may not; one that does is cancelled.
     pub fn stop_blocking(&mut self, out: &mut Outbox) {
-        let was_sent = !out.requests().is_waiting(Requester::Backend(self.id));
+        let was_sent = !out.requests().is_waiting(self.id);
         if self.watch.stop_blocking(was_sent) {
-            out.forget(Requester::Backend(self.id));
+            out.forget(self.id);
         }
     }
 
@@ -235,7 +148,7 @@ impl BackendUnit {
         let wait = ask.wait.saturating_add(ask.wait / 16);
         let limit = wait.saturating_add(REQUEST_LIMIT.min(self.backend.poll));
         let request = Request::Instances(query);
-        out.ask(now, Requester::Backend(self.id), request, limit, REQUEST_LIMIT);
+        out.ask(now, self.id, request, limit, REQUEST_LIMIT);
     }
 
     fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
@@ -245,8 +158,7 @@ impl BackendUnit {
         self.tell_filtered(listing, out);
         self.tell_skipped(&listing.skipped, out);
         if listing.filtered && instances == 0 {
-            out.requests()
-                .answered(Requester::Backend(self.id), blocked, false);
+            out.requests().answered(self.id, blocked, false);
             return self.watch.on_hidden(now, listing.cursor);
         }
         out.measure(Measurement::Seen {
@@ -254,8 +166,7 @@ impl BackendUnit {
             instances,
         });
         let changed = self.watch.on_instances(now, &listing.instances, listing.cursor);
-        out.requests()
-            .answered(Requester::Backend(self.id), blocked, changed);
+        out.requests().answered(self.id, blocked, changed);
         if changed {
             let backend = self.backend.name.clone();
             out.tell(Notice::Changed { backend, instances });
@@ -291,7 +202,7 @@ impl BackendUnit {
     }
 
     fn on_failure(&mut self, now: Instant, cause: String, out: &mut Outbox) {
-        out.requests().failed(Requester::Backend(self.id));
+        out.requests().failed(self.id);
         self.watch.on_failure(now);
         let failure = self.failures.add(cause);
         let backend = self.backend.name.clone();
@@ -332,5 +243,88 @@ impl BackendUnit {
             let backend = self.backend.name.clone();
             out.tell(Notice::QueryResumed { backend, failures });
         }
+    }
+}
+
+impl Unit for BackendUnit {
+    fn deadline(&self) -> Option<Instant> {
+        let retry_at = self.retry_at.filter(|_| self.may_handle());
+        earliest(earliest(self.watch.deadline(), self.handler.deadline()), retry_at)
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Outbox) {
+        let may_block = out.requests().may_block(self.id);
+        if let Some(ask) = self.watch.on_time(now, may_block) {
+            self.ask(now, ask, out);
+        }
+        self.handler.on_time(now, out);
+        self.catch_up(now, out);
+    }
+
+    fn after_standstill(&mut self, now: Instant) {
+        self.handler.after_standstill(now);
+    }
+
+    /// A list that is too large beside those of the other backends counts as a failure.
+    fn on_reply(&mut self, now: Instant, reply: Reply, listed: usize, out: &mut Outbox) {
+        self.watch.on_sent(reply.sent.unwrap_or(now));
+        let others = listed - self.watch.size();
+        match reply.answer {
+            Answer::Instances(listing) if others + watch::size(&listing.instances) > MOST_LISTED => {
+                let most = MOST_LISTED / 1024 / 1024;
+                let cause = format!("the lists of all backends together would take more than {most} MiB");
+                self.on_failure(now, cause, out);
+            }
+            Answer::Instances(listing) => self.on_instances(now, &listing, out),
+            Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _) => {
+                self.on_failure(now, cause, out)
+            }
+            Answer::Done | Answer::Holder(_) => {
+                self.on_failure(now, "the catalogue gave no list".into(), out)
+            }
+        }
+    }
+
+    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+        self.handler.on_ended(now, ending, out);
+        match ending {
+            Ending::NotStarted(_) => self.try_again_later(now, out),
+            Ending::Exited(_) => self.retries.reset(),
+        }
+        self.catch_up(now, out);
+    }
+
+    /// Sends no request and starts no handler until [`Self::resume`]; a handler that runs may finish.
+    fn pause(&mut self, _now: Instant, out: &mut Outbox) {
+        self.paused = true;
+        self.watch.pause();
+        out.forget(self.id);
+        out.requests().leave(self.id);
+    }
+
+    fn resume(&mut self, now: Instant, out: &mut Outbox) {
+        self.paused = false;
+        self.watch.resume(now);
+        out.requests().enter(self.id);
+        self.catch_up(now, out);
+    }
+
+    /// Sends no more requests, and kills a handler that runs (LC-5).
+    fn close(&mut self, now: Instant, out: &mut Outbox) {
+        self.pause(now, out);
+        self.handler.end(out);
+    }
+
+    /// Another plan closes a backend or gives it another handler, but never drops one that is closing.
+    fn is_closing(&self) -> bool {
+        false
+    }
+
+    fn delays_plan(&self) -> bool {
+        self.superseded && self.handler.is_running()
+    }
+
+    fn listed(&self) -> usize {
+        self.watch.size()
     }
 }

@@ -3,6 +3,7 @@
 //! Numbers children and requests with tickets and finds the owner of each event. An answer whose requester is gone is
 //! discarded; a child whose owner is gone is still counted until it is reaped.
 
+use super::units::UnitId;
 use crate::catalogue::{Answer, Request};
 use crate::effect::Effect;
 use crate::event::Ticket;
@@ -18,39 +19,9 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// The number of a unit; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct UnitId(pub u32);
-
-/// Whose child process it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Owner {
-    Application,
-    Hook(Hook),
-    Check(UnitId),
-    Handler(UnitId),
-    Job(UnitId),
-    Sensor(UnitId),
-}
-
-/// Which hook of the lifecycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Hook {
-    PreStart,
-    PreStop,
-    PostStop,
-}
-
-/// Which unit a catalogue request belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Requester {
-    Service(UnitId),
-    Backend(UnitId),
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Child {
-    owner: Option<Owner>,
+    owner: Option<UnitId>,
     role: Role,
     pid: Option<Pid>,
 }
@@ -71,7 +42,7 @@ struct OpenRequest {
 
 /// An answer, its requester, and when the request was sent.
 pub(super) struct Reply {
-    pub requester: Requester,
+    pub requester: UnitId,
     /// None if it was never sent.
     pub sent: Option<Instant>,
     pub answer: Answer,
@@ -83,9 +54,9 @@ pub(super) struct Outbox {
     effects: Vec<Effect>,
     last_ticket: u64,
     children: BTreeMap<Ticket, Child>,
-    open_requests: BTreeMap<Requester, OpenRequest>,
-    requesters: BTreeMap<Ticket, Requester>,
-    requests: Requests<Requester>,
+    open_requests: BTreeMap<UnitId, OpenRequest>,
+    requesters: BTreeMap<Ticket, UnitId>,
+    requests: Requests<UnitId>,
     budget: Option<u32>,
     jitter: Jitter,
     load: Option<Ticket>,
@@ -126,7 +97,7 @@ impl Outbox {
         self.push(Effect::Measure(measurement));
     }
 
-    pub fn start(&mut self, owner: Owner, job: &Job) -> Ticket {
+    pub fn start(&mut self, owner: UnitId, job: &Job) -> Ticket {
         let ticket = self.ticket();
         let role = job.role.clone();
         self.children.insert(
@@ -160,12 +131,12 @@ impl Outbox {
     }
 
     /// Whose child it is.
-    pub fn owner(&self, ticket: Ticket) -> Option<Owner> {
+    pub fn owner(&self, ticket: Ticket) -> Option<UnitId> {
         self.children.get(&ticket).and_then(|child| child.owner)
     }
 
     /// The child is gone; whose it was.
-    pub fn child_ended(&mut self, ticket: Ticket) -> Option<Owner> {
+    pub fn child_ended(&mut self, ticket: Ticket) -> Option<UnitId> {
         self.children.remove(&ticket).and_then(|child| child.owner)
     }
 
@@ -205,7 +176,7 @@ impl Outbox {
     pub fn ask(
         &mut self,
         now: Instant,
-        requester: Requester,
+        requester: UnitId,
         request: Request,
         limit: Duration,
         patience: Duration,
@@ -260,7 +231,7 @@ impl Outbox {
     }
 
     /// Whose request it is.
-    pub fn requester(&self, ticket: Ticket) -> Option<Requester> {
+    pub fn requester(&self, ticket: Ticket) -> Option<UnitId> {
         self.requesters.get(&ticket).copied()
     }
 
@@ -291,7 +262,7 @@ impl Outbox {
 
     /// A request that waited too long has failed: the result of a passing check expires, and a request that the
     /// catalogue keeps refusing is reported.
-    pub fn give_up(&mut self, now: Instant, requester: Requester) -> Option<Reply> {
+    pub fn give_up(&mut self, now: Instant, requester: UnitId) -> Option<Reply> {
         let over = |asked: &&OpenRequest| asked.given_up().is_some_and(|at| at <= now);
         let asked = self.open_requests.get(&requester).filter(over)?;
         let cause = asked.refused.clone();
@@ -301,14 +272,14 @@ impl Outbox {
     }
 
     /// The requesters whose requests waited too long.
-    pub fn waited_too_long(&self, now: Instant) -> Vec<Requester> {
+    pub fn waited_too_long(&self, now: Instant) -> Vec<UnitId> {
         let over = |asked: &OpenRequest| asked.given_up().is_some_and(|at| at <= now);
         let waited = self.open_requests.iter().filter(|(_, asked)| over(asked));
         waited.map(|(requester, _)| *requester).collect()
     }
 
     /// Cancels the requester's request; a late answer is discarded.
-    pub fn forget(&mut self, requester: Requester) {
+    pub fn forget(&mut self, requester: UnitId) {
         let Some(asked) = self.open_requests.remove(&requester) else {
             return;
         };
@@ -320,7 +291,7 @@ impl Outbox {
     }
 
     /// Cancels a request that is not in flight, if there is one; returns whether it was never sent.
-    pub fn take_back(&mut self, requester: Requester) -> Option<bool> {
+    pub fn take_back(&mut self, requester: UnitId) -> Option<bool> {
         let asked = self.open_requests.get(&requester)?;
         let unsent = asked.refused.is_none();
         self.requests.is_waiting(requester).then(|| {
@@ -336,7 +307,7 @@ impl Outbox {
     }
 
     /// Who decides which backends' queries may block.
-    pub fn requests(&mut self) -> &mut Requests<Requester> {
+    pub fn requests(&mut self) -> &mut Requests<UnitId> {
         &mut self.requests
     }
 
@@ -354,7 +325,7 @@ impl Outbox {
         given_up.fold(self.requests.deadline(), earliest)
     }
 
-    fn refused(&mut self, now: Instant, requester: Requester, sent: Instant, cause: String) {
+    fn refused(&mut self, now: Instant, requester: UnitId, sent: Instant, cause: String) {
         if let Some(asked) = self.open_requests.get_mut(&requester) {
             asked.sent = None;
             asked.refused = Some(cause.clone());
@@ -377,7 +348,7 @@ impl Outbox {
         }
     }
 
-    fn end(&mut self, requester: Requester, sent: Option<Instant>, answer: Answer) -> Reply {
+    fn end(&mut self, requester: UnitId, sent: Option<Instant>, answer: Answer) -> Reply {
         self.open_requests.remove(&requester);
         self.requests.done(requester);
         Reply {

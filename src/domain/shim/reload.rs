@@ -9,10 +9,10 @@
 
 use super::Shim;
 use super::backend::BackendUnit;
-use super::outbox::{Owner, UnitId};
-use super::runner::JobRunner;
+use super::job::JobUnit;
 use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
+use super::units::{AnyUnit, Unit, UnitId, Units};
 use crate::effect::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
@@ -85,18 +85,11 @@ impl Shim {
         let Some(pending_plan) = &self.pending_plan else {
             return false;
         };
-        let mut leaving = self.services.values().filter(|unit| unit.is_closing());
-        leaving.all(ServiceUnit::has_deregistered) && (pending_plan.deadline.is_none() || self.made_room())
-    }
-
-    fn made_room(&self) -> bool {
-        let mut services = self.services.values().filter(|unit| unit.is_closing());
-        let mut sensors = self.sensors.values().filter(|unit| unit.is_closing());
-        let mut backends = self.backends.values().filter(|unit| unit.is_superseded());
-        services.all(ServiceUnit::is_empty)
-            && sensors.all(SensorUnit::is_empty)
-            && backends.all(BackendUnit::is_empty)
-            && !self.jobs.values().any(JobRunner::is_running)
+        let mut units = self.units.iter().map(|(_, unit)| unit);
+        units.all(|unit| {
+            let deregistered = !unit.is_closing() || unit.has_deregistered();
+            deregistered && (pending_plan.deadline.is_none() || !unit.delays_plan())
+        })
     }
 
     /// Puts the new plan in force: drops the closed units and opens the new ones.
@@ -106,9 +99,7 @@ impl Shim {
         };
         let listening = self.listening();
         let other_catalogue = self.follow(plan);
-        self.services.retain(|_, unit| !unit.is_closing());
-        self.sensors.retain(|_, unit| !unit.is_closing());
-        self.jobs.clear();
+        self.units.retain(|_, unit| !unit.is_closing());
         self.open_services(now);
         self.adopt_backends(now, other_catalogue);
         self.open_backends(now);
@@ -134,20 +125,20 @@ impl Shim {
 
     /// Opens a unit for every service that has none.
     pub(super) fn open_services(&mut self, now: Instant) {
-        let open = self.services.values().map(|unit| &unit.service);
+        let open = self.units.services().map(|unit| &unit.service);
         let mut open: BTreeSet<&Service> = open.collect();
         let missing = self.plan.services.iter().filter(|service| open.insert(service));
         for service in missing.cloned().collect::<Vec<_>>() {
-            let (id, jitter) = (self.next_unit(), self.jitter.split());
+            let (id, jitter) = (UnitId::Service(self.next_serial()), self.jitter.split());
             let unit = ServiceUnit::new(now, id, &service, self.desired(), jitter);
-            self.services.insert(id, unit);
+            self.units.insert(id, AnyUnit::Service(unit));
         }
     }
 
     /// Opens a unit for every backend that has none. Two of one name and tag have a unit each.
     pub(super) fn open_backends(&mut self, now: Instant) {
         let mut open: BTreeMap<_, usize> = BTreeMap::new();
-        for unit in self.backends.values() {
+        for (_, unit) in self.units.backends() {
             *open.entry(watched(&unit.backend)).or_default() += 1;
         }
         let mut missing = Vec::new();
@@ -158,21 +149,21 @@ impl Shim {
             }
         }
         for backend in missing {
-            let (id, jitter) = (self.next_unit(), self.jitter.split());
+            let (id, jitter) = (UnitId::Backend(self.next_serial()), self.jitter.split());
             let unit = BackendUnit::new(now, id, &backend, self.maintenance, jitter, &mut self.out);
-            self.backends.insert(id, unit);
+            self.units.insert(id, AnyUnit::Backend(unit));
         }
     }
 
     /// Opens a unit for every sensor that has none.
     pub(super) fn open_sensors(&mut self, now: Instant) {
-        let open = self.sensors.values().map(|unit| &unit.sensor);
+        let open = self.units.sensors().map(|unit| &unit.sensor);
         let mut open: BTreeSet<&Sensor> = open.collect();
         let missing = sensors(&self.plan).iter().filter(|sensor| open.insert(sensor));
         for sensor in missing.cloned().collect::<Vec<_>>() {
-            let (id, jitter) = (self.next_unit(), self.jitter.split());
+            let (id, jitter) = (UnitId::Sensor(self.next_serial()), self.jitter.split());
             let unit = SensorUnit::new(now, id, &sensor, self.maintenance, jitter);
-            self.sensors.insert(id, unit);
+            self.units.insert(id, AnyUnit::Sensor(unit));
         }
     }
 
@@ -187,15 +178,15 @@ impl Shim {
     /// Starts the coprocesses and the schedules of the tasks.
     pub(super) fn open_jobs(&mut self, now: Instant) {
         for job in self.plan.jobs.clone() {
-            let (id, jitter) = (self.next_unit(), self.jitter.split());
-            let mut runner = JobRunner::new(now, Owner::Job(id), &job, jitter);
+            let (id, jitter) = (UnitId::Job(self.next_serial()), self.jitter.split());
+            let mut unit = JobUnit::new(now, id, &job, jitter);
             if self.maintenance {
-                runner.pause();
+                unit.pause(now, &mut self.out);
             }
             if job.trigger == Trigger::Moment {
-                runner.start(now, &mut self.out);
+                unit.start(now, &mut self.out);
             }
-            self.jobs.insert(id, runner);
+            self.units.insert(id, AnyUnit::Job(unit));
         }
     }
 
@@ -225,73 +216,79 @@ impl Shim {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
         let wanted: BTreeSet<&Service> = plan.services.iter().collect();
         let stays = |service: &Service| !other_catalogue && wanted.contains(service);
-        for unit in self.services.values_mut() {
-            if !unit.is_closing() && !stays(&unit.service) {
-                unit.close(now, &mut self.out);
-            }
-        }
         let handled = plan
             .backends
             .iter()
             .map(|backend| (watched(backend), &backend.on_change));
         let handled: BTreeSet<_> = handled.collect();
-        for unit in self.backends.values_mut() {
-            if !handled.contains(&(watched(&unit.backend), &unit.backend.on_change)) {
-                unit.supersede(&mut self.out);
-            }
-        }
-        for job in self.jobs.values_mut() {
-            job.end(&mut self.out);
-        }
         let measured: BTreeSet<&Sensor> = sensors(plan).iter().collect();
-        for unit in self.sensors.values_mut() {
-            if !measured.contains(&unit.sensor) {
-                unit.close(&mut self.out);
+        let out = &mut self.out;
+        self.units.retain(|id, unit| {
+            match (id, unit) {
+                (_, AnyUnit::Service(unit)) if !unit.is_closing() && !stays(&unit.service) => {
+                    unit.close(now, out)
+                }
+                (_, AnyUnit::Backend(unit))
+                    if !handled.contains(&(watched(&unit.backend), &unit.backend.on_change)) =>
+                {
+                    unit.supersede(out);
+                }
+                (_, AnyUnit::Sensor(unit)) if !measured.contains(&unit.sensor) => unit.close(now, out),
+                (UnitId::Job(_), AnyUnit::Job(unit)) => unit.end(out),
+                _ => {}
             }
-        }
+            true
+        });
     }
 
     fn adopt_backends(&mut self, now: Instant, other_catalogue: bool) {
-        let mut adopted = self.match_backends();
-        self.backends.retain(|id, unit| {
-            let backend = adopted.remove(id);
+        let mut adopted = match_backends(&self.units, &self.plan);
+        let (jitter, out) = (&mut self.jitter, &mut self.out);
+        self.units.retain(|id, unit| {
+            let AnyUnit::Backend(unit) = unit else {
+                return true;
+            };
+            let backend = adopted.remove(&id);
             match &backend {
-                Some(backend) => unit.adopt(now, backend, self.jitter.split(), &mut self.out),
-                None => unit.close(&mut self.out),
+                Some(backend) => unit.adopt(now, backend, jitter.split(), out),
+                None => unit.close(now, out),
             }
             backend.is_some()
         });
         if other_catalogue {
-            for unit in self.backends.values_mut() {
-                unit.change_catalogue(now, &mut self.out);
-            }
-        }
-    }
-
-    /// Which unit goes on with which backend of the plan: of those that are the same, first the one with the
-    /// same handler.
-    fn match_backends(&self) -> BTreeMap<UnitId, Backend> {
-        let mut wanted: BTreeMap<_, Vec<&Backend>> = BTreeMap::new();
-        for backend in &self.plan.backends {
-            wanted.entry(watched(backend)).or_default().push(backend);
-        }
-        let mut matched = BTreeMap::new();
-        for with_handler in [true, false] {
-            for (id, unit) in &self.backends {
-                let Some(alike) = wanted.get_mut(&watched(&unit.backend)) else {
-                    continue;
-                };
-                let fits = |backend: &&Backend| {
-                    let same = !with_handler || unit.backend.on_change == backend.on_change;
-                    same && !matched.contains_key(id)
-                };
-                if let Some(index) = alike.iter().position(fits) {
-                    matched.insert(*id, alike.remove(index).clone());
+            self.units.retain(|_, unit| {
+                if let AnyUnit::Backend(unit) = unit {
+                    unit.change_catalogue(now, out);
                 }
+                true
+            });
+        }
+    }
+}
+
+/// Which unit goes on with which backend of the plan: of those that are the same, first the one with the
+/// same handler.
+fn match_backends(units: &Units, plan: &Plan) -> BTreeMap<UnitId, Backend> {
+    let mut wanted: BTreeMap<_, Vec<&Backend>> = BTreeMap::new();
+    for backend in &plan.backends {
+        wanted.entry(watched(backend)).or_default().push(backend);
+    }
+    let mut matched = BTreeMap::new();
+    for with_handler in [true, false] {
+        for (id, unit) in units.backends() {
+            let Some(alike) = wanted.get_mut(&watched(&unit.backend)) else {
+                continue;
+            };
+            let fits = |backend: &&Backend| {
+                let same = !with_handler || unit.backend.on_change == backend.on_change;
+                same && !matched.contains_key(&id)
+            };
+            if let Some(index) = alike.iter().position(fits) {
+                matched.insert(id, alike.remove(index).clone());
             }
         }
-        matched
     }
+    matched
 }
 
 /// What makes two backends the same, as [`Backend::is_same`] says.

@@ -1,12 +1,13 @@
 //! A job and its process: turns what [`JobState`] decides into effects.
 
-use super::outbox::{Outbox, Owner};
+use super::outbox::Outbox;
+use super::units::UnitId;
 use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::job::{Action, JobState};
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
-use crate::plan::{Job, Role, SignalTarget, Trigger};
+use crate::plan::{Job, SignalTarget, Trigger};
 use crate::process::Ending;
 use crate::signal::Signal;
 use crate::status::{JobStatus, Run};
@@ -18,7 +19,7 @@ use alloc::string::String;
 pub(super) struct JobRunner {
     pub job: Job,
     runs: JobState,
-    owner: Owner,
+    owner: UnitId,
     ticket: Option<Ticket>,
     started: Instant,
     restarts: u64,
@@ -28,7 +29,7 @@ pub(super) struct JobRunner {
 }
 
 impl JobRunner {
-    pub fn new(now: Instant, owner: Owner, job: &Job, jitter: Jitter) -> Self {
+    pub fn new(now: Instant, owner: UnitId, job: &Job, jitter: Jitter) -> Self {
         Self {
             job: job.clone(),
             runs: JobState::new(now, job, jitter),
@@ -46,8 +47,9 @@ impl JobRunner {
         self.runs.is_running()
     }
 
-    pub fn is_coprocess(&self) -> bool {
-        matches!(self.job.role, Role::Coprocess { .. })
+    /// Whether it was ended or asked to stop; it is not started again.
+    pub fn is_closing(&self) -> bool {
+        self.runs.is_closing()
     }
 
     /// The ticket of its process, if it has one.
@@ -87,8 +89,8 @@ impl JobRunner {
         self.runs.after_standstill(now);
     }
 
-    /// The end of what the run wrote.
-    pub fn on_printed(&mut self, text: String) {
+    /// Keeps the end of what the run wrote for its result.
+    pub fn keep_output(&mut self, text: String) {
         self.printed = text;
     }
 

@@ -1,7 +1,8 @@
 //! The unit of one sensor: the runs of its command, and what their output says.
 
-use super::outbox::{Outbox, Owner, UnitId};
+use super::outbox::Outbox;
 use super::runner::JobRunner;
+use super::units::{Unit, UnitId};
 use crate::failures::Failures;
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
@@ -23,7 +24,7 @@ pub(super) struct SensorUnit {
 
 impl SensorUnit {
     pub fn new(now: Instant, id: UnitId, sensor: &Sensor, paused: bool, jitter: Jitter) -> Self {
-        let mut runner = JobRunner::new(now, Owner::Sensor(id), &sensor.job, jitter);
+        let mut runner = JobRunner::new(now, id, &sensor.job, jitter);
         if paused {
             runner.pause();
         }
@@ -35,37 +36,43 @@ impl SensorUnit {
         }
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
-        self.runner.deadline()
-    }
-
-    /// Whether the unit is closed for good.
-    pub fn is_closing(&self) -> bool {
-        self.closing
-    }
-
-    pub fn is_empty(&self) -> bool {
-        !self.runner.is_running()
-    }
-
     pub fn status(&self, out: &Outbox) -> JobStatus {
         self.runner.status(out)
     }
 
-    pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
+    fn tell_failure(&mut self, cause: String, out: &mut Outbox) {
+        let failure = self.failures.add(cause);
+        let sensor = self.sensor.name.clone();
+        out.tell(Notice::SensorFailed { sensor, failure });
+    }
+
+    fn tell_recovery(&mut self, out: &mut Outbox) {
+        if let Some(failures) = self.failures.end() {
+            let sensor = self.sensor.name.clone();
+            out.tell(Notice::SensorResumed { sensor, failures });
+        }
+    }
+}
+
+impl Unit for SensorUnit {
+    fn deadline(&self) -> Option<Instant> {
+        self.runner.deadline()
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Outbox) {
         self.runner.on_time(now, out);
     }
 
-    pub fn after_standstill(&mut self, now: Instant) {
+    fn after_standstill(&mut self, now: Instant) {
         self.runner.after_standstill(now);
     }
 
-    pub fn on_printed(&mut self, text: String) {
-        self.runner.on_printed(text);
+    fn on_printed(&mut self, text: String) {
+        self.runner.keep_output(text);
     }
 
     /// A run that passed gives a value, if what it printed is one that the metric takes.
-    pub fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
         self.runner.on_ended(now, ending, out);
         let value = match self.runner.last() {
             Some(Run {
@@ -90,30 +97,25 @@ impl SensorUnit {
         }
     }
 
-    pub fn pause(&mut self) {
+    fn pause(&mut self, _now: Instant, _out: &mut Outbox) {
         self.runner.pause();
     }
 
-    pub fn resume(&mut self, now: Instant) {
+    fn resume(&mut self, now: Instant, _out: &mut Outbox) {
         self.runner.resume(now);
     }
 
     /// Ends its runs; one in progress is killed and gives no value.
-    pub fn close(&mut self, out: &mut Outbox) {
+    fn close(&mut self, _now: Instant, out: &mut Outbox) {
         self.closing = true;
         self.runner.end(out);
     }
 
-    fn tell_failure(&mut self, cause: String, out: &mut Outbox) {
-        let failure = self.failures.add(cause);
-        let sensor = self.sensor.name.clone();
-        out.tell(Notice::SensorFailed { sensor, failure });
+    fn is_closing(&self) -> bool {
+        self.closing
     }
 
-    fn tell_recovery(&mut self, out: &mut Outbox) {
-        if let Some(failures) = self.failures.end() {
-            let sensor = self.sensor.name.clone();
-            out.tell(Notice::SensorResumed { sensor, failures });
-        }
+    fn delays_plan(&self) -> bool {
+        self.closing && self.runner.is_running()
     }
 }

@@ -1,7 +1,8 @@
 //! The unit of one service: its heartbeat, its health check, and the notices about them.
 
-use super::outbox::{Outbox, Owner, Requester, UnitId};
+use super::outbox::{self, Outbox};
 use super::runner::JobRunner;
+use super::units::{Unit, UnitId};
 use crate::catalogue::{Answer, Endpoint, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
 use crate::failures::Failures;
@@ -41,103 +42,12 @@ impl ServiceUnit {
             service: service.clone(),
             id,
             heartbeat: Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired),
-            check: check.map(|job| JobRunner::new(now, Owner::Check(id), job, jitter)),
+            check: check.map(|job| JobRunner::new(now, id, job, jitter)),
             unhealthy: false,
             reasons: Causes::default(),
             failures: Failures::default(),
             others: Vec::new(),
             closing: false,
-        }
-    }
-
-    pub fn deadline(&self) -> Option<Instant> {
-        let check = self.check.as_ref().and_then(JobRunner::deadline);
-        earliest(self.heartbeat.deadline(), check)
-    }
-
-    /// Whether its deregistration is over and no health check runs.
-    pub fn is_empty(&self) -> bool {
-        self.has_deregistered() && !self.check.as_ref().is_some_and(JobRunner::is_running)
-    }
-
-    /// Whether its deregistration is over, successful or not.
-    pub fn has_deregistered(&self) -> bool {
-        self.heartbeat.registration().has_deregistered()
-    }
-
-    /// Whether its request is sent again after the catalogue refused it for now: an inspection never is, and a
-    /// registration or a heartbeat is not if the service is to be absent by now.
-    pub fn asks_again(&self) -> bool {
-        let registration = self.heartbeat.registration();
-        match registration.in_flight() {
-            Some(Operation::Deregister) => true,
-            Some(Operation::Inspect) => false,
-            _ => registration.desired() == DesiredState::Registered,
-        }
-    }
-
-    /// Whether the unit is closed for good.
-    pub fn is_closing(&self) -> bool {
-        self.closing
-    }
-
-    pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
-        let action = self.heartbeat.on_time(now);
-        self.perform(now, action, out);
-        if let Some(check) = &mut self.check {
-            check.on_time(now, out);
-        }
-    }
-
-    pub fn after_standstill(&mut self, now: Instant) {
-        self.heartbeat.after_standstill(now);
-        if let Some(check) = &mut self.check {
-            check.after_standstill(now);
-        }
-    }
-
-    pub fn on_printed(&mut self, text: String) {
-        if let Some(check) = &mut self.check {
-            check.on_printed(text);
-        }
-    }
-
-    pub fn on_check_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        if let Some(check) = &mut self.check {
-            check.on_ended(now, ending, out);
-        }
-        self.on_checked(now, Some(ending), out);
-    }
-
-    /// The catalogue answered the request in flight; or the request was given up, `unsent` or not.
-    pub fn on_answer(&mut self, now: Instant, unsent: bool, answer: Answer, out: &mut Outbox) {
-        let Some(operation) = self.heartbeat.registration().in_flight() else {
-            return;
-        };
-        let reply = if unsent { Reply::Unsent } else { reply(&answer) };
-        self.tell_answer(operation, answer, out);
-        let action = self.heartbeat.on_reply(now, reply);
-        self.perform(now, action, out);
-    }
-
-    /// Deregisters the service for good and kills a health check that runs (LC-5).
-    pub fn close(&mut self, now: Instant, out: &mut Outbox) {
-        if let Some(check) = &mut self.check {
-            check.end(out);
-        }
-        self.closing = true;
-        self.deregister(now, Notice::Deregistering(self.named()), out);
-    }
-
-    /// Deregisters the service until [`Self::resume`]; a health check that runs may finish, its result is ignored.
-    pub fn pause(&mut self, now: Instant, out: &mut Outbox) {
-        self.deregister(now, Notice::MarkedForMaintenance(self.named()), out);
-    }
-
-    /// Registers the service again, unless it is closed: from the next passing check on (LC-12).
-    pub fn resume(&mut self, now: Instant) {
-        if !self.closing {
-            self.heartbeat.resume(now);
         }
     }
 
@@ -159,7 +69,7 @@ impl ServiceUnit {
     /// A registration or a heartbeat that waits to be sent is cancelled.
     fn deregister(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         match self.heartbeat.registration().in_flight() {
-            Some(Operation::Inspect) => out.forget(Requester::Service(self.id)),
+            Some(Operation::Inspect) => out.forget(self.id),
             Some(Operation::Register | Operation::Renew) => self.cancel_waiting(out),
             Some(Operation::Deregister) | None => {}
         }
@@ -171,7 +81,7 @@ impl ServiceUnit {
     }
 
     fn cancel_waiting(&mut self, out: &mut Outbox) {
-        if let Some(unsent) = out.take_back(Requester::Service(self.id)) {
+        if let Some(unsent) = out.take_back(self.id) {
             let reply = if unsent { Reply::Unsent } else { Reply::Failed };
             self.heartbeat.on_cancelled(reply);
         }
@@ -187,7 +97,7 @@ impl ServiceUnit {
 
     /// Only an inspection can be in flight when a check starts; it is cancelled.
     fn run_check(&mut self, now: Instant, out: &mut Outbox) {
-        out.forget(Requester::Service(self.id));
+        out.forget(self.id);
         match &mut self.check {
             Some(check) => check.start(now, out),
             None => self.on_checked(now, None, out),
@@ -217,7 +127,7 @@ impl ServiceUnit {
             Operation::Inspect => limit,
             Operation::Register | Operation::Renew => REQUEST_LIMIT.max(self.service.poll),
         };
-        out.ask(now, Requester::Service(self.id), request, limit, patience);
+        out.ask(now, self.id, request, limit, patience);
     }
 
     fn tell_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
@@ -301,8 +211,101 @@ impl ServiceUnit {
     }
 }
 
-fn reply(answer: &Answer) -> Reply {
-    match answer {
+impl Unit for ServiceUnit {
+    fn deadline(&self) -> Option<Instant> {
+        let check = self.check.as_ref().and_then(JobRunner::deadline);
+        earliest(self.heartbeat.deadline(), check)
+    }
+
+    /// Whether its deregistration is over, successful or not.
+    fn has_deregistered(&self) -> bool {
+        self.heartbeat.registration().has_deregistered()
+    }
+
+    /// Whether its request is sent again after the catalogue refused it for now: an inspection never is, and a
+    /// registration or a heartbeat is not if the service is to be absent by now.
+    fn asks_again(&self) -> bool {
+        let registration = self.heartbeat.registration();
+        match registration.in_flight() {
+            Some(Operation::Deregister) => true,
+            Some(Operation::Inspect) => false,
+            _ => registration.desired() == DesiredState::Registered,
+        }
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Outbox) {
+        let action = self.heartbeat.on_time(now);
+        self.perform(now, action, out);
+        if let Some(check) = &mut self.check {
+            check.on_time(now, out);
+        }
+    }
+
+    fn after_standstill(&mut self, now: Instant) {
+        self.heartbeat.after_standstill(now);
+        if let Some(check) = &mut self.check {
+            check.after_standstill(now);
+        }
+    }
+
+    fn on_printed(&mut self, text: String) {
+        if let Some(check) = &mut self.check {
+            check.keep_output(text);
+        }
+    }
+
+    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+        if let Some(check) = &mut self.check {
+            check.on_ended(now, ending, out);
+        }
+        self.on_checked(now, Some(ending), out);
+    }
+
+    fn on_reply(&mut self, now: Instant, reply: outbox::Reply, _listed: usize, out: &mut Outbox) {
+        let Some(operation) = self.heartbeat.registration().in_flight() else {
+            return;
+        };
+        let outcome = outcome(&reply);
+        self.tell_answer(operation, reply.answer, out);
+        let action = self.heartbeat.on_reply(now, outcome);
+        self.perform(now, action, out);
+    }
+
+    /// Deregisters the service for good and kills a health check that runs (LC-5).
+    fn close(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(check) = &mut self.check {
+            check.end(out);
+        }
+        self.closing = true;
+        self.deregister(now, Notice::Deregistering(self.named()), out);
+    }
+
+    /// Deregisters the service until [`Unit::resume`]; a health check that runs may finish, its result is ignored.
+    fn pause(&mut self, now: Instant, out: &mut Outbox) {
+        if !self.closing {
+            self.deregister(now, Notice::MarkedForMaintenance(self.named()), out);
+        }
+    }
+
+    /// Registers the service again, unless it is closed: from the next passing check on (LC-12).
+    fn resume(&mut self, now: Instant, _out: &mut Outbox) {
+        if !self.closing {
+            self.heartbeat.resume(now);
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    fn delays_plan(&self) -> bool {
+        self.closing && self.check.as_ref().is_some_and(JobRunner::is_running)
+    }
+}
+
+fn outcome(reply: &outbox::Reply) -> Reply {
+    match &reply.answer {
+        _ if reply.sent.is_none() => Reply::Unsent,
         Answer::Done => Reply::Done,
         Answer::Unknown(..) => Reply::NotRegistered,
         Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) | Answer::Holder(_) => Reply::Failed,

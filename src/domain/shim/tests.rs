@@ -9,6 +9,7 @@ use crate::catalogue::{Cursor, Instance, Listing, Request, Skipped};
 use crate::plan::*;
 use crate::process::{ExitStatus, Pid, StartFailure};
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 use std::format;
 use std::string::{String, ToString};
 use std::vec;
@@ -996,7 +997,7 @@ fn a_wrong_configuration_changes_nothing() {
     assert_eq!(stage.step(Event::Loaded(ticket, refused)), [""; 0]);
     assert!(stage.told("Error initializing config: cp.json:3: x"));
     assert_eq!(stage.shim.plan, before.plan);
-    assert_eq!(stage.shim.services, before.services);
+    assert_eq!(stage.shim.units, before.units);
 }
 
 #[test]
@@ -1156,7 +1157,7 @@ fn two_backends_of_one_name_and_tag_are_both_handled() {
         ..bare()
     });
     stage.step(Event::Begin);
-    assert_eq!(stage.shim.backends.len(), 2);
+    assert_eq!(stage.shim.units.backends().count(), 2);
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! The unit of one job: the application, a hook, a task or a coprocess.
+
+use super::outbox::Outbox;
+use super::runner::JobRunner;
+use super::units::{Unit, UnitId};
+use crate::plan::{Job, Role, SignalTarget, Trigger};
+use crate::process::Ending;
+use crate::signal::Signal;
+use crate::status::JobStatus;
+use crate::time::{Instant, Jitter};
+
+/// A job that no other unit starts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct JobUnit {
+    runner: JobRunner,
+}
+
+impl JobUnit {
+    pub fn new(now: Instant, id: UnitId, job: &Job, jitter: Jitter) -> Self {
+        Self {
+            runner: JobRunner::new(now, id, job, jitter),
+        }
+    }
+
+    pub fn runner(&self) -> &JobRunner {
+        &self.runner
+    }
+
+    pub fn start(&mut self, now: Instant, out: &mut Outbox) {
+        self.runner.start(now, out);
+    }
+
+    /// Kills its process; it is not started again.
+    pub fn end(&mut self, out: &mut Outbox) {
+        self.runner.end(out);
+    }
+
+    /// Sends its process a signal, if it has one.
+    pub fn send(&self, signal: Signal, reach: SignalTarget, out: &mut Outbox) {
+        self.runner.send(signal, reach, out);
+    }
+
+    pub fn status(&self, out: &Outbox) -> JobStatus {
+        self.runner.status(out)
+    }
+
+    /// Whether time starts its runs.
+    fn is_periodic(&self) -> bool {
+        matches!(self.runner.job.trigger, Trigger::Every(_))
+    }
+
+    fn survives_stop(&self) -> bool {
+        !matches!(self.runner.job.role, Role::Task { .. })
+    }
+}
+
+impl Unit for JobUnit {
+    fn deadline(&self) -> Option<Instant> {
+        self.runner.deadline()
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Outbox) {
+        self.runner.on_time(now, out);
+    }
+
+    fn after_standstill(&mut self, now: Instant) {
+        self.runner.after_standstill(now);
+    }
+
+    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+        self.runner.on_ended(now, ending, out);
+    }
+
+    fn pause(&mut self, _now: Instant, _out: &mut Outbox) {
+        if self.is_periodic() {
+            self.runner.pause();
+        }
+    }
+
+    fn resume(&mut self, now: Instant, _out: &mut Outbox) {
+        if self.is_periodic() {
+            self.runner.resume(now);
+        }
+    }
+
+    fn close(&mut self, _now: Instant, out: &mut Outbox) {
+        if !self.survives_stop() {
+            self.runner.end(out);
+        }
+    }
+
+    fn terminate(&mut self, now: Instant, out: &mut Outbox) {
+        self.runner.stop(now, out);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.runner.is_closing()
+    }
+
+    fn delays_plan(&self) -> bool {
+        self.is_closing() && self.runner.is_running()
+    }
+}
