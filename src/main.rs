@@ -1,5 +1,8 @@
 //! The composition root: reads the arguments, creates the adapters, runs the driver, returns the exit code.
 
+#[path = "adapters/processes/early.rs"]
+mod early;
+
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
 use containerpilot::adapters::descriptors::OpenFiles;
@@ -97,6 +100,7 @@ fn source(line: &CommandLine) -> Result<Source, String> {
 
 /// Writes the rendered configuration, byte for byte.
 fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
+    early::unblock();
     let rendered = config::render(
         source,
         Readable::FilesAndPipes,
@@ -135,7 +139,7 @@ async fn run(
     let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let clock = MachineClock::start();
     let mut inbox = Queue::new(clock);
-    // This comes first: from here on no signal is lost.
+    // Pending signals are taken from here on.
     let died = Signals::install()
         .map_err(refused("signals cannot be taken"))?
         .post_to(inbox.sender());

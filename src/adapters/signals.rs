@@ -1,6 +1,6 @@
 //! Signals that the shim receives, as events.
 //!
-//! All signals are blocked before anything else happens, and stay pending in the kernel until they are taken:
+//! All signals are blocked before `main` (`processes/early.rs`), and stay pending in the kernel until they are taken:
 //! a few of each number in each round of the loop, and after some rounds without a pause only once a
 //! millisecond. So a process that sends signals without pause does not occupy the shim, as it would with a
 //! handler that runs for each signal. The kernel merges pending ordinary signals of one number; each
@@ -91,14 +91,13 @@ impl Signals {
     /// # Errors
     /// The kernel refuses a call.
     pub fn install() -> io::Result<Self> {
-        let mut taken = SigSet::all();
-        let left_alone = FAULTS.iter().chain(&NOTHING);
-        left_alone.for_each(|number| taken.remove(*number));
+        let taken = taken();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), None)?;
         let ours = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1];
         let signals: Vec<_> = ours.into_iter().chain(passed_on().map(Signal::new)).collect();
         pending::reset(libc::SIGCHLD)?;
-        for signal in &signals {
+        // Whether SIGHUP is ignored is for children to inherit (`nohup`); a signal that is blocked waits all the same.
+        for signal in signals.iter().filter(|signal| **signal != Signal::HUP) {
             pending::reset(signal.number())?;
         }
         let waiting = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -159,6 +158,14 @@ impl Signals {
         }
         died || posted
     }
+}
+
+/// The signals that wait until they are taken: all but those of a fault of ours and those that are nothing.
+pub fn taken() -> SigSet {
+    let mut taken = SigSet::all();
+    let left_alone = FAULTS.iter().chain(&NOTHING);
+    left_alone.for_each(|number| taken.remove(*number));
+    taken
 }
 
 fn watched(signals: Rc<SignalFd>) -> io::Result<AsyncFd<Rc<SignalFd>>> {

@@ -43,6 +43,8 @@ pub enum Notice {
     SignalIgnored(Signal),
     /// A signal was passed on to the application.
     SignalForwarded(Signal),
+    /// A signal is kept until the application runs.
+    SignalKept(Signal),
     /// The shim received SIGUSR1: maintenance begins or ends.
     Maintenance(bool),
     /// A service is deregistered because of maintenance.
@@ -220,6 +222,7 @@ impl Notice {
             | Self::Started(..)
             | Self::Stopped(..)
             | Self::SignalForwarded(_)
+            | Self::SignalKept(_)
             | Self::Changed { .. } => Level::Debug,
             Self::Ended(role, ending) => ended_level(role, ending),
             Self::NotStarted {
@@ -302,6 +305,7 @@ impl Notice {
             | Self::ReloadRefused(_)
             | Self::SignalIgnored(_)
             | Self::SignalForwarded(_)
+            | Self::SignalKept(_)
             | Self::Maintenance(_)
             | Self::BudgetCut { .. }
             | Self::BudgetWhole(_)
@@ -356,6 +360,7 @@ impl fmt::Display for Notice {
             Self::ReloadRefused(report) => write!(f, "Error initializing config: {report}"),
             Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),
             Self::SignalForwarded(signal) => write!(f, "Passing {signal} on to the application"),
+            Self::SignalKept(signal) => write!(f, "Keeping {signal} until the application runs"),
             Self::Maintenance(true) => f.write_str("Entering maintenance"),
             Self::Maintenance(false) => f.write_str("Leaving maintenance"),
             Self::MarkedForMaintenance(named) => write!(f, "Marking for maintenance: {}", named.service),

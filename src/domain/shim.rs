@@ -45,6 +45,8 @@ pub struct Shim {
     maintenance: bool,
     units: Units,
     pending_plan: Option<PendingPlan>,
+    /// Signals for an application that does not run yet, the one that came last at the end; one of each number.
+    kept: Vec<Signal>,
     last_unit: u32,
     jitter: Jitter,
     standstill: Standstill,
@@ -60,6 +62,7 @@ impl Shim {
             maintenance: false,
             units: Units::default(),
             pending_plan: None,
+            kept: Vec::new(),
             last_unit: 0,
             jitter: Jitter::new(seed),
             standstill: Standstill::default(),
@@ -320,6 +323,9 @@ impl Shim {
         if let Some(job) = self.plan.application.clone() {
             self.start_job(now, UnitId::Application, &job);
         }
+        for signal in core::mem::take(&mut self.kept) {
+            self.forward(signal);
+        }
     }
 
     /// Runs a hook; one that the plan does not have counts as ended.
@@ -392,10 +398,15 @@ impl Shim {
         self.out.push(Effect::Exit(self.lifecycle.code()));
     }
 
+    /// A signal for the application. While preStart runs it is kept until the application runs (LC-18).
     fn forward(&mut self, signal: Signal) {
         if let Some(application) = self.units.job(UnitId::Application) {
             self.out.tell(Notice::SignalForwarded(signal));
             application.send(signal, SignalTarget::Process, &mut self.out);
+        } else if self.lifecycle.phase() == Phase::PreStarting && self.plan.application.is_some() {
+            self.out.tell(Notice::SignalKept(signal));
+            self.kept.retain(|kept| *kept != signal);
+            self.kept.push(signal);
         }
     }
 

@@ -29,6 +29,7 @@ mod bad_input;
 mod children;
 mod consul;
 mod directory;
+mod early;
 mod etcd;
 mod exit_codes;
 mod original_example;

@@ -217,6 +217,15 @@ impl Program {
 
     /// Waits for the program's end. Returns its exit code, or 128 + the signal that killed it.
     pub fn code(&mut self) -> i32 {
+        let status = self.ended();
+        status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
+            .expect("a code or a signal")
+    }
+
+    /// Waits for the program's end.
+    pub fn ended(&mut self) -> ExitStatus {
         let mut ended: Option<ExitStatus> = None;
         let mut child = self.child.take().expect("the program runs");
         let deadline = Instant::now() + SOON;
@@ -233,9 +242,6 @@ impl Program {
             );
         };
         status
-            .code()
-            .or_else(|| status.signal().map(|signal| 128 + signal))
-            .expect("a code or a signal")
     }
 
     /// Waits until the application has written the file `up`, then stops the program. Returns the exit code.

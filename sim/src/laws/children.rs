@@ -132,18 +132,18 @@ pub(super) fn kills_reach_the_group(_: &Observer, entry: &Entry) -> Verdict {
     hold(!wrong, || format!("{entry}"))
 }
 
-/// A signal that the shim does not handle is passed on to the application once, if it runs (LC-18).
+/// A signal that the shim does not handle is passed on to the application once, if it runs or as soon as it runs (LC-18).
 pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Entry) -> Verdict {
     match &entry.what {
         What::Does(Effect::Send(ticket, signal, reach))
             if !matches!(*signal, Signal::KILL | Signal::TERM) =>
         {
-            let due = observer.turn.forward == Some(*signal) && *reach == SignalTarget::Process;
+            let due = observer.turn.forward.front() == Some(signal) && *reach == SignalTarget::Process;
             hold(due && observer.application == Stage::Alive(*ticket), || {
                 format!("{entry}")
             })
         }
-        What::Rests(_) => hold(observer.turn.forward.is_none(), || "a signal was lost".into()),
+        What::Rests(_) => hold(observer.turn.forward.is_empty(), || "a signal was lost".into()),
         _ => Ok(()),
     }
 }

@@ -19,13 +19,14 @@ pub(crate) use backends::{Address, BackendFacts};
 pub(crate) use children::{CoprocessFacts, JobFacts, Run, is_periodic, whose};
 use domain::plan::Plan;
 use domain::process::Ending;
+use domain::signal::Signal;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 pub(crate) use emergency::Emergency;
 pub(crate) use life::{Stage, Stop};
 pub(crate) use plan::{SharedPlan, backend_key, key_of, sensor_jobs};
 pub(crate) use requests::{InFlight, Kind};
 pub(crate) use services::{KnownRegistration, ServiceFacts, check_of};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The observer: see the documentation of the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +47,8 @@ pub struct Observer {
     pub(crate) exited: bool,
     pub(crate) code: Option<u8>,
     pub(crate) application: Stage,
+    /// Signals for the application that came before its start, the last of each number.
+    kept: VecDeque<Signal>,
     pub(crate) pre_start: Stage,
     pub(crate) pre_stop: Stage,
     pub(crate) post_stop: Stage,
@@ -102,6 +105,7 @@ impl Observer {
             exited: false,
             code: None,
             application: Stage::Never,
+            kept: VecDeque::new(),
             pre_start: Stage::Never,
             pre_stop: Stage::Never,
             post_stop: Stage::Never,

@@ -24,7 +24,7 @@ fn sent_to_application(observer: &Observer, entry: &Entry) -> Option<Signal> {
         (What::Does(Effect::Send(ticket, signal, _)), Stage::Alive(application))
             if *ticket == application =>
         {
-            (observer.turn.forward != Some(*signal)).then_some(*signal)
+            (observer.turn.forward.front() != Some(signal)).then_some(*signal)
         }
         _ => None,
     }

@@ -5,6 +5,7 @@ use domain::catalogue::Endpoint;
 use domain::plan::Role;
 use domain::signal::Signal;
 use domain::{Instant, Ticket};
+use std::collections::VecDeque;
 
 /// One turn of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,8 +16,8 @@ pub(crate) struct Turn {
     pub looked: Instant,
     /// Whether it is over: the driver waits.
     pub over: bool,
-    /// The signal that must be passed on.
-    pub forward: Option<Signal>,
+    /// The signals that must be passed on, in this order.
+    pub forward: VecDeque<Signal>,
     /// The variable that must be exported before anything else starts.
     pub export: Option<(String, String)>,
     /// Whether a start failed. The core gets that event after the remaining effects.

@@ -58,10 +58,24 @@ impl Pending {
 /// # Errors
 /// There is no signal with this number.
 pub fn reset(number: i32) -> io::Result<()> {
+    if is_default(number) {
+        // Setting it again would drop a pending signal that is ignored by default.
+        return Ok(());
+    }
     // SAFETY: no handler is installed, so none is called; the caller has blocked the signal.
     match unsafe { libc::signal(number, libc::SIG_DFL) } {
         libc::SIG_ERR => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+fn is_default(number: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: the null pointer asks for no change, and the other is to a valid place; it is read only where the call
+    // has filled it.
+    unsafe {
+        libc::sigaction(number, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_DFL
     }
 }
 

@@ -509,8 +509,48 @@ fn other_signals_reach_the_application_once() {
         stage.signal(Signal::new(28)),
         ["send SIGWINCH to the Process of APP"]
     );
+}
+
+#[test]
+fn a_signal_that_comes_during_pre_start_reaches_the_application_once_it_runs() {
     let mut stage = Stage::running(full());
-    assert_eq!(stage.signal(Signal::new(28)), [""; 0], "it does not run yet");
+    for number in [28, 12, 28] {
+        assert_eq!(stage.signal(Signal::new(number)), [""; 0], "it does not run yet");
+    }
+    let effects = stage.exits("preStart", 0);
+    let sent = effects.iter().filter(|effect| effect.starts_with("send"));
+    assert_eq!(
+        sent.collect::<Vec<_>>(),
+        [
+            "send SIGUSR2 to the Process of APP",
+            "send SIGWINCH to the Process of APP"
+        ]
+    );
+}
+
+#[test]
+fn a_signal_for_an_application_that_never_starts_goes_nowhere() {
+    let without = Plan {
+        application: None,
+        ..full()
+    };
+    let mut stage = Stage::running(without);
+    stage.signal(Signal::new(28));
+    assert!(
+        !stage
+            .exits("preStart", 0)
+            .iter()
+            .any(|effect| effect.starts_with("send"))
+    );
+    let mut stage = Stage::running(full());
+    stage.signal(Signal::new(28));
+    stage.signal(Signal::TERM);
+    assert!(
+        !stage
+            .exits("preStart", 0)
+            .iter()
+            .any(|effect| effect.contains("SIGWINCH"))
+    );
 }
 
 #[test]

@@ -101,7 +101,10 @@ impl Observer {
         };
         let (turn, now) = (self.turn.began, self.now);
         match &job.role {
-            Role::Application => self.application = Stage::Alive(ticket),
+            Role::Application => {
+                self.application = Stage::Alive(ticket);
+                self.turn.forward = std::mem::take(&mut self.kept);
+            }
             Role::PreStart => self.pre_start = Stage::Alive(ticket),
             Role::PreStop => self.pre_stop = Stage::Alive(ticket),
             Role::PostStop => self.post_stop = Stage::Alive(ticket),
@@ -131,8 +134,8 @@ impl Observer {
     }
 
     pub(super) fn sends(&mut self, ticket: Ticket, signal: Signal) {
-        if self.turn.forward == Some(signal) {
-            self.turn.forward = None;
+        if self.turn.forward.front() == Some(&signal) {
+            self.turn.forward.pop_front();
             return;
         }
         let began = self.turn.began;

@@ -98,7 +98,17 @@ impl Observer {
             }
             Signal::USR1 => self.toggle_maintenance(),
             Signal::HUP => self.to_be_read = true,
-            other => self.turn.forward = self.application.is_alive().then_some(other),
+            other => self.forward(other),
+        }
+    }
+
+    /// A signal is passed on to the application, or kept until it starts.
+    fn forward(&mut self, signal: Signal) {
+        if self.application.is_alive() {
+            self.turn.forward.push_back(signal);
+        } else if self.opened.is_none() && self.takes_orders() && self.first.application.is_some() {
+            self.kept.retain(|kept| *kept != signal);
+            self.kept.push_back(signal);
         }
     }
 

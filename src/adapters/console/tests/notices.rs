@@ -27,7 +27,7 @@ macro_rules! variants {
 }
 
 variants! {
-    Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded
+    Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded SignalKept
     Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Unhealthy UnhealthyAnew Healthy QueryFailed
     QueryResumed Filtered NoLongerFiltered Skipped Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
@@ -86,6 +86,7 @@ fn of_the_program() -> Vec<Notice> {
         Notice::ReloadRefused(text()),
         Notice::SignalIgnored(Signal::TERM),
         Notice::SignalForwarded(Signal::HUP),
+        Notice::SignalKept(Signal::HUP),
         Notice::Maintenance(true),
         Notice::Maintenance(false),
         Notice::BudgetCut {
