@@ -7,12 +7,12 @@ use crate::etcd_server::Server;
 use crate::observed::{Hostile, Observed};
 use crate::slowness;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A kind of frame: its name, what a connection begins with, and the frames.
-type Flood = (&'static str, Vec<u8>, Vec<u8>);
+pub type Flood = (&'static str, Vec<u8>, Vec<u8>);
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).expect("a short frame");
@@ -22,7 +22,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Every kind of frame that a server may send any number of times.
-fn floods() -> Vec<Flood> {
+pub fn floods() -> Vec<Flood> {
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
     const END_HEADERS: u8 = 4;
@@ -59,13 +59,13 @@ fn floods() -> Vec<Flood> {
 }
 
 /// A server that floods every client with frames, until [`Self::stop_flooding`] makes it a proxy to another server.
-struct Flooding {
+pub struct Flooding {
     url: String,
     target: Arc<Mutex<Option<String>>>,
 }
 
 impl Flooding {
-    fn start((_, frames, begin): Flood) -> Self {
+    pub fn start((_, frames, begin): Flood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let target = Arc::new(Mutex::new(None::<String>));
@@ -80,6 +80,11 @@ impl Flooding {
             }
         });
         Self { url, target }
+    }
+
+    /// Where it listens.
+    pub fn place(&self) -> SocketAddr {
+        self.url.replace("http://", "").parse().unwrap()
     }
 
     /// From now on, new connections are passed on to `server`.
@@ -131,7 +136,7 @@ fn observed(url: &str, poll: u32) -> Observed {
 }
 
 /// The share of a processor that is used while the check is started this many times.
-fn share(observed: &Observed, starts: usize) -> f64 {
+pub fn share(observed: &Observed, starts: usize) -> f64 {
     let (began, before) = (Instant::now(), observed.processor_time());
     observed.until_starts(starts);
     let used = observed.processor_time() - before;

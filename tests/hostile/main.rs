@@ -47,6 +47,7 @@ mod observed;
 mod all_at_once;
 mod config;
 mod consul;
+mod consul_tls;
 mod directory;
 mod etcd;
 mod flood;

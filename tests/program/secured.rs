@@ -3,7 +3,9 @@
 use crate::agent::{Agent, HTTPS, consul};
 use crate::loopback::OwnAddress;
 use crate::program::Program;
+use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
+use std::net::SocketAddrV4;
 use std::process::{Command, Stdio};
 
 const APPLICATION: [&str; 2] = ["sleep", "1000"];
@@ -258,4 +260,65 @@ fn plain_http_on_loopback_needs_neither_a_proxy_nor_authorities() {
     ];
     let _program = started(&config(&format!("\"{}\"", agent.address())), &variables);
     agent.until_passing("app", 1);
+}
+
+/// How many connections this host has to an address, as their client. They may belong to any process.
+fn connections_to(address: &str) -> usize {
+    let address: SocketAddrV4 = address.parse().unwrap();
+    let peer = format!(
+        "{:08X}:{:04X}",
+        u32::from(*address.ip()).swap_bytes(),
+        address.port()
+    );
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_established = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(2);
+        fields.next() == Some(&peer) && fields.next() == Some("01")
+    };
+    table.lines().filter(is_established).count()
+}
+
+#[test]
+fn over_tls_one_connection_carries_all_blocking_queries_and_heartbeats() {
+    const BACKENDS: usize = 100;
+    let (mut agent, folder) = secured();
+    let (address, mut program) = (agent.secure_address(), Program::new());
+    let backend = |number| {
+        format!(
+            r#"{{"name": "db{number}", "poll": 5, "onChange": ["sh", "-c", "echo {number} >> @/changes"]}}"#
+        )
+    };
+    let backends: Vec<String> = (0..BACKENDS).map(backend).collect();
+    let tls = folder.expand(&format!(r#""cafile": "@/consul-agent-ca.pem", {CLIENT}"#));
+    program.configure(&format!(
+        r#"{{"consul": {{"address": "{address}", "scheme": "https", "maxConnections": 400, "tls": {{{tls}}}}},
+            "services": [{{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 4}}],
+            "backends": [{}]}}"#,
+        backends.join(",")
+    ));
+    program.launch(&APPLICATION);
+    agent.until_passing("app", 1);
+    for number in 0..BACKENDS {
+        agent.register(&format!("db{number}"), &format!("db{number}"), 1);
+    }
+    program.until("the handler of each backend runs", |program| {
+        program.lines("changes") == BACKENDS
+    });
+    assert_eq!(connections_to(&address), 1);
+    for number in 0..BACKENDS {
+        agent.deregister(&format!("db{number}"));
+    }
+    program.until("the handler of each backend runs again", |program| {
+        program.lines("changes") == 2 * BACKENDS
+    });
+    assert_eq!(connections_to(&address), 1);
+    assert_eq!(agent.passing("app").len(), 1);
+    agent.restart();
+    agent.until_passing("app", 1);
+    agent.register("db7", "db7", 1);
+    program.until("the handler runs after the restart", |program| {
+        program.lines("changes") == 2 * BACKENDS + 1
+    });
+    let failed = || format!("{} connections", connections_to(&address));
+    until(SOON, failed, || connections_to(&address) == 1);
 }

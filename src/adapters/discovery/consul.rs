@@ -10,6 +10,7 @@
 
 mod client;
 mod listing;
+mod multiplexed;
 mod proxy;
 #[cfg(test)]
 mod tests;
@@ -262,7 +263,7 @@ fn route(
 ) -> Result<Route, CatalogueError> {
     let secured = match settings.scheme {
         Scheme::Http => None,
-        Scheme::Https => Some(Secured::new(&settings.tls, host)?),
+        Scheme::Https => Some(Secured::offering_http2(&settings.tls, host)?),
     };
     let with_tls = |proxy: Proxy| -> Result<_, CatalogueError> {
         let secured = match proxy.scheme {

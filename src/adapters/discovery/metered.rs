@@ -1,6 +1,6 @@
 //! A connection whose reads are limited by a rule. Writes are not limited.
 //!
-//! The rule for Consul is in `consul/wire.rs`, the rule for etcd in `etcd/meter.rs`. This module does not
+//! The rule for HTTP/1.1 is in `consul/wire.rs`, the rule for HTTP/2 in `pacing.rs`. This module does not
 //! interpret the bytes.
 
 use std::io;

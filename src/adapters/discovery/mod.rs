@@ -9,6 +9,7 @@ pub mod directory;
 pub mod etcd;
 mod metered;
 pub mod names;
+mod pacing;
 mod tls;
 
 use crate::adapters::clock;

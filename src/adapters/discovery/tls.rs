@@ -34,12 +34,15 @@ const LONGEST_FILE: usize = 4 * 1024 * 1024;
 const MOST_FILES: usize = 1024;
 /// HTTP/2 in the protocol list of TLS (ALPN).
 const HTTP2: &[u8] = b"h2";
+/// HTTP/1.1 there.
+const HTTP1: &[u8] = b"http/1.1";
 
 /// The TLS client for one server: its settings, and the name that the server's certificate must be for.
 #[derive(Clone, Debug)]
 pub struct Secured {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    requires_http2: bool,
 }
 
 impl Secured {
@@ -51,6 +54,7 @@ impl Secured {
         Ok(Self {
             config: config(tls)?,
             name: server_name(tls, host)?,
+            requires_http2: false,
         })
     }
 
@@ -58,9 +62,20 @@ impl Secured {
     ///
     /// # Errors
     /// As [`Secured::new`].
-    pub fn for_http2(tls: &Tls, host: &str) -> Result<Self, CatalogueError> {
+    pub fn requiring_http2(tls: &Tls, host: &str) -> Result<Self, CatalogueError> {
         let mut secured = Self::new(tls, host)?;
         Arc::make_mut(&mut secured.config).alpn_protocols = vec![HTTP2.to_vec()];
+        secured.requires_http2 = true;
+        Ok(secured)
+    }
+
+    /// As [`Secured::new`], and the server chooses between HTTP/2 and HTTP/1.1 ([`speaks_http2`]).
+    ///
+    /// # Errors
+    /// As [`Secured::new`].
+    pub fn offering_http2(tls: &Tls, host: &str) -> Result<Self, CatalogueError> {
+        let mut secured = Self::new(tls, host)?;
+        Arc::make_mut(&mut secured.config).alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
         Ok(secured)
     }
 
@@ -74,12 +89,16 @@ impl Secured {
     {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(self.name.clone(), stream).await?;
-        let (_, session) = stream.get_ref();
-        if !self.config.alpn_protocols.is_empty() && session.alpn_protocol() != Some(HTTP2) {
+        if self.requires_http2 && !speaks_http2(&stream) {
             return Err(io::Error::other("whoever listens there does not speak HTTP/2"));
         }
         Ok(stream)
     }
+}
+
+/// Whether the server chose HTTP/2 in the handshake.
+pub fn speaks_http2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
 /// The configuration of the TLS client for these settings.

@@ -1,10 +1,12 @@
-//! Requests to Consul over HTTP/1.1, and the connections they go over.
+//! Requests to Consul, and the connections they go over.
 //!
-//! A connection carries one request at a time and is kept for a while afterwards. One whose answer is not read to
-//! its end, for whatever reason, is closed. A request on a kept connection that breaks before it is answered is
-//! sent once more on a new one: all our requests may be sent twice. No redirect is followed: the token must not
-//! reach another host.
+//! Over TLS the server chooses between HTTP/2, of which one connection carries all requests (`multiplexed.rs`), and
+//! HTTP/1.1. Of that a connection carries one request at a time and is kept for a while afterwards. One whose answer
+//! is not read to its end, for whatever reason, is closed. A request on a kept connection that breaks before it is
+//! answered is sent once more on another: all our requests may be sent twice. No redirect is followed: the token
+//! must not reach another host.
 
+use super::multiplexed::{Multiplexed, Place, Pool};
 use super::wire::{self, Allowance, Connected, Route, Target};
 use crate::adapters::discovery::names;
 use crate::cause;
@@ -20,6 +22,7 @@ use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
+use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
@@ -28,7 +31,7 @@ const LONGEST_BODY: usize = 16 * 1024 * 1024;
 /// The longest body of an answer that is a refusal, or says nothing that counts (docs/bounds.md)
 const LONGEST_REFUSAL: usize = 64 * 1024;
 /// The longest head of an answer (docs/bounds.md)
-const LONGEST_HEAD: usize = 64 * 1024;
+pub const LONGEST_HEAD: usize = 64 * 1024;
 /// The most headers of an answer (docs/bounds.md)
 const MOST_HEADERS: usize = 100;
 /// How much of a body is read before all else has its turn (docs/bounds.md)
@@ -38,6 +41,8 @@ const COST: usize = 256;
 /// How long an idle connection is kept; longer than most polls, shorter than Consul's patience
 /// (docs/bounds.md)
 const IDLE: Duration = Duration::from_secs(30);
+/// How many turns the tasks of a connection get to end after it broke.
+const TURNS_TO_CLOSE: usize = 4;
 /// The limit on idle connections that are kept (docs/bounds.md)
 const MOST_IDLE: usize = 16;
 /// A connection beyond the agent's limit is cut at once; one that is cut later is cut for another reason
@@ -52,9 +57,17 @@ pub struct Client {
     route: Route,
     host: HeaderValue,
     headers: HeaderMap,
-    /// What stands before the path in a request to a proxy.
-    origin: Option<String>,
+    /// What stands before the path: of a request over HTTP/1.1, empty unless it goes to a proxy, ...
+    origin: String,
+    /// ... and of one over HTTP/2.
+    authority: String,
     kept: Rc<Kept>,
+    pool: Rc<Pool>,
+    /// Held while a connection is opened that may carry many requests.
+    opening: Mutex<()>,
+    attempts: RefCell<Attempts>,
+    /// Whether the server chose HTTP/1.1 over TLS.
+    refuses_http2: Cell<bool>,
 }
 
 impl Client {
@@ -78,8 +91,17 @@ impl Client {
             route,
             host: HeaderValue::try_from(host).map_err(|_| "no header can carry the host".to_owned())?,
             headers,
-            origin: is_forwarded.then(|| format!("http://{host}")),
+            origin: if is_forwarded {
+                format!("http://{host}")
+            } else {
+                String::new()
+            },
+            authority: format!("https://{host}"),
             kept: Rc::default(),
+            pool: Rc::default(),
+            opening: Mutex::default(),
+            attempts: RefCell::default(),
+            refuses_http2: Cell::default(),
         })
     }
 
@@ -91,44 +113,104 @@ impl Client {
         self.kept.drop_surplus();
     }
 
+    /// The connections that carry many requests.
+    #[cfg(test)]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// Sends a request, and returns when the head of its answer is there.
     ///
     /// # Errors
     /// The server cannot be reached, or does not answer in HTTP within the limits.
     pub async fn send(&self, method: Method, path: &str, body: &str) -> Result<Answer, CatalogueError> {
-        while let Some(mut connection) = self.kept.take() {
-            // One that was closed meanwhile says so here.
-            if connection.sender.ready().await.is_err() {
-                continue;
-            }
-            match self.send_on(connection, &method, path, body).await {
-                Err(error) if is_broken(&error) => break,
-                answer => return answer.map_err(|error| self.failed(&error)),
+        if let Some(way) = self.existing().await {
+            match self.send_on(way, &method, path, body).await {
+                Err(unanswered) if unanswered.may_be_repeated => {}
+                answer => return answer.map_err(|unanswered| self.failed(&unanswered.error)),
             }
         }
-        let connection = self.connect().await?;
-        let connected = Instant::now();
-        let answer = self.send_on(connection, &method, path, body).await;
-        answer.map_err(|error| match is_cut(&error) && connected.elapsed() < CUT {
-            true => CatalogueError::Busy(self.in_words(&error)),
-            false => self.failed(&error),
+        let way = self.open().await?;
+        let opened = Instant::now();
+        let answer = self.send_on(way, &method, path, body).await;
+        answer.map_err(|unanswered| match unanswered.is_cut && opened.elapsed() < CUT {
+            true => CatalogueError::Busy(self.in_words(&unanswered.error)),
+            false => self.failed(&unanswered.error),
         })
     }
 
-    async fn connect(&self) -> Result<Connection, CatalogueError> {
+    /// Whether a request waits for a new connection rather than for others on an open one.
+    fn shall_open(&self) -> bool {
+        self.kept.may_open() || self.opening.try_lock().is_err()
+    }
+
+    /// A connection that is open and has room for a request.
+    async fn existing(&self) -> Option<Way> {
+        if let Some(place) = self.pool.place(self.shall_open()) {
+            return Some(Way::Shared(place));
+        }
+        while let Some(mut connection) = self.kept.take() {
+            // One that was closed meanwhile says so here.
+            if connection.sender.ready().await.is_ok() {
+                return Some(Way::Own(connection));
+            }
+        }
+        None
+    }
+
+    /// Opens a connection. Where it may carry many requests, the others that need one wait for it, and fail with it.
+    async fn open(&self) -> Result<Way, CatalogueError> {
+        if self.route.secured.is_none() || self.refuses_http2.get() {
+            return self.connect().await;
+        }
+        let before = self.attempts.borrow().count;
+        let _turn = self.opening.lock().await;
+        if let Some(place) = self.pool.place(self.kept.may_open()) {
+            return Ok(Way::Shared(place));
+        }
+        if self.attempts.borrow().count != before
+            && let Some(error) = &self.attempts.borrow().failure
+        {
+            return Err(error.clone());
+        }
+        if self.refuses_http2.get() && !self.kept.may_open() {
+            let sentence = "it speaks HTTP/1.1, so it takes fewer requests at a time than there are";
+            return Err(CatalogueError::Busy(format!("{}: {sentence}", self.route.target)));
+        }
+        let connected = self.connect().await;
+        let mut attempts = self.attempts.borrow_mut();
+        attempts.count += 1;
+        attempts.failure = connected.as_ref().err().cloned();
+        connected
+    }
+
+    async fn connect(&self) -> Result<Way, CatalogueError> {
         let open = Open::new(&self.kept.open);
         self.kept.closing.ended().await;
+        let connected = self.route.connect().await?;
+        self.refuses_http2.set(!connected.is_http2);
+        if connected.is_http2 {
+            let begun = Multiplexed::begin(connected, &self.kept.closing, open).await;
+            let connection = begun.map_err(|error| self.failed(&error))?;
+            return Ok(Way::Shared(self.pool.add(connection)));
+        }
+        let connection = self.speak_http1(connected, open).await;
+        Ok(Way::Own(connection.map_err(|error| self.failed(&error))?))
+    }
+
+    async fn speak_http1(&self, connected: Connected, open: Open) -> Result<Connection, hyper::Error> {
         let Connected {
             stream,
             allowance,
             peer,
-        } = self.route.connect().await?;
+            ..
+        } = connected;
         let handshake = http1::Builder::new()
             .max_headers(MOST_HEADERS)
             .max_header_size(LONGEST_HEAD)
             .max_buf_size(LONGEST_HEAD)
             .handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await.map_err(|error| self.failed(&error))?;
+        let (sender, connection) = handshake.await?;
         let task = spawn_local(async move {
             // A request that waits for an answer on this connection fails with the same cause.
             connection.await.ok();
@@ -145,36 +227,39 @@ impl Client {
 
     async fn send_on(
         &self,
-        mut connection: Connection,
+        mut way: Way,
         method: &Method,
         path: &str,
         body: &str,
-    ) -> Result<Answer, hyper::Error> {
-        let request = self.request(method, path, body);
-        connection.allowance.renew();
-        let mut unanswered = Unanswered(connection.peer.clone());
-        let answer = connection.sender.send_request(request).await?;
-        unanswered.0 = None;
-        let (head, body) = answer.into_parts();
-        connection.allowance.grow(LONGEST_HEAD);
+    ) -> Result<Answer, Unanswered> {
+        let request = self.request(&way, method, path, body);
+        let answer = match &mut way {
+            Way::Own(connection) => connection.send(request).await,
+            Way::Shared(place) => send_in_place(place, request).await,
+        };
+        let (head, body) = answer?.into_parts();
+        way.grow(LONGEST_HEAD);
         Ok(Answer {
             head: Response::from_parts(head, ()),
             body,
             taken: 0,
             turn: 0,
-            connection,
+            way,
             kept: Rc::downgrade(&self.kept),
             whom: self.route.target.clone(),
         })
     }
 
-    fn request(&self, method: &Method, path: &str, body: &str) -> Request<Full<Bytes>> {
+    fn request(&self, way: &Way, method: &Method, path: &str, body: &str) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
         *request.method_mut() = method.clone();
-        let origin = self.origin.as_deref().unwrap_or_default();
+        let is_own = matches!(way, Way::Own(_));
+        let origin = if is_own { &self.origin } else { &self.authority };
         // The path has been escaped, so that it always is one.
         *request.uri_mut() = format!("{origin}{path}").parse().unwrap_or_default();
-        request.headers_mut().insert(HOST, self.host.clone());
+        if is_own {
+            request.headers_mut().insert(HOST, self.host.clone());
+        }
         request.headers_mut().extend(self.headers.clone());
         request
     }
@@ -186,6 +271,80 @@ impl Client {
     fn in_words(&self, error: &hyper::Error) -> String {
         in_words(&self.route.target, error)
     }
+}
+
+/// The attempts to open a connection that carries many requests.
+#[derive(Debug, Default)]
+struct Attempts {
+    count: u64,
+    /// Why the last one failed.
+    failure: Option<CatalogueError>,
+}
+
+/// What carries a request.
+#[derive(Debug)]
+enum Way {
+    /// A connection of HTTP/1.1 of its own.
+    Own(Connection),
+    /// A place on a connection of HTTP/2.
+    Shared(Place),
+}
+
+impl Way {
+    /// So many bytes of an answer were of use.
+    fn grow(&mut self, bytes: usize) {
+        match self {
+            Self::Own(connection) => connection.allowance.grow(bytes),
+            Self::Shared(place) => place.grow(bytes),
+        }
+    }
+}
+
+/// Why a request got no answer.
+struct Unanswered {
+    error: hyper::Error,
+    /// Whether the connection broke, so that the request may be sent on another.
+    may_be_repeated: bool,
+    /// Whether the server closed the connection without any answer.
+    is_cut: bool,
+}
+
+impl From<hyper::Error> for Unanswered {
+    fn from(error: hyper::Error) -> Self {
+        Self {
+            may_be_repeated: is_broken(&error),
+            is_cut: is_cut(&error),
+            error,
+        }
+    }
+}
+
+async fn send_in_place(
+    place: &Place,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Unanswered> {
+    match place.send(request).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            // The tasks of a connection that broke need their turns to end.
+            for _ in 0..TURNS_TO_CLOSE {
+                yield_now().await;
+            }
+            let may_be_repeated = !place.is_flooded();
+            Err(Unanswered {
+                may_be_repeated,
+                is_cut: may_be_repeated && place.is_closed() && !place.has_answered() && is_cut_short(&error),
+                error,
+            })
+        }
+    }
+}
+
+/// Whether the server ended a connection of HTTP/2, rather than broke its rules. Consul from 1.9 on ends one too many
+/// with an answer in HTTP/1.1, which no frame of HTTP/2 can be.
+fn is_cut_short(error: &hyper::Error) -> bool {
+    let cause = cause::in_full(error);
+    !cause.contains("error detected") || cause.contains("frame with invalid size")
 }
 
 /// Whether a connection broke before an answer, which says nothing about the request.
@@ -216,7 +375,7 @@ fn in_words(whom: &Target, error: &hyper::Error) -> String {
     format!("{whom}: {}", cause::in_full(error))
 }
 
-/// A connection.
+/// A connection of HTTP/1.1.
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
@@ -232,6 +391,16 @@ struct Connection {
     idle_since: Instant,
 }
 
+impl Connection {
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unanswered> {
+        self.allowance.renew();
+        let mut awaited = Awaited(self.peer.clone());
+        let answer = self.sender.send_request(request).await?;
+        awaited.0 = None;
+        Ok(answer)
+    }
+}
+
 /// A task that ends soon after this was dropped.
 #[derive(Debug)]
 struct Aborted(AbortHandle, Closing);
@@ -245,10 +414,11 @@ impl Drop for Aborted {
 
 /// Tasks of connections that were dropped. A socket is closed when its task has ended, which needs its turn.
 #[derive(Clone, Debug, Default)]
-struct Closing(Rc<RefCell<Vec<AbortHandle>>>);
+pub struct Closing(Rc<RefCell<Vec<AbortHandle>>>);
 
 impl Closing {
-    fn add(&self, task: &AbortHandle) {
+    /// Adds a task that was aborted.
+    pub fn add(&self, task: &AbortHandle) {
         self.drop_ended();
         self.0.borrow_mut().push(task.clone());
     }
@@ -270,7 +440,7 @@ impl Closing {
 
 /// A connection that is open or being opened, as long as this is held.
 #[derive(Debug)]
-struct Open(Rc<Cell<usize>>);
+pub struct Open(Rc<Cell<usize>>);
 
 impl Open {
     fn new(count: &Rc<Cell<usize>>) -> Self {
@@ -286,9 +456,9 @@ impl Drop for Open {
 }
 
 /// A request in flight: an address that does not answer is tried last the next time.
-struct Unanswered(Option<(String, IpAddr)>);
+struct Awaited(Option<(String, IpAddr)>);
 
-impl Drop for Unanswered {
+impl Drop for Awaited {
     fn drop(&mut self) {
         if let Some((host, address)) = self.0.take() {
             names::avoid(&host, address);
@@ -314,6 +484,11 @@ impl Kept {
     fn take(&self) -> Option<Connection> {
         self.drop_old();
         self.connections.borrow_mut().pop()
+    }
+
+    /// Whether fewer connections are open than may be.
+    fn may_open(&self) -> bool {
+        self.limit.get().is_none_or(|limit| self.open.get() < limit)
     }
 
     fn put(self: &Rc<Self>, mut connection: Connection) {
@@ -366,7 +541,7 @@ pub struct Answer {
     body: Incoming,
     taken: usize,
     turn: usize,
-    connection: Connection,
+    way: Way,
     kept: Weak<Kept>,
     whom: Target,
 }
@@ -398,7 +573,7 @@ impl Answer {
         };
         self.taken += piece.len();
         self.turn += piece.len() + COST;
-        self.connection.allowance.grow(piece.len());
+        self.way.grow(piece.len());
         if self.taken > LONGEST_BODY {
             let limit = LONGEST_BODY / 1024 / 1024;
             let sentence = format!("{}: the answer is longer than {limit} MiB", self.whom);
@@ -409,8 +584,8 @@ impl Answer {
 
     /// The body was read to its end: the connection may serve another request.
     pub fn done(self) {
-        if let Some(kept) = self.kept.upgrade() {
-            kept.put(self.connection);
+        if let (Some(kept), Way::Own(connection)) = (self.kept.upgrade(), self.way) {
+            kept.put(connection);
         }
     }
 
@@ -518,13 +693,20 @@ mod tests {
         Target::Host(HostPort::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap())
     }
 
+    async fn own(client: &Client) -> Connection {
+        match client.connect().await.unwrap() {
+            Way::Own(connection) => connection,
+            Way::Shared(place) => panic!("{place:?}"),
+        }
+    }
+
     #[test]
     fn idle_connections_and_those_in_use_are_limited_together() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         with_client(target_of(&listener), async |client| {
             let mut used = Vec::new();
             for _ in 0..4 {
-                used.push(client.connect().await.unwrap());
+                used.push(own(&client).await);
             }
             let idle = || client.kept.connections.borrow().len();
             client.allow(Some(4));
@@ -538,7 +720,7 @@ mod tests {
             used.drain(..).for_each(|connection| client.kept.put(connection));
             assert_eq!((idle(), client.kept.open.get()), (1, 1));
             client.allow(None);
-            client.kept.put(client.connect().await.unwrap());
+            client.kept.put(own(&client).await);
             assert_eq!((idle(), client.kept.open.get()), (2, 2));
         });
     }
@@ -552,7 +734,7 @@ mod tests {
         // Such a connection is there as soon as it was asked for.
         let target = Target::Socket(socket.display().to_string());
         with_client(target, async |client| {
-            let first = client.connect().await.unwrap();
+            let first = own(&client).await;
             let mut accepted = listener.accept().unwrap().0;
             accepted.set_nonblocking(true).unwrap();
             drop(first);
@@ -576,7 +758,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         with_client(target_of(&listener), async |client| {
             for _ in 0..=MOST_IDLE {
-                client.kept.put(client.connect().await.unwrap());
+                client.kept.put(own(&client).await);
             }
             let kept = || client.kept.connections.borrow().len();
             assert_eq!(kept(), MOST_IDLE);

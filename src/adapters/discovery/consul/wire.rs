@@ -8,11 +8,12 @@ use super::proxy::Proxy;
 use crate::adapters::discovery::address::HostPort;
 use crate::adapters::discovery::metered::{Metered, ReadRule};
 use crate::adapters::discovery::names;
+use crate::adapters::discovery::pacing::{ExpectedBytes, Pacing};
 use crate::adapters::discovery::tls::{self, Secured};
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::time::Duration;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -64,6 +65,8 @@ pub struct Connected {
     pub stream: Box<dyn Stream>,
     /// What may still be read from it.
     pub allowance: Allowance,
+    /// Whether the server chose HTTP/2.
+    pub is_http2: bool,
     /// The address at the other end, and the host that has it.
     pub peer: Option<(String, IpAddr)>,
 }
@@ -100,21 +103,34 @@ impl Route {
         let (mut stream, peer) = self.first().open(&allowance).await?;
         if let Some((proxy, secured)) = &self.proxy {
             if let Some(secured) = secured {
-                stream = secure(stream, secured, &proxy.place.to_string()).await?;
+                (stream, _) = secure(stream, secured, &proxy.place.to_string()).await?;
             }
             if let (Some(_), Target::Host(place)) = (&self.secured, &self.target) {
                 let tunnel = tunnel(&mut stream, place, proxy).await;
                 tunnel.map_err(|cause| failed(format!("the proxy {}: {cause}", proxy.place)))?;
             }
         }
+        let mut is_http2 = false;
         if let Some(secured) = &self.secured {
-            stream = secure(stream, secured, &self.target.to_string()).await?;
+            (stream, is_http2) = secure(stream, secured, &self.target.to_string()).await?;
         }
         Ok(Connected {
             stream,
             allowance,
+            is_http2,
             peer,
         })
+    }
+}
+
+impl Connected {
+    /// From now on the stream carries HTTP/2, whose answers interleave: what is read is limited by a rate instead
+    /// of the allowance.
+    pub fn pace(&self) -> ExpectedBytes {
+        let expected = ExpectedBytes::default();
+        let pacing = Pacing::new(expected.clone());
+        self.allowance.2.replace(Some(pacing));
+        expected
     }
 }
 
@@ -158,14 +174,17 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// The stream over TLS to whom it leads to.
+/// The stream over TLS to whom it leads to, and whether that one chose HTTP/2.
 async fn secure(
     stream: Box<dyn Stream>,
     secured: &Secured,
     who: &str,
-) -> Result<Box<dyn Stream>, CatalogueError> {
+) -> Result<(Box<dyn Stream>, bool), CatalogueError> {
     match secured.handshake(stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            let is_http2 = tls::speaks_http2(&stream);
+            Ok((Box::new(stream), is_http2))
+        }
         Err(error) => {
             let sentence = format!("{who}: {}", tls::in_words(&error));
             Err(match is_cut(error.kind()) {
@@ -219,7 +238,7 @@ async fn tunnel(stream: &mut Box<dyn Stream>, place: &HostPort, proxy: &Proxy) -
 
 /// How many bytes may still be read from a connection. What was read beyond it in one go is owed.
 #[derive(Clone, Debug, Default)]
-pub struct Allowance(Rc<Cell<isize>>, Rc<Cell<usize>>);
+pub struct Allowance(Rc<Cell<isize>>, Rc<Cell<usize>>, Rc<RefCell<Option<Pacing>>>);
 
 impl Allowance {
     /// A request is sent: its answer may begin.
@@ -258,7 +277,7 @@ fn signed(bytes: usize) -> isize {
     isize::try_from(bytes).unwrap_or(isize::MAX / 4)
 }
 
-/// Reading that counts against an allowance.
+/// Reading that counts against an allowance, or at a limited rate.
 struct Spending {
     allowance: Allowance,
     pause: Option<Pin<Box<Sleep>>>,
@@ -266,6 +285,9 @@ struct Spending {
 
 impl ReadRule for Spending {
     fn poll_allowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(pacing) = &mut *self.allowance.2.borrow_mut() {
+            return pacing.poll_allowed(context);
+        }
         if self.allowance.is_spent() {
             let sentence = format!(
                 "it sent more than {} KiB that is no answer",
@@ -284,7 +306,16 @@ impl ReadRule for Spending {
     }
 
     fn count(&mut self, bytes: usize) {
-        self.allowance.spend(bytes);
+        match &mut *self.allowance.2.borrow_mut() {
+            Some(pacing) => pacing.count(bytes),
+            None => self.allowance.spend(bytes),
+        }
+    }
+
+    fn rest(&mut self) {
+        if let Some(pacing) = &mut *self.allowance.2.borrow_mut() {
+            pacing.rest();
+        }
     }
 }
 

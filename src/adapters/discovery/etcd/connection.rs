@@ -4,10 +4,10 @@
 //! limited. A connection that breaks is not opened again: the caller decides when to create another, so a
 //! server that closes connections at once does not cause a fast series of attempts.
 
-use super::meter::{ExpectedBytes, Pacing};
 use crate::adapters::discovery::address::HostPort;
 use crate::adapters::discovery::metered::Metered;
 use crate::adapters::discovery::names;
+use crate::adapters::discovery::pacing::{ExpectedBytes, Pacing};
 use crate::adapters::discovery::tls::{self, Secured};
 use domain::time::Duration;
 use etcd_client::{Channel, Client, ConnectOptions, Error};

@@ -11,8 +11,8 @@
 
 use super::connection::{Connection, Target};
 use super::failure::Failure;
-use super::meter;
 use crate::adapters::discovery::address::{self, HostPort};
+use crate::adapters::discovery::pacing;
 use crate::adapters::discovery::tls::Secured;
 use crate::cause;
 use crate::ports::CatalogueError;
@@ -178,7 +178,7 @@ struct Trial<'m> {
 impl Trial<'_> {
     fn silence(&self, patience: Duration) -> Failure {
         let cause = if self.connection.asked.is_flooded() {
-            format!("no answer within {patience:?}, but {}", meter::sentence())
+            format!("no answer within {patience:?}, but {}", pacing::sentence())
         } else {
             format!("no answer within {patience:?}")
         };
@@ -231,5 +231,5 @@ fn secured(tls: &plan::Tls, host: &str) -> Result<Secured, CatalogueError> {
                        authority in `cafile`, and the name in the certificate in `servername`";
         return Err(CatalogueError::Failed(refusal.into()));
     }
-    Secured::for_http2(tls, host)
+    Secured::requiring_http2(tls, host)
 }

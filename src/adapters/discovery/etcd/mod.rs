@@ -14,7 +14,6 @@ mod failure;
 mod key;
 mod leases;
 mod members;
-mod meter;
 mod pages;
 #[doc(hidden)]
 pub mod value;

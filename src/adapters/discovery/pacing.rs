@@ -78,6 +78,16 @@ impl ExpectedBytes {
     }
 }
 
+impl Expectation {
+    /// Expects so many bytes more.
+    pub fn grow(&mut self, bytes: usize) {
+        let mut totals = self.of.totals();
+        self.size += bytes;
+        totals.asked += bytes;
+        totals.left += bytes;
+    }
+}
+
 impl Drop for Expectation {
     fn drop(&mut self) {
         let mut totals = self.of.totals();
