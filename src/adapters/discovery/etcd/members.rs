@@ -137,7 +137,7 @@ impl Member {
             |error: &str| CatalogueError::Failed(format!("'{shown}' is not an address of etcd: {error}"));
         let (is_secure, place) = endpoint(url).map_err(|error| refused(&error))?;
         let secured = is_secure
-            .then(|| secured(&settings.tls, &place.host))
+            .then(|| Secured::requiring_http2(&settings.tls, &place.host))
             .transpose()?;
         let target = Target::new(place, options(settings), secured);
         Ok(Self {
@@ -223,13 +223,4 @@ fn options(settings: &plan::Etcd) -> ConnectOptions {
         Some((user, password)) => options.with_user(user, &password.0),
         None => options,
     }
-}
-
-fn secured(tls: &plan::Tls, host: &str) -> Result<Secured, CatalogueError> {
-    if !tls.verify {
-        let refusal = "etcd's certificate is always checked, `verify: false` is for Consul only: name the \
-                       authority in `cafile`, and the name in the certificate in `servername`";
-        return Err(CatalogueError::Failed(refusal.into()));
-    }
-    Secured::requiring_http2(tls, host)
 }
