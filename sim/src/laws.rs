@@ -104,6 +104,8 @@ pub const LAWS: &[(&str, Law)] = laws![
     catalogue::one_request_of_each_requester,
     catalogue::requests_are_bounded,
     catalogue::requests_stay_within_the_budget,
+    catalogue::nothing_is_sent_in_a_pause,
+    catalogue::failures_have_an_answer_or_waited,
     catalogue::blocking_queries_leave_places_for_short_ones,
     catalogue::only_requests_in_flight_are_cancelled,
     catalogue::no_heartbeat_without_a_passing_check,

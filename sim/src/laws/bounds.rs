@@ -48,10 +48,17 @@ pub(crate) const EARLY_ANSWER_PAUSE: Duration = milliseconds(25);
 
 /// The time in which a budget that was cut grows again.
 pub(crate) const BUDGET_GROWTH: Duration = seconds(10);
+/// The first pause after the catalogue refused a request as one too many, at most. It doubles each time, and is at
+/// least half of that.
+pub(crate) const FIRST_PAUSE: Duration = milliseconds(200);
 /// The pause after the catalogue refused a request as one too many, at most.
 pub(crate) const LONGEST_PAUSE: Duration = seconds(2);
-/// How long a heartbeat may wait for its turn, unless the poll is longer.
+/// How long a heartbeat may wait for its turn before it is given up, unless the poll is longer.
 pub(crate) const HEARTBEAT_PATIENCE: Duration = seconds(2);
+/// How long a deregistration may wait for its turn before it is given up.
+pub(crate) const DEREGISTRATION_PATIENCE: Duration = seconds(10);
+/// How long a query that the catalogue did not take may wait before it is given up.
+pub(crate) const QUERY_PATIENCE: Duration = seconds(2);
 
 /// Other instances under a service's ID that are reported.
 pub(crate) const MOST_STRANGERS: usize = 8;

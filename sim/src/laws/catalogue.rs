@@ -1,6 +1,6 @@
 //! Laws of the requests to the catalogue, and of what follows from its answers.
 
-use super::bounds::REQUEST;
+use super::bounds::{DEREGISTRATION_PATIENCE, QUERY_PATIENCE, REQUEST};
 use super::observer::{
     Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of, is_periodic, whose,
 };
@@ -69,6 +69,49 @@ pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Entry
     hold(fits && observer.requests.len() < budget, || {
         format!("{entry} while {} are on their way", observer.requests.len())
     })
+}
+
+/// After the catalogue took no more requests nothing is sent for a pause, which doubles each time until the catalogue
+/// takes one.
+pub(super) fn nothing_is_sent_in_a_pause(observer: &Observer, entry: &Entry) -> Verdict {
+    if asking(entry).is_none() {
+        return Ok(());
+    }
+    let over = |(_, until)| observer.turn.began >= until;
+    hold(observer.paused.is_none_or(over), || {
+        format!("{entry} too soon after the catalogue took no more")
+    })
+}
+
+/// A request is reported to have failed only if an answer of the same turn says so, or, with a budget, if it waited for
+/// all its time: a heartbeat for a `poll`, or two seconds; a deregistration for ten; a query that was not taken for two.
+pub(super) fn failures_have_an_answer_or_waited(observer: &Observer, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Tell(notice)) = &entry.what else {
+        return Ok(());
+    };
+    let waited = |since: Option<Instant>, patience| {
+        let over = |since| observer.turn.began >= since + patience;
+        observer.has_budget() && since.is_some_and(over)
+    };
+    let service = |id: &str| observer.services.get(id);
+    let has_reason = match notice {
+        Notice::RegistrationFailed(named, _) | Notice::HeartbeatFailed(named, _) => {
+            observer.was_unsuccessful(&named.id)
+                || service(&named.id)
+                    .is_some_and(|facts| waited(facts.heartbeat_waits_since(), facts.patience()))
+        }
+        Notice::DeregisteringFailed(named, _) => {
+            observer.was_unsuccessful(&named.id)
+                || service(&named.id)
+                    .is_some_and(|facts| waited(facts.deregistration_waits_since(), DEREGISTRATION_PATIENCE))
+        }
+        Notice::QueryFailed { backend, .. } => observer.backends_named(backend).any(|(key, facts)| {
+            let refused = facts.refused && waited(Some(facts.not_before), QUERY_PATIENCE);
+            observer.was_unsuccessful(key) || refused || facts.alike > 1
+        }),
+        _ => true,
+    };
+    hold(has_reason, || format!("{entry} without a reason"))
 }
 
 /// If there are more backends than places in their half of the budget, a quarter of the places, at least one,

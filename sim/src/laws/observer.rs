@@ -74,6 +74,10 @@ pub struct Observer {
     pub(crate) refused: Option<Instant>,
     /// The number of requests that are allowed since the budget was cut.
     pub(crate) cut: Option<u32>,
+    /// Since when and until when, at the least, nothing is sent because the catalogue took no more requests.
+    pub(crate) paused: Option<(Instant, Instant)>,
+    /// How many such pauses there were since the catalogue last took a request.
+    pauses: u32,
     /// Since when only the end of the remaining children is waited for.
     pub(crate) closing: Option<Instant>,
     /// The state of an emergency, after a fault of the program itself.
@@ -123,6 +127,8 @@ impl Observer {
             landed_late: false,
             refused: None,
             cut: None,
+            paused: None,
+            pauses: 0,
             closing: None,
             emergency: None,
             gave_up: false,

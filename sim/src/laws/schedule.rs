@@ -69,6 +69,18 @@ impl Schedule {
         unused || self.freed.is_some_and(|freed| now - freed <= patience)
     }
 
+    /// From when on the next run is due if the last one was due at `last`, as far as that is known: the tick after it,
+    /// or the end of what kept that tick waiting.
+    pub fn next_due(&self, last: Instant) -> Instant {
+        let exact = self.opened.0 == self.opened.1;
+        let tick = if exact {
+            self.last_tick(self.opened.0, last).unwrap_or(self.opened.0) + self.period
+        } else {
+            last
+        };
+        self.freed.map_or(tick, |freed| tick.max(freed))
+    }
+
     /// Whether the action should have started before now, if nothing prevented it.
     pub fn is_overdue(&self, turn: Instant) -> bool {
         let exact = self.opened.0 == self.opened.1;

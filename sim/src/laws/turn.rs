@@ -31,8 +31,8 @@ pub(crate) struct Turn {
     /// Whether a configuration was refused and no earlier plan waits that may come into force in the same
     /// turn.
     pub refused: bool,
-    /// Services whose requests were answered.
-    pub answered: Vec<String>,
+    /// Services and backends of which a request failed, because an answer said so.
+    pub unsuccessful: Vec<String>,
     /// The ID of a service under which an answer found another instance that was not reported yet.
     pub stranger: Option<(String, Endpoint)>,
 }

@@ -40,9 +40,14 @@ impl BackendFacts {
     }
 }
 
+fn is_named(key: &str, name: &str) -> bool {
+    key.strip_prefix(name).is_some_and(|tag| tag.starts_with('/'))
+}
+
 impl Observer {
     pub(super) fn listed(&mut self, request: &InFlight, answer: &Answer) {
         let now = self.now;
+        self.turn.unsuccessful.push(request.whose.clone());
         let Some(facts) = self.backends.get_mut(&request.whose) else {
             return;
         };
@@ -66,6 +71,15 @@ impl Observer {
         }
     }
 
+    /// The backends that a notice with this name may be about: their tags may differ.
+    pub(crate) fn backends_named<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a BackendFacts)> {
+        let backends = self.backends.iter();
+        backends.filter(move |(key, _)| is_named(key, name))
+    }
+
     /// A query was refused for so long that it counts as failed.
     pub(super) fn query_given_up(&mut self, name: &str) {
         if !self.has_budget() {
@@ -73,8 +87,7 @@ impl Observer {
         }
         let now = self.now;
         for (key, facts) in &mut self.backends {
-            let is_meant = key.strip_prefix(name).is_some_and(|tag| tag.starts_with('/'));
-            if is_meant && std::mem::take(&mut facts.refused) {
+            if is_named(key, name) && std::mem::take(&mut facts.refused) {
                 facts.failed = true;
                 facts.rest(now, Duration::ZERO, facts.poll);
             }

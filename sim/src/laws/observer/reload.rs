@@ -90,6 +90,9 @@ impl Observer {
         // If a configuration is refused, an earlier plan can come into force in the same turn.
         self.turn.refused = false;
         let moves = plan.catalogue != self.plan.catalogue;
+        if plan.max_connections != self.plan.max_connections {
+            self.other_budget();
+        }
         self.plan = plan;
         if self.opened.is_none() {
             return;

@@ -2,7 +2,7 @@
 
 use super::Observer;
 use super::plan::backend_key;
-use crate::laws::bounds::{BUDGET_GROWTH, LONGEST_PAUSE};
+use crate::laws::bounds::{BUDGET_GROWTH, FIRST_PAUSE, LONGEST_PAUSE};
 use domain::catalogue::{Answer, Request};
 use domain::time::Duration;
 use domain::{Instant, Ticket};
@@ -13,6 +13,10 @@ pub(crate) struct InFlight {
     pub whose: String,
     pub kind: Kind,
     pub at: Instant,
+    /// The turn in which it was sent.
+    pub turn: Instant,
+    /// Since when it had waited to be sent.
+    pub due: Instant,
     pub wait: Duration,
     pub generation: u32,
 }
@@ -28,7 +32,7 @@ pub(crate) enum Kind {
 }
 
 impl InFlight {
-    fn new(request: &Request, at: Instant) -> Self {
+    fn new(request: &Request, at: Instant, turn: Instant) -> Self {
         let (kind, whose, wait) = match request {
             Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
             Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
@@ -40,6 +44,8 @@ impl InFlight {
             whose,
             kind,
             at,
+            turn,
+            due: turn,
             wait,
             generation: 0,
         }
@@ -126,12 +132,33 @@ impl Observer {
         self.may_pause() || self.queries() >= whole / 2 || self.requests.len() >= whole
     }
 
+    /// Nothing is sent for a while, unless the request was sent before the last such pause began.
+    fn pause(&mut self, request: &InFlight) {
+        if !self.is_cut() {
+            (self.pauses, self.paused) = (0, None);
+        }
+        if self.paused.is_some_and(|(since, _)| request.turn <= since) {
+            return;
+        }
+        let longest = FIRST_PAUSE
+            .saturating_mul(1 << self.pauses.min(31))
+            .min(LONGEST_PAUSE);
+        self.pauses += 1;
+        let turn = self.turn.began;
+        self.paused = Some((turn, turn + longest / 2));
+    }
+
+    /// Another budget is in force.
+    pub(super) fn other_budget(&mut self) {
+        (self.cut, self.paused, self.refused) = (None, None, None);
+    }
+
     pub(super) fn asks(&mut self, ticket: Ticket, request: &Request) {
-        let mut request = InFlight::new(request, self.now);
+        let mut request = InFlight::new(request, self.now, self.turn.began);
         if let Some(facts) = self.backends.get_mut(&request.whose) {
             facts.refused = false;
         }
-        request.generation = self.service_asks(&request.whose, request.kind);
+        self.service_asks(&mut request);
         self.requests.insert(ticket, request);
     }
 
@@ -152,6 +179,9 @@ impl Observer {
         if matches!(answer, Answer::Busy(_)) && self.has_budget() {
             return self.not_taken(&request);
         }
+        if !matches!(answer, Answer::Failed(_) | Answer::Busy(_)) {
+            self.pauses = 0;
+        }
         match request.kind {
             Kind::List => self.listed(&request, answer),
             _ => self.service_answered(&request, answer),
@@ -160,6 +190,7 @@ impl Observer {
 
     /// The catalogue refused this request as one too many: it may be sent again.
     fn not_taken(&mut self, request: &InFlight) {
+        self.pause(request);
         self.refused = Some(self.now);
         match request.kind {
             Kind::List => {

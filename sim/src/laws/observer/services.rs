@@ -30,8 +30,12 @@ pub(crate) struct ServiceFacts {
     pub has_to_leave: bool,
     /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet.
     pub passed: bool,
-    /// Since when.
+    /// Since when that, or `unknown`, is so.
     pub since: Instant,
+    /// Since when its deregistration waits, if it has to ask for it and no request is in flight.
+    leaves_since: Instant,
+    /// Since when the last heartbeat waited that was due by the schedule alone.
+    pushed: Instant,
     /// Whether the catalogue answered in this turn that it has no such service.
     pub unknown: bool,
     /// When its heartbeats were last delayed for a permitted reason.
@@ -53,13 +57,28 @@ impl ServiceFacts {
             registration: KnownRegistration::Unknown,
             has_to_leave: false,
             passed: false,
-            since: now,
+            since: turn,
+            leaves_since: turn,
+            pushed: turn,
             unknown: false,
             disturbed: now,
             generation,
             was_entered: false,
             strangers: BTreeSet::new(),
         }
+    }
+
+    /// Since when a heartbeat waits, if one does.
+    pub fn heartbeat_waits_since(&self) -> Option<Instant> {
+        if self.passed || self.unknown {
+            return Some(self.since);
+        }
+        (!self.checked).then(|| self.schedule.next_due(self.pushed))
+    }
+
+    /// Since when its deregistration waits, if it does.
+    pub fn deregistration_waits_since(&self) -> Option<Instant> {
+        self.has_to_leave.then_some(self.leaves_since)
     }
 
     /// How long a heartbeat may wait to be sent.
@@ -115,7 +134,12 @@ impl Observer {
             Some(_) => true,
             None => facts.registration != KnownRegistration::Absent,
         };
+        let turn = self.turn.began;
         if let Some(facts) = self.services.get_mut(id) {
+            // One that waits already goes on waiting.
+            if !facts.has_to_leave {
+                facts.leaves_since = turn;
+            }
             facts.has_to_leave = due;
         }
     }
@@ -128,20 +152,21 @@ impl Observer {
         for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
             facts.has_to_leave &= limited && !requesting.contains(id);
             facts.schedule.resume(turn, now);
+            facts.pushed = turn;
             facts.disturb(now);
         }
     }
 
     /// The driver waits.
     pub(super) fn services_rest(&mut self) {
-        let (now, limited) = (self.now, self.has_budget());
+        let (turn, limited) = (self.turn.began, self.has_budget());
         let requesting = if limited {
             self.requesting()
         } else {
             BTreeSet::new()
         };
         for (id, facts) in &mut self.services {
-            let in_time = now <= facts.since + facts.patience();
+            let in_time = turn < facts.since + facts.patience();
             let waits = limited && !self.maintenance && in_time && !requesting.contains(id);
             (facts.passed, facts.unknown) = (facts.passed && waits, facts.unknown && waits);
         }
@@ -151,30 +176,38 @@ impl Observer {
         let (now, turn) = (self.now, self.turn.began);
         if let Some(facts) = self.services.get_mut(id) {
             facts.schedule.end(turn);
-            (facts.passed, facts.since) = (passed, now);
+            (facts.passed, facts.since) = (passed, turn);
             if !passed || now - run.since >= facts.schedule.period() / 2 {
                 facts.disturb(now);
             }
         }
     }
 
-    /// A request about a service is sent; returns the generation of the service.
-    pub(super) fn service_asks(&mut self, id: &str, kind: Kind) -> u32 {
+    /// A request about a service is sent.
+    pub(super) fn service_asks(&mut self, request: &mut InFlight) {
         let (turn, now) = (self.turn.began, self.now);
-        let Some(facts) = self.services.get_mut(id) else {
-            return 0;
+        let Some(facts) = self.services.get_mut(&request.whose) else {
+            return;
         };
-        match kind {
-            Kind::Deregister => facts.has_to_leave = false,
-            Kind::Inspect => {}
-            _ if facts.unknown => facts.unknown = false,
-            _ if !facts.checked && !facts.passed => {
-                facts.schedule.begin(turn, now);
-                facts.since = now;
+        request.generation = facts.generation;
+        match request.kind {
+            Kind::Deregister => {
+                facts.has_to_leave = false;
+                request.due = facts.leaves_since;
+                return;
             }
-            _ => facts.passed = false,
+            Kind::Inspect | Kind::List => return,
+            Kind::Register | Kind::Renew => {}
         }
-        facts.generation
+        request.due = facts.heartbeat_waits_since().unwrap_or(turn);
+        if facts.unknown {
+            facts.unknown = false;
+        } else if !facts.checked && !facts.passed {
+            facts.schedule.begin(turn, now);
+            (facts.since, facts.pushed) = (request.due, request.due);
+        } else {
+            facts.passed = false;
+        }
     }
 
     pub(super) fn service_answered(&mut self, request: &InFlight, answer: &Answer) {
@@ -185,7 +218,9 @@ impl Observer {
         if request.kind == Kind::Inspect {
             return;
         }
-        self.turn.answered.push(request.whose.clone());
+        if *answer != Answer::Done {
+            self.turn.unsuccessful.push(request.whose.clone());
+        }
         let (now, turn) = (self.now, self.turn.began);
         let Some(facts) = self.services.get_mut(&request.whose) else {
             return;
@@ -194,6 +229,7 @@ impl Observer {
             return;
         }
         facts.schedule.end(turn);
+        facts.leaves_since = turn;
         facts.was_entered |= (request.kind, answer) == (Kind::Register, &Answer::Done);
         facts.registration = match (request.kind, answer) {
             (Kind::Register | Kind::Renew, Answer::Done) => KnownRegistration::Registered,
@@ -203,7 +239,7 @@ impl Observer {
         };
         facts.unknown = request.kind == Kind::Renew && matches!(answer, Answer::Unknown(..));
         if facts.unknown {
-            facts.since = now;
+            facts.since = turn;
         }
         if *answer != Answer::Done || now - request.at >= facts.schedule.period() / 2 {
             facts.disturb(now);
@@ -245,38 +281,43 @@ impl Observer {
 
     /// The catalogue refused this request as one too many: it may be sent again.
     pub(super) fn service_not_taken(&mut self, request: &InFlight) {
-        let (now, turn) = (self.now, self.turn.began);
+        let turn = self.turn.began;
         let Some(facts) = self.services.get_mut(&request.whose) else {
             return;
         };
         if facts.generation != request.generation || request.kind == Kind::Inspect {
             return;
         }
-        if now - request.at >= facts.request_limit() {
-            // The machine was paused meanwhile: there is no time left to send it again.
+        if request.kind != Kind::Renew {
+            facts.registration = KnownRegistration::Unknown;
+        }
+        if request.kind == Kind::Deregister {
+            (facts.has_to_leave, facts.leaves_since) = (true, request.due);
+        } else if facts.has_to_leave {
+            // It is not sent again; the deregistration follows.
             facts.schedule.end(turn);
-            // If the pause was detected, its time limit starts again.
-            facts.passed |= request.kind != Kind::Deregister;
-            if request.kind != Kind::Renew {
-                facts.registration = KnownRegistration::Unknown;
-            }
-            return;
+            facts.leaves_since = turn;
+            self.turn.unsuccessful.push(request.whose.clone());
+        } else {
+            (facts.passed, facts.since) = (true, request.due);
         }
-        match request.kind {
-            Kind::Deregister => (facts.has_to_leave, facts.registration) = (true, KnownRegistration::Unknown),
-            Kind::Register => (facts.passed, facts.registration) = (true, KnownRegistration::Unknown),
-            _ => facts.passed = true,
-        }
+    }
+
+    /// Whether an answer of this turn says that a request of the service or the backend failed.
+    pub(crate) fn was_unsuccessful(&self, owner: &str) -> bool {
+        self.turn.unsuccessful.iter().any(|other| other == owner)
     }
 
     /// A request of the service is reported as failed. Returns whether the reason is that it waited for too
     /// long, and not an answer.
     pub(super) fn given_up(&mut self, id: &str) -> bool {
-        let (turn, limited) = (self.turn.began, self.has_budget());
-        let answered = self.turn.answered.iter().any(|answered| answered == id);
-        let Some(facts) = self.services.get_mut(id).filter(|_| limited && !answered) else {
+        let (turn, waited) = (self.turn.began, self.has_budget() && !self.was_unsuccessful(id));
+        let Some(facts) = self.services.get_mut(id).filter(|_| waited) else {
             return false;
         };
+        if let Some(since) = facts.heartbeat_waits_since().filter(|_| !facts.has_to_leave) {
+            facts.pushed = since;
+        }
         facts.schedule.end(turn);
         (facts.passed, facts.unknown) = (false, false);
         true
