@@ -91,10 +91,11 @@ fn plain(role: Role, trigger: Trigger, version: u32) -> Job {
 
 fn hook(choices: &mut Choices, role: Role) -> Job {
     let grace = Duration::from_millis(choices.one_of(&GRACES));
-    let stop = Stop {
-        reach: SignalTarget::Group,
-        grace,
+    let reach = match role {
+        Role::Application => SignalTarget::Process,
+        _ => SignalTarget::Group,
     };
+    let stop = Stop { reach, grace };
     Job {
         stop,
         output: Output::Inherit,

@@ -14,8 +14,12 @@ fn job(role: Role, trigger: Trigger, program: &str) -> Job {
 }
 
 fn hook(role: Role) -> Option<Job> {
+    let reach = match role {
+        Role::Application => SignalTarget::Process,
+        _ => SignalTarget::Group,
+    };
     let stop = Stop {
-        reach: SignalTarget::Group,
+        reach,
         grace: seconds(3),
     };
     Some(Job {

@@ -183,6 +183,16 @@ impl JobState {
         self.again(now)
     }
 
+    /// Whether another run follows: its process runs and may be restarted, or it waits for its restart.
+    pub fn runs_on(&self) -> bool {
+        self.is_running() || self.resting_until().is_some()
+    }
+
+    /// The run in progress is the last one.
+    pub fn end_restarts(&mut self) {
+        self.restarts = Restarts::NEVER;
+    }
+
     /// Stop for good, in the way the job says.
     pub fn stop(&mut self, now: Instant) -> Option<Action> {
         match self.state {

@@ -365,11 +365,17 @@ pub struct Job {
     pub output: Output,
     /// How it is stopped.
     pub stop: Stop,
+    /// When the stop of the shim ends it.
+    pub lifetime: Lifetime,
 }
 
 impl Job {
     /// A job that runs once when it is triggered, for as long as it likes, and is killed when it is stopped.
     pub fn new(role: Role, command: Command, trigger: Trigger, output: Output) -> Self {
+        let lifetime = match trigger {
+            Trigger::Moment => Lifetime::UntilExit,
+            Trigger::Asked | Trigger::Every(_) => Lifetime::UntilStop,
+        };
         Self {
             role,
             command,
@@ -378,6 +384,7 @@ impl Job {
             time_limit: None,
             output,
             stop: Stop::AT_ONCE,
+            lifetime,
         }
     }
 }
@@ -590,6 +597,16 @@ impl Stop {
         reach: SignalTarget::Group,
         grace: Duration::ZERO,
     };
+}
+
+/// When the stop of the shim ends a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lifetime {
+    /// At the beginning of the stop, with SIGKILL: health checks, handlers, tasks and sensors (LC-5).
+    UntilStop,
+    /// The stop waits for it, or stops it in the phase that is for it: the application and the hooks; or it is stopped
+    /// as [`Job::stop`] says after the postStop hook: coprocesses (EX-22).
+    UntilExit,
 }
 
 /// Who gets a signal.

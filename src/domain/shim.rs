@@ -173,12 +173,17 @@ impl Shim {
     }
 
     fn on_application_ended(&mut self, now: Instant, ending: &Ending) {
-        self.units.remove(UnitId::Application);
         self.lifecycle.will_exit_with(ending.code());
-        self.advance(now, Input::ApplicationEnded);
+        if !self.runs_on(UnitId::Application) {
+            self.units.remove(UnitId::Application);
+            self.advance(now, Input::ApplicationEnded);
+        }
     }
 
     fn on_hook_ended(&mut self, now: Instant, which: Hook, ending: &Ending) {
+        if self.runs_on(UnitId::Hook(which)) {
+            return;
+        }
         self.units.remove(UnitId::Hook(which));
         match which {
             Hook::PreStart => self.pre_start_ended(now, ending),
@@ -186,6 +191,11 @@ impl Shim {
             Hook::PreStop => self.advance(now, Input::PreStopEnded),
             Hook::PostStop => self.post_stop_ended(now, ending),
         }
+    }
+
+    /// Whether a job was started again after its end, or will be.
+    fn runs_on(&self, id: UnitId) -> bool {
+        self.units.job(id).is_some_and(JobUnit::runs_on)
     }
 
     fn pre_start_ended(&mut self, now: Instant, ending: &Ending) {
@@ -365,11 +375,21 @@ impl Shim {
         self.units.change_all(|unit| unit.close(now, &mut self.out));
     }
 
+    /// Stops the application. The time between SIGTERM and SIGKILL is that of the plan in force.
     fn terminate(&mut self, now: Instant) {
-        match self.units.job(UnitId::Application) {
-            None => self.advance(now, Input::NoApplication),
-            Some(_) if self.plan.stop_timeout.grace() == Duration::ZERO => self.advance(now, Input::TimeIsUp),
-            Some(application) => application.send(Signal::TERM, SignalTarget::Process, &mut self.out),
+        if self.units.job(UnitId::Application).is_none() {
+            return self.advance(now, Input::NoApplication);
+        }
+        if self.plan.stop_timeout.grace() == Duration::ZERO {
+            return self.advance(now, Input::TimeIsUp);
+        }
+        let out = &mut self.out;
+        let running = self
+            .units
+            .change_job(UnitId::Application, |application| application.ask_to_stop(out));
+        if running == Some(false) {
+            self.units.remove(UnitId::Application);
+            self.advance(now, Input::ApplicationEnded);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::outbox::Outbox;
 use super::runner::JobRunner;
 use super::units::{Unit, UnitId};
-use crate::plan::{Job, Role, SignalTarget, Trigger};
+use crate::plan::{Job, Lifetime, SignalTarget, Trigger};
 use crate::process::Ending;
 use crate::signal::Signal;
 use crate::status::JobStatus;
@@ -49,8 +49,17 @@ impl JobUnit {
         matches!(self.runner.job.trigger, Trigger::Every(_))
     }
 
-    fn survives_stop(&self) -> bool {
-        !matches!(self.runner.job.role, Role::Task { .. })
+    /// Whether its process runs, or will be started again.
+    pub fn runs_on(&self) -> bool {
+        self.runner.runs_on()
+    }
+
+    /// Sends SIGTERM to its process, which is not started again; its SIGKILL is left to the lifecycle. Returns whether
+    /// there is a process.
+    pub fn ask_to_stop(&mut self, out: &mut Outbox) -> bool {
+        self.runner.end_restarts();
+        self.send(Signal::TERM, self.runner.job.stop.reach, out);
+        self.runner.is_running()
     }
 }
 
@@ -84,8 +93,9 @@ impl Unit for JobUnit {
     }
 
     fn close(&mut self, _now: Instant, out: &mut Outbox) {
-        if !self.survives_stop() {
-            self.runner.end(out);
+        match self.runner.job.lifetime {
+            Lifetime::UntilStop => self.runner.end(out),
+            Lifetime::UntilExit => {}
         }
     }
 

@@ -47,6 +47,16 @@ impl JobRunner {
         self.runs.is_running()
     }
 
+    /// Whether its process runs, or will be started again.
+    pub fn runs_on(&self) -> bool {
+        self.runs.runs_on()
+    }
+
+    /// The run in progress is the last one.
+    pub fn end_restarts(&mut self) {
+        self.runs.end_restarts();
+    }
+
     /// Whether it was ended or asked to stop; it is not started again.
     pub fn is_closing(&self) -> bool {
         self.runs.is_closing()

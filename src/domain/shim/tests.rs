@@ -284,8 +284,16 @@ fn bare() -> Plan {
     let catalogue = Catalogue::Directory {
         path: "/run/containerpilot".into(),
     };
+    let stop = Stop {
+        reach: SignalTarget::Process,
+        ..Stop::AT_ONCE
+    };
+    let application = Job {
+        stop,
+        ..job(Role::Application, Trigger::Moment)
+    };
     Plan {
-        application: Some(job(Role::Application, Trigger::Moment)),
+        application: Some(application),
         ..Plan::new(catalogue)
     }
 }
@@ -1450,4 +1458,99 @@ fn a_pre_stop_that_ends_after_it_was_given_up_on_changes_no_exit_code() {
     let mut stage = pre_stop_given_up();
     stage.dies("coprocess[side]", Signal::KILL);
     assert_eq!(stage.dies("preStop", Signal::KILL), ["exit(5)"]);
+}
+
+fn with_application(change: impl FnOnce(&mut Job)) -> Plan {
+    let mut plan = bare();
+    plan.application.as_mut().map(change);
+    plan
+}
+
+#[test]
+fn an_application_with_restarts_is_started_again_until_they_are_used_up() {
+    let mut stage = Stage::running(with_application(|job| job.restarts = Restarts::AtMost(1)));
+    assert_eq!(stage.exits("APP", 3), ["start APP"]);
+    assert_eq!(stage.shim.lifecycle.phase(), Phase::Running);
+    assert_eq!(stage.exits("APP", 4), ["exit(4)"], "the code of the last run");
+}
+
+#[test]
+fn an_application_that_gets_sigterm_is_not_started_again() {
+    let mut stage = Stage::running(with_application(|job| job.restarts = Restarts::Unlimited));
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Process of APP"]);
+    assert_eq!(stage.exits("APP", 5), ["exit(5)"]);
+}
+
+#[test]
+fn an_application_that_waits_for_its_restart_ends_at_the_stop() {
+    let mut stage = Stage::running(with_application(|job| job.restarts = Restarts::Unlimited));
+    assert_eq!(stage.exits("APP", 3), ["start APP"]);
+    assert_eq!(stage.exits("APP", 3), [""; 0], "it waits");
+    assert_eq!(stage.signal(Signal::TERM), ["exit(3)"]);
+}
+
+#[test]
+fn the_stop_policy_of_the_application_names_the_target_of_sigterm() {
+    let mut stage = Stage::running(with_application(|job| job.stop.reach = SignalTarget::Group));
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Group of APP"]);
+}
+
+#[test]
+fn the_time_limit_of_a_hook_counts() {
+    let mut plan = full();
+    for hook in [&mut plan.pre_start, &mut plan.pre_stop, &mut plan.post_stop] {
+        hook.as_mut().unwrap().time_limit = Some(Duration::from_secs(2));
+    }
+    let mut stage = Stage::running(plan.clone());
+    assert_eq!(stage.after(1_999), [""; 0]);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Group of preStart"]);
+    assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(137)"]);
+
+    let mut stage = registered_by(plan);
+    stage.signal(Signal::TERM);
+    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    assert!(
+        stage
+            .after(2_000)
+            .contains(&"send SIGKILL to the Group of preStop".into())
+    );
+    assert_eq!(
+        stage.dies("preStop", Signal::KILL),
+        ["send SIGTERM to the Process of APP"]
+    );
+    stage.exits("APP", 0);
+    assert!(
+        stage
+            .after(2_000)
+            .contains(&"send SIGKILL to the Group of postStop".into())
+    );
+}
+
+#[test]
+fn a_hook_with_restarts_has_ended_after_its_last_run() {
+    let mut plan = full();
+    plan.pre_start.as_mut().unwrap().restarts = Restarts::AtMost(1);
+    let mut stage = Stage::running(plan);
+    assert_eq!(stage.exits("preStart", 1), ["start preStart"]);
+    assert_eq!(stage.shim.lifecycle.phase(), Phase::PreStarting);
+    assert_eq!(stage.exits("preStart", 1), ["exit(1)"]);
+}
+
+#[test]
+fn the_lifetime_of_a_job_says_whether_it_survives_the_beginning_of_the_stop() {
+    let mut plan = Plan {
+        jobs: vec![coprocess("side"), task("clean")],
+        ..bare()
+    };
+    plan.jobs[0].lifetime = Lifetime::UntilStop;
+    plan.jobs[1].lifetime = Lifetime::UntilExit;
+    let mut stage = Stage::running(plan);
+    stage.after(10_000);
+    assert_eq!(
+        stage.signal(Signal::TERM),
+        [
+            "send SIGKILL to the Group of coprocess[side]",
+            "send SIGTERM to the Process of APP"
+        ]
+    );
 }
