@@ -155,7 +155,8 @@ impl Ports<'_> {
                 }));
             }
             Effect::Load(ticket) => self.settings.load(ticket),
-            Effect::Send(ticket, signal, reach) => self.processes.send(ticket, signal, reach),
+            Effect::Send(ticket, signal, target) => self.processes.send(ticket, signal, target),
+            Effect::SendToAll(signal) => self.processes.send_to_all(signal),
             Effect::Ask {
                 ticket,
                 request,
@@ -205,13 +206,14 @@ mod tests {
     }
 
     impl Mocks {
-        /// Mocks that ignore notices and measurements.
+        /// Mocks that ignore notices, measurements, and signals for all processes that are left.
         fn ignoring_notices() -> Self {
             let mut mocks = Self::default();
             mocks.console.expect_tell().return_const(());
             mocks.console.expect_configure().return_const(());
             mocks.telemetry.expect_expose().return_const(());
             mocks.telemetry.expect_record().return_const(());
+            mocks.processes.expect_send_to_all().return_const(());
             mocks
         }
 
@@ -240,6 +242,12 @@ mod tests {
             let mut mocks = Self::without_time();
             mocks.processes.expect_export().return_const(());
             mocks
+        }
+
+        /// The last event: no process is left.
+        fn end_with_all(&mut self, order: &mut Sequence) {
+            let next = self.inbox.expect_next().times(1).in_sequence(order);
+            next.return_once(|_| Event::AllEnded);
         }
 
         fn run(self, plan: Plan) -> u8 {
@@ -304,6 +312,7 @@ mod tests {
         started.returning(|_, _| Ok(Pid(5)));
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(7)));
+        mocks.end_with_all(&mut order);
         assert_eq!(mocks.run(plan()), 7);
     }
 
@@ -324,8 +333,9 @@ mod tests {
             .times(1..)
             .in_sequence(&mut order)
             .return_const(());
-        let next = mocks.inbox.expect_next().times(1);
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::KILL)));
+        mocks.end_with_all(&mut order);
         let limited = Job {
             time_limit: Some(Duration::from_secs(1)),
             ..job(Role::Coprocess { name: "side".into() })
@@ -353,7 +363,7 @@ mod tests {
             .processes
             .expect_start()
             .returning(move |_, _| Err(failure.clone()));
-        mocks.inbox.expect_next().never();
+        mocks.end_with_all(&mut Sequence::new());
         assert_eq!(mocks.run(plan()), 127);
     }
 
@@ -381,6 +391,7 @@ mod tests {
             let next = mocks.inbox.expect_next().times(1).in_sequence(&mut events);
             next.returning(move |_| Event::Exited(domain::Ticket(ticket), ExitStatus::Code(0)));
         }
+        mocks.end_with_all(&mut events);
         let side = job(Role::Coprocess { name: "side".into() });
         assert_eq!(
             mocks.run(Plan {
@@ -408,6 +419,7 @@ mod tests {
             Some(stop_timeout),
             Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)),
         );
+        mocks.end_with_all(&mut order);
         assert_eq!(mocks.run(plan()), 143);
     }
 
@@ -445,6 +457,7 @@ mod tests {
             .return_const(());
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(0)));
+        mocks.end_with_all(&mut order);
         assert_eq!(mocks.run(plan()), 0);
     }
 
@@ -467,13 +480,14 @@ mod tests {
         next.returning(|_| panic!("a fault of the inbox"));
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)));
+        mocks.end_with_all(&mut order);
         assert_eq!(mocks.live(plan(), std::future::pending()), 70);
     }
 
     #[test]
     fn when_events_no_longer_arrive_children_are_stopped_and_the_code_is_70() {
         let mut mocks = Mocks::new();
-        mocks.inbox.expect_next().never();
+        mocks.end_with_all(&mut Sequence::new());
         assert_eq!(
             mocks.live(plan(), std::future::ready(())),
             70,
@@ -491,6 +505,7 @@ mod tests {
         }
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)));
+        mocks.end_with_all(&mut order);
         assert_eq!(mocks.live(plan(), std::future::pending()), 70);
         let mut mocks = ended_by(Signal::TERM);
         mocks.inbox.expect_next().returning(|_| panic!("always"));
@@ -502,8 +517,10 @@ mod tests {
         let mut mocks = Mocks::new();
         mocks.discovery.expect_connect().return_const(());
         mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
-        let next = mocks.inbox.expect_next().times(1);
+        let mut order = Sequence::new();
+        let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(7)));
+        mocks.end_with_all(&mut order);
         assert_eq!(mocks.live(plan(), std::future::pending()), 7);
     }
 }

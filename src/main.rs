@@ -189,7 +189,7 @@ async fn run(
     let seed = RandomState::new().hash_one(process::id());
     let code = driver::live(Shim::new(plan, seed), &mut ports, broken).await;
     // The result is complete: a panic now only loses the rest of the log.
-    panics::caught(children.finish_output()).await.ok();
+    panics::caught(children.finish()).await.ok();
     panics::caught_in(|| console.flush(LAST_WORDS)).ok();
     Ok(code)
 }

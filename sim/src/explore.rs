@@ -274,6 +274,13 @@ impl State {
             all.push(Input::Later(self.outside.now + half));
         }
         for (ticket, run) in &self.outside.observer.children {
+            if run.ended.is_some() {
+                all.push(Input::Now(Event::TreeEnded(*ticket)));
+                continue;
+            }
+            if run.termed.is_some() && run.killed.is_none() && !run.outlived {
+                all.push(Input::Now(Event::Outlived(*ticket)));
+            }
             for status in endings(&run.role, run.termed.is_some(), run.killed.is_some()) {
                 all.push(Input::Now(Event::Exited(*ticket, *status)));
             }
@@ -282,6 +289,9 @@ impl State {
             for answer in self.answers(*ticket) {
                 all.push(Input::Now(Event::Answered(*ticket, answer)));
             }
+        }
+        if self.outside.all_may_end() {
+            all.push(Input::Now(Event::AllEnded));
         }
         if let Some(ticket) = self.outside.observer.loading {
             let readings = scope.plans.iter().map(found).chain([refused()]);
@@ -433,8 +443,15 @@ impl State {
             .map(|(ticket, run)| (*ticket, &run.role, run.termed.is_some() || run.killed.is_some()))
             .collect();
         if let Some((ticket, ..)) = runs.iter().find(ends) {
-            let exited = Event::Exited(**ticket, ExitStatus::Code(0));
-            return self.happens(scope, exited, quiet, trace);
+            let has_ended = self.outside.observer.children[*ticket].ended.is_some();
+            let ends = match has_ended {
+                true => Event::TreeEnded(**ticket),
+                false => Event::Exited(**ticket, ExitStatus::Code(0)),
+            };
+            return self.happens(scope, ends, quiet, trace);
+        }
+        if self.outside.all_may_end() {
+            return self.happens(scope, Event::AllEnded, quiet, trace);
         }
         if let Some(ticket) = self.outside.observer.requests.keys().next().copied() {
             let list = self.outside.observer.asked_to_list(ticket) == Some(true);
@@ -455,6 +472,13 @@ impl State {
 }
 
 impl Outside {
+    /// Whether no process may be left, and the core waits for that.
+    fn all_may_end(&self) -> bool {
+        let all = self.observer.remaining;
+        let asked = all.termed.or(all.killed).is_some();
+        asked && !all.ended && self.observer.children.is_empty()
+    }
+
     fn record(&mut self, what: What, trace: &mut Vec<Entry>) -> Steps {
         let entry = Entry { at: self.now, what };
         let saw = self.observer.see(&entry);

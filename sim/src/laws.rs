@@ -15,6 +15,7 @@ mod order;
 mod reload;
 mod schedule;
 mod time;
+mod trees;
 mod turn;
 
 use crate::trace::Entry;
@@ -95,12 +96,16 @@ pub const LAWS: &[(&str, Law)] = laws![
     children::only_permitted_children_get_sigkill,
     children::a_run_beyond_its_time_limit_is_killed,
     children::a_run_that_ended_with_0_did_not_time_out,
-    children::kills_reach_the_group,
+    children::kills_reach_the_tree,
     children::other_signals_are_passed_on_once,
     children::coprocesses_restart_as_often_as_they_may,
     children::there_is_a_pause_after_a_coprocess_that_ends_at_once,
     children::pids_are_exported_before_anything_else_starts,
     children::the_application_and_its_hooks_run_once,
+    trees::what_outlives_the_application_is_asked_to_stop,
+    trees::what_is_left_is_asked_to_stop_last,
+    trees::what_is_left_ends_in_time,
+    trees::the_exit_waits_for_what_is_left,
     catalogue::one_request_of_each_requester,
     catalogue::requests_are_bounded,
     catalogue::requests_stay_within_the_budget,
@@ -143,7 +148,7 @@ pub const LAWS: &[(&str, Law)] = laws![
 /// The laws after a fault of the program itself.
 pub const EMERGENCY_LAWS: &[(&str, Law)] = laws![
     order::nothing_follows_the_exit,
-    children::kills_reach_the_group,
+    children::kills_reach_the_tree,
     emergency::an_emergency_starts_nothing,
     emergency::an_emergency_sends_sigterm_to_all_children,
     emergency::an_emergency_kills_after_the_grace,
@@ -178,6 +183,7 @@ mod tests {
             include_str!("laws/catalogue.rs"),
             include_str!("laws/time.rs"),
             include_str!("laws/reload.rs"),
+            include_str!("laws/trees.rs"),
             include_str!("laws/emergency.rs"),
         ];
         for (law, _) in LAWS.iter().chain(EMERGENCY_LAWS) {

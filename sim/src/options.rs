@@ -66,6 +66,8 @@ pub struct Faults {
     pub starting_takes_time: bool,
     /// Children leave orphans.
     pub orphans: bool,
+    /// Children start processes that outlive them, some of which ignore SIGTERM.
+    pub children_are_outlived: bool,
     /// The catalogue takes long to answer.
     pub catalogue_is_slow: bool,
     /// Requests or their answers are lost.
@@ -118,6 +120,7 @@ impl Options {
     /// and then. Both are drawn together with the jitter, so that recorded runs keep their meaning.
     fn with_connections(mut self) -> Self {
         self.connections = [None, None, None, Some(2), Some(4), Some(3)][self.jitter as usize % 6];
+        self.faults.children_are_outlived = self.jitter / 18 % 2 == 1;
         self.faults.catalogue_is_busy = self.connections.is_some() && self.jitter / 6 % 3 == 2;
         self
     }
@@ -149,13 +152,14 @@ impl Faults {
             late_arrivals: fault(),
             early_answers: fault(),
             catalogue_is_busy: false,
+            children_are_outlived: false,
             configurations_break: fault(),
             configurations_change: fault(),
             neighbours_change: fault(),
         }
     }
 
-    fn named(&self) -> [(&'static str, bool); 20] {
+    fn named(&self) -> [(&'static str, bool); 21] {
         [
             ("children fail", self.children_fail),
             ("children hang", self.children_hang),
@@ -167,6 +171,7 @@ impl Faults {
             ("children flood", self.children_flood),
             ("starting takes time", self.starting_takes_time),
             ("orphans", self.orphans),
+            ("children are outlived", self.children_are_outlived),
             ("the catalogue is slow", self.catalogue_is_slow),
             ("answers are lost", self.answers_are_lost),
             ("outages", self.outages),

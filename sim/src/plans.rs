@@ -89,11 +89,12 @@ fn plain(role: Role, trigger: Trigger, version: u32) -> Job {
     Job::new(role, command(&whose, version), trigger, Output::Log)
 }
 
+/// The application, or a hook.
 fn hook(choices: &mut Choices, role: Role) -> Job {
     let grace = Duration::from_millis(choices.one_of(&GRACES));
     let reach = match role {
-        Role::Application => SignalTarget::Process,
-        _ => SignalTarget::Group,
+        Role::Application => SignalTarget::Leader,
+        _ => SignalTarget::Tree,
     };
     let stop = Stop { reach, grace };
     Job {
@@ -174,7 +175,7 @@ fn backend(choices: &mut Choices, number: u32) -> Backend {
 fn job(choices: &mut Choices, number: u32) -> Job {
     let (grace, version) = (choices.one_of(&GRACES), choices.below(3));
     let stop = Stop {
-        reach: SignalTarget::Group,
+        reach: SignalTarget::Tree,
         grace: Duration::from_millis(grace),
     };
     if choices.below(2) == 0 {

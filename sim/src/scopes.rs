@@ -13,10 +13,11 @@ fn job(role: Role, trigger: Trigger, program: &str) -> Job {
     Job::new(role, Command::new(program, [whose]), trigger, Output::Inherit)
 }
 
+/// The application, or a hook.
 fn hook(role: Role) -> Option<Job> {
     let reach = match role {
-        Role::Application => SignalTarget::Process,
-        _ => SignalTarget::Group,
+        Role::Application => SignalTarget::Leader,
+        _ => SignalTarget::Tree,
     };
     let stop = Stop {
         reach,
@@ -67,7 +68,7 @@ fn backend(program: &str) -> Backend {
 
 fn coprocess() -> Job {
     let stop = Stop {
-        reach: SignalTarget::Group,
+        reach: SignalTarget::Tree,
         grace: seconds(3),
     };
     Job {

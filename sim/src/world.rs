@@ -15,7 +15,7 @@ use crate::plans;
 use crate::trace::{Entry, Fact, What};
 use async_trait::async_trait;
 use catalogue::FakeCatalogues;
-use children::Child;
+use children::{Child, Tree};
 use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
 use domain::catalogue::{Answer, Request};
 use domain::event::{Loaded, StatusRequest};
@@ -27,7 +27,7 @@ use domain::status::Status;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -40,6 +40,10 @@ enum Item {
     /// The driver gets this event in any case.
     Tells(Event),
     Dies(Ticket, ExitStatus),
+    /// The processes that outlived this child end.
+    TreeEnds(Ticket),
+    /// No process is left, perhaps.
+    AllEnd,
     /// A request reaches the catalogue.
     Lands(Ticket),
     /// A query has blocked for its full waiting time.
@@ -72,9 +76,13 @@ pub(crate) struct State {
     faults: Faults,
     queue: BTreeMap<(Instant, u64), Item>,
     last: u64,
-    /// The event that the driver gets next, before any other.
-    next: Option<Event>,
+    /// The events that the driver gets next, before any other.
+    next: VecDeque<Event>,
     children: BTreeMap<Ticket, Child>,
+    /// What outlived children; it is reported if those were asked to stop.
+    trees: BTreeMap<Ticket, Tree>,
+    /// The driver waits for the event that no process is left.
+    awaits_all: bool,
     no_pids: bool,
     fake_catalogues: FakeCatalogues,
     /// The present content of the configuration.
@@ -120,8 +128,10 @@ impl World {
             options,
             queue: BTreeMap::new(),
             last: 0,
-            next: None,
+            next: VecDeque::new(),
             children: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            awaits_all: false,
             no_pids: false,
             fake_catalogues: FakeCatalogues::default(),
             file: plan.clone(),
@@ -214,7 +224,7 @@ impl State {
             if self.violation.is_some() {
                 return None;
             }
-            if let Some(event) = self.next.take() {
+            if let Some(event) = self.next.pop_front() {
                 break event;
             }
             let first = self.queue.first_key_value().map(|((at, _), _)| *at);
@@ -246,6 +256,8 @@ impl State {
         match item {
             Item::Tells(event) => return Some(event),
             Item::Dies(ticket, status) => return self.dies(ticket, status),
+            Item::TreeEnds(ticket) => return self.tree_ends(ticket),
+            Item::AllEnd => return self.all_end(),
             Item::Lands(ticket) => self.lands(ticket),
             Item::WaitOver(ticket) => self.answer_waiting(ticket),
             Item::Answers(ticket, answer) => return self.answered(ticket, answer),
@@ -293,8 +305,12 @@ impl Processes for World {
         self.0.borrow_mut().start(ticket, job)
     }
 
-    fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
-        self.0.borrow_mut().send(ticket, signal, reach);
+    fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
+        self.0.borrow_mut().send(ticket, signal, target);
+    }
+
+    fn send_to_all(&mut self, signal: Signal) {
+        self.0.borrow_mut().send_to_all(signal);
     }
 
     fn export(&mut self, name: &str, value: &str) {

@@ -33,6 +33,8 @@ pub struct StopList {
     registrations: BTreeMap<String, Registration>,
     requests: BTreeSet<Ticket>,
     deregistrations: BTreeMap<Ticket, String>,
+    /// Whether no process is left, of our children and of those that they started.
+    all_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +44,8 @@ struct Child {
     /// Whether the start is confirmed; without that the child may run, if the fault came right after its
     /// start.
     runs: bool,
+    /// Whether processes below it are left, or will be when it has ended.
+    outlived: bool,
 }
 
 impl StopList {
@@ -61,14 +65,22 @@ impl StopList {
     pub fn happens(&mut self, event: &Event) {
         match event {
             Event::Started(ticket, _) => self.runs(*ticket),
-            Event::NotStarted(ticket, _) | Event::Exited(ticket, _) => drop(self.children.remove(ticket)),
+            Event::AllEnded => self.all_ended = true,
+            Event::Outlived(ticket) => self.outlived(*ticket),
+            Event::Exited(ticket, _) => self.exits(*ticket),
+            Event::NotStarted(ticket, _) | Event::TreeEnded(ticket) => drop(self.children.remove(ticket)),
             Event::Answered(ticket, answer) => self.answered(*ticket, answer),
             _ => {}
         }
     }
 
     fn starts(&mut self, ticket: Ticket, reach: SignalTarget) {
-        self.children.insert(ticket, Child { reach, runs: false });
+        let child = Child {
+            reach,
+            runs: false,
+            outlived: false,
+        };
+        self.children.insert(ticket, child);
     }
 
     fn runs(&mut self, ticket: Ticket) {
@@ -77,11 +89,25 @@ impl StopList {
         }
     }
 
-    fn has_children(&self) -> bool {
-        self.children.values().any(|child| child.runs)
+    fn outlived(&mut self, ticket: Ticket) {
+        if let Some(child) = self.children.get_mut(&ticket) {
+            child.outlived = true;
+            child.reach = SignalTarget::Tree;
+        }
     }
 
-    fn give_up_children(&mut self) {
+    fn exits(&mut self, ticket: Ticket) {
+        if self.children.get(&ticket).is_some_and(|child| !child.outlived) {
+            self.children.remove(&ticket);
+        }
+    }
+
+    fn has_processes(&self) -> bool {
+        !self.all_ended || self.children.values().any(|child| child.runs)
+    }
+
+    fn give_up_processes(&mut self) {
+        self.all_ended = true;
         self.children.values_mut().for_each(|child| child.runs = false);
     }
 
@@ -207,7 +233,7 @@ impl Emergency {
                 self.send(Signal::KILL, effects);
                 self.state = State::Killed { gone_by: now + DEATH };
             }
-            State::Killed { gone_by } if gone_by <= now => self.stop_list.give_up_children(),
+            State::Killed { gone_by } if gone_by <= now => self.stop_list.give_up_processes(),
             _ => {}
         }
     }
@@ -220,7 +246,7 @@ impl Emergency {
             State::Killed { gone_by } => gone_by,
             State::Over => return None,
         };
-        let children = self.stop_list.has_children().then_some(children);
+        let children = self.stop_list.has_processes().then_some(children);
         let deregistrations = (!self.stop_list.deregistrations.is_empty()).then_some(self.deregistered_by);
         earliest(children, deregistrations)
     }
@@ -231,6 +257,7 @@ impl Emergency {
             kill_at: now + self.grace,
         };
         self.deregistered_by = now + DEREGISTRATION;
+        self.stop_list.all_ended = false;
         self.send(Signal::TERM, effects);
         let requests = core::mem::take(&mut self.stop_list.requests);
         effects.extend(requests.into_iter().map(Effect::Forget));
@@ -253,18 +280,19 @@ impl Emergency {
     fn send(&self, signal: Signal, effects: &mut Vec<Effect>) {
         for (ticket, child) in &self.stop_list.children {
             let reach = if signal == Signal::KILL {
-                SignalTarget::Group
+                SignalTarget::Tree
             } else {
                 child.reach
             };
             effects.push(Effect::Send(*ticket, signal, reach));
         }
+        effects.push(Effect::SendToAll(signal));
     }
 
     /// A failed answer ends a deregistration, too: the entry expires after its TTL.
     fn is_done(&self) -> bool {
         let begun = !matches!(self.state, State::Beginning | State::Over);
-        begun && !self.stop_list.has_children() && self.stop_list.deregistrations.is_empty()
+        begun && !self.stop_list.has_processes() && self.stop_list.deregistrations.is_empty()
     }
 }
 
@@ -330,6 +358,9 @@ mod tests {
         Event::Answered(Ticket(number), Answer::Done)
     }
 
+    /// The last effects.
+    const END: [Effect; 2] = [Effect::SendToAll(Signal::KILL), Effect::Exit(FAULT)];
+
     /// The stop list after these effects and events.
     fn stop_list(effects: &[Effect], events: &[Event]) -> StopList {
         let mut stop_list = StopList::default();
@@ -347,9 +378,10 @@ mod tests {
             &[started(1), started(2), exited(2), done(3)],
         );
         let mut emergency = Emergency::new(stop_list, GRACE);
-        let term = Effect::Send(Ticket(1), Signal::TERM, SignalTarget::Group);
+        let term = Effect::Send(Ticket(1), Signal::TERM, SignalTarget::Tree);
         let expected = vec![
             term,
+            Effect::SendToAll(Signal::TERM),
             Effect::Forget(Ticket(4)),
             deregister(0, "a"),
             deregister(1, "b"),
@@ -358,8 +390,9 @@ mod tests {
         assert_eq!(emergency.deadline(), Some(at(2_000)));
         assert_eq!(emergency.step(at(10), done(u64::MAX)), []);
         assert_eq!(emergency.step(at(10), exited(1)), []);
+        assert_eq!(emergency.step(at(10), Event::AllEnded), []);
         let failed = Event::Answered(Ticket(u64::MAX - 1), Answer::Failed("no".into()));
-        assert_eq!(emergency.step(at(20), failed), [Effect::Exit(FAULT)]);
+        assert_eq!(emergency.step(at(20), failed), END);
         assert_eq!(emergency.deadline(), None);
         assert_eq!(emergency.step(at(30), exited(1)), []);
     }
@@ -369,24 +402,35 @@ mod tests {
         let mut emergency = Emergency::new(stop_list(&[start(1)], &[started(1)]), GRACE);
         emergency.step(at(0), Event::Begin);
         assert_eq!(emergency.deadline(), Some(at(5_000)));
-        let kill = Effect::Send(Ticket(1), Signal::KILL, SignalTarget::Group);
-        assert_eq!(
-            emergency.step(at(5_000), Event::Woken),
-            std::slice::from_ref(&kill)
-        );
+        let kill = Effect::Send(Ticket(1), Signal::KILL, SignalTarget::Tree);
+        let kills = [kill.clone(), END[0].clone()];
+        assert_eq!(emergency.step(at(5_000), Event::Woken), kills);
         assert_eq!(emergency.deadline(), Some(at(7_000)));
-        assert_eq!(
-            emergency.step(at(7_000), Event::Woken),
-            [kill, Effect::Exit(FAULT)]
-        );
+        let ends = [&[kill], &END[..]].concat();
+        assert_eq!(emergency.step(at(7_000), Event::Woken), ends);
+    }
+
+    #[test]
+    fn processes_that_outlive_all_children_are_waited_for_and_killed() {
+        let events = [started(1), Event::Outlived(Ticket(1)), exited(1)];
+        let mut emergency = Emergency::new(stop_list(&[start(1)], &events), GRACE);
+        let to_rest = |signal| Effect::Send(Ticket(1), signal, SignalTarget::Tree);
+        let term = Effect::SendToAll(Signal::TERM);
+        assert_eq!(emergency.step(at(0), Event::Begin), [to_rest(Signal::TERM), term]);
+        assert_eq!(emergency.step(at(10), Event::TreeEnded(Ticket(1))), []);
+        assert_eq!(emergency.deadline(), Some(at(5_000)));
+        assert_eq!(emergency.step(at(5_000), Event::Woken), END[..1]);
+        assert_eq!(emergency.step(at(5_001), Event::AllEnded), END);
     }
 
     #[test]
     fn a_child_that_may_never_have_been_started_is_killed_but_not_waited_for() {
         let mut emergency = Emergency::new(stop_list(&[start(1)], &[]), GRACE);
-        let send = |signal| Effect::Send(Ticket(1), signal, SignalTarget::Group);
-        let expected = [send(Signal::TERM), send(Signal::KILL), Effect::Exit(FAULT)];
-        assert_eq!(emergency.step(at(0), Event::Begin), expected);
+        let send = |signal| Effect::Send(Ticket(1), signal, SignalTarget::Tree);
+        let begins = [send(Signal::TERM), Effect::SendToAll(Signal::TERM)];
+        assert_eq!(emergency.step(at(0), Event::Begin), begins);
+        let ends = [&[send(Signal::KILL)], &END[..]].concat();
+        assert_eq!(emergency.step(at(0), Event::AllEnded), ends);
     }
 
     #[test]
@@ -401,8 +445,9 @@ mod tests {
         let register = ask(3, Request::Register(registration("a")));
         let mut emergency = Emergency::new(stop_list(&[register], &[]), GRACE);
         emergency.step(at(100), Event::Begin);
+        emergency.step(at(100), Event::AllEnded);
         assert_eq!(emergency.step(at(2_099), Event::Woken), []);
-        assert_eq!(emergency.step(at(2_100), Event::Woken), [Effect::Exit(FAULT)]);
+        assert_eq!(emergency.step(at(2_100), Event::Woken), END);
     }
 
     #[test]
@@ -412,15 +457,16 @@ mod tests {
             [register, ask(number + 1, Request::Deregister(registration("a")))]
         };
         let left = stop_list(&effects(1), &[done(1), done(2)]);
+        let term = Effect::SendToAll(Signal::TERM);
         assert_eq!(
             Emergency::new(left, GRACE).step(at(0), Event::Begin),
-            [Effect::Exit(FAULT)]
+            std::slice::from_ref(&term)
         );
         let failed = Event::Answered(Ticket(2), Answer::Failed("no".into()));
         let unsure = stop_list(&effects(1), &[done(1), failed]);
         assert_eq!(
             Emergency::new(unsure, GRACE).step(at(0), Event::Begin),
-            [deregister(0, "a")]
+            [term, deregister(0, "a")]
         );
         let mut moved = stop_list(&effects(1), &[]);
         moved.does(&Effect::Connect(Catalogue::Directory { path: "/b".into() }));

@@ -29,8 +29,15 @@ pub enum Event {
     /// output is too long, the text begins with `…` and has its end only; bytes that are not UTF-8 become
     /// U+FFFD.
     Printed(Ticket, String),
+    /// A process that was asked to stop, and was not killed since, ends, and processes below it are still there. Comes
+    /// immediately before `Exited`, and `TreeEnded` follows later.
+    Outlived(Ticket),
     /// A process that the shim started has ended and was reaped.
     Exited(Ticket, ExitStatus),
+    /// The processes that outlived this one have ended.
+    TreeEnded(Ticket),
+    /// No other process is left. Answers [`crate::Effect::SendToAll`].
+    AllEnded,
     /// A process that the kernel assigned to the shim has ended and was reaped.
     OrphanReaped(Pid),
     /// The catalogue answered, or the request failed.

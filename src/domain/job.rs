@@ -35,9 +35,11 @@ pub enum Action {
     Start,
     /// Ask it to stop.
     Terminate,
-    /// Kill its group.
+    /// Ask the processes that outlived it to stop.
+    TerminateRest,
+    /// Kill its tree.
     Kill,
-    /// Kill its group, because it took too long.
+    /// Kill its tree, because it took too long.
     Expire,
 }
 
@@ -52,6 +54,11 @@ enum State {
     /// Asked to stop.
     Stopping {
         kill_at: Instant,
+    },
+    /// It ended when it was asked to stop, and processes that it started are left. When they are killed, unless the
+    /// lifecycle decides that.
+    Outlived {
+        kill_at: Option<Instant>,
     },
     /// Killed; `last` if nothing is to follow.
     Killed {
@@ -84,17 +91,20 @@ impl JobState {
         }
     }
 
-    /// Whether a process of this job is there.
+    /// Whether a process of this job is there, or one that outlived it.
     pub fn is_running(&self) -> bool {
         matches!(
             self.state,
-            State::Running { .. } | State::Stopping { .. } | State::Killed { .. }
+            State::Running { .. } | State::Stopping { .. } | State::Outlived { .. } | State::Killed { .. }
         )
     }
 
     /// Whether it is to stop for good and its process has not ended yet.
     pub fn is_stopping(&self) -> bool {
-        matches!(self.state, State::Stopping { .. } | State::Killed { last: true })
+        matches!(
+            self.state,
+            State::Stopping { .. } | State::Outlived { .. } | State::Killed { last: true }
+        )
     }
 
     /// Whether it was stopped or killed for good, whether or not its process has ended.
@@ -122,6 +132,7 @@ impl JobState {
             State::Idle => self.cadence.as_ref().map(Cadence::next),
             State::Running { limit, .. } => limit,
             State::Stopping { kill_at } => Some(kill_at),
+            State::Outlived { kill_at } => kill_at,
             State::Resting { until } => Some(until),
             State::Killed { .. } | State::Over => None,
         }
@@ -132,7 +143,7 @@ impl JobState {
         self.deadline().filter(|deadline| *deadline <= now)?;
         match self.state {
             State::Running { .. } => Some(self.kill(false, Action::Expire)),
-            State::Stopping { .. } => Some(self.kill(true, Action::Kill)),
+            State::Stopping { .. } | State::Outlived { .. } => Some(self.kill(true, Action::Kill)),
             _ => self.start(now),
         }
     }
@@ -143,8 +154,17 @@ impl JobState {
         let busy = self.is_running();
         match &mut self.state {
             State::Running { limit, .. } => *limit = self.time_limit.map(|limit| now + limit),
-            State::Stopping { kill_at } => *kill_at = now + self.stop.grace,
-            State::Idle | State::Killed { .. } | State::Resting { .. } | State::Over => {}
+            State::Stopping { kill_at }
+            | State::Outlived {
+                kill_at: Some(kill_at),
+            } => {
+                *kill_at = now + self.stop.grace;
+            }
+            State::Outlived { kill_at: None }
+            | State::Idle
+            | State::Killed { .. }
+            | State::Resting { .. }
+            | State::Over => {}
         }
         if let Some(cadence) = &mut self.cadence {
             cadence.after_standstill(now, busy);
@@ -164,9 +184,13 @@ impl JobState {
         None
     }
 
-    /// The process ended, or could not be started.
-    pub fn on_ended(&mut self, now: Instant) -> Option<Action> {
+    /// The process ended, or could not be started. Only one that was asked to stop is `outlived`.
+    pub fn on_ended(&mut self, now: Instant, outlived: bool) -> Option<Action> {
         let lived = match self.state {
+            State::Running { .. } if outlived => return Some(self.outlived(None)),
+            State::Stopping { kill_at } if outlived => return Some(self.outlived(Some(kill_at))),
+            // They were killed with it.
+            State::Killed { last: true } if outlived => return None,
             State::Running { since, .. } => now - since,
             State::Killed { last: false } => AT_ONCE,
             _ => {
@@ -183,9 +207,17 @@ impl JobState {
         self.again(now)
     }
 
-    /// Whether another run follows: its process runs and may be restarted, or it waits for its restart.
+    /// Whether another run follows, or this one continues: its process or one that outlived it is there, or it waits for
+    /// its restart.
     pub fn runs_on(&self) -> bool {
         self.is_running() || self.resting_until().is_some()
+    }
+
+    /// The processes that outlived it have ended.
+    pub fn on_tree_ended(&mut self) {
+        if let State::Outlived { .. } | State::Killed { last: true } = self.state {
+            self.state = State::Over;
+        }
     }
 
     /// The run in progress is the last one.
@@ -202,7 +234,7 @@ impl JobState {
                 };
                 Some(Action::Terminate)
             }
-            State::Stopping { .. } => None,
+            State::Stopping { .. } | State::Outlived { .. } => None,
             _ => self.end(),
         }
     }
@@ -210,7 +242,9 @@ impl JobState {
     /// Stop for good and at once.
     pub fn end(&mut self) -> Option<Action> {
         match self.state {
-            State::Running { .. } | State::Stopping { .. } => Some(self.kill(true, Action::Kill)),
+            State::Running { .. } | State::Stopping { .. } | State::Outlived { .. } => {
+                Some(self.kill(true, Action::Kill))
+            }
             State::Killed { .. } => {
                 self.state = State::Killed { last: true };
                 None
@@ -233,6 +267,11 @@ impl JobState {
         if let Some(cadence) = &mut self.cadence {
             cadence.take(now);
         }
+    }
+
+    fn outlived(&mut self, kill_at: Option<Instant>) -> Action {
+        self.state = State::Outlived { kill_at };
+        Action::TerminateRest
     }
 
     fn kill(&mut self, last: bool, action: Action) -> Action {
@@ -272,7 +311,7 @@ mod tests {
 
     fn job(trigger: Trigger) -> Job {
         let stop = Stop {
-            reach: SignalTarget::Group,
+            reach: SignalTarget::Tree,
             grace: Duration::from_secs(5),
         };
         let command = Command::new("true", []);
@@ -292,7 +331,7 @@ mod tests {
         assert_eq!(runs.deadline(), None);
         assert_eq!(runs.start(at(0)), Some(Action::Start));
         assert_eq!(runs.start(at(1)), None, "one run at a time");
-        assert_eq!(runs.on_ended(at(2)), None);
+        assert_eq!(runs.on_ended(at(2), false), None);
         assert_eq!(runs.start(at(3)), Some(Action::Start));
     }
 
@@ -303,7 +342,7 @@ mod tests {
         for now in 0..=1050 {
             if runs.on_time(at(now)) == Some(Action::Start) {
                 started += 1;
-                runs.on_ended(at(now));
+                runs.on_ended(at(now), false);
             }
         }
         assert_eq!(started, 10);
@@ -314,8 +353,12 @@ mod tests {
         let mut runs = runs(&job(Trigger::Every(Duration::from_millis(100))));
         assert_eq!(runs.on_time(at(100)), Some(Action::Start));
         assert_eq!(runs.on_time(at(550)), None);
-        assert_eq!(runs.on_ended(at(550)), Some(Action::Start), "one tick waited");
-        assert_eq!(runs.on_ended(at(560)), None, "the others were dropped");
+        assert_eq!(
+            runs.on_ended(at(550), false),
+            Some(Action::Start),
+            "one tick waited"
+        );
+        assert_eq!(runs.on_ended(at(560), false), None, "the others were dropped");
         assert_eq!(runs.deadline(), Some(at(600)));
     }
 
@@ -328,7 +371,7 @@ mod tests {
         assert_eq!(runs.on_time(at(1199)), None);
         assert_eq!(runs.on_time(at(1200)), Some(Action::Expire));
         assert_eq!(runs.deadline(), None, "it waits for the end");
-        assert_eq!(runs.on_ended(at(1201)), None);
+        assert_eq!(runs.on_ended(at(1201), false), None);
         assert_eq!(runs.on_time(at(2000)), Some(Action::Start));
     }
 
@@ -338,7 +381,7 @@ mod tests {
         limited.time_limit = Some(Duration::from_millis(100));
         let mut runs = runs(&limited);
         runs.start(at(0));
-        runs.on_ended(at(10));
+        runs.on_ended(at(10), false);
         runs.start(at(90));
         assert_eq!(runs.on_time(at(150)), None, "EX-19");
         assert_eq!(runs.on_time(at(190)), Some(Action::Expire));
@@ -375,7 +418,7 @@ mod tests {
             let mut action = runs.start(at(0));
             for second in 1..20 {
                 started += u32::from(action == Some(Action::Start));
-                action = runs.on_ended(at(second * 2000));
+                action = runs.on_ended(at(second * 2000), false);
             }
             assert_eq!(started, expected, "{restarts:?}");
         }
@@ -387,11 +430,11 @@ mod tests {
         unlimited.restarts = Restarts::Unlimited;
         let mut runs = runs(&unlimited);
         runs.start(at(0));
-        assert_eq!(runs.on_ended(at(1)), Some(Action::Start));
+        assert_eq!(runs.on_ended(at(1), false), Some(Action::Start));
         let mut now = at(2);
         let mut delays = Vec::new();
         for _ in 0..8 {
-            assert_eq!(runs.on_ended(now), None);
+            assert_eq!(runs.on_ended(now, false), None);
             let until = runs.resting_until().unwrap();
             delays.push(until - now);
             now = until;
@@ -400,7 +443,7 @@ mod tests {
         assert!(delays[0] <= Duration::from_millis(500) && delays[0] >= Duration::from_millis(250));
         assert!(delays[7] >= Duration::from_secs(5) && delays[7] <= Duration::from_secs(10));
         assert_eq!(
-            runs.on_ended(now + AT_ONCE),
+            runs.on_ended(now + AT_ONCE, false),
             Some(Action::Start),
             "it lived long enough"
         );
@@ -415,7 +458,7 @@ mod tests {
         assert_eq!(runs.on_time(at(5099)), None);
         assert_eq!(runs.on_time(at(5100)), Some(Action::Kill));
         assert!(runs.is_running(), "until it is reaped");
-        assert_eq!(runs.on_ended(at(5101)), None);
+        assert_eq!(runs.on_ended(at(5101), false), None);
         assert!(!runs.is_running());
     }
 
@@ -437,14 +480,14 @@ mod tests {
             runs.start(at(0));
             let action = if stop_first { runs.stop(at(1)) } else { runs.end() };
             assert!(action.is_some());
-            assert_eq!(runs.on_ended(at(2)), None);
+            assert_eq!(runs.on_ended(at(2), false), None);
             assert_eq!(runs.start(at(3)), None);
             assert_eq!(runs.deadline(), None);
         }
         let mut resting = runs(&unlimited);
         resting.start(at(0));
-        resting.on_ended(at(1));
-        resting.on_ended(at(2));
+        resting.on_ended(at(1), false);
+        resting.on_ended(at(2), false);
         assert!(resting.resting_until().is_some());
         assert_eq!(resting.stop(at(3)), None, "there is nothing to stop");
         assert_eq!(resting.on_time(at(60_000)), None);

@@ -199,17 +199,17 @@ impl Lifecycle {
         matches!(self.phase, Phase::Deregistering | Phase::DeregisteringAfterExit)
     }
 
-    /// Whether children are expected to be gone now.
-    pub const fn awaits_children(&self) -> bool {
-        matches!(self.phase, Phase::TerminatingRemaining | Phase::KillingRemaining)
-    }
-
     /// Something ended with this code, which the shim will end with: the application, a failed preStart, or
     /// a failed postStop, whose code replaces the application's. A start that was called off keeps its own.
     pub fn will_exit_with(&mut self, code: u8) {
         if self.phase != Phase::AbortingStart {
             self.code = code;
         }
+    }
+
+    /// The application is killed: the exit code, unless it ends all the same, and with another one.
+    pub fn kills_application(&mut self) {
+        self.code = UNKILLABLE;
     }
 
     /// The machine stood still: the time that the phase may take counts anew, if it has not been used up.
@@ -222,11 +222,8 @@ impl Lifecycle {
     /// Takes an input. `stop_grace` is how long the application, or a preStop hook that outlives it, may take.
     pub fn take(&mut self, now: Instant, input: Input, stop_grace: Duration) -> Action {
         let (phase, action) = next(self.phase, input);
-        match (self.phase, phase) {
-            (Phase::PreStarting, Phase::AbortingStart) => self.code = CALLED_OFF,
-            // Unless it ends all the same, and says something else.
-            (Phase::Terminating, Phase::Killing) => self.code = UNKILLABLE,
-            _ => {}
+        if (self.phase, phase) == (Phase::PreStarting, Phase::AbortingStart) {
+            self.code = CALLED_OFF;
         }
         if (self.phase, phase) == (Phase::Deregistering, Phase::DeregisteringAfterExit) {
             // The same wait for another reason: it gets no longer by it (SD-10 as amended).

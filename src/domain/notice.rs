@@ -177,6 +177,8 @@ pub enum Notice {
     StartRetried(Role, Duration),
     /// A run ended after the shim stopped it.
     Stopped(Role, Ending),
+    /// A run ended because the shim stopped it; processes that it started are still there, and are stopped as well.
+    Outlived(Role),
     /// A coprocess that ends immediately each time is started again only after this time.
     RestartDelayed(Role, Duration),
     /// The application did not end before `stopTimeout`, and is killed.
@@ -209,15 +211,7 @@ impl Notice {
     /// The level of the message.
     pub fn level(&self) -> Level {
         match self {
-            Self::RegistrationFailed(_, failure)
-            | Self::HeartbeatFailed(_, failure)
-            | Self::QueryFailed { failure, .. }
-            | Self::SensorFailed { failure, .. }
-            | Self::NotStarted { failure, .. }
-                if !failure.aloud =>
-            {
-                Level::Debug
-            }
+            notice if notice.failure().is_some_and(|failure| !failure.aloud) => Level::Debug,
             Self::LoadedConfiguration(_)
             | Self::Started(..)
             | Self::Stopped(..)
@@ -266,7 +260,20 @@ impl Notice {
             | Self::Listening(_)
             | Self::StartedAgain(..)
             | Self::StartRetried(..)
+            | Self::Outlived(_)
             | Self::KillingApplication(_) => Level::Info,
+        }
+    }
+
+    /// The failure that may have happened several times in a row, if the message is about one.
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::RegistrationFailed(_, failure)
+            | Self::HeartbeatFailed(_, failure)
+            | Self::QueryFailed { failure, .. }
+            | Self::SensorFailed { failure, .. }
+            | Self::NotStarted { failure, .. } => Some(failure),
+            _ => None,
         }
     }
 
@@ -319,6 +326,7 @@ impl Notice {
             | Self::StartedAgain(..)
             | Self::StartRetried(..)
             | Self::Stopped(..)
+            | Self::Outlived(_)
             | Self::RestartDelayed(..)
             | Self::KillingApplication(_)
             | Self::LeftBehind(_) => Vec::new(),
@@ -502,6 +510,10 @@ impl fmt::Display for Notice {
                 InUnits(*delay)
             ),
             Self::Stopped(role, ending) => write!(f, "{role} was stopped: {ending}"),
+            Self::Outlived(role) => write!(
+                f,
+                "{role} has ended, processes that it started have not: waiting for them"
+            ),
             Self::RestartDelayed(role, delay) => {
                 write!(
                     f,

@@ -582,7 +582,7 @@ pub enum Output {
     Capture,
 }
 
-/// How a job is stopped: SIGTERM first, SIGKILL to its process group after the grace.
+/// How a job is stopped: SIGTERM first, SIGKILL to its whole tree after the grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stop {
     /// Who gets the SIGTERM.
@@ -592,9 +592,9 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// SIGKILL to the process group at once.
+    /// SIGKILL to the whole tree at once.
     pub const AT_ONCE: Self = Self {
-        reach: SignalTarget::Group,
+        reach: SignalTarget::Tree,
         grace: Duration::ZERO,
     };
 }
@@ -612,10 +612,14 @@ pub enum Lifetime {
 /// Who gets a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SignalTarget {
-    /// The process we started.
+    /// The process that was started.
     Process,
-    /// It and all of its process group.
-    Group,
+    /// The process that was started. The processes below it are noted, so that those that outlive it are reported
+    /// ([`crate::Event::Outlived`]) and can be signalled.
+    Leader,
+    /// It, its process group and all of its descendants, also those that made groups and sessions of their own; after
+    /// its end those of them that outlived it.
+    Tree,
 }
 
 #[cfg(test)]

@@ -105,6 +105,9 @@ impl Shim {
             Event::Started(ticket, pid) => self.out.child_started(ticket, pid),
             Event::NotStarted(ticket, failure) => self.on_ended(now, ticket, &Ending::NotStarted(failure)),
             Event::Printed(ticket, text) => self.on_printed(ticket, text),
+            Event::Outlived(ticket) => self.on_outlived(ticket),
+            Event::TreeEnded(ticket) => self.on_tree_ended(now, ticket),
+            Event::AllEnded => self.advance(now, Input::ChildrenGone),
             Event::Exited(ticket, status) => self.on_ended(now, ticket, &Ending::Exited(status)),
             Event::Answered(ticket, answer) => self.on_answered(now, ticket, answer),
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
@@ -135,6 +138,30 @@ impl Shim {
         match id {
             UnitId::Application => self.on_application_ended(now, ending),
             UnitId::Hook(hook) => self.on_hook_ended(now, hook, ending),
+            UnitId::Service(_) | UnitId::Backend(_) | UnitId::Job(_) | UnitId::Sensor(_) => {}
+        }
+    }
+
+    fn on_outlived(&mut self, ticket: Ticket) {
+        self.out.child_outlived(ticket);
+        if let Some(id) = self.out.owner(ticket) {
+            self.units.change(id, |unit| unit.on_outlived());
+        }
+    }
+
+    /// The processes that outlived a child have ended; now what follows the end of the child may begin.
+    fn on_tree_ended(&mut self, now: Instant, ticket: Ticket) {
+        let Some(id) = self.out.tree_ended(ticket) else {
+            return;
+        };
+        self.units.change(id, |unit| unit.on_tree_ended());
+        match id {
+            UnitId::Application => self.application_is_gone(now),
+            // Only preStart is ever asked to stop.
+            UnitId::Hook(_) => {
+                self.units.remove(id);
+                self.advance(now, Input::PreStartFailed);
+            }
             UnitId::Service(_) | UnitId::Backend(_) | UnitId::Job(_) | UnitId::Sensor(_) => {}
         }
     }
@@ -175,9 +202,13 @@ impl Shim {
     fn on_application_ended(&mut self, now: Instant, ending: &Ending) {
         self.lifecycle.will_exit_with(ending.code());
         if !self.runs_on(UnitId::Application) {
-            self.units.remove(UnitId::Application);
-            self.advance(now, Input::ApplicationEnded);
+            self.application_is_gone(now);
         }
+    }
+
+    fn application_is_gone(&mut self, now: Instant) {
+        self.units.remove(UnitId::Application);
+        self.advance(now, Input::ApplicationEnded);
     }
 
     fn on_hook_ended(&mut self, now: Instant, which: Hook, ending: &Ending) {
@@ -265,8 +296,6 @@ impl Shim {
         if self.lifecycle.awaits_deregistrations() && self.units.services().all(ServiceUnit::has_deregistered)
         {
             self.advance(now, Input::ServicesDeregistered);
-        } else if self.lifecycle.awaits_children() && !self.out.has_children() {
-            self.advance(now, Input::ChildrenGone);
         } else if self.may_swap() {
             self.swap(now);
         } else {
@@ -388,29 +417,34 @@ impl Shim {
             .units
             .change_job(UnitId::Application, |application| application.ask_to_stop(out));
         if running == Some(false) {
-            self.units.remove(UnitId::Application);
-            self.advance(now, Input::ApplicationEnded);
+            self.application_is_gone(now);
         }
     }
 
     fn kill_application(&mut self) {
-        let out = &mut self.out;
+        let (lifecycle, out) = (&mut self.lifecycle, &mut self.out);
         self.units.change_job(UnitId::Application, |application| {
-            if let Some(pid) = application.runner().ticket().and_then(|ticket| out.pid(ticket)) {
-                out.tell(Notice::KillingApplication(pid));
+            if let Some(ticket) = application.runner().ticket() {
+                lifecycle.kills_application();
+                let pid = out.pid(ticket);
+                pid.into_iter()
+                    .for_each(|pid| out.tell(Notice::KillingApplication(pid)));
             }
             application.end(out);
         });
     }
 
+    /// Sends SIGTERM to all processes that are left, also to those that the shim did not start.
     fn terminate_remaining(&mut self, now: Instant) {
         self.units.change_all(|unit| unit.terminate(now, &mut self.out));
+        self.out.push(Effect::SendToAll(Signal::TERM));
     }
 
-    /// Kills all children that are left; none of them is started again.
+    /// Kills all processes that are left; none of them is started again.
     fn kill_remaining(&mut self) {
         self.units.retain(|id, _| !matches!(id, UnitId::Job(_)));
         self.out.kill_remaining();
+        self.out.push(Effect::SendToAll(Signal::KILL));
     }
 
     fn exit(&mut self) {
@@ -420,7 +454,8 @@ impl Shim {
 
     /// A signal for the application. While preStart runs it is kept until the application runs (LC-18).
     fn forward(&mut self, signal: Signal) {
-        if let Some(application) = self.units.job(UnitId::Application) {
+        let application = self.units.job(UnitId::Application);
+        if let Some(application) = application.filter(|application| application.runner().ticket().is_some()) {
             self.out.tell(Notice::SignalForwarded(signal));
             application.send(signal, SignalTarget::Process, &mut self.out);
         } else if self.lifecycle.phase() == Phase::PreStarting && self.plan.application.is_some() {

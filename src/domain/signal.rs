@@ -17,6 +17,8 @@ impl Signal {
     pub const KILL: Self = Self(9);
     /// SIGUSR1: the shim enters maintenance, or leaves it.
     pub const USR1: Self = Self(10);
+    /// SIGSTOP: the kernel stops the process until SIGCONT.
+    pub const STOP: Self = Self(19);
     /// SIGTERM: the process is asked to end; the shim stops everything in the right order.
     pub const TERM: Self = Self(15);
 

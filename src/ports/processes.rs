@@ -15,8 +15,12 @@ pub trait Processes {
     /// The program does not exist or is not executable, or the machine lacks memory or processes.
     fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure>;
 
-    /// Sends a signal to the process started under `ticket`, if it has not been reaped yet.
-    fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget);
+    /// Sends a signal to the process started under `ticket`, if it has not been reaped yet, or to its tree.
+    fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget);
+
+    /// Sends a signal to all processes below this one; as PID 1 to all others of its namespace. As soon as none is left
+    /// [`domain::Event::AllEnded`] arrives in the inbox.
+    fn send_to_all(&mut self, signal: Signal);
 
     /// Sets a variable in the environment of children started, and templates rendered, from now on.
     fn export(&mut self, name: &str, value: &str);

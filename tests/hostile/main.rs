@@ -55,6 +55,7 @@ mod instruments;
 mod limits;
 mod names;
 mod pids;
+mod trees;
 
 use std::env;
 

@@ -28,6 +28,7 @@ mod waiting;
 mod bad_input;
 mod children;
 mod consul;
+mod descendants;
 mod directory;
 mod early;
 mod etcd;

@@ -41,7 +41,14 @@ pub(super) fn only_permitted_children_get_sigterm(observer: &Observer, entry: &E
         return Ok(());
     };
     let may = match run.role {
-        Role::Application => *reach == SignalTarget::Process,
+        // What outlives it is asked to stop once more, because it alone was asked before.
+        Role::Application if run.ended.is_some() => {
+            return hold(
+                *reach == SignalTarget::Tree && run.killed.is_none() && !run.rest_termed,
+                || format!("{entry}"),
+            );
+        }
+        Role::Application => *reach == SignalTarget::Leader,
         Role::PreStart => observer.called_off,
         Role::Coprocess { .. } => observer.is_closing(),
         _ => false,
@@ -123,11 +130,15 @@ pub(super) fn a_run_that_ended_with_0_did_not_time_out(observer: &Observer, entr
     hold(!wrong, || format!("{entry}"))
 }
 
-/// SIGKILL reaches the whole process group (EX-13).
-pub(super) fn kills_reach_the_group(_: &Observer, entry: &Entry) -> Verdict {
+/// SIGKILL reaches the whole tree of a process (EX-13).
+pub(super) fn kills_reach_the_tree(_: &Observer, entry: &Entry) -> Verdict {
     let wrong = matches!(
         entry.what,
-        What::Does(Effect::Send(_, Signal::KILL, SignalTarget::Process))
+        What::Does(Effect::Send(
+            _,
+            Signal::KILL,
+            SignalTarget::Process | SignalTarget::Leader
+        ))
     );
     hold(!wrong, || format!("{entry}"))
 }

@@ -47,15 +47,18 @@ pub(super) fn an_emergency_sends_sigterm_to_all_children(observer: &Observer, en
 /// After a fault a running child is killed only after its grace; a child that was perhaps never started is
 /// killed as soon as nothing else is waited for.
 pub(super) fn an_emergency_kills_after_the_grace(observer: &Observer, entry: &Entry) -> Verdict {
-    let (Some(emergency), What::Does(Effect::Send(ticket, Signal::KILL, _))) =
-        (&observer.emergency, &entry.what)
-    else {
+    let (Some(emergency), What::Does(effect)) = (&observer.emergency, &entry.what) else {
+        return Ok(());
+    };
+    let graced = entry.at >= emergency.at + emergency.grace.0;
+    if let Effect::SendToAll(Signal::KILL) = effect {
+        return hold(observer.remaining.ended || graced, || format!("{entry}"));
+    }
+    let Effect::Send(ticket, Signal::KILL, _) = effect else {
         return Ok(());
     };
     let runs = observer.children.contains_key(ticket) && emergency.starting != Some(*ticket);
-    hold(!runs || entry.at >= emergency.at + emergency.grace.0, || {
-        format!("{entry}")
-    })
+    hold(!runs || graced, || format!("{entry}"))
 }
 
 /// After a fault every registered instance is deregistered at once.
@@ -92,6 +95,8 @@ pub(super) fn an_emergency_waits_for_children_and_deregistrations(
         .keys()
         .find(|ticket| starting != Some(**ticket) && !waited(ticket));
     hold(left.is_none(), || "a child is left behind".into())?;
+    let tried = now >= emergency.at + emergency.grace.0 + EMERGENCY_DEATH;
+    hold(observer.remaining.ended || tried, || "processes are left".into())?;
     let deregisters = observer
         .requests
         .values()

@@ -12,6 +12,7 @@ mod reload;
 mod requests;
 mod services;
 mod standstill;
+mod trees;
 
 use super::turn::Turn;
 use crate::trace::{Entry, Fact, What};
@@ -27,6 +28,7 @@ pub(crate) use plan::{SharedPlan, backend_key, key_of, sensor_jobs};
 pub(crate) use requests::{InFlight, Kind};
 pub(crate) use services::{KnownRegistration, ServiceFacts, check_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+pub(crate) use trees::Remaining;
 
 /// The observer: see the documentation of the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +67,7 @@ pub struct Observer {
     pub(crate) schedules: BTreeMap<String, JobFacts>,
     pub(crate) coprocesses: BTreeMap<String, CoprocessFacts>,
     pub(crate) left_behind: usize,
+    pub(crate) remaining: Remaining,
     /// The instances of the shim that the catalogue has.
     pub(crate) standing: BTreeSet<String>,
     /// The instances of each backend in the catalogue.
@@ -78,8 +81,6 @@ pub struct Observer {
     pub(crate) paused: Option<(Instant, Instant)>,
     /// How many such pauses there were since the catalogue last took a request.
     pauses: u32,
-    /// Since when only the end of the remaining children is waited for.
-    pub(crate) closing: Option<Instant>,
     /// The state of an emergency, after a fault of the program itself.
     pub(crate) emergency: Option<Emergency>,
     /// Whether the application outlived SIGKILL for too long.
@@ -122,6 +123,7 @@ impl Observer {
             schedules: BTreeMap::new(),
             coprocesses: BTreeMap::new(),
             left_behind: 0,
+            remaining: Remaining::default(),
             standing: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             landed_late: false,
@@ -129,7 +131,6 @@ impl Observer {
             cut: None,
             paused: None,
             pauses: 0,
-            closing: None,
             emergency: None,
             gave_up: false,
             generation: 0,
@@ -194,7 +195,10 @@ impl Observer {
                 self.turn.failed.push(*ticket);
                 self.ended(*ticket, &Ending::NotStarted(failure.clone()));
             }
-            Event::Exited(ticket, status) => self.ended(*ticket, &Ending::Exited(*status)),
+            Event::Outlived(ticket) => self.outlived(*ticket),
+            Event::Exited(ticket, status) => self.exited(*ticket, &Ending::Exited(*status)),
+            Event::TreeEnded(ticket) => self.tree_ended(*ticket),
+            Event::AllEnded => self.remaining.ended = true,
             Event::Answered(ticket, answer) => self.answered(*ticket, answer),
             Event::Loaded(ticket, loaded) => {
                 self.loading = self.loading.filter(|loading| loading != ticket);
@@ -208,6 +212,7 @@ impl Observer {
         match effect {
             Effect::Start(ticket, job) => self.starts(*ticket, job),
             Effect::Send(ticket, signal, _) => self.sends(*ticket, *signal),
+            Effect::SendToAll(signal) => self.sends_to_all(*signal),
             Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
             Effect::Forget(ticket) => self.forgets(*ticket),
             Effect::Connect(_) => self.standing.clear(),
@@ -246,9 +251,6 @@ impl Observer {
     fn rests(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
         self.gave_up |= self.survives_kill();
-        if self.closing.is_none() && self.is_closing() {
-            self.closing = Some(self.turn.began);
-        }
         // The entries of the turn are no longer needed.
         self.turn = Turn {
             began: self.turn.began,

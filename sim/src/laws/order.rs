@@ -1,6 +1,6 @@
 //! Laws of the order of the start and the stop.
 
-use super::bounds::{REMAINING_DEATH, REMAINING_GRACE};
+use super::bounds::REMAINING_DEATH;
 use super::observer::{Observer, Stage, is_periodic};
 use super::{Verdict, hold};
 use crate::trace::{Entry, Fact, What};
@@ -178,13 +178,9 @@ pub(super) fn the_stop_continues_without_delay(observer: &Observer, entry: &Entr
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    let bound = REMAINING_GRACE + REMAINING_DEATH;
-    let late = observer
-        .closing
-        .is_some_and(|since| observer.turn.began >= since + bound);
-    hold(!late, || "what is left was in its way for too long".into())?;
     if observer.is_closing() && !observer.application.is_alive() {
-        return hold(!observer.children.is_empty(), || {
+        let asked = observer.remaining.termed.or(observer.remaining.killed).is_some();
+        return hold(asked && !observer.remaining.ended, || {
             "everything is over, and it does not exit".into()
         });
     }
@@ -249,11 +245,7 @@ pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &Entry) -> Ve
         return Ok(());
     };
     let known = observer.code.unwrap_or(0);
-    let truth = if observer.application.is_alive() {
-        137
-    } else {
-        known
-    };
+    let truth = if observer.application_runs() { 137 } else { known };
     hold(*code == truth, || format!("{code} instead of {truth}"))
 }
 

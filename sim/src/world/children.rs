@@ -7,6 +7,7 @@ use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Ticket};
+use std::collections::VecDeque;
 
 /// A child that was not reaped yet.
 #[derive(Clone, Debug)]
@@ -18,6 +19,21 @@ pub(super) struct Child {
     /// How long after SIGKILL it is dead.
     outlives: Duration,
     killed: bool,
+    /// It was asked to stop, so what outlives it is reported.
+    asked: bool,
+    /// Processes below it.
+    tree: Option<Tree>,
+}
+
+/// Processes that a child started, and that may outlive it.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    /// How long after SIGTERM they end; never if they ignore it.
+    obeys: Option<Duration>,
+    /// They were sent SIGTERM.
+    termed: bool,
+    /// Their end is reported.
+    reported: bool,
 }
 
 impl State {
@@ -97,6 +113,12 @@ impl State {
                 Duration::from_millis(1)
             },
             killed: false,
+            asked: false,
+            tree: (self.faults.children_are_outlived && choices.odds(30)).then(|| Tree {
+                obeys: choices.odds(70).then(|| choices.between(0, 4_000)),
+                termed: false,
+                reported: false,
+            }),
         }
     }
 
@@ -127,29 +149,85 @@ impl State {
         }
     }
 
-    /// Sends a signal to a child; a dead one is not affected.
-    pub(super) fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
-        self.record(What::Does(Effect::Send(ticket, signal, reach)));
+    /// Sends a signal to a child or to the processes below it; those that have ended are not affected.
+    pub(super) fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
+        self.record(What::Does(Effect::Send(ticket, signal, target)));
         let deadly = self.faults.children_fail
             && !matches!(signal, Signal::TERM | Signal::KILL)
             && self.choices.odds(10);
-        let Some(child) = self.children.get_mut(&ticket) else {
-            return;
-        };
-        let end = match signal {
-            Signal::KILL => {
-                child.killed = true;
-                Some((child.outlives, ExitStatus::Signal(Signal::KILL)))
+        if let Some(child) = self.children.get_mut(&ticket) {
+            child.asked |= target != SignalTarget::Process;
+            child.asked &= signal != Signal::KILL;
+            let end = match signal {
+                Signal::KILL => {
+                    child.killed = true;
+                    Some((child.outlives, ExitStatus::Signal(Signal::KILL)))
+                }
+                Signal::TERM => child.obeys,
+                other => deadly.then_some((Duration::ZERO, ExitStatus::Signal(other))),
+            };
+            if let Some((after, status)) = end {
+                self.schedule(after, Item::Dies(ticket, status));
             }
-            Signal::TERM => child.obeys,
-            other => deadly.then_some((Duration::ZERO, ExitStatus::Signal(other))),
-        };
-        if let Some((after, status)) = end {
-            self.schedule(after, Item::Dies(ticket, status));
+        }
+        if target == SignalTarget::Tree {
+            self.send_to_tree(ticket, signal);
         }
     }
 
-    /// The child dies, unless it is dead already; its output is reported first.
+    /// Sends a signal to the processes below a child, or to those that outlived it.
+    fn send_to_tree(&mut self, ticket: Ticket, signal: Signal) {
+        let below = self
+            .children
+            .get_mut(&ticket)
+            .and_then(|child| child.tree.as_mut());
+        let Some(tree) = below.or(self.trees.get_mut(&ticket)) else {
+            return;
+        };
+        tree.termed |= signal == Signal::TERM;
+        let after = match signal {
+            Signal::KILL => Some(Duration::from_millis(1)),
+            Signal::TERM => tree.obeys,
+            _ => None,
+        };
+        if let Some(after) = after {
+            self.schedule(after, Item::TreeEnds(ticket));
+        }
+    }
+
+    /// Sends a signal to all processes that are left, and SIGTERM only to those that did not get it before.
+    pub(super) fn send_to_all(&mut self, signal: Signal) {
+        self.record(What::Does(Effect::SendToAll(signal)));
+        self.awaits_all = true;
+        self.schedule(Duration::ZERO, Item::AllEnd);
+        let kills = signal == Signal::KILL;
+        let children = self
+            .children
+            .iter_mut()
+            .filter(|(_, child)| kills || !child.asked);
+        let ends: Vec<_> = children
+            .filter_map(|(ticket, child)| {
+                child.killed |= kills;
+                let killed = (child.outlives, ExitStatus::Signal(Signal::KILL));
+                let (after, status) = if kills { killed } else { child.obeys? };
+                Some((*ticket, after, status))
+            })
+            .collect();
+        for (ticket, after, status) in ends {
+            self.schedule(after, Item::Dies(ticket, status));
+        }
+        let below = self
+            .children
+            .iter()
+            .filter_map(|(ticket, child)| Some((*ticket, child.tree.as_ref()?)));
+        let trees = self.trees.iter().map(|(ticket, tree)| (*ticket, tree));
+        let spared = |(ticket, tree): (Ticket, &Tree)| (kills || !tree.termed).then_some(ticket);
+        for ticket in below.chain(trees).filter_map(spared).collect::<Vec<_>>() {
+            self.send_to_tree(ticket, signal);
+        }
+    }
+
+    /// The child dies, unless it is dead already; its output is reported first, then that processes outlive it.
     pub(super) fn dies(&mut self, ticket: Ticket, status: ExitStatus) -> Option<Event> {
         let child = self.children.remove(&ticket)?;
         if self.faults.orphans && self.choices.odds(20) {
@@ -157,18 +235,53 @@ impl State {
             let after = self.choices.between(0, 3_000);
             self.schedule(after, Item::Tells(Event::OrphanReaped(pid)));
         }
-        let exited = Event::Exited(ticket, status);
+        let mut events = VecDeque::new();
         if child.captured && self.choices.odds(30) {
             let text = self.choices.one_of(&["1.5", "-1", "nonsense", "NaN"]);
-            self.next = Some(exited);
-            return Some(Event::Printed(ticket, text.into()));
+            events.push_back(Event::Printed(ticket, text.into()));
         }
-        Some(exited)
+        if let Some(tree) = child.tree {
+            if child.asked {
+                events.push_back(Event::Outlived(ticket));
+            }
+            let reported = child.asked;
+            self.trees.insert(ticket, Tree { reported, ..tree });
+        }
+        events.push_back(Event::Exited(ticket, status));
+        self.next = events;
+        self.schedule(Duration::ZERO, Item::AllEnd);
+        self.next.pop_front()
+    }
+
+    /// The processes below a child end, whether it is there or not.
+    pub(super) fn tree_ends(&mut self, ticket: Ticket) -> Option<Event> {
+        if let Some(child) = self.children.get_mut(&ticket) {
+            child.tree = None;
+            return None;
+        }
+        let tree = self.trees.remove(&ticket)?;
+        self.schedule(Duration::ZERO, Item::AllEnd);
+        tree.reported.then_some(Event::TreeEnded(ticket))
+    }
+
+    /// The event that no process is left, once.
+    pub(super) fn all_end(&mut self) -> Option<Event> {
+        let all = self.awaits_all && self.children.is_empty() && self.trees.is_empty();
+        self.awaits_all &= !all;
+        all.then_some(Event::AllEnded)
     }
 
     /// Ends hanging children: those that will end do soon, and those that were killed are dead.
     pub(super) fn heal_children(&mut self) {
         let mut ends = Vec::new();
+        let below = self.children.values_mut().filter_map(|child| child.tree.as_mut());
+        for tree in below.chain(self.trees.values_mut()) {
+            tree.obeys = Some(tree.obeys.unwrap_or(Duration::from_millis(1)));
+        }
+        let termed = self.trees.iter().filter(|(_, tree)| tree.termed);
+        for ticket in termed.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
+            self.schedule(Duration::from_millis(1), Item::TreeEnds(ticket));
+        }
         for (ticket, child) in &mut self.children {
             let obeys = ExitStatus::Signal(Signal::TERM);
             child.obeys = Some(child.obeys.unwrap_or((Duration::from_millis(1), obeys)));

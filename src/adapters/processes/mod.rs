@@ -12,7 +12,10 @@
 mod inherited;
 mod output;
 pub mod pending;
+mod signaller;
+mod snapshot;
 mod spawn;
+mod table;
 mod wait;
 
 pub use inherited::{check_reserve, keep_descriptors_from_children};
@@ -24,25 +27,28 @@ use crate::adapters::inbox::InboxSender;
 use crate::adapters::turns::Turns;
 use crate::cause;
 use crate::ports::Processes;
+use domain::Ticket;
 use domain::plan::{Job, SignalTarget, Word};
 use domain::process::{Pid, StartFailure};
 use domain::signal::Signal;
-use domain::{Event, Ticket};
 use nix::sys::prctl;
 use output::{Capture, Reader, Readers};
+use signaller::{Receiver, Signaller, own_pid};
 use spawn::Spawner;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::process;
 use std::rc::Rc;
+use std::time::Duration;
+use table::Table;
 use tokio::sync::Notify;
-use tokio::task::yield_now;
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::sleep;
 
-/// How many pipes of finished children are read while other processes hold them open. (docs/bounds.md)
-const HELD: usize = 64;
 /// How many dead children and orphans are reaped in one round of the loop. (docs/bounds.md)
 const REAPED: usize = 64;
+/// The time between two looks for processes of the namespace that are not descendants. (docs/bounds.md)
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(10);
 
 /// The children of the shim. Lives on a tokio `LocalSet`.
 #[derive(Debug)]
@@ -50,46 +56,9 @@ pub struct Children {
     environment: Environment,
     spawner: Spawner,
     table: Rc<RefCell<Table>>,
+    signaller: Rc<Signaller>,
     readers: Readers,
-}
-
-/// The children that were not reaped.
-#[derive(Debug, Default)]
-struct Table {
-    by_pid: BTreeMap<Pid, Child>,
-    /// Readers of pipes of finished children that other processes still hold open, oldest first.
-    readers: VecDeque<Reader>,
-}
-
-impl Table {
-    /// Removes a child that was reaped, and posts what it printed. Returns its ticket; `None` for an orphan.
-    fn remove(&mut self, pid: Pid, inbox_sender: &InboxSender) -> Option<Ticket> {
-        let child = self.by_pid.remove(&pid)?;
-        if let Some(output) = child.output {
-            if let Some(text) = output.on_reaped() {
-                inbox_sender.post(Event::Printed(child.ticket, text));
-            }
-            self.read_on(output);
-        }
-        Some(child.ticket)
-    }
-
-    /// Continues to read what other processes write to the pipe of a finished child.
-    fn read_on(&mut self, reader: Reader) {
-        self.readers.retain(|reader| !reader.is_finished());
-        self.readers.push_back(reader);
-        if self.readers.len() > HELD
-            && let Some(oldest) = self.readers.pop_front()
-        {
-            oldest.give_up();
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Child {
-    ticket: Ticket,
-    output: Option<Reader>,
+    inbox_sender: InboxSender,
 }
 
 impl Children {
@@ -108,37 +77,54 @@ impl Children {
     ) -> io::Result<Self> {
         let spawner = Spawner::new(open_files)?;
         let table = Rc::new(RefCell::new(Table::default()));
-        let dead = Rc::clone(&table);
+        let signaller = Rc::new(Signaller::default());
         let readers = Readers::new(console, Turns::new(inbox_sender.clone()));
-        inbox_sender.clone().rely_on(async move {
+        let (dead, posted) = (Rc::clone(&table), inbox_sender.clone());
+        inbox_sender.rely_on(async move {
             loop {
                 died.notified().await;
-                while reap(&dead, &inbox_sender) {
+                while reap(&dead, &posted) {
                     yield_now().await;
                 }
             }
         });
+        let (signalled, requests) = (Rc::clone(&table), Rc::clone(&signaller));
+        let turns = Turns::new(inbox_sender.clone());
+        inbox_sender.rely_on(async move { requests.run(&signalled, &turns).await });
         Ok(Self {
             environment,
             spawner,
             table,
+            signaller,
             readers,
+            inbox_sender,
         })
     }
 
-    /// Waits until the output of finished children has been logged, for a short time at most.
-    pub async fn finish_output(&self) {
-        let mut readers = std::mem::take(&mut self.table.borrow_mut().readers);
-        let running: Vec<Reader> = {
-            let mut table = self.table.borrow_mut();
-            table
-                .by_pid
-                .values_mut()
-                .filter_map(|child| child.output.take())
-                .collect()
-        };
-        readers.extend(running);
+    /// Waits until all signals have been sent and the output of finished children has been logged, for a short time at
+    /// most.
+    pub async fn finish(&self) {
+        self.signaller.finish().await;
+        let readers = self.table.borrow_mut().take_readers();
         Reader::finish(readers).await;
+    }
+
+    /// Posts [`domain::Event::AllEnded`] as soon as no process is left. The kernel does not report the end of a process that
+    /// entered the namespace of which the shim is PID 1, so it is looked for.
+    fn await_all(&self) {
+        let (table, inbox_sender) = (Rc::clone(&self.table), self.inbox_sender.clone());
+        let already = table.borrow().awaits_all();
+        table.borrow_mut().await_all();
+        table.borrow_mut().post_ends(&inbox_sender);
+        if own_pid().0 != 1 || already {
+            return;
+        }
+        spawn_local(async move {
+            while table.borrow().awaits_all() {
+                sleep(LOOK_FOR_OTHERS).await;
+                table.borrow_mut().post_ends(&inbox_sender);
+            }
+        });
     }
 }
 
@@ -165,15 +151,25 @@ impl Processes for Children {
             .map_err(failure)?;
         // From here on nothing can fail: a running process is always in the table.
         let output = capture.map(|capture| capture.read(job, &self.readers));
-        let child = Child { ticket, output };
-        self.table.borrow_mut().by_pid.insert(pid, child);
+        self.table.borrow_mut().insert(pid, ticket, output);
         Ok(pid)
     }
 
-    fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
-        let table = self.table.borrow();
-        if let Some((pid, _)) = table.by_pid.iter().find(|(_, child)| child.ticket == ticket) {
-            wait::send(*pid, signal, reach);
+    fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
+        if target == SignalTarget::Process {
+            if let Some(pid) = self.table.borrow().pid(ticket) {
+                wait::send(pid, signal);
+            }
+            return;
+        }
+        self.table.borrow_mut().is_signalled(ticket, signal);
+        self.signaller.request(Receiver::Child(ticket, target), signal);
+    }
+
+    fn send_to_all(&mut self, signal: Signal) {
+        self.await_all();
+        if self.table.borrow().awaits_all() {
+            self.signaller.request(Receiver::All, signal);
         }
     }
 
@@ -202,12 +198,10 @@ fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
 fn reap(table: &RefCell<Table>, inbox_sender: &InboxSender) -> bool {
     for _ in 0..REAPED {
         let Some((pid, status)) = wait::next_dead() else {
+            table.borrow_mut().post_ends(inbox_sender);
             return false;
         };
-        match table.borrow_mut().remove(pid, inbox_sender) {
-            Some(ticket) => inbox_sender.post(Event::Exited(ticket, status)),
-            None => inbox_sender.post(Event::OrphanReaped(pid)),
-        }
+        table.borrow_mut().reaped(pid, status, inbox_sender);
     }
     true
 }

@@ -1,10 +1,12 @@
 //! Tests with real children: exit codes, process groups, output, orphans.
 
+use super::table::HELD;
 use super::*;
 use crate::adapters::clock::MachineClock;
 use crate::adapters::descriptors::{OpenFiles, while_opening};
 use crate::adapters::inbox::Queue;
 use crate::ports::Inbox;
+use domain::Event;
 use domain::plan::{Command, Output, Role, Trigger};
 use domain::process::ExitStatus;
 use domain::signal::Signal;
@@ -131,7 +133,7 @@ async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
         .unwrap();
     until(|| file.exists()).await;
     let grandchild = std::fs::read_to_string(&file).unwrap();
-    children.send(Ticket(20), Signal::KILL, SignalTarget::Group);
+    children.send(Ticket(20), Signal::KILL, SignalTarget::Tree);
     assert_eq!(ended(queue).await, (Ticket(20), ExitStatus::Signal(Signal::KILL)));
     let state = Path::new("/proc").join(grandchild.trim()).join("stat");
     let gone = || !std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z "));
@@ -144,7 +146,7 @@ async fn a_reaped_process_is_not_signalled(children: &mut Children, queue: &mut 
         .unwrap();
     assert_eq!(ended(queue).await.0, Ticket(30));
     assert!(children.table.borrow().by_pid.is_empty());
-    children.send(Ticket(30), Signal::KILL, SignalTarget::Group);
+    children.send(Ticket(30), Signal::KILL, SignalTarget::Tree);
 }
 
 /// The limit holds whether or not another thread is opening files.
@@ -161,7 +163,7 @@ async fn a_child_has_its_own_limit_of_open_files(children: &mut Children, queue:
         assert_eq!(line.unwrap().split_whitespace().nth(3), Some("123"), "{limits}");
     }
     for ticket in [31, 32] {
-        children.send(Ticket(ticket), Signal::KILL, SignalTarget::Group);
+        children.send(Ticket(ticket), Signal::KILL, SignalTarget::Tree);
         ended(queue).await;
     }
 }
@@ -193,7 +195,7 @@ async fn the_end_of_the_process_is_the_end_of_the_run(children: &mut Children, q
     let end = tokio::time::timeout(LONG, ended(queue)).await;
     let end = end.expect("an end, though the pipe is held open");
     assert_eq!(end, (Ticket(40), ExitStatus::Code(3)));
-    children.finish_output().await;
+    children.finish().await;
     kill_named(&holder, children, queue).await;
 }
 

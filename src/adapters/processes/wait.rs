@@ -4,7 +4,6 @@
 //! killed.
 #![allow(unsafe_code, reason = "see above; each block has the reason why it is sound")]
 
-use domain::plan::SignalTarget;
 use domain::process::{ExitStatus, Pid};
 use domain::signal::Signal;
 use nix::errno::Errno;
@@ -30,16 +29,46 @@ pub fn next_dead() -> Option<(Pid, ExitStatus)> {
     }
 }
 
-/// Sends a signal to a child that has not been reaped, or to its process group. Failures are ignored: a child
-/// that is dead, or that changed its user, cannot be signalled.
-pub fn send(pid: Pid, signal: Signal, reach: SignalTarget) {
-    let target = match reach {
-        SignalTarget::Process => pid.0,
-        SignalTarget::Group => -pid.0,
+/// Whether no other process is left: no descendant of the shim, and no process of the namespace of which it is PID 1.
+/// The parent of a descendant is a descendant too, or the kernel has made the shim its parent; so without children
+/// there are no descendants.
+pub fn none_is_left() -> bool {
+    // SAFETY: the kernel accepts a null pointer if the status is not wanted; WNOWAIT reaps no child.
+    let found = unsafe {
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), flags)
     };
-    // SAFETY: kill takes no pointers. `pid` is a child in the table, hence not reaped, so the kernel has
-    // given neither its ID nor its group's ID to another process.
-    unsafe { libc::kill(target, signal.number()) };
+    let no_children = found == -1 && Errno::last() == Errno::ECHILD;
+    no_children && (std::process::id() != 1 || !send_to_all(Signal::new(0)))
+}
+
+/// Sends a signal to a process that has not been reaped. Failures are ignored: a process that is dead, or that changed
+/// its user, cannot be signalled.
+pub fn send(pid: Pid, signal: Signal) {
+    kill(pid.0, signal);
+}
+
+/// Sends a signal to the process group that a child leads which has not been reaped.
+pub fn send_to_group(leader: Pid, signal: Signal) {
+    kill(-leader.0, signal);
+}
+
+/// Whether there is a process in the group that this process leads, or led.
+pub fn is_group(leader: Pid) -> bool {
+    kill(-leader.0, Signal::new(0))
+}
+
+/// Sends a signal to all processes of the namespace of which the shim is PID 1, except itself. Returns whether there are
+/// any.
+pub fn send_to_all(signal: Signal) -> bool {
+    kill(-1, signal)
+}
+
+/// Returns whether there was a process that could get it.
+fn kill(target: i32, signal: Signal) -> bool {
+    // SAFETY: kill takes no pointers. The callers name only processes that have not been reaped, or that were compared
+    // with the time of their start immediately before, so the number does not belong to another process.
+    unsafe { libc::kill(target, signal.number()) == 0 }
 }
 
 /// The exit status; `None` if the child was only stopped, continued or traced.

@@ -16,7 +16,7 @@ const COPROCESS_GRACE: Duration = Duration::from_secs(3);
 /// it is killed.
 pub fn application(command: Command) -> Job {
     let stop = Stop {
-        reach: SignalTarget::Process,
+        reach: SignalTarget::Leader,
         ..Stop::AT_ONCE
     };
     Job {
@@ -28,7 +28,7 @@ pub fn application(command: Command) -> Job {
 /// A lifecycle hook; it inherits the shim's output.
 pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job {
     let stop = Stop {
-        reach: SignalTarget::Group,
+        reach: SignalTarget::Tree,
         grace: stop_timeout.grace(),
     };
     Job {
@@ -90,7 +90,7 @@ fn coprocess(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<S
     let role = Role::Coprocess { name: String::new() };
     let restarts = restarts.unwrap_or(Some(Restarts::NEVER))?;
     let stop = Stop {
-        reach: SignalTarget::Group,
+        reach: SignalTarget::Tree,
         grace: COPROCESS_GRACE,
     };
     let job = Job {

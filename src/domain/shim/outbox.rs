@@ -24,6 +24,8 @@ struct Child {
     owner: Option<UnitId>,
     role: Role,
     pid: Option<Pid>,
+    /// Whether processes below it are left, or will be when it has ended.
+    outlived: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,14 +108,15 @@ impl Outbox {
                 owner: Some(owner),
                 role,
                 pid: None,
+                outlived: false,
             },
         );
         self.push(Effect::Start(ticket, Box::new(job.clone())));
         ticket
     }
 
-    pub fn send(&mut self, ticket: Ticket, signal: Signal, reach: SignalTarget) {
-        self.push(Effect::Send(ticket, signal, reach));
+    pub fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
+        self.push(Effect::Send(ticket, signal, target));
     }
 
     /// The child runs; its PID is exported to children that start later, for the roles of docs/behaviour.md EX-15.
@@ -135,8 +138,26 @@ impl Outbox {
         self.children.get(&ticket).and_then(|child| child.owner)
     }
 
-    /// The child is gone; whose it was.
+    /// Processes below the child outlive it. It stays until [`Self::tree_ended`].
+    pub fn child_outlived(&mut self, ticket: Ticket) {
+        if let Some(child) = self.children.get_mut(&ticket) {
+            child.outlived = true;
+        }
+    }
+
+    /// The child has ended; returns its owner.
     pub fn child_ended(&mut self, ticket: Ticket) -> Option<UnitId> {
+        let child = self.children.get_mut(&ticket)?;
+        child.pid = None;
+        let (owner, outlived) = (child.owner, child.outlived);
+        if !outlived {
+            self.children.remove(&ticket);
+        }
+        owner
+    }
+
+    /// The processes that outlived a child have ended; returns its owner.
+    pub fn tree_ended(&mut self, ticket: Ticket) -> Option<UnitId> {
         self.children.remove(&ticket).and_then(|child| child.owner)
     }
 
@@ -151,15 +172,11 @@ impl Outbox {
         self.children.get(&ticket).and_then(|child| child.pid)
     }
 
-    pub fn has_children(&self) -> bool {
-        !self.children.is_empty()
-    }
-
-    /// Kills every child that is left, with its group.
+    /// Kills every child that is left, with its tree.
     pub fn kill_remaining(&mut self) {
         let tickets: Vec<Ticket> = self.children.keys().copied().collect();
         for ticket in tickets {
-            self.send(ticket, Signal::KILL, SignalTarget::Group);
+            self.send(ticket, Signal::KILL, SignalTarget::Tree);
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct JobRunner {
     runs: JobState,
     owner: UnitId,
     ticket: Option<Ticket>,
+    /// The ticket of a process that other processes outlive.
+    outlived: Option<Ticket>,
     started: Instant,
     restarts: u64,
     printed: String,
@@ -35,6 +37,7 @@ impl JobRunner {
             runs: JobState::new(now, job, jitter),
             owner,
             ticket: None,
+            outlived: None,
             started: now,
             restarts: 0,
             printed: String::new(),
@@ -104,6 +107,11 @@ impl JobRunner {
         self.printed = text;
     }
 
+    /// Processes below its process are still there, and the process ends.
+    pub fn on_outlived(&mut self) {
+        self.outlived = self.ticket;
+    }
+
     pub fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
         self.ticket = None;
         let run = Run {
@@ -120,11 +128,17 @@ impl JobRunner {
         });
         self.tell_end(&run, out);
         self.last = Some(run);
-        let action = self.runs.on_ended(now);
+        let action = self.runs.on_ended(now, self.outlived.is_some());
         if let Some(until) = self.runs.resting_until() {
             out.tell(Notice::RestartDelayed(self.job.role.clone(), until - now));
         }
         self.perform(now, action, out);
+    }
+
+    /// The processes that outlived it have ended.
+    pub fn on_tree_ended(&mut self) {
+        self.outlived = None;
+        self.runs.on_tree_ended();
     }
 
     /// Asks it to stop, and kills it after the grace its job gives it.
@@ -137,7 +151,7 @@ impl JobRunner {
     pub fn end(&mut self, out: &mut Outbox) {
         // To kill is all that an end can ask for.
         if self.runs.end().is_some() {
-            self.send(Signal::KILL, SignalTarget::Group, out);
+            self.send(Signal::KILL, SignalTarget::Tree, out);
         }
     }
 
@@ -149,10 +163,10 @@ impl JobRunner {
         self.runs.resume(now);
     }
 
-    /// Sends its process a signal, if it has one.
-    pub fn send(&self, signal: Signal, reach: SignalTarget, out: &mut Outbox) {
-        if let Some(ticket) = self.ticket {
-            out.send(ticket, signal, reach);
+    /// Sends a signal to its process, or to those that outlived it, if there are any.
+    pub fn send(&self, signal: Signal, target: SignalTarget, out: &mut Outbox) {
+        if let Some(ticket) = self.ticket.or(self.outlived) {
+            out.send(ticket, signal, target);
         }
     }
 
@@ -192,7 +206,8 @@ impl JobRunner {
         match action {
             Some(Action::Start) => self.run(now, out),
             Some(Action::Terminate) => self.send(Signal::TERM, self.job.stop.reach, out),
-            Some(Action::Kill) => self.send(Signal::KILL, SignalTarget::Group, out),
+            Some(Action::TerminateRest) => self.terminate_rest(out),
+            Some(Action::Kill) => self.send(Signal::KILL, SignalTarget::Tree, out),
             Some(Action::Expire) => self.expire(out),
             None => {}
         }
@@ -209,9 +224,17 @@ impl JobRunner {
         self.ticket = Some(out.start(self.owner, &self.job));
     }
 
+    /// What outlived a job that was stopped with its tree was asked to stop already.
+    fn terminate_rest(&self, out: &mut Outbox) {
+        out.tell(Notice::Outlived(self.job.role.clone()));
+        if self.job.stop.reach == SignalTarget::Leader {
+            self.send(Signal::TERM, SignalTarget::Tree, out);
+        }
+    }
+
     fn expire(&self, out: &mut Outbox) {
         out.tell(Notice::Killing(self.job.role.clone()));
-        self.send(Signal::KILL, SignalTarget::Group, out);
+        self.send(Signal::KILL, SignalTarget::Tree, out);
     }
 
     /// Reported once it is known that the run did not end by itself.

@@ -3,6 +3,7 @@
 mod holders;
 mod requests;
 mod telemetry;
+mod trees;
 
 use super::*;
 use crate::catalogue::{Cursor, Instance, Listing, Request, Skipped};
@@ -25,6 +26,11 @@ struct Stage {
     levels: Vec<Level>,
     measured: Vec<Measurement>,
     exposed: Vec<Plan>,
+    /// Signals for all processes that are left.
+    to_all: Vec<Signal>,
+    /// Processes that no child is are left: they end at SIGKILL.
+    others: bool,
+    awaits_all: bool,
 }
 
 impl Stage {
@@ -39,6 +45,9 @@ impl Stage {
             levels: Vec::new(),
             measured: Vec::new(),
             exposed: Vec::new(),
+            to_all: Vec::new(),
+            others: false,
+            awaits_all: false,
         }
     }
 
@@ -57,10 +66,15 @@ impl Stage {
             deadline.is_none_or(|deadline| deadline > self.now),
             "the deadline lies in the future"
         );
-        effects
+        let mut done: Vec<String> = effects
             .into_iter()
             .filter_map(|effect| self.note(effect))
-            .collect()
+            .collect();
+        let all_end = self.children.is_empty() && !self.others;
+        if all_end && core::mem::take(&mut self.awaits_all) {
+            done.extend(self.step(Event::AllEnded));
+        }
+        done
     }
 
     fn note(&mut self, effect: Effect) -> Option<String> {
@@ -87,6 +101,12 @@ impl Stage {
             }
             Effect::Expose(plan) => {
                 self.exposed.push(*plan);
+                return None;
+            }
+            Effect::SendToAll(signal) => {
+                self.to_all.push(signal);
+                self.awaits_all = true;
+                self.others &= signal != Signal::KILL;
                 return None;
             }
             Effect::Connect(_) | Effect::Configure(_) | Effect::Export { .. } => return None,
@@ -217,7 +237,7 @@ fn job(role: Role, trigger: Trigger) -> Job {
 
 fn hook(role: Role) -> Option<Job> {
     let stop = Stop {
-        reach: SignalTarget::Group,
+        reach: SignalTarget::Tree,
         grace: Duration::from_secs(5),
     };
     Some(Job {
@@ -261,7 +281,7 @@ fn backend(name: &str) -> Backend {
 
 fn coprocess(name: &str) -> Job {
     let stop = Stop {
-        reach: SignalTarget::Group,
+        reach: SignalTarget::Tree,
         grace: Duration::from_secs(3),
     };
     let restarts = Restarts::Unlimited;
@@ -285,7 +305,7 @@ fn bare() -> Plan {
         path: "/run/containerpilot".into(),
     };
     let stop = Stop {
-        reach: SignalTarget::Process,
+        reach: SignalTarget::Leader,
         ..Stop::AT_ONCE
     };
     let application = Job {
@@ -359,13 +379,13 @@ fn hooks_coprocesses_and_application_start_and_stop_in_their_order() {
     assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
     assert_eq!(
         stage.exits("preStop", 1),
-        ["send SIGTERM to the Process of APP"],
+        ["send SIGTERM to the Leader of APP"],
         "its result is ignored"
     );
     assert_eq!(stage.dies("APP", Signal::TERM), ["start postStop"]);
     assert_eq!(
         stage.exits("postStop", 0),
-        ["send SIGTERM to the Group of coprocess[side]"]
+        ["send SIGTERM to the Tree of coprocess[side]"]
     );
     assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(143)"]);
     assert_eq!(stage.shim.deadline(), None);
@@ -432,10 +452,10 @@ fn a_stop_during_pre_start_calls_everything_off() {
     let mut stage = Stage::running(full());
     assert_eq!(
         stage.signal(Signal::TERM),
-        ["send SIGTERM to the Group of preStart"]
+        ["send SIGTERM to the Tree of preStart"]
     );
     assert_eq!(stage.signal(Signal::TERM), [""; 0]);
-    assert_eq!(stage.after(5_000), ["send SIGKILL to the Group of preStart"]);
+    assert_eq!(stage.after(5_000), ["send SIGKILL to the Tree of preStart"]);
     assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(143)"]);
     let mut stage = Stage::running(full());
     stage.signal(Signal::TERM);
@@ -445,9 +465,9 @@ fn a_stop_during_pre_start_calls_everything_off() {
 #[test]
 fn an_application_that_ignores_sigterm_is_killed_with_its_group_after_the_stop_timeout() {
     let mut stage = Stage::running(bare());
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Process of APP"]);
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Leader of APP"]);
     assert_eq!(stage.after(4_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Group of APP"]);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of APP"]);
     assert_eq!(stage.dies("APP", Signal::KILL), ["exit(137)"]);
 }
 
@@ -457,7 +477,7 @@ fn a_stop_timeout_of_minus_one_kills_at_once() {
         stop_timeout: StopTimeout::Immediately,
         ..bare()
     });
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGKILL to the Group of APP"]);
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGKILL to the Tree of APP"]);
 }
 
 #[test]
@@ -465,7 +485,7 @@ fn an_application_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
     let mut stage = Stage::running(bare());
     stage.signal(Signal::TERM);
     stage.after(5_000);
-    assert_eq!(stage.after(10_000), ["send SIGKILL to the Group of APP"]);
+    assert_eq!(stage.after(10_000), ["send SIGKILL to the Tree of APP"]);
     assert_eq!(stage.after(2_000), ["exit(137)"]);
     assert!(stage.told("APP was killed and is still there"));
 }
@@ -495,7 +515,7 @@ fn without_an_application_a_stop_ends_with_0_and_no_post_stop() {
     assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
     assert_eq!(
         stage.exits("preStop", 0),
-        ["send SIGTERM to the Group of coprocess[side]"]
+        ["send SIGTERM to the Tree of coprocess[side]"]
     );
     assert_eq!(stage.exits("coprocess[side]", 0), ["exit(0)"]);
 }
@@ -570,9 +590,9 @@ fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
     assert_eq!(stage.children.len(), 5, "{:?}", stage.children);
     let effects = stage.signal(Signal::TERM);
     for effect in [
-        "send SIGKILL to the Group of app.health",
-        "send SIGKILL to the Group of db.onChange",
-        "send SIGKILL to the Group of task[clean]",
+        "send SIGKILL to the Tree of app.health",
+        "send SIGKILL to the Tree of db.onChange",
+        "send SIGKILL to the Tree of task[clean]",
         "deregister app",
     ] {
         assert!(effects.contains(&effect.into()), "{effect} in {effects:?}");
@@ -595,7 +615,7 @@ fn a_frozen_catalogue_delays_the_stop_by_two_seconds_with_any_number_of_services
     }
     stage.signal(Signal::TERM);
     assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGTERM to the Process of APP"]);
+    assert_eq!(stage.after(1), ["send SIGTERM to the Leader of APP"]);
     assert!(stage.told("app49"));
 }
 
@@ -630,7 +650,7 @@ fn a_hung_check_delays_neither_others_nor_the_stop() {
     assert_eq!(
         effects,
         [
-            "send SIGKILL to the Group of hung.health",
+            "send SIGKILL to the Tree of hung.health",
             "deregister hung",
             "deregister app"
         ]
@@ -755,7 +775,7 @@ fn after_a_late_wake_up_limits_count_anew_and_exits_that_wait_are_seen_first() {
     assert!(stage.told(" s late: the machine was paused or overloaded"));
     assert_eq!(stage.exits("app.health", 0), ["register app"]);
     assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Group of db.onChange"]);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of db.onChange"]);
     stage.dies("db.onChange", Signal::KILL);
     assert_eq!(stage.how_often("timeout after 2s"), 1);
 }
@@ -765,7 +785,7 @@ fn a_check_that_ended_with_0_is_never_told_as_timed_out() {
     let mut stage = Stage::running(limited());
     stage.after(10_000);
     stage.answers("db?", instances(&[]));
-    assert_eq!(stage.after(2_500), ["send SIGKILL to the Group of app.health"]);
+    assert_eq!(stage.after(2_500), ["send SIGKILL to the Tree of app.health"]);
     assert_eq!(
         stage.exits("app.health", 0),
         ["register app"],
@@ -796,7 +816,7 @@ fn after_a_late_wake_up_the_application_has_its_time_to_stop_again() {
     stage.signal(Signal::TERM);
     assert_eq!(stage.after(60_000), [""; 0]);
     assert_eq!(stage.after(4_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Group of APP"]);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of APP"]);
 }
 
 /// A backend that has one instance, is handled, and is asked about.
@@ -876,7 +896,7 @@ fn a_handler_that_waits_to_be_started_is_not_while_it_may_not() {
     assert_eq!(stage.after(20_000), [""; 0]);
     assert_eq!(stage.signal(Signal::USR1), ["start db.onChange"]);
     stage.is_missing("db.onChange");
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Process of APP"]);
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Leader of APP"]);
     assert_eq!(stage.after(3_000), [""; 0]);
 }
 
@@ -1156,7 +1176,7 @@ fn a_reload_starts_coprocesses_anew_once_the_old_ones_are_gone() {
     stage.signal(Signal::HUP);
     assert_eq!(
         stage.loads(full()),
-        ["send SIGKILL to the Group of coprocess[side]"]
+        ["send SIGKILL to the Tree of coprocess[side]"]
     );
     assert_eq!(
         stage.dies("coprocess[side]", Signal::KILL),
@@ -1275,7 +1295,7 @@ fn a_handler_that_runs_while_it_is_replaced_is_killed_and_the_new_one_runs() {
             backends: vec![changed],
             ..bare()
         }),
-        ["send SIGKILL to the Group of db.onChange"]
+        ["send SIGKILL to the Tree of db.onChange"]
     );
     assert_eq!(stage.dies("db.onChange", Signal::KILL), ["start db.onChange"]);
 }
@@ -1427,7 +1447,7 @@ fn an_application_that_ends_during_pre_stop_lets_it_finish_for_the_stop_timeout(
     stage.signal(Signal::TERM);
     stage.answers("app", Answer::Done);
     assert_eq!(stage.exits("APP", 5), [""; 0]);
-    assert_eq!(stage.after(5_000), ["send SIGKILL to the Group of preStop"]);
+    assert_eq!(stage.after(5_000), ["send SIGKILL to the Tree of preStop"]);
     assert_eq!(stage.dies("preStop", Signal::KILL), ["start postStop"]);
     stage.exits("postStop", 0);
     assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(5)"]);
@@ -1439,10 +1459,10 @@ fn pre_stop_given_up() -> Stage {
     stage.signal(Signal::TERM);
     stage.answers("app", Answer::Done);
     stage.exits("APP", 5);
-    assert_eq!(stage.after(5_000), ["send SIGKILL to the Group of preStop"]);
+    assert_eq!(stage.after(5_000), ["send SIGKILL to the Tree of preStop"]);
     let swept = stage.after(10_000);
     assert!(
-        swept.contains(&"send SIGKILL to the Group of preStop".into()),
+        swept.contains(&"send SIGKILL to the Tree of preStop".into()),
         "{swept:?}"
     );
     stage
@@ -1477,7 +1497,7 @@ fn an_application_with_restarts_is_started_again_until_they_are_used_up() {
 #[test]
 fn an_application_that_gets_sigterm_is_not_started_again() {
     let mut stage = Stage::running(with_application(|job| job.restarts = Restarts::Unlimited));
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Process of APP"]);
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Leader of APP"]);
     assert_eq!(stage.exits("APP", 5), ["exit(5)"]);
 }
 
@@ -1491,8 +1511,8 @@ fn an_application_that_waits_for_its_restart_ends_at_the_stop() {
 
 #[test]
 fn the_stop_policy_of_the_application_names_the_target_of_sigterm() {
-    let mut stage = Stage::running(with_application(|job| job.stop.reach = SignalTarget::Group));
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Group of APP"]);
+    let mut stage = Stage::running(with_application(|job| job.stop.reach = SignalTarget::Tree));
+    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Tree of APP"]);
 }
 
 #[test]
@@ -1503,7 +1523,7 @@ fn the_time_limit_of_a_hook_counts() {
     }
     let mut stage = Stage::running(plan.clone());
     assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Group of preStart"]);
+    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of preStart"]);
     assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(137)"]);
 
     let mut stage = registered_by(plan);
@@ -1512,17 +1532,17 @@ fn the_time_limit_of_a_hook_counts() {
     assert!(
         stage
             .after(2_000)
-            .contains(&"send SIGKILL to the Group of preStop".into())
+            .contains(&"send SIGKILL to the Tree of preStop".into())
     );
     assert_eq!(
         stage.dies("preStop", Signal::KILL),
-        ["send SIGTERM to the Process of APP"]
+        ["send SIGTERM to the Leader of APP"]
     );
     stage.exits("APP", 0);
     assert!(
         stage
             .after(2_000)
-            .contains(&"send SIGKILL to the Group of postStop".into())
+            .contains(&"send SIGKILL to the Tree of postStop".into())
     );
 }
 
@@ -1549,8 +1569,8 @@ fn the_lifetime_of_a_job_says_whether_it_survives_the_beginning_of_the_stop() {
     assert_eq!(
         stage.signal(Signal::TERM),
         [
-            "send SIGKILL to the Group of coprocess[side]",
-            "send SIGTERM to the Process of APP"
+            "send SIGKILL to the Tree of coprocess[side]",
+            "send SIGTERM to the Leader of APP"
         ]
     );
 }

@@ -56,6 +56,13 @@ pub(super) trait Unit {
     /// The end of what the unit's child printed; by default it was logged and is not kept.
     fn on_printed(&mut self, _text: String) {}
 
+    /// The unit's child was asked to stop and ends, and processes below it are still there. Only jobs are asked to stop;
+    /// checks, handlers and sensors are killed.
+    fn on_outlived(&mut self) {}
+
+    /// The processes that outlived the unit's child have ended.
+    fn on_tree_ended(&mut self) {}
+
     /// The unit's child ended or could not be started.
     fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox);
 
@@ -141,6 +148,14 @@ impl Unit for AnyUnit {
 
     fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
         each!(self, unit => unit.on_ended(now, ending, out));
+    }
+
+    fn on_outlived(&mut self) {
+        each!(self, unit => unit.on_outlived());
+    }
+
+    fn on_tree_ended(&mut self) {
+        each!(self, unit => unit.on_tree_ended());
     }
 
     fn on_reply(&mut self, now: Instant, reply: Reply, listed: usize, out: &mut Outbox) {

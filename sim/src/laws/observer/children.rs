@@ -24,6 +24,12 @@ pub(crate) struct Run {
     pub killed: Option<Instant>,
     /// A reload removed its owner.
     pub abandoned: bool,
+    /// Processes below it outlive it.
+    pub outlived: bool,
+    /// How it ended, if only processes that outlived it are left.
+    pub ended: Option<Ending>,
+    /// What outlived it was asked to stop.
+    pub rest_termed: bool,
 }
 
 /// A task, or the command of a sensor.
@@ -98,6 +104,9 @@ impl Observer {
             termed: None,
             killed: None,
             abandoned: false,
+            outlived: false,
+            ended: None,
+            rest_termed: false,
         };
         let (turn, now) = (self.turn.began, self.now);
         match &job.role {
@@ -140,6 +149,7 @@ impl Observer {
         }
         let began = self.turn.began;
         if let Some(run) = self.children.get_mut(&ticket) {
+            run.rest_termed |= run.ended.is_some() && signal == Signal::TERM;
             let sent = if signal == Signal::KILL {
                 &mut run.killed
             } else {

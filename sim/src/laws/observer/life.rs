@@ -104,7 +104,7 @@ impl Observer {
 
     /// A signal is passed on to the application, or kept until it starts.
     fn forward(&mut self, signal: Signal) {
-        if self.application.is_alive() {
+        if self.application_runs() {
             self.turn.forward.push_back(signal);
         } else if self.opened.is_none() && self.takes_orders() && self.first.application.is_some() {
             self.kept.retain(|kept| *kept != signal);

@@ -37,7 +37,11 @@ impl Observer {
         if let (Stage::Gone(at), Stage::Alive(_)) = (&mut self.application, self.pre_stop) {
             *at = now;
         }
-        self.closing = self.closing.map(|_| now);
+        let remaining = &mut self.remaining;
+        if remaining.killed.is_none() {
+            remaining.termed = remaining.termed.map(|_| now);
+        }
+        remaining.killed = remaining.killed.map(|_| now);
         for run in self.children.values_mut() {
             if run.killed.is_none() {
                 run.termed = run.termed.map(|_| now);

@@ -31,7 +31,7 @@ variants! {
     Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Unhealthy UnhealthyAnew Healthy QueryFailed
     QueryResumed Filtered NoLongerFiltered Skipped Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
-    Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped RestartDelayed
+    Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
 
@@ -120,6 +120,7 @@ fn of_role(role: Role) -> Vec<Notice> {
         Notice::StartedAgain(role.clone(), 3),
         Notice::StartRetried(role.clone(), delay),
         Notice::Stopped(role.clone(), ending(0)),
+        Notice::Outlived(role.clone()),
         Notice::RestartDelayed(role.clone(), delay),
         Notice::LeftBehind(role),
     ]

@@ -151,7 +151,7 @@ fn a_run_that_fails_gives_no_value_whatever_it_printed() {
 fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
     let mut stage = Stage::running(counter());
     stage.after(5_000);
-    assert_eq!(stage.after(2_000), ["send SIGKILL to the Group of c.sensor"]);
+    assert_eq!(stage.after(2_000), ["send SIGKILL to the Tree of c.sensor"]);
     stage.prints("c.sensor", "5");
     stage.dies("c.sensor", Signal::KILL);
     assert!(stage.told("c.sensor timeout after 2s"));
@@ -183,8 +183,8 @@ fn a_stop_kills_a_sensor_that_runs_and_starts_none() {
     let mut stage = Stage::running(counter());
     stage.after(5_000);
     let stop = [
-        "send SIGKILL to the Group of c.sensor",
-        "send SIGTERM to the Process of APP",
+        "send SIGKILL to the Tree of c.sensor",
+        "send SIGTERM to the Leader of APP",
     ];
     assert_eq!(stage.signal(Signal::TERM), stop);
     stage.prints("c.sensor", "5");
@@ -257,7 +257,7 @@ fn a_changed_sensor_is_killed_and_begins_anew() {
     let mut stage = Stage::running(counter());
     stage.after(5_000);
     let other = served(9090, &[sensor("c", SensorKind::Gauge)]);
-    assert_eq!(stage.reload(other), ["send SIGKILL to the Group of c.sensor"]);
+    assert_eq!(stage.reload(other), ["send SIGKILL to the Tree of c.sensor"]);
     assert_eq!(stage.exposed.len(), 1, "it waits for the old one");
     stage.prints("c.sensor", "5");
     stage.dies("c.sensor", Signal::KILL);

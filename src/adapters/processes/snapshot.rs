@@ -1,0 +1,259 @@
+//! The processes of the PID namespace as `/proc` lists them, which are descendants of which, and signals to processes
+//! that are not children of the shim.
+//!
+//! The kernel has no call that signals all descendants of a process, and not every kernel lists the children of a
+//! process. So all processes are read, [`READ_AT_ONCE`] at a time, with other work in between. A process is identified
+//! by its ID and the time of its start. It is signalled through a pidfd after both were compared again, so that an ID
+//! that the kernel has given to another process meanwhile is not signalled.
+#![allow(unsafe_code, reason = "each block says why it is sound")]
+
+use super::wait;
+use crate::adapters::turns::Turns;
+use domain::process::Pid;
+use domain::signal::Signal;
+use nix::errno::Errno;
+use nix::libc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// How many processes are read before other work is done (docs/bounds.md).
+const READ_AT_ONCE: usize = 64;
+/// How many processes are read in all; the others are not found (docs/bounds.md).
+const READ: usize = 65_536;
+
+/// A process: its ID, and when it started, in ticks of the kernel's clock since the boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Process {
+    pub pid: i32,
+    started: u64,
+}
+
+impl Process {
+    /// Whether it has not ended; a zombie has.
+    pub fn is_there(self) -> bool {
+        read(self.pid).is_some_and(|entry| entry.started == self.started)
+    }
+
+    /// Sends it a signal, if it has not ended. Failures are ignored: the process may have changed its user.
+    pub fn send(self, signal: Signal) {
+        match open(self.pid) {
+            Ok(pidfd) if self.is_there() => send_through(&pidfd, signal),
+            Ok(_) | Err(Errno::ESRCH) => {}
+            // A kernel before 5.3 has no pidfd, or no descriptor is left.
+            Err(_) if self.is_there() => wait::send(Pid(self.pid), signal),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The properties of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    parent: i32,
+    group: i32,
+    started: u64,
+}
+
+/// The processes of the PID namespace at about one time, without zombies.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    entries: BTreeMap<i32, Entry>,
+    children: BTreeMap<i32, Vec<i32>>,
+}
+
+impl Snapshot {
+    /// Reads all processes, in turns. Empty where `/proc` is missing, or belongs to another PID namespace, in which the
+    /// IDs are those of other processes.
+    pub async fn take(turns: &Turns) -> Self {
+        let mut snapshot = Self::default();
+        let own = fs::read_link("/proc/self");
+        if own.is_ok_and(|own| own.to_str() != Some(&std::process::id().to_string())) {
+            return snapshot;
+        }
+        let Ok(folder) = fs::read_dir("/proc") else {
+            return snapshot;
+        };
+        let names = folder.flatten().map(|entry| entry.file_name());
+        let pids = names.filter_map(|name| name.to_str()?.parse::<i32>().ok());
+        for (number, pid) in pids.take(READ).enumerate() {
+            if number % READ_AT_ONCE == READ_AT_ONCE - 1 {
+                turns.next().await;
+            }
+            if let Some(entry) = read(pid) {
+                snapshot.entries.insert(pid, entry);
+                snapshot.children.entry(entry.parent).or_default().push(pid);
+            }
+        }
+        snapshot
+    }
+
+    /// The tree of the process `root` without `root` itself, which may have ended: its descendants, those of `known` that
+    /// have not ended, the children of the process `own` that are in the process group of `root`, and the descendants of
+    /// all of these.
+    pub fn below(&self, root: Pid, known: &[Process], own: Pid) -> BTreeSet<Process> {
+        let children = self.children_of(own.0).filter_map(|pid| self.process(pid));
+        let of_group = children.filter(|process| self.is_in_group(*process, root));
+        let known = known.iter().copied();
+        let known = known.filter(|process| self.process(process.pid) == Some(*process));
+        let mut open: Vec<i32> = of_group.chain(known).map(|process| process.pid).collect();
+        open.push(root.0);
+        let mut found = BTreeSet::new();
+        while let Some(pid) = open.pop() {
+            let process = self.process(pid).filter(|_| pid != root.0);
+            if process.is_none_or(|process| found.insert(process)) {
+                open.extend(self.children_of(pid));
+            }
+        }
+        found
+    }
+
+    /// Whether no process could be read.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All processes except this one.
+    pub fn all_but(&self, pid: i32) -> BTreeSet<Process> {
+        let others = self.entries.keys().filter(|other| **other != pid);
+        others.filter_map(|pid| self.process(*pid)).collect()
+    }
+
+    fn process(&self, pid: i32) -> Option<Process> {
+        let started = self.entries.get(&pid)?.started;
+        Some(Process { pid, started })
+    }
+
+    fn children_of(&self, pid: i32) -> impl Iterator<Item = i32> {
+        self.children.get(&pid).into_iter().flatten().copied()
+    }
+
+    /// Whether the process is in the process group of which `leader` is or was the leader.
+    pub fn is_in_group(&self, process: Process, leader: Pid) -> bool {
+        let entry = self.entries.get(&process.pid);
+        entry.is_some_and(|entry| entry.started == process.started && entry.group == leader.0)
+    }
+}
+
+/// `None` if the process has ended.
+fn read(pid: i32) -> Option<Entry> {
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Reads the fields that follow the name. The name, in parentheses, may contain parentheses and spaces.
+fn parse(stat: &[u8]) -> Option<Entry> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(&stat[end + 1..])
+        .ok()?
+        .split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    // The start is the 22nd field of all, and the 20th behind the name; three have been taken.
+    let started = fields.nth(16)?.parse().ok()?;
+    Some(Entry {
+        parent,
+        group,
+        started,
+    })
+}
+
+fn open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes no pointers.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let descriptor = i32::try_from(Errno::result(opened)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just returned this descriptor, and no other value owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn send_through(pidfd: &OwnedFd, signal: Signal) {
+    let no_information = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open for the duration of the call, and the kernel accepts a null pointer: the signal
+    // looks as if kill had sent it.
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal.number(),
+            no_information,
+            0,
+        )
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_look_like_fields() {
+        let stat = b"7 (a) R 1 (x) 9) S 3 5 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 99 1";
+        let entry = Entry {
+            parent: 3,
+            group: 5,
+            started: 4711,
+        };
+        assert_eq!(parse(stat), Some(entry));
+        assert_eq!(
+            parse(b"7 (a) Z 3 5 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 99 1"),
+            None
+        );
+        assert_eq!(parse(b"7 (a) S 3 5"), None);
+        assert_eq!(parse(b""), None);
+    }
+
+    fn snapshot(entries: &[(i32, i32, i32)]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (pid, parent, group) in entries.iter().copied() {
+            let started = u64::try_from(pid).unwrap();
+            snapshot.entries.insert(
+                pid,
+                Entry {
+                    parent,
+                    group,
+                    started,
+                },
+            );
+            snapshot.children.entry(parent).or_default().push(pid);
+        }
+        snapshot
+    }
+
+    fn pids(processes: &BTreeSet<Process>) -> Vec<i32> {
+        processes.iter().map(|process| process.pid).collect()
+    }
+
+    #[test]
+    fn descendants_of_all_groups_are_below_a_process_and_others_are_not() {
+        // 1 is the shim; 10 a child with a child in a group of its own, 20 another child.
+        let snapshot = snapshot(&[
+            (1, 0, 1),
+            (10, 1, 10),
+            (11, 10, 10),
+            (12, 11, 12),
+            (20, 1, 20),
+            (21, 20, 20),
+        ]);
+        assert_eq!(pids(&snapshot.below(Pid(10), &[], Pid(1))), [11, 12]);
+        assert_eq!(pids(&snapshot.below(Pid(1), &[], Pid(1))), [10, 11, 12, 20, 21]);
+        assert_eq!(pids(&snapshot.all_but(1)), [10, 11, 12, 20, 21]);
+    }
+
+    #[test]
+    fn after_the_leader_its_group_and_what_was_known_are_left() {
+        // 10 has ended: 11 of its group, and 12, which was known, are children of the shim.
+        let snapshot = snapshot(&[
+            (1, 0, 1),
+            (11, 1, 10),
+            (12, 1, 12),
+            (13, 12, 13),
+            (20, 1, 20),
+            (30, 1, 30),
+        ]);
+        let known = [Process { pid: 12, started: 12 }, Process { pid: 20, started: 19 }];
+        assert_eq!(pids(&snapshot.below(Pid(10), &known, Pid(1))), [11, 12, 13]);
+    }
+}
