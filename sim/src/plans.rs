@@ -6,9 +6,13 @@
 use crate::choices::Choices;
 use crate::options::Options;
 use domain::plan::*;
+use domain::signal::Signal;
 use domain::time::Duration;
 
 /// The stop timeouts, in milliseconds.
+const QUIT: Signal = Signal::new(3);
+const USR2: Signal = Signal::new(12);
+
 const GRACES: [u64; 4] = [3_000, 0, 500, 9_000];
 /// The periods, in milliseconds.
 const PERIODS: [u64; 4] = [10_000, 5_000, 2_000, 1_000];
@@ -21,6 +25,13 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
         ..Plan::new(catalogue(0))
     };
     plan.application = options.application.then(|| hook(choices, Role::Application));
+    // Drawn together with the jitter, so that saved runs keep their meaning.
+    if let Some(application) = plan.application.as_mut().filter(|_| options.jitter % 7 == 3) {
+        application.stop.signal = QUIT;
+    }
+    if options.jitter % 11 == 5 {
+        plan.stop_on.push(USR2);
+    }
     plan.pre_start = options.hooks[0].then(|| hook(choices, Role::PreStart));
     plan.pre_stop = options.hooks[1].then(|| hook(choices, Role::PreStop));
     plan.post_stop = options.hooks[2].then(|| hook(choices, Role::PostStop));
@@ -96,7 +107,11 @@ fn hook(choices: &mut Choices, role: Role) -> Job {
         Role::Application => SignalTarget::Leader,
         _ => SignalTarget::Tree,
     };
-    let stop = Stop { reach, grace };
+    let stop = Stop {
+        reach,
+        grace,
+        ..Stop::AT_ONCE
+    };
     Job {
         stop,
         output: Output::Inherit,
@@ -177,6 +192,7 @@ fn job(choices: &mut Choices, number: u32) -> Job {
     let stop = Stop {
         reach: SignalTarget::Tree,
         grace: Duration::from_millis(grace),
+        ..Stop::AT_ONCE
     };
     if choices.below(2) == 0 {
         let name = format!("t{number}");

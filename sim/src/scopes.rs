@@ -22,6 +22,7 @@ fn hook(role: Role) -> Option<Job> {
     let stop = Stop {
         reach,
         grace: seconds(3),
+        ..Stop::AT_ONCE
     };
     Some(Job {
         stop,
@@ -70,6 +71,7 @@ fn coprocess() -> Job {
     let stop = Stop {
         reach: SignalTarget::Tree,
         grace: seconds(3),
+        ..Stop::AT_ONCE
     };
     Job {
         stop,

@@ -8,7 +8,7 @@
 use crate::catalogue::{Answer, Request};
 use crate::effect::Effect;
 use crate::event::{Event, Ticket};
-use crate::plan::{Registration, SignalTarget};
+use crate::plan::{Registration, SignalTarget, Stop};
 use crate::shim::Shim;
 use crate::signal::Signal;
 use crate::time::{Duration, Instant, earliest};
@@ -39,7 +39,9 @@ pub struct StopList {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Child {
-    /// Whether the signals go to the process or its group.
+    /// The signal that asks it to stop.
+    signal: Signal,
+    /// Whether this signal goes to the process or to its tree.
     reach: SignalTarget,
     /// Whether the start is confirmed; without that the child may run, if the fault came right after its
     /// start.
@@ -52,7 +54,7 @@ impl StopList {
     /// Records an effect that is performed.
     pub fn does(&mut self, effect: &Effect) {
         match effect {
-            Effect::Start(ticket, job) => self.starts(*ticket, job.stop.reach),
+            Effect::Start(ticket, job) => self.starts(*ticket, job.stop),
             Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
             Effect::Forget(ticket) => drop(self.requests.remove(ticket)),
             // The instances in the former catalogue have been deregistered, or expire after their TTL.
@@ -74,9 +76,10 @@ impl StopList {
         }
     }
 
-    fn starts(&mut self, ticket: Ticket, reach: SignalTarget) {
+    fn starts(&mut self, ticket: Ticket, stop: Stop) {
         let child = Child {
-            reach,
+            signal: stop.signal,
+            reach: stop.reach,
             runs: false,
             outlived: false,
         };
@@ -279,10 +282,10 @@ impl Emergency {
 
     fn send(&self, signal: Signal, effects: &mut Vec<Effect>) {
         for (ticket, child) in &self.stop_list.children {
-            let reach = if signal == Signal::KILL {
-                SignalTarget::Tree
+            let (signal, reach) = if signal == Signal::KILL {
+                (signal, SignalTarget::Tree)
             } else {
-                child.reach
+                (child.signal, child.reach)
             };
             effects.push(Effect::Send(*ticket, signal, reach));
         }

@@ -313,6 +313,7 @@ mod tests {
         let stop = Stop {
             reach: SignalTarget::Tree,
             grace: Duration::from_secs(5),
+            ..Stop::AT_ONCE
         };
         let command = Command::new("true", []);
         Job {

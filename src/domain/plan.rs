@@ -4,6 +4,7 @@
 //! process is a [`Job`] with the same attributes: the application, the hooks, health checks, handlers, tasks
 //! and coprocesses. Times are durations, addresses are resolved, names are checked.
 
+use crate::signal::Signal;
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub post_stop: Option<Job>,
     /// How long the application may take to stop.
     pub stop_timeout: StopTimeout,
+    /// The signals that begin the stop; SIGTERM is always one of them.
+    pub stop_on: Vec<Signal>,
     /// What is registered and kept alive by heartbeats.
     pub services: Vec<Service>,
     /// What is watched for changes.
@@ -60,6 +63,7 @@ impl Plan {
             pre_stop: None,
             post_stop: None,
             stop_timeout: StopTimeout::default(),
+            stop_on: Vec::from([Signal::TERM, Signal::INT]),
             services: Vec::new(),
             backends: Vec::new(),
             jobs: Vec::new(),
@@ -582,18 +586,21 @@ pub enum Output {
     Capture,
 }
 
-/// How a job is stopped: SIGTERM first, SIGKILL to its whole tree after the grace.
+/// How a job is stopped: a signal first, SIGKILL to its whole tree after the grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stop {
-    /// Who gets the SIGTERM.
+    /// The signal that asks it to stop.
+    pub signal: Signal,
+    /// Who gets this signal.
     pub reach: SignalTarget,
-    /// The time between SIGTERM and SIGKILL; zero means SIGKILL at once.
+    /// The time between this signal and SIGKILL; zero means SIGKILL at once.
     pub grace: Duration,
 }
 
 impl Stop {
     /// SIGKILL to the whole tree at once.
     pub const AT_ONCE: Self = Self {
+        signal: Signal::TERM,
         reach: SignalTarget::Tree,
         grace: Duration::ZERO,
     };

@@ -116,13 +116,15 @@ impl Shim {
     }
 
     fn on_signal(&mut self, now: Instant, signal: Signal) {
+        let stops = self.plan.stop_on.contains(&signal);
         match signal {
-            Signal::TERM | Signal::INT | Signal::HUP | Signal::USR1
-                if !self.lifecycle.takes_configuration() =>
+            signal
+                if (stops || matches!(signal, Signal::HUP | Signal::USR1))
+                    && !self.lifecycle.takes_configuration() =>
             {
                 self.out.tell(Notice::SignalIgnored(signal));
             }
-            Signal::TERM | Signal::INT => self.advance(now, Input::StopAsked),
+            _ if stops => self.advance(now, Input::StopAsked),
             Signal::HUP => self.out.load(),
             Signal::USR1 => self.toggle_maintenance(now),
             other => self.forward(other),

@@ -4,6 +4,10 @@
 
 use core::fmt;
 
+/// The first real-time signal that programs use, and the last one, as the C library counts them.
+const FIRST_REAL_TIME: i32 = 34;
+const LAST_REAL_TIME: i32 = 64;
+
 /// A signal. The real-time signals have numbers from 32 on and no names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
@@ -19,6 +23,8 @@ impl Signal {
     pub const USR1: Self = Self(10);
     /// SIGSTOP: the kernel stops the process until SIGCONT.
     pub const STOP: Self = Self(19);
+    /// SIGCONT: the kernel lets a stopped process continue.
+    pub const CONT: Self = Self(18);
     /// SIGTERM: the process is asked to end; the shim stops everything in the right order.
     pub const TERM: Self = Self(15);
 
@@ -30,6 +36,38 @@ impl Signal {
     /// The signal's number.
     pub const fn number(self) -> i32 {
         self.0
+    }
+
+    /// The signal of this name, such as `SIGQUIT` or `QUIT`, or of this number, in any case. A real-time signal is named
+    /// by its number, or from the first or the last one, as in `SIGRTMIN+3` and `SIGRTMAX-1`.
+    pub fn named(name: &str) -> Option<Self> {
+        let name = name.to_ascii_uppercase();
+        let number = name
+            .parse()
+            .ok()
+            .filter(|number| (1..=LAST_REAL_TIME).contains(number));
+        if let Some(number) = number {
+            return Some(Self(number));
+        }
+        let short = name.strip_prefix("SIG").unwrap_or(&name);
+        let real_time = |first: i32, distance: &str| {
+            let distance: i32 = match distance {
+                "" => 0,
+                distance => distance.parse().ok()?,
+            };
+            let number = first.checked_add(distance)?;
+            (FIRST_REAL_TIME..=LAST_REAL_TIME)
+                .contains(&number)
+                .then_some(Self(number))
+        };
+        if let Some(distance) = short.strip_prefix("RTMIN") {
+            return real_time(FIRST_REAL_TIME, distance);
+        }
+        if let Some(distance) = short.strip_prefix("RTMAX") {
+            return real_time(LAST_REAL_TIME, distance);
+        }
+        let mut named = (1..FIRST_REAL_TIME).map(Self);
+        named.find(|signal| signal.name().is_some_and(|name| &name["SIG".len()..] == short))
     }
 
     /// The signal's name as in `kill -l`, with the prefix SIG; `None` if it has no name.
@@ -157,6 +195,29 @@ mod tests {
         ];
         for (number, words) in words {
             assert_eq!(Signal::new(number).as_end().to_string(), words);
+        }
+    }
+
+    #[test]
+    fn signals_are_found_by_name_and_number() {
+        let found = [
+            ("SIGQUIT", 3),
+            ("quit", 3),
+            ("15", 15),
+            ("SigWinch", 28),
+            ("SIGRTMIN", 34),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63),
+            ("64", 64),
+        ];
+        for (name, number) in found {
+            assert_eq!(Signal::named(name), Some(Signal::new(number)), "{name}");
+        }
+        let wrong = [
+            "", "0", "65", "-1", "SIG", "SIGFOO", "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMIN+x", "SIG15",
+        ];
+        for name in wrong {
+            assert_eq!(Signal::named(name), None, "{name}");
         }
     }
 }

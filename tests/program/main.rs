@@ -41,4 +41,5 @@ mod prometheus;
 mod proxied;
 mod secured;
 mod signals;
+mod stopping;
 mod telemetry;

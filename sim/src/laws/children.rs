@@ -31,15 +31,39 @@ pub(super) fn signals_go_to_running_children(observer: &Observer, entry: &Entry)
     hold(there, || format!("{entry}"))
 }
 
-/// SIGTERM is sent only to the application, to a preStart hook whose start is cancelled, and to coprocesses,
-/// once each; only for the application without its process group (EX-13).
-pub(super) fn only_permitted_children_get_sigterm(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, Signal::TERM, reach)) = &entry.what else {
+/// Whether a signal of the core is the one that asks a job to stop, or the SIGCONT after it.
+pub(super) fn asks_to_stop(signal: Signal, target: SignalTarget) -> bool {
+    signal != Signal::KILL && target != SignalTarget::Process
+}
+
+/// A process that was asked to stop gets SIGCONT in the same turn, in case it is stopped.
+pub(super) fn what_is_asked_to_stop_can_see_it(observer: &Observer, entry: &Entry) -> Verdict {
+    let What::Rests(_) = &entry.what else {
         return Ok(());
     };
-    let Some(run) = observer.children.get(ticket) else {
+    let unseen = observer.children.values().find(|run| run.asked_in_turn);
+    hold(unseen.is_none(), || {
+        format!("{} gets no SIGCONT", unseen.map_or("", |run| &run.whose))
+    })
+}
+
+/// Only the application, a preStart hook whose start is cancelled, and coprocesses get a stop signal, once each: the one
+/// that is theirs, and SIGCONT after it. Only for the application it goes to the process alone (EX-13).
+pub(super) fn only_permitted_children_get_a_stop_signal(observer: &Observer, entry: &Entry) -> Verdict {
+    let What::Does(Effect::Send(ticket, signal, reach)) = &entry.what else {
         return Ok(());
     };
+    let Some(run) = observer
+        .children
+        .get(ticket)
+        .filter(|_| asks_to_stop(*signal, *reach))
+    else {
+        return Ok(());
+    };
+    if *signal == Signal::CONT {
+        return hold(run.asked_in_turn, || format!("{entry}"));
+    }
+    hold(*signal == run.stop_signal, || format!("{entry}"))?;
     let may = match run.role {
         // What outlives it is asked to stop once more, because it alone was asked before.
         Role::Application if run.ended.is_some() => {
@@ -147,9 +171,9 @@ pub(super) fn kills_reach_the_tree(_: &Observer, entry: &Entry) -> Verdict {
 pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Entry) -> Verdict {
     match &entry.what {
         What::Does(Effect::Send(ticket, signal, reach))
-            if !matches!(*signal, Signal::KILL | Signal::TERM) =>
+            if *signal != Signal::KILL && !asks_to_stop(*signal, *reach) =>
         {
-            let due = observer.turn.forward.front() == Some(signal) && *reach == SignalTarget::Process;
+            let due = observer.turn.forward.front() == Some(signal);
             hold(due && observer.application == Stage::Alive(*ticket), || {
                 format!("{entry}")
             })

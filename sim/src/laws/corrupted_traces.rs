@@ -44,7 +44,8 @@ fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
         let what = &story[*place].what;
         matches!(
             what,
-            What::Happens(Event::Signal(_) | Event::Loaded(..) | Event::NotStarted(..)) | What::World(_)
+            What::Happens(Event::Signal(_) | Event::Loaded(..) | Event::NotStarted(..) | Event::Outlived(_))
+                | What::World(_)
         )
     };
     let rare: Vec<usize> = any.iter().copied().filter(is_rare).collect();
@@ -56,16 +57,29 @@ fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
     choices.one_of(&among)
 }
 
+/// At an entry about a child that processes outlive: the place at which these are asked to stop.
+fn asked_after_outlived(story: &[Entry], place: usize) -> Option<usize> {
+    let What::Happens(Event::Outlived(ticket)) = story[place].what else {
+        return None;
+    };
+    let asks = |entry: &Entry| matches!(entry.what, What::Does(Effect::Send(to, ..)) if to == ticket);
+    Some(place + story[place..].iter().position(asks)?)
+}
+
 /// One entry is left out, repeated elsewhere, or replaced by a wrong one.
 fn corrupt(story: &mut Vec<Entry>, choices: &mut Choices) {
     let place = somewhere(story, choices);
     let other = somewhere(story, choices);
     let entry = &story[place];
+    if let Some(asked) = asked_after_outlived(story, place) {
+        story.remove(asked);
+        return;
+    }
     let wrong = match (&entry.what, choices.below(4)) {
         (What::Does(Effect::Send(ticket, signal, _)), 0) => {
             Some(What::Does(Effect::Send(*ticket, *signal, SignalTarget::Process)))
         }
-        (What::Does(Effect::Send(ticket, Signal::TERM, reach)), 1) => {
+        (What::Does(Effect::Send(ticket, signal, reach)), 1) if *signal != Signal::KILL => {
             Some(What::Does(Effect::Send(*ticket, Signal::KILL, *reach)))
         }
         (What::Happens(Event::NotStarted(ticket, _)), 0) => story[..place]

@@ -211,7 +211,7 @@ impl Observer {
     fn does(&mut self, effect: &Effect) {
         match effect {
             Effect::Start(ticket, job) => self.starts(*ticket, job),
-            Effect::Send(ticket, signal, _) => self.sends(*ticket, *signal),
+            Effect::Send(ticket, signal, target) => self.sends(*ticket, *signal, *target),
             Effect::SendToAll(signal) => self.sends_to_all(*signal),
             Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
             Effect::Forget(ticket) => self.forgets(*ticket),

@@ -19,6 +19,8 @@ pub(super) struct Child {
     /// How long after SIGKILL it is dead.
     outlives: Duration,
     killed: bool,
+    /// The signal that asks it to stop.
+    stop_signal: Signal,
     /// It was asked to stop, so what outlives it is reported.
     asked: bool,
     /// Processes below it.
@@ -113,6 +115,7 @@ impl State {
                 Duration::from_millis(1)
             },
             killed: false,
+            stop_signal: job.stop.signal,
             asked: false,
             tree: (self.faults.children_are_outlived && choices.odds(30)).then(|| Tree {
                 obeys: choices.odds(70).then(|| choices.between(0, 4_000)),
@@ -153,7 +156,8 @@ impl State {
     pub(super) fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
         self.record(What::Does(Effect::Send(ticket, signal, target)));
         let deadly = self.faults.children_fail
-            && !matches!(signal, Signal::TERM | Signal::KILL)
+            && signal != Signal::KILL
+            && target == SignalTarget::Process
             && self.choices.odds(10);
         if let Some(child) = self.children.get_mut(&ticket) {
             child.asked |= target != SignalTarget::Process;
@@ -163,7 +167,7 @@ impl State {
                     child.killed = true;
                     Some((child.outlives, ExitStatus::Signal(Signal::KILL)))
                 }
-                Signal::TERM => child.obeys,
+                signal if signal == child.stop_signal => child.obeys,
                 other => deadly.then_some((Duration::ZERO, ExitStatus::Signal(other))),
             };
             if let Some((after, status)) = end {
@@ -184,10 +188,11 @@ impl State {
         let Some(tree) = below.or(self.trees.get_mut(&ticket)) else {
             return;
         };
-        tree.termed |= signal == Signal::TERM;
+        let asked = !matches!(signal, Signal::KILL | Signal::CONT);
+        tree.termed |= asked;
         let after = match signal {
             Signal::KILL => Some(Duration::from_millis(1)),
-            Signal::TERM => tree.obeys,
+            _ if asked => tree.obeys,
             _ => None,
         };
         if let Some(after) = after {

@@ -4,6 +4,7 @@
 use crate::config::keys::duration;
 use crate::config::problem::Message;
 use domain::plan::{Registration, SensorKind};
+use domain::signal::Signal;
 use std::fmt::{self, Display};
 use template::TemplateError;
 
@@ -241,6 +242,40 @@ impl Display for JobError<'_> {
 }
 
 impl Message for JobError<'_> {}
+
+/// A signal that cannot be used.
+#[derive(Clone, Copy)]
+pub enum SignalError {
+    /// There is no such signal.
+    Unknown,
+    /// The kernel does not let a process handle it.
+    NotHandled(Signal),
+    /// It has another meaning for the shim.
+    NotFree(Signal),
+}
+
+impl Display for SignalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("not a signal"),
+            Self::NotHandled(signal) => write!(f, "{signal} cannot be used: no process can handle it"),
+            Self::NotFree(signal) => write!(f, "{signal} cannot begin the stop"),
+        }
+    }
+}
+
+impl Message for SignalError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotHandled(Signal::KILL) => {
+                Some("`stopTimeout` of -1 kills the application at once".into())
+            }
+            Self::NotFree(Signal::HUP) => Some("it reads the configuration again".into()),
+            Self::NotFree(Signal::USR1) => Some("it begins and ends maintenance".into()),
+            _ => None,
+        }
+    }
+}
 
 /// Errors of the telemetry and its sensors.
 #[derive(Clone, Copy)]

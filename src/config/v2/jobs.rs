@@ -12,13 +12,9 @@ use std::collections::{HashMap, HashSet};
 /// The time between SIGTERM and SIGKILL for a coprocess (EX-22).
 const COPROCESS_GRACE: Duration = Duration::from_secs(3);
 
-/// The application. SIGTERM goes to its process only, as in the original (EX-13). The lifecycle decides when
-/// it is killed.
-pub fn application(command: Command) -> Job {
-    let stop = Stop {
-        reach: SignalTarget::Leader,
-        ..Stop::AT_ONCE
-    };
+/// The application, and which signal asks it to stop: SIGTERM for its process only, as in the original, unless the
+/// configuration says otherwise (EX-13). The lifecycle decides when it is killed.
+pub fn application(command: Command, stop: Stop) -> Job {
     Job {
         stop,
         ..Job::new(Role::Application, command, Trigger::Moment, Output::Inherit)
@@ -30,6 +26,7 @@ pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job
     let stop = Stop {
         reach: SignalTarget::Tree,
         grace: stop_timeout.grace(),
+        ..Stop::AT_ONCE
     };
     Job {
         stop,
@@ -92,6 +89,7 @@ fn coprocess(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<S
     let stop = Stop {
         reach: SignalTarget::Tree,
         grace: COPROCESS_GRACE,
+        ..Stop::AT_ONCE
     };
     let job = Job {
         restarts,

@@ -9,16 +9,17 @@ mod error;
 mod jobs;
 mod logging;
 mod services;
+mod stop;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 
 use super::Target;
-use super::keys::{Section, command, duration, integer};
+use super::keys::{Section, command};
 use super::problem::Problems;
-use super::tree::{Document, Value};
-use domain::plan::{Job, Plan, Role, Service, StopTimeout, Word};
-use error::{CatalogueSectionError, DurationKey, VersionError, Warning};
+use super::tree::Document;
+use domain::plan::{Job, Plan, Role, Service, Stop, StopTimeout, Word};
+use error::{CatalogueSectionError, VersionError, Warning};
 use std::collections::BTreeMap;
 
 /// Compiles a document. Returns a plan if there are no errors; errors and warnings are added to `problems`.
@@ -33,10 +34,8 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
     let logging = section
         .take("logging")
         .map(|value| logging::read(value, problems));
-    let stop_timeout = section
-        .take("stopTimeout")
-        .and_then(|value| stop_timeout(value, problems));
-    let stop_timeout = stop_timeout.unwrap_or_default();
+    let stopping = stop::read(&mut section, problems);
+    let stop_timeout = stopping.timeout;
     let pre_start = pre_start(&mut section, stop_timeout, problems);
     let mut hook = |key, role| {
         let command = command::optional(section.take(key)?, problems)?;
@@ -73,11 +72,12 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         catalogue: catalogue?,
         max_connections: max_connections.flatten(),
         logging: logging.unwrap_or_default(),
-        application: application(target, &services, problems),
+        application: application(target, &services, stopping.application, problems),
         pre_start,
         pre_stop,
         post_stop,
         stop_timeout,
+        stop_on: stopping.on,
         services,
         backends,
         jobs: tasks.into_iter().chain(coprocesses).flatten().collect(),
@@ -102,31 +102,22 @@ fn pre_start(
     Some(jobs::lifecycle(Role::PreStart, command, stop_timeout))
 }
 
-/// The stop timeout in seconds. 0 is the default (CFG-11); a negative number kills at once.
-fn stop_timeout(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<StopTimeout> {
-    const ALLOWED: &str = "a whole number of seconds, or -1 for SIGKILL at once";
-    let seconds = integer(value, ALLOWED, problems)?;
-    if seconds == 0 {
-        problems.warning(value, Warning::ZeroStopTimeout);
-        return None;
-    }
-    if seconds < 0 {
-        return Some(StopTimeout::Immediately);
-    }
-    duration::from_seconds(value, seconds, &DurationKey::StopTimeout, ALLOWED, problems)
-        .map(StopTimeout::After)
-}
-
 /// The application's arguments, each rendered as a template of its own. If one is invalid, all stay as they
 /// are (CLI-4). The templates can use the variables with the services' addresses.
-fn application(target: &Target<'_>, services: &[Service], problems: &mut Problems<'_>) -> Option<Job> {
+fn application(
+    target: &Target<'_>,
+    services: &[Service],
+    stop: Stop,
+    problems: &mut Problems<'_>,
+) -> Option<Job> {
     let (program, arguments) = rendered(target, services, problems)
         .split_first()
         .map(|(first, rest)| {
             let rest: Vec<Word> = rest.to_vec();
             (first.clone(), rest)
         })?;
-    Some(jobs::application(domain::plan::Command { program, arguments }))
+    let command = domain::plan::Command { program, arguments };
+    Some(jobs::application(command, stop))
 }
 
 fn rendered(target: &Target<'_>, services: &[Service], problems: &mut Problems<'_>) -> Vec<Word> {

@@ -7,8 +7,8 @@ use crate::config::{Compiled, Readable, Source, load};
 use crate::ports::MockInterfaces;
 use domain::address::InterfaceAddress;
 use domain::plan::{
-    Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind, Telemetry,
-    Tls, Trigger,
+    Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind,
+    SignalTarget, Telemetry, Tls, Trigger,
 };
 use domain::time::Duration;
 use nix::time::ClockId;
@@ -183,6 +183,62 @@ fn stop_timeout_is_five_seconds_by_default_and_minus_one_is_at_once() {
     let zero = compiled(r#"{"consul": "c:1", "stopTimeout": 0}"#);
     assert_eq!(zero.plan.stop_timeout, after(5));
     assert!(zero.warnings[0].contains("-1"));
+}
+
+#[test]
+fn the_application_can_have_another_stop_signal_which_its_tree_gets_too() {
+    let stop = |members: &str| {
+        let text = format!("{{\"consul\": \"c:1\", {members}}}");
+        let compiled = compiled_with(&text, &[], &["app"]).unwrap();
+        let stop = compiled.plan.application.unwrap().stop;
+        (stop.signal.number(), stop.reach)
+    };
+    assert_eq!(stop("\"tasks\": []"), (15, SignalTarget::Leader));
+    assert_eq!(stop("\"stopSignal\": \"QUIT\""), (3, SignalTarget::Leader));
+    assert_eq!(stop("\"stopSignal\": 28"), (28, SignalTarget::Leader));
+    assert_eq!(stop("\"stopSignal\": \"SIGRTMIN+3\""), (37, SignalTarget::Leader));
+    assert_eq!(stop("\"signalGroup\": true"), (15, SignalTarget::Tree));
+    assert_eq!(stop("\"signalGroup\": false"), (15, SignalTarget::Leader));
+}
+
+#[test]
+fn stop_on_names_the_signals_that_begin_the_stop_and_sigterm_is_always_one() {
+    let on = |members: &str| {
+        let signals = plan_of(members).stop_on;
+        let numbers = signals.into_iter().map(|signal| signal.number());
+        numbers.collect::<Vec<_>>()
+    };
+    assert_eq!(on("\"tasks\": []"), [15, 2]);
+    assert_eq!(on("\"stopOn\": []"), [15]);
+    assert_eq!(on("\"stopOn\": [\"SIGQUIT\", 28]"), [15, 3, 28]);
+}
+
+#[test]
+fn signals_that_cannot_be_used_are_refused() {
+    let report = |members: &str| {
+        let text = format!("{{\"consul\": \"c:1\", {members}}}");
+        compiled_with(&text, &[], &[]).unwrap_err()
+    };
+    for (members, sentence) in [
+        ("\"stopSignal\": \"SIGFOO\"", "not a signal: found \"SIGFOO\""),
+        ("\"stopSignal\": 65", "not a signal: found 65"),
+        ("\"stopSignal\": true", "not a signal: found true"),
+        (
+            "\"stopSignal\": \"KILL\"",
+            "SIGKILL cannot be used: no process can handle it",
+        ),
+        (
+            "\"stopOn\": [\"STOP\"]",
+            "SIGSTOP cannot be used: no process can handle it",
+        ),
+        ("\"stopOn\": [\"SIGHUP\"]", "SIGHUP cannot begin the stop"),
+        ("\"stopOn\": [17]", "SIGCHLD cannot begin the stop"),
+        ("\"stopOn\": \"QUIT\"", "not a list: found \"QUIT\""),
+        ("\"signalGroup\": 1", "not a boolean: found 1"),
+    ] {
+        let report = report(members);
+        assert!(report.contains(sentence), "{members}: {report}");
+    }
 }
 
 #[test]

@@ -54,11 +54,11 @@ impl JobUnit {
         self.runner.runs_on()
     }
 
-    /// Sends SIGTERM to its process, which is not started again; its SIGKILL is left to the lifecycle. Returns whether
+    /// Sends its stop signal to its process, which is not started again; its SIGKILL is left to the lifecycle. Returns whether
     /// there is a process.
     pub fn ask_to_stop(&mut self, out: &mut Outbox) -> bool {
         self.runner.end_restarts();
-        self.send(Signal::TERM, self.runner.job.stop.reach, out);
+        self.runner.ask_to_stop(self.runner.job.stop.reach, out);
         self.runner.is_running()
     }
 }

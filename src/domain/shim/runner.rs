@@ -205,7 +205,7 @@ impl JobRunner {
     fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
         match action {
             Some(Action::Start) => self.run(now, out),
-            Some(Action::Terminate) => self.send(Signal::TERM, self.job.stop.reach, out),
+            Some(Action::Terminate) => self.ask_to_stop(self.job.stop.reach, out),
             Some(Action::TerminateRest) => self.terminate_rest(out),
             Some(Action::Kill) => self.send(Signal::KILL, SignalTarget::Tree, out),
             Some(Action::Expire) => self.expire(out),
@@ -228,8 +228,14 @@ impl JobRunner {
     fn terminate_rest(&self, out: &mut Outbox) {
         out.tell(Notice::Outlived(self.job.role.clone()));
         if self.job.stop.reach == SignalTarget::Leader {
-            self.send(Signal::TERM, SignalTarget::Tree, out);
+            self.ask_to_stop(SignalTarget::Tree, out);
         }
+    }
+
+    /// Sends the job's stop signal, and SIGCONT for processes that are stopped and would not see it.
+    pub fn ask_to_stop(&self, target: SignalTarget, out: &mut Outbox) {
+        self.send(self.job.stop.signal, target, out);
+        self.send(Signal::CONT, target, out);
     }
 
     fn expire(&self, out: &mut Outbox) {

@@ -103,6 +103,7 @@ impl Stage {
                 self.exposed.push(*plan);
                 return None;
             }
+            Effect::Send(_, Signal::CONT, _) => return None,
             Effect::SendToAll(signal) => {
                 self.to_all.push(signal);
                 self.awaits_all = true;
@@ -239,6 +240,7 @@ fn hook(role: Role) -> Option<Job> {
     let stop = Stop {
         reach: SignalTarget::Tree,
         grace: Duration::from_secs(5),
+        ..Stop::AT_ONCE
     };
     Some(Job {
         stop,
@@ -283,6 +285,7 @@ fn coprocess(name: &str) -> Job {
     let stop = Stop {
         reach: SignalTarget::Tree,
         grace: Duration::from_secs(3),
+        ..Stop::AT_ONCE
     };
     let restarts = Restarts::Unlimited;
     Job {

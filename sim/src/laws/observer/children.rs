@@ -4,7 +4,7 @@ use super::Observer;
 use super::life::Stage;
 use crate::laws::bounds::QUICK_RUN;
 use crate::laws::schedule::Schedule;
-use domain::plan::{Job, Restarts, Role, SensorKind, Trigger};
+use domain::plan::{Job, Restarts, Role, SensorKind, SignalTarget, Trigger};
 use domain::process::Ending;
 use domain::signal::Signal;
 use domain::time::Duration;
@@ -22,6 +22,10 @@ pub(crate) struct Run {
     pub counts_from: Instant,
     pub termed: Option<Instant>,
     pub killed: Option<Instant>,
+    /// The signal that asks it to stop.
+    pub stop_signal: Signal,
+    /// It was sent that signal in this turn, and no SIGCONT yet.
+    pub asked_in_turn: bool,
     /// A reload removed its owner.
     pub abandoned: bool,
     /// Processes below it outlive it.
@@ -103,6 +107,8 @@ impl Observer {
             counts_from: self.turn.began,
             termed: None,
             killed: None,
+            stop_signal: job.stop.signal,
+            asked_in_turn: false,
             abandoned: false,
             outlived: false,
             ended: None,
@@ -142,18 +148,19 @@ impl Observer {
         self.children.insert(ticket, run);
     }
 
-    pub(super) fn sends(&mut self, ticket: Ticket, signal: Signal) {
-        if self.turn.forward.front() == Some(&signal) {
+    pub(super) fn sends(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
+        if signal != Signal::KILL && target == SignalTarget::Process {
             self.turn.forward.pop_front();
             return;
         }
         let began = self.turn.began;
         if let Some(run) = self.children.get_mut(&ticket) {
-            run.rest_termed |= run.ended.is_some() && signal == Signal::TERM;
-            let sent = if signal == Signal::KILL {
-                &mut run.killed
-            } else {
-                &mut run.termed
+            run.asked_in_turn = !matches!(signal, Signal::KILL | Signal::CONT);
+            run.rest_termed |= run.ended.is_some() && run.asked_in_turn;
+            let sent = match signal {
+                Signal::KILL => &mut run.killed,
+                Signal::CONT => return,
+                _ => &mut run.termed,
             };
             sent.get_or_insert(began);
         }

@@ -56,10 +56,10 @@ impl Emergency {
     /// Adds an entry.
     pub(super) fn remembers(&mut self, entry: &Entry) {
         match &entry.what {
-            What::Does(Effect::Send(ticket, Signal::TERM, _)) => drop(self.termed.insert(*ticket)),
             What::Does(Effect::Send(ticket, Signal::KILL, _)) => {
                 self.killed.entry(*ticket).or_insert(entry.at);
             }
+            What::Does(Effect::Send(ticket, ..)) => drop(self.termed.insert(*ticket)),
             What::Does(Effect::Ask {
                 ticket,
                 request: Request::Deregister(registration),

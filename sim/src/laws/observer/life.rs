@@ -89,10 +89,11 @@ impl Observer {
     }
 
     pub(super) fn signalled(&mut self, signal: Signal) {
+        let stops = self.plan.stop_on.contains(&signal);
         match signal {
-            Signal::TERM | Signal::INT | Signal::HUP | Signal::USR1 if !self.takes_orders() => {}
-            Signal::TERM | Signal::INT if self.opened.is_some() => self.begin_stop(true),
-            Signal::TERM | Signal::INT => {
+            signal if (stops || matches!(signal, Signal::HUP | Signal::USR1)) && !self.takes_orders() => {}
+            _ if stops && self.opened.is_some() => self.begin_stop(true),
+            _ if stops => {
                 self.called_off = true;
                 self.code = Some(143);
             }
