@@ -99,14 +99,23 @@ impl StopList {
         }
     }
 
+    /// The processes that outlive it are signalled through its ticket.
     fn exits(&mut self, ticket: Ticket) {
-        if self.children.get(&ticket).is_some_and(|child| !child.outlived) {
+        let Some(child) = self.children.get_mut(&ticket) else {
+            return;
+        };
+        child.runs = false;
+        if !child.outlived {
             self.children.remove(&ticket);
         }
     }
 
+    fn has_children(&self) -> bool {
+        self.children.values().any(|child| child.runs)
+    }
+
     fn has_processes(&self) -> bool {
-        !self.all_ended || self.children.values().any(|child| child.runs)
+        !self.all_ended || self.has_children()
     }
 
     fn give_up_processes(&mut self) {
@@ -179,6 +188,8 @@ pub struct Emergency {
     stop_list: StopList,
     grace: Duration,
     deregistered_by: Instant,
+    /// Whether the processes that are left after all children were asked to stop.
+    asked_remaining: bool,
     state: State,
 }
 
@@ -204,6 +215,7 @@ impl Emergency {
             stop_list,
             grace: grace.min(LONGEST_GRACE),
             deregistered_by: Instant::START,
+            asked_remaining: false,
             state: State::Beginning,
         }
     }
@@ -218,9 +230,10 @@ impl Emergency {
             self.begin(now, &mut effects);
         }
         self.on_time(now, &mut effects);
+        self.terminate_remaining(&mut effects);
         if self.is_done() {
             self.state = State::Over;
-            self.send(Signal::KILL, &mut effects);
+            self.kill(&mut effects);
             effects.push(Effect::Exit(FAULT));
         }
         effects
@@ -233,7 +246,7 @@ impl Emergency {
         }
         match self.state {
             State::Stopping { kill_at } if kill_at <= now => {
-                self.send(Signal::KILL, effects);
+                self.kill(effects);
                 self.state = State::Killed { gone_by: now + DEATH };
             }
             State::Killed { gone_by } if gone_by <= now => self.stop_list.give_up_processes(),
@@ -261,7 +274,8 @@ impl Emergency {
         };
         self.deregistered_by = now + DEREGISTRATION;
         self.stop_list.all_ended = false;
-        self.send(Signal::TERM, effects);
+        let children = self.stop_list.children.iter();
+        effects.extend(children.map(|(ticket, child)| Effect::Send(*ticket, child.signal, child.reach)));
         let requests = core::mem::take(&mut self.stop_list.requests);
         effects.extend(requests.into_iter().map(Effect::Forget));
         self.stop_list.deregistrations.clear();
@@ -280,16 +294,20 @@ impl Emergency {
         }
     }
 
-    fn send(&self, signal: Signal, effects: &mut Vec<Effect>) {
-        for (ticket, child) in &self.stop_list.children {
-            let (signal, reach) = if signal == Signal::KILL {
-                (signal, SignalTarget::Tree)
-            } else {
-                (child.signal, child.reach)
-            };
-            effects.push(Effect::Send(*ticket, signal, reach));
+    /// When all children have ended, the processes that they started are asked to stop as well.
+    fn terminate_remaining(&mut self, effects: &mut Vec<Effect>) {
+        let stopping = matches!(self.state, State::Stopping { .. });
+        if stopping && !self.stop_list.has_children() && !core::mem::replace(&mut self.asked_remaining, true)
+        {
+            effects.push(Effect::SendToAll(Signal::TERM));
         }
-        effects.push(Effect::SendToAll(signal));
+    }
+
+    /// Kills everything that is left.
+    fn kill(&self, effects: &mut Vec<Effect>) {
+        let children = self.stop_list.children.keys();
+        effects.extend(children.map(|ticket| Effect::Send(*ticket, Signal::KILL, SignalTarget::Tree)));
+        effects.push(Effect::SendToAll(Signal::KILL));
     }
 
     /// A failed answer ends a deregistration, too: the entry expires after its TTL.
@@ -384,7 +402,6 @@ mod tests {
         let term = Effect::Send(Ticket(1), Signal::TERM, SignalTarget::Tree);
         let expected = vec![
             term,
-            Effect::SendToAll(Signal::TERM),
             Effect::Forget(Ticket(4)),
             deregister(0, "a"),
             deregister(1, "b"),
@@ -392,7 +409,8 @@ mod tests {
         assert_eq!(emergency.step(at(0), Event::Begin), expected);
         assert_eq!(emergency.deadline(), Some(at(2_000)));
         assert_eq!(emergency.step(at(10), done(u64::MAX)), []);
-        assert_eq!(emergency.step(at(10), exited(1)), []);
+        let remaining = Effect::SendToAll(Signal::TERM);
+        assert_eq!(emergency.step(at(10), exited(1)), [remaining]);
         assert_eq!(emergency.step(at(10), Event::AllEnded), []);
         let failed = Event::Answered(Ticket(u64::MAX - 1), Answer::Failed("no".into()));
         assert_eq!(emergency.step(at(20), failed), END);
@@ -469,7 +487,7 @@ mod tests {
         let unsure = stop_list(&effects(1), &[done(1), failed]);
         assert_eq!(
             Emergency::new(unsure, GRACE).step(at(0), Event::Begin),
-            [term, deregister(0, "a")]
+            [deregister(0, "a"), term]
         );
         let mut moved = stop_list(&effects(1), &[]);
         moved.does(&Effect::Connect(Catalogue::Directory { path: "/b".into() }));

@@ -60,7 +60,7 @@ const STARTERS: [&[&str]; 2] = [
     &[
         "env",
         "--block-signal=TERM,USR2,CHLD",
-        "--ignore-signal=HUP,QUIT,PIPE",
+        "--ignore-signal=QUIT,PIPE",
     ],
 ];
 

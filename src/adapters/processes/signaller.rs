@@ -9,6 +9,7 @@
 use super::snapshot::{Process, Snapshot};
 use super::{Table, wait};
 use crate::adapters::turns::Turns;
+use crate::panics;
 use domain::Ticket;
 use domain::plan::SignalTarget;
 use domain::process::Pid;
@@ -33,7 +34,7 @@ pub enum Receiver {
 
 /// A signal that is to be sent.
 #[derive(Debug)]
-struct Request {
+pub(super) struct Request {
     receiver: Receiver,
     signal: Signal,
     /// The processes of the tree that were found, without the child itself.
@@ -70,12 +71,31 @@ impl Signaller {
     pub async fn run(&self, table: &RefCell<Table>, turns: &Turns) {
         loop {
             self.requested.notified().await;
-            self.busy.set(true);
-            let requests = mem::take(&mut *self.requests.borrow_mut());
-            fulfil(requests, table, turns).await;
-            self.busy.set(false);
-            self.idle.notify_waiters();
+            self.serve(table, async |requests: &mut [Request]| {
+                find(requests, table, turns).await
+            })
+            .await;
         }
+    }
+
+    /// Sends the signals that wait. If `find` panics, those processes get them that were found before, and the process
+    /// groups.
+    pub(super) async fn serve(
+        &self,
+        table: &RefCell<Table>,
+        find: impl AsyncFnOnce(&mut [Request]) -> Snapshot,
+    ) {
+        self.busy.set(true);
+        let mut requests = mem::take(&mut *self.requests.borrow_mut());
+        let found = panics::caught(find(&mut requests)).await;
+        let snapshot = found.unwrap_or_default();
+        // A process that belongs to the trees of two requests gets the signal once.
+        let mut sent = BTreeSet::new();
+        for request in requests {
+            request.send(&snapshot, &mut table.borrow_mut(), &mut sent);
+        }
+        self.busy.set(false);
+        self.idle.notify_waiters();
     }
 
     /// Waits until all signals have been sent.
@@ -86,27 +106,23 @@ impl Signaller {
     }
 }
 
-/// Finds the receivers of all requests, and sends the signals.
-async fn fulfil(mut requests: Vec<Request>, table: &RefCell<Table>, turns: &Turns) {
-    for request in &requests {
+/// Finds the receivers of all requests.
+async fn find(requests: &mut [Request], table: &RefCell<Table>, turns: &Turns) -> Snapshot {
+    for request in &*requests {
         request.stop_leader(&table.borrow());
     }
     let mut snapshot = Snapshot::default();
     for _ in 0..READS {
         snapshot = Snapshot::take(turns).await;
         let mut again = false;
-        for request in &mut requests {
+        for request in &mut *requests {
             again |= request.find(&snapshot, &table.borrow());
         }
         if !again {
             break;
         }
     }
-    // A process that belongs to the trees of two requests gets the signal once.
-    let mut sent = BTreeSet::new();
-    for request in requests {
-        request.send(&snapshot, &mut table.borrow_mut(), &mut sent);
-    }
+    snapshot
 }
 
 impl Request {

@@ -42,6 +42,7 @@ fn children() {
         failures_to_start_are_named(&mut children);
         a_group_is_killed_whole(&mut children, &mut queue).await;
         a_reaped_process_is_not_signalled(&mut children, &mut queue).await;
+        a_panic_while_processes_are_looked_for_loses_no_signal(&mut children, &mut queue).await;
         a_child_has_its_own_limit_of_open_files(&mut children, &mut queue).await;
         many_children_that_die_at_once_are_all_reaped(&mut children, &mut queue).await;
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
@@ -138,6 +139,17 @@ async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
     let state = Path::new("/proc").join(grandchild.trim()).join("stat");
     let gone = || !std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z "));
     until(gone).await;
+}
+
+async fn a_panic_while_processes_are_looked_for_loses_no_signal(children: &mut Children, queue: &mut Queue) {
+    children
+        .start(Ticket(25), &job(&["sleep", "1000"], Output::Inherit))
+        .unwrap();
+    let receiver = Receiver::Child(Ticket(25), SignalTarget::Tree);
+    children.signaller.request(receiver, Signal::KILL);
+    let finds = async |_: &mut [signaller::Request]| panic!("a fault");
+    children.signaller.serve(&children.table, finds).await;
+    assert_eq!(ended(queue).await, (Ticket(25), ExitStatus::Signal(Signal::KILL)));
 }
 
 async fn a_reaped_process_is_not_signalled(children: &mut Children, queue: &mut Queue) {
