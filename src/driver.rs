@@ -407,7 +407,7 @@ mod tests {
         let mut mocks = Mocks::new();
         mocks.discovery.expect_connect().return_const(());
         mocks.processes.expect_start().returning(|_, _| Ok(Pid(5)));
-        mocks.processes.expect_send().times(1).return_const(());
+        mocks.processes.expect_send().times(2).return_const(());
         let mut order = Sequence::new();
         let mut happens = |deadline: Option<Instant>, event: Event| {
             let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);

@@ -32,7 +32,9 @@ pub(super) struct Child {
     output: Option<Reader>,
     /// The members of its tree that were found when it was asked to stop.
     below: Vec<Process>,
-    /// Whether processes that outlive it are reported.
+    /// Whether its tree gets a signal, so that processes that outlive it have to be known.
+    signalled: bool,
+    /// Whether these processes are reported.
     reported: bool,
 }
 
@@ -58,6 +60,7 @@ impl Table {
             ticket,
             output,
             below: Vec::new(),
+            signalled: false,
             reported: false,
         };
         self.by_pid.insert(pid, child);
@@ -71,10 +74,11 @@ impl Table {
             .map(|(pid, _)| *pid)
     }
 
-    /// A child gets a signal with its tree. From now on processes that outlive it are reported; after SIGKILL, which they
+    /// A child is going to get a signal with its tree. From now on processes that outlive it are reported; after SIGKILL, which they
     /// get as well, they are not.
     pub fn is_signalled(&mut self, ticket: Ticket, signal: Signal) {
         if let Some(child) = self.by_pid.values_mut().find(|child| child.ticket == ticket) {
+            child.signalled = true;
             child.reported = signal != Signal::KILL;
         }
     }
@@ -124,8 +128,10 @@ impl Table {
             leader: pid,
             below: child.below,
         };
-        if child.reported && tree.is_there() {
-            inbox_sender.post(Event::Outlived(ticket));
+        if child.signalled && tree.is_there() {
+            if child.reported {
+                inbox_sender.post(Event::Outlived(ticket));
+            }
             self.rests.insert(ticket, tree);
         }
         inbox_sender.post(Event::Exited(ticket, status));

@@ -43,6 +43,7 @@ fn children() {
         a_group_is_killed_whole(&mut children, &mut queue).await;
         a_reaped_process_is_not_signalled(&mut children, &mut queue).await;
         a_panic_while_processes_are_looked_for_loses_no_signal(&mut children, &mut queue).await;
+        sigkill_reaches_the_tree_of_a_child_that_ended_meanwhile(&mut children, &mut queue).await;
         a_child_has_its_own_limit_of_open_files(&mut children, &mut queue).await;
         many_children_that_die_at_once_are_all_reaped(&mut children, &mut queue).await;
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
@@ -136,7 +137,11 @@ async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
     let grandchild = std::fs::read_to_string(&file).unwrap();
     children.send(Ticket(20), Signal::KILL, SignalTarget::Tree);
     assert_eq!(ended(queue).await, (Ticket(20), ExitStatus::Signal(Signal::KILL)));
-    let state = Path::new("/proc").join(grandchild.trim()).join("stat");
+    until_ended(grandchild.trim()).await;
+}
+
+async fn until_ended(pid: &str) {
+    let state = Path::new("/proc").join(pid).join("stat");
     let gone = || !std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") Z "));
     until(gone).await;
 }
@@ -150,6 +155,30 @@ async fn a_panic_while_processes_are_looked_for_loses_no_signal(children: &mut C
     let finds = async |_: &mut [signaller::Request]| panic!("a fault");
     children.signaller.serve(&children.table, finds).await;
     assert_eq!(ended(queue).await, (Ticket(25), ExitStatus::Signal(Signal::KILL)));
+}
+
+/// The end of the child comes between the request and the look at `/proc`.
+async fn sigkill_reaches_the_tree_of_a_child_that_ended_meanwhile(
+    children: &mut Children,
+    queue: &mut Queue,
+) {
+    adopt_orphans().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!(
+        "sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait",
+        file.display()
+    );
+    children
+        .start(Ticket(26), &job(&["sh", "-c", &script], Output::Inherit))
+        .unwrap();
+    until(|| file.exists()).await;
+    let grandchild = std::fs::read_to_string(&file).unwrap();
+    children.table.borrow_mut().is_signalled(Ticket(26), Signal::KILL);
+    children.send(Ticket(26), Signal::KILL, SignalTarget::Process);
+    assert_eq!(ended(queue).await, (Ticket(26), ExitStatus::Signal(Signal::KILL)));
+    children.send(Ticket(26), Signal::KILL, SignalTarget::Tree);
+    until_ended(grandchild.trim()).await;
 }
 
 async fn a_reaped_process_is_not_signalled(children: &mut Children, queue: &mut Queue) {
