@@ -162,7 +162,7 @@ impl Processes for Children {
             }
             return;
         }
-        self.table.borrow_mut().is_signalled(ticket, signal);
+        self.table.borrow_mut().expect_signal(ticket, signal);
         self.signaller.request(Receiver::Child(ticket, target), signal);
     }
 

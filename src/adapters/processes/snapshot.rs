@@ -92,17 +92,17 @@ impl Snapshot {
     /// have not ended, the children of the process `own` that are in the process group of `root`, and the descendants of
     /// all of these.
     pub fn below(&self, root: Pid, known: &[Process], own: Pid) -> BTreeSet<Process> {
-        let children = self.children_of(own.0).filter_map(|pid| self.process(pid));
-        let of_group = children.filter(|process| self.is_in_group(*process, root));
+        let of_group = self
+            .children_of(own.0)
+            .filter(|process| self.is_in_group(*process, root));
         let known = known.iter().copied();
         let known = known.filter(|process| self.process(process.pid) == Some(*process));
-        let mut open: Vec<i32> = of_group.chain(known).map(|process| process.pid).collect();
-        open.push(root.0);
+        let children = self.children_of(root.0);
+        let mut open: Vec<Process> = children.chain(of_group).chain(known).collect();
         let mut found = BTreeSet::new();
-        while let Some(pid) = open.pop() {
-            let process = self.process(pid).filter(|_| pid != root.0);
-            if process.is_none_or(|process| found.insert(process)) {
-                open.extend(self.children_of(pid));
+        while let Some(process) = open.pop() {
+            if process.pid != root.0 && found.insert(process) {
+                open.extend(self.children_of(process.pid));
             }
         }
         found
@@ -124,8 +124,9 @@ impl Snapshot {
         Some(Process { pid, started })
     }
 
-    fn children_of(&self, pid: i32) -> impl Iterator<Item = i32> {
-        self.children.get(&pid).into_iter().flatten().copied()
+    fn children_of(&self, pid: i32) -> impl Iterator<Item = Process> {
+        let children = self.children.get(&pid).into_iter().flatten();
+        children.filter_map(|pid| self.process(*pid))
     }
 
     /// Whether the process is in the process group of which `leader` is or was the leader.

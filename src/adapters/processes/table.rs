@@ -74,10 +74,14 @@ impl Table {
             .map(|(pid, _)| *pid)
     }
 
+    fn child_mut(&mut self, ticket: Ticket) -> Option<&mut Child> {
+        self.by_pid.values_mut().find(|child| child.ticket == ticket)
+    }
+
     /// A child is going to get a signal with its tree. From now on processes that outlive it are reported; after SIGKILL, which they
     /// get as well, they are not.
-    pub fn is_signalled(&mut self, ticket: Ticket, signal: Signal) {
-        if let Some(child) = self.by_pid.values_mut().find(|child| child.ticket == ticket) {
+    pub fn expect_signal(&mut self, ticket: Ticket, signal: Signal) {
+        if let Some(child) = self.child_mut(ticket) {
             child.signalled = true;
             child.reported = signal != Signal::KILL;
         }
@@ -99,12 +103,7 @@ impl Table {
     pub fn note(&mut self, ticket: Ticket, found: &BTreeSet<Process>) {
         let noted = match self.rests.get_mut(&ticket) {
             Some(tree) => Some(&mut tree.below),
-            None => {
-                let mut children = self.by_pid.values_mut();
-                children
-                    .find(|child| child.ticket == ticket)
-                    .map(|child| &mut child.below)
-            }
+            None => self.child_mut(ticket).map(|child| &mut child.below),
         };
         if let Some(noted) = noted {
             noted.retain(|process| !found.contains(process) && process.is_there());

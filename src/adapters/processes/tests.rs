@@ -123,7 +123,8 @@ fn failures_to_start_are_named(children: &mut Children) {
     );
 }
 
-async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
+/// Starts a child that waits for a child of its own, and returns the ID of that one.
+async fn start_with_grandchild(children: &mut Children, ticket: Ticket) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
     let script = format!(
@@ -131,10 +132,14 @@ async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
         file.display()
     );
     children
-        .start(Ticket(20), &job(&["sh", "-c", &script], Output::Inherit))
+        .start(ticket, &job(&["sh", "-c", &script], Output::Inherit))
         .unwrap();
     until(|| file.exists()).await;
-    let grandchild = std::fs::read_to_string(&file).unwrap();
+    std::fs::read_to_string(&file).unwrap()
+}
+
+async fn a_group_is_killed_whole(children: &mut Children, queue: &mut Queue) {
+    let grandchild = start_with_grandchild(children, Ticket(20)).await;
     children.send(Ticket(20), Signal::KILL, SignalTarget::Tree);
     assert_eq!(ended(queue).await, (Ticket(20), ExitStatus::Signal(Signal::KILL)));
     until_ended(grandchild.trim()).await;
@@ -163,18 +168,11 @@ async fn sigkill_reaches_the_tree_of_a_child_that_ended_meanwhile(
     queue: &mut Queue,
 ) {
     adopt_orphans().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pid");
-    let script = format!(
-        "sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait",
-        file.display()
-    );
+    let grandchild = start_with_grandchild(children, Ticket(26)).await;
     children
-        .start(Ticket(26), &job(&["sh", "-c", &script], Output::Inherit))
-        .unwrap();
-    until(|| file.exists()).await;
-    let grandchild = std::fs::read_to_string(&file).unwrap();
-    children.table.borrow_mut().is_signalled(Ticket(26), Signal::KILL);
+        .table
+        .borrow_mut()
+        .expect_signal(Ticket(26), Signal::KILL);
     children.send(Ticket(26), Signal::KILL, SignalTarget::Process);
     assert_eq!(ended(queue).await, (Ticket(26), ExitStatus::Signal(Signal::KILL)));
     children.send(Ticket(26), Signal::KILL, SignalTarget::Tree);
