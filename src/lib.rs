@@ -21,4 +21,7 @@ pub mod driver;
 mod loopback;
 pub mod panics;
 pub mod ports;
+#[cfg(test)]
+#[path = "../tests/common/self_signed.rs"]
+mod self_signed;
 pub mod version;

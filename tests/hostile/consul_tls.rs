@@ -4,37 +4,21 @@
 
 use crate::etcd::{Flooding, floods, share};
 use crate::observed::{Hostile, Observed, POLL};
+use crate::self_signed;
 use crate::slowness;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::thread::spawn;
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
-use tokio_rustls::TlsAcceptor;
-
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/self-signed");
 
 /// How late a check may be.
 const PUNCTUAL: Duration = Duration::from_millis(100);
 
 /// Where TLS with HTTP/2 is spoken for a server without TLS.
 fn over_tls(server: SocketAddr) -> SocketAddr {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let certificate = CertificateDer::from_pem_file(format!("{FOLDER}/certificate.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(format!("{FOLDER}/key.pem")).unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = self_signed::acceptor(&[b"h2"]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();

@@ -35,6 +35,8 @@ mod processes;
 #[path = "../program/program.rs"]
 #[allow(dead_code, reason = "other tests do more with the program")]
 mod program;
+#[path = "../common/self_signed.rs"]
+mod self_signed;
 #[path = "../program/sending.rs"]
 mod sending;
 #[path = "../program/waiting.rs"]

@@ -9,6 +9,7 @@
 //! discarded: after a restart of the server, a query with the old index would wait until its time limit.
 
 mod client;
+mod idle;
 mod listing;
 mod multiplexed;
 mod proxy;

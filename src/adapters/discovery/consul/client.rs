@@ -6,6 +6,7 @@
 //! answered is sent once more on another: all our requests may be sent twice. No redirect is followed: the token
 //! must not reach another host.
 
+use super::idle::{self, IDLE, Idle};
 use super::multiplexed::{Multiplexed, Place, Pool};
 use super::wire::{self, Allowance, Connected, Route, Target};
 use crate::adapters::discovery::names;
@@ -24,7 +25,7 @@ use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, spawn_local, yield_now};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// The longest body of an answer (docs/bounds.md)
 const LONGEST_BODY: usize = 16 * 1024 * 1024;
@@ -38,9 +39,6 @@ const MOST_HEADERS: usize = 100;
 const TURN: usize = 32 * 1024;
 /// What a piece costs beside its bytes, as so many bytes.
 const COST: usize = 256;
-/// How long an idle connection is kept; longer than most polls, shorter than Consul's patience
-/// (docs/bounds.md)
-const IDLE: Duration = Duration::from_secs(30);
 /// How many turns the tasks of a connection get to end after it broke.
 const TURNS_TO_CLOSE: usize = 4;
 /// The limit on idle connections that are kept (docs/bounds.md)
@@ -144,7 +142,7 @@ impl Client {
         self.kept.may_open() || self.opening.try_lock().is_err()
     }
 
-    /// A connection that is open and has room for a request.
+    /// An open connection that can take another request.
     async fn existing(&self) -> Option<Way> {
         if let Some(place) = self.pool.place(self.shall_open()) {
             return Some(Way::Shared(place));
@@ -482,7 +480,7 @@ struct Kept {
 impl Kept {
     /// The connection that was used last.
     fn take(&self) -> Option<Connection> {
-        self.drop_old();
+        self.close_old();
         self.connections.borrow_mut().pop()
     }
 
@@ -499,9 +497,7 @@ impl Kept {
         }
         drop(connections);
         self.drop_surplus();
-        if !self.is_tended.replace(true) {
-            spawn_local(tend(Rc::downgrade(self)));
-        }
+        idle::tend(self);
     }
 
     /// Closes those that were used longest ago, if more are open than may be.
@@ -512,25 +508,20 @@ impl Kept {
         let surplus = surplus.min(connections.len());
         connections.drain(..surplus);
     }
+}
 
-    fn drop_old(&self) {
+impl Idle for Kept {
+    fn close_old(&self) -> bool {
         let is_young = |connection: &mut Connection| {
             connection.idle_since.elapsed() < IDLE && !connection.sender.is_closed()
         };
-        self.connections.borrow_mut().retain_mut(is_young);
+        let mut connections = self.connections.borrow_mut();
+        connections.retain_mut(is_young);
+        !connections.is_empty()
     }
-}
 
-/// Closes connections that were idle for long, as long as there are any.
-async fn tend(kept: Weak<Kept>) {
-    loop {
-        sleep(IDLE).await;
-        let Some(kept) = kept.upgrade() else { return };
-        kept.drop_old();
-        if kept.connections.borrow().is_empty() {
-            kept.is_tended.set(false);
-            return;
-        }
+    fn is_tended(&self) -> &Cell<bool> {
+        &self.is_tended
     }
 }
 

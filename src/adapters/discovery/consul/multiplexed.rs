@@ -1,6 +1,6 @@
 //! Connections of HTTP/2, each of which carries many requests at a time.
 //!
-//! A request goes over the first connection that has room for it, so there is no second connection before the
+//! A request goes over the first connection that can take another one, so there is no second connection before the
 //! first one carries as many requests as its server allows. The amount that a server may send is limited, as
 //! for etcd. A connection on which a request got no answer, while none arrived for another one either, gets no
 //! further requests; those that are on it may still be answered, within their limits. Pings
@@ -9,6 +9,7 @@
 //! This module does not open connections by itself and sends no request twice.
 
 use super::client::{Closing, LONGEST_HEAD, Open};
+use super::idle::{self, IDLE, Idle};
 use super::wire::{Connected, Stream};
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::pacing::{Expectation, ExpectedBytes};
@@ -27,7 +28,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// How many bytes of one answer a server may send before they are read (docs/bounds.md)
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -46,8 +47,6 @@ const PING_LIMIT: Duration = Duration::from_secs(2);
 /// How long a request may be unanswered, on a connection without any answer meanwhile, until the connection is
 /// not used for further requests (docs/bounds.md)
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long a connection without requests is kept (docs/bounds.md)
-const IDLE: Duration = Duration::from_secs(30);
 
 type Sending = http2::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>, Tasks>;
 
@@ -75,12 +74,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A place on a connection that has room. If none has and no other is to be opened, it is a place on the one
-    /// with the fewest requests.
+    /// A place on a connection that can take another request. If there is none and no other is to be opened, it is a
+    /// place on the one with the fewest requests.
     pub fn place(self: &Rc<Self>, shall_open: bool) -> Option<Place> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.is_usable());
-        let found = connections.iter().find(|connection| connection.has_room());
+        let found = connections.iter().find(|connection| connection.takes_another());
         let emptiest = || {
             connections
                 .iter()
@@ -97,29 +96,18 @@ impl Pool {
         self.connections.borrow_mut().push(connection);
         place
     }
-
-    fn drop_old(&self) {
-        let is_needed = |connection: &Rc<Multiplexed>| connection.is_usable() && !connection.is_old();
-        self.connections.borrow_mut().retain(is_needed);
-    }
-
-    fn tend(self: &Rc<Self>) {
-        if !self.is_tended.replace(true) {
-            spawn_local(tend(Rc::downgrade(self)));
-        }
-    }
 }
 
-/// Closes connections that had no request for long, as long as there are any.
-async fn tend(pool: Weak<Pool>) {
-    loop {
-        sleep(IDLE).await;
-        let Some(pool) = pool.upgrade() else { return };
-        pool.drop_old();
-        if pool.connections.borrow().is_empty() {
-            pool.is_tended.set(false);
-            return;
-        }
+impl Idle for Pool {
+    fn close_old(&self) -> bool {
+        let is_needed = |connection: &Rc<Multiplexed>| connection.is_usable() && !connection.is_old();
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(is_needed);
+        !connections.is_empty()
+    }
+
+    fn is_tended(&self) -> &Cell<bool> {
+        &self.is_tended
     }
 }
 
@@ -193,7 +181,7 @@ impl Multiplexed {
 
     /// Whether it takes another request. Before the settings of its server are known it takes any number, of which
     /// all but the first wait for the settings.
-    fn has_room(&self) -> bool {
+    fn takes_another(&self) -> bool {
         let is_known = self.answers.get() > 0 || self.streams() > FIRST_STREAMS;
         !is_known || self.in_use.get() < self.streams()
     }
@@ -278,7 +266,7 @@ impl Drop for Place {
         connection.in_use.set(connection.in_use.get().saturating_sub(1));
         connection.idle_since.set(Instant::now());
         if let Some(pool) = self.pool.upgrade() {
-            pool.tend();
+            idle::tend(&pool);
         }
     }
 }

@@ -3,21 +3,16 @@
 use super::*;
 use crate::adapters::discovery::consul::Consul;
 use crate::ports::{Catalogue as _, CatalogueError};
+use crate::self_signed;
 use domain::catalogue::{Cursor, Listing, Query};
 use domain::plan::{self, Scheme, Tls};
 use hyper::server::conn::{http1, http2 as server_http2};
 use hyper::service::service_fn;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/self-signed");
 
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -116,17 +111,7 @@ fn with_server(protocols: &[&[u8]], streams: Option<u32>, test: impl AsyncFnOnce
         .build()
         .unwrap();
     LocalSet::new().block_on(&runtime, async {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let certificate = CertificateDer::from_pem_file(format!("{FOLDER}/certificate.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(format!("{FOLDER}/key.pem")).unwrap();
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = self_signed::acceptor(protocols);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = plan::Consul {
             address: listener.local_addr().unwrap().to_string(),
