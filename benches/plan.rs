@@ -144,6 +144,6 @@ fn backend(number: u16) -> Backend {
         name,
         tag: None,
         poll: Duration::from_secs(10),
-        on_change: Job::new(role, Command::new("true", []), Trigger::Asked, Output::Inherit),
+        on_change: Job::new(role, Command::new("true", []), Trigger::OnDemand, Output::Inherit),
     }
 }

@@ -82,7 +82,7 @@ fn filled(sensors: &[(SensorKind, String)]) -> Metrics {
             name: name.clone(),
             help: format!("A {kind}."),
             kind: *kind,
-            job: Job::new(role, Command::new("true", []), Trigger::Asked, Output::Capture),
+            job: Job::new(role, Command::new("true", []), Trigger::OnDemand, Output::Capture),
         }
     };
     let mut plan = Plan::new(Catalogue::Directory { path: "/c".into() });

@@ -167,7 +167,7 @@ impl Ports<'_> {
             Effect::Connect(catalogue) => self.discovery.connect(&catalogue),
             Effect::Configure(logging) => self.console.configure(logging),
             Effect::Export { name, value } => self.processes.export(&name, &value),
-            Effect::Tell(notice) => self.console.tell(&notice),
+            Effect::Log(notice) => self.console.log(&notice),
             Effect::Measure(measurement) => self.telemetry.record(&measurement),
             Effect::Expose(plan) => self.telemetry.expose(&plan),
             Effect::Report(status_request, status) => self.telemetry.report(status_request, &status),
@@ -209,7 +209,7 @@ mod tests {
         /// Mocks that ignore notices, measurements, and signals for all processes that are left.
         fn ignoring_notices() -> Self {
             let mut mocks = Self::default();
-            mocks.console.expect_tell().return_const(());
+            mocks.console.expect_log().return_const(());
             mocks.console.expect_configure().return_const(());
             mocks.telemetry.expect_expose().return_const(());
             mocks.telemetry.expect_record().return_const(());
@@ -278,7 +278,12 @@ mod tests {
     }
 
     fn job(role: Role) -> Job {
-        Job::new(role, Command::new("true", []), Trigger::Moment, Output::Inherit)
+        Job::new(
+            role,
+            Command::new("true", []),
+            Trigger::Lifecycle,
+            Output::Inherit,
+        )
     }
 
     fn found(plan: Plan) -> Loaded {

@@ -166,11 +166,11 @@ async fn run(
     console.watch_readers();
     console.configure(plan.logging);
     for notice in notices {
-        console.tell(&notice);
+        console.log(&notice);
     }
     if let Err(error) = processes::adopt_orphans() {
         let sentence = format!("orphans of the application will not be reaped: {error}");
-        console.tell(&Notice::Warning(sentence));
+        console.log(&Notice::Warning(sentence));
     }
     let children = Children::new(environment, open_files, inbox.sender(), console.clone(), died);
     let mut children = children.map_err(refused("children cannot be reaped"))?;

@@ -115,7 +115,7 @@ fn hook(choices: &mut Choices, role: Role) -> Job {
     Job {
         stop,
         output: Output::Inherit,
-        ..plain(role, Trigger::Moment, 0)
+        ..plain(role, Trigger::Lifecycle, 0)
     }
 }
 
@@ -140,7 +140,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
     };
     let check = (choices.below(6) < 5).then(|| Job {
         time_limit: limit(choices, poll),
-        ..plain(role, Trigger::Asked, choices.below(3))
+        ..plain(role, Trigger::OnDemand, choices.below(3))
     });
     let registration = Registration {
         id,
@@ -177,7 +177,7 @@ fn backend(choices: &mut Choices, number: u32) -> Backend {
     let on_change = Job {
         command: command(&whose, version),
         time_limit: limit(choices, poll),
-        ..plain(role, Trigger::Asked, version)
+        ..plain(role, Trigger::OnDemand, version)
     };
     Backend {
         name,
@@ -209,7 +209,7 @@ fn job(choices: &mut Choices, number: u32) -> Job {
     Job {
         stop,
         restarts,
-        ..plain(Role::Coprocess { name }, Trigger::Moment, version)
+        ..plain(Role::Coprocess { name }, Trigger::Lifecycle, version)
     }
 }
 

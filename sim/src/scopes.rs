@@ -26,7 +26,7 @@ fn hook(role: Role) -> Option<Job> {
     };
     Some(Job {
         stop,
-        ..job(role, Trigger::Moment, "run")
+        ..job(role, Trigger::Lifecycle, "run")
     })
 }
 
@@ -48,7 +48,7 @@ fn service(name: &str, port: u16) -> Service {
             deregister_critical_after: None,
         },
         poll: seconds(10),
-        check: Some(job(role, Trigger::Asked, "run")),
+        check: Some(job(role, Trigger::OnDemand, "run")),
         heartbeats_per_inspection: 2,
     }
 }
@@ -62,7 +62,7 @@ fn backend(program: &str) -> Backend {
         poll: seconds(10),
         on_change: Job {
             command,
-            ..job(role, Trigger::Asked, program)
+            ..job(role, Trigger::OnDemand, program)
         },
     }
 }
@@ -76,7 +76,7 @@ fn coprocess() -> Job {
     Job {
         stop,
         restarts: Restarts::AtMost(1),
-        ..job(Role::Coprocess { name: "c".into() }, Trigger::Moment, "run")
+        ..job(Role::Coprocess { name: "c".into() }, Trigger::Lifecycle, "run")
     }
 }
 

@@ -167,7 +167,7 @@ impl fmt::Display for Written<'_> {
             Effect::Forget(ticket) => write!(f, "forget #{}", ticket.0),
             Effect::Load(ticket) => write!(f, "read the configuration #{}", ticket.0),
             Effect::Connect(_) => f.write_str("connect to another catalogue"),
-            Effect::Tell(notice) => write!(f, "\"{notice}\""),
+            Effect::Log(notice) => write!(f, "\"{notice}\""),
             Effect::Exit(code) => write!(f, "exit {code}"),
             other => {
                 let text = format!("{other:?}");

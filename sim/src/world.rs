@@ -365,8 +365,8 @@ impl State {
 }
 
 impl Console for World {
-    fn tell(&mut self, notice: &Notice) {
-        self.did(Effect::Tell(notice.clone()));
+    fn log(&mut self, notice: &Notice) {
+        self.did(Effect::Log(notice.clone()));
     }
 
     fn configure(&mut self, logging: Logging) {

@@ -50,7 +50,7 @@ pub enum Effect {
         value: String,
     },
     /// Log a message for operators.
-    Tell(Notice),
+    Log(Notice),
     /// Record a measurement.
     Measure(Measurement),
     /// From now on serve telemetry at this plan's address, with a series for each thing in the plan.

@@ -335,7 +335,7 @@ mod tests {
         let job = Job::new(
             Role::Application,
             Command::new("a", []),
-            Trigger::Moment,
+            Trigger::Lifecycle,
             Output::Inherit,
         );
         Effect::Start(Ticket(number), Box::new(job))

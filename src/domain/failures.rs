@@ -26,7 +26,7 @@ impl Failures {
         self.times = self.times.saturating_add(1);
         let is_new = self.causes.is_new(&cause);
         Failure {
-            aloud: is_new || is_power_of_ten(self.times),
+            at_full_level: is_new || is_power_of_ten(self.times),
             times: self.times,
             cause,
         }
@@ -50,17 +50,17 @@ mod tests {
     use std::vec::Vec;
 
     /// The numbers of the failures that are logged at their own level.
-    fn aloud(causes: impl IntoIterator<Item = &'static str>) -> Vec<u32> {
+    fn logged_at_full_level(causes: impl IntoIterator<Item = &'static str>) -> Vec<u32> {
         let mut failures = Failures::default();
         let failed = causes.into_iter().map(|cause| failures.add(cause.into()));
-        let logged = failed.filter(|failure| failure.aloud);
+        let logged = failed.filter(|failure| failure.at_full_level);
         logged.map(|failure| failure.times).collect()
     }
 
     #[test]
     fn a_repeated_failure_is_logged_at_each_power_of_ten() {
         assert_eq!(
-            aloud(core::iter::repeat_n("refused", 100_000)),
+            logged_at_full_level(core::iter::repeat_n("refused", 100_000)),
             [1, 10, 100, 1_000, 10_000, 100_000]
         );
         assert!(!is_power_of_ten(u32::MAX));
@@ -72,13 +72,13 @@ mod tests {
         causes[3] = "permission denied";
         causes[5] = "refused by 127.0.0.1:5000";
         causes[6] = "refused by 127.0.0.1:5001";
-        assert_eq!(aloud(causes), [1, 4, 6]);
+        assert_eq!(logged_at_full_level(causes), [1, 4, 6]);
     }
 
     #[test]
     fn two_alternating_causes_are_logged_once_each() {
         assert_eq!(
-            aloud(["refused", "timeout"].into_iter().cycle().take(50)),
+            logged_at_full_level(["refused", "timeout"].into_iter().cycle().take(50)),
             [1, 2, 10]
         );
     }
@@ -91,6 +91,6 @@ mod tests {
         failures.add("refused".into());
         assert_eq!(failures.end(), Some(2));
         let failure = failures.add("refused".into());
-        assert!(failure.aloud && failure.times == 1);
+        assert!(failure.at_full_level && failure.times == 1);
     }
 }

@@ -77,7 +77,7 @@ impl JobState {
     pub fn new(now: Instant, job: &plan::Job, jitter: Jitter) -> Self {
         let cadence = match job.trigger {
             Trigger::Every(period) => Some(Cadence::new(now, period)),
-            Trigger::Moment | Trigger::Asked => None,
+            Trigger::Lifecycle | Trigger::OnDemand => None,
         };
         Self {
             state: State::Idle,
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_job_that_is_asked_for_runs_once_each_time() {
-        let mut runs = runs(&job(Trigger::Asked));
+        let mut runs = runs(&job(Trigger::OnDemand));
         assert_eq!(runs.deadline(), None);
         assert_eq!(runs.start(at(0)), Some(Action::Start));
         assert_eq!(runs.start(at(1)), None, "one run at a time");
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_a_run_that_ended_does_not_touch_the_next() {
-        let mut limited = job(Trigger::Asked);
+        let mut limited = job(Trigger::OnDemand);
         limited.time_limit = Some(Duration::from_millis(100));
         let mut runs = runs(&limited);
         runs.start(at(0));
@@ -390,14 +390,14 @@ mod tests {
 
     #[test]
     fn after_a_pause_time_limits_start_again() {
-        let mut limited = job(Trigger::Asked);
+        let mut limited = job(Trigger::OnDemand);
         limited.time_limit = Some(Duration::from_millis(100));
         let mut limited = runs(&limited);
         limited.start(at(0));
         limited.after_standstill(at(9_000));
         assert_eq!(limited.on_time(at(9_099)), None);
         assert_eq!(limited.on_time(at(9_100)), Some(Action::Expire));
-        let mut stopping = runs(&job(Trigger::Moment));
+        let mut stopping = runs(&job(Trigger::Lifecycle));
         stopping.start(at(0));
         stopping.stop(at(100));
         stopping.after_standstill(at(60_000));
@@ -412,7 +412,7 @@ mod tests {
             (Restarts::AtMost(1), 2),
             (Restarts::NEVER, 1),
         ] {
-            let mut limited = job(Trigger::Moment);
+            let mut limited = job(Trigger::Lifecycle);
             limited.restarts = restarts;
             let mut runs = runs(&limited);
             let mut started = 0;
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn the_first_restart_is_immediate_and_those_that_end_at_once_are_spaced_out() {
-        let mut unlimited = job(Trigger::Moment);
+        let mut unlimited = job(Trigger::Lifecycle);
         unlimited.restarts = Restarts::Unlimited;
         let mut runs = runs(&unlimited);
         runs.start(at(0));
@@ -452,7 +452,7 @@ mod tests {
 
     #[test]
     fn stopping_sends_sigterm_and_kills_after_the_grace() {
-        let mut runs = runs(&job(Trigger::Moment));
+        let mut runs = runs(&job(Trigger::Lifecycle));
         runs.start(at(0));
         assert_eq!(runs.stop(at(100)), Some(Action::Terminate));
         assert_eq!(runs.stop(at(200)), None, "once");
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_grace_of_zero_kills_at_once() {
-        let mut job = job(Trigger::Moment);
+        let mut job = job(Trigger::Lifecycle);
         job.stop = Stop::AT_ONCE;
         let mut runs = runs(&job);
         runs.start(at(0));
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn a_stopped_job_is_not_started_again() {
-        let mut unlimited = job(Trigger::Moment);
+        let mut unlimited = job(Trigger::Lifecycle);
         unlimited.restarts = Restarts::Unlimited;
         for stop_first in [true, false] {
             let mut runs = runs(&unlimited);

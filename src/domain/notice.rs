@@ -204,14 +204,14 @@ pub struct Failure {
     /// 1 for the first in a row.
     pub times: u32,
     /// Whether it is logged at the level of its notice, or at [`Level::Debug`] only.
-    pub aloud: bool,
+    pub at_full_level: bool,
 }
 
 impl Notice {
     /// The level of the message.
     pub fn level(&self) -> Level {
         match self {
-            notice if notice.failure().is_some_and(|failure| !failure.aloud) => Level::Debug,
+            notice if notice.failure().is_some_and(|failure| !failure.at_full_level) => Level::Debug,
             Self::LoadedConfiguration(_)
             | Self::Started(..)
             | Self::Stopped(..)
@@ -627,7 +627,7 @@ mod tests {
         let failure = |times| Failure {
             cause: "refused".into(),
             times,
-            aloud: true,
+            at_full_level: true,
         };
         let sentences = [
             (Notice::Reloading, "Reloading configuration."),
@@ -710,7 +710,7 @@ mod tests {
             let failure = Failure {
                 cause: "no such file".into(),
                 times: 1,
-                aloud: true,
+                at_full_level: true,
             };
             let (role, code) = (role.clone(), 127);
             Notice::NotStarted { role, code, failure }.to_string()
@@ -732,13 +732,13 @@ mod tests {
 
     #[test]
     fn a_repeated_failure_is_logged_at_the_debug_level() {
-        let failed = |times, aloud| {
+        let failed = |times, at_full_level| {
             Notice::HeartbeatFailed(
                 named(),
                 Failure {
                     cause: "refused".into(),
                     times,
-                    aloud,
+                    at_full_level,
                 },
             )
         };

@@ -377,8 +377,8 @@ impl Job {
     /// A job that runs once when it is triggered, for as long as it likes, and is killed when it is stopped.
     pub fn new(role: Role, command: Command, trigger: Trigger, output: Output) -> Self {
         let lifetime = match trigger {
-            Trigger::Moment => Lifetime::UntilExit,
-            Trigger::Asked | Trigger::Every(_) => Lifetime::UntilStop,
+            Trigger::Lifecycle => Lifetime::UntilExit,
+            Trigger::OnDemand | Trigger::Every(_) => Lifetime::UntilStop,
         };
         Self {
             role,
@@ -552,11 +552,11 @@ impl fmt::Display for Word {
 /// What makes a job run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trigger {
-    /// A moment of the shim's life asks for it: the application, the hooks, coprocesses.
-    Moment,
-    /// A unit asks for it: health checks by the heartbeat, handlers by the watch.
-    Asked,
-    /// Time: first after one period, then every period.
+    /// A phase of the lifecycle starts it: the application, the hooks, coprocesses.
+    Lifecycle,
+    /// A unit starts it: health checks by the heartbeat, handlers by the watch.
+    OnDemand,
+    /// Time starts it: first after one period, then every period.
     Every(Duration),
 }
 

@@ -122,7 +122,7 @@ impl Shim {
                 if (stops || matches!(signal, Signal::HUP | Signal::USR1))
                     && !self.lifecycle.takes_configuration() =>
             {
-                self.out.tell(Notice::SignalIgnored(signal));
+                self.out.log(Notice::SignalIgnored(signal));
             }
             _ if stops => self.advance(now, Input::StopAsked),
             Signal::HUP => self.out.load(),
@@ -264,7 +264,7 @@ impl Shim {
     /// The limits of processes and phases start anew before they are enforced: the event that a process ended may
     /// still wait to be read.
     fn after_standstill(&mut self, now: Instant, late: Duration) {
-        self.out.tell(Notice::WokenLate(late));
+        self.out.log(Notice::WokenLate(late));
         self.units.change_all(|unit| unit.after_standstill(now));
         self.lifecycle
             .after_standstill(now, self.plan.stop_timeout.grace());
@@ -331,7 +331,7 @@ impl Shim {
 
     fn advance(&mut self, now: Instant, input: Input) {
         if input == Input::TimeIsUp && self.lifecycle.awaits_deregistrations() {
-            self.tell_who_is_left();
+            self.log_still_registered();
         }
         match self.lifecycle.take(now, input, self.plan.stop_timeout.grace()) {
             Action::Nothing => {}
@@ -430,7 +430,7 @@ impl Shim {
                 lifecycle.kills_application();
                 let pid = out.pid(ticket);
                 pid.into_iter()
-                    .for_each(|pid| out.tell(Notice::KillingApplication(pid)));
+                    .for_each(|pid| out.log(Notice::KillingApplication(pid)));
             }
             application.end(out);
         });
@@ -450,7 +450,7 @@ impl Shim {
     }
 
     fn exit(&mut self) {
-        self.out.tell_left_behind();
+        self.out.log_left_behind();
         self.out.push(Effect::Exit(self.lifecycle.code()));
     }
 
@@ -458,10 +458,10 @@ impl Shim {
     fn forward(&mut self, signal: Signal) {
         let application = self.units.job(UnitId::Application);
         if let Some(application) = application.filter(|application| application.runner().ticket().is_some()) {
-            self.out.tell(Notice::SignalForwarded(signal));
+            self.out.log(Notice::SignalForwarded(signal));
             application.send(signal, SignalTarget::Process, &mut self.out);
         } else if self.lifecycle.phase() == Phase::PreStarting && self.plan.application.is_some() {
-            self.out.tell(Notice::SignalKept(signal));
+            self.out.log(Notice::SignalKept(signal));
             self.kept.retain(|kept| *kept != signal);
             self.kept.push(signal);
         }
@@ -470,7 +470,7 @@ impl Shim {
     /// In maintenance no check, heartbeat, query, handler, task or sensor begins (LC-11).
     fn toggle_maintenance(&mut self, now: Instant) {
         self.maintenance = !self.maintenance;
-        self.out.tell(Notice::Maintenance(self.maintenance));
+        self.out.log(Notice::Maintenance(self.maintenance));
         self.out.measure(Measurement::Maintenance(self.maintenance));
         let (maintenance, out) = (self.maintenance, &mut self.out);
         self.units.change_all(|unit| match maintenance {
@@ -499,9 +499,9 @@ impl Shim {
         }
     }
 
-    fn tell_who_is_left(&mut self) {
+    fn log_still_registered(&mut self) {
         for unit in self.units.services().filter(|unit| !unit.has_deregistered()) {
-            self.out.tell(Notice::StillRegistered(unit.named()));
+            self.out.log(Notice::StillRegistered(unit.named()));
         }
     }
 

@@ -86,7 +86,7 @@ pub(super) fn nothing_is_sent_in_a_pause(observer: &Observer, entry: &Entry) -> 
 /// A request is reported to have failed only if an answer of the same turn says so, or, with a budget, if it waited for
 /// all its time: a heartbeat for a `poll`, or two seconds; a deregistration for ten; a query that was not taken for two.
 pub(super) fn failures_have_an_answer_or_waited(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Tell(notice)) = &entry.what else {
+    let What::Does(Effect::Log(notice)) = &entry.what else {
         return Ok(());
     };
     let waited = |since: Option<Instant>, patience| {
@@ -290,7 +290,7 @@ pub(super) fn another_instance_is_reported_only_if_there_is_one(
     observer: &Observer,
     entry: &Entry,
 ) -> Verdict {
-    let What::Does(Effect::Tell(Notice::HeldByAnother { named, other, .. })) = &entry.what else {
+    let What::Does(Effect::Log(Notice::HeldByAnother { named, other, .. })) = &entry.what else {
         return Ok(());
     };
     let found = observer.turn.stranger.as_ref();

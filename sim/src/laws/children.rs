@@ -146,9 +146,7 @@ pub(super) fn a_run_beyond_its_time_limit_is_killed(observer: &Observer, entry: 
 /// A run that ended with 0 is never reported as timed out, however late its end was reported.
 pub(super) fn a_run_that_ended_with_0_did_not_time_out(observer: &Observer, entry: &Entry) -> Verdict {
     let wrong = match &entry.what {
-        What::Does(Effect::Tell(Notice::TimedOut { role, .. })) => {
-            observer.turn.passed.as_ref() == Some(role)
-        }
+        What::Does(Effect::Log(Notice::TimedOut { role, .. })) => observer.turn.passed.as_ref() == Some(role),
         _ => false,
     };
     hold(!wrong, || format!("{entry}"))

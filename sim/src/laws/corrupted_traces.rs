@@ -87,14 +87,14 @@ fn corrupt(story: &mut Vec<Entry>, choices: &mut Choices) {
             .map(|entry| &entry.what)
             .find(|what| matches!(what, What::Does(Effect::Start(started, _)) if started == ticket))
             .cloned(),
-        (What::Does(Effect::Tell(Notice::Ended(role, ending))), 0) if ending.passed() => {
-            Some(What::Does(Effect::Tell(Notice::TimedOut {
+        (What::Does(Effect::Log(Notice::Ended(role, ending))), 0) if ending.passed() => {
+            Some(What::Does(Effect::Log(Notice::TimedOut {
                 role: role.clone(),
                 limit: Duration::from_secs(1),
             })))
         }
         (What::Happens(Event::Loaded(_, Loaded::Refused(_))), 0 | 1) => {
-            Some(What::Does(Effect::Tell(Notice::Reloaded)))
+            Some(What::Does(Effect::Log(Notice::Reloaded)))
         }
         (
             What::Does(Effect::Ask {

@@ -222,7 +222,7 @@ impl Observer {
                     self.turn.export = None;
                 }
             }
-            Effect::Tell(notice) => self.reports(notice),
+            Effect::Log(notice) => self.reports(notice),
             Effect::Load(ticket) => {
                 self.loading = Some(*ticket);
                 self.to_be_read = false;

@@ -58,7 +58,7 @@ pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry
     let changes = matches!(
         entry.what,
         What::Does(
-            Effect::Connect(_) | Effect::Configure(_) | Effect::Expose(_) | Effect::Tell(Notice::Reloaded)
+            Effect::Connect(_) | Effect::Configure(_) | Effect::Expose(_) | Effect::Log(Notice::Reloaded)
         )
     );
     hold(!(observer.turn.refused && changes), || format!("{entry}"))
@@ -67,7 +67,7 @@ pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry
 /// A new plan comes into force when everything that it removes has ended, or after five seconds when all
 /// removed services are deregistered; and only after a plan was read.
 pub(super) fn a_reload_waits_for_what_it_removes(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Tell(Notice::Reloaded)) = &entry.what else {
+    let What::Does(Effect::Log(Notice::Reloaded)) = &entry.what else {
         return Ok(());
     };
     let Some((_, since)) = &observer.incoming else {

@@ -114,7 +114,7 @@ impl fmt::Debug for Console {
 }
 
 impl ports::Console for Console {
-    fn tell(&mut self, notice: &Notice) {
+    fn log(&mut self, notice: &Notice) {
         events::emit(notice.level(), notice.to_string().as_bytes(), &notice.fields());
     }
 
@@ -374,14 +374,14 @@ mod tests {
             Failure {
                 cause,
                 times,
-                aloud: times != 2,
+                at_full_level: times != 2,
             },
         )
     }
 
     #[test]
     fn a_notice_is_formatted_in_all_three_formats() {
-        let rendered = |format| Read::new(Level::Info, format).after(|console| console.tell(&failed(1)));
+        let rendered = |format| Read::new(Level::Info, format).after(|console| console.log(&failed(1)));
         assert_eq!(
             rendered(LogFormat::Default),
             r"2026/11/22 12:00:00 Service registration failed: a < b (service app)\n"
@@ -404,7 +404,7 @@ mod tests {
     fn the_default_format_names_the_subject_of_a_notice() {
         let log = Read::new(Level::Debug, LogFormat::Default);
         for notice in notices::every() {
-            let line = log.after(|console| console.tell(&notice));
+            let line = log.after(|console| console.log(&notice));
             let fields = notice.fields();
             let subjects = fields
                 .iter()
@@ -450,10 +450,10 @@ mod tests {
     fn entries_below_the_configured_level_are_not_written() {
         let loud = |level| {
             Read::new(level, LogFormat::Default).after(|console| {
-                console.tell(&failed(2));
-                console.tell(&Notice::Reloading);
-                console.tell(&failed(1));
-                console.tell(&Notice::ReloadRefused("e".into()));
+                console.log(&failed(2));
+                console.log(&Notice::Reloading);
+                console.log(&failed(1));
+                console.log(&Notice::ReloadRefused("e".into()));
             })
         };
         let entries = |level| loud(level).matches(r"\n").count();

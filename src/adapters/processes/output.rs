@@ -412,7 +412,7 @@ mod tests {
             .unwrap();
         let command = domain::plan::Command::new("true", []);
         let role = Role::Sensor { name: "s".into() };
-        let job = Job::new(role, command, domain::plan::Trigger::Asked, Output::Capture);
+        let job = Job::new(role, command, domain::plan::Trigger::OnDemand, Output::Capture);
         let reading = async {
             let capture = Capture::of(&job).unwrap().unwrap();
             let mut child = capture.writer.try_clone().unwrap();
@@ -430,7 +430,7 @@ mod tests {
         ChildOutput::by(&Job::new(
             role,
             command,
-            domain::plan::Trigger::Asked,
+            domain::plan::Trigger::OnDemand,
             Output::Log,
         ))
     }

@@ -19,7 +19,12 @@ use tokio::time::sleep;
 fn job(words: &[&str], output: Output) -> Job {
     let mut words = words.iter().map(|word| Word::from(*word));
     let command = Command::new(words.next().unwrap(), words);
-    Job::new(Role::Task { name: "t".into() }, command, Trigger::Moment, output)
+    Job::new(
+        Role::Task { name: "t".into() },
+        command,
+        Trigger::Lifecycle,
+        output,
+    )
 }
 
 /// How long an expected event may take on a busy machine.

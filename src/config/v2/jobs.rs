@@ -17,7 +17,7 @@ const COPROCESS_GRACE: Duration = Duration::from_secs(3);
 pub fn application(command: Command, stop: Stop) -> Job {
     Job {
         stop,
-        ..Job::new(Role::Application, command, Trigger::Moment, Output::Inherit)
+        ..Job::new(Role::Application, command, Trigger::Lifecycle, Output::Inherit)
     }
 }
 
@@ -30,7 +30,7 @@ pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job
     };
     Job {
         stop,
-        ..Job::new(role, command, Trigger::Moment, Output::Inherit)
+        ..Job::new(role, command, Trigger::Lifecycle, Output::Inherit)
     }
 }
 
@@ -38,7 +38,7 @@ pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job
 pub fn asked(role: Role, command: Command, time_limit: Option<Duration>) -> Job {
     Job {
         time_limit,
-        ..Job::new(role, command, Trigger::Asked, Output::Log)
+        ..Job::new(role, command, Trigger::OnDemand, Output::Log)
     }
 }
 
@@ -94,7 +94,7 @@ fn coprocess(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<S
     let job = Job {
         restarts,
         stop,
-        ..Job::new(role, command, Trigger::Moment, Output::Log)
+        ..Job::new(role, command, Trigger::Lifecycle, Output::Log)
     };
     Some((name, job))
 }

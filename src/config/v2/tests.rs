@@ -130,10 +130,10 @@ fn jobs_have_their_output_and_stop_policies() {
     let hook = plan.pre_start.unwrap();
     assert_eq!(
         (hook.output, hook.trigger, hook.time_limit),
-        (Output::Inherit, Trigger::Moment, None)
+        (Output::Inherit, Trigger::Lifecycle, None)
     );
     let check = plan.services[0].check.clone().unwrap();
-    assert_eq!((check.output, check.trigger), (Output::Log, Trigger::Asked));
+    assert_eq!((check.output, check.trigger), (Output::Log, Trigger::OnDemand));
     assert_eq!(check.time_limit, Some(Duration::from_secs(1)));
 }
 

@@ -154,9 +154,9 @@ impl BackendUnit {
     fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
         let instances = listing.instances.len();
         let blocked = self.watch.is_blocking();
-        self.tell_recovery(out);
-        self.tell_filtered(listing, out);
-        self.tell_skipped(&listing.skipped, out);
+        self.log_recovery(out);
+        self.log_filtered(listing, out);
+        self.log_skipped(&listing.skipped, out);
         if listing.filtered && instances == 0 {
             out.requests().answered(self.id, blocked, false);
             return self.watch.on_hidden(now, listing.cursor);
@@ -169,7 +169,7 @@ impl BackendUnit {
         out.requests().answered(self.id, blocked, changed);
         if changed {
             let backend = self.backend.name.clone();
-            out.tell(Notice::Changed { backend, instances });
+            out.log(Notice::Changed { backend, instances });
             self.changed = Some(now);
             self.again = true;
             self.catch_up(now, out);
@@ -197,7 +197,7 @@ impl BackendUnit {
         self.again = true;
         self.retry_at = Some(now + delay);
         if self.retries.failures() == 1 && self.may_handle() {
-            out.tell(Notice::StartRetried(self.handler.job.role.clone(), delay));
+            out.log(Notice::StartRetried(self.handler.job.role.clone(), delay));
         }
     }
 
@@ -206,15 +206,15 @@ impl BackendUnit {
         self.watch.on_failure(now);
         let failure = self.failures.add(cause);
         let backend = self.backend.name.clone();
-        out.tell(Notice::QueryFailed { backend, failure });
+        out.log(Notice::QueryFailed { backend, failure });
     }
 
-    fn tell_filtered(&mut self, listing: &Listing, out: &mut Outbox) {
+    fn log_filtered(&mut self, listing: &Listing, out: &mut Outbox) {
         if core::mem::replace(&mut self.filtered, listing.filtered) == listing.filtered {
             return;
         }
         let backend = self.backend.name.clone();
-        out.tell(if listing.filtered {
+        out.log(if listing.filtered {
             let instances = listing.instances.len();
             Notice::Filtered { backend, instances }
         } else {
@@ -222,7 +222,7 @@ impl BackendUnit {
         });
     }
 
-    fn tell_skipped(&mut self, skipped: &Skipped, out: &mut Outbox) {
+    fn log_skipped(&mut self, skipped: &Skipped, out: &mut Outbox) {
         if skipped.count == 0 {
             return self.skipped.clear();
         }
@@ -230,7 +230,7 @@ impl BackendUnit {
         let content = format!("{count} {}", skipped.example);
         if self.skipped.is_new(&content) {
             let example = shortened(&skipped.example);
-            out.tell(Notice::Skipped {
+            out.log(Notice::Skipped {
                 backend,
                 count,
                 example,
@@ -238,10 +238,10 @@ impl BackendUnit {
         }
     }
 
-    fn tell_recovery(&mut self, out: &mut Outbox) {
+    fn log_recovery(&mut self, out: &mut Outbox) {
         if let Some(failures) = self.failures.end() {
             let backend = self.backend.name.clone();
-            out.tell(Notice::QueryResumed { backend, failures });
+            out.log(Notice::QueryResumed { backend, failures });
         }
     }
 }

@@ -91,8 +91,8 @@ impl Outbox {
         self.effects.push(effect);
     }
 
-    pub fn tell(&mut self, notice: Notice) {
-        self.push(Effect::Tell(notice));
+    pub fn log(&mut self, notice: Notice) {
+        self.push(Effect::Log(notice));
     }
 
     pub fn measure(&mut self, measurement: Measurement) {
@@ -130,7 +130,7 @@ impl Outbox {
             let value = alloc::format!("{pid}");
             self.push(Effect::Export { name, value });
         }
-        self.tell(Notice::Started(role, pid));
+        self.log(Notice::Started(role, pid));
     }
 
     /// Whose child it is.
@@ -181,10 +181,10 @@ impl Outbox {
     }
 
     /// Reports the children that still run.
-    pub fn tell_left_behind(&mut self) {
+    pub fn log_left_behind(&mut self) {
         let roles: Vec<Role> = self.children.values().map(|child| child.role.clone()).collect();
         for role in roles {
-            self.tell(Notice::LeftBehind(role));
+            self.log(Notice::LeftBehind(role));
         }
     }
 
@@ -331,7 +331,7 @@ impl Outbox {
     /// Lets time pass for what waits.
     pub fn on_time(&mut self, now: Instant) {
         let change = self.requests.on_time(now);
-        self.tell_change(change, String::new());
+        self.log_budget_change(change, String::new());
     }
 
     /// When a request has to be handled, unless something else happens first.
@@ -349,18 +349,18 @@ impl Outbox {
         }
         let jitter = self.jitter.split();
         let change = self.requests.refused(now, requester, sent, jitter);
-        self.tell_change(change, cause);
+        self.log_budget_change(change, cause);
     }
 
-    fn tell_change(&mut self, change: Option<Change>, cause: String) {
+    fn log_budget_change(&mut self, change: Option<Change>, cause: String) {
         let whole = self.budget.unwrap_or_default();
         match change {
-            Some(Change::Cut(allowed)) => self.tell(Notice::BudgetCut {
+            Some(Change::Cut(allowed)) => self.log(Notice::BudgetCut {
                 allowed,
                 whole,
                 cause,
             }),
-            Some(Change::Whole(whole)) => self.tell(Notice::BudgetWhole(whole)),
+            Some(Change::Whole(whole)) => self.log(Notice::BudgetWhole(whole)),
             None => {}
         }
     }
@@ -381,10 +381,10 @@ impl Outbox {
         if self.load.is_none() {
             let ticket = self.ticket();
             self.load = Some(ticket);
-            self.tell(Notice::Reloading);
+            self.log(Notice::Reloading);
             self.push(Effect::Load(ticket));
         } else if !core::mem::replace(&mut self.load_again, true) {
-            self.tell(Notice::ReloadFollows);
+            self.log(Notice::ReloadFollows);
         }
     }
 

@@ -40,7 +40,7 @@ impl Shim {
     /// A valid plan was loaded. Before the application runs it replaces the one that waits (LC-2).
     pub(super) fn receive(&mut self, now: Instant, plan: Plan, notices: Vec<Notice>) {
         for notice in notices {
-            self.out.tell(notice);
+            self.out.log(notice);
         }
         if self.lifecycle.phase() == Phase::PreStarting {
             self.follow(plan);
@@ -68,7 +68,7 @@ impl Shim {
 
     pub(super) fn refuse(&mut self, report: String) {
         self.out.measure(Measurement::Reloaded { accepted: false });
-        self.out.tell(Notice::ReloadRefused(report));
+        self.out.log(Notice::ReloadRefused(report));
     }
 
     /// A plan that waits stops waiting for processes.
@@ -171,7 +171,7 @@ impl Shim {
     pub(super) fn expose(&mut self, before: Option<SocketAddr>) {
         self.out.push(Effect::Expose(Box::new(self.plan.clone())));
         if let Some(address) = self.listening().filter(|address| Some(*address) != before) {
-            self.out.tell(Notice::Listening(address));
+            self.out.log(Notice::Listening(address));
         }
     }
 
@@ -183,7 +183,7 @@ impl Shim {
             if self.maintenance {
                 unit.pause(now, &mut self.out);
             }
-            if job.trigger == Trigger::Moment {
+            if job.trigger == Trigger::Lifecycle {
                 unit.start(now, &mut self.out);
             }
             self.units.insert(id, AnyUnit::Job(unit));
@@ -203,7 +203,7 @@ impl Shim {
         };
         self.announce_plan(connect);
         self.out.measure(Measurement::Reloaded { accepted: true });
-        self.out.tell(Notice::Reloaded);
+        self.out.log(Notice::Reloaded);
         other_catalogue
     }
 

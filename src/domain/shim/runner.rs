@@ -126,11 +126,11 @@ impl JobRunner {
             result: run.result,
             took: run.took,
         });
-        self.tell_end(&run, out);
+        self.log_end(&run, out);
         self.last = Some(run);
         let action = self.runs.on_ended(now, self.outlived.is_some());
         if let Some(until) = self.runs.resting_until() {
-            out.tell(Notice::RestartDelayed(self.job.role.clone(), until - now));
+            out.log(Notice::RestartDelayed(self.job.role.clone(), until - now));
         }
         self.perform(now, action, out);
     }
@@ -170,20 +170,20 @@ impl JobRunner {
         }
     }
 
-    fn tell_end(&mut self, run: &Run, out: &mut Outbox) {
+    fn log_end(&mut self, run: &Run, out: &mut Outbox) {
         let (role, ending) = (self.job.role.clone(), run.ending.clone());
         if let Ending::NotStarted(failure) = ending {
             let code = run.ending.code();
             let failure = self.start_failures.add(failure.cause);
-            return out.tell(Notice::NotStarted { role, code, failure });
+            return out.log(Notice::NotStarted { role, code, failure });
         }
         if let Some(failures) = self.start_failures.end() {
-            out.tell(Notice::StartedAgain(role.clone(), failures));
+            out.log(Notice::StartedAgain(role.clone(), failures));
         }
         if run.result == RunResult::TimedOut {
-            self.tell_timeout(out);
+            self.log_timeout(out);
         }
-        out.tell(match run.result {
+        out.log(match run.result {
             RunResult::Stopped => Notice::Stopped(role, ending),
             _ => Notice::Ended(role, ending),
         });
@@ -216,7 +216,7 @@ impl JobRunner {
     /// A second run counts as a restart for a job that a lifecycle phase started, and not for one that a tick or a
     /// unit starts.
     fn run(&mut self, now: Instant, out: &mut Outbox) {
-        if self.last.is_some() && self.job.trigger == Trigger::Moment {
+        if self.last.is_some() && self.job.trigger == Trigger::Lifecycle {
             self.restarts += 1;
             out.measure(Measurement::Restarted(self.job.role.clone()));
         }
@@ -226,7 +226,7 @@ impl JobRunner {
 
     /// What outlived a job that was stopped with its tree was asked to stop already.
     fn terminate_rest(&self, out: &mut Outbox) {
-        out.tell(Notice::Outlived(self.job.role.clone()));
+        out.log(Notice::Outlived(self.job.role.clone()));
         if self.job.stop.reach == SignalTarget::Leader {
             self.ask_to_stop(SignalTarget::Tree, out);
         }
@@ -239,15 +239,15 @@ impl JobRunner {
     }
 
     fn expire(&self, out: &mut Outbox) {
-        out.tell(Notice::Killing(self.job.role.clone()));
+        out.log(Notice::Killing(self.job.role.clone()));
         self.send(Signal::KILL, SignalTarget::Tree, out);
     }
 
     /// Reported once it is known that the run did not end by itself.
-    fn tell_timeout(&self, out: &mut Outbox) {
+    fn log_timeout(&self, out: &mut Outbox) {
         if let Some(limit) = self.job.time_limit {
             let role = self.job.role.clone();
-            out.tell(Notice::TimedOut { role, limit });
+            out.log(Notice::TimedOut { role, limit });
         }
     }
 }

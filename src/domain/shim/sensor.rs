@@ -40,16 +40,16 @@ impl SensorUnit {
         self.runner.status(out)
     }
 
-    fn tell_failure(&mut self, cause: String, out: &mut Outbox) {
+    fn log_failure(&mut self, cause: String, out: &mut Outbox) {
         let failure = self.failures.add(cause);
         let sensor = self.sensor.name.clone();
-        out.tell(Notice::SensorFailed { sensor, failure });
+        out.log(Notice::SensorFailed { sensor, failure });
     }
 
-    fn tell_recovery(&mut self, out: &mut Outbox) {
+    fn log_recovery(&mut self, out: &mut Outbox) {
         if let Some(failures) = self.failures.end() {
             let sensor = self.sensor.name.clone();
-            out.tell(Notice::SensorResumed { sensor, failures });
+            out.log(Notice::SensorResumed { sensor, failures });
         }
     }
 }
@@ -89,11 +89,11 @@ impl Unit for SensorUnit {
         };
         match value {
             Ok(value) => {
-                self.tell_recovery(out);
+                self.log_recovery(out);
                 let sensor = self.sensor.name.clone();
                 out.measure(Measurement::Sensed { sensor, value });
             }
-            Err(cause) => self.tell_failure(cause, out),
+            Err(cause) => self.log_failure(cause, out),
         }
     }
 

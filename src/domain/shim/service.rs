@@ -75,7 +75,7 @@ impl ServiceUnit {
         }
         let action = self.heartbeat.deregister();
         if action.is_some() || !self.has_deregistered() {
-            out.tell(notice);
+            out.log(notice);
         }
         self.perform(now, action, out);
     }
@@ -107,7 +107,7 @@ impl ServiceUnit {
     /// A service without a health check is always healthy.
     fn on_checked(&mut self, now: Instant, ending: Option<&Ending>, out: &mut Outbox) {
         let failed = ending.filter(|ending| !ending.passed());
-        self.tell_health(failed, out);
+        self.log_health(failed, out);
         let action = self.heartbeat.on_checked(now, failed.is_none());
         self.perform(now, action, out);
     }
@@ -130,7 +130,7 @@ impl ServiceUnit {
         out.ask(now, self.id, request, limit, patience);
     }
 
-    fn tell_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
+    fn log_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
         if self.closing {
             return;
         }
@@ -139,40 +139,40 @@ impl ServiceUnit {
         match failed {
             None if was_unhealthy => {
                 self.reasons.clear();
-                out.tell(Notice::Healthy(named));
+                out.log(Notice::Healthy(named));
             }
             None => {}
             Some(ending) if !self.reasons.is_new(&ending.to_string()) => {}
-            Some(ending) if was_unhealthy => out.tell(Notice::UnhealthyAnew(named, ending.clone())),
-            Some(ending) => out.tell(Notice::Unhealthy(named, ending.clone())),
+            Some(ending) if was_unhealthy => out.log(Notice::UnhealthyAnew(named, ending.clone())),
+            Some(ending) => out.log(Notice::Unhealthy(named, ending.clone())),
         }
     }
 
-    fn tell_answer(&mut self, operation: Operation, answer: Answer, out: &mut Outbox) {
+    fn log_answer(&mut self, operation: Operation, answer: Answer, out: &mut Outbox) {
         match (operation, answer) {
             (Operation::Deregister, Answer::Failed(cause) | Answer::Busy(cause)) => {
-                out.tell(Notice::DeregisteringFailed(self.named(), cause));
+                out.log(Notice::DeregisteringFailed(self.named(), cause));
             }
-            (Operation::Inspect, Answer::Holder(holder)) => self.tell_holder(holder, out),
+            (Operation::Inspect, Answer::Holder(holder)) => self.log_holder(holder, out),
             (Operation::Deregister | Operation::Inspect, _) => {}
             (Operation::Renew, Answer::Unknown(cause, holder)) => {
-                out.tell(Notice::NotRegistered(self.named(), cause));
-                self.tell_holder(holder, out);
+                out.log(Notice::NotRegistered(self.named(), cause));
+                self.log_holder(holder, out);
             }
             (Operation::Register, Answer::Done) => {
-                self.tell_recovery(out);
-                out.tell(Notice::Registered(self.named()));
+                self.log_recovery(out);
+                out.log(Notice::Registered(self.named()));
             }
             (_, Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _)) => {
-                self.tell_failure(operation, cause, out)
+                self.log_failure(operation, cause, out)
             }
-            (_, Answer::Done | Answer::Instances(_) | Answer::Holder(_)) => self.tell_recovery(out),
+            (_, Answer::Done | Answer::Instances(_) | Answer::Holder(_)) => self.log_recovery(out),
         }
     }
 
     /// Reports another instance that holds this service's ID. The holder was read after a registration succeeded, so
     /// another instance's entry is newer than it. Each instance is reported once, and at most [`MOST_CAUSES`] of them.
-    fn tell_holder(&mut self, holder: Option<Endpoint>, out: &mut Outbox) {
+    fn log_holder(&mut self, holder: Option<Endpoint>, out: &mut Outbox) {
         let Some(holder) = holder else {
             return;
         };
@@ -192,21 +192,21 @@ impl ServiceUnit {
                 port: registration.port,
             };
             let named = self.named();
-            out.tell(Notice::HeldByAnother { named, ours, other });
+            out.log(Notice::HeldByAnother { named, ours, other });
         }
     }
 
-    fn tell_failure(&mut self, operation: Operation, cause: String, out: &mut Outbox) {
+    fn log_failure(&mut self, operation: Operation, cause: String, out: &mut Outbox) {
         let failure = self.failures.add(cause);
-        out.tell(match operation {
+        out.log(match operation {
             Operation::Register => Notice::RegistrationFailed(self.named(), failure),
             _ => Notice::HeartbeatFailed(self.named(), failure),
         });
     }
 
-    fn tell_recovery(&mut self, out: &mut Outbox) {
+    fn log_recovery(&mut self, out: &mut Outbox) {
         if let Some(failures) = self.failures.end() {
-            out.tell(Notice::HeartbeatsResumed(self.named(), failures));
+            out.log(Notice::HeartbeatsResumed(self.named(), failures));
         }
     }
 }
@@ -266,7 +266,7 @@ impl Unit for ServiceUnit {
             return;
         };
         let outcome = outcome(&reply);
-        self.tell_answer(operation, reply.answer, out);
+        self.log_answer(operation, reply.answer, out);
         let action = self.heartbeat.on_reply(now, outcome);
         self.perform(now, action, out);
     }

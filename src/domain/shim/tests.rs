@@ -15,14 +15,14 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec;
 
-/// A machine and a world that remembers which questions are open.
-struct Stage {
+/// A core, and the children and requests that are open.
+struct Fixture {
     shim: Shim,
     now: Instant,
     children: BTreeMap<String, Ticket>,
     questions: BTreeMap<String, Ticket>,
     loads: Vec<Ticket>,
-    told: Vec<String>,
+    logged: Vec<String>,
     levels: Vec<Level>,
     measured: Vec<Measurement>,
     exposed: Vec<Plan>,
@@ -33,7 +33,7 @@ struct Stage {
     awaits_all: bool,
 }
 
-impl Stage {
+impl Fixture {
     fn new(plan: Plan) -> Self {
         Self {
             shim: Shim::new(plan, 1),
@@ -41,7 +41,7 @@ impl Stage {
             children: BTreeMap::new(),
             questions: BTreeMap::new(),
             loads: Vec::new(),
-            told: Vec::new(),
+            logged: Vec::new(),
             levels: Vec::new(),
             measured: Vec::new(),
             exposed: Vec::new(),
@@ -51,11 +51,11 @@ impl Stage {
         }
     }
 
-    /// A machine that has begun, and whose application runs.
+    /// A core that has begun, and whose application runs.
     fn running(plan: Plan) -> Self {
-        let mut stage = Self::new(plan);
-        stage.step(Event::Begin);
-        stage
+        let mut fixture = Self::new(plan);
+        fixture.step(Event::Begin);
+        fixture
     }
 
     /// The effects of the event, without notices.
@@ -90,8 +90,8 @@ impl Stage {
             }
             Effect::Forget(ticket) => self.questions.retain(|_, open| *open != ticket),
             Effect::Load(ticket) => self.loads.push(ticket),
-            Effect::Tell(notice) => {
-                self.told.push(notice.to_string());
+            Effect::Log(notice) => {
+                self.logged.push(notice.to_string());
                 self.levels.push(notice.level());
                 return None;
             }
@@ -175,17 +175,17 @@ impl Stage {
     /// The notices that are warnings or errors.
     fn warnings(&self) -> impl Iterator<Item = &str> {
         let levels = self.levels.iter();
-        let told = self.told.iter().zip(levels);
-        let loud = told.filter(|(_, level)| matches!(level, Level::Warning | Level::Error));
-        loud.map(|(told, _)| told.as_str())
+        let logged = self.logged.iter().zip(levels);
+        let severe = logged.filter(|(_, level)| matches!(level, Level::Warning | Level::Error));
+        severe.map(|(text, _)| text.as_str())
     }
 
     fn how_often(&self, part: &str) -> usize {
-        self.told.iter().filter(|told| told.contains(part)).count()
+        self.logged.iter().filter(|text| text.contains(part)).count()
     }
 
-    fn told(&self, sentence: &str) -> bool {
-        self.told.iter().any(|told| told.contains(sentence))
+    fn has_logged(&self, sentence: &str) -> bool {
+        self.logged.iter().any(|text| text.contains(sentence))
     }
 }
 
@@ -244,7 +244,7 @@ fn hook(role: Role) -> Option<Job> {
     };
     Some(Job {
         stop,
-        ..job(role, Trigger::Moment)
+        ..job(role, Trigger::Lifecycle)
     })
 }
 
@@ -266,7 +266,7 @@ fn service(name: &str) -> Service {
     Service {
         registration,
         poll: Duration::from_secs(10),
-        check: Some(job(role, Trigger::Asked)),
+        check: Some(job(role, Trigger::OnDemand)),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }
@@ -277,7 +277,7 @@ fn backend(name: &str) -> Backend {
         name: name.into(),
         tag: None,
         poll: Duration::from_secs(10),
-        on_change: job(role, Trigger::Asked),
+        on_change: job(role, Trigger::OnDemand),
     }
 }
 
@@ -291,7 +291,7 @@ fn coprocess(name: &str) -> Job {
     Job {
         stop,
         restarts,
-        ..job(Role::Coprocess { name: name.into() }, Trigger::Moment)
+        ..job(Role::Coprocess { name: name.into() }, Trigger::Lifecycle)
     }
 }
 
@@ -313,7 +313,7 @@ fn bare() -> Plan {
     };
     let application = Job {
         stop,
-        ..job(Role::Application, Trigger::Moment)
+        ..job(Role::Application, Trigger::Lifecycle)
     };
     Plan {
         application: Some(application),
@@ -349,51 +349,54 @@ fn instances(ports: &[u16]) -> Answer {
 }
 
 /// The full plan with its service registered, at second 10.
-fn registered() -> Stage {
+fn registered() -> Fixture {
     registered_by(full())
 }
 
-fn registered_by(plan: Plan) -> Stage {
-    let mut stage = Stage::running(plan);
-    stage.exits("preStart", 0);
-    stage.after(10_000);
-    stage.exits("app.health", 0);
-    stage.answers("app", Answer::Done);
-    stage.answers("db?", instances(&[]));
-    stage.exits("task[clean]", 0);
-    stage
+fn registered_by(plan: Plan) -> Fixture {
+    let mut fixture = Fixture::running(plan);
+    fixture.exits("preStart", 0);
+    fixture.after(10_000);
+    fixture.exits("app.health", 0);
+    fixture.answers("app", Answer::Done);
+    fixture.answers("db?", instances(&[]));
+    fixture.exits("task[clean]", 0);
+    fixture
 }
 
 #[test]
 fn hooks_coprocesses_and_application_start_and_stop_in_their_order() {
-    let mut stage = Stage::new(full());
-    assert_eq!(stage.step(Event::Begin), ["start preStart"]);
-    assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]", "start APP"]);
-    assert_eq!(stage.after(9_999), [""; 0]);
+    let mut fixture = Fixture::new(full());
+    assert_eq!(fixture.step(Event::Begin), ["start preStart"]);
     assert_eq!(
-        stage.after(1),
+        fixture.exits("preStart", 0),
+        ["start coprocess[side]", "start APP"]
+    );
+    assert_eq!(fixture.after(9_999), [""; 0]);
+    assert_eq!(
+        fixture.after(1),
         ["start app.health", "list db", "start task[clean]"]
     );
-    assert_eq!(stage.exits("app.health", 0), ["register app"]);
-    assert_eq!(stage.answers("app", Answer::Done), [""; 0]);
-    stage.exits("task[clean]", 0);
-    stage.answers("db?", instances(&[]));
-    assert_eq!(stage.signal(Signal::TERM)[..1], ["deregister app"]);
-    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    assert_eq!(fixture.exits("app.health", 0), ["register app"]);
+    assert_eq!(fixture.answers("app", Answer::Done), [""; 0]);
+    fixture.exits("task[clean]", 0);
+    fixture.answers("db?", instances(&[]));
+    assert_eq!(fixture.signal(Signal::TERM)[..1], ["deregister app"]);
+    assert_eq!(fixture.answers("app", Answer::Done), ["start preStop"]);
     assert_eq!(
-        stage.exits("preStop", 1),
+        fixture.exits("preStop", 1),
         ["send SIGTERM to the Leader of APP"],
         "its result is ignored"
     );
-    assert_eq!(stage.dies("APP", Signal::TERM), ["start postStop"]);
+    assert_eq!(fixture.dies("APP", Signal::TERM), ["start postStop"]);
     assert_eq!(
-        stage.exits("postStop", 0),
+        fixture.exits("postStop", 0),
         ["send SIGTERM to the Tree of coprocess[side]"]
     );
-    assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(143)"]);
-    assert_eq!(stage.shim.deadline(), None);
+    assert_eq!(fixture.dies("coprocess[side]", Signal::TERM), ["exit(143)"]);
+    assert_eq!(fixture.shim.deadline(), None);
     assert_eq!(
-        stage.signal(Signal::TERM),
+        fixture.signal(Signal::TERM),
         [""; 0],
         "nothing happens after the end"
     );
@@ -401,154 +404,161 @@ fn hooks_coprocesses_and_application_start_and_stop_in_their_order() {
 
 #[test]
 fn sigint_is_sigterm() {
-    let mut stage = registered();
-    assert!(stage.signal(Signal::INT).contains(&"deregister app".into()));
+    let mut fixture = registered();
+    assert!(fixture.signal(Signal::INT).contains(&"deregister app".into()));
 }
 
 #[test]
 fn the_exit_code_is_the_applications_unless_post_stop_fails() {
     for (application, post_stop, code) in [(0, 0, 0), (7, 0, 7), (0, 3, 3), (7, 3, 3)] {
-        let mut stage = Stage::running(Plan {
+        let mut fixture = Fixture::running(Plan {
             post_stop: hook(Role::PostStop),
             ..bare()
         });
-        assert_eq!(stage.exits("APP", application), ["start postStop"]);
-        assert_eq!(stage.exits("postStop", post_stop), [format!("exit({code})")]);
+        assert_eq!(fixture.exits("APP", application), ["start postStop"]);
+        assert_eq!(fixture.exits("postStop", post_stop), [format!("exit({code})")]);
     }
 }
 
 #[test]
 fn an_application_that_cannot_be_started_goes_the_same_way_with_127() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         post_stop: hook(Role::PostStop),
         ..bare()
     });
-    assert_eq!(stage.is_missing("APP"), ["start postStop"]);
-    assert_eq!(stage.exits("postStop", 0), ["exit(127)"]);
+    assert_eq!(fixture.is_missing("APP"), ["start postStop"]);
+    assert_eq!(fixture.exits("postStop", 0), ["exit(127)"]);
 }
 
 #[test]
 fn when_the_application_ends_by_itself_its_services_are_deregistered_before_post_stop() {
-    let mut stage = registered();
-    assert_eq!(stage.exits("APP", 2)[0], "deregister app");
+    let mut fixture = registered();
+    assert_eq!(fixture.exits("APP", 2)[0], "deregister app");
     assert_eq!(
-        stage.answers("app", Answer::Done),
+        fixture.answers("app", Answer::Done),
         ["start postStop"],
         "without preStop"
     );
-    stage.exits("postStop", 0);
-    assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(2)"]);
+    fixture.exits("postStop", 0);
+    assert_eq!(fixture.dies("coprocess[side]", Signal::TERM), ["exit(2)"]);
 }
 
 #[test]
 fn a_pre_start_that_fails_ends_it_with_its_code_and_nothing_is_started() {
-    let mut stage = Stage::running(full());
-    assert_eq!(stage.exits("preStart", 4), ["exit(4)"]);
-    let mut stage = Stage::running(full());
-    assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(137)"]);
-    let mut stage = Stage::running(full());
-    assert_eq!(stage.is_missing("preStart"), ["exit(127)"]);
+    let mut fixture = Fixture::running(full());
+    assert_eq!(fixture.exits("preStart", 4), ["exit(4)"]);
+    let mut fixture = Fixture::running(full());
+    assert_eq!(fixture.dies("preStart", Signal::KILL), ["exit(137)"]);
+    let mut fixture = Fixture::running(full());
+    assert_eq!(fixture.is_missing("preStart"), ["exit(127)"]);
 }
 
 #[test]
 fn a_stop_during_pre_start_calls_everything_off() {
-    let mut stage = Stage::running(full());
+    let mut fixture = Fixture::running(full());
     assert_eq!(
-        stage.signal(Signal::TERM),
+        fixture.signal(Signal::TERM),
         ["send SIGTERM to the Tree of preStart"]
     );
-    assert_eq!(stage.signal(Signal::TERM), [""; 0]);
-    assert_eq!(stage.after(5_000), ["send SIGKILL to the Tree of preStart"]);
-    assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(143)"]);
-    let mut stage = Stage::running(full());
-    stage.signal(Signal::TERM);
-    assert_eq!(stage.exits("preStart", 0), ["exit(143)"], "even if it passes");
+    assert_eq!(fixture.signal(Signal::TERM), [""; 0]);
+    assert_eq!(fixture.after(5_000), ["send SIGKILL to the Tree of preStart"]);
+    assert_eq!(fixture.dies("preStart", Signal::KILL), ["exit(143)"]);
+    let mut fixture = Fixture::running(full());
+    fixture.signal(Signal::TERM);
+    assert_eq!(fixture.exits("preStart", 0), ["exit(143)"], "even if it passes");
 }
 
 #[test]
 fn an_application_that_ignores_sigterm_is_killed_with_its_group_after_the_stop_timeout() {
-    let mut stage = Stage::running(bare());
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Leader of APP"]);
-    assert_eq!(stage.after(4_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of APP"]);
-    assert_eq!(stage.dies("APP", Signal::KILL), ["exit(137)"]);
+    let mut fixture = Fixture::running(bare());
+    assert_eq!(
+        fixture.signal(Signal::TERM),
+        ["send SIGTERM to the Leader of APP"]
+    );
+    assert_eq!(fixture.after(4_999), [""; 0]);
+    assert_eq!(fixture.after(1), ["send SIGKILL to the Tree of APP"]);
+    assert_eq!(fixture.dies("APP", Signal::KILL), ["exit(137)"]);
 }
 
 #[test]
 fn a_stop_timeout_of_minus_one_kills_at_once() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         stop_timeout: StopTimeout::Immediately,
         ..bare()
     });
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGKILL to the Tree of APP"]);
+    assert_eq!(fixture.signal(Signal::TERM), ["send SIGKILL to the Tree of APP"]);
 }
 
 #[test]
 fn an_application_that_cannot_be_killed_does_not_hold_the_end_for_ever() {
-    let mut stage = Stage::running(bare());
-    stage.signal(Signal::TERM);
-    stage.after(5_000);
-    assert_eq!(stage.after(10_000), ["send SIGKILL to the Tree of APP"]);
-    assert_eq!(stage.after(2_000), ["exit(137)"]);
-    assert!(stage.told("APP was killed and is still there"));
+    let mut fixture = Fixture::running(bare());
+    fixture.signal(Signal::TERM);
+    fixture.after(5_000);
+    assert_eq!(fixture.after(10_000), ["send SIGKILL to the Tree of APP"]);
+    assert_eq!(fixture.after(2_000), ["exit(137)"]);
+    assert!(fixture.has_logged("APP was killed and is still there"));
 }
 
 #[test]
 fn a_coprocess_that_is_killed_at_the_end_is_not_restarted() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         jobs: vec![coprocess("side")],
         ..bare()
     });
-    stage.signal(Signal::TERM);
-    stage.after(5_000);
-    stage.after(10_000);
-    assert_eq!(stage.dies("coprocess[side]", Signal::KILL), [""; 0]);
-    assert_eq!(stage.after(2_000), ["exit(137)"]);
+    fixture.signal(Signal::TERM);
+    fixture.after(5_000);
+    fixture.after(10_000);
+    assert_eq!(fixture.dies("coprocess[side]", Signal::KILL), [""; 0]);
+    assert_eq!(fixture.after(2_000), ["exit(137)"]);
 }
 
 #[test]
 fn without_an_application_a_stop_ends_with_0_and_no_post_stop() {
-    let mut stage = Stage::new(Plan {
+    let mut fixture = Fixture::new(Plan {
         application: None,
         ..full()
     });
-    stage.step(Event::Begin);
-    assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]"]);
-    stage.signal(Signal::TERM);
-    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    fixture.step(Event::Begin);
+    assert_eq!(fixture.exits("preStart", 0), ["start coprocess[side]"]);
+    fixture.signal(Signal::TERM);
+    assert_eq!(fixture.answers("app", Answer::Done), ["start preStop"]);
     assert_eq!(
-        stage.exits("preStop", 0),
+        fixture.exits("preStop", 0),
         ["send SIGTERM to the Tree of coprocess[side]"]
     );
-    assert_eq!(stage.exits("coprocess[side]", 0), ["exit(0)"]);
+    assert_eq!(fixture.exits("coprocess[side]", 0), ["exit(0)"]);
 }
 
 #[test]
 fn a_second_stop_a_reload_and_maintenance_change_nothing_while_stopping() {
-    let mut stage = registered();
-    stage.signal(Signal::TERM);
+    let mut fixture = registered();
+    fixture.signal(Signal::TERM);
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1] {
-        assert_eq!(stage.signal(signal), [""; 0], "{signal}");
+        assert_eq!(fixture.signal(signal), [""; 0], "{signal}");
     }
-    assert!(stage.told("Ignoring SIGHUP"));
+    assert!(fixture.has_logged("Ignoring SIGHUP"));
 }
 
 #[test]
 fn other_signals_reach_the_application_once() {
-    let mut stage = Stage::running(bare());
+    let mut fixture = Fixture::running(bare());
     assert_eq!(
-        stage.signal(Signal::new(28)),
+        fixture.signal(Signal::new(28)),
         ["send SIGWINCH to the Process of APP"]
     );
 }
 
 #[test]
 fn a_signal_that_comes_during_pre_start_reaches_the_application_once_it_runs() {
-    let mut stage = Stage::running(full());
+    let mut fixture = Fixture::running(full());
     for number in [28, 12, 28] {
-        assert_eq!(stage.signal(Signal::new(number)), [""; 0], "it does not run yet");
+        assert_eq!(
+            fixture.signal(Signal::new(number)),
+            [""; 0],
+            "it does not run yet"
+        );
     }
-    let effects = stage.exits("preStart", 0);
+    let effects = fixture.exits("preStart", 0);
     let sent = effects.iter().filter(|effect| effect.starts_with("send"));
     assert_eq!(
         sent.collect::<Vec<_>>(),
@@ -565,19 +575,19 @@ fn a_signal_for_an_application_that_never_starts_goes_nowhere() {
         application: None,
         ..full()
     };
-    let mut stage = Stage::running(without);
-    stage.signal(Signal::new(28));
+    let mut fixture = Fixture::running(without);
+    fixture.signal(Signal::new(28));
     assert!(
-        !stage
+        !fixture
             .exits("preStart", 0)
             .iter()
             .any(|effect| effect.starts_with("send"))
     );
-    let mut stage = Stage::running(full());
-    stage.signal(Signal::new(28));
-    stage.signal(Signal::TERM);
+    let mut fixture = Fixture::running(full());
+    fixture.signal(Signal::new(28));
+    fixture.signal(Signal::TERM);
     assert!(
-        !stage
+        !fixture
             .exits("preStart", 0)
             .iter()
             .any(|effect| effect.contains("SIGWINCH"))
@@ -586,12 +596,12 @@ fn a_signal_for_an_application_that_never_starts_goes_nowhere() {
 
 #[test]
 fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
-    let mut stage = registered();
-    stage.after(50);
-    stage.answers("db?", instances(&[1]));
-    stage.after(9_950);
-    assert_eq!(stage.children.len(), 5, "{:?}", stage.children);
-    let effects = stage.signal(Signal::TERM);
+    let mut fixture = registered();
+    fixture.after(50);
+    fixture.answers("db?", instances(&[1]));
+    fixture.after(9_950);
+    assert_eq!(fixture.children.len(), 5, "{:?}", fixture.children);
+    let effects = fixture.signal(Signal::TERM);
     for effect in [
         "send SIGKILL to the Tree of app.health",
         "send SIGKILL to the Tree of db.onChange",
@@ -600,9 +610,9 @@ fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
     ] {
         assert!(effects.contains(&effect.into()), "{effect} in {effects:?}");
     }
-    assert!(!stage.questions.contains_key("db?"));
+    assert!(!fixture.questions.contains_key("db?"));
     assert_eq!(
-        stage.exits("app.health", 0),
+        fixture.exits("app.health", 0),
         [""; 0],
         "no heartbeat after the deregistration began"
     );
@@ -611,45 +621,45 @@ fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
 #[test]
 fn a_frozen_catalogue_delays_the_stop_by_two_seconds_with_any_number_of_services() {
     let services = (0..50).map(|n| service(&format!("app{n}"))).collect();
-    let mut stage = Stage::running(Plan { services, ..bare() });
-    stage.after(10_000);
+    let mut fixture = Fixture::running(Plan { services, ..bare() });
+    fixture.after(10_000);
     for n in 0..25 {
-        stage.exits(&format!("app{n}.health"), 0);
+        fixture.exits(&format!("app{n}.health"), 0);
     }
-    stage.signal(Signal::TERM);
-    assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGTERM to the Leader of APP"]);
-    assert!(stage.told("app49"));
+    fixture.signal(Signal::TERM);
+    assert_eq!(fixture.after(1_999), [""; 0]);
+    assert_eq!(fixture.after(1), ["send SIGTERM to the Leader of APP"]);
+    assert!(fixture.has_logged("app49"));
 }
 
 #[test]
 fn a_heartbeat_in_flight_is_answered_before_the_deregistration() {
-    let mut stage = registered();
-    stage.after(10_000);
-    assert_eq!(stage.exits("app.health", 0), ["renew app"]);
-    let effects = stage.signal(Signal::TERM);
+    let mut fixture = registered();
+    fixture.after(10_000);
+    assert_eq!(fixture.exits("app.health", 0), ["renew app"]);
+    let effects = fixture.signal(Signal::TERM);
     assert!(!effects.contains(&"deregister app".into()));
     assert_eq!(
-        stage.answers("app", Answer::Failed("no answer".into())),
+        fixture.answers("app", Answer::Failed("no answer".into())),
         ["deregister app"]
     );
-    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    assert_eq!(fixture.answers("app", Answer::Done), ["start preStop"]);
 }
 
 #[test]
 fn a_hung_check_delays_neither_others_nor_the_stop() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         services: vec![service("hung"), service("app")],
         ..bare()
     });
-    stage.after(10_000);
-    assert_eq!(stage.exits("app.health", 0), ["register app"]);
-    stage.answers("app", Answer::Done);
-    assert_eq!(stage.after(10_000), ["start app.health"]);
-    assert_eq!(stage.exits("app.health", 0), ["renew app"]);
-    stage.answers("app", Answer::Done);
-    stage.answers("app", Answer::Holder(None));
-    let effects = stage.signal(Signal::TERM);
+    fixture.after(10_000);
+    assert_eq!(fixture.exits("app.health", 0), ["register app"]);
+    fixture.answers("app", Answer::Done);
+    assert_eq!(fixture.after(10_000), ["start app.health"]);
+    assert_eq!(fixture.exits("app.health", 0), ["renew app"]);
+    fixture.answers("app", Answer::Done);
+    fixture.answers("app", Answer::Holder(None));
+    let effects = fixture.signal(Signal::TERM);
     assert_eq!(
         effects,
         [
@@ -662,96 +672,102 @@ fn a_hung_check_delays_neither_others_nor_the_stop() {
 
 #[test]
 fn an_unknown_registration_is_registered_again() {
-    let mut stage = registered();
-    stage.after(10_000);
-    stage.exits("app.health", 0);
+    let mut fixture = registered();
+    fixture.after(10_000);
+    fixture.exits("app.health", 0);
     assert_eq!(
-        stage.answers("app", Answer::Unknown("unknown check".into(), None)),
+        fixture.answers("app", Answer::Unknown("unknown check".into(), None)),
         ["register app"]
     );
-    assert_eq!(stage.answers("app", Answer::Done), [""; 0]);
-    assert!(stage.told("Service not registered: unknown check"));
-    assert!(stage.told("Service registered: app"));
+    assert_eq!(fixture.answers("app", Answer::Done), [""; 0]);
+    assert!(fixture.has_logged("Service not registered: unknown check"));
+    assert!(fixture.has_logged("Service registered: app"));
 }
 
 #[test]
 fn a_change_of_health_is_logged() {
-    let mut stage = registered();
+    let mut fixture = registered();
     for code in [1, 1, 0, 0] {
-        stage.after(10_000);
-        stage.exits("app.health", code);
-        if stage.questions.contains_key("app") {
-            stage.answers("app", Answer::Done);
+        fixture.after(10_000);
+        fixture.exits("app.health", code);
+        if fixture.questions.contains_key("app") {
+            fixture.answers("app", Answer::Done);
         }
-        stage.children.remove("task[clean]");
+        fixture.children.remove("task[clean]");
     }
-    let told = |sentence: &str| stage.told.iter().filter(|told| told.contains(sentence)).count();
+    let logged = |sentence: &str| {
+        fixture
+            .logged
+            .iter()
+            .filter(|text| text.contains(sentence))
+            .count()
+    };
     assert_eq!(
-        told("Health check of app does not pass any more: exit status 1"),
+        logged("Health check of app does not pass any more: exit status 1"),
         1
     );
-    assert_eq!(told("Health check of app passes again"), 1);
+    assert_eq!(logged("Health check of app passes again"), 1);
 }
 
 #[test]
 fn each_new_cause_of_a_failing_health_check_is_logged_once() {
-    let mut stage = registered();
+    let mut fixture = registered();
     for code in [1, 2, 1, 2, 2] {
-        stage.after(10_000);
-        stage.exits("app.health", code);
-        stage.children.remove("task[clean]");
+        fixture.after(10_000);
+        fixture.exits("app.health", code);
+        fixture.children.remove("task[clean]");
     }
-    assert_eq!(stage.how_often("does not pass any more: exit status 1"), 1);
-    assert_eq!(stage.how_often("fails in another way now: exit status 2"), 1);
-    assert_eq!(stage.how_often("Health check of app"), 2);
+    assert_eq!(fixture.how_often("does not pass any more: exit status 1"), 1);
+    assert_eq!(fixture.how_often("fails in another way now: exit status 2"), 1);
+    assert_eq!(fixture.how_often("Health check of app"), 2);
 }
 
 #[test]
 fn a_new_cause_of_a_failed_query_is_logged_at_once() {
-    let mut stage = watching();
+    let mut fixture = watching();
     for cause in ["refused", "refused", "permission denied", "refused"] {
-        stage.answers("db?", Answer::Failed(cause.into()));
-        stage.after(10_000);
+        fixture.answers("db?", Answer::Failed(cause.into()));
+        fixture.after(10_000);
     }
-    let aloud: Vec<&str> = stage
+    let logged: Vec<&str> = fixture
         .warnings()
-        .filter(|told| told.contains("Failed to query"))
+        .filter(|text| text.contains("Failed to query"))
         .collect();
-    assert_eq!(aloud.len(), 2);
+    assert_eq!(logged.len(), 2);
     assert_eq!(
-        aloud[1],
+        logged[1],
         "Failed to query db: permission denied (3 failures in a row) [<nil>]"
     );
 }
 
 #[test]
 fn changes_while_the_handler_runs_collapse_into_one_more_run() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         backends: vec![backend("db")],
         ..bare()
     });
-    stage.after(10_000);
-    assert_eq!(stage.answers("db?", instances(&[1])), ["start db.onChange"]);
+    fixture.after(10_000);
+    assert_eq!(fixture.answers("db?", instances(&[1])), ["start db.onChange"]);
     for port in [2, 3, 4] {
-        stage.after(50);
-        assert_eq!(stage.answers("db?", instances(&[port])), [""; 0]);
+        fixture.after(50);
+        assert_eq!(fixture.answers("db?", instances(&[port])), [""; 0]);
     }
-    assert_eq!(stage.exits("db.onChange", 1), ["start db.onChange"]);
-    assert_eq!(stage.exits("db.onChange", 0), [""; 0]);
+    assert_eq!(fixture.exits("db.onChange", 1), ["start db.onChange"]);
+    assert_eq!(fixture.exits("db.onChange", 0), [""; 0]);
 }
 
 #[test]
 fn a_failed_query_is_no_change() {
-    let mut stage = watching();
-    assert_eq!(stage.answers("db?", Answer::Failed("refused".into())), [""; 0]);
-    assert!(stage.told("Failed to query db: refused [<nil>]"));
-    assert_eq!(stage.after(500), ["list db"]);
+    let mut fixture = watching();
+    assert_eq!(fixture.answers("db?", Answer::Failed("refused".into())), [""; 0]);
+    assert!(fixture.has_logged("Failed to query db: refused [<nil>]"));
+    assert_eq!(fixture.after(500), ["list db"]);
     assert_eq!(
-        stage.answers("db?", instances(&[1])),
+        fixture.answers("db?", instances(&[1])),
         ["list db"],
         "no handler, and on with the watch"
     );
-    assert!(stage.told("answers again for db after 1 failed requests"));
+    assert!(fixture.has_logged("answers again for db after 1 failed requests"));
 }
 
 /// One service whose check may take two seconds, and one backend whose handler may.
@@ -771,68 +787,68 @@ fn limited() -> Plan {
 
 #[test]
 fn after_a_late_wake_up_limits_count_anew_and_exits_that_wait_are_seen_first() {
-    let mut stage = Stage::running(limited());
-    stage.after(10_000);
-    stage.answers("db?", instances(&[1]));
-    assert_eq!(stage.after(60_000), ["list db"], "nothing is killed");
-    assert!(stage.told(" s late: the machine was paused or overloaded"));
-    assert_eq!(stage.exits("app.health", 0), ["register app"]);
-    assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of db.onChange"]);
-    stage.dies("db.onChange", Signal::KILL);
-    assert_eq!(stage.how_often("timeout after 2s"), 1);
+    let mut fixture = Fixture::running(limited());
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1]));
+    assert_eq!(fixture.after(60_000), ["list db"], "nothing is killed");
+    assert!(fixture.has_logged(" s late: the machine was paused or overloaded"));
+    assert_eq!(fixture.exits("app.health", 0), ["register app"]);
+    assert_eq!(fixture.after(1_999), [""; 0]);
+    assert_eq!(fixture.after(1), ["send SIGKILL to the Tree of db.onChange"]);
+    fixture.dies("db.onChange", Signal::KILL);
+    assert_eq!(fixture.how_often("timeout after 2s"), 1);
 }
 
 #[test]
-fn a_check_that_ended_with_0_is_never_told_as_timed_out() {
-    let mut stage = Stage::running(limited());
-    stage.after(10_000);
-    stage.answers("db?", instances(&[]));
-    assert_eq!(stage.after(2_500), ["send SIGKILL to the Tree of app.health"]);
+fn a_check_that_ended_with_0_is_never_logged_as_timed_out() {
+    let mut fixture = Fixture::running(limited());
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[]));
+    assert_eq!(fixture.after(2_500), ["send SIGKILL to the Tree of app.health"]);
     assert_eq!(
-        stage.exits("app.health", 0),
+        fixture.exits("app.health", 0),
         ["register app"],
         "its end was seen late"
     );
-    assert_eq!(stage.how_often("timeout"), 0);
+    assert_eq!(fixture.how_often("timeout"), 0);
     let timed_out = |measured: &Measurement| format!("{measured:?}").contains("TimedOut");
-    assert!(!stage.measured.iter().any(timed_out));
+    assert!(!fixture.measured.iter().any(timed_out));
 }
 
 #[test]
 fn after_a_late_wake_up_there_is_one_check_a_poll() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         backends: vec![],
         ..limited()
     });
-    assert_eq!(stage.after(97_000), ["start app.health"]);
-    stage.exits("app.health", 1);
-    assert_eq!(stage.after(9_999), [""; 0]);
-    assert_eq!(stage.after(1), ["start app.health"]);
-    stage.after(60_000);
-    assert_eq!(stage.exits("app.health", 1), [""; 0]);
+    assert_eq!(fixture.after(97_000), ["start app.health"]);
+    fixture.exits("app.health", 1);
+    assert_eq!(fixture.after(9_999), [""; 0]);
+    assert_eq!(fixture.after(1), ["start app.health"]);
+    fixture.after(60_000);
+    assert_eq!(fixture.exits("app.health", 1), [""; 0]);
 }
 
 #[test]
 fn after_a_late_wake_up_the_application_has_its_time_to_stop_again() {
-    let mut stage = Stage::running(bare());
-    stage.signal(Signal::TERM);
-    assert_eq!(stage.after(60_000), [""; 0]);
-    assert_eq!(stage.after(4_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of APP"]);
+    let mut fixture = Fixture::running(bare());
+    fixture.signal(Signal::TERM);
+    assert_eq!(fixture.after(60_000), [""; 0]);
+    assert_eq!(fixture.after(4_999), [""; 0]);
+    assert_eq!(fixture.after(1), ["send SIGKILL to the Tree of APP"]);
 }
 
 /// A backend that has one instance, is handled, and is asked about.
-fn watching() -> Stage {
-    let mut stage = Stage::running(Plan {
+fn watching() -> Fixture {
+    let mut fixture = Fixture::running(Plan {
         backends: vec![backend("db")],
         ..bare()
     });
-    stage.after(10_000);
-    stage.answers("db?", instances(&[1]));
-    stage.exits("db.onChange", 0);
-    stage.after(50);
-    stage
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1]));
+    fixture.exits("db.onChange", 0);
+    fixture.after(50);
+    fixture
 }
 
 fn listing(ports: &[u16]) -> Listing {
@@ -862,66 +878,69 @@ fn skipping(count: usize, example: &str) -> Answer {
 
 #[test]
 fn a_handler_that_could_not_be_started_is_tried_again_until_it_ran() {
-    let mut stage = watching();
-    assert_eq!(stage.answers("db?", instances(&[2])), ["start db.onChange"]);
+    let mut fixture = watching();
+    assert_eq!(fixture.answers("db?", instances(&[2])), ["start db.onChange"]);
     let mut waits = Vec::new();
     for _ in 0..8 {
-        assert_eq!(stage.is_missing("db.onChange"), [""; 0]);
-        let failed = stage.now;
-        while !stage.children.contains_key("db.onChange") {
-            stage.after(25);
-            stage.questions.clear();
+        assert_eq!(fixture.is_missing("db.onChange"), [""; 0]);
+        let failed = fixture.now;
+        while !fixture.children.contains_key("db.onChange") {
+            fixture.after(25);
+            fixture.questions.clear();
         }
-        waits.push(stage.now - failed);
+        waits.push(fixture.now - failed);
     }
     assert!(waits[0] <= Duration::from_millis(525) && waits[0] >= Duration::from_millis(250));
     assert!(waits[7] <= Duration::from_millis(10_025) && waits[7] >= Duration::from_secs(5));
     assert_eq!(
-        stage.exits("db.onChange", 1),
+        fixture.exits("db.onChange", 1),
         [""; 0],
         "it ran, whatever it ended with"
     );
-    let aloud: Vec<&str> = stage
+    let logged: Vec<&str> = fixture
         .warnings()
-        .filter(|told| told.contains("db.onChange"))
+        .filter(|text| text.contains("db.onChange"))
         .collect();
-    assert_eq!(aloud.len(), 2, "{aloud:?}");
-    assert_eq!(stage.how_often("is started again until it runs, first in"), 1);
-    assert!(stage.told("db.onChange ran again after it could not be started 8 times"));
+    assert_eq!(logged.len(), 2, "{logged:?}");
+    assert_eq!(fixture.how_often("is started again until it runs, first in"), 1);
+    assert!(fixture.has_logged("db.onChange ran again after it could not be started 8 times"));
 }
 
 #[test]
 fn a_handler_that_waits_to_be_started_is_not_while_it_may_not() {
-    let mut stage = watching();
-    stage.answers("db?", instances(&[2]));
-    stage.is_missing("db.onChange");
-    stage.signal(Signal::USR1);
-    assert_eq!(stage.after(20_000), [""; 0]);
-    assert_eq!(stage.signal(Signal::USR1), ["start db.onChange"]);
-    stage.is_missing("db.onChange");
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Leader of APP"]);
-    assert_eq!(stage.after(3_000), [""; 0]);
+    let mut fixture = watching();
+    fixture.answers("db?", instances(&[2]));
+    fixture.is_missing("db.onChange");
+    fixture.signal(Signal::USR1);
+    assert_eq!(fixture.after(20_000), [""; 0]);
+    assert_eq!(fixture.signal(Signal::USR1), ["start db.onChange"]);
+    fixture.is_missing("db.onChange");
+    assert_eq!(
+        fixture.signal(Signal::TERM),
+        ["send SIGTERM to the Leader of APP"]
+    );
+    assert_eq!(fixture.after(3_000), [""; 0]);
 }
 
 #[test]
 fn a_lost_answer_never_runs_a_handler_twice_for_the_same_list() {
-    let mut stage = watching();
+    let mut fixture = watching();
     for _ in 0..5 {
         let lost = Answer::Failed("no answer in time".into());
-        assert_eq!(stage.answers("db?", lost), [""; 0]);
-        stage.after(10_000);
-        assert_eq!(stage.answers("db?", instances(&[1])), ["list db"], "no handler");
+        assert_eq!(fixture.answers("db?", lost), [""; 0]);
+        fixture.after(10_000);
+        assert_eq!(fixture.answers("db?", instances(&[1])), ["list db"], "no handler");
     }
     let lost = Answer::Failed("the answer with the change was lost".into());
-    stage.answers("db?", lost);
-    stage.after(10_000);
-    assert_eq!(stage.answers("db?", instances(&[2])), ["start db.onChange"]);
-    stage.exits("db.onChange", 0);
-    stage.after(10_000);
-    stage.answers("db?", Answer::Failed("lost again".into()));
-    stage.after(10_000);
-    stage.answers("db?", instances(&[2]));
-    assert!(!stage.children.contains_key("db.onChange"));
+    fixture.answers("db?", lost);
+    fixture.after(10_000);
+    assert_eq!(fixture.answers("db?", instances(&[2])), ["start db.onChange"]);
+    fixture.exits("db.onChange", 0);
+    fixture.after(10_000);
+    fixture.answers("db?", Answer::Failed("lost again".into()));
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[2]));
+    assert!(!fixture.children.contains_key("db.onChange"));
 }
 
 /// A list that takes 20 MiB.
@@ -935,192 +954,197 @@ fn large(port: u16) -> Answer {
 
 #[test]
 fn the_lists_of_all_backends_together_have_a_bound() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         backends: vec![backend("db"), backend("cache")],
         ..bare()
     });
-    stage.after(10_000);
-    assert_eq!(stage.answers("db?", large(1)), ["start db.onChange"]);
-    stage.exits("db.onChange", 0);
-    assert_eq!(stage.answers("cache?", large(1)), [""; 0]);
-    assert!(stage.told("the lists of all backends together would take more than 32 MiB"));
-    stage.after(20_000);
+    fixture.after(10_000);
+    assert_eq!(fixture.answers("db?", large(1)), ["start db.onChange"]);
+    fixture.exits("db.onChange", 0);
+    assert_eq!(fixture.answers("cache?", large(1)), [""; 0]);
+    assert!(fixture.has_logged("the lists of all backends together would take more than 32 MiB"));
+    fixture.after(20_000);
     assert_eq!(
-        stage.answers("db?", large(2)),
+        fixture.answers("db?", large(2)),
         ["start db.onChange"],
         "what a list takes the place of does not count"
     );
-    stage.exits("db.onChange", 0);
-    stage.after(20_000);
-    assert_eq!(stage.answers("db?", instances(&[1])), ["start db.onChange"]);
-    stage.exits("db.onChange", 0);
-    assert_eq!(stage.answers("cache?", large(1)), ["start cache.onChange"]);
+    fixture.exits("db.onChange", 0);
+    fixture.after(20_000);
+    assert_eq!(fixture.answers("db?", instances(&[1])), ["start db.onChange"]);
+    fixture.exits("db.onChange", 0);
+    assert_eq!(fixture.answers("cache?", large(1)), ["start cache.onChange"]);
 }
 
 #[test]
 fn an_empty_list_that_was_filtered_is_no_change_and_is_reported_once() {
-    let mut stage = watching();
+    let mut fixture = watching();
     for _ in 0..3 {
-        assert_eq!(stage.answers("db?", filtered(&[])), [""; 0]);
-        stage.after(10_000);
+        assert_eq!(fixture.answers("db?", filtered(&[])), [""; 0]);
+        fixture.after(10_000);
     }
-    let warnings = |stage: &Stage| stage.how_often("says that its ACLs hide some");
-    assert_eq!(warnings(&stage), 1);
+    let warnings = |fixture: &Fixture| fixture.how_often("says that its ACLs hide some");
+    assert_eq!(warnings(&fixture), 1);
     assert_eq!(
-        stage.answers("db?", instances(&[1])),
+        fixture.answers("db?", instances(&[1])),
         [""; 0],
         "the same as before"
     );
-    assert!(stage.told("hides no instance of db any more"));
-    stage.after(10_000);
-    assert_eq!(stage.answers("db?", filtered(&[])), [""; 0]);
-    assert_eq!(warnings(&stage), 2, "it is told again after it was over");
+    assert!(fixture.has_logged("hides no instance of db any more"));
+    fixture.after(10_000);
+    assert_eq!(fixture.answers("db?", filtered(&[])), [""; 0]);
+    assert_eq!(warnings(&fixture), 2, "it is logged again after it was over");
 }
 
 #[test]
 fn the_visible_instances_of_a_filtered_list_are_used() {
-    let mut stage = watching();
-    assert_eq!(stage.answers("db?", filtered(&[2])), ["start db.onChange"]);
-    assert!(stage.told("The catalogue lists 1 instances of db, and says that its ACLs hide others"));
+    let mut fixture = watching();
+    assert_eq!(fixture.answers("db?", filtered(&[2])), ["start db.onChange"]);
+    assert!(fixture.has_logged("The catalogue lists 1 instances of db, and says that its ACLs hide others"));
 }
 
 #[test]
 fn invalid_instances_are_reported_once_for_each_content() {
-    let mut stage = watching();
+    let mut fixture = watching();
     for (count, example) in [(1, "port 70000"), (1, "port 70000"), (2, "port 70000")] {
         assert_eq!(
-            stage.answers("db?", skipping(count, example)),
+            fixture.answers("db?", skipping(count, example)),
             [""; 0],
             "the others are used"
         );
-        stage.after(10_000);
+        fixture.after(10_000);
     }
-    let told = |stage: &Stage| stage.how_often("unusable instances of db");
-    assert_eq!(told(&stage), 2);
-    assert!(stage.told("Left out 2 unusable instances of db, for example: port 70000"));
-    stage.answers("db?", instances(&[1]));
-    stage.after(10_000);
-    stage.answers("db?", skipping(1, "port 70000"));
-    assert_eq!(told(&stage), 3, "it is told again after it was over");
+    let logged = |fixture: &Fixture| fixture.how_often("unusable instances of db");
+    assert_eq!(logged(&fixture), 2);
+    assert!(fixture.has_logged("Left out 2 unusable instances of db, for example: port 70000"));
+    fixture.answers("db?", instances(&[1]));
+    fixture.after(10_000);
+    fixture.answers("db?", skipping(1, "port 70000"));
+    assert_eq!(logged(&fixture), 3, "it is logged again after it was over");
 }
 
 #[test]
 fn maintenance_deregisters_and_pauses_and_ends_at_the_next_tick() {
-    let mut stage = registered();
-    stage.after(50);
-    assert_eq!(stage.signal(Signal::USR1)[0], "deregister app");
-    stage.answers("app", Answer::Done);
-    assert!(stage.told("Marking for maintenance: app"));
-    assert!(stage.questions.is_empty(), "the query is forgotten");
-    assert_eq!(stage.after(60_000), [""; 0], "nothing begins");
-    assert_eq!(stage.signal(Signal::USR1), [""; 0]);
-    let mut effects = stage.after(10_000);
+    let mut fixture = registered();
+    fixture.after(50);
+    assert_eq!(fixture.signal(Signal::USR1)[0], "deregister app");
+    fixture.answers("app", Answer::Done);
+    assert!(fixture.has_logged("Marking for maintenance: app"));
+    assert!(fixture.questions.is_empty(), "the query is forgotten");
+    assert_eq!(fixture.after(60_000), [""; 0], "nothing begins");
+    assert_eq!(fixture.signal(Signal::USR1), [""; 0]);
+    let mut effects = fixture.after(10_000);
     effects.sort();
     assert_eq!(effects, ["list db", "start app.health", "start task[clean]"]);
-    assert_eq!(stage.exits("app.health", 0), ["register app"]);
+    assert_eq!(fixture.exits("app.health", 0), ["register app"]);
 }
 
 #[test]
 fn a_check_in_flight_when_maintenance_begins_is_no_heartbeat() {
-    let mut stage = registered();
-    stage.after(10_000);
-    stage.signal(Signal::USR1);
-    stage.answers("app", Answer::Done);
-    assert_eq!(stage.exits("app.health", 0), [""; 0]);
+    let mut fixture = registered();
+    fixture.after(10_000);
+    fixture.signal(Signal::USR1);
+    fixture.answers("app", Answer::Done);
+    assert_eq!(fixture.exits("app.health", 0), [""; 0]);
 }
 
 #[test]
 fn maintenance_during_pre_start_begins_with_the_application() {
-    let mut stage = Stage::running(full());
-    stage.signal(Signal::USR1);
-    assert_eq!(stage.exits("preStart", 0), ["start coprocess[side]", "start APP"]);
-    assert_eq!(stage.after(30_000), [""; 0]);
-    stage.signal(Signal::USR1);
-    assert!(stage.after(10_000).contains(&"start app.health".into()));
+    let mut fixture = Fixture::running(full());
+    fixture.signal(Signal::USR1);
+    assert_eq!(
+        fixture.exits("preStart", 0),
+        ["start coprocess[side]", "start APP"]
+    );
+    assert_eq!(fixture.after(30_000), [""; 0]);
+    fixture.signal(Signal::USR1);
+    assert!(fixture.after(10_000).contains(&"start app.health".into()));
 }
 
 #[test]
 fn a_change_seen_before_maintenance_is_handled_after_it() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         backends: vec![backend("db")],
         ..bare()
     });
-    stage.after(10_000);
-    stage.answers("db?", instances(&[1]));
-    stage.after(50);
-    stage.answers("db?", instances(&[2]));
-    stage.signal(Signal::USR1);
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1]));
+    fixture.after(50);
+    fixture.answers("db?", instances(&[2]));
+    fixture.signal(Signal::USR1);
     assert_eq!(
-        stage.exits("db.onChange", 0),
+        fixture.exits("db.onChange", 0),
         [""; 0],
         "no handler begins in maintenance"
     );
-    assert_eq!(stage.signal(Signal::USR1), ["start db.onChange"]);
+    assert_eq!(fixture.signal(Signal::USR1), ["start db.onChange"]);
 }
 
 #[test]
 fn a_wrong_configuration_changes_nothing() {
-    let mut stage = registered();
-    let before = stage.shim.clone();
-    stage.signal(Signal::HUP);
-    let ticket = stage.loads.pop().unwrap();
+    let mut fixture = registered();
+    let before = fixture.shim.clone();
+    fixture.signal(Signal::HUP);
+    let ticket = fixture.loads.pop().unwrap();
     let refused = Loaded::Refused("cp.json:3: x".into());
-    assert_eq!(stage.step(Event::Loaded(ticket, refused)), [""; 0]);
-    assert!(stage.told("Error initializing config: cp.json:3: x"));
-    assert_eq!(stage.shim.plan, before.plan);
-    assert_eq!(stage.shim.units, before.units);
+    assert_eq!(fixture.step(Event::Loaded(ticket, refused)), [""; 0]);
+    assert!(fixture.has_logged("Error initializing config: cp.json:3: x"));
+    assert_eq!(fixture.shim.plan, before.plan);
+    assert_eq!(fixture.shim.units, before.units);
 }
 
 #[test]
 fn a_reload_keeps_unchanged_services_and_deregisters_the_others_first() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         services: vec![service("keep"), service("change"), service("go")],
         ..bare()
     });
-    stage.after(10_000);
+    fixture.after(10_000);
     for name in ["keep", "change", "go"] {
-        stage.exits(&format!("{name}.health"), 0);
-        stage.answers(name, Answer::Done);
+        fixture.exits(&format!("{name}.health"), 0);
+        fixture.answers(name, Answer::Done);
     }
-    stage.signal(Signal::HUP);
+    fixture.signal(Signal::HUP);
     let mut changed = service("change");
     changed.registration.port = 81;
     let plan = Plan {
         services: vec![service("keep"), changed, service("new")],
         ..bare()
     };
-    assert_eq!(stage.loads(plan), ["deregister change", "deregister go"]);
-    stage.answers("change", Answer::Done);
-    assert!(!stage.told("Configuration reloaded."));
-    stage.answers("go", Answer::Done);
-    assert!(stage.told("Configuration reloaded."));
-    let checks = stage.after(10_000);
+    assert_eq!(fixture.loads(plan), ["deregister change", "deregister go"]);
+    fixture.answers("change", Answer::Done);
+    assert!(!fixture.has_logged("Configuration reloaded."));
+    fixture.answers("go", Answer::Done);
+    assert!(fixture.has_logged("Configuration reloaded."));
+    let checks = fixture.after(10_000);
     assert_eq!(
         checks,
         ["start keep.health", "start change.health", "start new.health"]
     );
-    assert_eq!(stage.exits("keep.health", 0), ["renew keep"]);
-    assert_eq!(stage.exits("change.health", 0), ["register change"]);
+    assert_eq!(fixture.exits("keep.health", 0), ["renew keep"]);
+    assert_eq!(fixture.exits("change.health", 0), ["register change"]);
 }
 
 #[test]
 fn with_a_new_catalogue_every_service_is_deregistered_first() {
-    let mut stage = registered();
-    stage.signal(Signal::HUP);
+    let mut fixture = registered();
+    fixture.signal(Signal::HUP);
     let other = Catalogue::Directory {
         path: "/other".into(),
     };
     assert!(
-        stage
+        fixture
             .loads(Plan {
                 catalogue: other.clone(),
                 ..full()
             })
             .contains(&"deregister app".into())
     );
-    stage.dies("coprocess[side]", Signal::KILL);
-    let ticket = stage.questions.remove("app").unwrap();
-    let effects = stage.shim.step(stage.now, Event::Answered(ticket, Answer::Done));
+    fixture.dies("coprocess[side]", Signal::KILL);
+    let ticket = fixture.questions.remove("app").unwrap();
+    let effects = fixture
+        .shim
+        .step(fixture.now, Event::Answered(ticket, Answer::Done));
     assert!(effects.contains(&Effect::Connect(other)), "{effects:?}");
 }
 
@@ -1140,23 +1164,23 @@ fn full_with_certificates(contents: u64) -> Plan {
 
 #[test]
 fn replaced_certificates_open_the_catalogue_again_and_deregister_no_service() {
-    let mut stage = registered_by(full_with_certificates(1));
-    stage.signal(Signal::HUP);
-    let effects = stage.loads(full_with_certificates(2));
+    let mut fixture = registered_by(full_with_certificates(1));
+    fixture.signal(Signal::HUP);
+    let effects = fixture.loads(full_with_certificates(2));
     assert!(!effects.contains(&"deregister app".into()), "{effects:?}");
-    let ticket = stage.children.remove("coprocess[side]").unwrap();
+    let ticket = fixture.children.remove("coprocess[side]").unwrap();
     let died = Event::Exited(ticket, ExitStatus::Signal(Signal::KILL));
-    let effects = stage.shim.step(stage.now, died);
+    let effects = fixture.shim.step(fixture.now, died);
     let connect = Effect::Connect(full_with_certificates(2).catalogue);
     assert!(effects.contains(&connect), "{effects:?}");
-    assert!(!stage.questions.contains_key("app"), "{:?}", stage.questions);
+    assert!(!fixture.questions.contains_key("app"), "{:?}", fixture.questions);
 }
 
 #[test]
 fn an_unchanged_catalogue_is_not_opened_again() {
-    let mut stage = Stage::running(bare());
-    stage.signal(Signal::HUP);
-    let ticket = stage.loads.pop().unwrap();
+    let mut fixture = Fixture::running(bare());
+    fixture.signal(Signal::HUP);
+    let ticket = fixture.loads.pop().unwrap();
     let plan = Plan {
         services: vec![service("new")],
         ..bare()
@@ -1165,8 +1189,8 @@ fn an_unchanged_catalogue_is_not_opened_again() {
         plan: plan.into(),
         notices: vec![],
     };
-    let effects = stage.shim.step(stage.now, Event::Loaded(ticket, loaded));
-    assert!(effects.contains(&Effect::Tell(Notice::Reloaded)), "{effects:?}");
+    let effects = fixture.shim.step(fixture.now, Event::Loaded(ticket, loaded));
+    assert!(effects.contains(&Effect::Log(Notice::Reloaded)), "{effects:?}");
     assert!(
         !effects.iter().any(|effect| matches!(effect, Effect::Connect(_))),
         "{effects:?}"
@@ -1175,43 +1199,43 @@ fn an_unchanged_catalogue_is_not_opened_again() {
 
 #[test]
 fn a_reload_starts_coprocesses_anew_once_the_old_ones_are_gone() {
-    let mut stage = registered();
-    stage.signal(Signal::HUP);
+    let mut fixture = registered();
+    fixture.signal(Signal::HUP);
     assert_eq!(
-        stage.loads(full()),
+        fixture.loads(full()),
         ["send SIGKILL to the Tree of coprocess[side]"]
     );
     assert_eq!(
-        stage.dies("coprocess[side]", Signal::KILL),
+        fixture.dies("coprocess[side]", Signal::KILL),
         ["start coprocess[side]"]
     );
 }
 
 #[test]
 fn a_reload_keeps_the_last_list_of_a_backend() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         backends: vec![backend("db")],
         ..bare()
     });
-    stage.after(10_000);
-    stage.answers("db?", instances(&[1]));
-    stage.exits("db.onChange", 0);
-    stage.signal(Signal::HUP);
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1]));
+    fixture.exits("db.onChange", 0);
+    fixture.signal(Signal::HUP);
     let mut changed = backend("db");
     changed.on_change.command.program = "false".into();
-    stage.loads(Plan {
+    fixture.loads(Plan {
         backends: vec![changed, backend("cache")],
         ..bare()
     });
-    stage.after(50);
+    fixture.after(50);
     assert_eq!(
-        stage.answers("db?", instances(&[1])),
+        fixture.answers("db?", instances(&[1])),
         [""; 0],
         "a new command alone is no change (SD-19)"
     );
-    stage.after(9_950);
+    fixture.after(9_950);
     assert_eq!(
-        stage.answers("cache?", instances(&[9])),
+        fixture.answers("cache?", instances(&[9])),
         ["start cache.onChange"],
         "a new backend begins empty"
     );
@@ -1223,12 +1247,12 @@ fn two_backends_of_one_name_and_tag_are_both_handled() {
     second.on_change.role = Role::OnChange {
         backend: "db, second".into(),
     };
-    let mut stage = Stage::new(Plan {
+    let mut fixture = Fixture::new(Plan {
         backends: vec![backend("db"), second],
         ..bare()
     });
-    stage.step(Event::Begin);
-    assert_eq!(stage.shim.units.backends().count(), 2);
+    fixture.step(Event::Begin);
+    assert_eq!(fixture.shim.units.backends().count(), 2);
 }
 
 #[test]
@@ -1239,16 +1263,16 @@ fn of_two_backends_of_one_name_each_keeps_its_own_handler_over_reloads() {
         other
     };
     let backends = |backends| Plan { backends, ..bare() };
-    let mut stage = Stage::running(backends(vec![backend("db")]));
+    let mut fixture = Fixture::running(backends(vec![backend("db")]));
     for plan in [backends(vec![other(), backend("db")]), backends(vec![other()])] {
-        stage.signal(Signal::HUP);
-        stage.loads(plan);
+        fixture.signal(Signal::HUP);
+        fixture.loads(plan);
     }
-    stage.after(10_000);
-    let question = stage.questions["db?"];
-    let effects = stage
+    fixture.after(10_000);
+    let question = fixture.questions["db?"];
+    let effects = fixture
         .shim
-        .step(stage.now, Event::Answered(question, instances(&[1])));
+        .step(fixture.now, Event::Answered(question, instances(&[1])));
     let started = effects.iter().find_map(|effect| match effect {
         Effect::Start(_, job) => Some(&job.command),
         _ => None,
@@ -1258,159 +1282,159 @@ fn of_two_backends_of_one_name_each_keeps_its_own_handler_over_reloads() {
 
 #[test]
 fn a_new_plan_waits_a_limited_time_for_processes_and_always_for_answers() {
-    let mut stage = registered();
-    stage.signal(Signal::HUP);
+    let mut fixture = registered();
+    fixture.signal(Signal::HUP);
     let mut plan = Plan {
         jobs: vec![],
         ..full()
     };
-    stage.loads(plan.clone());
-    stage.after(4_900);
+    fixture.loads(plan.clone());
+    fixture.after(4_900);
     plan.services[0].registration.port = 81;
-    stage.signal(Signal::HUP);
-    assert_eq!(stage.loads(plan), ["deregister app"]);
-    stage.after(100);
-    stage.after(1_000);
+    fixture.signal(Signal::HUP);
+    assert_eq!(fixture.loads(plan), ["deregister app"]);
+    fixture.after(100);
+    fixture.after(1_000);
     assert!(
-        !stage.told("Configuration reloaded."),
+        !fixture.has_logged("Configuration reloaded."),
         "the deregistration may still land"
     );
-    stage.answers("app", Answer::Done);
+    fixture.answers("app", Answer::Done);
     assert!(
-        stage.told("Configuration reloaded."),
+        fixture.has_logged("Configuration reloaded."),
         "though the coprocess is still there"
     );
 }
 
 #[test]
 fn a_handler_that_runs_while_it_is_replaced_is_killed_and_the_new_one_runs() {
-    let mut stage = Stage::running(Plan {
+    let mut fixture = Fixture::running(Plan {
         backends: vec![backend("db")],
         ..bare()
     });
-    stage.after(10_000);
-    stage.answers("db?", instances(&[1]));
-    stage.signal(Signal::HUP);
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1]));
+    fixture.signal(Signal::HUP);
     let mut changed = backend("db");
     changed.on_change.command.program = "false".into();
     assert_eq!(
-        stage.loads(Plan {
+        fixture.loads(Plan {
             backends: vec![changed],
             ..bare()
         }),
         ["send SIGKILL to the Tree of db.onChange"]
     );
-    assert_eq!(stage.dies("db.onChange", Signal::KILL), ["start db.onChange"]);
+    assert_eq!(fixture.dies("db.onChange", Signal::KILL), ["start db.onChange"]);
 }
 
 #[test]
 fn a_reload_during_pre_start_replaces_the_plan_that_waits() {
-    let mut stage = Stage::running(full());
-    stage.signal(Signal::HUP);
+    let mut fixture = Fixture::running(full());
+    fixture.signal(Signal::HUP);
     assert_eq!(
-        stage.loads(Plan {
+        fixture.loads(Plan {
             services: vec![service("other")],
             ..bare()
         }),
         [""; 0]
     );
-    assert!(stage.told("hm"), "its warnings are told");
+    assert!(fixture.has_logged("hm"), "its warnings are logged");
     assert_eq!(
-        stage.exits("preStart", 0),
+        fixture.exits("preStart", 0),
         ["start APP"],
         "preStart is not run again, and starts once"
     );
-    assert_eq!(stage.after(10_000), ["start other.health"]);
+    assert_eq!(fixture.after(10_000), ["start other.health"]);
 }
 
 #[test]
 fn a_reload_in_maintenance_stays_in_maintenance() {
-    let mut stage = registered();
-    stage.signal(Signal::USR1);
-    stage.answers("app", Answer::Done);
-    stage.signal(Signal::HUP);
-    stage.loads(Plan {
+    let mut fixture = registered();
+    fixture.signal(Signal::USR1);
+    fixture.answers("app", Answer::Done);
+    fixture.signal(Signal::HUP);
+    fixture.loads(Plan {
         services: vec![service("other")],
         jobs: vec![],
         ..full()
     });
-    stage.dies("coprocess[side]", Signal::KILL);
-    assert_eq!(stage.after(60_000), [""; 0]);
-    stage.signal(Signal::USR1);
-    assert!(stage.after(10_000).contains(&"start other.health".into()));
+    fixture.dies("coprocess[side]", Signal::KILL);
+    assert_eq!(fixture.after(60_000), [""; 0]);
+    fixture.signal(Signal::USR1);
+    assert!(fixture.after(10_000).contains(&"start other.health".into()));
 }
 
 #[test]
 fn a_stop_during_a_reload_is_not_lost() {
-    let mut stage = registered();
-    stage.signal(Signal::HUP);
-    stage.loads(Plan {
+    let mut fixture = registered();
+    fixture.signal(Signal::HUP);
+    fixture.loads(Plan {
         services: vec![],
         ..full()
     });
-    stage.signal(Signal::TERM);
-    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
-    stage.exits("preStop", 0);
-    stage.exits("APP", 0);
-    stage.exits("postStop", 0);
-    assert_eq!(stage.dies("coprocess[side]", Signal::KILL), ["exit(0)"]);
+    fixture.signal(Signal::TERM);
+    assert_eq!(fixture.answers("app", Answer::Done), ["start preStop"]);
+    fixture.exits("preStop", 0);
+    fixture.exits("APP", 0);
+    fixture.exits("postStop", 0);
+    assert_eq!(fixture.dies("coprocess[side]", Signal::KILL), ["exit(0)"]);
 }
 
 #[test]
 fn a_reload_that_is_asked_for_while_one_is_read_follows_it() {
-    let mut stage = registered();
+    let mut fixture = registered();
     for _ in 0..5 {
-        stage.signal(Signal::HUP);
+        fixture.signal(Signal::HUP);
     }
-    assert_eq!(stage.loads.len(), 1, "the configuration is read once at a time");
-    let told = "The configuration is being read; it will be read once more after that.";
-    assert!(stage.told(told));
-    assert!(stage.loads(bare()).contains(&"deregister app".into()));
+    assert_eq!(fixture.loads.len(), 1, "the configuration is read once at a time");
+    let logged = "The configuration is being read; it will be read once more after that.";
+    assert!(fixture.has_logged(logged));
+    assert!(fixture.loads(bare()).contains(&"deregister app".into()));
     assert_eq!(
-        stage.loads.len(),
+        fixture.loads.len(),
         1,
         "and once more, however often it was asked for"
     );
-    stage.loads(bare());
-    assert_eq!(stage.loads.len(), 0);
+    fixture.loads(bare());
+    assert_eq!(fixture.loads.len(), 0);
 }
 
 #[test]
 fn a_reload_that_is_asked_for_does_not_follow_a_stop() {
-    let mut stage = registered();
-    stage.signal(Signal::HUP);
-    stage.signal(Signal::HUP);
-    assert!(stage.signal(Signal::TERM).contains(&"deregister app".into()));
-    assert_eq!(stage.loads(bare()), [""; 0]);
-    assert_eq!(stage.loads.len(), 0);
+    let mut fixture = registered();
+    fixture.signal(Signal::HUP);
+    fixture.signal(Signal::HUP);
+    assert!(fixture.signal(Signal::TERM).contains(&"deregister app".into()));
+    assert_eq!(fixture.loads(bare()), [""; 0]);
+    assert_eq!(fixture.loads.len(), 0);
 }
 
 #[test]
 fn only_the_reading_under_way_is_waited_for() {
-    let mut stage = registered();
-    stage.signal(Signal::HUP);
-    let other = Ticket(stage.loads[0].0 + 1);
+    let mut fixture = registered();
+    fixture.signal(Signal::HUP);
+    let other = Ticket(fixture.loads[0].0 + 1);
     let stale = Loaded::Plan {
         plan: bare().into(),
         notices: vec![],
     };
-    assert_eq!(stage.step(Event::Loaded(other, stale)), [""; 0]);
-    assert!(stage.loads(bare()).contains(&"deregister app".into()));
+    assert_eq!(fixture.step(Event::Loaded(other, stale)), [""; 0]);
+    assert!(fixture.loads(bare()).contains(&"deregister app".into()));
 }
 
 #[test]
 fn a_coprocess_is_started_again_and_does_not_end_the_shim() {
-    let mut stage = registered();
+    let mut fixture = registered();
     assert_eq!(
-        stage.dies("coprocess[side]", Signal::new(11)),
+        fixture.dies("coprocess[side]", Signal::new(11)),
         ["start coprocess[side]"]
     );
-    assert!(stage.told("coprocess[side] exited (139): signal: segmentation fault"));
+    assert!(fixture.has_logged("coprocess[side] exited (139): signal: segmentation fault"));
 }
 
 #[test]
 fn pids_and_addresses_are_exported() {
-    let mut stage = Stage::new(full());
+    let mut fixture = Fixture::new(full());
     let exported = |effects: Vec<Effect>| -> Vec<String> {
         let exported = |effect| match effect {
             Effect::Export { name, value } => Some(format!("{name}={value}")),
@@ -1418,57 +1442,57 @@ fn pids_and_addresses_are_exported() {
         };
         effects.into_iter().filter_map(exported).collect()
     };
-    let effects = stage.shim.step(stage.now, Event::Begin);
+    let effects = fixture.shim.step(fixture.now, Event::Begin);
     let Some(Effect::Start(ticket, _)) = effects.last().cloned() else {
         panic!("{effects:?}")
     };
     assert_eq!(exported(effects), ["CONTAINERPILOT_APP_IP=192.0.2.1"]);
-    let effects = stage.shim.step(stage.now, Event::Started(ticket, Pid(42)));
+    let effects = fixture.shim.step(fixture.now, Event::Started(ticket, Pid(42)));
     assert_eq!(exported(effects), ["CONTAINERPILOT_PRESTART_PID=42"]);
 }
 
 #[test]
 fn late_answers_are_discarded() {
-    let mut stage = registered();
-    let before = stage.shim.clone();
-    let open: Vec<Ticket> = stage
+    let mut fixture = registered();
+    let before = fixture.shim.clone();
+    let open: Vec<Ticket> = fixture
         .children
         .values()
-        .chain(stage.questions.values())
+        .chain(fixture.questions.values())
         .copied()
         .collect();
     for ticket in (1..20).map(Ticket).filter(|ticket| !open.contains(ticket)) {
-        assert_eq!(stage.step(Event::Answered(ticket, instances(&[5]))), [""; 0]);
-        assert_eq!(stage.step(Event::Exited(ticket, ExitStatus::Code(1))), [""; 0]);
+        assert_eq!(fixture.step(Event::Answered(ticket, instances(&[5]))), [""; 0]);
+        assert_eq!(fixture.step(Event::Exited(ticket, ExitStatus::Code(1))), [""; 0]);
     }
-    assert_eq!(stage.shim, before);
+    assert_eq!(fixture.shim, before);
 }
 
 #[test]
 fn an_application_that_ends_during_pre_stop_lets_it_finish_for_the_stop_timeout() {
-    let mut stage = registered();
-    stage.signal(Signal::TERM);
-    stage.answers("app", Answer::Done);
-    assert_eq!(stage.exits("APP", 5), [""; 0]);
-    assert_eq!(stage.after(5_000), ["send SIGKILL to the Tree of preStop"]);
-    assert_eq!(stage.dies("preStop", Signal::KILL), ["start postStop"]);
-    stage.exits("postStop", 0);
-    assert_eq!(stage.dies("coprocess[side]", Signal::TERM), ["exit(5)"]);
+    let mut fixture = registered();
+    fixture.signal(Signal::TERM);
+    fixture.answers("app", Answer::Done);
+    assert_eq!(fixture.exits("APP", 5), [""; 0]);
+    assert_eq!(fixture.after(5_000), ["send SIGKILL to the Tree of preStop"]);
+    assert_eq!(fixture.dies("preStop", Signal::KILL), ["start postStop"]);
+    fixture.exits("postStop", 0);
+    assert_eq!(fixture.dies("coprocess[side]", Signal::TERM), ["exit(5)"]);
 }
 
 /// A machine whose preStop outlived the application, was killed, and is not waited for any more.
-fn pre_stop_given_up() -> Stage {
-    let mut stage = registered();
-    stage.signal(Signal::TERM);
-    stage.answers("app", Answer::Done);
-    stage.exits("APP", 5);
-    assert_eq!(stage.after(5_000), ["send SIGKILL to the Tree of preStop"]);
-    let swept = stage.after(10_000);
+fn pre_stop_given_up() -> Fixture {
+    let mut fixture = registered();
+    fixture.signal(Signal::TERM);
+    fixture.answers("app", Answer::Done);
+    fixture.exits("APP", 5);
+    assert_eq!(fixture.after(5_000), ["send SIGKILL to the Tree of preStop"]);
+    let swept = fixture.after(10_000);
     assert!(
         swept.contains(&"send SIGKILL to the Tree of preStop".into()),
         "{swept:?}"
     );
-    stage
+    fixture
 }
 
 #[test]
@@ -1478,9 +1502,9 @@ fn a_pre_stop_that_cannot_be_killed_does_not_delay_the_exit_for_ever() {
 
 #[test]
 fn a_pre_stop_that_ends_after_it_was_given_up_on_changes_no_exit_code() {
-    let mut stage = pre_stop_given_up();
-    stage.dies("coprocess[side]", Signal::KILL);
-    assert_eq!(stage.dies("preStop", Signal::KILL), ["exit(5)"]);
+    let mut fixture = pre_stop_given_up();
+    fixture.dies("coprocess[side]", Signal::KILL);
+    assert_eq!(fixture.dies("preStop", Signal::KILL), ["exit(5)"]);
 }
 
 fn with_application(change: impl FnOnce(&mut Job)) -> Plan {
@@ -1491,31 +1515,34 @@ fn with_application(change: impl FnOnce(&mut Job)) -> Plan {
 
 #[test]
 fn an_application_with_restarts_is_started_again_until_they_are_used_up() {
-    let mut stage = Stage::running(with_application(|job| job.restarts = Restarts::AtMost(1)));
-    assert_eq!(stage.exits("APP", 3), ["start APP"]);
-    assert_eq!(stage.shim.lifecycle.phase(), Phase::Running);
-    assert_eq!(stage.exits("APP", 4), ["exit(4)"], "the code of the last run");
+    let mut fixture = Fixture::running(with_application(|job| job.restarts = Restarts::AtMost(1)));
+    assert_eq!(fixture.exits("APP", 3), ["start APP"]);
+    assert_eq!(fixture.shim.lifecycle.phase(), Phase::Running);
+    assert_eq!(fixture.exits("APP", 4), ["exit(4)"], "the code of the last run");
 }
 
 #[test]
 fn an_application_that_gets_sigterm_is_not_started_again() {
-    let mut stage = Stage::running(with_application(|job| job.restarts = Restarts::Unlimited));
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Leader of APP"]);
-    assert_eq!(stage.exits("APP", 5), ["exit(5)"]);
+    let mut fixture = Fixture::running(with_application(|job| job.restarts = Restarts::Unlimited));
+    assert_eq!(
+        fixture.signal(Signal::TERM),
+        ["send SIGTERM to the Leader of APP"]
+    );
+    assert_eq!(fixture.exits("APP", 5), ["exit(5)"]);
 }
 
 #[test]
 fn an_application_that_waits_for_its_restart_ends_at_the_stop() {
-    let mut stage = Stage::running(with_application(|job| job.restarts = Restarts::Unlimited));
-    assert_eq!(stage.exits("APP", 3), ["start APP"]);
-    assert_eq!(stage.exits("APP", 3), [""; 0], "it waits");
-    assert_eq!(stage.signal(Signal::TERM), ["exit(3)"]);
+    let mut fixture = Fixture::running(with_application(|job| job.restarts = Restarts::Unlimited));
+    assert_eq!(fixture.exits("APP", 3), ["start APP"]);
+    assert_eq!(fixture.exits("APP", 3), [""; 0], "it waits");
+    assert_eq!(fixture.signal(Signal::TERM), ["exit(3)"]);
 }
 
 #[test]
 fn the_stop_policy_of_the_application_names_the_target_of_sigterm() {
-    let mut stage = Stage::running(with_application(|job| job.stop.reach = SignalTarget::Tree));
-    assert_eq!(stage.signal(Signal::TERM), ["send SIGTERM to the Tree of APP"]);
+    let mut fixture = Fixture::running(with_application(|job| job.stop.reach = SignalTarget::Tree));
+    assert_eq!(fixture.signal(Signal::TERM), ["send SIGTERM to the Tree of APP"]);
 }
 
 #[test]
@@ -1524,26 +1551,26 @@ fn the_time_limit_of_a_hook_counts() {
     for hook in [&mut plan.pre_start, &mut plan.pre_stop, &mut plan.post_stop] {
         hook.as_mut().unwrap().time_limit = Some(Duration::from_secs(2));
     }
-    let mut stage = Stage::running(plan.clone());
-    assert_eq!(stage.after(1_999), [""; 0]);
-    assert_eq!(stage.after(1), ["send SIGKILL to the Tree of preStart"]);
-    assert_eq!(stage.dies("preStart", Signal::KILL), ["exit(137)"]);
+    let mut fixture = Fixture::running(plan.clone());
+    assert_eq!(fixture.after(1_999), [""; 0]);
+    assert_eq!(fixture.after(1), ["send SIGKILL to the Tree of preStart"]);
+    assert_eq!(fixture.dies("preStart", Signal::KILL), ["exit(137)"]);
 
-    let mut stage = registered_by(plan);
-    stage.signal(Signal::TERM);
-    assert_eq!(stage.answers("app", Answer::Done), ["start preStop"]);
+    let mut fixture = registered_by(plan);
+    fixture.signal(Signal::TERM);
+    assert_eq!(fixture.answers("app", Answer::Done), ["start preStop"]);
     assert!(
-        stage
+        fixture
             .after(2_000)
             .contains(&"send SIGKILL to the Tree of preStop".into())
     );
     assert_eq!(
-        stage.dies("preStop", Signal::KILL),
+        fixture.dies("preStop", Signal::KILL),
         ["send SIGTERM to the Leader of APP"]
     );
-    stage.exits("APP", 0);
+    fixture.exits("APP", 0);
     assert!(
-        stage
+        fixture
             .after(2_000)
             .contains(&"send SIGKILL to the Tree of postStop".into())
     );
@@ -1553,10 +1580,10 @@ fn the_time_limit_of_a_hook_counts() {
 fn a_hook_with_restarts_has_ended_after_its_last_run() {
     let mut plan = full();
     plan.pre_start.as_mut().unwrap().restarts = Restarts::AtMost(1);
-    let mut stage = Stage::running(plan);
-    assert_eq!(stage.exits("preStart", 1), ["start preStart"]);
-    assert_eq!(stage.shim.lifecycle.phase(), Phase::PreStarting);
-    assert_eq!(stage.exits("preStart", 1), ["exit(1)"]);
+    let mut fixture = Fixture::running(plan);
+    assert_eq!(fixture.exits("preStart", 1), ["start preStart"]);
+    assert_eq!(fixture.shim.lifecycle.phase(), Phase::PreStarting);
+    assert_eq!(fixture.exits("preStart", 1), ["exit(1)"]);
 }
 
 #[test]
@@ -1567,10 +1594,10 @@ fn the_lifetime_of_a_job_says_whether_it_survives_the_beginning_of_the_stop() {
     };
     plan.jobs[0].lifetime = Lifetime::UntilStop;
     plan.jobs[1].lifetime = Lifetime::UntilExit;
-    let mut stage = Stage::running(plan);
-    stage.after(10_000);
+    let mut fixture = Fixture::running(plan);
+    fixture.after(10_000);
     assert_eq!(
-        stage.signal(Signal::TERM),
+        fixture.signal(Signal::TERM),
         [
             "send SIGKILL to the Tree of coprocess[side]",
             "send SIGTERM to the Leader of APP"

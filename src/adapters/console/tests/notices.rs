@@ -67,7 +67,7 @@ fn failure() -> Failure {
     Failure {
         cause: "refused".into(),
         times: 10,
-        aloud: true,
+        at_full_level: true,
     }
 }
 
@@ -212,7 +212,7 @@ fn every_notice_is_formatted_in_every_format_with_all_its_fields() {
     let [default, text, json] =
         [LogFormat::Default, LogFormat::Text, LogFormat::Json].map(|format| Read::new(Level::Debug, format));
     for notice in every() {
-        let line = |log: &Read| log.after_unescaped(|console: &mut Console| console.tell(&notice));
+        let line = |log: &Read| log.after_unescaped(|console: &mut Console| console.log(&notice));
         assert_eq!(line(&default), format!("2026/11/22 12:00:00 {notice}\n"));
         let fields: String = notice
             .fields()

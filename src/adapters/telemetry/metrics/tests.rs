@@ -10,7 +10,7 @@ use domain::sensor::{OWN, read};
 use domain::time::Duration;
 
 fn job(role: Role) -> Job {
-    Job::new(role, Command::new("true", []), Trigger::Asked, Output::Inherit)
+    Job::new(role, Command::new("true", []), Trigger::OnDemand, Output::Inherit)
 }
 
 fn service(name: &str, checked: bool) -> Service {

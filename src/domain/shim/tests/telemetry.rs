@@ -40,7 +40,7 @@ fn counter() -> Plan {
     served(9090, &[sensor("c", SensorKind::Counter)])
 }
 
-impl Stage {
+impl Fixture {
     fn prints(&mut self, role: &str, text: &str) -> Vec<String> {
         let ticket = self.children[role];
         self.step(Event::Printed(ticket, text.into()))
@@ -81,26 +81,30 @@ impl Stage {
 
 #[test]
 fn a_sensor_gives_a_value_after_every_poll() {
-    let mut stage = Stage::running(counter());
-    assert_eq!(stage.after(4_999), [""; 0], "the first one comes after one poll");
-    assert_eq!(stage.after(1), ["start c.sensor"]);
-    stage.prints("c.sensor", "42\n");
-    stage.exits("c.sensor", 0);
-    stage.gives(" 1.5 ");
-    assert_eq!(stage.values(), [42.0, 1.5]);
+    let mut fixture = Fixture::running(counter());
+    assert_eq!(
+        fixture.after(4_999),
+        [""; 0],
+        "the first one comes after one poll"
+    );
+    assert_eq!(fixture.after(1), ["start c.sensor"]);
+    fixture.prints("c.sensor", "42\n");
+    fixture.exits("c.sensor", 0);
+    fixture.gives(" 1.5 ");
+    assert_eq!(fixture.values(), [42.0, 1.5]);
 }
 
 #[test]
 fn an_output_that_is_no_value_is_dropped_and_logged() {
-    let mut stage = Stage::running(counter());
+    let mut fixture = Fixture::running(counter());
     for text in ["abc", "-1", "NaN"] {
-        stage.gives(text);
+        fixture.gives(text);
     }
-    assert_eq!(stage.values(), [0.0; 0]);
-    let failed: Vec<&String> = stage
-        .told
+    assert_eq!(fixture.values(), [0.0; 0]);
+    let failed: Vec<&String> = fixture
+        .logged
         .iter()
-        .filter(|told| told.contains("gave no value"))
+        .filter(|text| text.contains("gave no value"))
         .collect();
     let sentences = [
         "Sensor c gave no value: strconv.ParseFloat: parsing \"abc\": invalid syntax",
@@ -108,19 +112,19 @@ fn an_output_that_is_no_value_is_dropped_and_logged() {
         "Sensor c gave no value: a counter takes finite numbers only, not NaN (3 failures in a row)",
     ];
     assert_eq!(failed, sentences);
-    stage.gives("3");
-    assert!(stage.told("Sensor c gives values again after 3 failed runs"));
-    assert_eq!(stage.values(), [3.0]);
+    fixture.gives("3");
+    assert!(fixture.has_logged("Sensor c gives values again after 3 failed runs"));
+    assert_eq!(fixture.values(), [3.0]);
 }
 
 #[test]
 fn a_failed_sensor_is_logged_at_a_high_level_once() {
-    let failed = |times, aloud| Notice::SensorFailed {
+    let failed = |times, at_full_level| Notice::SensorFailed {
         sensor: "c".into(),
         failure: crate::notice::Failure {
             cause: "exit status 1".into(),
             times,
-            aloud,
+            at_full_level,
         },
     };
     assert_eq!(failed(1, true).level(), Level::Error);
@@ -129,19 +133,19 @@ fn a_failed_sensor_is_logged_at_a_high_level_once() {
 
 #[test]
 fn a_run_that_fails_gives_no_value_whatever_it_printed() {
-    let mut stage = Stage::running(counter());
-    stage.after(5_000);
-    stage.prints("c.sensor", "5");
-    stage.exits("c.sensor", 1);
-    assert_eq!(stage.values(), [0.0; 0]);
-    assert!(stage.told("Sensor c gave no value: exit status 1"));
-    stage.after(5_000);
-    stage.is_missing("c.sensor");
-    assert!(stage.told("Sensor c gave no value: no such file or directory"));
-    stage.after(5_000);
-    stage.exits("c.sensor", 0);
+    let mut fixture = Fixture::running(counter());
+    fixture.after(5_000);
+    fixture.prints("c.sensor", "5");
+    fixture.exits("c.sensor", 1);
+    assert_eq!(fixture.values(), [0.0; 0]);
+    assert!(fixture.has_logged("Sensor c gave no value: exit status 1"));
+    fixture.after(5_000);
+    fixture.is_missing("c.sensor");
+    assert!(fixture.has_logged("Sensor c gave no value: no such file or directory"));
+    fixture.after(5_000);
+    fixture.exits("c.sensor", 0);
     assert_eq!(
-        stage.values(),
+        fixture.values(),
         [0.0; 0],
         "what an earlier run printed is forgotten"
     );
@@ -149,14 +153,14 @@ fn a_run_that_fails_gives_no_value_whatever_it_printed() {
 
 #[test]
 fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
-    let mut stage = Stage::running(counter());
-    stage.after(5_000);
-    assert_eq!(stage.after(2_000), ["send SIGKILL to the Tree of c.sensor"]);
-    stage.prints("c.sensor", "5");
-    stage.dies("c.sensor", Signal::KILL);
-    assert!(stage.told("c.sensor timeout after 2s"));
-    assert_eq!(stage.values(), [0.0; 0]);
-    assert!(stage.has_measured(&Measurement::Ran {
+    let mut fixture = Fixture::running(counter());
+    fixture.after(5_000);
+    assert_eq!(fixture.after(2_000), ["send SIGKILL to the Tree of c.sensor"]);
+    fixture.prints("c.sensor", "5");
+    fixture.dies("c.sensor", Signal::KILL);
+    assert!(fixture.has_logged("c.sensor timeout after 2s"));
+    assert_eq!(fixture.values(), [0.0; 0]);
+    assert!(fixture.has_measured(&Measurement::Ran {
         role: Role::Sensor { name: "c".into() },
         result: RunResult::TimedOut,
         took: Duration::from_secs(2),
@@ -165,74 +169,77 @@ fn a_sensor_that_takes_too_long_is_killed_with_its_group() {
 
 #[test]
 fn sensors_do_not_run_in_maintenance() {
-    let mut stage = Stage::running(counter());
-    stage.signal(Signal::USR1);
-    assert_eq!(stage.after(60_000), [""; 0]);
-    stage.signal(Signal::USR1);
+    let mut fixture = Fixture::running(counter());
+    fixture.signal(Signal::USR1);
+    assert_eq!(fixture.after(60_000), [""; 0]);
+    fixture.signal(Signal::USR1);
     assert!(
-        stage
+        fixture
             .measured
             .ends_with(&[Measurement::Maintenance(true), Measurement::Maintenance(false)])
     );
-    stage.gives("1");
-    assert_eq!(stage.values(), [1.0]);
+    fixture.gives("1");
+    assert_eq!(fixture.values(), [1.0]);
 }
 
 #[test]
 fn a_stop_kills_a_sensor_that_runs_and_starts_none() {
-    let mut stage = Stage::running(counter());
-    stage.after(5_000);
+    let mut fixture = Fixture::running(counter());
+    fixture.after(5_000);
     let stop = [
         "send SIGKILL to the Tree of c.sensor",
         "send SIGTERM to the Leader of APP",
     ];
-    assert_eq!(stage.signal(Signal::TERM), stop);
-    stage.prints("c.sensor", "5");
-    stage.dies("c.sensor", Signal::KILL);
-    assert_eq!(stage.values(), [0.0; 0]);
-    assert!(!stage.told("gave no value"), "it is not the sensor's fault");
-    assert_eq!(stage.dies("APP", Signal::TERM), ["exit(143)"]);
+    assert_eq!(fixture.signal(Signal::TERM), stop);
+    fixture.prints("c.sensor", "5");
+    fixture.dies("c.sensor", Signal::KILL);
+    assert_eq!(fixture.values(), [0.0; 0]);
+    assert!(
+        !fixture.has_logged("gave no value"),
+        "it is not the sensor's fault"
+    );
+    assert_eq!(fixture.dies("APP", Signal::TERM), ["exit(143)"]);
 }
 
 #[test]
 fn telemetry_is_served_from_the_moment_that_checks_begin() {
-    let mut stage = Stage::new(Plan {
+    let mut fixture = Fixture::new(Plan {
         pre_start: hook(Role::PreStart),
         ..counter()
     });
-    stage.step(Event::Begin);
-    assert_eq!(stage.exposed, [], "not while preStart runs");
-    stage.reload(Plan {
+    fixture.step(Event::Begin);
+    assert_eq!(fixture.exposed, [], "not while preStart runs");
+    fixture.reload(Plan {
         pre_start: hook(Role::PreStart),
         ..served(9091, &[])
     });
-    assert_eq!(stage.exposed, []);
-    stage.exits("preStart", 0);
-    assert_eq!(stage.exposed.len(), 1);
+    assert_eq!(fixture.exposed, []);
+    fixture.exits("preStart", 0);
+    assert_eq!(fixture.exposed.len(), 1);
     assert_eq!(
-        stage.exposed[0].telemetry.as_ref().map(|served| served.address),
+        fixture.exposed[0].telemetry.as_ref().map(|served| served.address),
         Some(at(9091))
     );
-    assert!(stage.told("telemetry: Listening on 192.0.2.1:9091"));
+    assert!(fixture.has_logged("telemetry: Listening on 192.0.2.1:9091"));
 }
 
 #[test]
 fn a_reload_serves_the_new_plan_and_says_where_if_that_is_elsewhere() {
-    let mut stage = Stage::running(counter());
-    let listening = |stage: &Stage| {
-        stage
-            .told
+    let mut fixture = Fixture::running(counter());
+    let listening = |fixture: &Fixture| {
+        fixture
+            .logged
             .iter()
-            .filter(|told| told.contains("Listening"))
+            .filter(|text| text.contains("Listening"))
             .count()
     };
-    stage.reload(counter());
-    assert_eq!(listening(&stage), 1);
-    stage.reload(served(9091, &[]));
-    assert!(stage.told("telemetry: Listening on 192.0.2.1:9091"));
-    stage.reload(bare());
-    assert_eq!(listening(&stage), 2);
-    let addresses: Vec<Option<SocketAddr>> = stage
+    fixture.reload(counter());
+    assert_eq!(listening(&fixture), 1);
+    fixture.reload(served(9091, &[]));
+    assert!(fixture.has_logged("telemetry: Listening on 192.0.2.1:9091"));
+    fixture.reload(bare());
+    assert_eq!(listening(&fixture), 2);
+    let addresses: Vec<Option<SocketAddr>> = fixture
         .exposed
         .iter()
         .map(|plan| plan.telemetry.as_ref().map(|served| served.address))
@@ -242,39 +249,39 @@ fn a_reload_serves_the_new_plan_and_says_where_if_that_is_elsewhere() {
 
 #[test]
 fn an_unchanged_sensor_keeps_its_ticks_over_a_reload() {
-    let mut stage = Stage::running(counter());
-    stage.after(4_000);
-    stage.reload(counter());
-    assert_eq!(stage.after(1_000), ["start c.sensor"]);
-    stage.reload(counter());
-    stage.prints("c.sensor", "5");
-    stage.exits("c.sensor", 0);
-    assert_eq!(stage.values(), [5.0], "a run that is under way counts");
+    let mut fixture = Fixture::running(counter());
+    fixture.after(4_000);
+    fixture.reload(counter());
+    assert_eq!(fixture.after(1_000), ["start c.sensor"]);
+    fixture.reload(counter());
+    fixture.prints("c.sensor", "5");
+    fixture.exits("c.sensor", 0);
+    assert_eq!(fixture.values(), [5.0], "a run that is under way counts");
 }
 
 #[test]
 fn a_changed_sensor_is_killed_and_begins_anew() {
-    let mut stage = Stage::running(counter());
-    stage.after(5_000);
+    let mut fixture = Fixture::running(counter());
+    fixture.after(5_000);
     let other = served(9090, &[sensor("c", SensorKind::Gauge)]);
-    assert_eq!(stage.reload(other), ["send SIGKILL to the Tree of c.sensor"]);
-    assert_eq!(stage.exposed.len(), 1, "it waits for the old one");
-    stage.prints("c.sensor", "5");
-    stage.dies("c.sensor", Signal::KILL);
-    assert_eq!(stage.exposed.len(), 2);
-    assert_eq!(stage.values(), [0.0; 0]);
-    stage.gives("-1");
-    assert_eq!(stage.values(), [-1.0]);
+    assert_eq!(fixture.reload(other), ["send SIGKILL to the Tree of c.sensor"]);
+    assert_eq!(fixture.exposed.len(), 1, "it waits for the old one");
+    fixture.prints("c.sensor", "5");
+    fixture.dies("c.sensor", Signal::KILL);
+    assert_eq!(fixture.exposed.len(), 2);
+    assert_eq!(fixture.values(), [0.0; 0]);
+    fixture.gives("-1");
+    assert_eq!(fixture.values(), [-1.0]);
 }
 
 #[test]
 fn a_refused_reload_is_measured_and_changes_nothing() {
-    let mut stage = Stage::running(counter());
-    stage.signal(Signal::HUP);
-    let ticket = stage.loads.pop().unwrap();
-    stage.step(Event::Loaded(ticket, Loaded::Refused("e".into())));
-    stage.reload(counter());
-    let reloads: Vec<&Measurement> = stage
+    let mut fixture = Fixture::running(counter());
+    fixture.signal(Signal::HUP);
+    let ticket = fixture.loads.pop().unwrap();
+    fixture.step(Event::Loaded(ticket, Loaded::Refused("e".into())));
+    fixture.reload(counter());
+    let reloads: Vec<&Measurement> = fixture
         .measured
         .iter()
         .filter(|measured| matches!(measured, Measurement::Reloaded { .. }))
@@ -284,19 +291,19 @@ fn a_refused_reload_is_measured_and_changes_nothing() {
         Measurement::Reloaded { accepted: true },
     );
     assert_eq!(reloads, [&refused, &accepted]);
-    assert_eq!(stage.exposed.len(), 2);
+    assert_eq!(fixture.exposed.len(), 2);
 }
 
 #[test]
 fn every_run_and_every_answer_is_measured_with_its_time() {
-    let mut stage = Stage::running(full());
-    stage.exits("preStart", 0);
-    stage.after(10_000);
-    stage.after(300);
-    stage.exits("app.health", 0);
-    stage.after(20);
-    stage.answers("app", Answer::Done);
-    stage.answers("db?", instances(&[1, 2]));
+    let mut fixture = Fixture::running(full());
+    fixture.exits("preStart", 0);
+    fixture.after(10_000);
+    fixture.after(300);
+    fixture.exits("app.health", 0);
+    fixture.after(20);
+    fixture.answers("app", Answer::Done);
+    fixture.answers("db?", instances(&[1, 2]));
     let role = Role::Health {
         service: "app".into(),
         id: "app-host".into(),
@@ -326,20 +333,20 @@ fn every_run_and_every_answer_is_measured_with_its_time() {
             instances: 2,
         },
     ] {
-        assert!(stage.has_measured(&measurement), "{measurement:?}");
+        assert!(fixture.has_measured(&measurement), "{measurement:?}");
     }
 }
 
 #[test]
 fn failures_unknown_entries_and_deregistrations_are_measured_separately() {
-    let mut stage = registered();
-    stage.after(10_000);
-    stage.exits("app.health", 0);
-    stage.answers("app", Answer::Unknown("who?".into(), None));
-    stage.answers("app", Answer::Failed("refused".into()));
-    stage.signal(Signal::TERM);
-    stage.answers("app", Answer::Done);
-    let asked: Vec<(CatalogueOperation, Outcome)> = stage
+    let mut fixture = registered();
+    fixture.after(10_000);
+    fixture.exits("app.health", 0);
+    fixture.answers("app", Answer::Unknown("who?".into(), None));
+    fixture.answers("app", Answer::Failed("refused".into()));
+    fixture.signal(Signal::TERM);
+    fixture.answers("app", Answer::Done);
+    let asked: Vec<(CatalogueOperation, Outcome)> = fixture
         .measured
         .iter()
         .filter_map(|measured| match measured {
@@ -362,14 +369,14 @@ fn failures_unknown_entries_and_deregistrations_are_measured_separately() {
 
 #[test]
 fn orphans_and_restarts_are_measured() {
-    let mut stage = registered();
-    stage.step(Event::OrphanReaped(Pid(9)));
-    assert!(stage.has_measured(&Measurement::OrphanReaped));
-    assert_eq!(stage.exits("coprocess[side]", 1), ["start coprocess[side]"]);
+    let mut fixture = registered();
+    fixture.step(Event::OrphanReaped(Pid(9)));
+    assert!(fixture.has_measured(&Measurement::OrphanReaped));
+    assert_eq!(fixture.exits("coprocess[side]", 1), ["start coprocess[side]"]);
     let side = Role::Coprocess { name: "side".into() };
-    assert!(stage.has_measured(&Measurement::Restarted(side.clone())));
+    assert!(fixture.has_measured(&Measurement::Restarted(side.clone())));
     let restarts = |role: &Role| {
-        stage
+        fixture
             .measured
             .iter()
             .filter(|m| **m == Measurement::Restarted(role.clone()))
@@ -381,19 +388,19 @@ fn orphans_and_restarts_are_measured() {
 
 #[test]
 fn the_status_has_the_state_of_all_units() {
-    let mut stage = registered();
-    let app = stage.children["APP"];
-    stage.step(Event::Started(app, Pid(70)));
-    stage.after(10_000);
-    stage.prints("app.health", "all is well\n");
-    stage.after(100);
-    stage.exits("app.health", 3);
-    stage.after(10_000);
-    stage.answers("db?", instances(&[5]));
-    let status = stage.status();
+    let mut fixture = registered();
+    let app = fixture.children["APP"];
+    fixture.step(Event::Started(app, Pid(70)));
+    fixture.after(10_000);
+    fixture.prints("app.health", "all is well\n");
+    fixture.after(100);
+    fixture.exits("app.health", 3);
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[5]));
+    let status = fixture.status();
     assert_eq!(
         (status.at, status.phase, status.maintenance),
-        (stage.now, Phase::Running, false)
+        (fixture.now, Phase::Running, false)
     );
     let [service] = status.services.as_slice() else {
         panic!("{:?}", status.services);
@@ -413,7 +420,7 @@ fn the_status_has_the_state_of_all_units() {
         panic!("{:?}", status.backends);
     };
     assert_eq!(backend.instances, [("192.0.2.2".into(), 5)]);
-    assert_eq!(backend.changed, Some(stage.now));
+    assert_eq!(backend.changed, Some(fixture.now));
     let job = |label: &str| -> &JobStatus {
         status
             .jobs
@@ -428,7 +435,7 @@ fn the_status_has_the_state_of_all_units() {
 
 #[test]
 fn after_the_exit_a_status_request_is_not_answered() {
-    let mut stage = Stage::running(bare());
-    stage.exits("APP", 0);
-    assert_eq!(stage.step(Event::StatusAsked(StatusRequest(1))), [""; 0]);
+    let mut fixture = Fixture::running(bare());
+    fixture.exits("APP", 0);
+    assert_eq!(fixture.step(Event::StatusAsked(StatusRequest(1))), [""; 0]);
 }
