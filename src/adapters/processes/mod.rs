@@ -9,6 +9,8 @@
 //! standard input (EX-1). They inherit the working directory, IDs and limits of the shim, except the limit on
 //! open files, which is the one that the shim was started with.
 
+#[allow(dead_code, reason = "for jobs that have the terminal or another user")]
+mod fork;
 mod inherited;
 mod output;
 pub mod pending;

@@ -1,5 +1,6 @@
 //! Tests with real children: exit codes, process groups, output, orphans.
 
+use super::fork::{Prepared, Steps};
 use super::table::HELD;
 use super::*;
 use crate::adapters::clock::MachineClock;
@@ -12,6 +13,7 @@ use domain::process::ExitStatus;
 use domain::signal::Signal;
 use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::path::Path;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -45,6 +47,7 @@ fn children() {
             Children::new(environment, None, inbox_sender, Console::discarding(), deaths()).unwrap();
         codes_and_signals_are_kept(&mut children, &mut queue).await;
         failures_to_start_are_named(&mut children);
+        a_forked_child_is_as_posix_spawn_makes_it();
         a_group_is_killed_whole(&mut children, &mut queue).await;
         a_reaped_process_is_not_signalled(&mut children, &mut queue).await;
         a_panic_while_processes_are_looked_for_loses_no_signal(&mut children, &mut queue).await;
@@ -126,6 +129,32 @@ fn failures_to_start_are_named(children: &mut Children) {
         cause("/etc/passwd/x"),
         (true, "fork/exec /etc/passwd/x: not a directory".into())
     );
+}
+
+/// The masks in its status, its process group, its environment and its code.
+fn a_forked_child_is_as_posix_spawn_makes_it() {
+    let in_c = |text: &str| CString::new(text).unwrap();
+    let script = "grep -e SigBlk -e SigIgn /proc/self/status; ps -o pid=,pgid= -p $$; echo $A; exit 7";
+    let (words, environment) = (
+        ["sh", "-c", script].map(in_c),
+        ["A=1", "PATH=/usr/bin:/bin"].map(in_c),
+    );
+    let environment = environment.each_ref().map(CString::as_c_str);
+    let (output, writer) = std::io::pipe().unwrap();
+    let streams = [(writer.as_fd(), 1)];
+    let prepared = Prepared::new(&words, &environment, &streams).unwrap();
+    let pid = prepared.start(Steps::default()).unwrap();
+    drop(writer);
+    let text = std::io::read_to_string(output).unwrap();
+    assert_eq!(wait::reap(pid), Some(ExitStatus::Code(7)));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "SigBlk:\t0000000000000000");
+    let ignored = lines[1].strip_prefix("SigIgn:\t").unwrap();
+    let ignored = u64::from_str_radix(ignored, 16).unwrap();
+    assert_eq!(ignored >> (nix::libc::SIGPIPE - 1) & 1, 0, "{text}");
+    let mut numbers = lines[2].split_whitespace();
+    assert_eq!(numbers.next(), numbers.next(), "a group of its own");
+    assert_eq!(lines[3], "1");
 }
 
 /// Starts a child that waits for a child of its own, and returns the ID of that one.

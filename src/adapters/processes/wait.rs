@@ -29,6 +29,19 @@ pub fn next_dead() -> Option<(Pid, ExitStatus)> {
     }
 }
 
+/// Waits for the end of a child that is not in the table, and reaps it. `None` if it is no child.
+pub fn reap(pid: Pid) -> Option<ExitStatus> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a valid pointer to one int for the duration of the call.
+        match unsafe { libc::waitpid(pid.0, &raw mut status, 0) } {
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return None,
+            _ => return ended(status),
+        }
+    }
+}
+
 /// Whether no other process is left: no descendant of the shim, and no process of the namespace of which it is PID 1.
 /// The parent of a descendant is a descendant too, or the kernel has made the shim its parent; so without children
 /// there are no descendants.
