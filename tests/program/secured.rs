@@ -223,6 +223,47 @@ fn rotated_certificates_of_the_agent_and_of_the_client_are_used_after_a_reload()
 }
 
 #[test]
+fn certificates_rotated_while_queries_wait_lose_nothing_and_leave_one_connection() {
+    let (agent, folder) = secured();
+    create(&folder, "cert create -client");
+    let copy = |number: u8| {
+        for kind in ["", "-key"] {
+            let from = folder.path(&format!("dc1-client-consul-{number}{kind}.pem"));
+            std::fs::copy(from, folder.path(&format!("client{kind}.pem"))).unwrap();
+        }
+    };
+    copy(0);
+    let tls =
+        r#""cafile": "@/consul-agent-ca.pem", "clientcert": "@/client.pem", "clientkey": "@/client-key.pem""#;
+    let address = agent.secure_address();
+    let object = format!(r#"{{"address": "{address}", "scheme": "https", "tls": {{{tls}}}}}"#);
+    let waits = r#""backends": [{"name": "db", "poll": 3, "onChange": ["sh", "-c", "echo >> @/changes"]},
+                                {"name": "app", "poll": 1"#;
+    let mut program = Program::new();
+    let config = config(&folder.expand(&object)).replace(r#""backends": [{"name": "app", "poll": 1"#, waits);
+    program.configure(&config);
+    program.launch(&APPLICATION);
+    agent.until_passing("app", 1);
+    agent.register("db", "db-1", 1);
+    program.until("a handler runs, and the next query waits", |program| {
+        program.lines("changes") == 1
+    });
+    let only = || match client_ports_of(&address)[..] {
+        [port] => Some(port),
+        _ => None,
+    };
+    let failed = || format!("one connection, not {:?}", client_ports_of(&address));
+    until(SOON, failed, || only().is_some());
+    let before = only();
+    copy(1);
+    program.signal(Signal::SIGHUP);
+    until(SOON, failed, || only().is_some_and(|port| Some(port) != before));
+    agent.register("db", "db-2", 2);
+    program.until("the handler runs again", |program| program.lines("changes") == 2);
+    assert_eq!(agent.passing("app").len(), 1);
+}
+
+#[test]
 fn a_missing_tls_file_is_reported_at_the_start() {
     let object = r#"{"address": "127.0.0.1:1", "scheme": "https", "tls": {"cafile": "@/none.pem"}}"#;
     let (code, program) = Program::run(&config(object), &APPLICATION);
@@ -262,8 +303,8 @@ fn plain_http_on_loopback_needs_neither_a_proxy_nor_authorities() {
     agent.until_passing("app", 1);
 }
 
-/// How many connections this host has to an address, as their client. They may belong to any process.
-fn connections_to(address: &str) -> usize {
+/// The ports of the connections that this host has to an address, as their client. They may belong to any process.
+fn client_ports_of(address: &str) -> Vec<u16> {
     let address: SocketAddrV4 = address.parse().unwrap();
     let peer = format!(
         "{:08X}:{:04X}",
@@ -271,11 +312,20 @@ fn connections_to(address: &str) -> usize {
         address.port()
     );
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let is_established = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(2);
-        fields.next() == Some(&peer) && fields.next() == Some("01")
+    let established = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, own, other, "01", ..] = fields[..] else {
+            return None;
+        };
+        let (_, port) = own.split_once(':').filter(|_| other == peer)?;
+        u16::from_str_radix(port, 16).ok()
     };
-    table.lines().filter(is_established).count()
+    table.lines().filter_map(established).collect()
+}
+
+/// How many connections this host has to an address, as their client.
+fn connections_to(address: &str) -> usize {
+    client_ports_of(address).len()
 }
 
 #[test]

@@ -24,6 +24,8 @@ struct Server {
     /// Released once for each waiting request that is to be answered.
     answers: Notify,
     is_silent: Cell<bool>,
+    /// What follows the empty list of each answer.
+    padding: RefCell<Bytes>,
     accepted: Cell<usize>,
     waiting: Cell<usize>,
     most_waiting: Cell<usize>,
@@ -51,7 +53,8 @@ impl Server {
             self.answers.notified().await;
             self.waiting.set(self.waiting.get() - 1);
         }
-        Ok(hyper::Response::new(Full::new(Bytes::from_static(b"[]"))))
+        let body = [b"[]", self.padding.borrow().as_ref()].concat();
+        Ok(hyper::Response::new(Full::new(body.into())))
     }
 
     async fn accept(self: Rc<Self>, stream: TcpStream, acceptor: TlsAcceptor) {
@@ -164,6 +167,27 @@ fn one_connection_of_http2_carries_all_requests() {
         for task in tasks {
             task.await.unwrap().unwrap();
         }
+        assert_eq!(server.accepted.get(), 1);
+    });
+}
+
+#[test]
+fn a_list_of_the_longest_length_is_read_and_a_longer_one_fails_alone() {
+    const LONGEST: usize = 16 * 1024 * 1024;
+    with_server(&[b"h2"], Some(250), async |server, consul| {
+        let waiting = spawn_local(ask(Rc::clone(&consul), true));
+        server
+            .until("a request waits", |server| server.waiting.get() == 1)
+            .await;
+        server.padding.replace(vec![b' '; LONGEST - 2].into());
+        ask(Rc::clone(&consul), false).await.unwrap();
+        server.padding.replace(vec![b' '; LONGEST - 1].into());
+        let failure = ask(Rc::clone(&consul), false).await.unwrap_err();
+        assert!(failure.to_string().contains("16 MiB"), "{failure}");
+        server.padding.take();
+        ask(Rc::clone(&consul), false).await.unwrap();
+        server.answers.notify_one();
+        waiting.await.unwrap().unwrap();
         assert_eq!(server.accepted.get(), 1);
     });
 }
