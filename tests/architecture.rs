@@ -370,6 +370,7 @@ fn every_path_in_the_documents_exists() {
         "CONTRIBUTING.md",
         "docs/catalogues.md",
         "docs/containers.md",
+        "docs/migrating.md",
         "docs/telemetry.md",
         "sim/README.md",
     ];

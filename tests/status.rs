@@ -173,7 +173,7 @@ fn every_status_has_the_form_of_the_schema() {
 fn the_example_in_the_documentation_has_the_form_of_the_schema() {
     let text = include_str!("../docs/telemetry.md");
     let (_, section) = text.split_once("## `/status`").unwrap();
-    let (_, block) = section.split_once("```json").unwrap();
+    let (_, block) = section.split_once("```json answer").unwrap();
     assert_is_status(block.split_once("```").unwrap().0);
 }
 
