@@ -26,6 +26,7 @@ mod sending;
 mod waiting;
 
 mod bad_input;
+mod bare;
 mod children;
 mod consul;
 mod descendants;

@@ -137,12 +137,19 @@ impl Folders {
     ///
     /// The kernel does not show the boot's ID or the time since boot.
     pub fn now(&self) -> Result<BootTime<'_>, CatalogueError> {
-        let untold = |what: &str| CatalogueError::Failed(format!("this machine does not tell {what}"));
-        let boot = self.boot.as_deref().ok_or_else(|| untold("its boot ID"))?;
+        let unreadable = |what: String| {
+            CatalogueError::Failed(format!(
+                "{what} cannot be read, which the directory catalogue needs"
+            ))
+        };
+        let boot = self
+            .boot
+            .as_deref()
+            .ok_or_else(|| unreadable(format!("the ID of this boot, {BOOT_ID},")))?;
         let since = self
             .clock
             .now()
-            .ok_or_else(|| untold("the time since it booted"))?;
+            .ok_or_else(|| unreadable("the time since the machine booted".into()))?;
         let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         Ok(BootTime { boot, milliseconds })
     }

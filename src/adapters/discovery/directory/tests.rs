@@ -306,10 +306,13 @@ fn an_entry_of_another_boot_is_expired() {
 #[test]
 fn without_a_boot_id_the_directory_catalogue_fails() {
     let (_home, directory) = home();
-    let untold = directory.of_boot(None);
-    let error = run(untold.register(&instance(1))).unwrap_err();
-    assert_eq!(error.to_string(), "this machine does not tell its boot ID");
-    assert!(run(untold.instances(&at_once())).is_err());
+    let unknown = directory.of_boot(None);
+    let error = run(unknown.register(&instance(1))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the ID of this boot, /proc/sys/kernel/random/boot_id, cannot be read, which the directory catalogue needs"
+    );
+    assert!(run(unknown.instances(&at_once())).is_err());
 }
 
 #[test]
