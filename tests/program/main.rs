@@ -32,6 +32,7 @@ mod consul;
 mod descendants;
 mod directory;
 mod early;
+mod entered;
 mod etcd;
 mod exit_codes;
 mod original_example;
