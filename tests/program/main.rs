@@ -35,6 +35,7 @@ mod early;
 mod entered;
 mod etcd;
 mod exit_codes;
+mod hangups;
 mod original_example;
 mod output;
 mod paused;

@@ -94,7 +94,12 @@ impl Program {
     /// Starts the program on the configuration file, as process 1.
     pub fn launch_as_pid_1(&mut self, application: &[&str]) {
         let mut command = self.behind_starter(in_pid_namespace(&self.command(application)));
-        self.spawn(&mut command);
+        self.spawn_as_pid_1(&mut command);
+    }
+
+    /// Starts any command whose child becomes the program, as process 1 of a namespace.
+    pub fn spawn_as_pid_1(&mut self, command: &mut Command) {
+        self.spawn(command);
         self.as_pid_1 = true;
         self.until("the program runs as PID 1, or has ended", |program| {
             fs::read_link(format!("/proc/{}/exe", program.pid())).is_ok_and(|path| path == binary())
