@@ -56,6 +56,7 @@ mod flood;
 mod instruments;
 mod limits;
 mod names;
+mod overruns;
 mod pids;
 mod trees;
 
