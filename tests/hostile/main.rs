@@ -58,6 +58,7 @@ mod limits;
 mod names;
 mod overruns;
 mod pids;
+mod silence;
 mod trees;
 
 use std::env;
