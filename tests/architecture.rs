@@ -406,3 +406,31 @@ fn every_name_in_the_description_of_the_architecture_is_in_the_code() {
         assert!(is_there, "ARCHITECTURE.md: there is no `{name}`");
     }
 }
+
+/// Setting the calendar clock changes nothing but time stamps (docs/pid1.md, statement 36): timers and expiry times use
+/// clocks that no one can set.
+#[test]
+fn the_calendar_clock_is_read_for_time_stamps_only() {
+    let users = [
+        "src/adapters/clock.rs",
+        "src/adapters/console/mod.rs",
+        "src/adapters/telemetry/mod.rs",
+    ];
+    let words = [
+        "calendar()",
+        "SystemTime::now",
+        "Local::now",
+        "Utc::now",
+        "CLOCK_REALTIME",
+        "gettimeofday",
+    ];
+    let mut readers: Vec<String> = Vec::new();
+    for (path, text) in sources("src") {
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        if code(shipped).any(|line| words.iter().any(|word| line.contains(word))) {
+            readers.push(path.strip_prefix(ROOT).unwrap().display().to_string());
+        }
+    }
+    readers.sort_unstable();
+    assert_eq!(readers, users);
+}

@@ -28,6 +28,7 @@ mod waiting;
 mod bad_input;
 mod bare;
 mod children;
+mod clocks;
 mod consul;
 mod descendants;
 mod directory;

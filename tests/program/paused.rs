@@ -195,3 +195,85 @@ fn a_paused_container_continues_as_before() {
     drop(frozen);
     goes_on(&agent, &mut program, before);
 }
+
+/// For how many polls the shim is stopped: three times as long as the TTL and the time limits.
+const LONG: usize = 15;
+
+/// Services and a task whose runs are counted, a handler, and a coprocess that ends when the file `end` is there.
+const BUSY: &str = r#"{"directory": "@/catalogue",
+    "services": [
+        {"name": "a", "port": 1, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 5, "health": ["sh", "-c", "echo a >> @/begun"]},
+        {"name": "b", "port": 1, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 5, "health": ["sh", "-c", "echo b >> @/begun"]},
+        {"name": "slow", "port": 1, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 5, "timeout": "5s",
+         "health": ["sh", "-c", "[ -e @/slow ] || exit 0; touch @/begun.slow; exec sleep 2"]}],
+    "backends": [{"name": "other", "poll": 1, "onChange": ["sh", "-c", "echo changed >> @/changes"]}],
+    "tasks": [{"name": "often", "frequency": "250ms", "command": ["sh", "-c", "echo run >> @/runs"]}],
+    "coprocesses": [{"name": "side", "restarts": 1,
+                     "command": ["sh", "-c", "echo side >> @/sides; while [ ! -e @/end ]; do sleep 0.02; done; rm @/end"]}]}"#;
+
+/// An application that records SIGUSR2.
+const APPLICATION: [&str; 3] = [
+    "sh",
+    "-c",
+    "trap 'touch @/usr2' USR2; trap 'exit 0' TERM; touch @/up; while :; do sleep 0.05; done",
+];
+
+/// Starts an instance of the service `other` in the same folder, whose check writes a line each second.
+fn witness(program: &Program) -> Program {
+    let config = r#"{"directory": "@/catalogue", "services": [{"name": "other", "port": 9, "interfaces": "static:192.0.2.8",
+        "poll": 1, "ttl": 30, "health": ["sh", "-c", "echo second >> @/seconds"]}]}"#;
+    let mut witness = Program::new();
+    let folder = program.expand("@");
+    witness.write("cp.json", &config.replace('@', &folder));
+    witness.launch(&UNTIL_TERM);
+    witness
+}
+
+#[test]
+fn after_a_long_pause_nothing_is_lost_and_nothing_is_made_up_for() {
+    let mut program = Program::start(BUSY, &APPLICATION);
+    program.until_lines("begun", 4);
+    program.until_lines("sides", 1);
+    program.until_file("up");
+    program.write("slow", "");
+    program.until_file("begun.slow");
+    program.signal(Signal::SIGSTOP);
+    // These happen meanwhile: a change of a backend, the end of a check and of a coprocess, and a signal.
+    let _witness = witness(&program);
+    program.write("end", "");
+    program.signal(Signal::SIGUSR2);
+    for second in 1..=LONG {
+        program.until_lines("seconds", second);
+    }
+    std::fs::remove_file(program.path("slow")).unwrap();
+    let (begun, runs) = (program.lines("begun"), program.lines("runs"));
+    let registered = program.stdout().matches("Service registered: ").count();
+    let begin = std::time::Instant::now();
+    program.signal(Signal::SIGCONT);
+    program.until_logged("s late: the machine was paused or overloaded");
+    program.until_file("usr2");
+    program.until_lines("changes", 1);
+    program.until_lines("sides", 2);
+    program.until_lines("begun", begun + 6);
+    program.until("each entry that expired is made again", |program| {
+        program.stdout().matches("Service registered: ").count() >= registered + 3
+    });
+    let seconds = begin.elapsed().as_secs_f64();
+    let (checks, tasks) = (program.lines("begun") - begun, program.lines("runs") - runs);
+    let log = program.stdout();
+    // One run for all that were missed, and one that was due when the shim was stopped.
+    assert!(
+        checks as f64 <= 2.0 * (seconds + 2.0),
+        "{checks} checks in {seconds} s"
+    );
+    assert!(
+        tasks as f64 <= 4.0 * seconds + 2.0,
+        "{tasks} tasks in {seconds} s"
+    );
+    assert!(
+        !log.contains("timeout after") && !log.contains("does not pass"),
+        "{log}"
+    );
+    assert_eq!((program.lines("changes"), program.lines("sides")), (1, 2));
+    assert_eq!(program.stop(), 0);
+}
