@@ -157,6 +157,7 @@ impl Ports<'_> {
             Effect::Load(ticket) => self.settings.load(ticket),
             Effect::Send(ticket, signal, target) => self.processes.send(ticket, signal, target),
             Effect::SendToAll(signal) => self.processes.send_to_all(signal),
+            Effect::Suspend => self.processes.suspend(),
             Effect::Ask {
                 ticket,
                 request,

@@ -37,6 +37,8 @@ pub struct Scope {
     pub plans: Vec<Plan>,
     /// Whether operators reload.
     pub reloads: bool,
+    /// Whether a terminal stops the application.
+    pub terminal: bool,
     /// Whether operators begin and end maintenance.
     pub maintenance: bool,
     /// Whether events also occur between the instants at which something is due.
@@ -277,6 +279,9 @@ impl State {
             if run.ended.is_some() {
                 all.push(Input::Now(Event::TreeEnded(*ticket)));
                 continue;
+            }
+            if scope.terminal && run.role == Role::Application {
+                all.push(Input::Now(Event::Stopped(*ticket)));
             }
             if run.termed.is_some() && run.killed.is_none() && !run.outlived {
                 all.push(Input::Now(Event::Outlived(*ticket)));

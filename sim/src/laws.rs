@@ -99,6 +99,7 @@ pub const LAWS: &[(&str, Law)] = laws![
     children::a_run_that_ended_with_0_did_not_time_out,
     children::kills_reach_the_tree,
     children::other_signals_are_passed_on_once,
+    children::the_shim_suspends_itself_with_the_application,
     children::coprocesses_restart_as_often_as_they_may,
     children::there_is_a_pause_after_a_coprocess_that_ends_at_once,
     children::pids_are_exported_before_anything_else_starts,

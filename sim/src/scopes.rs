@@ -94,6 +94,7 @@ fn scope(plans: Vec<Plan>) -> Scope {
     Scope {
         plans,
         reloads: false,
+        terminal: false,
         maintenance: true,
         between: true,
         starts_fail: true,
@@ -102,15 +103,18 @@ fn scope(plans: Vec<Plan>) -> Scope {
     }
 }
 
-/// One service and all hooks; failed starts, maintenance.
+/// One service and all hooks; failed starts, maintenance, and a terminal that stops the application.
 pub fn hooks() -> Scope {
-    scope(vec![Plan {
-        pre_start: hook(Role::PreStart),
-        pre_stop: hook(Role::PreStop),
-        post_stop: hook(Role::PostStop),
-        services: vec![service("s", 80)],
-        ..bare()
-    }])
+    Scope {
+        terminal: true,
+        ..scope(vec![Plan {
+            pre_start: hook(Role::PreStart),
+            pre_stop: hook(Role::PreStop),
+            post_stop: hook(Role::PostStop),
+            services: vec![service("s", 80)],
+            ..bare()
+        }])
+    }
 }
 
 /// One service and one backend; every answer and failure, maintenance.

@@ -313,6 +313,10 @@ impl Processes for World {
         self.0.borrow_mut().send_to_all(signal);
     }
 
+    fn suspend(&mut self) {
+        self.did(Effect::Suspend);
+    }
+
     fn export(&mut self, name: &str, value: &str) {
         let (name, value) = (name.into(), value.into());
         self.did(Effect::Export { name, value });

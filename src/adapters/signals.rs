@@ -9,7 +9,7 @@
 //! are not blocked.
 
 use crate::adapters::inbox::InboxSender;
-use crate::adapters::processes::pending::{self, Pending};
+use crate::adapters::processes::pending::{self, Pending, Sender};
 use domain::Event;
 use domain::signal::Signal;
 use domain::time::Duration;
@@ -151,13 +151,28 @@ impl Signals {
         }
         let mut posted = false;
         for signal in &self.signals {
-            for _ in (0..TAKEN).take_while(|_| take(signal.number())) {
-                inbox_sender.post(Event::Signal(*signal));
+            for _ in 0..TAKEN {
+                let Some(event) = pending.has(signal.number()).then(|| next(*signal)).flatten() else {
+                    break;
+                };
+                inbox_sender.post(event);
                 posted = true;
             }
         }
         died || posted
     }
+}
+
+/// Takes a signal, if it is pending. The kernel sends SIGHUP when the terminal is gone, to the leader of the session; from
+/// a process it is a request to read the configuration again.
+fn next(signal: Signal) -> Option<Event> {
+    let sender = pending::take_with_sender(signal.number())?;
+    let hung_up = signal == Signal::HUP && sender == Sender::Kernel;
+    Some(if hung_up {
+        Event::HungUp
+    } else {
+        Event::Signal(signal)
+    })
 }
 
 /// The signals that wait until they are taken: all but those of a fault of ours and those that are nothing.

@@ -16,11 +16,15 @@ use alloc::string::String;
 pub enum Effect {
     /// Start a process. Answered by `Started` and later `Exited`, or by `NotStarted`.
     Start(Ticket, Box<Job>),
-    /// Send a signal to a child process that has not been reaped yet, or to the processes that outlived it.
+    /// Send a signal to a child process that has not been reaped yet, or to the processes that outlived it. With SIGCONT a
+    /// process that can use the terminal also gets its foreground, if the shim has it.
     Send(Ticket, Signal, SignalTarget),
     /// Send a signal to all processes below the shim; as PID 1 to all others of its namespace. A process for which this
     /// step has the same signal already gets it once. Answered by `AllEnded` as soon as none is left.
     SendToAll(Signal),
+    /// Stop the shim itself until it gets SIGCONT, as a job of the shell that started it. Without such a shell, and as PID 1,
+    /// this does nothing.
+    Suspend,
     /// Send a request to the catalogue. Answered by `Answered` within the limit.
     Ask {
         /// The request's number.

@@ -29,6 +29,11 @@ pub enum Event {
     /// output is too long, the text begins with `…` and has its end only; bytes that are not UTF-8 become
     /// U+FFFD.
     Printed(Ticket, String),
+    /// A signal of the terminal, or itself, has stopped a process whose job has [`crate::plan::Input::Inherited`], and it
+    /// does not continue without the shim.
+    Stopped(Ticket),
+    /// The terminal is gone.
+    HungUp,
     /// A process that was asked to stop, and was not killed since, ends, and processes below it are still there. Comes
     /// immediately before `Exited`, and `TreeEnded` follows later.
     Outlived(Ticket),

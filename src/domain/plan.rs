@@ -365,6 +365,8 @@ pub struct Job {
     pub restarts: Restarts,
     /// How long one run may take; after that its process group is killed.
     pub time_limit: Option<Duration>,
+    /// What it can read.
+    pub input: Input,
     /// Where its output goes.
     pub output: Output,
     /// How it is stopped.
@@ -386,6 +388,7 @@ impl Job {
             trigger,
             restarts: Restarts::NEVER,
             time_limit: None,
+            input: Input::Nothing,
             output,
             stop: Stop::AT_ONCE,
             lifetime,
@@ -572,6 +575,17 @@ pub enum Restarts {
 impl Restarts {
     /// No restarts.
     pub const NEVER: Self = Self::AtMost(0);
+}
+
+/// The standard input of a job, and whether it can use the terminal (docs/behaviour.md EX-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    /// `/dev/null`, and no terminal.
+    Nothing,
+    /// The standard input of the shim. If that is a terminal whose foreground the shim has, the job gets the foreground,
+    /// and [`crate::Event::Stopped`] reports that the terminal has stopped it. In the background of a terminal
+    /// `/dev/null`.
+    Inherited,
 }
 
 /// Where a job's output goes.

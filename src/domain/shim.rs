@@ -105,6 +105,8 @@ impl Shim {
             Event::Started(ticket, pid) => self.out.child_started(ticket, pid),
             Event::NotStarted(ticket, failure) => self.on_ended(now, ticket, &Ending::NotStarted(failure)),
             Event::Printed(ticket, text) => self.on_printed(ticket, text),
+            Event::Stopped(ticket) => self.on_stopped(ticket),
+            Event::HungUp => self.forward(Signal::HUP),
             Event::Outlived(ticket) => self.on_outlived(ticket),
             Event::TreeEnded(ticket) => self.on_tree_ended(now, ticket),
             Event::AllEnded => self.advance(now, Input::ChildrenGone),
@@ -142,6 +144,19 @@ impl Shim {
             UnitId::Hook(hook) => self.on_hook_ended(now, hook, ending),
             UnitId::Service(_) | UnitId::Backend(_) | UnitId::Job(_) | UnitId::Sensor(_) => {}
         }
+    }
+
+    /// The terminal has stopped the application: the shim stops as well, so that the shell that started it takes the
+    /// terminal, and continues the application afterwards. During a stop the application continues at once, because it is
+    /// expected to end.
+    fn on_stopped(&mut self, ticket: Ticket) {
+        if self.out.owner(ticket) != Some(UnitId::Application) {
+            return;
+        }
+        if self.lifecycle.phase() == Phase::Running {
+            self.out.push(Effect::Suspend);
+        }
+        self.out.send(ticket, Signal::CONT, SignalTarget::Process);
     }
 
     fn on_outlived(&mut self, ticket: Ticket) {

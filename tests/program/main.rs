@@ -47,3 +47,4 @@ mod secured;
 mod signals;
 mod stopping;
 mod telemetry;
+mod terminal;

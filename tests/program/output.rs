@@ -67,15 +67,19 @@ fn launch_into_pipe(program: &mut Program, application: &[&str]) -> PipeReader {
 }
 
 #[test]
-fn the_standard_input_of_the_application_is_empty() {
+fn the_application_has_the_standard_input_of_the_shim_and_other_children_have_none() {
     let mut program = Program::new();
-    program.configure(LOG_ELSEWHERE);
-    program.write("input", "something");
-    let application = program.command(&["sh", "-c", "readlink /proc/self/fd/0; cat"]);
-    let shell = format!(r#"exec "$@" < {}"#, program.path("input").display());
-    program.spawn(&mut started_by(&["sh", "-c", &shell, "sh"], &application));
+    program.configure(
+        r#"{"directory": "@/catalogue", "logging": {"output": "stderr"},
+            "preStart": ["sh", "-c", "readlink /proc/self/fd/0; cat"],
+            "coprocesses": [{"command": ["sh", "-c", "cat > @/side; touch @/read"]}]}"#,
+    );
+    let application = program.command(&["sh", "-c", "while [ ! -e @/read ]; do sleep 0.01; done; exec cat"]);
+    let shell = r#"echo x | "$@""#;
+    program.spawn(&mut started_by(&["sh", "-c", shell, "sh"], &application));
     assert_eq!(program.code(), 0);
-    assert_eq!(program.stdout(), "/dev/null\n");
+    assert_eq!(program.stdout(), "/dev/null\nx\n");
+    assert_eq!(program.read("side"), "");
 }
 
 #[test]

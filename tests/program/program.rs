@@ -130,6 +130,14 @@ impl Program {
         self.child = Some(command.spawn().expect("the program can be started"));
     }
 
+    /// Starts a command on a terminal.
+    #[allow(dead_code, reason = "few tests do")]
+    pub fn spawn_on(&mut self, command: &mut Command, terminal: &File) {
+        let stream = || Stdio::from(terminal.try_clone().expect("a descriptor"));
+        let command = command.stdin(stream()).stdout(stream()).stderr(stream());
+        self.child = Some(command.spawn().expect("the program can be started"));
+    }
+
     /// The path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -185,6 +193,20 @@ impl Program {
         child
     }
 
+    /// The process that runs the program, which another command has started.
+    #[allow(dead_code, reason = "few tests do")]
+    pub fn pid_of_shim(&self) -> Pid {
+        let mut found = None;
+        self.until("the program runs", |program| {
+            let candidates = [vec![program.child()], children(program.child())].concat();
+            let is_shim =
+                |pid: &Pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary());
+            found = candidates.into_iter().find(is_shim);
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+
     fn child(&self) -> Pid {
         let id = self.child.as_ref().expect("the program runs").id();
         Pid::from_raw(i32::try_from(id).expect("a process ID"))
@@ -227,6 +249,19 @@ impl Program {
             .code()
             .or_else(|| status.signal().map(|signal| 128 + signal))
             .expect("a code or a signal")
+    }
+
+    /// The program's exit code, if it has ended.
+    #[allow(dead_code, reason = "few tests do")]
+    pub fn try_code(&mut self) -> Option<i32> {
+        let status = self
+            .child
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten())?;
+        self.child = None;
+        status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
     }
 
     /// Waits for the program's end.

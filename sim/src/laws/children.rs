@@ -181,6 +181,16 @@ pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Entr
     }
 }
 
+/// The shim suspends itself if the terminal has stopped the application, before it continues it, and never during a stop.
+pub(super) fn the_shim_suspends_itself_with_the_application(observer: &Observer, entry: &Entry) -> Verdict {
+    let due = observer.turn.suspend;
+    match &entry.what {
+        What::Does(Effect::Suspend) => hold(due, || "without a reason".into()),
+        What::Does(Effect::Send(..)) | What::Rests(_) => hold(!due, || "it did not".into()),
+        _ => Ok(()),
+    }
+}
+
 /// A coprocess is started once, and restarted as often as its restarts allow, one run after the other.
 pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Does(Effect::Start(_, job)) = &entry.what else {

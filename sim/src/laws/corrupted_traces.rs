@@ -44,8 +44,13 @@ fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
         let what = &story[*place].what;
         matches!(
             what,
-            What::Happens(Event::Signal(_) | Event::Loaded(..) | Event::NotStarted(..) | Event::Outlived(_))
-                | What::World(_)
+            What::Happens(
+                Event::Signal(_)
+                    | Event::Loaded(..)
+                    | Event::NotStarted(..)
+                    | Event::Outlived(_)
+                    | Event::Stopped(_)
+            ) | What::World(_)
         )
     };
     let rare: Vec<usize> = any.iter().copied().filter(is_rare).collect();

@@ -195,6 +195,8 @@ impl Observer {
                 self.turn.failed.push(*ticket);
                 self.ended(*ticket, &Ending::NotStarted(failure.clone()));
             }
+            Event::Stopped(ticket) => self.stopped(*ticket),
+            Event::HungUp => self.forward(Signal::HUP),
             Event::Outlived(ticket) => self.outlived(*ticket),
             Event::Exited(ticket, status) => self.exited(*ticket, &Ending::Exited(*status)),
             Event::TreeEnded(ticket) => self.tree_ended(*ticket),
@@ -213,6 +215,7 @@ impl Observer {
             Effect::Start(ticket, job) => self.starts(*ticket, job),
             Effect::Send(ticket, signal, target) => self.sends(*ticket, *signal, *target),
             Effect::SendToAll(signal) => self.sends_to_all(*signal),
+            Effect::Suspend => self.turn.suspend = false,
             Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
             Effect::Forget(ticket) => self.forgets(*ticket),
             Effect::Connect(_) => self.standing.clear(),

@@ -18,6 +18,8 @@ pub(crate) struct Turn {
     pub over: bool,
     /// The signals that must be passed on, in this order.
     pub forward: VecDeque<Signal>,
+    /// Whether the shim must suspend itself, before it passes the signals on.
+    pub suspend: bool,
     /// The variable that must be exported before anything else starts.
     pub export: Option<(String, String)>,
     /// Whether a start failed. The core gets that event after the remaining effects.

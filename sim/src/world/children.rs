@@ -68,6 +68,13 @@ impl State {
         Ok(pid)
     }
 
+    /// The application, if it runs.
+    pub(super) fn application(&self) -> Option<Ticket> {
+        let mut children = self.children.iter();
+        let application = children.find(|(_, child)| child.role == Role::Application);
+        application.map(|(ticket, _)| *ticket)
+    }
+
     /// The next output of a child that prints without end, as often as there is time for it.
     pub(super) fn prints(&mut self, ticket: Ticket) -> Option<Event> {
         if !self.faults.children_flood || !self.children.contains_key(&ticket) {

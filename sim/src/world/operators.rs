@@ -57,13 +57,26 @@ impl State {
             0 => return None,
             1..=5 => Signal::HUP,
             6..=9 => Signal::USR1,
-            10 => Signal::new(self.choices.one_of(&[12, 3, 28])),
+            10 => match self.choices.one_of(&[12, 3, 28]) {
+                28 => return self.terminal(),
+                number => Signal::new(number),
+            },
             11..=13 => return Some(Event::StatusAsked(StatusRequest(7))),
             14 if self.options.stops_early => Signal::INT,
             15 if self.options.stops_early => Signal::TERM,
             _ => return None,
         };
         Some(Event::Signal(signal))
+    }
+
+    /// The terminal changes its size, stops the application, or is gone.
+    fn terminal(&mut self) -> Option<Event> {
+        let application = self.application();
+        match self.choices.below(3) {
+            1 => application.map(Event::Stopped),
+            2 => Some(Event::HungUp),
+            _ => Some(Event::Signal(Signal::new(28))),
+        }
     }
 
     /// Nothing happens for a while, then everything at once. If the children were paused, too, they end

@@ -34,11 +34,6 @@ pub struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Whether there is nothing that `posix_spawn` could not do.
-    pub fn is_empty(self) -> bool {
-        self.foreground.is_none()
-    }
-
     /// Carries out the steps, in the child.
     fn take(self) -> Result<(), Errno> {
         if let Some(terminal) = self.foreground {

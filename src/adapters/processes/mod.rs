@@ -6,10 +6,9 @@
 //! waits for children, so no exit status is lost.
 //!
 //! Children are started directly, without a shell, each in its own process group, with `/dev/null` as
-//! standard input (EX-1). They inherit the working directory, IDs and limits of the shim, except the limit on
+//! standard input, except the application, which has that of the shim (EX-1). They inherit the working directory, IDs and limits of the shim, except the limit on
 //! open files, which is the one that the shim was started with.
 
-#[allow(dead_code, reason = "for jobs that have the terminal or another user")]
 mod fork;
 mod inherited;
 mod output;
@@ -18,6 +17,7 @@ mod signaller;
 mod snapshot;
 mod spawn;
 mod table;
+mod terminal;
 mod wait;
 
 pub use inherited::{check_reserve, keep_descriptors_from_children};
@@ -147,17 +147,21 @@ impl Processes for Children {
         let failure = |error: io::Error| start_failure(&job.command.program, &error);
         let capture = Capture::of(job).map_err(failure)?;
         let exports = self.environment.exports();
-        let pid = self
-            .spawner
-            .spawn(job, &exports, capture.as_ref())
-            .map_err(failure)?;
+        let spawned = self.spawner.spawn(job, &exports, capture.as_ref());
+        let spawned = spawned.map_err(failure)?;
         // From here on nothing can fail: a running process is always in the table.
         let output = capture.map(|capture| capture.read(job, &self.readers));
-        self.table.borrow_mut().insert(pid, ticket, output);
-        Ok(pid)
+        let terminal = self.spawner.terminal.clone().filter(|_| spawned.uses_terminal);
+        self.table
+            .borrow_mut()
+            .insert(spawned.pid, ticket, output, terminal);
+        Ok(spawned.pid)
     }
 
     fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
+        if signal == Signal::CONT && self.table.borrow().resume(ticket) {
+            return;
+        }
         if target == SignalTarget::Process {
             if let Some(pid) = self.table.borrow().pid(ticket) {
                 wait::send(pid, signal);
@@ -172,6 +176,13 @@ impl Processes for Children {
         self.await_all();
         if self.table.borrow().awaits_all() {
             self.signaller.request(Receiver::All, signal);
+        }
+    }
+
+    fn suspend(&mut self) {
+        if let Some(terminal) = &self.spawner.terminal {
+            self.table.borrow().release_terminal();
+            terminal.suspend();
         }
     }
 
@@ -200,6 +211,7 @@ fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
 fn reap(table: &RefCell<Table>, inbox_sender: &InboxSender) -> bool {
     for _ in 0..REAPED {
         let Some((pid, status)) = wait::next_dead() else {
+            table.borrow().post_stops(inbox_sender);
             table.borrow_mut().post_ends(inbox_sender);
             return false;
         };

@@ -12,21 +12,40 @@ use std::ptr;
 
 /// Takes one pending signal of this number. Returns whether there was one.
 pub fn take(number: i32) -> bool {
-    let Some(only) = set_of(number) else {
-        return false;
-    };
+    take_with_sender(number).is_some()
+}
+
+/// Who sent a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The kernel, for an event of its own.
+    Kernel,
+    /// A process.
+    Process,
+}
+
+/// Takes one pending signal of this number. Returns who sent it, if there was one.
+pub fn take_with_sender(number: i32) -> Option<Sender> {
+    let only = set_of(number)?;
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
     let now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     loop {
-        // SAFETY: both pointers are to valid values for the duration of the call, and no information is
-        // requested. With a time limit of zero it returns at once.
-        if unsafe { libc::sigtimedwait(&raw const only, ptr::null_mut(), &raw const now) } == number {
-            return true;
+        // SAFETY: the pointers are to valid places for the duration of the call. With a time limit of zero it returns
+        // at once. All fields of the information are numbers for which zero is valid.
+        let taken = unsafe { libc::sigtimedwait(&raw const only, found.as_mut_ptr(), &raw const now) };
+        if taken == number {
+            // SAFETY: see above.
+            let code = unsafe { found.assume_init() }.si_code;
+            return Some(match code {
+                libc::SI_KERNEL => Sender::Kernel,
+                _ => Sender::Process,
+            });
         }
         if Errno::last() != Errno::EINTR {
-            return false;
+            return None;
         }
     }
 }

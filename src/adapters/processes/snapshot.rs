@@ -136,6 +136,11 @@ impl Snapshot {
     }
 }
 
+/// The parent of a process that has not ended.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    read(pid).map(|entry| entry.parent)
+}
+
 /// `None` if the process has ended.
 fn read(pid: i32) -> Option<Entry> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)

@@ -1,16 +1,20 @@
-//! Starts children with `posix_spawn`, whose cost does not depend on the memory of the shim.
+//! Starts children with `posix_spawn`, whose cost does not depend on the memory of the shim; only a child that gets the
+//! foreground of the terminal is forked ([`super::fork`]).
 //!
 //! A child gets its own process group, no blocked signals, the disposition of SIGPIPE from before the Rust
-//! runtime ignored it, an empty standard input, the inherited environment byte for byte with the exported
-//! variables, and the limit on open files that the shim was started with. It inherits no descriptors but the
-//! standard streams.
+//! runtime ignored it, the inherited environment byte for byte with the exported variables, and the limit on open files
+//! that the shim was started with. It inherits no descriptors but the standard streams. The standard input is empty, or
+//! that of the shim ([`Input`]). If the shim has a terminal, children that cannot use it have a session of their own.
 
+use super::fork::{Prepared, Steps};
 use super::inherited;
 use super::output::Capture;
+use super::terminal::{Place, Terminal};
 use crate::adapters::descriptors::OpenFiles;
-use domain::plan::{Job, Output, Word};
+use domain::plan::{Input, Job, Output, Word};
 use domain::process::Pid;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::libc;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, fstat, makedev};
@@ -18,7 +22,8 @@ use nix::unistd;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 const STDIN: i32 = 0;
 const STDOUT: i32 = 1;
@@ -32,6 +37,16 @@ pub struct Spawner {
     nothing: OwnedFd,
     pub(super) environment: Vec<CString>,
     pub(super) open_files: Option<OpenFiles>,
+    /// The controlling terminal of the shim.
+    pub(super) terminal: Option<Rc<Terminal>>,
+}
+
+/// A child that was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Spawned {
+    pub pid: Pid,
+    /// Whether it can use the terminal, which may stop it.
+    pub uses_terminal: bool,
 }
 
 impl Spawner {
@@ -44,6 +59,7 @@ impl Spawner {
             nothing: nothing()?,
             environment: inherited::environment(),
             open_files,
+            terminal: Terminal::controlling().map(Rc::new),
         })
     }
 
@@ -56,43 +72,97 @@ impl Spawner {
         job: &Job,
         exports: &[(String, String)],
         capture: Option<&Capture>,
-    ) -> io::Result<Pid> {
+    ) -> io::Result<Spawned> {
         let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
         let words = words.map(in_c).collect::<io::Result<Vec<_>>>()?;
         let exported = exported(exports)?;
         let environment = with_exports(&self.environment, &exported);
-        let streams = self.streams(job.output, capture.map(Capture::writer))?;
-        let attributes = attributes()?;
+        let place = self.place(job.input);
+        let streams = self.streams(job, capture.map(Capture::writer));
         let lowered = self.open_files.and_then(OpenFiles::lower);
-        let started = posix_spawnp(&words[0], &streams, &attributes, &words, &environment)?;
-        let pid = Pid(started.as_raw());
+        let pid = match place {
+            Place::Foreground(terminal) => self.fork(&words, &environment, &streams, terminal)?,
+            Place::None | Place::Job => posix_spawn(
+                &words,
+                &environment,
+                &streams,
+                PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
+            )?,
+            Place::Session => posix_spawn(&words, &environment, &streams, session())?,
+        };
         if let (Some(limit), None) = (self.open_files, lowered) {
             // The child may run already, but only since a few microseconds.
             inherited::limit_open_files(pid, limit);
         }
-        Ok(pid)
+        let uses_terminal = matches!(place, Place::Foreground(_) | Place::Job);
+        Ok(Spawned { pid, uses_terminal })
     }
 
-    /// The standard output and error of a child. Only a logged output includes the standard error.
-    fn streams(&self, output: Output, writer: Option<BorrowedFd<'_>>) -> nix::Result<PosixSpawnFileActions> {
-        let mut streams = PosixSpawnFileActions::init()?;
-        streams.add_dup2(self.nothing.as_raw_fd(), STDIN)?;
-        if let Some(writer) = writer {
-            streams.add_dup2(writer.as_raw_fd(), STDOUT)?;
-            if output == Output::Log {
-                streams.add_dup2(writer.as_raw_fd(), STDERR)?;
-            }
+    /// Starts a child that gets the foreground of the terminal before it executes the program.
+    fn fork(
+        &self,
+        words: &[CString],
+        environment: &[&CStr],
+        streams: &[(BorrowedFd<'_>, RawFd)],
+        terminal: BorrowedFd<'_>,
+    ) -> io::Result<Pid> {
+        let steps = Steps {
+            foreground: Some(terminal),
+        };
+        let started = Prepared::new(words, environment, streams).and_then(|prepared| prepared.start(steps));
+        if let (Err(_), Some(terminal)) = (&started, &self.terminal) {
+            terminal.take_from_ended();
         }
-        Ok(streams)
+        started
+    }
+
+    /// What the terminal is for a child with this input.
+    fn place(&self, input: Input) -> Place<'_> {
+        match (&self.terminal, input) {
+            (None, _) => Place::None,
+            (Some(_), Input::Nothing) => Place::Session,
+            (Some(terminal), Input::Inherited) => terminal.place(),
+        }
+    }
+
+    /// The standard streams of a child that it does not inherit. Only a logged output includes the standard error.
+    fn streams<'a>(&'a self, job: &Job, writer: Option<BorrowedFd<'a>>) -> Vec<(BorrowedFd<'a>, RawFd)> {
+        let inherits = job.input == Input::Inherited
+            && self
+                .terminal
+                .as_ref()
+                .is_none_or(|terminal| terminal.input_is_free());
+        let input = (!inherits).then(|| (self.nothing.as_fd(), STDIN));
+        let output = writer.map(|writer| (writer, STDOUT));
+        let errors = writer.filter(|_| job.output == Output::Log);
+        let errors = errors.map(|writer| (writer, STDERR));
+        [input, output, errors].into_iter().flatten().collect()
     }
 }
 
-fn attributes() -> nix::Result<PosixSpawnAttr> {
+fn posix_spawn(
+    words: &[CString],
+    environment: &[&CStr],
+    streams: &[(BorrowedFd<'_>, RawFd)],
+    group: PosixSpawnFlags,
+) -> io::Result<Pid> {
+    let mut actions = PosixSpawnFileActions::init()?;
+    for (from, to) in streams {
+        actions.add_dup2(from.as_raw_fd(), *to)?;
+    }
+    let started = posix_spawnp(&words[0], &actions, &attributes(group)?, words, environment)?;
+    Ok(Pid(started.as_raw()))
+}
+
+/// The flag for a session, and so a process group, of its own.
+fn session() -> PosixSpawnFlags {
+    PosixSpawnFlags::from_bits_retain(libc::POSIX_SPAWN_SETSID.into())
+}
+
+fn attributes(group: PosixSpawnFlags) -> nix::Result<PosixSpawnAttr> {
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_flags(
-        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
+        group | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
     )?;
     attributes.set_pgroup(unistd::Pid::from_raw(0))?;
     attributes.set_sigmask(&SigSet::empty())?;

@@ -3,12 +3,15 @@
 use super::output::Reader;
 use super::signaller::own_pid;
 use super::snapshot::{Process, Snapshot};
+use super::terminal::{self, Terminal};
 use super::wait;
 use crate::adapters::inbox::InboxSender;
 use domain::process::{ExitStatus, Pid};
 use domain::signal::Signal;
 use domain::{Event, Ticket};
+use nix::libc;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 /// How many pipes of finished children are read while other processes hold them open. (docs/bounds.md)
 pub(super) const HELD: usize = 64;
@@ -30,12 +33,20 @@ pub struct Table {
 pub(super) struct Child {
     ticket: Ticket,
     output: Option<Reader>,
+    /// The terminal, if the child can use it.
+    terminal: Option<Rc<Terminal>>,
     /// The members of its tree that were found when it was asked to stop.
     below: Vec<Process>,
     /// Whether its tree gets a signal, so that processes that outlive it have to be known.
     signalled: bool,
     /// Whether these processes are reported.
     reported: bool,
+}
+
+impl Child {
+    fn is_to_be_killed(&self) -> bool {
+        self.signalled && !self.reported
+    }
 }
 
 /// A child that was reaped, and the processes that outlived it.
@@ -55,10 +66,17 @@ impl Tree {
 
 impl Table {
     /// Adds a child that was started.
-    pub fn insert(&mut self, pid: Pid, ticket: Ticket, output: Option<Reader>) {
+    pub fn insert(
+        &mut self,
+        pid: Pid,
+        ticket: Ticket,
+        output: Option<Reader>,
+        terminal: Option<Rc<Terminal>>,
+    ) {
         let child = Child {
             ticket,
             output,
+            terminal,
             below: Vec::new(),
             signalled: false,
             reported: false,
@@ -72,6 +90,48 @@ impl Table {
         children
             .find(|(_, child)| child.ticket == ticket)
             .map(|(pid, _)| *pid)
+    }
+
+    /// The children that can use the terminal.
+    fn jobs(&self) -> impl Iterator<Item = (Pid, &Child, &Terminal)> {
+        let children = self.by_pid.iter();
+        children.filter_map(|(pid, child)| Some((*pid, child, child.terminal.as_deref()?)))
+    }
+
+    /// Posts which children were stopped by the terminal. One that waits for the foreground gets it at once if the shim has
+    /// it. Without a shell that could give it to the shim, the child waits.
+    pub fn post_stops(&self, inbox_sender: &InboxSender) {
+        for (pid, child, terminal) in self.jobs() {
+            let Some(signal) = wait::stopped(pid) else {
+                continue;
+            };
+            let waits = matches!(signal.number(), libc::SIGTTIN | libc::SIGTTOU);
+            // A shell that is the child stops itself with SIGSTOP (`suspend`); so does the shim, before it kills.
+            let suspends = signal == Signal::STOP && !child.is_to_be_killed();
+            if waits && terminal.give_to(pid) {
+                wait::send_to_group(pid, Signal::CONT);
+            } else if signal.number() == libc::SIGTSTP || ((waits || suspends) && terminal::is_under_shell())
+            {
+                inbox_sender.post(Event::Stopped(child.ticket));
+            }
+        }
+    }
+
+    /// Continues a child that can use the terminal, with its process group as a shell does, and gives it the foreground if
+    /// the shim has it. Returns whether there is such a child.
+    pub fn resume(&self, ticket: Ticket) -> bool {
+        let mut jobs = self.jobs();
+        let job = jobs.find(|(_, child, _)| child.ticket == ticket);
+        job.map(|(pid, _, terminal)| {
+            terminal.give_to(pid);
+            wait::send_to_group(pid, Signal::CONT);
+        })
+        .is_some()
+    }
+
+    /// Takes the foreground of the terminal back from the children that can use it.
+    pub fn release_terminal(&self) {
+        self.jobs().for_each(|(pid, _, terminal)| terminal.take_from(pid));
     }
 
     fn child_mut(&mut self, ticket: Ticket) -> Option<&mut Child> {
@@ -117,6 +177,9 @@ impl Table {
             return inbox_sender.post(Event::OrphanReaped(pid));
         };
         let ticket = child.ticket;
+        if let Some(terminal) = &child.terminal {
+            terminal.take_from(pid);
+        }
         if let Some(output) = child.output {
             if let Some(text) = output.on_reaped() {
                 inbox_sender.post(Event::Printed(ticket, text));

@@ -8,6 +8,7 @@ use domain::process::{ExitStatus, Pid};
 use domain::signal::Signal;
 use nix::errno::Errno;
 use nix::libc;
+use std::mem::MaybeUninit;
 
 /// Reaps one dead child, started or adopted; `None` if there is none.
 pub fn next_dead() -> Option<(Pid, ExitStatus)> {
@@ -66,9 +67,40 @@ pub fn send_to_group(leader: Pid, signal: Signal) {
     kill(-leader.0, signal);
 }
 
-/// Whether there is a process in the group that this process leads, or led.
+/// Sends a signal to the process group of the shim, and to the shim itself.
+pub fn send_to_own_group(signal: Signal) {
+    kill(0, signal);
+}
+
+/// The signal that has stopped this child since the last call, if one has.
+pub fn stopped(pid: Pid) -> Option<Signal> {
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let id = libc::id_t::try_from(pid.0).ok()?;
+    // SAFETY: the pointer is to a valid place, and zero is a valid value of the structure; it is read after the call, which
+    // leaves it zero if the child was not stopped. The status is that of a stop, which reaps nothing.
+    unsafe {
+        let flags = libc::WSTOPPED | libc::WNOHANG;
+        let asked = libc::waitid(libc::P_PID, id, found.as_mut_ptr(), flags);
+        let found = found.assume_init();
+        (asked == 0 && found.si_pid() == pid.0).then(|| Signal::new(found.si_status()))
+    }
+}
+
+/// Whether a child, started or adopted, belongs to this process group.
+pub fn has_child_in(group: Pid) -> bool {
+    let Ok(id) = libc::id_t::try_from(group.0) else {
+        return false;
+    };
+    // SAFETY: the kernel accepts a null pointer if the status is not wanted; WNOWAIT reaps no child.
+    unsafe {
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        libc::waitid(libc::P_PGID, id, std::ptr::null_mut(), flags) == 0
+    }
+}
+
+/// Whether there is a process in the group that this process leads, or led. It may belong to another user.
 pub fn is_group(leader: Pid) -> bool {
-    kill(-leader.0, Signal::new(0))
+    kill(-leader.0, Signal::new(0)) || Errno::last() == Errno::EPERM
 }
 
 /// Sends a signal to all processes of the namespace of which the shim is PID 1, except itself. Returns whether there are

@@ -5,7 +5,7 @@ use super::error::{DurationKey, JobError};
 use crate::config::keys::{Section, command, duration, list, text};
 use crate::config::problem::Problems;
 use crate::config::tree::{Data, Value};
-use domain::plan::{Command, Job, Output, Restarts, Role, SignalTarget, Stop, StopTimeout, Trigger};
+use domain::plan::{Command, Input, Job, Output, Restarts, Role, SignalTarget, Stop, StopTimeout, Trigger};
 use domain::time::Duration;
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +17,7 @@ const COPROCESS_GRACE: Duration = Duration::from_secs(3);
 pub fn application(command: Command, stop: Stop) -> Job {
     Job {
         stop,
+        input: Input::Inherited,
         ..Job::new(Role::Application, command, Trigger::Lifecycle, Output::Inherit)
     }
 }

@@ -3,6 +3,7 @@
 mod holders;
 mod requests;
 mod telemetry;
+mod terminal;
 mod trees;
 
 use super::*;
@@ -111,7 +112,7 @@ impl Fixture {
                 return None;
             }
             Effect::Connect(_) | Effect::Configure(_) | Effect::Export { .. } => return None,
-            Effect::Send(..) | Effect::Report(..) | Effect::Exit(_) => {}
+            Effect::Send(..) | Effect::Suspend | Effect::Report(..) | Effect::Exit(_) => {}
         }
         Some(brief)
     }

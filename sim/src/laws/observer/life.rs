@@ -104,12 +104,20 @@ impl Observer {
     }
 
     /// A signal is passed on to the application, or kept until it starts.
-    fn forward(&mut self, signal: Signal) {
+    pub(super) fn forward(&mut self, signal: Signal) {
         if self.application_runs() {
             self.turn.forward.push_back(signal);
         } else if self.opened.is_none() && self.takes_orders() && self.first.application.is_some() {
             self.kept.retain(|kept| *kept != signal);
             self.kept.push_back(signal);
+        }
+    }
+
+    /// The terminal has stopped the application.
+    pub(super) fn stopped(&mut self, ticket: Ticket) {
+        if self.application == Stage::Alive(ticket) {
+            self.turn.suspend = self.stop.is_none();
+            self.turn.forward.push_back(Signal::CONT);
         }
     }
 
