@@ -224,15 +224,17 @@ fn an_interactive_shell_has_job_control() {
     }
 }
 
+/// It has the foreground from the beginning, also if it does not read.
 #[test]
 fn ctrl_c_reaches_the_application_and_not_the_shim() {
     for how in BOTH {
-        let script = "trap 'echo int-$((40 + 2))' INT; echo up-$((40 + 2)); read line; read line; exit 7";
+        let script = "trap 'echo int-$((40 + 2))' INT; echo up-$((40 + 2))
+            until [ -e @/end ]; do sleep 0.05; done; exit 7";
         let mut session = Session::start(how, QUIET, &["bash", "-c", script]);
         session.sees("up-42");
         session.types(CTRL_C);
         session.sees("int-42");
-        session.types("a\nb\n");
+        session.program.write("end", "");
         assert_eq!(session.code(), 7, "a stop would end it with 130");
     }
 }
