@@ -21,4 +21,4 @@ pub mod world;
 
 pub use choices::Choices;
 pub use laws::Violation;
-pub use life::{Life, live, live_in_emergency, live_twice};
+pub use life::{Life, live, live_in_emergency, live_twice, live_with};

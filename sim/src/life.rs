@@ -8,6 +8,7 @@ use crate::trace::Brief;
 use crate::world::{Report, World};
 use containerpilot::driver;
 use domain::Shim;
+use domain::plan::Plan;
 use std::future::pending;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -37,9 +38,18 @@ pub fn live_in_emergency(choices: &Choices, keep: bool, number: u64) -> Life {
     )
 }
 
+/// Simulates a run with these options and this plan.
+pub fn live_with(choices: Choices, options: Options, plan: Plan, keep: bool) -> Life {
+    run(choices, options, plan, keep, None)
+}
+
 fn live_until(mut choices: Choices, keep: bool, fault: Option<u64>) -> Life {
     let options = Options::draw(&mut choices);
     let plan = plans::draw(&mut choices, &options);
+    run(choices, options, plan, keep, fault)
+}
+
+fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option<u64>) -> Life {
     let drawn = if keep {
         format!("{options}\nplan: {}", Brief(&plan))
     } else {

@@ -82,6 +82,10 @@ pub struct Faults {
     pub early_answers: bool,
     /// The catalogue refuses further connections now and then.
     pub catalogue_is_busy: bool,
+    /// The catalogue answers nothing. Never drawn: a run asks for it.
+    pub catalogue_is_silent: bool,
+    /// No check ends by itself. Never drawn: a run asks for it.
+    pub checks_hang: bool,
     /// Configurations cannot be read.
     pub configurations_break: bool,
     /// Configurations change.
@@ -152,6 +156,8 @@ impl Faults {
             late_arrivals: fault(),
             early_answers: fault(),
             catalogue_is_busy: false,
+            catalogue_is_silent: false,
+            checks_hang: false,
             children_are_outlived: false,
             configurations_break: fault(),
             configurations_change: fault(),
@@ -159,7 +165,7 @@ impl Faults {
         }
     }
 
-    fn named(&self) -> [(&'static str, bool); 21] {
+    fn named(&self) -> [(&'static str, bool); 23] {
         [
             ("children fail", self.children_fail),
             ("children hang", self.children_hang),
@@ -179,6 +185,8 @@ impl Faults {
             ("late arrivals", self.late_arrivals),
             ("early answers", self.early_answers),
             ("the catalogue is busy", self.catalogue_is_busy),
+            ("the catalogue is silent", self.catalogue_is_silent),
+            ("checks hang", self.checks_hang),
             ("configurations break", self.configurations_break),
             ("configurations change", self.configurations_change),
             ("neighbours change", self.neighbours_change),

@@ -97,8 +97,11 @@ impl State {
         self.record(What::Does(effect));
         let path = self.fake_catalogues.path.clone();
         self.schedule(limit, Item::GivesUp(ticket));
+        let silent = self.faults.catalogue_is_silent;
         let lost = self.faults.answers_are_lost && self.choices.odds(10);
-        if self.faults.catalogue_is_busy && self.choices.odds(20) {
+        if silent {
+            // Only the time limit ends the request.
+        } else if self.faults.catalogue_is_busy && self.choices.odds(20) {
             let busy = Answer::Busy("it takes no more connections".into());
             self.schedule(Duration::from_millis(1), Item::Answers(ticket, busy));
         } else if self.fake_catalogues.out {

@@ -151,6 +151,7 @@ impl State {
                 let lives = choices.one_of(&[60_000, 3_000, 900, 1]);
                 fails.then(|| (choices.between(0, lives), status))
             }
+            Role::Health { .. } if self.faults.checks_hang => None,
             _ if self.faults.children_hang && choices.odds(10) => {
                 let ends = choices.odds(50);
                 ends.then(|| (choices.between(500, 15_000), status))
