@@ -25,3 +25,4 @@ mod waiting;
 mod clusters;
 mod faults;
 mod originals;
+mod process_1;

@@ -3,6 +3,7 @@
 use crate::machine::Machine;
 use crate::world::{World, image_of_ours};
 
+use testcontainers::core::Mount;
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt};
 
 /// The path of the configuration.
@@ -52,6 +53,19 @@ impl Shim {
         let target = CopyTargetOptions::new(path).with_mode(0o755);
         Self {
             request: self.request.with_copy_to(target, content.as_bytes().to_vec()),
+        }
+    }
+
+    /// As this user, without capabilities and new privileges, with a read-only root and a tmpfs at `/run`.
+    pub fn without_rights(self, user: &str) -> Self {
+        Self {
+            request: self
+                .request
+                .with_user(user)
+                .with_cap_drop("ALL")
+                .with_security_opt("no-new-privileges")
+                .with_readonly_rootfs(true)
+                .with_mount(Mount::tmpfs_mount("/run")),
         }
     }
 
