@@ -14,6 +14,8 @@ const QUIT: Signal = Signal::new(3);
 const USR2: Signal = Signal::new(12);
 
 const GRACES: [u64; 4] = [3_000, 0, 500, 9_000];
+/// The time limit of hooks that have one; shorter and longer than the stop timeouts.
+const HOOK_LIMIT: Duration = Duration::from_millis(4_000);
 /// The periods, in milliseconds.
 const PERIODS: [u64; 4] = [10_000, 5_000, 2_000, 1_000];
 
@@ -35,6 +37,12 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     plan.pre_start = options.hooks[0].then(|| hook(choices, Role::PreStart));
     plan.pre_stop = options.hooks[1].then(|| hook(choices, Role::PreStop));
     plan.post_stop = options.hooks[2].then(|| hook(choices, Role::PostStop));
+    if options.jitter % 5 == 2 {
+        let hooks = [&mut plan.pre_start, &mut plan.pre_stop, &mut plan.post_stop];
+        for hook in hooks.into_iter().flatten() {
+            hook.time_limit = Some(HOOK_LIMIT);
+        }
+    }
     for number in 0..options.services {
         plan.services.push(service(choices, number));
     }

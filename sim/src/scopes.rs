@@ -30,6 +30,11 @@ fn hook(role: Role) -> Option<Job> {
     })
 }
 
+fn limited(hook: Option<Job>, limit: u64) -> Option<Job> {
+    let time_limit = Some(seconds(limit));
+    hook.map(|hook| Job { time_limit, ..hook })
+}
+
 fn service(name: &str, port: u16) -> Service {
     let id = format!("{name}-host");
     let role = Role::Health {
@@ -103,14 +108,15 @@ fn scope(plans: Vec<Plan>) -> Scope {
     }
 }
 
-/// One service and all hooks; failed starts, maintenance, and a terminal that stops the application.
+/// One service and all hooks, with time limits, of which that of preStop is longer than the stop timeout; failed starts,
+/// maintenance, and a terminal that stops the application.
 pub fn hooks() -> Scope {
     Scope {
         terminal: true,
         ..scope(vec![Plan {
-            pre_start: hook(Role::PreStart),
-            pre_stop: hook(Role::PreStop),
-            post_stop: hook(Role::PostStop),
+            pre_start: limited(hook(Role::PreStart), 2),
+            pre_stop: limited(hook(Role::PreStop), 8),
+            post_stop: limited(hook(Role::PostStop), 2),
             services: vec![service("s", 80)],
             ..bare()
         }])

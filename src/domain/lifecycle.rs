@@ -243,7 +243,7 @@ impl Default for Lifecycle {
     }
 }
 
-/// How long a phase may take. Hooks have no limit of their own (LC-9).
+/// How long a phase may take. The time limit of a hook is that of its job (LC-9).
 fn limit(phase: Phase, stop_grace: Duration) -> Option<Duration> {
     match phase {
         Phase::Terminating | Phase::PreStoppingAfterExit => Some(stop_grace),

@@ -92,21 +92,19 @@ pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &E
         return Ok(());
     };
     let after = |at: Option<_>, wait| at.is_some_and(|at| observer.now >= at + wait);
-    let expired = run
-        .limit
-        .is_some_and(|limit| observer.now >= run.counts_from + limit);
+    let expired = run.limit_ends().is_some_and(|end| observer.now >= end);
     let swept = after(run.termed, REMAINING_GRACE) || run.killed.is_some();
     let graced =
         run.grace == Duration::ZERO || after(run.termed, run.grace) || swept || observer.survives_kill();
     let may = match &run.role {
         Role::Application => true,
-        Role::PreStart => observer.called_off && graced,
+        Role::PreStart => expired || (observer.called_off && graced),
         Role::PreStop => match observer.application {
-            Stage::Gone(at) => observer.now >= at + observer.grace(),
-            _ => false,
+            Stage::Gone(at) => expired || observer.now >= at + observer.grace(),
+            _ => expired,
         },
-        Role::PostStop => false,
-        Role::Coprocess { .. } => observer.incoming.is_some() || (observer.is_closing() && graced),
+        Role::PostStop => expired,
+        Role::Coprocess { .. } => expired || observer.incoming.is_some() || (observer.is_closing() && graced),
         Role::Task { .. } => expired || observer.incoming.is_some() || observer.stop.is_some(),
         Role::Health { id, .. } => {
             let leaves = observer.services.get(id).is_none_or(|facts| facts.closing);
@@ -128,16 +126,16 @@ pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &E
     hold(may, || format!("{entry}, which is {}", run.whose))
 }
 
-/// A run that exceeds its time limit is killed at that time.
+/// A run that exceeds its time limit is killed at that time; one that was asked to stop has its grace instead.
 pub(super) fn a_run_beyond_its_time_limit_is_killed(observer: &Observer, entry: &Entry) -> Verdict {
     let What::Rests(_) = &entry.what else {
         return Ok(());
     };
     let late = |limit| observer.turn.began >= limit;
-    let spared = observer.children.values().find(|run| {
-        let limit = run.limit.map(|limit| run.counts_from + limit);
-        !observer.lenient && run.killed.is_none() && limit.is_some_and(late)
-    });
+    let spared = observer
+        .children
+        .values()
+        .find(|run| !observer.lenient && run.killed.is_none() && run.limit_ends().is_some_and(late));
     hold(spared.is_none(), || {
         format!("{} goes on", spared.map_or("", |run| &run.whose))
     })

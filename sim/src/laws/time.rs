@@ -47,8 +47,7 @@ pub(super) fn the_driver_wakes_at_every_time_limit(observer: &Observer, entry: &
         .values()
         .filter(|run| run.killed.is_none() && !observer.lenient)
     {
-        let limit = run.limit.map(|limit| run.counts_from + limit);
-        hold(limit.is_none_or(wakes), || {
+        hold(run.limit_ends().is_none_or(wakes), || {
             format!("{} takes too long", run.whose)
         })?;
         let application = run.role == Role::Application;

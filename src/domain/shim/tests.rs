@@ -1578,6 +1578,66 @@ fn the_time_limit_of_a_hook_counts() {
 }
 
 #[test]
+fn a_post_stop_beyond_its_time_limit_has_failed() {
+    let mut plan = Plan {
+        post_stop: hook(Role::PostStop),
+        ..bare()
+    };
+    plan.post_stop.as_mut().unwrap().time_limit = Some(Duration::from_secs(2));
+    let mut fixture = Fixture::running(plan);
+    assert_eq!(fixture.exits("APP", 5), ["start postStop"]);
+    assert_eq!(fixture.after(2_000), ["send SIGKILL to the Tree of postStop"]);
+    assert_eq!(fixture.dies("postStop", Signal::KILL), ["exit(137)"]);
+}
+
+#[test]
+fn a_pre_start_that_is_asked_to_stop_has_its_grace_and_not_its_time_limit() {
+    let mut plan = full();
+    let pre_start = plan.pre_start.as_mut().unwrap();
+    pre_start.time_limit = Some(Duration::from_secs(2));
+    pre_start.stop.grace = Duration::from_secs(5);
+    let mut fixture = Fixture::running(plan);
+    fixture.after(1_000);
+    assert_eq!(
+        fixture.signal(Signal::TERM),
+        ["send SIGTERM to the Tree of preStart"]
+    );
+    assert_eq!(fixture.after(4_999), [""; 0]);
+    assert_eq!(fixture.after(1), ["send SIGKILL to the Tree of preStart"]);
+    assert_eq!(fixture.dies("preStart", Signal::KILL), ["exit(143)"]);
+}
+
+#[test]
+fn a_pre_stop_beyond_its_time_limit_is_killed_also_when_the_application_has_ended() {
+    let mut plan = full();
+    plan.pre_stop.as_mut().unwrap().time_limit = Some(Duration::from_secs(2));
+    let mut fixture = registered_by(plan);
+    fixture.signal(Signal::TERM);
+    fixture.answers("app", Answer::Done);
+    assert_eq!(fixture.exits("APP", 5), [""; 0]);
+    assert_eq!(fixture.after(2_000), ["send SIGKILL to the Tree of preStop"]);
+    assert_eq!(fixture.dies("preStop", Signal::KILL), ["start postStop"]);
+}
+
+#[test]
+fn a_coprocess_beyond_its_time_limit_is_killed_and_counts_as_one_that_ended() {
+    let mut plan = Plan {
+        jobs: vec![coprocess("side")],
+        ..bare()
+    };
+    plan.jobs[0].time_limit = Some(Duration::from_secs(2));
+    plan.jobs[0].restarts = Restarts::AtMost(1);
+    let mut fixture = Fixture::running(plan);
+    for next in [&["start coprocess[side]"][..], &[]] {
+        assert_eq!(
+            fixture.after(2_000),
+            ["send SIGKILL to the Tree of coprocess[side]"]
+        );
+        assert_eq!(fixture.dies("coprocess[side]", Signal::KILL), next);
+    }
+}
+
+#[test]
 fn a_hook_with_restarts_has_ended_after_its_last_run() {
     let mut plan = full();
     plan.pre_start.as_mut().unwrap().restarts = Restarts::AtMost(1);

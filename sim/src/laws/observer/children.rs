@@ -36,6 +36,14 @@ pub(crate) struct Run {
     pub rest_termed: bool,
 }
 
+impl Run {
+    /// When its time limit ends it. One that was asked to stop has its grace instead.
+    pub fn limit_ends(&self) -> Option<Instant> {
+        let limit = self.limit.filter(|_| self.termed.is_none());
+        limit.map(|limit| self.counts_from + limit)
+    }
+}
+
 /// A task, or the command of a sensor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct JobFacts {
