@@ -13,6 +13,7 @@
 #[path = "common/shared.rs"]
 mod shared;
 
+use containerpilot::adapters::users::MachineUsers;
 use containerpilot::config::{self, Readable, Source, Target};
 use containerpilot::ports::Interfaces;
 use domain::address::InterfaceAddress;
@@ -170,6 +171,7 @@ fn load(source: &str, variables: &BTreeMap<String, String>) -> Result<(), String
         variables: variables.clone(),
         hostname: Some("box1".into()),
         interfaces: &OriginalsMachine,
+        users: &MachineUsers::default(),
         application: &[],
     };
     config::load(&Source::Inline(source.into()), Readable::Files, &target).map(drop)

@@ -2,6 +2,7 @@
 //! Other JSON has another word behind `json`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
+use containerpilot::adapters::users::MachineUsers;
 use containerpilot::config::{self, Readable, Source, Target};
 use containerpilot::ports::Interfaces;
 use domain::address::InterfaceAddress;
@@ -51,6 +52,7 @@ fn report(text: &str) -> Option<String> {
         variables: BTreeMap::new(),
         hostname: Some("host".into()),
         interfaces: &Container,
+        users: &MachineUsers::default(),
         application: &[],
     };
     match config::load(&Source::new(text), Readable::Files, &target) {

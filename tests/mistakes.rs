@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
 use containerpilot::config::{self, Readable, Source, Target};
-use containerpilot::ports::Interfaces;
+use containerpilot::ports::{Interfaces, Users};
 use domain::address::InterfaceAddress;
+use domain::identity::{Accounts, Group, Rights, User};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 
 /// A machine with two interfaces.
 struct Machine;
@@ -19,6 +21,36 @@ impl Interfaces for Machine {
             address: address.into(),
         };
         Ok(vec![entry("eth0", [192, 0, 2, 1]), entry("lo", [127, 0, 0, 1])])
+    }
+}
+
+impl Users for Machine {
+    fn accounts(&self) -> io::Result<Rc<Accounts>> {
+        let user = |name: &str, number: u32| User {
+            name: name.into(),
+            number,
+            group: number,
+            home: "/".into(),
+        };
+        let group = |name: &str, number: u32, members: &[&str]| Group {
+            name: name.into(),
+            number,
+            members: members.iter().map(|member| (*member).into()).collect(),
+        };
+        let rights = Rights {
+            user: 0,
+            group: 0,
+            groups: vec![],
+            takes_users: true,
+            takes_groups: true,
+            sets_groups: true,
+            signals_users: true,
+            users: vec![0..=65_535],
+            known_groups: vec![0..=65_535],
+        };
+        let users = [user("root", 0), user("www-data", 33)];
+        let groups = [group("audio", 29, &["www-data"]), group("www-data", 33, &[])];
+        Ok(Rc::new(Accounts::new(users, groups, rights)))
     }
 }
 
@@ -87,6 +119,20 @@ const MISTAKES: &[(&str, &[u8])] = &[
         b"{\"consul\": \"c:1\", \"coprocesses\": [{{ range $i := loop 3 }}\n  {\"command\": \"worker {{ $i }}\"},{{ end }}\n  \
           {\"command\": \"last\", \"restart\": 5}]}",
     ),
+    ("an unknown user", b"{\"consul\": \"c:1\",\n \"preStart\": {\"command\": \"/bin/migrate\", \"user\": \"www-date\"}}"),
+    (
+        "a user without an entry and without a group",
+        b"{\"consul\": \"c:1\",\n \"user\": 4711,\n \"tasks\": [{\"command\": \"a\", \"frequency\": 1}]}",
+    ),
+    (
+        "a misspelt key of a command",
+        b"{\"consul\": \"c:1\",\n \"preStop\": {\"command\": [\"/bin/drain\", \"all\"], \"timeuot\": \"5s\"}}",
+    ),
+    (
+        "two time limits",
+        b"{\"consul\": \"c:1\", \"tasks\": [\n  {\"command\": {\"command\": \"backup\", \"timeout\": \"1m\"},\n   \
+          \"frequency\": \"1h\", \"timeout\": \"2m\"}]}",
+    ),
     ("an unknown function", b"{\n  \"consul\": \"{{ .CONSUL | defualt \"consul\" }}:8500\"\n}"),
     ("an action that is not closed", b"{\n  \"consul\": \"{{ .CONSUL }:8500\"\n}"),
     (
@@ -109,6 +155,7 @@ fn load(source: &Source) -> String {
         variables: BTreeMap::from([("ZONE".into(), "eu".into())]),
         hostname: Some("host".into()),
         interfaces: &Machine,
+        users: &Machine,
         application: &[],
     };
     match config::load(source, Readable::Files, &target) {

@@ -8,16 +8,18 @@
 use containerpilot::adapters::console::{LONGEST, Lines};
 use containerpilot::adapters::discovery::{consul, directory, etcd};
 use containerpilot::config::{self, Compiled, Readable, Source, Target};
-use containerpilot::ports::Interfaces;
+use containerpilot::ports::{Interfaces, Users};
 use domain::address::{InterfaceAddress, Specification, select};
 use domain::catalogue::Instance;
 use domain::effect::Effect;
+use domain::identity::{Accounts, Group, Rights, User};
 use domain::plan::{Registration, SensorKind, Word};
 use domain::process::Pid;
 use domain::{Event, Instant, Shim};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The time limit for one input, on a slow machine and without optimisation.
@@ -55,6 +57,7 @@ fn load(text: &str) -> Result<Compiled, String> {
         variables: environment(),
         hostname: Some("box".into()),
         interfaces: &Machine,
+        users: &Machine,
         application: &["app".into(), "{{ .NAME }}".into(), Word(vec![0xff])],
     };
     config::load(&Source::Inline(text.to_owned()), Readable::Files, &target)
@@ -66,6 +69,36 @@ struct Machine;
 impl Interfaces for Machine {
     fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
         Ok(machine())
+    }
+}
+
+impl Users for Machine {
+    fn accounts(&self) -> io::Result<Rc<Accounts>> {
+        let user = |name: &str, number: u32| User {
+            name: name.into(),
+            number,
+            group: number,
+            home: "/".into(),
+        };
+        let group = |name: &str, number: u32, members: &[&str]| Group {
+            name: name.into(),
+            number,
+            members: members.iter().map(|member| (*member).into()).collect(),
+        };
+        let rights = Rights {
+            user: 0,
+            group: 0,
+            groups: vec![],
+            takes_users: true,
+            takes_groups: true,
+            sets_groups: true,
+            signals_users: true,
+            users: vec![0..=65_535],
+            known_groups: vec![0..=65_535],
+        };
+        let users = [user("root", 0), user("www-data", 33)];
+        let groups = [group("audio", 29, &["www-data"]), group("www-data", 33, &[])];
+        Ok(Rc::new(Accounts::new(users, groups, rights)))
     }
 }
 

@@ -14,3 +14,4 @@ pub mod settings;
 pub mod signals;
 pub mod telemetry;
 pub mod turns;
+pub mod users;

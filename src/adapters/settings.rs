@@ -10,6 +10,7 @@ use crate::adapters::environment::Environment;
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::interfaces::Listed;
 use crate::adapters::telemetry::Listeners;
+use crate::adapters::users::MachineUsers;
 use crate::cause;
 use crate::config::{self, Compiled, Readable, Source, Target};
 use crate::ports::{Interfaces, Settings};
@@ -214,6 +215,7 @@ impl<I: Interfaces + Send + 'static> Loader<I> {
             variables: self.variables,
             hostname: hostname.and_then(|name| name.into_string().ok()),
             interfaces: &interfaces,
+            users: &MachineUsers::default(),
             application: &self.application,
         };
         let mut compiled = config::load(&self.source, self.readable, &target)?;

@@ -18,7 +18,7 @@ pub mod v2;
 
 pub use source::{Readable, Source};
 
-use crate::ports::Interfaces;
+use crate::ports::{Interfaces, Users};
 use domain::Plan;
 use domain::plan::Word;
 use listing::Listing;
@@ -34,6 +34,8 @@ pub struct Target<'a> {
     pub hostname: Option<String>,
     /// The port that lists the machine's addresses.
     pub interfaces: &'a dyn Interfaces,
+    /// The port that reads the machine's users and groups.
+    pub users: &'a dyn Users,
     /// The application and its arguments as given on the command line; may be empty.
     pub application: &'a [Word],
 }

@@ -30,6 +30,7 @@ pub mod emergency;
 pub mod event;
 pub mod failures;
 pub mod heartbeat;
+pub mod identity;
 pub mod job;
 pub mod lifecycle;
 pub mod measurement;

@@ -363,7 +363,9 @@ pub struct Job {
     pub trigger: Trigger,
     /// How often it is started again after it ended.
     pub restarts: Restarts,
-    /// How long one run may take; after that its process group is killed.
+    /// The user and the groups of its process; without them those of the shim.
+    pub identity: Option<Identity>,
+    /// How long one run may take; after that its tree is killed.
     pub time_limit: Option<Duration>,
     /// What it can read.
     pub input: Input,
@@ -387,6 +389,7 @@ impl Job {
             command,
             trigger,
             restarts: Restarts::NEVER,
+            identity: None,
             time_limit: None,
             input: Input::Nothing,
             output,
@@ -550,6 +553,28 @@ impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
+}
+
+/// The user and the groups of a process, as the kernel takes them (docs/pid1.md, row 30).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// The number of the user.
+    pub user: u32,
+    /// The number of the group.
+    pub group: u32,
+    /// The numbers of the supplementary groups, in ascending order; without them those of the shim.
+    pub groups: Option<Vec<u32>>,
+    /// What its environment says about the user; without it the environment is that of the shim.
+    pub login: Option<Login>,
+}
+
+/// The variables that a login sets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Login {
+    /// `USER` and `LOGNAME`.
+    pub name: Word,
+    /// `HOME`.
+    pub home: Word,
 }
 
 /// What makes a job run.

@@ -10,6 +10,7 @@ mod interfaces;
 mod processes;
 mod settings;
 mod telemetry;
+mod users;
 
 pub use clock::{Clock, Inbox};
 pub use console::Console;
@@ -18,6 +19,7 @@ pub use interfaces::Interfaces;
 pub use processes::Processes;
 pub use settings::Settings;
 pub use telemetry::Telemetry;
+pub use users::Users;
 
 #[cfg(test)]
 pub use {
@@ -28,4 +30,5 @@ pub use {
     processes::MockProcesses,
     settings::MockSettings,
     telemetry::MockTelemetry,
+    users::MockUsers,
 };

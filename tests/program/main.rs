@@ -48,3 +48,4 @@ mod signals;
 mod stopping;
 mod telemetry;
 mod terminal;
+mod users;

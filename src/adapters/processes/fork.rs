@@ -5,7 +5,10 @@
 //! before the fork; the child makes only system calls, because another thread may have held a lock at that time.
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
-use super::wait;
+use super::{identity, inherited, wait};
+use crate::adapters::descriptors::OpenFiles;
+use crate::cause;
+use domain::plan::Identity;
 use domain::process::Pid;
 use nix::errno::Errno;
 use nix::libc::{self, c_char, c_int};
@@ -23,24 +26,36 @@ const NO_PATH: &[u8] = b"/bin:/usr/bin";
 const LONGEST_NAME: usize = 255;
 /// The longest folder in `PATH` in which a program is looked for, in bytes.
 const LONGEST_FOLDER: usize = 4096;
+/// What is added to the number of an error if the user or the groups could not be set. Numbers of errors are smaller.
+const OF_IDENTITY: c_int = 1 << 16;
 /// The exit code of a child that could not be started. It is reaped here and never seen.
 const NOT_STARTED: c_int = 127;
 
 /// What the child does beside that which `posix_spawn` could do, in the order of the fields.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Steps<'a> {
+    /// Whether it gets a session of its own, and not only a process group.
+    pub session: bool,
     /// Makes the child's process group the foreground of this terminal. A failure is ignored: the terminal may be gone.
     pub foreground: Option<BorrowedFd<'a>>,
+    /// The limit on open files, if it is not inherited.
+    pub open_files: Option<OpenFiles>,
+    /// The user and the groups.
+    pub identity: Option<&'a Identity>,
 }
 
 impl Steps<'_> {
-    /// Carries out the steps, in the child.
-    fn take(self) -> Result<(), Errno> {
+    /// Carries out the steps, in the child. Returns the number that reports the step that failed.
+    fn take(self) -> Result<(), c_int> {
         if let Some(terminal) = self.foreground {
             // SAFETY: both calls take no pointers. SIGTTOU is blocked, so the child does not stop.
             unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), libc::getpid()) };
         }
-        Ok(())
+        if let Some(limit) = self.open_files {
+            inherited::limit_own_open_files(limit);
+        }
+        let taken = self.identity.map_or(Ok(()), identity::take);
+        taken.map_err(|errno| OF_IDENTITY + errno as c_int)
     }
 }
 
@@ -106,7 +121,7 @@ impl<'a> Prepared<'a> {
         match failure.read_exact(&mut errno) {
             Ok(()) => {
                 wait::reap(pid);
-                Err(io::Error::from_raw_os_error(c_int::from_ne_bytes(errno)))
+                Err(reported(c_int::from_ne_bytes(errno)))
             }
             // The pipe was closed by exec, or by a signal that killed the child, which is its end.
             Err(_) => Ok(pid),
@@ -117,22 +132,27 @@ impl<'a> Prepared<'a> {
     fn become_program(&self, steps: Steps<'_>) -> c_int {
         match self.prepare(steps) {
             Ok(()) => self.execute(),
-            Err(errno) => errno as c_int,
+            Err(report) => report,
         }
     }
 
-    fn prepare(&self, steps: Steps<'_>) -> Result<(), Errno> {
+    fn prepare(&self, steps: Steps<'_>) -> Result<(), c_int> {
+        let report = |errno: Errno| errno as c_int;
         // SAFETY: the calls take no pointers.
         unsafe {
-            Errno::result(libc::setpgid(0, 0))?;
+            let led = match steps.session {
+                true => libc::setsid(),
+                false => libc::setpgid(0, 0),
+            };
+            Errno::result(led).map_err(report)?;
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         }
         steps.take()?;
         for (from, to) in self.streams {
             // SAFETY: the call takes no pointers; the child has no other use of the descriptor that is replaced.
-            Errno::result(unsafe { libc::dup2(from.as_raw_fd(), *to) })?;
+            Errno::result(unsafe { libc::dup2(from.as_raw_fd(), *to) }).map_err(report)?;
         }
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(report)
     }
 
     /// Executes the first candidate that can be. Like the C library, returns the error of the first one that is there,
@@ -157,6 +177,18 @@ impl<'a> Prepared<'a> {
             }
         }
         if denied { libc::EACCES } else { last }
+    }
+}
+
+/// The error for the number that a child reported.
+fn reported(number: c_int) -> io::Error {
+    let error = io::Error::from_raw_os_error(number % OF_IDENTITY);
+    match number > OF_IDENTITY {
+        true => {
+            let cause = cause::in_kernel_words(&error);
+            io::Error::other(format!("its user and groups cannot be set: {cause}"))
+        }
+        false => error,
     }
 }
 
@@ -210,6 +242,16 @@ mod tests {
         assert_eq!(files("sh", &format!("{long}:/b")), ["/b/sh"]);
         let long = CString::new("x".repeat(LONGEST_NAME + 1)).unwrap();
         assert_eq!(candidates(&long, b"/a"), Err(Errno::ENAMETOOLONG));
+    }
+
+    #[test]
+    fn a_failure_to_set_the_user_is_named() {
+        let sentence = |number| cause::in_kernel_words(&reported(number));
+        assert_eq!(sentence(libc::EPERM), "operation not permitted");
+        assert_eq!(
+            sentence(OF_IDENTITY + libc::EPERM),
+            "its user and groups cannot be set: operation not permitted"
+        );
     }
 
     /// Compares with `posix_spawnp` itself.

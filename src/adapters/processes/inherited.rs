@@ -66,6 +66,16 @@ pub fn check_reserve() -> Result<(), String> {
     })
 }
 
+/// Sets the limit on open files of this process. Only a child before its exec calls it: it makes one system call.
+pub fn limit_own_open_files(limit: OpenFiles) {
+    let limits = libc::rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
+    // SAFETY: `limits` is valid for the duration of the call. A limit that cannot be set stays as it is.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
+}
+
 /// Sets the limit on open files of a running child that has not been reaped.
 pub fn limit_open_files(pid: Pid, limit: OpenFiles) {
     let limits = libc::rlimit {

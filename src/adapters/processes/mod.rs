@@ -10,6 +10,7 @@
 //! open files, which is the one that the shim was started with.
 
 mod fork;
+mod identity;
 mod inherited;
 mod output;
 pub mod pending;
@@ -20,6 +21,7 @@ mod table;
 mod terminal;
 mod wait;
 
+pub use identity::{Capabilities, capabilities};
 pub use inherited::{check_reserve, keep_descriptors_from_children};
 
 use crate::adapters::console::Console;
@@ -146,6 +148,9 @@ impl Processes for Children {
     fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
         let failure = |error: io::Error| start_failure(&job.command.program, &error);
         let capture = Capture::of(job).map_err(failure)?;
+        if job.identity.is_some() {
+            output::let_others_open_own();
+        }
         let exports = self.environment.exports();
         let spawned = self.spawner.spawn(job, &exports, capture.as_ref());
         let spawned = spawned.map_err(failure)?;

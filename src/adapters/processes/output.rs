@@ -14,7 +14,8 @@ use crate::panics;
 use domain::plan::{Job, Output};
 use domain::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::sys::statfs::{FsType, fstatfs};
 use std::cell::{Cell, RefCell};
 use std::io::{self, PipeWriter};
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -106,6 +107,25 @@ fn let_others_open(writer: &PipeWriter) {
     let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IWGRP | Mode::S_IWOTH;
     // Where this is not permitted, only such a child is affected.
     fchmod(writer, mode).ok();
+}
+
+/// The file system of pipes without a name.
+const PIPES: FsType = FsType(0x5049_5045);
+
+/// Permits the same for the standard output and error of the shim, which most children with another user get as well, if
+/// these are pipes without a name. Their flags, which all processes share that have them, stay as they are.
+pub fn let_others_open_own() {
+    let is_pipe = |stream: BorrowedFd<'_>| {
+        let kind = fstatfs(stream).map(|statistics| statistics.filesystem_type());
+        kind == Ok(PIPES)
+    };
+    for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
+        if let (true, Ok(present)) = (is_pipe(stream), fstat(stream)) {
+            let mode = Mode::from_bits_truncate(present.st_mode) | Mode::S_IWGRP | Mode::S_IWOTH;
+            // Where this is not permitted, only such a child is affected.
+            fchmod(stream, mode).ok();
+        }
+    }
 }
 
 /// A task that reads a pipe to its end.

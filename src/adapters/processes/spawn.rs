@@ -1,5 +1,5 @@
 //! Starts children with `posix_spawn`, whose cost does not depend on the memory of the shim; only a child that gets the
-//! foreground of the terminal is forked ([`super::fork`]).
+//! foreground of the terminal, or another user, is forked ([`super::fork`]).
 //!
 //! A child gets its own process group, no blocked signals, the disposition of SIGPIPE from before the Rust
 //! runtime ignored it, the inherited environment byte for byte with the exported variables, and the limit on open files
@@ -11,7 +11,7 @@ use super::inherited;
 use super::output::Capture;
 use super::terminal::{Place, Terminal};
 use crate::adapters::descriptors::OpenFiles;
-use domain::plan::{Input, Job, Output, Word};
+use domain::plan::{Input, Job, Login, Output, Word};
 use domain::process::Pid;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc;
@@ -75,42 +75,50 @@ impl Spawner {
     ) -> io::Result<Spawned> {
         let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
         let words = words.map(in_c).collect::<io::Result<Vec<_>>>()?;
-        let exported = exported(exports)?;
+        let mut exported = exported(exports)?;
+        if let Some(login) = job.identity.as_ref().and_then(|identity| identity.login.as_ref()) {
+            exported.extend(login_variables(login)?);
+        }
         let environment = with_exports(&self.environment, &exported);
         let place = self.place(job.input);
         let streams = self.streams(job, capture.map(Capture::writer));
         let lowered = self.open_files.and_then(OpenFiles::lower);
-        let pid = match place {
-            Place::Foreground(terminal) => self.fork(&words, &environment, &streams, terminal)?,
-            Place::None | Place::Job => posix_spawn(
-                &words,
-                &environment,
-                &streams,
-                PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
-            )?,
-            Place::Session => posix_spawn(&words, &environment, &streams, session())?,
+        let steps = Steps {
+            session: matches!(place, Place::Session),
+            foreground: match place {
+                Place::Foreground(terminal) => Some(terminal),
+                Place::None | Place::Job | Place::Session => None,
+            },
+            open_files: self.open_files.filter(|_| lowered.is_none()),
+            identity: job.identity.as_ref(),
         };
+        let uses_terminal = matches!(place, Place::Foreground(_) | Place::Job);
+        if steps.foreground.is_some() || steps.identity.is_some() {
+            let pid = self.fork(&words, &environment, &streams, steps)?;
+            return Ok(Spawned { pid, uses_terminal });
+        }
+        let group = match place {
+            Place::Session => session(),
+            _ => PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
+        };
+        let pid = posix_spawn(&words, &environment, &streams, group)?;
         if let (Some(limit), None) = (self.open_files, lowered) {
             // The child may run already, but only since a few microseconds.
             inherited::limit_open_files(pid, limit);
         }
-        let uses_terminal = matches!(place, Place::Foreground(_) | Place::Job);
         Ok(Spawned { pid, uses_terminal })
     }
 
-    /// Starts a child that gets the foreground of the terminal before it executes the program.
+    /// Starts a child that carries out these steps before it executes the program.
     fn fork(
         &self,
         words: &[CString],
         environment: &[&CStr],
         streams: &[(BorrowedFd<'_>, RawFd)],
-        terminal: BorrowedFd<'_>,
+        steps: Steps<'_>,
     ) -> io::Result<Pid> {
-        let steps = Steps {
-            foreground: Some(terminal),
-        };
         let started = Prepared::new(words, environment, streams).and_then(|prepared| prepared.start(steps));
-        if let (Err(_), Some(terminal)) = (&started, &self.terminal) {
+        if let (Err(_), Some(_), Some(terminal)) = (&started, steps.foreground, &self.terminal) {
             terminal.take_from_ended();
         }
         started
@@ -198,6 +206,20 @@ fn null() -> io::Result<OwnedFd> {
 fn exported(exports: &[(String, String)]) -> io::Result<Vec<CString>> {
     let entry = |(name, value): &(String, String)| Ok(CString::new(format!("{name}={value}"))?);
     exports.iter().map(entry).collect()
+}
+
+/// What a login sets, as entries of an environment.
+fn login_variables(login: &Login) -> io::Result<Vec<CString>> {
+    let variables = [
+        ("HOME", &login.home),
+        ("USER", &login.name),
+        ("LOGNAME", &login.name),
+    ];
+    let entry = |(name, value): (&str, &Word)| {
+        let entry = [name.as_bytes(), b"=", &value.0].concat();
+        Ok(CString::new(entry)?)
+    };
+    variables.into_iter().map(entry).collect()
 }
 
 /// The inherited entries except those with an exported name, followed by the exported entries.

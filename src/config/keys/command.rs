@@ -1,28 +1,129 @@
-//! Commands: a string cut at spaces, or an array of words.
+//! Commands: a string cut at spaces, an array of words, or an object with either of them and how its process runs.
 //!
 //! No shell is used, and there is no quoting. A string that looks as if it was written for a shell is
 //! accepted with a warning (CFG-6).
 
-use super::{Error, Warning, list};
+use super::{Error, Section, Warning, duration, identity, list};
+use crate::config::Target;
 use crate::config::problem::{Message, Problems};
 use crate::config::tree::{Data, Value};
-use domain::plan::{Command, Word};
+use domain::plan::{Command, Identity, Job, Output, Role, Trigger, Word};
+use domain::time::Duration;
+use std::fmt::Display;
 
-const ALLOWED: &str = "a string or an array of strings";
+const ALLOWED: &str = "a string, an array of strings, or an object with `command`";
+const WORDS: &str = "a string or an array of strings";
+
+/// A command, and how its process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The program and its arguments.
+    pub command: Command,
+    /// The user and the groups of the process.
+    pub identity: Option<Identity>,
+    /// The time limit in the command's object.
+    pub time_limit: Option<Duration>,
+    /// Whether the object has the key `timeout`, also if its value means that there is no limit.
+    has_timeout: bool,
+}
+
+impl Run {
+    /// A job for this command.
+    pub fn job(self, role: Role, trigger: Trigger, output: Output) -> Job {
+        Job {
+            identity: self.identity,
+            time_limit: self.time_limit,
+            ..Job::new(role, self.command, trigger, output)
+        }
+    }
+}
 
 /// A command that may be absent; an empty one counts as absent (CFG-8).
-pub fn optional(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Command> {
-    words(value, problems).and_then(command)
+pub fn optional(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Run> {
+    let written = written(value, target, problems)?;
+    if written.words.is_none() {
+        problems.error(value, Error::NoCommand);
+    }
+    written.run()
 }
 
 /// A command that is required. `missing` is the message if it is absent or empty.
-pub fn required(value: &Value<'_>, missing: impl Message, problems: &mut Problems<'_>) -> Option<Command> {
-    let words = words(value, problems)?;
-    let command = command(words);
-    if command.is_none() {
+pub fn required(
+    value: &Value<'_>,
+    missing: impl Message,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Run> {
+    let run = written(value, target, problems)?.run();
+    if run.is_none() {
         problems.wrong(value, missing, ALLOWED);
     }
-    command
+    run
+}
+
+/// Adds the time limit that is given beside the command. It is an error if the command's object has one, too. `subject`
+/// is the beginning of the message about an invalid one.
+pub fn limited(
+    run: Option<Run>,
+    beside: Option<&Value<'_>>,
+    subject: &dyn Display,
+    problems: &mut Problems<'_>,
+) -> Option<Run> {
+    let limit = beside.and_then(|value| duration::limit(value, subject, problems));
+    let run = run?;
+    if let (Some(value), true) = (beside, run.has_timeout) {
+        problems.error(value, Error::TwoLimits);
+    }
+    Some(Run {
+        time_limit: run.time_limit.or(limit),
+        ..run
+    })
+}
+
+/// A command as it is written; it may be empty.
+struct Written {
+    /// `None` if an object does not have them.
+    words: Option<Vec<String>>,
+    identity: Option<Identity>,
+    time_limit: Option<Duration>,
+    has_timeout: bool,
+}
+
+impl Written {
+    fn run(self) -> Option<Run> {
+        Some(Run {
+            command: command(self.words?)?,
+            identity: self.identity,
+            time_limit: self.time_limit,
+            has_timeout: self.has_timeout,
+        })
+    }
+}
+
+fn written(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Written> {
+    let Data::Object(_) = value.data else {
+        return Some(Written {
+            words: Some(words(value, ALLOWED, problems)?),
+            identity: None,
+            time_limit: None,
+            has_timeout: false,
+        });
+    };
+    let mut section = Section::open(value, ALLOWED, problems)?;
+    let given = section.take("command");
+    let words = given.map(|value| words(value, WORDS, problems));
+    let identity = identity(&mut section, target, problems);
+    let timeout = section.take("timeout");
+    let time_limit = timeout.and_then(|value| duration::limit(value, &"`timeout` of a command", problems));
+    section.close(problems);
+    // A command that cannot be read has been reported.
+    let words = words.map_or(Some(None), |words| words.map(Some))?;
+    Some(Written {
+        words,
+        identity,
+        time_limit,
+        has_timeout: timeout.is_some(),
+    })
 }
 
 fn command(words: Vec<String>) -> Option<Command> {
@@ -32,16 +133,16 @@ fn command(words: Vec<String>) -> Option<Command> {
     Some(Command { program, arguments })
 }
 
-fn words(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Vec<String>> {
+fn words(value: &Value<'_>, allowed: &str, problems: &mut Problems<'_>) -> Option<Vec<String>> {
     match &value.data {
         Data::String(text) => {
             warn_of_shell(value, text, problems);
             let words = text.trim().split(' ').filter(|word| !word.is_empty());
             Some(words.map(str::to_owned).collect())
         }
-        Data::List(_) => Some(list(value, ALLOWED, problems, word)),
+        Data::List(_) => Some(list(value, allowed, problems, word)),
         _ => {
-            problems.wrong(value, Error::NotACommand, ALLOWED);
+            problems.wrong(value, Error::NotACommand, allowed);
             None
         }
     }

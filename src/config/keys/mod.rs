@@ -4,17 +4,20 @@
 pub mod command;
 pub mod duration;
 mod id;
+mod identity;
 mod interfaces;
 mod section;
 mod values;
 
 pub use id::{default_id, written_id};
+pub use identity::identity;
 pub use interfaces::interfaces;
 pub use section::{Section, nearest};
 pub use values::{boolean, integer, list, string, strings, tags, text};
 
 use crate::config::problem::{Elsewhere, Message};
 use crate::config::tree::shortened;
+use domain::identity::Refusal;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
@@ -54,6 +57,18 @@ pub enum Error<'a> {
     NoAddress(domain::address::NoMatch, BTreeSet<String>),
     /// The addresses of this machine cannot be read.
     NoInterfaces(std::io::Error),
+    /// An object for a command without `command`.
+    NoCommand,
+    /// A time limit in the command's object and one beside the command.
+    TwoLimits,
+    /// An empty name of a user or group.
+    NoName,
+    /// A number that no user or group can have.
+    OutOfRange,
+    /// The users and groups of this machine cannot be read.
+    NoAccounts(std::io::Error),
+    /// A user or group that cannot be used; the name that was probably meant.
+    Identity(Refusal, Option<String>),
     /// An ID that no catalogue accepts; the first field is its owner.
     UnusableId(&'a dyn Display),
     /// The host's name is unknown, and the ID needs it.
@@ -92,6 +107,16 @@ impl Display for Error<'_> {
             }
             Self::NoInterfaces(error) => write!(f, "the network interfaces cannot be read: {error}"),
             Self::UnusableId(subject) => write!(f, "`id` cannot be used in {subject}"),
+            Self::NoCommand => f.write_str("an object for a command needs the key `command`"),
+            Self::TwoLimits => {
+                f.write_str("`timeout` is given twice: in the object of the command, and beside it")
+            }
+            Self::NoName => f.write_str("an empty name"),
+            Self::OutOfRange => f.write_str("out of range"),
+            Self::NoAccounts(error) => {
+                write!(f, "the users and groups of this machine cannot be read: {error}")
+            }
+            Self::Identity(refusal, _) => write!(f, "{refusal}"),
             Self::NoHostname => {
                 f.write_str("the host's name, which is part of the service's ID, cannot be read")
             }
@@ -113,6 +138,10 @@ impl Message for Error<'_> {
                     format!("the interfaces here are {}", names.join(", "))
                 }
             }),
+            Self::Identity(refusal, meant) => match (meant, refusal.needs()) {
+                (Some(meant), _) => Some(format!("did you mean `{meant}`?")),
+                (None, needed) => needed.map(str::to_owned),
+            },
             Self::NoHostname | Self::BadHostname(_) => Some("give the service an `id` of its own".into()),
             _ => None,
         }

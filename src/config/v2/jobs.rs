@@ -2,10 +2,14 @@
 //! `coprocesses`.
 
 use super::error::{DurationKey, JobError};
-use crate::config::keys::{Section, command, duration, list, text};
+use crate::config::Target;
+use crate::config::keys::command::{self, Run};
+use crate::config::keys::{Section, duration, list, text};
 use crate::config::problem::Problems;
 use crate::config::tree::{Data, Value};
-use domain::plan::{Command, Input, Job, Output, Restarts, Role, SignalTarget, Stop, StopTimeout, Trigger};
+use domain::plan::{
+    Command, Identity, Input, Job, Output, Restarts, Role, SignalTarget, Stop, StopTimeout, Trigger,
+};
 use domain::time::Duration;
 use std::collections::{HashMap, HashSet};
 
@@ -14,16 +18,17 @@ const COPROCESS_GRACE: Duration = Duration::from_secs(3);
 
 /// The application, and which signal asks it to stop: SIGTERM for its process only, as in the original, unless the
 /// configuration says otherwise (EX-13). The lifecycle decides when it is killed.
-pub fn application(command: Command, stop: Stop) -> Job {
+pub fn application(command: Command, stop: Stop, identity: Option<Identity>) -> Job {
     Job {
         stop,
         input: Input::Inherited,
+        identity,
         ..Job::new(Role::Application, command, Trigger::Lifecycle, Output::Inherit)
     }
 }
 
 /// A lifecycle hook; it inherits the shim's output.
-pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job {
+pub fn lifecycle(role: Role, run: Run, stop_timeout: StopTimeout) -> Job {
     let stop = Stop {
         reach: SignalTarget::Tree,
         grace: stop_timeout.grace(),
@@ -31,60 +36,74 @@ pub fn lifecycle(role: Role, command: Command, stop_timeout: StopTimeout) -> Job
     };
     Job {
         stop,
-        ..Job::new(role, command, Trigger::Lifecycle, Output::Inherit)
+        ..run.job(role, Trigger::Lifecycle, Output::Inherit)
     }
 }
 
 /// A health check or a handler.
-pub fn asked(role: Role, command: Command, time_limit: Option<Duration>) -> Job {
-    Job {
-        time_limit,
-        ..Job::new(role, command, Trigger::OnDemand, Output::Log)
-    }
+pub fn asked(role: Role, run: Run) -> Job {
+    run.job(role, Trigger::OnDemand, Output::Log)
 }
 
 /// Reads `tasks`.
-pub fn read_tasks(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
-    let tasks = list(value, "an array of tasks", problems, task);
+pub fn read_tasks(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
+    let tasks = list(value, "an array of tasks", problems, |value, problems| {
+        task(value, target, problems)
+    });
     named(tasks, |name| Role::Task { name })
 }
 
-fn task(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<String>, Job)> {
+fn task(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<(Option<String>, Job)> {
     let mut section = Section::open(value, "an object", problems)?;
     let name = text(&mut section, "name", problems);
-    let command = mandatory(value, &mut section, JobError::NoTaskCommand, problems);
+    let run = mandatory(value, &mut section, JobError::NoTaskCommand, target, problems);
     let frequency = section.take("frequency");
     if frequency.is_none() {
         problems.error(value, JobError::NoFrequency);
     }
     let frequency = frequency.and_then(|value| duration::positive(value, &DurationKey::Frequency, problems));
-    let limit = section
-        .take("timeout")
-        .and_then(|value| duration::limit(value, &DurationKey::Timeout, problems));
+    let limit = section.take("timeout");
+    let run = command::limited(run, limit, &DurationKey::Timeout, problems);
     section.close(problems);
-    let (command, frequency) = (command?, frequency?);
+    let (run, frequency) = (run?, frequency?);
     let role = Role::Task { name: String::new() };
-    let time_limit = limit.or(Some(frequency));
+    let time_limit = run.time_limit.or(Some(frequency));
     let job = Job {
         time_limit,
-        ..Job::new(role, command, Trigger::Every(frequency), Output::Log)
+        ..run.job(role, Trigger::Every(frequency), Output::Log)
     };
     Some((name, job))
 }
 
 /// Reads `coprocesses`.
-pub fn read_coprocesses(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
-    let coprocesses = list(value, "an array of coprocesses", problems, coprocess);
+pub fn read_coprocesses(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
+    let coprocesses = list(value, "an array of coprocesses", problems, |value, problems| {
+        coprocess(value, target, problems)
+    });
     named(coprocesses, |name| Role::Coprocess { name })
 }
 
-fn coprocess(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<String>, Job)> {
+fn coprocess(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<(Option<String>, Job)> {
     let mut section = Section::open(value, "an object", problems)?;
     let name = text(&mut section, "name", problems);
-    let command = mandatory(value, &mut section, JobError::NoCoprocessCommand, problems);
+    let run = mandatory(
+        value,
+        &mut section,
+        JobError::NoCoprocessCommand,
+        target,
+        problems,
+    );
     let restarts = section.take("restarts").map(|value| restarts(value, problems));
     section.close(problems);
-    let command = command?;
+    let run = run?;
     let role = Role::Coprocess { name: String::new() };
     let restarts = restarts.unwrap_or(Some(Restarts::NEVER))?;
     let stop = Stop {
@@ -95,7 +114,7 @@ fn coprocess(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(Option<S
     let job = Job {
         restarts,
         stop,
-        ..Job::new(role, command, Trigger::Lifecycle, Output::Log)
+        ..run.job(role, Trigger::Lifecycle, Output::Log)
     };
     Some((name, job))
 }
@@ -104,13 +123,14 @@ fn mandatory(
     value: &Value<'_>,
     section: &mut Section<'_>,
     missing: JobError<'_>,
+    target: &Target<'_>,
     problems: &mut Problems<'_>,
-) -> Option<Command> {
+) -> Option<Run> {
     let command = section.take("command");
     if command.is_none() {
         problems.error(value, missing);
     }
-    command::required(command?, missing, problems)
+    command::required(command?, missing, target, problems)
 }
 
 /// Gives every job its name. A job without a name has the name of its program (CFG-12), with a number if the

@@ -15,10 +15,10 @@ mod telemetry;
 mod tests;
 
 use super::Target;
-use super::keys::{Section, command};
+use super::keys::{Section, command, identity};
 use super::problem::Problems;
 use super::tree::Document;
-use domain::plan::{Job, Plan, Role, Service, Stop, StopTimeout, Word};
+use domain::plan::{Identity, Job, Plan, Role, Service, Stop, StopTimeout, Word};
 use error::{CatalogueSectionError, VersionError, Warning};
 use std::collections::BTreeMap;
 
@@ -36,10 +36,11 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         .map(|value| logging::read(value, problems));
     let stopping = stop::read(&mut section, problems);
     let stop_timeout = stopping.timeout;
-    let pre_start = pre_start(&mut section, stop_timeout, problems);
+    let identity = identity(&mut section, target, problems);
+    let pre_start = pre_start(&mut section, stop_timeout, target, problems);
     let mut hook = |key, role| {
-        let command = command::optional(section.take(key)?, problems)?;
-        Some(jobs::lifecycle(role, command, stop_timeout))
+        let run = command::optional(section.take(key)?, target, problems)?;
+        Some(jobs::lifecycle(role, run, stop_timeout))
     };
     let pre_stop = hook("preStop", Role::PreStop);
     let post_stop = hook("postStop", Role::PostStop);
@@ -49,14 +50,14 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         .unwrap_or_default();
     let backends = section.take("backends");
     let backends = backends
-        .map(|value| services::read_backends(value, problems))
+        .map(|value| services::read_backends(value, target, problems))
         .unwrap_or_default();
     let tasks = section
         .take("tasks")
-        .map(|value| jobs::read_tasks(value, problems));
+        .map(|value| jobs::read_tasks(value, target, problems));
     let coprocesses = section
         .take("coprocesses")
-        .map(|value| jobs::read_coprocesses(value, problems));
+        .map(|value| jobs::read_coprocesses(value, target, problems));
     let telemetry = section
         .take("telemetry")
         .and_then(|value| telemetry::read(value, target, &services, problems));
@@ -72,7 +73,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         catalogue: catalogue?,
         max_connections: max_connections.flatten(),
         logging: logging.unwrap_or_default(),
-        application: application(target, &services, stopping.application, problems),
+        application: application(target, &services, stopping.application, identity, problems),
         pre_start,
         pre_stop,
         post_stop,
@@ -89,6 +90,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
 fn pre_start(
     section: &mut Section<'_>,
     stop_timeout: StopTimeout,
+    target: &Target<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Job> {
     let old = section.take("onStart");
@@ -98,8 +100,8 @@ fn pre_start(
         (Some(old), None) => problems.warning(old, Warning::OnStart),
         _ => {}
     }
-    let command = command::optional(new.or(old)?, problems)?;
-    Some(jobs::lifecycle(Role::PreStart, command, stop_timeout))
+    let run = command::optional(new.or(old)?, target, problems)?;
+    Some(jobs::lifecycle(Role::PreStart, run, stop_timeout))
 }
 
 /// The application's arguments, each rendered as a template of its own. If one is invalid, all stay as they
@@ -108,6 +110,7 @@ fn application(
     target: &Target<'_>,
     services: &[Service],
     stop: Stop,
+    identity: Option<Identity>,
     problems: &mut Problems<'_>,
 ) -> Option<Job> {
     let (program, arguments) = rendered(target, services, problems)
@@ -117,7 +120,7 @@ fn application(
             (first.clone(), rest)
         })?;
     let command = domain::plan::Command { program, arguments };
-    Some(jobs::application(command, stop))
+    Some(jobs::application(command, stop, identity))
 }
 
 fn rendered(target: &Target<'_>, services: &[Service], problems: &mut Problems<'_>) -> Vec<Word> {

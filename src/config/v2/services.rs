@@ -42,12 +42,11 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     let poll = seconds(value, &mut section, "poll", subject, problems);
     let ttl = seconds(value, &mut section, "ttl", subject, problems);
     let port = port(value, &mut section, subject, problems);
-    let limit = section
-        .take("timeout")
-        .and_then(|value| duration::limit(value, &DurationKey::HealthTimeout(subject), problems));
     let health = section
         .take("health")
-        .and_then(|value| command::optional(value, problems));
+        .and_then(|value| command::optional(value, target, problems));
+    let limit = section.take("timeout");
+    let health = command::limited(health, limit, &DurationKey::HealthTimeout(subject), problems);
     let address = interfaces(value, section.take("interfaces"), target, problems);
     let tags = section
         .take("tags")
@@ -82,7 +81,7 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
         enable_tag_override,
         deregister_critical_after,
     };
-    let check = health.map(|command| jobs::asked(role, command, limit));
+    let check = health.map(|run| jobs::asked(role, run));
     Some(Service {
         registration,
         poll,
@@ -92,11 +91,13 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
 }
 
 /// Reads `backends`.
-pub fn read_backends(value: &Value<'_>, problems: &mut Problems<'_>) -> Vec<Backend> {
-    list(value, "an array of backends", problems, backend)
+pub fn read_backends(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Backend> {
+    list(value, "an array of backends", problems, |value, problems| {
+        backend(value, target, problems)
+    })
 }
 
-fn backend(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Backend> {
+fn backend(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Backend> {
     let mut section = Section::open(value, "an object", problems)?;
     let name = name(value, &mut section, problems);
     let subject = Subject::Backend(name.unwrap_or_default());
@@ -105,18 +106,17 @@ fn backend(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Backend> {
         problems.error(value, ServiceError::NoHandler(subject));
     }
     let missing = ServiceError::NoHandler(subject);
-    let on_change = on_change.and_then(|value| command::required(value, missing, problems));
+    let on_change = on_change.and_then(|value| command::required(value, missing, target, problems));
     let poll = seconds(value, &mut section, "poll", subject, problems);
     let tag = text(&mut section, "tag", problems);
-    let limit = section
-        .take("timeout")
-        .and_then(|value| duration::limit(value, &DurationKey::HandlerTimeout(subject), problems));
+    let limit = section.take("timeout");
+    let on_change = command::limited(on_change, limit, &DurationKey::HandlerTimeout(subject), problems);
     section.close(problems);
     let (name, poll, on_change) = (name?, poll?, on_change?);
     let role = Role::OnChange {
         backend: name.to_owned(),
     };
-    let on_change = jobs::asked(role, on_change, limit);
+    let on_change = jobs::asked(role, on_change);
     Some(Backend {
         name: name.to_owned(),
         tag,

@@ -8,8 +8,7 @@ use crate::config::keys::{Section, command, default_id, duration, integer, inter
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::plan::{
-    HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry,
-    Trigger,
+    HEARTBEATS_PER_INSPECTION, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry, Trigger,
 };
 use domain::sensor::{is_own, series_of};
 use domain::time::Duration;
@@ -46,7 +45,7 @@ pub fn read(
     let mut series = HashMap::new();
     if let Some(value) = section.take("sensors") {
         list(value, "an array of sensors", problems, |value, problems| {
-            let sensor = sensor(value, problems)?;
+            let sensor = sensor(value, target, problems)?;
             refuse_twins(value, &sensor, &mut series, problems);
             sensors.push(sensor);
             Some(())
@@ -102,7 +101,7 @@ fn service(
     })
 }
 
-fn sensor(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Sensor> {
+fn sensor(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Sensor> {
     let mut section = Section::open(value, "an object", problems)?;
     let mut text = |key| {
         section
@@ -124,17 +123,13 @@ fn sensor(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Sensor> {
     if check.is_none() {
         problems.error(value, missing);
     }
-    let command = check.and_then(|value| command::required(value, missing, problems));
-    let time_limit = section
-        .take("timeout")
-        .and_then(|value| duration::limit(value, &DurationKey::SensorTimeout(subject), problems));
+    let run = check.and_then(|value| command::required(value, missing, target, problems));
+    let limit = section.take("timeout");
+    let run = command::limited(run, limit, &DurationKey::SensorTimeout(subject), problems);
     section.close(problems);
     let name = whole_name?;
     let role = Role::Sensor { name: name.clone() };
-    let job = Job {
-        time_limit,
-        ..Job::new(role, command?, Trigger::Every(poll?), Output::Capture)
-    };
+    let job = run?.job(role, Trigger::Every(poll?), Output::Capture);
     Some(Sensor {
         name,
         help: help.to_owned(),

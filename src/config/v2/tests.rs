@@ -1,10 +1,11 @@
 //! Tests of what the front end accepts, refuses and warns of, by the rows CFG-* of docs/behaviour.md.
 
 mod extremes;
+mod identities;
 
 use super::*;
 use crate::config::{Compiled, Readable, Source, load};
-use crate::ports::MockInterfaces;
+use crate::ports::{MockInterfaces, MockUsers};
 use domain::address::InterfaceAddress;
 use domain::plan::{
     Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind,
@@ -29,6 +30,14 @@ fn interfaces() -> MockInterfaces {
     interfaces
 }
 
+fn users() -> MockUsers {
+    let mut users = MockUsers::new();
+    users
+        .expect_accounts()
+        .returning(|| Ok(std::rc::Rc::new(identities::accounts())));
+    users
+}
+
 fn compiled_with(text: &str, variables: &[(&str, &str)], application: &[&str]) -> Result<Compiled, String> {
     let application: Vec<Word> = application.iter().map(|word| Word::from(*word)).collect();
     let target = Target {
@@ -38,6 +47,7 @@ fn compiled_with(text: &str, variables: &[(&str, &str)], application: &[&str]) -
             .collect(),
         hostname: Some("host".into()),
         interfaces: &interfaces(),
+        users: &users(),
         application: &application,
     };
     load(&Source::Inline(text.into()), Readable::Files, &target)
@@ -914,6 +924,7 @@ fn a_host_without_a_name_cannot_have_services() {
         variables: BTreeMap::new(),
         hostname: None,
         interfaces: &interfaces(),
+        users: &users(),
         application: &[],
     };
     let report = load(&Source::Inline(text), Readable::Files, &target)
@@ -1114,6 +1125,7 @@ fn a_host_name_that_is_empty_or_has_line_ends_is_refused_in_an_id() {
             variables: BTreeMap::new(),
             hostname: Some(hostname.into()),
             interfaces: &interfaces(),
+            users: &users(),
             application: &[],
         };
         let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
@@ -1130,6 +1142,7 @@ fn with_own_id(id: &str, hostname: Option<&str>, more: &str) -> Result<Plan, Str
         variables: BTreeMap::new(),
         hostname: hostname.map(Into::into),
         interfaces: &interfaces(),
+        users: &users(),
         application: &[],
     };
     let service = service_with(&format!("\"id\": {id}"));

@@ -10,7 +10,7 @@ use domain::{Effect, Event, Shim};
 use proptest::prelude::*;
 
 /// Every key with a number or a duration, as members of a document, with `#` in place of the value.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     r##""stopTimeout": #, "preStop": "true""##,
     r##""services": [{"name": "a", "port": 1, "poll": #, "ttl": 5, "health": "true"}]"##,
     r##""services": [{"name": "a", "port": 1, "poll": 1, "ttl": #}]"##,
@@ -24,6 +24,8 @@ const KEYS: [&str; 13] = [
     r##""coprocesses": [{"command": "true", "restarts": #}]"##,
     r##""telemetry": {"port": #, "interfaces": "lo"}"##,
     r##""telemetry": {"interfaces": "lo", "sensors": [{"name": "s", "help": "h", "type": "gauge", "check": "true", "poll": #}]}"##,
+    r##""preStart": {"command": "true", "timeout": #}"##,
+    r##""coprocesses": [{"command": {"command": "true", "timeout": #}, "restarts": "unlimited"}]"##,
 ];
 
 /// The limits of the number types, and of durations.
