@@ -88,7 +88,7 @@ fn life(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
 
 fn first_request(effects: &[Effect]) -> domain::Ticket {
     let ask = effects.iter().find_map(|effect| match effect {
-        Effect::Ask { ticket, .. } => Some(*ticket),
+        Effect::Request { ticket, .. } => Some(*ticket),
         _ => None,
     });
     ask.unwrap()

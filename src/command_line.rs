@@ -26,7 +26,7 @@ pub struct CommandLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `-h` or `-help`: no error.
-    HelpAsked,
+    HelpRequested,
     /// An error, as a sentence.
     Wrong(String),
 }
@@ -67,7 +67,7 @@ impl CommandLine {
             "out" => self.out = Some(text(name, value, rest)?),
             "template" => self.template = boolean(name, value)?,
             "version" => self.version = boolean(name, value)?,
-            "h" | "help" => return Err(Refusal::HelpAsked),
+            "h" | "help" => return Err(Refusal::HelpRequested),
             _ => return Err(Refusal::Wrong(format!("flag provided but not defined: -{name}"))),
         }
         Ok(())
@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(wrong(&["-confg", "X"]), "flag provided but not defined: -confg");
         assert_eq!(wrong(&["-config"]), "flag needs an argument: -config");
         assert_eq!(wrong(&["---config"]), "bad flag syntax: --config");
-        assert_eq!(parse(&["-h"]), Err(Refusal::HelpAsked));
-        assert_eq!(parse(&["--help"]), Err(Refusal::HelpAsked));
+        assert_eq!(parse(&["-h"]), Err(Refusal::HelpRequested));
+        assert_eq!(parse(&["--help"]), Err(Refusal::HelpRequested));
     }
 
     #[test]

@@ -76,10 +76,10 @@ impl Machine for Emergency {
 
 /// Runs the shim to its end and returns the exit code. After a panic, or when `broken` ends because events no
 /// longer arrive, all children and registrations are ended in order, and the code is [`FAULT`].
-pub async fn live(shim: Shim, ports: &mut Ports<'_>, broken: impl Future<Output = ()>) -> u8 {
+pub async fn run_to_exit(shim: Shim, ports: &mut Ports<'_>, broken: impl Future<Output = ()>) -> u8 {
     let mut machine = WithStopList::new(shim);
-    let life = unless(broken, run(&mut machine, ports));
-    if let Ok(Some(code)) = panics::caught(life).await {
+    let shim = unless(broken, run(&mut machine, ports));
+    if let Ok(Some(code)) = panics::caught(shim).await {
         return code;
     }
     let mut emergency = machine.emergency();
@@ -158,13 +158,13 @@ impl Ports<'_> {
             Effect::Send(ticket, signal, target) => self.processes.send(ticket, signal, target),
             Effect::SendToAll(signal) => self.processes.send_to_all(signal),
             Effect::Suspend => self.processes.suspend(),
-            Effect::Ask {
+            Effect::Request {
                 ticket,
                 request,
                 connections,
                 limit,
-            } => self.discovery.ask(ticket, request, connections, limit),
-            Effect::Forget(ticket) => self.discovery.forget(ticket),
+            } => self.discovery.request(ticket, request, connections, limit),
+            Effect::Cancel(ticket) => self.discovery.cancel(ticket),
             Effect::Connect(catalogue) => self.discovery.connect(&catalogue),
             Effect::Configure(logging) => self.console.configure(logging),
             Effect::Export { name, value } => self.processes.export(&name, &value),
@@ -255,8 +255,8 @@ mod tests {
             self.drive(async |ports| run(&mut Shim::new(plan, 1), ports).await)
         }
 
-        fn live(self, plan: Plan, broken: impl Future<Output = ()>) -> u8 {
-            self.drive(async |ports| live(Shim::new(plan, 1), ports, broken).await)
+        fn run_to_exit(self, plan: Plan, broken: impl Future<Output = ()>) -> u8 {
+            self.drive(async |ports| run_to_exit(Shim::new(plan, 1), ports, broken).await)
         }
 
         /// Polls the driver once: it uses no runtime, and with events at hand it never waits.
@@ -487,7 +487,7 @@ mod tests {
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)));
         mocks.end_with_all(&mut order);
-        assert_eq!(mocks.live(plan(), std::future::pending()), 70);
+        assert_eq!(mocks.run_to_exit(plan(), std::future::pending()), 70);
     }
 
     #[test]
@@ -495,7 +495,7 @@ mod tests {
         let mut mocks = Mocks::new();
         mocks.end_with_all(&mut Sequence::new());
         assert_eq!(
-            mocks.live(plan(), std::future::ready(())),
+            mocks.run_to_exit(plan(), std::future::ready(())),
             70,
             "before anything was started"
         );
@@ -512,10 +512,14 @@ mod tests {
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Signal(Signal::TERM)));
         mocks.end_with_all(&mut order);
-        assert_eq!(mocks.live(plan(), std::future::pending()), 70);
+        assert_eq!(mocks.run_to_exit(plan(), std::future::pending()), 70);
         let mut mocks = ended_by(Signal::TERM);
         mocks.inbox.expect_next().returning(|_| panic!("always"));
-        assert_eq!(mocks.live(plan(), std::future::pending()), 70, "and not for ever");
+        assert_eq!(
+            mocks.run_to_exit(plan(), std::future::pending()),
+            70,
+            "and not for ever"
+        );
     }
 
     #[test]
@@ -527,6 +531,6 @@ mod tests {
         let next = mocks.inbox.expect_next().times(1).in_sequence(&mut order);
         next.returning(|_| Event::Exited(domain::Ticket(1), ExitStatus::Code(7)));
         mocks.end_with_all(&mut order);
-        assert_eq!(mocks.live(plan(), std::future::pending()), 7);
+        assert_eq!(mocks.run_to_exit(plan(), std::future::pending()), 7);
     }
 }

@@ -76,7 +76,7 @@ fn refuse(refusal: &Refusal) -> u8 {
     let mut stderr = io::stderr();
     // The standard error may be closed; then there is no way to report that.
     match refusal {
-        Refusal::HelpAsked => writeln!(stderr, "{}", usage(&program)).map_or(0, |()| 0),
+        Refusal::HelpRequested => writeln!(stderr, "{}", usage(&program)).map_or(0, |()| 0),
         Refusal::Wrong(sentence) => {
             writeln!(stderr, "{sentence}\n{}", usage(&program)).map_or(WRONG_FLAG, |()| WRONG_FLAG)
         }
@@ -187,7 +187,7 @@ async fn run(
         telemetry: &mut telemetry,
     };
     let seed = RandomState::new().hash_one(process::id());
-    let code = driver::live(Shim::new(plan, seed), &mut ports, broken).await;
+    let code = driver::run_to_exit(Shim::new(plan, seed), &mut ports, broken).await;
     // The result is complete: a panic now only loses the rest of the log.
     panics::caught(children.finish()).await.ok();
     panics::caught_in(|| console.flush(LAST_WORDS)).ok();

@@ -2,7 +2,7 @@
 //!
 //! The line has the place of the panic and the fixed part of its message. The rest of the message may contain
 //! data from outside, such as a token, and is left out. What follows a panic is decided elsewhere: by
-//! [`crate::driver::live`], and by each adapter for its own tasks.
+//! [`crate::driver::run_to_exit`], and by each adapter for its own tasks.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -132,7 +132,7 @@ async fn live(folder: PathBuf) -> u8 {
         console: &mut console,
         telemetry: &mut TelemetryServer::new(clock, inbox_sender, listeners),
     };
-    driver::live(Shim::new(plan, 1), &mut ports, broken).await
+    driver::run_to_exit(Shim::new(plan, 1), &mut ports, broken).await
 }
 
 const CONFIG: &str = r#"{"directory": "@/catalogue", "stopTimeout": 2, "services": [

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The time limit for one input, on a slow machine and without optimisation.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// No rendered template is longer than this.
 const LONGEST_RENDERED: usize = config::source::LARGEST;
 /// How many steps of a shim are run with a plan.
@@ -40,7 +40,7 @@ pub fn configuration(input: &[u8]) {
     let parsed = config::json::parse(&text);
     assert_eq!(parsed.is_ok(), is_json.is_ok(), "{parsed:?} {is_json:?}");
     let load = || load(&text);
-    match within_patience(load) {
+    match within_limit(load) {
         Err(report) => assert!(names_places(&report), "no place is named: {report:?}"),
         Ok(compiled) => {
             assert_eq!(Ok(&compiled), load().as_ref(), "the same text, another plan");
@@ -192,7 +192,7 @@ fn begin(compiled: &Compiled) {
 pub fn template(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let render = || template::render(&text, &environment());
-    let rendered = within_patience(render);
+    let rendered = within_limit(render);
     assert_eq!(rendered, render(), "the same text, another result");
     match &rendered {
         Ok(rendered) => assert!(rendered.len() <= LONGEST_RENDERED),
@@ -432,10 +432,10 @@ fn lines_of(output: &[u8]) -> Vec<Vec<u8>> {
     clippy::disallowed_methods,
     reason = "how long a text takes is part of what is checked"
 )]
-fn within_patience<T>(work: impl FnOnce() -> T) -> T {
+fn within_limit<T>(work: impl FnOnce() -> T) -> T {
     let begun = std::time::Instant::now();
     let done = work();
     let taken = begun.elapsed();
-    assert!(taken < PATIENCE, "it took {taken:?}");
+    assert!(taken < TIME_LIMIT, "it took {taken:?}");
     done
 }

@@ -18,7 +18,7 @@
 use crate::choices::Choices;
 use crate::laws::{Observer, Run, Violation, bounds};
 use crate::state_key::StateKey;
-use crate::trace::{Entry, What};
+use crate::trace::{EntryKind, TraceEntry};
 use containerpilot::driver;
 use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
 use domain::event::{Loaded, StatusRequest};
@@ -65,18 +65,18 @@ pub struct Explored {
     /// Whether every state was seen.
     pub complete: bool,
     /// The first law that was violated, and the shortest path to it.
-    pub violation: Option<(Violation, Vec<Entry>)>,
+    pub violation: Option<(Violation, Vec<TraceEntry>)>,
 }
 
 #[derive(Clone)]
 struct State {
     shim: Shim,
-    outside: Outside,
+    environment: Environment,
 }
 
 /// The environment of the core.
 #[derive(Clone)]
-struct Outside {
+struct Environment {
     observer: Observer,
     now: Instant,
     /// The time limits of the requests in flight.
@@ -174,16 +174,16 @@ impl Search<'_> {
     }
 
     fn arrive(&mut self, from: Option<usize>, choices: Vec<u32>, state: State) {
-        if state.outside.over {
+        if state.environment.over {
             self.found.exits += 1;
             return;
         }
         let index = self.origins.len();
         let key = self.state_key.of(
             &state.shim,
-            &state.outside.limits,
-            &state.outside.observer,
-            state.outside.now,
+            &state.environment.limits,
+            &state.environment.observer,
+            state.environment.now,
         );
         if self.seen.contains_key(&key) {
             return;
@@ -206,7 +206,7 @@ impl Search<'_> {
         from: Option<usize>,
         last: Vec<u32>,
         violation: Violation,
-        after: &[Entry],
+        after: &[TraceEntry],
     ) {
         let mut origins = if last.is_empty() { vec![] } else { vec![last] };
         let mut place = from;
@@ -234,7 +234,7 @@ impl State {
     fn new(plan: &Plan) -> Self {
         Self {
             shim: Shim::new(plan.clone(), 1),
-            outside: Outside {
+            environment: Environment {
                 observer: Observer::new(plan, false),
                 now: Instant::START,
                 limits: BTreeMap::new(),
@@ -244,38 +244,44 @@ impl State {
     }
 
     /// One step: an event occurs, and the core's effects are performed.
-    fn step(&mut self, scope: &Scope, choices: &mut Choices, first: bool, trace: &mut Vec<Entry>) -> Steps {
+    fn step(
+        &mut self,
+        scope: &Scope,
+        choices: &mut Choices,
+        first: bool,
+        trace: &mut Vec<TraceEntry>,
+    ) -> Steps {
         if first {
-            return self.happens(scope, Event::Begin, choices, trace);
+            return self.turn(scope, Event::Begin, choices, trace);
         }
-        let happenings = self.happenings(scope);
-        let count = u32::try_from(happenings.len()).unwrap_or(u32::MAX);
+        let possible_inputs = self.possible_inputs(scope);
+        let count = u32::try_from(possible_inputs.len()).unwrap_or(u32::MAX);
         if count == 0 {
             let how = "nothing will ever happen again".into();
             let law = "something always happens";
             return Err(Violation { law, how });
         }
-        let event = match happenings[choices.below(count) as usize].clone() {
+        let event = match possible_inputs[choices.below(count) as usize].clone() {
             Input::Now(event) => event,
             Input::At(at, event) => {
-                self.outside.now = at;
+                self.environment.now = at;
                 event
             }
             Input::Later(at) => {
-                self.outside.now = at;
+                self.environment.now = at;
                 return Ok(());
             }
         };
-        self.happens(scope, event, choices, trace)
+        self.turn(scope, event, choices, trace)
     }
 
-    fn happenings(&self, scope: &Scope) -> Vec<Input> {
+    fn possible_inputs(&self, scope: &Scope) -> Vec<Input> {
         let mut all = self.time_passes();
         if let (true, Some(Input::At(due, _))) = (scope.between, all.first()) {
-            let half = (*due - self.outside.now) / 2;
-            all.push(Input::Later(self.outside.now + half));
+            let half = (*due - self.environment.now) / 2;
+            all.push(Input::Later(self.environment.now + half));
         }
-        for (ticket, run) in &self.outside.observer.children {
+        for (ticket, run) in &self.environment.observer.children {
             if run.ended.is_some() {
                 all.push(Input::Now(Event::TreeEnded(*ticket)));
                 continue;
@@ -290,15 +296,15 @@ impl State {
                 all.push(Input::Now(Event::Exited(*ticket, *status)));
             }
         }
-        for ticket in self.outside.observer.requests.keys() {
+        for ticket in self.environment.observer.requests.keys() {
             for answer in self.answers(*ticket) {
                 all.push(Input::Now(Event::Answered(*ticket, answer)));
             }
         }
-        if self.outside.all_may_end() {
+        if self.environment.all_may_end() {
             all.push(Input::Now(Event::AllEnded));
         }
-        if let Some(ticket) = self.outside.observer.loading {
+        if let Some(ticket) = self.environment.observer.loading {
             let readings = scope.plans.iter().map(found).chain([refused()]);
             all.extend(readings.map(|loaded| Input::Now(Event::Loaded(ticket, loaded))));
         }
@@ -316,20 +322,22 @@ impl State {
     /// Time passes to the next deadline, or to the time limit of a request.
     fn time_passes(&self) -> Vec<Input> {
         let lingers = |run: &Run| {
-            let long_ago = run.killed.is_some_and(|at| self.outside.now >= at + LINGERING);
+            let long_ago = run
+                .killed
+                .is_some_and(|at| self.environment.now >= at + LINGERING);
             long_ago && run.role != Role::Application
         };
-        if self.outside.observer.children.values().any(lingers) {
+        if self.environment.observer.children.values().any(lingers) {
             return vec![];
         }
-        let first = self.outside.limits.iter().min_by_key(|(_, at)| **at);
+        let first = self.environment.limits.iter().min_by_key(|(_, at)| **at);
         match (self.shim.deadline(), first) {
             (Some(deadline), Some((_, limit))) if deadline < *limit => {
                 vec![Input::At(deadline, Event::Woken)]
             }
             (Some(deadline), None) => vec![Input::At(deadline, Event::Woken)],
             (_, Some((ticket, limit))) => {
-                let late = match self.outside.observer.loading == Some(*ticket) {
+                let late = match self.environment.observer.loading == Some(*ticket) {
                     true => Event::Loaded(*ticket, refused()),
                     false => Event::Answered(*ticket, Answer::Failed("no answer in time".into())),
                 };
@@ -341,26 +349,26 @@ impl State {
 
     fn answers(&self, ticket: Ticket) -> Vec<Answer> {
         let failed = Answer::Failed("refused".into());
-        if self.outside.observer.plan().max_connections.is_some() {
+        if self.environment.observer.plan().max_connections.is_some() {
             let busy = Answer::Busy("it takes no more".into());
-            return match self.outside.observer.asked_to_list(ticket) {
+            return match self.environment.observer.asked_to_list(ticket) {
                 Some(true) => vec![listing(&[]), busy],
-                _ if self.outside.observer.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
+                _ if self.environment.observer.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
                 _ => vec![Answer::Done, busy],
             };
         }
-        if self.outside.observer.asked_to_inspect(ticket) {
+        if self.environment.observer.asked_to_inspect(ticket) {
             let another = Endpoint {
                 address: "192.0.2.9".into(),
                 port: 81,
             };
             return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
-        match self.outside.observer.asked_to_list(ticket) {
+        match self.environment.observer.asked_to_list(ticket) {
             Some(true) => vec![listing(&[]), listing(&[80]), failed],
             Some(false) => {
                 let unknown = self
-                    .outside
+                    .environment
                     .observer
                     .asked_to_renew(ticket)
                     .then(|| Answer::Unknown("who?".into(), None));
@@ -371,21 +379,21 @@ impl State {
     }
 
     /// A turn of the driver.
-    fn happens(
+    fn turn(
         &mut self,
         scope: &Scope,
         event: Event,
         choices: &mut Choices,
-        trace: &mut Vec<Entry>,
+        trace: &mut Vec<TraceEntry>,
     ) -> Steps {
         if let Event::Answered(ticket, _) | Event::Loaded(ticket, _) = &event {
-            self.outside.limits.remove(ticket);
+            self.environment.limits.remove(ticket);
         }
-        self.outside.record(What::Happens(event.clone()), trace)?;
-        let now = self.outside.now;
-        let outside = &mut self.outside;
+        self.environment.record(EntryKind::Event(event.clone()), trace)?;
+        let now = self.environment.now;
+        let environment = &mut self.environment;
         let turn = driver::turn(&mut self.shim, now, event, |effect| {
-            match outside.perform(scope, effect, choices, trace) {
+            match environment.perform(scope, effect, choices, trace) {
                 Ok(outcome) => ControlFlow::Continue(outcome),
                 Err(violation) => ControlFlow::Break(violation),
             }
@@ -394,27 +402,27 @@ impl State {
             return Err(violation);
         }
         let deadline = self.shim.deadline();
-        if self.outside.over {
+        if self.environment.over {
             Ok(())
         } else {
-            self.outside.record(What::Rests(deadline), trace)
+            self.environment.record(EntryKind::Wait(deadline), trace)
         }
     }
 
     /// Checks that the units are those of the plan, and that a stop without further faults ends.
-    fn check_units_and_stop(mut self, scope: &Scope, number: usize, trace: &mut Vec<Entry>) -> Steps {
+    fn check_units_and_stop(mut self, scope: &Scope, number: usize, trace: &mut Vec<TraceEntry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let mut asked = self.clone();
-        asked.happens(scope, Event::StatusAsked(StatusRequest(1)), quiet, trace)?;
+        asked.turn(scope, Event::StatusRequested(StatusRequest(1)), quiet, trace)?;
         trace.clear();
         if !number.is_multiple_of(scope.stop_every) {
             return Ok(());
         }
-        let (began, grace) = (self.outside.now, self.outside.observer.grace());
-        self.happens(scope, Event::Signal(Signal::TERM), quiet, trace)?;
+        let (began, grace) = (self.environment.now, self.environment.observer.grace());
+        self.turn(scope, Event::Signal(Signal::TERM), quiet, trace)?;
         for _ in 0..100 {
-            if self.outside.over {
-                let took = self.outside.now - began;
+            if self.environment.over {
+                let took = self.environment.now - began;
                 let bound = bounds::DEREGISTRATION
                     + grace
                     + bounds::UNKILLABLE
@@ -437,36 +445,36 @@ impl State {
     }
 
     /// Continues without faults: requests are answered, children end that have to, and otherwise time passes.
-    fn continue_without_faults(&mut self, scope: &Scope, trace: &mut Vec<Entry>) -> Steps {
+    fn continue_without_faults(&mut self, scope: &Scope, trace: &mut Vec<TraceEntry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let ends = |run: &&(&Ticket, &Role, bool)| {
             run.2 || !matches!(run.1, Role::Application | Role::Coprocess { .. })
         };
-        let children: Vec<_> = self.outside.observer.children.iter().collect();
+        let children: Vec<_> = self.environment.observer.children.iter().collect();
         let runs: Vec<(&Ticket, &Role, bool)> = children
             .iter()
             .map(|(ticket, run)| (*ticket, &run.role, run.termed.is_some() || run.killed.is_some()))
             .collect();
         if let Some((ticket, ..)) = runs.iter().find(ends) {
-            let has_ended = self.outside.observer.children[*ticket].ended.is_some();
+            let has_ended = self.environment.observer.children[*ticket].ended.is_some();
             let ends = match has_ended {
                 true => Event::TreeEnded(**ticket),
                 false => Event::Exited(**ticket, ExitStatus::Code(0)),
             };
-            return self.happens(scope, ends, quiet, trace);
+            return self.turn(scope, ends, quiet, trace);
         }
-        if self.outside.all_may_end() {
-            return self.happens(scope, Event::AllEnded, quiet, trace);
+        if self.environment.all_may_end() {
+            return self.turn(scope, Event::AllEnded, quiet, trace);
         }
-        if let Some(ticket) = self.outside.observer.requests.keys().next().copied() {
-            let list = self.outside.observer.asked_to_list(ticket) == Some(true);
+        if let Some(ticket) = self.environment.observer.requests.keys().next().copied() {
+            let list = self.environment.observer.asked_to_list(ticket) == Some(true);
             let answer = if list { listing(&[]) } else { Answer::Done };
-            return self.happens(scope, Event::Answered(ticket, answer), quiet, trace);
+            return self.turn(scope, Event::Answered(ticket, answer), quiet, trace);
         }
         match self.time_passes().into_iter().next() {
             Some(Input::At(at, event)) => {
-                self.outside.now = at;
-                self.happens(scope, event, quiet, trace)
+                self.environment.now = at;
+                self.turn(scope, event, quiet, trace)
             }
             _ => Err(Violation {
                 law: "something always happens",
@@ -476,7 +484,7 @@ impl State {
     }
 }
 
-impl Outside {
+impl Environment {
     /// Whether no process may be left, and the core waits for that.
     fn all_may_end(&self) -> bool {
         let all = self.observer.remaining;
@@ -484,8 +492,8 @@ impl Outside {
         asked && !all.ended && self.observer.children.is_empty()
     }
 
-    fn record(&mut self, what: What, trace: &mut Vec<Entry>) -> Steps {
-        let entry = Entry { at: self.now, what };
+    fn record(&mut self, kind: EntryKind, trace: &mut Vec<TraceEntry>) -> Steps {
+        let entry = TraceEntry { at: self.now, kind };
         let saw = self.observer.see(&entry);
         trace.push(entry);
         saw
@@ -496,9 +504,9 @@ impl Outside {
         scope: &Scope,
         effect: Effect,
         choices: &mut Choices,
-        trace: &mut Vec<Entry>,
+        trace: &mut Vec<TraceEntry>,
     ) -> Result<Option<Event>, Violation> {
-        self.record(What::Does(effect.clone()), trace)?;
+        self.record(EntryKind::Effect(effect.clone()), trace)?;
         let outcome = match effect {
             Effect::Start(ticket, _) if scope.starts_fail && choices.below(2) == 1 => {
                 let failure = StartFailure {
@@ -512,11 +520,11 @@ impl Outside {
                 self.limits.insert(ticket, self.now + READING);
                 return Ok(None);
             }
-            Effect::Ask { ticket, limit, .. } => {
+            Effect::Request { ticket, limit, .. } => {
                 self.limits.insert(ticket, self.now + limit);
                 return Ok(None);
             }
-            Effect::Forget(ticket) => {
+            Effect::Cancel(ticket) => {
                 self.limits.remove(&ticket);
                 return Ok(None);
             }
@@ -526,7 +534,7 @@ impl Outside {
             }
             _ => return Ok(None),
         };
-        self.record(What::Happens(outcome.clone()), trace)?;
+        self.record(EntryKind::Event(outcome.clone()), trace)?;
         Ok(Some(outcome))
     }
 }

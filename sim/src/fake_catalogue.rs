@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 /// A simulated catalogue.
 #[derive(Debug)]
 pub struct FakeCatalogue {
-    forgets_the_expired: bool,
+    removes_expired: bool,
     /// The entries by ID.
-    entries: BTreeMap<String, Standing>,
+    entries: BTreeMap<String, CatalogueEntry>,
     /// How often the list of each service has changed.
     changes: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
-struct Standing {
+struct CatalogueEntry {
     registration: Registration,
     expiry: Instant,
     passing: bool,
@@ -35,9 +35,9 @@ fn endpoint(registration: &Registration) -> Endpoint {
 
 impl FakeCatalogue {
     /// An empty catalogue. An expired entry is removed, or can be renewed by a heartbeat.
-    pub const fn new(forgets_the_expired: bool) -> Self {
+    pub const fn new(removes_expired: bool) -> Self {
         Self {
-            forgets_the_expired,
+            removes_expired,
             entries: BTreeMap::new(),
             changes: BTreeMap::new(),
         }
@@ -46,35 +46,35 @@ impl FakeCatalogue {
     /// Registers an instance as passing, replacing the entry with its ID if there is one.
     pub fn register(&mut self, now: Instant, registration: &Registration) {
         let earlier = self.entries.remove(&registration.id);
-        let same = |standing: &Standing| standing.passing && standing.registration == *registration;
+        let same = |entry: &CatalogueEntry| entry.passing && entry.registration == *registration;
         if !earlier.as_ref().is_some_and(same) {
-            let name = earlier.map(|standing| standing.registration.name);
+            let name = earlier.map(|entry| entry.registration.name);
             self.changed(&registration.name);
             if let Some(name) = name.filter(|name| *name != registration.name) {
                 self.changed(&name);
             }
         }
-        let standing = Standing {
+        let entry = CatalogueEntry {
             registration: registration.clone(),
             expiry: now + registration.ttl,
             passing: true,
         };
-        self.entries.insert(registration.id.clone(), standing);
+        self.entries.insert(registration.id.clone(), entry);
     }
 
     /// Accepts a heartbeat.
     pub fn renew(&mut self, now: Instant, registration: &Registration) -> Renewal {
-        let forgets = self.forgets_the_expired;
+        let removes = self.removes_expired;
         let found = self.entries.get_mut(&registration.id);
-        let Some(standing) = found.filter(|standing| standing.passing || !forgets) else {
+        let Some(entry) = found.filter(|entry| entry.passing || !removes) else {
             return Renewal::Unknown("there is no such entry".into(), None);
         };
-        if forgets && standing.registration != *registration {
-            let holder = endpoint(&standing.registration);
+        if removes && entry.registration != *registration {
+            let holder = endpoint(&entry.registration);
             return Renewal::Unknown("the entry is another one".into(), Some(holder));
         }
-        standing.expiry = now + registration.ttl;
-        if !std::mem::replace(&mut standing.passing, true) {
+        entry.expiry = now + registration.ttl;
+        if !std::mem::replace(&mut entry.passing, true) {
             self.changed(&registration.name);
         }
         Renewal::Renewed
@@ -82,46 +82,40 @@ impl FakeCatalogue {
 
     /// The first passing entry whose ID does not have this prefix.
     pub fn first_but(&self, beginning: &str) -> Option<&Registration> {
-        let others = self
-            .entries
-            .values()
-            .map(|standing| (standing, &standing.registration));
-        let mut passing = others.filter(|(standing, _)| standing.passing);
+        let others = self.entries.values().map(|entry| (entry, &entry.registration));
+        let mut passing = others.filter(|(entry, _)| entry.passing);
         let first = passing.find(|(_, registration)| !registration.id.starts_with(beginning));
         first.map(|(_, registration)| registration)
     }
 
     /// The endpoint in the entry with an ID.
     pub fn holder(&self, id: &str) -> Option<Endpoint> {
-        let standing = self.entries.get(id)?;
-        (standing.passing || !self.forgets_the_expired).then(|| endpoint(&standing.registration))
+        let entry = self.entries.get(id)?;
+        (entry.passing || !self.removes_expired).then(|| endpoint(&entry.registration))
     }
 
     /// Removes the entry with an ID. Returns whether there was one.
     pub fn deregister(&mut self, id: &str) -> bool {
         let removed = self.entries.remove(id);
-        if let Some(standing) = removed.as_ref().filter(|standing| standing.passing) {
-            self.changed(&standing.registration.name);
+        if let Some(entry) = removed.as_ref().filter(|entry| entry.passing) {
+            self.changed(&entry.registration.name);
         }
         removed.is_some()
     }
 
     /// When the next entry expires, if there is no heartbeat.
     pub fn next_expiry(&self) -> Option<Instant> {
-        let passing = self.entries.values().filter(|standing| standing.passing);
-        passing.map(|standing| standing.expiry).min()
+        let passing = self.entries.values().filter(|entry| entry.passing);
+        passing.map(|entry| entry.expiry).min()
     }
 
     /// Expires entries. Returns the IDs of those that are no longer passing.
     pub fn expire(&mut self, now: Instant) -> Vec<String> {
-        let over = |standing: &&mut Standing| standing.passing && standing.expiry <= now;
+        let over = |entry: &&mut CatalogueEntry| entry.passing && entry.expiry <= now;
         let mut expired = Vec::new();
-        for standing in self.entries.values_mut().filter(over) {
-            standing.passing = false;
-            expired.push((
-                standing.registration.id.clone(),
-                standing.registration.name.clone(),
-            ));
+        for entry in self.entries.values_mut().filter(over) {
+            entry.passing = false;
+            expired.push((entry.registration.id.clone(), entry.registration.name.clone()));
         }
         expired
             .into_iter()
@@ -146,15 +140,15 @@ impl FakeCatalogue {
 
     /// The passing instances.
     pub fn list(&self, query: &Query) -> Listing {
-        let wanted = |standing: &&Standing| {
-            let registration = &standing.registration;
+        let wanted = |entry: &&CatalogueEntry| {
+            let registration = &entry.registration;
             let tagged = |tag: &String| registration.tags.contains(tag);
-            standing.passing && registration.name == query.service && query.tag.as_ref().is_none_or(tagged)
+            entry.passing && registration.name == query.service && query.tag.as_ref().is_none_or(tagged)
         };
-        let instance = |standing: &Standing| Instance {
-            id: standing.registration.id.clone(),
-            address: standing.registration.address.to_string(),
-            port: standing.registration.port,
+        let instance = |entry: &CatalogueEntry| Instance {
+            id: entry.registration.id.clone(),
+            address: entry.registration.address.to_string(),
+            port: entry.registration.port,
         };
         let instances = self.entries.values().filter(wanted).map(instance).collect();
         let cursor = Some(self.cursor(&query.service));

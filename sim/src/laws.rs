@@ -18,7 +18,7 @@ mod time;
 mod trees;
 mod turn;
 
-use crate::trace::Entry;
+use crate::trace::TraceEntry;
 pub use observer::Observer;
 pub(crate) use observer::Run;
 use std::fmt;
@@ -28,12 +28,12 @@ impl Observer {
     ///
     /// # Errors
     /// The first law that it violates.
-    pub fn see(&mut self, entry: &Entry) -> Result<(), Violation> {
-        self.turns_to(entry);
+    pub fn see(&mut self, entry: &TraceEntry) -> Result<(), Violation> {
+        self.begin_turn(entry);
         for (law, holds) in self.laws() {
             holds(self, entry).map_err(|how| Violation { law, how })?;
         }
-        self.remembers(entry);
+        self.add(entry);
         Ok(())
     }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Violation {
 pub(crate) type Verdict = Result<(), String>;
 
 /// One law.
-pub(crate) type Law = fn(&Observer, &Entry) -> Verdict;
+pub(crate) type Law = fn(&Observer, &TraceEntry) -> Verdict;
 
 macro_rules! laws {
     ($($module:ident :: $law:ident),* $(,)?) => {

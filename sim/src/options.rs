@@ -59,7 +59,7 @@ pub struct Faults {
     /// For a while no process can be started.
     pub no_pids_for_a_while: bool,
     /// The machine, or the shim alone, is paused for a while.
-    pub machine_stands_still: bool,
+    pub machine_pauses: bool,
     /// A child prints without end.
     pub children_flood: bool,
     /// Starting a process takes time, which the shim waits.
@@ -75,7 +75,7 @@ pub struct Faults {
     /// The catalogue cannot be reached for a while.
     pub outages: bool,
     /// The catalogue loses all data.
-    pub catalogue_forgets: bool,
+    pub catalogue_loses_data: bool,
     /// Requests arrive after they were cancelled, and answers after their requests were cancelled.
     pub late_arrivals: bool,
     /// A blocking query is answered early without a change.
@@ -91,7 +91,7 @@ pub struct Faults {
     /// Configurations change.
     pub configurations_change: bool,
     /// The instances of backends change.
-    pub neighbours_change: bool,
+    pub instances_change: bool,
 }
 
 impl Options {
@@ -145,14 +145,14 @@ impl Faults {
             children_outlive_kill: fault(),
             children_cannot_start: fault(),
             no_pids_for_a_while: fault(),
-            machine_stands_still: fault(),
+            machine_pauses: fault(),
             children_flood: fault(),
             starting_takes_time: fault(),
             orphans: fault(),
             catalogue_is_slow: fault(),
             answers_are_lost: fault(),
             outages: fault(),
-            catalogue_forgets: fault(),
+            catalogue_loses_data: fault(),
             late_arrivals: fault(),
             early_answers: fault(),
             catalogue_is_busy: false,
@@ -161,7 +161,7 @@ impl Faults {
             children_are_outlived: false,
             configurations_break: fault(),
             configurations_change: fault(),
-            neighbours_change: fault(),
+            instances_change: fault(),
         }
     }
 
@@ -173,7 +173,7 @@ impl Faults {
             ("children outlive KILL", self.children_outlive_kill),
             ("children cannot start", self.children_cannot_start),
             ("no PIDs for a while", self.no_pids_for_a_while),
-            ("the machine stands still", self.machine_stands_still),
+            ("the machine pauses", self.machine_pauses),
             ("children flood", self.children_flood),
             ("starting takes time", self.starting_takes_time),
             ("orphans", self.orphans),
@@ -181,7 +181,7 @@ impl Faults {
             ("the catalogue is slow", self.catalogue_is_slow),
             ("answers are lost", self.answers_are_lost),
             ("outages", self.outages),
-            ("the catalogue forgets", self.catalogue_forgets),
+            ("the catalogue loses data", self.catalogue_loses_data),
             ("late arrivals", self.late_arrivals),
             ("early answers", self.early_answers),
             ("the catalogue is busy", self.catalogue_is_busy),
@@ -189,7 +189,7 @@ impl Faults {
             ("checks hang", self.checks_hang),
             ("configurations break", self.configurations_break),
             ("configurations change", self.configurations_change),
-            ("neighbours change", self.neighbours_change),
+            ("instances change", self.instances_change),
         ]
     }
 }

@@ -96,16 +96,16 @@ fn stop_timeout(choices: &mut Choices) -> StopTimeout {
     }
 }
 
-fn command(whose: &str, version: u32) -> Command {
+fn command(owner: &str, version: u32) -> Command {
     Command::new(
         "run",
-        [Word::from(whose), Word::from(format!("v{version}").as_str())],
+        [Word::from(owner), Word::from(format!("v{version}").as_str())],
     )
 }
 
 fn plain(role: Role, trigger: Trigger, version: u32) -> Job {
-    let whose = role.to_string();
-    Job::new(role, command(&whose, version), trigger, Output::Log)
+    let owner = role.to_string();
+    Job::new(role, command(&owner, version), trigger, Output::Log)
 }
 
 /// The application, or a hook.
@@ -180,10 +180,10 @@ fn backend(choices: &mut Choices, number: u32) -> Backend {
         backend: name.clone(),
     };
     let version = number * 10 + choices.below(3);
-    let whose = format!("{name}/{}", tag.as_deref().unwrap_or("-"));
+    let owner = format!("{name}/{}", tag.as_deref().unwrap_or("-"));
     let poll = period(choices);
     let on_change = Job {
-        command: command(&whose, version),
+        command: command(&owner, version),
         time_limit: limit(choices, poll),
         ..plain(role, Trigger::OnDemand, version)
     };

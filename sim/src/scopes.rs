@@ -9,8 +9,8 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 fn job(role: Role, trigger: Trigger, program: &str) -> Job {
-    let whose = Word::from(role.to_string().as_str());
-    Job::new(role, Command::new(program, [whose]), trigger, Output::Inherit)
+    let owner = Word::from(role.to_string().as_str());
+    Job::new(role, Command::new(program, [owner]), trigger, Output::Inherit)
 }
 
 /// The application, or a hook.

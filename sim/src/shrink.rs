@@ -4,19 +4,19 @@
 //! zero is always the choice that causes the least trouble. The same law must be violated, in any way.
 
 use crate::choices::Choices;
-use crate::life::live;
+use crate::simulated_run::simulate;
 
 /// The limit on simulated runs while a list is shortened.
-const PATIENCE: u32 = 6_000;
+const MOST_ATTEMPTS: u32 = 6_000;
 
 /// The shortest list that was found for the law that `list` violates; the list itself if it violates none.
 pub fn shrink(list: &[u32]) -> Vec<u32> {
-    let violation = live(Choices::recorded(list.to_vec()), false).report;
+    let violation = simulate(Choices::recorded(list.to_vec()), false).report;
     let Some(law) = violation.violation.map(|violation| violation.law) else {
         return list.to_vec();
     };
     let breaks = |list: &[u32]| {
-        let report = live(Choices::recorded(list.to_vec()), false).report;
+        let report = simulate(Choices::recorded(list.to_vec()), false).report;
         report.violation.is_some_and(|violation| violation.law == law)
     };
     shrink_while(violation.choices, breaks)
@@ -27,7 +27,7 @@ pub fn shrink_while(list: Vec<u32>, breaks: impl Fn(&[u32]) -> bool) -> Vec<u32>
     let mut search = Search {
         best: list,
         breaks,
-        left: PATIENCE,
+        left: MOST_ATTEMPTS,
     };
     loop {
         let before = search.best.clone();

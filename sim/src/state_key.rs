@@ -3,7 +3,7 @@
 //!
 //! Tickets and units count by the order in which they are named, past instants not at all, future ones by
 //! their order. Jitter and how many runs ended at once, which matters only to jobs with unlimited restarts, are left
-//! out. Of what an observer remembers, all times are.
+//! out. Of what an observer add, all times are.
 //!
 //! Left out, too, is what decides only which words a notice has, or what a measurement or `/status` shows, because no
 //! law reads those: whether a service was reported as unhealthy and with which causes, when a run started, the last

@@ -11,24 +11,24 @@ use std::fmt;
 
 /// One entry of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Entry {
+pub struct TraceEntry {
     /// When.
     pub at: Instant,
     /// What.
-    pub what: What,
+    pub kind: EntryKind,
 }
 
 /// The kinds of entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum What {
+pub enum EntryKind {
     /// The driver got this event.
-    Happens(Event),
+    Event(Event),
     /// The driver performed this effect.
-    Does(Effect),
+    Effect(Effect),
     /// The driver waits until this deadline.
-    Rests(Option<Instant>),
+    Wait(Option<Instant>),
     /// A fact of the simulated machine of which the driver gets no event.
-    World(Fact),
+    Fact(Fact),
 }
 
 /// Facts of the simulated machine of which the driver gets no event.
@@ -43,7 +43,7 @@ pub enum Fact {
     /// An entry of the shim has not been renewed for its TTL.
     Expired(String),
     /// The instances of a backend have changed.
-    Neighbours(String, Vec<(String, u16)>),
+    InstancesChanged(String, Vec<(String, u16)>),
     /// The catalogue becomes unreachable.
     Outage,
     /// The catalogue becomes reachable again.
@@ -53,11 +53,11 @@ pub enum Fact {
     /// Processes can be started again.
     PidsAgain,
     /// The machine was paused until now, for this long.
-    StoodStill(Duration),
+    MachinePaused(Duration),
     /// The catalogue lost all data.
-    Forgets,
+    DataLost,
     /// A cancelled request arrives.
-    LandsLate(String),
+    ArrivesLate(String),
     /// A fault of the program itself is simulated here: the next turn is that of an emergency.
     Panics,
     /// From now on there are no faults.
@@ -68,26 +68,26 @@ pub enum Fact {
     Overdue,
 }
 
-impl Entry {
+impl TraceEntry {
     /// Whether the timeline shows it: measurements are left out, because other entries have the same
     /// information.
     pub const fn is_printed(&self) -> bool {
         !matches!(
-            self.what,
-            What::Does(Effect::Measure(_) | Effect::Configure(_) | Effect::Expose(_))
+            self.kind,
+            EntryKind::Effect(Effect::Measure(_) | Effect::Configure(_) | Effect::Expose(_))
         )
     }
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for TraceEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.at.since_start();
         write!(f, "{:>6}.{:03}  ", at.as_secs(), at.subsec_millis())?;
-        match &self.what {
-            What::Happens(event) => write!(f, "-> {}", Reads(event)),
-            What::Does(effect) => write!(f, "     {}", Written(effect)),
-            What::Rests(None) => f.write_str("        waits"),
-            What::Rests(Some(until)) => {
+        match &self.kind {
+            EntryKind::Event(event) => write!(f, "-> {}", PrintedEvent(event)),
+            EntryKind::Effect(effect) => write!(f, "     {}", PrintedEffect(effect)),
+            EntryKind::Wait(None) => f.write_str("        waits"),
+            EntryKind::Wait(Some(until)) => {
                 let until = until.since_start();
                 write!(
                     f,
@@ -96,15 +96,15 @@ impl fmt::Display for Entry {
                     until.subsec_millis()
                 )
             }
-            What::World(fact) => write!(f, "**   {fact:?}"),
+            EntryKind::Fact(fact) => write!(f, "**   {fact:?}"),
         }
     }
 }
 
 /// An event as the timeline prints it.
-struct Reads<'a>(&'a Event);
+struct PrintedEvent<'a>(&'a Event);
 
-impl fmt::Display for Reads<'_> {
+impl fmt::Display for PrintedEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Event::Begin => f.write_str("begin"),
@@ -116,11 +116,13 @@ impl fmt::Display for Reads<'_> {
             }
             Event::Exited(ticket, status) => write!(f, "#{} is gone: {}", ticket.0, Ending::Exited(*status)),
             Event::OrphanReaped(pid) => write!(f, "orphan {pid} is reaped"),
-            Event::Answered(ticket, answer) => write!(f, "#{} is answered: {}", ticket.0, Said(answer)),
+            Event::Answered(ticket, answer) => {
+                write!(f, "#{} is answered: {}", ticket.0, PrintedAnswer(answer))
+            }
             Event::Loaded(ticket, loaded) => match loaded {
                 domain::event::Loaded::Refused(report) => write!(f, "#{} is refused: {report}", ticket.0),
                 domain::event::Loaded::Plan { plan, .. } => {
-                    write!(f, "#{} is a plan: {}", ticket.0, Brief(plan))
+                    write!(f, "#{} is a plan: {}", ticket.0, PrintedPlan(plan))
                 }
             },
             other => write!(f, "{other:?}"),
@@ -128,14 +130,14 @@ impl fmt::Display for Reads<'_> {
     }
 }
 
-struct Said<'a>(&'a Answer);
+struct PrintedAnswer<'a>(&'a Answer);
 
-impl fmt::Display for Said<'_> {
+impl fmt::Display for PrintedAnswer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Answer::Done => f.write_str("done"),
             Answer::Unknown(words, _) => write!(f, "unknown ({words})"),
-            Answer::Holder(None) => f.write_str("nobody"),
+            Answer::Holder(None) => f.write_str("no holder"),
             Answer::Holder(Some(endpoint)) => write!(f, "{endpoint}"),
             Answer::Failed(cause) => write!(f, "failed ({cause})"),
             Answer::Busy(cause) => write!(f, "busy ({cause})"),
@@ -154,17 +156,19 @@ impl fmt::Display for Said<'_> {
 }
 
 /// An effect as the timeline prints it.
-struct Written<'a>(&'a Effect);
+struct PrintedEffect<'a>(&'a Effect);
 
-impl fmt::Display for Written<'_> {
+impl fmt::Display for PrintedEffect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Effect::Start(ticket, job) => write!(f, "start {} #{}", Whose(&job.role, &job.command), ticket.0),
+            Effect::Start(ticket, job) => {
+                write!(f, "start {} #{}", PrintedJob(&job.role, &job.command), ticket.0)
+            }
             Effect::Send(ticket, signal, reach) => {
                 write!(f, "send {signal} to the {reach:?} of #{}", ticket.0)
             }
-            Effect::Ask { ticket, request, .. } => write!(f, "{} #{}", Question(request), ticket.0),
-            Effect::Forget(ticket) => write!(f, "forget #{}", ticket.0),
+            Effect::Request { ticket, request, .. } => write!(f, "{} #{}", PrintedRequest(request), ticket.0),
+            Effect::Cancel(ticket) => write!(f, "cancel #{}", ticket.0),
             Effect::Load(ticket) => write!(f, "read the configuration #{}", ticket.0),
             Effect::Connect(_) => f.write_str("connect to another catalogue"),
             Effect::Log(notice) => write!(f, "\"{notice}\""),
@@ -178,17 +182,17 @@ impl fmt::Display for Written<'_> {
     }
 }
 
-struct Whose<'a>(&'a Role, &'a domain::plan::Command);
+struct PrintedJob<'a>(&'a Role, &'a domain::plan::Command);
 
-impl fmt::Display for Whose<'_> {
+impl fmt::Display for PrintedJob<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.0, self.1)
     }
 }
 
-struct Question<'a>(&'a Request);
+struct PrintedRequest<'a>(&'a Request);
 
-impl fmt::Display for Question<'_> {
+impl fmt::Display for PrintedRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Request::Register(registration) => write!(f, "register {}", registration.id),
@@ -211,9 +215,9 @@ impl fmt::Display for Question<'_> {
 }
 
 /// The contents of a plan in one line.
-pub(crate) struct Brief<'a>(pub &'a Plan);
+pub(crate) struct PrintedPlan<'a>(pub &'a Plan);
 
-impl fmt::Display for Brief<'_> {
+impl fmt::Display for PrintedPlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.0;
         for service in &plan.services {

@@ -6,26 +6,26 @@ use domain::plan::{Plan, Role};
 use domain::time::Duration;
 use domain::{Effect, Instant};
 use sim::options::{Faults, Options};
-use sim::trace::{Entry, Fact, What};
-use sim::{Choices, Life, live_with, plans};
+use sim::trace::{EntryKind, Fact, TraceEntry};
+use sim::{Choices, SimulatedRun, plans, simulate_with};
 use std::collections::BTreeMap;
 
 /// A run with this fault alone, for a plan that this seed draws and `change` changes.
-fn run(seed: u64, options: Options, change: impl FnOnce(&mut Plan)) -> (Plan, Life) {
+fn run(seed: u64, options: Options, change: impl FnOnce(&mut Plan)) -> (Plan, SimulatedRun) {
     let mut choices = Choices::seeded(seed);
     let mut plan = plans::draw(&mut choices, &options);
     change(&mut plan);
-    let life = live_with(choices, options, plan.clone(), true);
-    assert_eq!(life.report.violation, None, "seed {seed}");
-    (plan, life)
+    let run = simulate_with(choices, options, plan.clone(), true);
+    assert_eq!(run.report.violation, None, "seed {seed}");
+    (plan, run)
 }
 
 /// When the check of each service was started, up to the end of the fault.
-fn starts(trace: &[Entry]) -> BTreeMap<String, Vec<Instant>> {
+fn starts(trace: &[TraceEntry]) -> BTreeMap<String, Vec<Instant>> {
     let mut starts: BTreeMap<String, Vec<Instant>> = BTreeMap::new();
-    let healed = |entry: &&Entry| entry.what != What::World(Fact::Healed);
+    let healed = |entry: &&TraceEntry| entry.kind != EntryKind::Fact(Fact::Healed);
     for entry in trace.iter().take_while(healed) {
-        if let What::Does(Effect::Start(_, job)) = &entry.what
+        if let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind
             && let Role::Health { id, .. } = &job.role
         {
             starts.entry(id.clone()).or_default().push(entry.at);
@@ -69,8 +69,8 @@ fn a_catalogue_that_is_silent_for_an_hour_holds_no_check_up_and_is_used_again_af
             },
             ..Options::default()
         };
-        let (plan, life) = run(seed, options, |_| {});
-        let starts = starts(&life.report.trace);
+        let (plan, run) = run(seed, options, |_| {});
+        let starts = starts(&run.report.trace);
         for service in plan.services.iter().filter(|service| service.check.is_some()) {
             let starts = &starts[&service.registration.id];
             let gap = longest_gap(starts);
@@ -103,7 +103,7 @@ fn in_1500_ticks_a_check_that_hangs_runs_once_in_its_time_limit_and_ticks_do_not
             ..Options::default()
         };
         let mut has_check = false;
-        let (_, life) = run(seed, options, |plan| {
+        let (_, run) = run(seed, options, |plan| {
             let service = &mut plan.services[0];
             service.poll = Duration::from_secs(1);
             has_check = service.check.is_some();
@@ -112,7 +112,7 @@ fn in_1500_ticks_a_check_that_hangs_runs_once_in_its_time_limit_and_ticks_do_not
             }
         });
         if has_check {
-            let starts = starts(&life.report.trace);
+            let starts = starts(&run.report.trace);
             let starts = starts.values().next().unwrap();
             assert!(
                 (495..=500).contains(&starts.len()),

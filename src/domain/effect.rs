@@ -26,7 +26,7 @@ pub enum Effect {
     /// this does nothing.
     Suspend,
     /// Send a request to the catalogue. Answered by `Answered` within the limit.
-    Ask {
+    Request {
         /// The request's number.
         ticket: Ticket,
         /// The request.
@@ -38,7 +38,7 @@ pub enum Effect {
         limit: Duration,
     },
     /// Cancel a catalogue request; its answer is discarded.
-    Forget(Ticket),
+    Cancel(Ticket),
     /// Read the configuration again. Answered by `Loaded`, within a time limit of the adapter. There is one
     /// such request at a time.
     Load(Ticket),

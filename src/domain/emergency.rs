@@ -55,8 +55,8 @@ impl StopList {
     pub fn does(&mut self, effect: &Effect) {
         match effect {
             Effect::Start(ticket, job) => self.starts(*ticket, job.stop),
-            Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
-            Effect::Forget(ticket) => drop(self.requests.remove(ticket)),
+            Effect::Request { ticket, request, .. } => self.on_request(*ticket, request),
+            Effect::Cancel(ticket) => drop(self.requests.remove(ticket)),
             // The instances in the former catalogue have been deregistered, or expire after their TTL.
             Effect::Connect(_) => self.registrations.clear(),
             _ => {}
@@ -123,7 +123,7 @@ impl StopList {
         self.children.values_mut().for_each(|child| child.runs = false);
     }
 
-    fn asks(&mut self, ticket: Ticket, request: &Request) {
+    fn on_request(&mut self, ticket: Ticket, request: &Request) {
         self.requests.insert(ticket);
         match request {
             Request::Register(registration) | Request::Renew(registration) => {
@@ -277,15 +277,15 @@ impl Emergency {
         let children = self.stop_list.children.iter();
         effects.extend(children.map(|(ticket, child)| Effect::Send(*ticket, child.signal, child.reach)));
         let requests = core::mem::take(&mut self.stop_list.requests);
-        effects.extend(requests.into_iter().map(Effect::Forget));
+        effects.extend(requests.into_iter().map(Effect::Cancel));
         self.stop_list.deregistrations.clear();
         // Tickets that the shim cannot reach.
         let numbers = (0..=u64::MAX).rev().map(Ticket);
         let registrations = self.stop_list.registrations.clone().into_values();
         for (ticket, registration) in numbers.zip(registrations) {
             let request = Request::Deregister(registration);
-            self.stop_list.asks(ticket, &request);
-            effects.push(Effect::Ask {
+            self.stop_list.on_request(ticket, &request);
+            effects.push(Effect::Request {
                 ticket,
                 request,
                 connections: None,
@@ -362,8 +362,8 @@ mod tests {
         }
     }
 
-    fn ask(number: u64, request: Request) -> Effect {
-        Effect::Ask {
+    fn request(number: u64, request: Request) -> Effect {
+        Effect::Request {
             ticket: Ticket(number),
             request,
             connections: None,
@@ -372,7 +372,7 @@ mod tests {
     }
 
     fn deregister(nth: u64, id: &str) -> Effect {
-        ask(u64::MAX - nth, Request::Deregister(registration(id)))
+        request(u64::MAX - nth, Request::Deregister(registration(id)))
     }
 
     fn done(number: u64) -> Event {
@@ -392,8 +392,8 @@ mod tests {
 
     #[test]
     fn an_emergency_terminates_children_deregisters_instances_and_exits() {
-        let register = ask(3, Request::Register(registration("a")));
-        let renew = ask(4, Request::Renew(registration("b")));
+        let register = request(3, Request::Register(registration("a")));
+        let renew = request(4, Request::Renew(registration("b")));
         let stop_list = stop_list(
             &[start(1), start(2), register, renew],
             &[started(1), started(2), exited(2), done(3)],
@@ -402,7 +402,7 @@ mod tests {
         let term = Effect::Send(Ticket(1), Signal::TERM, SignalTarget::Tree);
         let expected = vec![
             term,
-            Effect::Forget(Ticket(4)),
+            Effect::Cancel(Ticket(4)),
             deregister(0, "a"),
             deregister(1, "b"),
         ];
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_silent_catalogue_delays_an_emergency_by_two_seconds() {
-        let register = ask(3, Request::Register(registration("a")));
+        let register = request(3, Request::Register(registration("a")));
         let mut emergency = Emergency::new(stop_list(&[register], &[]), GRACE);
         emergency.step(at(100), Event::Begin);
         emergency.step(at(100), Event::AllEnded);
@@ -474,8 +474,11 @@ mod tests {
     #[test]
     fn a_deregistered_instance_is_deregistered_again_only_if_that_failed() {
         let effects = |number| {
-            let register = ask(number, Request::Register(registration("a")));
-            [register, ask(number + 1, Request::Deregister(registration("a")))]
+            let register = request(number, Request::Register(registration("a")));
+            [
+                register,
+                request(number + 1, Request::Deregister(registration("a"))),
+            ]
         };
         let left = stop_list(&effects(1), &[done(1), done(2)]);
         let term = Effect::SendToAll(Signal::TERM);
@@ -496,7 +499,7 @@ mod tests {
 
     #[test]
     fn lost_effects_do_not_prevent_the_exit() {
-        let register = ask(3, Request::Register(registration("a")));
+        let register = request(3, Request::Register(registration("a")));
         let mut emergency = Emergency::new(stop_list(&[start(1), register], &[started(1)]), GRACE);
         drop(emergency.step(at(0), Event::Begin));
         let mut now = at(0);

@@ -50,7 +50,7 @@ pub enum Event {
     /// The configuration was read again: the result.
     Loaded(Ticket, Loaded),
     /// A client requests the status. Answered by [`Effect::Report`].
-    StatusAsked(StatusRequest),
+    StatusRequested(StatusRequest),
 }
 
 /// The result of reading the configuration.

@@ -65,7 +65,7 @@ enum State {
         last: bool,
     },
     /// No process; one is started again then.
-    Resting {
+    RestartDelayed {
         until: Instant,
     },
     /// No process, and no more to come.
@@ -118,9 +118,9 @@ impl JobState {
     }
 
     /// When it is started again, if it rests because it ended at once.
-    pub fn resting_until(&self) -> Option<Instant> {
+    pub fn restart_at(&self) -> Option<Instant> {
         match self.state {
-            State::Resting { until } => Some(until),
+            State::RestartDelayed { until } => Some(until),
             _ => None,
         }
     }
@@ -133,7 +133,7 @@ impl JobState {
             State::Running { limit, .. } => limit,
             State::Stopping { kill_at } => Some(kill_at),
             State::Outlived { kill_at } => kill_at,
-            State::Resting { until } => Some(until),
+            State::RestartDelayed { until } => Some(until),
             State::Killed { .. } | State::Over => None,
         }
     }
@@ -163,7 +163,7 @@ impl JobState {
             State::Outlived { kill_at: None }
             | State::Idle
             | State::Killed { .. }
-            | State::Resting { .. }
+            | State::RestartDelayed { .. }
             | State::Over => {}
         }
         if let Some(cadence) = &mut self.cadence {
@@ -173,7 +173,7 @@ impl JobState {
 
     /// Run now, unless it already does or is over.
     pub fn start(&mut self, now: Instant) -> Option<Action> {
-        if let State::Idle | State::Resting { .. } = self.state {
+        if let State::Idle | State::RestartDelayed { .. } = self.state {
             let limit = self.time_limit.map(|limit| now + limit);
             self.state = State::Running { since: now, limit };
             if let Some(cadence) = &mut self.cadence {
@@ -210,7 +210,7 @@ impl JobState {
     /// Whether another run follows, or this one continues: its process or one that outlived it is there, or it waits for
     /// its restart.
     pub fn runs_on(&self) -> bool {
-        self.is_running() || self.resting_until().is_some()
+        self.is_running() || self.restart_at().is_some()
     }
 
     /// The processes that outlived it have ended.
@@ -249,7 +249,7 @@ impl JobState {
                 self.state = State::Killed { last: true };
                 None
             }
-            State::Idle | State::Resting { .. } | State::Over => {
+            State::Idle | State::RestartDelayed { .. } | State::Over => {
                 self.state = State::Over;
                 None
             }
@@ -293,7 +293,7 @@ impl JobState {
             self.delays.reset();
             return self.start(now);
         }
-        self.state = State::Resting {
+        self.state = State::RestartDelayed {
             until: now + self.delays.delay(),
         };
         None
@@ -436,7 +436,7 @@ mod tests {
         let mut delays = Vec::new();
         for _ in 0..8 {
             assert_eq!(runs.on_ended(now, false), None);
-            let until = runs.resting_until().unwrap();
+            let until = runs.restart_at().unwrap();
             delays.push(until - now);
             now = until;
             assert_eq!(runs.on_time(now), Some(Action::Start));
@@ -489,7 +489,7 @@ mod tests {
         resting.start(at(0));
         resting.on_ended(at(1), false);
         resting.on_ended(at(2), false);
-        assert!(resting.resting_until().is_some());
+        assert!(resting.restart_at().is_some());
         assert_eq!(resting.stop(at(3)), None, "there is nothing to stop");
         assert_eq!(resting.on_time(at(60_000)), None);
     }

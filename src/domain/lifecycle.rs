@@ -69,7 +69,7 @@ pub enum Input {
     /// The preStart hook failed.
     PreStartFailed,
     /// An operator wants the shim to stop.
-    StopAsked,
+    StopRequested,
     /// All services have left the catalogue.
     ServicesDeregistered,
     /// The preStop hook ended, or there is none.
@@ -121,11 +121,11 @@ pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
     match (phase, input) {
         (PreStarting, PreStartPassed) => (Running, Open),
         (PreStarting, PreStartFailed) => (TerminatingRemaining, TerminateRemaining),
-        (PreStarting, StopAsked) => (AbortingStart, StopHook),
+        (PreStarting, StopRequested) => (AbortingStart, StopHook),
 
         (AbortingStart, PreStartPassed | PreStartFailed) => (TerminatingRemaining, TerminateRemaining),
 
-        (Running, StopAsked) => (Deregistering, Deregister),
+        (Running, StopRequested) => (Deregistering, Deregister),
         (Running, ApplicationEnded) => (DeregisteringAfterExit, Deregister),
 
         (Deregistering, ServicesDeregistered | TimeIsUp) => (PreStopping, RunPreStop),
@@ -285,7 +285,7 @@ mod tests {
     const INPUTS: [Input; 10] = [
         Input::PreStartPassed,
         Input::PreStartFailed,
-        Input::StopAsked,
+        Input::StopRequested,
         Input::ServicesDeregistered,
         Input::PreStopEnded,
         Input::ApplicationEnded,
@@ -361,7 +361,7 @@ mod tests {
     fn a_second_stop_changes_nothing_once_stopping_began() {
         for phase in PHASES {
             if !matches!(phase, Phase::PreStarting | Phase::Running) {
-                assert_eq!(next(phase, Input::StopAsked), (phase, Action::Nothing));
+                assert_eq!(next(phase, Input::StopRequested), (phase, Action::Nothing));
             }
         }
     }
@@ -372,7 +372,7 @@ mod tests {
     fn a_cancelled_start_exits_143_whatever_the_code_of_the_hook() {
         let mut life = Lifecycle::new();
         assert_eq!(
-            life.take(Instant::START, Input::StopAsked, GRACE),
+            life.take(Instant::START, Input::StopRequested, GRACE),
             Action::StopHook
         );
         life.will_exit_with(3);
@@ -388,7 +388,7 @@ mod tests {
         let mut life = Lifecycle::new();
         for input in [
             Input::PreStartPassed,
-            Input::StopAsked,
+            Input::StopRequested,
             Input::ServicesDeregistered,
             Input::ApplicationEnded,
         ] {
@@ -423,7 +423,7 @@ mod tests {
     fn an_application_that_ends_during_the_deregistrations_does_not_extend_them() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, GRACE);
-        life.take(Instant::START, Input::StopAsked, GRACE);
+        life.take(Instant::START, Input::StopRequested, GRACE);
         let bound = life.deadline();
         let later = Instant::START + Duration::from_secs(1);
         life.take(later, Input::ApplicationEnded, GRACE);
@@ -439,7 +439,7 @@ mod tests {
         life.after_standstill(Instant::START, GRACE);
         assert_eq!(life.deadline(), None);
         life.take(Instant::START, Input::PreStartPassed, GRACE);
-        life.take(Instant::START, Input::StopAsked, GRACE);
+        life.take(Instant::START, Input::StopRequested, GRACE);
         let later = Instant::START + Duration::from_secs(60);
         life.after_standstill(later, GRACE);
         assert_eq!(life.deadline(), Some(later + DEREGISTRATION));
@@ -449,7 +449,7 @@ mod tests {
     fn deregistering_takes_two_seconds_at_the_most() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, GRACE);
-        life.take(Instant::START, Input::StopAsked, GRACE);
+        life.take(Instant::START, Input::StopRequested, GRACE);
         assert_eq!(life.deadline(), Some(Instant::START + Duration::from_secs(2)));
     }
 }

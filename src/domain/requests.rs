@@ -174,7 +174,7 @@ impl<A: Copy + Ord> Requests<A> {
         }
         let kind = [Kind::Deregistration, Kind::Heartbeat, Kind::Query]
             .into_iter()
-            .find(|kind| !self.queue(*kind).is_empty() && self.has_room(*kind))?;
+            .find(|kind| !self.queue(*kind).is_empty() && self.is_within_budget(*kind))?;
         let requester = self.queue(kind).pop_front()?;
         self.in_flight.insert(requester, kind);
         Some(requester)
@@ -286,7 +286,7 @@ impl<A: Copy + Ord> Requests<A> {
         share - (share / 4).max(1)
     }
 
-    fn has_room(&self, kind: Kind) -> bool {
+    fn is_within_budget(&self, kind: Kind) -> bool {
         let Some(allowed) = self.allowed() else {
             return true;
         };

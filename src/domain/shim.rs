@@ -78,7 +78,7 @@ impl Shim {
                 self.after_standstill(now, late);
             }
             self.on_event(now, event);
-            self.come_to_rest(now);
+            self.settle(now);
         }
         self.out.take()
     }
@@ -113,7 +113,7 @@ impl Shim {
             Event::Exited(ticket, status) => self.on_ended(now, ticket, &Ending::Exited(status)),
             Event::Answered(ticket, answer) => self.on_answered(now, ticket, answer),
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
-            Event::StatusAsked(status_request) => self.report(now, status_request),
+            Event::StatusRequested(status_request) => self.report(now, status_request),
         }
     }
 
@@ -126,7 +126,7 @@ impl Shim {
             {
                 self.out.log(Notice::SignalIgnored(signal));
             }
-            _ if stops => self.advance(now, Input::StopAsked),
+            _ if stops => self.advance(now, Input::StopRequested),
             Signal::HUP => self.out.load(),
             Signal::USR1 => self.toggle_maintenance(now),
             other => self.forward(other),
@@ -191,7 +191,7 @@ impl Shim {
 
     fn on_answered(&mut self, now: Instant, ticket: Ticket, answer: Answer) {
         let unit = self.out.requester(ticket).and_then(|id| self.units.get(id));
-        let again = unit.is_some_and(|unit| unit.asks_again());
+        let again = unit.is_some_and(|unit| unit.is_sent_again());
         if let Some(reply) = self.out.answered(now, ticket, answer, again) {
             self.on_reply(now, reply);
         }
@@ -262,11 +262,11 @@ impl Shim {
     }
 
     /// Lets time pass until no deadline is due and no step waits.
-    fn come_to_rest(&mut self, now: Instant) {
+    fn settle(&mut self, now: Instant) {
         loop {
             if self.deadline().is_some_and(|deadline| deadline <= now) {
                 self.on_time(now);
-            } else if !self.move_on(now) {
+            } else if !self.take_waiting_step(now) {
                 break;
             }
         }
@@ -283,7 +283,7 @@ impl Shim {
         self.units.change_all(|unit| unit.after_standstill(now));
         self.lifecycle
             .after_standstill(now, self.plan.stop_timeout.grace());
-        self.wait_anew(now);
+        self.restart_wait(now);
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -304,12 +304,12 @@ impl Shim {
             .as_ref()
             .and_then(|pending_plan| pending_plan.deadline);
         if pending_plan.is_some_and(|deadline| deadline <= now) {
-            self.lose_patience();
+            self.stop_waiting();
         }
     }
 
     /// Takes a step that waited for units to become empty; returns whether there was one.
-    fn move_on(&mut self, now: Instant) -> bool {
+    fn take_waiting_step(&mut self, now: Instant) -> bool {
         if self.lifecycle.awaits_deregistrations() && self.units.services().all(ServiceUnit::has_deregistered)
         {
             self.advance(now, Input::ServicesDeregistered);

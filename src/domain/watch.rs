@@ -36,7 +36,7 @@ pub struct Watch {
 
 /// A query to send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ask {
+pub struct NextQuery {
     /// Answer when the list differs from the state at this cursor...
     pub after: Option<Cursor>,
     /// ...but at the latest after this time; zero requests an answer at once.
@@ -46,7 +46,7 @@ pub struct Ask {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum State {
     /// `since` is the time of the last answer, or of the start.
-    Resting {
+    Scheduled {
         since: Instant,
         until: Instant,
     },
@@ -54,7 +54,7 @@ enum State {
     Waiting {
         since: Instant,
     },
-    Asking {
+    InFlight {
         since: Instant,
         wait: Duration,
     },
@@ -71,7 +71,7 @@ impl Watch {
             State::Paused
         } else {
             let (since, until) = (now, now + poll);
-            State::Resting { since, until }
+            State::Scheduled { since, until }
         };
         let (early, failed) = (jitter.split(), jitter.split());
         Self {
@@ -89,9 +89,9 @@ impl Watch {
     /// When [`Self::on_time`] returns a query.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Resting { until, .. } => Some(until),
+            State::Scheduled { until, .. } => Some(until),
             State::Waiting { since } => Some(since + self.poll),
-            State::Asking { .. } | State::Paused => None,
+            State::InFlight { .. } | State::Paused => None,
         }
     }
 
@@ -106,9 +106,9 @@ impl Watch {
     }
 
     /// Called when time has passed. A query that may not block is sent one `poll` after the last answer.
-    pub fn on_time(&mut self, now: Instant, may_block: bool) -> Option<Ask> {
+    pub fn on_time(&mut self, now: Instant, may_block: bool) -> Option<NextQuery> {
         self.deadline().filter(|deadline| *deadline <= now)?;
-        if let State::Resting { since, .. } = self.state
+        if let State::Scheduled { since, .. } = self.state
             && self.cursor.is_some()
             && !may_block
             && now < since + self.poll
@@ -118,21 +118,21 @@ impl Watch {
         }
         let after = self.cursor.filter(|_| may_block);
         let wait = after.map_or(Duration::ZERO, |_| self.poll);
-        self.state = State::Asking { since: now, wait };
-        Some(Ask { after, wait })
+        self.state = State::InFlight { since: now, wait };
+        Some(NextQuery { after, wait })
     }
 
     /// From now on the query may block.
     pub fn let_block(&mut self, now: Instant) {
         if let State::Waiting { since } = self.state {
-            self.state = State::Resting { since, until: now };
+            self.state = State::Scheduled { since, until: now };
         }
     }
 
     /// From now on the query may not block. Returns whether a blocking query in flight has to be cancelled.
     /// One that was not sent yet is replaced by a short one at once.
     pub fn stop_blocking(&mut self, was_sent: bool) -> bool {
-        let State::Asking { since, .. } = self.state else {
+        let State::InFlight { since, .. } = self.state else {
             return false;
         };
         let blocks = self.is_blocking();
@@ -145,56 +145,56 @@ impl Watch {
 
     /// Whether a blocking query is in flight or waits to be sent.
     pub fn is_blocking(&self) -> bool {
-        matches!(self.state, State::Asking { wait, .. } if wait > Duration::ZERO)
+        matches!(self.state, State::InFlight { wait, .. } if wait > Duration::ZERO)
     }
 
     /// Called when the query was sent later than it was returned.
     pub fn on_sent(&mut self, at: Instant) {
-        if let State::Asking { since, .. } = &mut self.state {
+        if let State::InFlight { since, .. } = &mut self.state {
             *since = at;
         }
     }
 
     /// Called with the list of instances. Returns whether it differs from the last one.
     pub fn on_instances(&mut self, now: Instant, instances: &[Instance], cursor: Option<Cursor>) -> bool {
-        let State::Asking { since, wait } = self.state else {
+        let State::InFlight { since, wait } = self.state else {
             return false;
         };
-        let changed = self.remember(instances);
-        self.go_on(now, since + wait, changed, cursor);
+        let changed = self.store(instances);
+        self.after_answer(now, since + wait, changed, cursor);
         changed
     }
 
     /// Called when the catalogue answered but hid all instances: the last list stays in force.
     pub fn on_hidden(&mut self, now: Instant, cursor: Option<Cursor>) {
-        if let State::Asking { since, wait } = self.state {
-            self.go_on(now, since + wait, false, cursor);
+        if let State::InFlight { since, wait } = self.state {
+            self.after_answer(now, since + wait, false, cursor);
         }
     }
 
     /// After an answer that was due at the time `due`: decides when the next query is sent, and after which
     /// cursor.
-    fn go_on(&mut self, now: Instant, due: Instant, changed: bool, cursor: Option<Cursor>) {
+    fn after_answer(&mut self, now: Instant, due: Instant, changed: bool, cursor: Option<Cursor>) {
         let early = now < due;
         self.failed.reset();
         if changed || !early {
             self.early.reset();
         }
-        let rest = match cursor {
+        let pause = match cursor {
             None => self.poll,
             Some(_) if early || changed => self.early.delay(),
             Some(_) => Duration::ZERO,
         };
         self.cursor = cursor;
-        self.rest(now, rest);
+        self.schedule(now, pause);
     }
 
     /// Called when the query failed. The list is unknown now, so the next query has no cursor.
     pub fn on_failure(&mut self, now: Instant) {
-        if let State::Asking { .. } = self.state {
+        if let State::InFlight { .. } = self.state {
             self.cursor = None;
-            let rest = self.failed.delay();
-            self.rest(now, rest);
+            let pause = self.failed.delay();
+            self.schedule(now, pause);
         }
     }
 
@@ -207,7 +207,7 @@ impl Watch {
     /// force.
     pub fn resume(&mut self, now: Instant) {
         self.cursor = None;
-        self.rest(now, self.poll);
+        self.schedule(now, self.poll);
     }
 
     /// The backend has another configuration: the last list stays in force (SD-19).
@@ -220,12 +220,12 @@ impl Watch {
         *self = Self { seen, size, ..fresh };
     }
 
-    fn rest(&mut self, now: Instant, rest: Duration) {
-        let (since, until) = (now, now + rest);
-        self.state = State::Resting { since, until };
+    fn schedule(&mut self, now: Instant, pause: Duration) {
+        let (since, until) = (now, now + pause);
+        self.state = State::Scheduled { since, until };
     }
 
-    fn remember(&mut self, instances: &[Instance]) -> bool {
+    fn store(&mut self, instances: &[Instance]) -> bool {
         let endpoint = |instance: &Instance| (instance.address.clone(), instance.port);
         let mut now_there: Vec<AddressPort> = instances.iter().map(endpoint).collect();
         now_there.sort_unstable();
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(watch.on_time(at(9_999), true), None);
         assert_eq!(
             watch.on_time(at(10_000), true),
-            Some(Ask {
+            Some(NextQuery {
                 after: None,
                 wait: Duration::ZERO
             })
@@ -297,7 +297,7 @@ mod tests {
         watch.on_instances(at(10_000), &[], Some(Cursor(7)));
         assert_eq!(
             watch.on_time(at(10_000), true),
-            Some(Ask {
+            Some(NextQuery {
                 after: Some(Cursor(7)),
                 wait: POLL
             })
@@ -305,7 +305,7 @@ mod tests {
         assert!(!watch.on_instances(at(20_000), &[], Some(Cursor(7))));
         assert_eq!(
             watch.on_time(at(20_000), true),
-            Some(Ask {
+            Some(NextQuery {
                 after: Some(Cursor(7)),
                 wait: POLL
             })
@@ -358,7 +358,7 @@ mod tests {
         assert!(next - now >= FAILED / 2 && next - now <= FAILED);
         assert_eq!(
             watch.on_time(next, true),
-            Some(Ask {
+            Some(NextQuery {
                 after: None,
                 wait: Duration::ZERO
             })
@@ -387,7 +387,7 @@ mod tests {
         watch.resume(at(60_000));
         assert_eq!(
             watch.on_time(at(70_000), true),
-            Some(Ask {
+            Some(NextQuery {
                 after: None,
                 wait: Duration::ZERO
             })

@@ -17,10 +17,10 @@ pub trait Discovery {
     /// Sends a request. Its answer always arrives in the inbox under `ticket`, at the latest when `limit` is
     /// over. If `connections` is a number, at most that many connections are open from now on, idle ones
     /// included.
-    fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration);
+    fn request(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration);
 
     /// Cancels a request, if it is still in flight. Its answer is discarded.
-    fn forget(&mut self, ticket: Ticket);
+    fn cancel(&mut self, ticket: Ticket);
 }
 
 /// A service catalogue. Each method is one operation; dropping the future cancels it.

@@ -12,7 +12,7 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
 /// How long `docker stop` waits before it sends SIGKILL, in seconds.
-const PATIENCE: i32 = 60;
+const STOP_SECONDS: i32 = 60;
 
 /// A container; it is removed when this is dropped.
 pub struct Machine {
@@ -121,7 +121,7 @@ impl Machine {
     /// `docker stop`. Returns the exit code and the duration.
     pub fn stop(&self) -> (i64, Duration) {
         let begin = Instant::now();
-        block_on(self.container().stop_with_timeout(Some(PATIENCE))).expect("it can be stopped");
+        block_on(self.container().stop_with_timeout(Some(STOP_SECONDS))).expect("it can be stopped");
         (self.code(), begin.elapsed())
     }
 
@@ -149,7 +149,7 @@ impl Machine {
 
     /// `docker restart`.
     pub fn restart(&self) {
-        let options = RestartContainerOptionsBuilder::new().t(PATIENCE).build();
+        let options = RestartContainerOptionsBuilder::new().t(STOP_SECONDS).build();
         block_on(async { docker().await.restart_container(&self.name, Some(options)).await })
             .expect("it can be restarted");
     }

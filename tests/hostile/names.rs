@@ -120,8 +120,8 @@ impl Silent {
     fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("this address of the namespace is free");
         listen(&listener, Backlog::new(0).expect("a backlog")).expect("the backlog can be changed");
-        let patience = Duration::from_millis(300);
-        let connect = || TcpStream::connect_timeout(&address, patience).ok();
+        let longest_wait = Duration::from_millis(300);
+        let connect = || TcpStream::connect_timeout(&address, longest_wait).ok();
         let queue = std::iter::from_fn(connect).collect();
         Self {
             _listener: listener,

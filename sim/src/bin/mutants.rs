@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 use std::{env, fs, io};
 
 /// The limit on processor time for one fault, in seconds.
-const PATIENCE: u32 = 90;
+const CPU_SECONDS: u32 = 90;
 
 fn main() -> ExitCode {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -87,7 +87,7 @@ fn judge(copy: &Path) -> io::Result<Option<String>> {
         return Err(io::Error::other(format!("it does not build:\n{words}")));
     }
     // A core that always has further effects would use more and more memory.
-    let bounded = format!("ulimit -v 6000000; ulimit -t {PATIENCE}; exec target/debug/sim judge");
+    let bounded = format!("ulimit -v 6000000; ulimit -t {CPU_SECONDS}; exec target/debug/sim judge");
     let judged = Command::new("bash")
         .args(["-c", &bounded])
         .current_dir(copy)

@@ -18,7 +18,7 @@
 )]
 
 use sim::explore::explore;
-use sim::{Choices, Life, live, live_in_emergency, live_twice, regressions, scopes, shrink};
+use sim::{Choices, SimulatedRun, regressions, scopes, shrink, simulate, simulate_emergency, simulate_twice};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -35,12 +35,12 @@ fn main() -> ExitCode {
     }
     if argument == "survey" {
         let (first, last) = range(&object);
-        return survey(first, last, |seed| live(Choices::seeded(seed), false));
+        return survey(first, last, |seed| simulate(Choices::seeded(seed), false));
     }
     if argument == "emergencies" {
         let (first, last) = range(&object);
         return survey(first, last, |seed| {
-            live_in_emergency(&Choices::seeded(seed), false, seed)
+            simulate_emergency(&Choices::seeded(seed), false, seed)
         });
     }
     if let Ok(seed) = argument.parse() {
@@ -64,20 +64,20 @@ fn judge() -> ExitCode {
         }
     }
     for (name, list) in regressions::all().unwrap_or_default() {
-        if let Some(violation) = live(Choices::recorded(list), false).report.violation {
+        if let Some(violation) = simulate(Choices::recorded(list), false).report.violation {
             println!("{} (replaying {name})", violation.law.replace('_', " "));
             return ExitCode::FAILURE;
         }
     }
     for seed in 0..300 {
-        let life = live_in_emergency(&Choices::seeded(seed), false, seed);
-        if let Some(violation) = life.report.violation {
+        let run = simulate_emergency(&Choices::seeded(seed), false, seed);
+        if let Some(violation) = run.report.violation {
             println!("{} (emergency {seed})", violation.law.replace('_', " "));
             return ExitCode::FAILURE;
         }
     }
     for seed in 0..5_000 {
-        if let Some(violation) = live(Choices::seeded(seed), false).report.violation {
+        if let Some(violation) = simulate(Choices::seeded(seed), false).report.violation {
             println!("{} (seed {seed})", violation.law.replace('_', " "));
             return ExitCode::FAILURE;
         }
@@ -92,10 +92,10 @@ fn range(argument: &str) -> (u64, u64) {
     }
 }
 
-fn survey(first: u64, last: u64, live: impl Fn(u64) -> Life) -> ExitCode {
+fn survey(first: u64, last: u64, simulate: impl Fn(u64) -> SimulatedRun) -> ExitCode {
     let mut violation = BTreeMap::new();
     for seed in first..last {
-        if let Some(found) = live(seed).report.violation {
+        if let Some(found) = simulate(seed).report.violation {
             violation.entry(found.law).or_insert((seed, 0)).1 += 1;
         }
     }
@@ -111,18 +111,18 @@ fn survey(first: u64, last: u64, live: impl Fn(u64) -> Life) -> ExitCode {
 
 fn show(seed: u64) -> ExitCode {
     println!("seed {seed}");
-    let life = live(Choices::seeded(seed), true);
-    print(&life)
+    let run = simulate(Choices::seeded(seed), true);
+    print(&run)
 }
 
 fn emergency(seed: u64) -> ExitCode {
-    print(&live_in_emergency(&Choices::seeded(seed), true, seed))
+    print(&simulate_emergency(&Choices::seeded(seed), true, seed))
 }
 
 fn replay(name: &str) -> ExitCode {
     let saved = regressions::all().unwrap_or_default();
     match saved.into_iter().find(|(known, _)| known == name) {
-        Some((_, list)) => print(&live(Choices::recorded(list), true)),
+        Some((_, list)) => print(&simulate(Choices::recorded(list), true)),
         None => {
             println!("there is no sim/regressions/{name}.txt");
             ExitCode::FAILURE
@@ -131,13 +131,13 @@ fn replay(name: &str) -> ExitCode {
 }
 
 fn save(seed: &str) -> ExitCode {
-    let life = live(Choices::seeded(seed.parse().unwrap_or(0)), false);
-    let Some(violation) = life.report.violation else {
+    let run = simulate(Choices::seeded(seed.parse().unwrap_or(0)), false);
+    let Some(violation) = run.report.violation else {
         println!("seed {seed} breaks no law");
         return ExitCode::FAILURE;
     };
-    let list = shrink::shrink(&life.report.choices);
-    let shown = live(Choices::recorded(list.clone()), true);
+    let list = shrink::shrink(&run.report.choices);
+    let shown = simulate(Choices::recorded(list.clone()), true);
     let text = regressions::write(
         &list,
         &format!(
@@ -152,18 +152,18 @@ fn save(seed: &str) -> ExitCode {
     println!(
         "{} choices instead of {}: {}",
         list.len(),
-        life.report.choices.len(),
+        run.report.choices.len(),
         path.display()
     );
     print(&shown)
 }
 
-fn print(life: &Life) -> ExitCode {
-    println!("{}", life.drawn);
-    for entry in life.report.trace.iter().filter(|entry| entry.is_printed()) {
+fn print(run: &SimulatedRun) -> ExitCode {
+    println!("{}", run.drawn);
+    for entry in run.report.trace.iter().filter(|entry| entry.is_printed()) {
         println!("{entry}");
     }
-    match &life.report.violation {
+    match &run.report.violation {
         Some(violation) => {
             println!("\nviolated: {violation}");
             ExitCode::FAILURE
@@ -176,24 +176,24 @@ fn search(first: u64, last: u64) -> ExitCode {
     let began = Instant::now();
     let (mut hours, mut entries) = (0.0, 0);
     for seed in first..last {
-        let life = live_twice(&Choices::seeded(seed));
-        hours += life.report.length.as_secs_f64() / 3600.0;
-        entries += life.report.entries;
-        if let Some(violation) = &life.report.violation {
+        let run = simulate_twice(&Choices::seeded(seed));
+        hours += run.report.length.as_secs_f64() / 3600.0;
+        entries += run.report.entries;
+        if let Some(violation) = &run.report.violation {
             println!("seed {seed}: {violation}\n(cargo sim {seed} shows it)");
             return ExitCode::FAILURE;
         }
         if (seed + 1) % 1000 == 0 {
             let seconds = began.elapsed().as_secs_f64();
             println!(
-                "{} lives, {hours:.0} hours lived twice, {entries} entries, in {seconds:.1} s",
+                "{} runs, {hours:.0} hours simulated twice, {entries} entries, in {seconds:.1} s",
                 seed + 1 - first
             );
         }
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} lives, {hours:.0} hours lived twice, {entries} entries, in {seconds:.1} s",
+        "{} runs, {hours:.0} hours simulated twice, {entries} entries, in {seconds:.1} s",
         last - first
     );
     ExitCode::SUCCESS

@@ -25,7 +25,7 @@ pub(crate) const REMAINING_GRACE: Duration = seconds(5);
 /// The children that are left at the end, after SIGKILL.
 pub(crate) const REMAINING_DEATH: Duration = seconds(2);
 /// A new plan that waits for processes of the old one.
-pub(crate) const RELOAD_PATIENCE: Duration = seconds(5);
+pub(crate) const LONGEST_RELOAD_WAIT: Duration = seconds(5);
 
 /// A wake-up that comes later than this after its deadline means that the machine was paused.
 pub(crate) const LATE: Duration = seconds(1);
@@ -54,14 +54,14 @@ pub(crate) const FIRST_PAUSE: Duration = milliseconds(200);
 /// The pause after the catalogue refused a request as one too many, at most.
 pub(crate) const LONGEST_PAUSE: Duration = seconds(2);
 /// How long a heartbeat may wait for its turn before it is given up, unless the poll is longer.
-pub(crate) const HEARTBEAT_PATIENCE: Duration = seconds(2);
+pub(crate) const LONGEST_HEARTBEAT_WAIT: Duration = seconds(2);
 /// How long a deregistration may wait for its turn before it is given up.
-pub(crate) const DEREGISTRATION_PATIENCE: Duration = seconds(10);
+pub(crate) const LONGEST_DEREGISTRATION_WAIT: Duration = seconds(10);
 /// How long a query that the catalogue did not take may wait before it is given up.
-pub(crate) const QUERY_PATIENCE: Duration = seconds(2);
+pub(crate) const LONGEST_QUERY_WAIT: Duration = seconds(2);
 
 /// Other instances under a service's ID that are reported.
-pub(crate) const MOST_STRANGERS: usize = 8;
+pub(crate) const MOST_HOLDERS: usize = 8;
 
 /// The deregistrations in an emergency.
 pub(crate) const EMERGENCY_DEREGISTRATION: Duration = seconds(2);

@@ -1,27 +1,27 @@
 //! Laws of the requests to the catalogue, and of what follows from its answers.
 
-use super::bounds::{DEREGISTRATION_PATIENCE, QUERY_PATIENCE, REQUEST};
+use super::bounds::{LONGEST_DEREGISTRATION_WAIT, LONGEST_QUERY_WAIT, REQUEST};
 use super::observer::{
-    Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of, is_periodic, whose,
+    Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of, is_periodic, owner,
 };
 use super::{Verdict, hold};
-use crate::trace::{Entry, Fact, What};
+use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::Request;
 use domain::plan::Role;
 use domain::{Effect, Instant, Notice};
 
 /// The request to the catalogue in this entry, if there is one.
-fn asking(entry: &Entry) -> Option<&Request> {
-    match &entry.what {
-        What::Does(Effect::Ask { request, .. }) => Some(request),
+fn request_in(entry: &TraceEntry) -> Option<&Request> {
+    match &entry.kind {
+        EntryKind::Effect(Effect::Request { request, .. }) => Some(request),
         _ => None,
     }
 }
 
 /// Each service, and each backend, has at most one request in flight; backends with equal name and tag have
 /// one each.
-pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &Entry) -> Verdict {
-    let (owner, alike) = match asking(entry) {
+pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (owner, alike) = match request_in(entry) {
         None => return Ok(()),
         Some(Request::Instances(query)) => {
             let key = backend_key(&query.service, query.tag.as_deref());
@@ -39,8 +39,8 @@ pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &Entry) 
 
 /// A request about a service is cancelled after two seconds, or one poll if that is shorter; a query for a
 /// backend blocks for one poll at most, and is cancelled soon after (SD-10, SD-20).
-pub(super) fn requests_are_bounded(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Ask { request, limit, .. }) = &entry.what else {
+pub(super) fn requests_are_bounded(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Request { request, limit, .. }) = &entry.kind else {
         return Ok(());
     };
     let bounded = match request {
@@ -60,8 +60,8 @@ pub(super) fn requests_are_bounded(observer: &Observer, entry: &Entry) -> Verdic
 
 /// The number of requests in flight does not exceed the budget, and the number of queries does not exceed
 /// half of it; after a cut the budget is smaller.
-pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Entry) -> Verdict {
-    let (Some(request), Some(budget)) = (asking(entry), observer.budget()) else {
+pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (Some(request), Some(budget)) = (request_in(entry), observer.budget()) else {
         return Ok(());
     };
     let is_query = matches!(request, Request::Instances(_));
@@ -73,8 +73,8 @@ pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Entry
 
 /// After the catalogue took no more requests nothing is sent for a pause, which doubles each time until the catalogue
 /// takes one.
-pub(super) fn nothing_is_sent_in_a_pause(observer: &Observer, entry: &Entry) -> Verdict {
-    if asking(entry).is_none() {
+pub(super) fn nothing_is_sent_in_a_pause(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    if request_in(entry).is_none() {
         return Ok(());
     }
     let over = |(_, until)| observer.turn.began >= until;
@@ -85,12 +85,12 @@ pub(super) fn nothing_is_sent_in_a_pause(observer: &Observer, entry: &Entry) -> 
 
 /// A request is reported to have failed only if an answer of the same turn says so, or, with a budget, if it waited for
 /// all its time: a heartbeat for a `poll`, or two seconds; a deregistration for ten; a query that was not taken for two.
-pub(super) fn failures_have_an_answer_or_waited(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Log(notice)) = &entry.what else {
+pub(super) fn failures_have_an_answer_or_waited(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Log(notice)) = &entry.kind else {
         return Ok(());
     };
-    let waited = |since: Option<Instant>, patience| {
-        let over = |since| observer.turn.began >= since + patience;
+    let waited = |since: Option<Instant>, longest_wait| {
+        let over = |since| observer.turn.began >= since + longest_wait;
         observer.has_budget() && since.is_some_and(over)
     };
     let service = |id: &str| observer.services.get(id);
@@ -98,15 +98,16 @@ pub(super) fn failures_have_an_answer_or_waited(observer: &Observer, entry: &Ent
         Notice::RegistrationFailed(named, _) | Notice::HeartbeatFailed(named, _) => {
             observer.was_unsuccessful(&named.id)
                 || service(&named.id)
-                    .is_some_and(|facts| waited(facts.heartbeat_waits_since(), facts.patience()))
+                    .is_some_and(|facts| waited(facts.heartbeat_waits_since(), facts.longest_wait()))
         }
         Notice::DeregisteringFailed(named, _) => {
             observer.was_unsuccessful(&named.id)
-                || service(&named.id)
-                    .is_some_and(|facts| waited(facts.deregistration_waits_since(), DEREGISTRATION_PATIENCE))
+                || service(&named.id).is_some_and(|facts| {
+                    waited(facts.deregistration_waits_since(), LONGEST_DEREGISTRATION_WAIT)
+                })
         }
         Notice::QueryFailed { backend, .. } => observer.backends_named(backend).any(|(key, facts)| {
-            let refused = facts.refused && waited(Some(facts.not_before), QUERY_PATIENCE);
+            let refused = facts.refused && waited(Some(facts.not_before), LONGEST_QUERY_WAIT);
             observer.was_unsuccessful(key) || refused || facts.alike > 1
         }),
         _ => true,
@@ -116,8 +117,11 @@ pub(super) fn failures_have_an_answer_or_waited(observer: &Observer, entry: &Ent
 
 /// If there are more backends than places in their half of the budget, a quarter of the places, at least one,
 /// is kept for queries that do not block.
-pub(super) fn blocking_queries_leave_places_for_short_ones(observer: &Observer, entry: &Entry) -> Verdict {
-    let (Some(Request::Instances(query)), Some(budget)) = (asking(entry), observer.plan.max_connections)
+pub(super) fn blocking_queries_leave_places_for_short_ones(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
+    let (Some(Request::Instances(query)), Some(budget)) = (request_in(entry), observer.plan.max_connections)
     else {
         return Ok(());
     };
@@ -132,8 +136,8 @@ pub(super) fn blocking_queries_leave_places_for_short_ones(observer: &Observer, 
 }
 
 /// Only a request that was sent and not answered is cancelled.
-pub(super) fn only_requests_in_flight_are_cancelled(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Forget(ticket)) = &entry.what else {
+pub(super) fn only_requests_in_flight_are_cancelled(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Cancel(ticket)) = &entry.kind else {
         return Ok(());
     };
     hold(observer.requests.contains_key(ticket), || format!("{entry}"))
@@ -142,8 +146,8 @@ pub(super) fn only_requests_in_flight_are_cancelled(observer: &Observer, entry: 
 /// A heartbeat follows only a check that passed in the same turn, or a tick of a service without a check;
 /// after a heartbeat that the catalogue answered with "unknown" only a registration follows (EX-18). With a
 /// budget it may wait for a `poll`, or two seconds.
-pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &Entry) -> Verdict {
-    let (id, registers) = match asking(entry) {
+pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (id, registers) = match request_in(entry) {
         Some(Request::Register(r)) => (&r.id, true),
         Some(Request::Renew(r)) => (&r.id, false),
         _ => return Ok(()),
@@ -152,7 +156,7 @@ pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &
         return Err(format!("{entry}: there is no such service"));
     };
     let waited =
-        observer.plan.max_connections.is_some() && facts.schedule.waits(observer.now, facts.patience());
+        observer.plan.max_connections.is_some() && facts.schedule.waits(observer.now, facts.longest_wait());
     let schedules = !facts.checked && (waited || facts.schedule.may_begin(&observer.turn, observer.now));
     let reason = facts.passed || (registers && facts.unknown) || schedules;
     hold(reason && !facts.closing, || format!("{entry}"))
@@ -160,8 +164,8 @@ pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &
 
 /// A check that passed leads to a heartbeat at once, unless the service is to be absent, or the services' own
 /// share of the budget is used up: it never waits for a query.
-pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Rests(_) = &entry.what else {
+pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
     if observer.maintenance || observer.is_stopping() || observer.services_may_wait() {
@@ -178,8 +182,8 @@ pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &Entry)
 
 /// A service is registered only if it is not registered by the last answer of the catalogue, and renewed only
 /// if it is (SD-4); an inspection is sent only if it is.
-pub(super) fn only_an_unregistered_service_is_registered(observer: &Observer, entry: &Entry) -> Verdict {
-    let (id, registers) = match asking(entry) {
+pub(super) fn only_an_unregistered_service_is_registered(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (id, registers) = match request_in(entry) {
         Some(Request::Register(r)) => (&r.id, true),
         Some(Request::Renew(r) | Request::Inspect(r)) => (&r.id, false),
         _ => return Ok(()),
@@ -195,27 +199,30 @@ pub(super) fn only_an_unregistered_service_is_registered(observer: &Observer, en
 /// a service that a reload does not change stays registered without a gap (LC-17).
 pub(super) fn only_a_service_that_is_to_be_absent_is_deregistered(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    let Some(Request::Deregister(registration)) = asking(entry) else {
+    let Some(Request::Deregister(registration)) = request_in(entry) else {
         return Ok(());
     };
     let facts = observer.services.get(&registration.id);
-    hold(facts.is_some_and(|facts| facts.has_to_leave), || {
+    hold(facts.is_some_and(|facts| facts.must_deregister), || {
         format!("{entry}")
     })
 }
 
 /// A service that has to be deregistered requests it at once, or right after the answer to the request in flight, or as
 /// soon as the services' share of the budget allows it.
-pub(super) fn a_service_that_is_to_be_absent_is_deregistered(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Rests(_) = &entry.what else {
+pub(super) fn a_service_that_is_to_be_absent_is_deregistered(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
+    let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
     let staying = observer
         .services
         .iter()
-        .find(|(id, facts)| facts.has_to_leave && observer.request_of(id, facts).is_none());
+        .find(|(id, facts)| facts.must_deregister && observer.request_of(id, facts).is_none());
     let late = staying.filter(|_| !observer.exited && !observer.services_may_wait());
     hold(late.is_none(), || {
         format!("{} stays", late.map_or("", |(id, _)| id))
@@ -224,10 +231,10 @@ pub(super) fn a_service_that_is_to_be_absent_is_deregistered(observer: &Observer
 
 /// In maintenance no check, handler, task or sensor starts, and only deregistrations are sent to the
 /// catalogue (LC-10, LC-11, LC-13, SD-9).
-pub(super) fn in_maintenance_nothing_starts(observer: &Observer, entry: &Entry) -> Verdict {
-    let begins = match &entry.what {
-        What::Does(Effect::Start(_, job)) => is_periodic(&job.role),
-        What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
+pub(super) fn in_maintenance_nothing_starts(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let begins = match &entry.kind {
+        EntryKind::Effect(Effect::Start(_, job)) => is_periodic(&job.role),
+        EntryKind::Effect(Effect::Request { request, .. }) => !matches!(request, Request::Deregister(_)),
         _ => false,
     };
     hold(!(observer.maintenance && begins), || format!("{entry}"))
@@ -235,14 +242,14 @@ pub(super) fn in_maintenance_nothing_starts(observer: &Observer, entry: &Entry) 
 
 /// A handler starts only because the instances differ from the last list, or because a reload ended its run:
 /// a failed or reordered answer is no change (SD-6, SD-7, SD-8, SD-17, SD-19).
-pub(super) fn a_failed_answer_is_no_change(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Start(_, job)) = &entry.what else {
+pub(super) fn a_failed_answer_is_no_change(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
         return Ok(());
     };
     let Role::OnChange { .. } = job.role else {
         return Ok(());
     };
-    let facts = observer.backends.get(&whose(job));
+    let facts = observer.backends.get(&owner(job));
     hold(facts.is_some_and(|facts| facts.owed || facts.alike > 1), || {
         format!("{entry}")
     })
@@ -251,12 +258,12 @@ pub(super) fn a_failed_answer_is_no_change(observer: &Observer, entry: &Entry) -
 /// There is a pause before a handler that could not be started is started again.
 pub(super) fn there_is_a_pause_after_a_handler_that_cannot_start(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    let What::Does(Effect::Start(_, job)) = &entry.what else {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
         return Ok(());
     };
-    let facts = observer.backends.get(&whose(job));
+    let facts = observer.backends.get(&owner(job));
     let retry = facts
         .filter(|facts| facts.alike == 1)
         .and_then(|facts| facts.retry);
@@ -266,8 +273,8 @@ pub(super) fn there_is_a_pause_after_a_handler_that_cannot_start(
 
 /// After a change the handler runs: at once, or when its present run, the maintenance or a reload ends, or
 /// within ten seconds after it could not be started (SD-5).
-pub(super) fn after_a_change_the_handler_runs(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Rests(_) = &entry.what else {
+pub(super) fn after_a_change_the_handler_runs(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
     if observer.maintenance || observer.is_stopping() || observer.incoming.is_some() {
@@ -288,27 +295,27 @@ pub(super) fn after_a_change_the_handler_runs(observer: &Observer, entry: &Entry
 /// instance.
 pub(super) fn another_instance_is_reported_only_if_there_is_one(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    let What::Does(Effect::Log(Notice::HeldByAnother { named, other, .. })) = &entry.what else {
+    let EntryKind::Effect(Effect::Log(Notice::HeldByAnother { named, other, .. })) = &entry.kind else {
         return Ok(());
     };
-    let found = observer.turn.stranger.as_ref();
+    let found = observer.turn.other_holder.as_ref();
     let is_there = found.is_some_and(|(id, holder)| *id == named.id && holder == other);
     hold(is_there, || format!("{entry}"))
 }
 
 /// Another instance that the catalogue returned is reported at once.
-pub(super) fn another_instance_is_reported(observer: &Observer, entry: &Entry) -> Verdict {
-    let rests = matches!(entry.what, What::Rests(_));
-    hold(!rests || observer.turn.stranger.is_none(), || {
-        format!("{:?} is not reported", observer.turn.stranger)
+pub(super) fn another_instance_is_reported(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let rests = matches!(entry.kind, EntryKind::Wait(_));
+    hold(!rests || observer.turn.other_holder.is_none(), || {
+        format!("{:?} is not reported", observer.turn.other_holder)
     })
 }
 
 /// While the checks of a service pass in time and the catalogue answers in time, its entry never expires.
-pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::World(Fact::Expired(id)) = &entry.what else {
+pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Fact(Fact::Expired(id)) = &entry.kind else {
         return Ok(());
     };
     if observer.lenient || observer.maintenance || observer.is_stopping() {
@@ -324,25 +331,25 @@ pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &Entry) 
     let others = observer.requests.values().filter(|_| limited);
     let mut waited_for = observer.request_of(id, facts).into_iter().chain(others);
     let slow_answer = waited_for.any(|asked| slow(asked.at));
-    let calm = observer.now - facts.disturbed > facts.ttl && !slow_check && !slow_answer;
+    let calm = observer.now - facts.delayed > facts.ttl && !slow_check && !slow_answer;
     hold(!calm, || format!("{id} expired"))
 }
 
 /// A service that was deregistered stays absent: at the exit the catalogue has no entry of a service whose
 /// deregistration was answered.
-pub(super) fn a_deregistered_service_stays_absent(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Exit(_)) = &entry.what else {
+pub(super) fn a_deregistered_service_stays_absent(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Exit(_)) = &entry.kind else {
         return Ok(());
     };
-    if observer.landed_late || observer.requests.values().any(|asked| asked.kind != Kind::List) {
+    if observer.arrived_late || observer.requests.values().any(|asked| asked.kind != Kind::List) {
         return Ok(());
     }
     let left = observer
         .services
         .iter()
         .filter(|(_, facts)| facts.registration == KnownRegistration::Absent);
-    let standing = left.into_iter().find(|(id, _)| observer.standing.contains(*id));
-    hold(standing.is_none(), || {
-        format!("{} stands", standing.map_or("", |(id, _)| id))
+    let registered = left.into_iter().find(|(id, _)| observer.entries.contains(*id));
+    hold(registered.is_none(), || {
+        format!("{} is registered", registered.map_or("", |(id, _)| id))
     })
 }

@@ -1,9 +1,9 @@
 //! Laws of the children: exclusion, signals, time limits, restarts.
 
 use super::bounds::{QUICK_RUNS, REMAINING_GRACE, RESTART_PAUSE};
-use super::observer::{Observer, Stage, whose};
+use super::observer::{Observer, OnceRun, owner};
 use super::{Verdict, hold};
-use crate::trace::{Entry, What};
+use crate::trace::{EntryKind, TraceEntry};
 use domain::plan::{Role, SignalTarget};
 use domain::signal::Signal;
 use domain::time::Duration;
@@ -11,11 +11,11 @@ use domain::{Effect, Notice};
 
 /// There is at most one run of each job at a time, counted from the starts and ends in the trace; backends
 /// with equal name and tag have one each (EX-24, LC-2).
-pub(super) fn one_run_of_each_job(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Start(_, job)) = &entry.what else {
+pub(super) fn one_run_of_each_job(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
         return Ok(());
     };
-    let owner = whose(job);
+    let owner = owner(job);
     let alike = observer.backends.get(&owner).map_or(1, |facts| facts.alike);
     hold(observer.runs_of(&owner).count() < alike, || {
         format!("{entry} while one runs")
@@ -23,8 +23,8 @@ pub(super) fn one_run_of_each_job(observer: &Observer, entry: &Entry) -> Verdict
 }
 
 /// A signal is sent only to a child that was not reaped (EX-14).
-pub(super) fn signals_go_to_running_children(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, ..)) = &entry.what else {
+pub(super) fn signals_go_to_running_children(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Send(ticket, ..)) = &entry.kind else {
         return Ok(());
     };
     let there = observer.children.contains_key(ticket) || observer.turn.failed.contains(ticket);
@@ -37,20 +37,20 @@ pub(super) fn asks_to_stop(signal: Signal, target: SignalTarget) -> bool {
 }
 
 /// A process that was asked to stop gets SIGCONT in the same turn, in case it is stopped.
-pub(super) fn what_is_asked_to_stop_can_see_it(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Rests(_) = &entry.what else {
+pub(super) fn what_is_asked_to_stop_can_see_it(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
     let unseen = observer.children.values().find(|run| run.asked_in_turn);
     hold(unseen.is_none(), || {
-        format!("{} gets no SIGCONT", unseen.map_or("", |run| &run.whose))
+        format!("{} gets no SIGCONT", unseen.map_or("", |run| &run.owner))
     })
 }
 
 /// Only the application, a preStart hook whose start is cancelled, and coprocesses get a stop signal, once each: the one
 /// that is theirs, and SIGCONT after it. Only for the application it goes to the process alone (EX-13).
-pub(super) fn only_permitted_children_get_a_stop_signal(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, signal, reach)) = &entry.what else {
+pub(super) fn only_permitted_children_get_a_stop_signal(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Send(ticket, signal, reach)) = &entry.kind else {
         return Ok(());
     };
     let Some(run) = observer
@@ -73,7 +73,7 @@ pub(super) fn only_permitted_children_get_a_stop_signal(observer: &Observer, ent
             );
         }
         Role::Application => *reach == SignalTarget::Leader,
-        Role::PreStart => observer.called_off,
+        Role::PreStart => observer.start_cancelled,
         Role::Coprocess { .. } => observer.is_closing(),
         _ => false,
     };
@@ -84,8 +84,8 @@ pub(super) fn only_permitted_children_get_a_stop_signal(observer: &Observer, ent
 
 /// SIGKILL is sent only to a run that exceeded its time limit or its grace, or that a stop or a reload ends
 /// (EX-19).
-pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, Signal::KILL, _)) = &entry.what else {
+pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Send(ticket, Signal::KILL, _)) = &entry.kind else {
         return Ok(());
     };
     let Some(run) = observer.children.get(ticket) else {
@@ -98,9 +98,9 @@ pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &E
         run.grace == Duration::ZERO || after(run.termed, run.grace) || swept || observer.survives_kill();
     let may = match &run.role {
         Role::Application => true,
-        Role::PreStart => expired || (observer.called_off && graced),
+        Role::PreStart => expired || (observer.start_cancelled && graced),
         Role::PreStop => match observer.application {
-            Stage::Gone(at) => expired || observer.now >= at + observer.grace(),
+            OnceRun::Ended(at) => expired || observer.now >= at + observer.grace(),
             _ => expired,
         },
         Role::PostStop => expired,
@@ -111,24 +111,24 @@ pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &E
             expired || leaves || observer.stop.is_some()
         }
         Role::OnChange { .. } => {
-            let facts = observer.backends.get(&run.whose);
+            let facts = observer.backends.get(&run.owner);
             let leaves = facts.is_none_or(|facts| facts.superseded || facts.alike > 1);
             expired || leaves || observer.stop.is_some()
         }
         Role::Sensor { .. } => {
             let leaves = observer
                 .schedules
-                .get(&run.whose)
+                .get(&run.owner)
                 .is_none_or(|facts| facts.closing);
             expired || leaves || observer.stop.is_some()
         }
     };
-    hold(may, || format!("{entry}, which is {}", run.whose))
+    hold(may, || format!("{entry}, which is {}", run.owner))
 }
 
 /// A run that exceeds its time limit is killed at that time; one that was asked to stop has its grace instead.
-pub(super) fn a_run_beyond_its_time_limit_is_killed(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Rests(_) = &entry.what else {
+pub(super) fn a_run_beyond_its_time_limit_is_killed(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
     let late = |limit| observer.turn.began >= limit;
@@ -137,24 +137,26 @@ pub(super) fn a_run_beyond_its_time_limit_is_killed(observer: &Observer, entry: 
         .values()
         .find(|run| !observer.lenient && run.killed.is_none() && run.limit_ends().is_some_and(late));
     hold(spared.is_none(), || {
-        format!("{} goes on", spared.map_or("", |run| &run.whose))
+        format!("{} goes on", spared.map_or("", |run| &run.owner))
     })
 }
 
 /// A run that ended with 0 is never reported as timed out, however late its end was reported.
-pub(super) fn a_run_that_ended_with_0_did_not_time_out(observer: &Observer, entry: &Entry) -> Verdict {
-    let wrong = match &entry.what {
-        What::Does(Effect::Log(Notice::TimedOut { role, .. })) => observer.turn.passed.as_ref() == Some(role),
+pub(super) fn a_run_that_ended_with_0_did_not_time_out(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let wrong = match &entry.kind {
+        EntryKind::Effect(Effect::Log(Notice::TimedOut { role, .. })) => {
+            observer.turn.passed.as_ref() == Some(role)
+        }
         _ => false,
     };
     hold(!wrong, || format!("{entry}"))
 }
 
 /// SIGKILL reaches the whole tree of a process (EX-13).
-pub(super) fn kills_reach_the_tree(_: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn kills_reach_the_tree(_: &Observer, entry: &TraceEntry) -> Verdict {
     let wrong = matches!(
-        entry.what,
-        What::Does(Effect::Send(
+        entry.kind,
+        EntryKind::Effect(Effect::Send(
             _,
             Signal::KILL,
             SignalTarget::Process | SignalTarget::Leader
@@ -164,37 +166,37 @@ pub(super) fn kills_reach_the_tree(_: &Observer, entry: &Entry) -> Verdict {
 }
 
 /// A signal that the shim does not handle is passed on to the application once, if it runs or as soon as it runs (LC-18).
-pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Entry) -> Verdict {
-    match &entry.what {
-        What::Does(Effect::Send(ticket, signal, reach))
+pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    match &entry.kind {
+        EntryKind::Effect(Effect::Send(ticket, signal, reach))
             if *signal != Signal::KILL && !asks_to_stop(*signal, *reach) =>
         {
             let due = observer.turn.forward.front() == Some(signal);
-            hold(due && observer.application == Stage::Alive(*ticket), || {
+            hold(due && observer.application == OnceRun::Running(*ticket), || {
                 format!("{entry}")
             })
         }
-        What::Rests(_) => hold(observer.turn.forward.is_empty(), || "a signal was lost".into()),
+        EntryKind::Wait(_) => hold(observer.turn.forward.is_empty(), || "a signal was lost".into()),
         _ => Ok(()),
     }
 }
 
 /// The shim suspends itself if the terminal has stopped the application, before it continues it, and never during a stop.
-pub(super) fn the_shim_suspends_itself_with_the_application(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn the_shim_suspends_itself_with_the_application(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let due = observer.turn.suspend;
-    match &entry.what {
-        What::Does(Effect::Suspend) => hold(due, || "without a reason".into()),
-        What::Does(Effect::Send(..)) | What::Rests(_) => hold(!due, || "it did not".into()),
+    match &entry.kind {
+        EntryKind::Effect(Effect::Suspend) => hold(due, || "without a reason".into()),
+        EntryKind::Effect(Effect::Send(..)) | EntryKind::Wait(_) => hold(!due, || "it did not".into()),
         _ => Ok(()),
     }
 }
 
 /// A coprocess is started once, and restarted as often as its restarts allow, one run after the other.
-pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Start(_, job)) = &entry.what else {
+pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
         return Ok(());
     };
-    let Some(facts) = observer.coprocesses.get(&whose(job)) else {
+    let Some(facts) = observer.coprocesses.get(&owner(job)) else {
         return Ok(());
     };
     hold(facts.may_run(), || format!("{entry} after {} runs", facts.runs))
@@ -204,16 +206,16 @@ pub(super) fn coprocesses_restart_as_often_as_they_may(observer: &Observer, entr
 /// only after a pause of at least a quarter of a second and at most ten seconds (EX-23).
 pub(super) fn there_is_a_pause_after_a_coprocess_that_ends_at_once(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    if let What::Does(Effect::Start(_, job)) = &entry.what {
-        let facts = observer.coprocesses.get(&whose(job));
+    if let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind {
+        let facts = observer.coprocesses.get(&owner(job));
         let facts = facts.filter(|facts| facts.quick >= QUICK_RUNS);
         let early = |ended| observer.now < ended + RESTART_PAUSE.0;
         let wrong = facts.and_then(|facts| facts.ended).is_some_and(early);
         return hold(!wrong || observer.lenient, || format!("{entry} in a hurry"));
     }
-    let idle = matches!(entry.what, What::Rests(_)) && !observer.lenient && !observer.is_stopping();
+    let idle = matches!(entry.kind, EntryKind::Wait(_)) && !observer.lenient && !observer.is_stopping();
     if !idle || observer.incoming.is_some() || observer.opened.is_none() {
         return Ok(());
     }
@@ -233,16 +235,22 @@ pub(super) fn there_is_a_pause_after_a_coprocess_that_ends_at_once(
 }
 
 /// The PID of a child is exported before anything else starts (EX-16).
-pub(super) fn pids_are_exported_before_anything_else_starts(observer: &Observer, entry: &Entry) -> Verdict {
-    let due = matches!(entry.what, What::Rests(_) | What::Does(Effect::Start(..)));
+pub(super) fn pids_are_exported_before_anything_else_starts(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
+    let due = matches!(
+        entry.kind,
+        EntryKind::Wait(_) | EntryKind::Effect(Effect::Start(..))
+    );
     hold(!due || observer.turn.export.is_none(), || {
         format!("{:?} is not exported", observer.turn.export)
     })
 }
 
 /// The application and each hook run at most once (LC-9, LC-20, LC-21).
-pub(super) fn the_application_and_its_hooks_run_once(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Start(_, job)) = &entry.what else {
+pub(super) fn the_application_and_its_hooks_run_once(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
         return Ok(());
     };
     let stage = match job.role {
@@ -250,7 +258,7 @@ pub(super) fn the_application_and_its_hooks_run_once(observer: &Observer, entry:
         Role::PreStart => observer.pre_start,
         Role::PreStop => observer.pre_stop,
         Role::PostStop => observer.post_stop,
-        _ => Stage::Never,
+        _ => OnceRun::NotStarted,
     };
-    hold(stage == Stage::Never, || format!("{entry} again"))
+    hold(stage == OnceRun::NotStarted, || format!("{entry} again"))
 }

@@ -6,10 +6,10 @@
 
 use super::{EMERGENCY_LAWS, LAWS, Law, Observer};
 use crate::choices::Choices;
-use crate::life::{Life, live, live_in_emergency};
 use crate::options::Options;
 use crate::plans;
-use crate::trace::{Entry, Fact, What};
+use crate::simulated_run::{SimulatedRun, simulate, simulate_emergency};
+use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::event::Loaded;
 use domain::plan::SignalTarget;
 use domain::signal::Signal;
@@ -18,39 +18,39 @@ use domain::{Effect, Event, Notice};
 use std::collections::BTreeSet;
 
 /// How many runs have their traces corrupted, at most.
-const LIVES: u64 = 400;
+const RUNS: u64 = 400;
 /// How many corrupted traces are made from each run.
-const FORGERIES: u32 = 40;
+const CORRUPTIONS: u32 = 40;
 
 /// Which laws a trace violates, at any of its entries.
-fn violated_by(story: &[Entry], mut observer: Observer) -> BTreeSet<&'static str> {
+fn violated_by(trace: &[TraceEntry], mut observer: Observer) -> BTreeSet<&'static str> {
     let mut violation = BTreeSet::new();
-    for entry in story {
-        observer.turns_to(entry);
+    for entry in trace {
+        observer.begin_turn(entry);
         let breaks = observer
             .laws()
             .iter()
             .filter(|(_, holds)| holds(&observer, entry).is_err());
         violation.extend(breaks.map(|(law, _)| *law));
-        observer.remembers(entry);
+        observer.add(entry);
     }
     violation
 }
 
 /// A place in a trace; often one with an entry of a rare kind.
-fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
-    let any: Vec<usize> = (0..story.len()).collect();
+fn somewhere(trace: &[TraceEntry], choices: &mut Choices) -> usize {
+    let any: Vec<usize> = (0..trace.len()).collect();
     let is_rare = |place: &usize| {
-        let what = &story[*place].what;
+        let kind = &trace[*place].kind;
         matches!(
-            what,
-            What::Happens(
+            kind,
+            EntryKind::Event(
                 Event::Signal(_)
                     | Event::Loaded(..)
                     | Event::NotStarted(..)
                     | Event::Outlived(_)
                     | Event::Stopped(_)
-            ) | What::World(_)
+            ) | EntryKind::Fact(_)
         )
     };
     let rare: Vec<usize> = any.iter().copied().filter(is_rare).collect();
@@ -63,102 +63,105 @@ fn somewhere(story: &[Entry], choices: &mut Choices) -> usize {
 }
 
 /// At an entry about a child that processes outlive: the place at which these are asked to stop.
-fn asked_after_outlived(story: &[Entry], place: usize) -> Option<usize> {
-    let What::Happens(Event::Outlived(ticket)) = story[place].what else {
+fn asked_after_outlived(trace: &[TraceEntry], place: usize) -> Option<usize> {
+    let EntryKind::Event(Event::Outlived(ticket)) = trace[place].kind else {
         return None;
     };
-    let asks = |entry: &Entry| matches!(entry.what, What::Does(Effect::Send(to, ..)) if to == ticket);
-    Some(place + story[place..].iter().position(asks)?)
+    let asks =
+        |entry: &TraceEntry| matches!(entry.kind, EntryKind::Effect(Effect::Send(to, ..)) if to == ticket);
+    Some(place + trace[place..].iter().position(asks)?)
 }
 
 /// One entry is left out, repeated elsewhere, or replaced by a wrong one.
-fn corrupt(story: &mut Vec<Entry>, choices: &mut Choices) {
-    let place = somewhere(story, choices);
-    let other = somewhere(story, choices);
-    let entry = &story[place];
-    if let Some(asked) = asked_after_outlived(story, place) {
-        story.remove(asked);
+fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
+    let place = somewhere(trace, choices);
+    let other = somewhere(trace, choices);
+    let entry = &trace[place];
+    if let Some(asked) = asked_after_outlived(trace, place) {
+        trace.remove(asked);
         return;
     }
-    let wrong = match (&entry.what, choices.below(4)) {
-        (What::Does(Effect::Send(ticket, signal, _)), 0) => {
-            Some(What::Does(Effect::Send(*ticket, *signal, SignalTarget::Process)))
+    let wrong = match (&entry.kind, choices.below(4)) {
+        (EntryKind::Effect(Effect::Send(ticket, signal, _)), 0) => Some(EntryKind::Effect(Effect::Send(
+            *ticket,
+            *signal,
+            SignalTarget::Process,
+        ))),
+        (EntryKind::Effect(Effect::Send(ticket, signal, reach)), 1) if *signal != Signal::KILL => {
+            Some(EntryKind::Effect(Effect::Send(*ticket, Signal::KILL, *reach)))
         }
-        (What::Does(Effect::Send(ticket, signal, reach)), 1) if *signal != Signal::KILL => {
-            Some(What::Does(Effect::Send(*ticket, Signal::KILL, *reach)))
-        }
-        (What::Happens(Event::NotStarted(ticket, _)), 0) => story[..place]
+        (EntryKind::Event(Event::NotStarted(ticket, _)), 0) => trace[..place]
             .iter()
-            .map(|entry| &entry.what)
-            .find(|what| matches!(what, What::Does(Effect::Start(started, _)) if started == ticket))
+            .map(|entry| &entry.kind)
+            .find(|kind| matches!(kind, EntryKind::Effect(Effect::Start(started, _)) if started == ticket))
             .cloned(),
-        (What::Does(Effect::Log(Notice::Ended(role, ending))), 0) if ending.passed() => {
-            Some(What::Does(Effect::Log(Notice::TimedOut {
+        (EntryKind::Effect(Effect::Log(Notice::Ended(role, ending))), 0) if ending.passed() => {
+            Some(EntryKind::Effect(Effect::Log(Notice::TimedOut {
                 role: role.clone(),
                 limit: Duration::from_secs(1),
             })))
         }
-        (What::Happens(Event::Loaded(_, Loaded::Refused(_))), 0 | 1) => {
-            Some(What::Does(Effect::Log(Notice::Reloaded)))
+        (EntryKind::Event(Event::Loaded(_, Loaded::Refused(_))), 0 | 1) => {
+            Some(EntryKind::Effect(Effect::Log(Notice::Reloaded)))
         }
         (
-            What::Does(Effect::Ask {
+            EntryKind::Effect(Effect::Request {
                 ticket,
                 request,
                 connections,
                 limit,
             }),
             0,
-        ) => Some(What::Does(Effect::Ask {
+        ) => Some(EntryKind::Effect(Effect::Request {
             ticket: *ticket,
             request: request.clone(),
             connections: *connections,
             limit: *limit * 100,
         })),
-        (What::Rests(Some(_)), 0) => Some(What::Rests(Some(entry.at))),
-        (What::Rests(Some(_)), 3) => Some(What::Rests(None)),
-        (What::Does(Effect::Exit(_)), 0) => Some(What::Does(Effect::Exit(0))),
-        (What::Rests(_), 1) => Some(What::World(Fact::Overdue)),
-        (What::World(_), 0) => Some(What::World(Fact::Settled)),
-        (What::World(Fact::Entered(id)), 1) => Some(What::World(Fact::Expired(id.clone()))),
-        (_, 2) => Some(story[other].what.clone()),
+        (EntryKind::Wait(Some(_)), 0) => Some(EntryKind::Wait(Some(entry.at))),
+        (EntryKind::Wait(Some(_)), 3) => Some(EntryKind::Wait(None)),
+        (EntryKind::Effect(Effect::Exit(_)), 0) => Some(EntryKind::Effect(Effect::Exit(0))),
+        (EntryKind::Wait(_), 1) => Some(EntryKind::Fact(Fact::Overdue)),
+        (EntryKind::Fact(_), 0) => Some(EntryKind::Fact(Fact::Settled)),
+        (EntryKind::Fact(Fact::Entered(id)), 1) => Some(EntryKind::Fact(Fact::Expired(id.clone()))),
+        (_, 2) => Some(trace[other].kind.clone()),
         _ => None,
     };
     match wrong {
-        Some(what) => {
+        Some(kind) => {
             let at = entry.at;
-            story.insert(place + 1, Entry { at, what });
+            trace.insert(place + 1, TraceEntry { at, kind });
         }
-        None => drop(story.remove(place)),
+        None => drop(trace.remove(place)),
     }
 }
 
 #[test]
 fn every_law_catches_a_corrupted_trace() {
-    each_catches_one(LAWS, |seed| live(Choices::seeded(seed), true));
+    each_catches_one(LAWS, |seed| simulate(Choices::seeded(seed), true));
 }
 
 #[test]
 fn every_law_of_an_emergency_catches_a_corrupted_trace() {
     each_catches_one(EMERGENCY_LAWS, |seed| {
-        live_in_emergency(&Choices::seeded(seed), true, seed)
+        simulate_emergency(&Choices::seeded(seed), true, seed)
     });
 }
 
-fn each_catches_one(laws: &[(&str, Law)], live: impl Fn(u64) -> Life) {
+fn each_catches_one(laws: &[(&str, Law)], simulate: impl Fn(u64) -> SimulatedRun) {
     let mut violation = BTreeSet::new();
-    for seed in 0..LIVES {
+    for seed in 0..RUNS {
         let mut choices = Choices::seeded(seed);
         let options = Options::draw(&mut choices);
         let plan = plans::draw(&mut choices, &options);
-        let story = live(seed).report.trace;
+        let trace = simulate(seed).report.trace;
         let observer = || Observer::new(&plan, options.faults.starting_takes_time);
         assert!(
-            violated_by(&story, observer()).is_empty(),
-            "the true story of {seed} breaks no law"
+            violated_by(&trace, observer()).is_empty(),
+            "the true trace of {seed} breaks no law"
         );
-        for _ in 0..FORGERIES {
-            let mut corrupted = story.clone();
+        for _ in 0..CORRUPTIONS {
+            let mut corrupted = trace.clone();
             corrupt(&mut corrupted, &mut choices);
             violation.extend(violated_by(&corrupted, observer()));
         }
@@ -171,5 +174,8 @@ fn each_catches_one(laws: &[(&str, Law)], live: impl Fn(u64) -> Life) {
         .map(|(law, _)| *law)
         .filter(|law| !violation.contains(law))
         .collect();
-    assert!(never.is_empty(), "no forgery of {LIVES} lives broke {never:?}");
+    assert!(
+        never.is_empty(),
+        "no corruption of a trace of {RUNS} runs broke {never:?}"
+    );
 }

@@ -6,32 +6,35 @@
 use super::bounds::{EMERGENCY_DEATH, EMERGENCY_DEREGISTRATION};
 use super::observer::{Kind, Observer};
 use super::{Verdict, hold};
-use crate::trace::{Entry, What};
+use crate::trace::{EntryKind, TraceEntry};
 use domain::catalogue::Request;
 use domain::emergency::FAULT;
 use domain::signal::Signal;
 use domain::{Effect, Ticket};
 
 /// Whether this entry ends the first turn of the emergency.
-fn has_begun(entry: &Entry) -> bool {
-    matches!(entry.what, What::Rests(_) | What::Does(Effect::Exit(_)))
+fn has_begun(entry: &TraceEntry) -> bool {
+    matches!(
+        entry.kind,
+        EntryKind::Wait(_) | EntryKind::Effect(Effect::Exit(_))
+    )
 }
 
 /// After a fault nothing is started or loaded, and only deregistrations are sent to the catalogue, with a
 /// time limit of two seconds.
-pub(super) fn an_emergency_starts_nothing(observer: &Observer, entry: &Entry) -> Verdict {
-    let begins = match &entry.what {
-        What::Does(Effect::Ask { request, limit, .. }) => {
+pub(super) fn an_emergency_starts_nothing(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let begins = match &entry.kind {
+        EntryKind::Effect(Effect::Request { request, limit, .. }) => {
             !matches!(request, Request::Deregister(_)) || *limit > EMERGENCY_DEREGISTRATION
         }
-        What::Does(Effect::Start(..) | Effect::Load(_) | Effect::Connect(_)) => true,
+        EntryKind::Effect(Effect::Start(..) | Effect::Load(_) | Effect::Connect(_)) => true,
         _ => false,
     };
     hold(observer.emergency.is_none() || !begins, || format!("{entry}"))
 }
 
 /// After a fault all children get SIGTERM at once.
-pub(super) fn an_emergency_sends_sigterm_to_all_children(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn an_emergency_sends_sigterm_to_all_children(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let Some(emergency) = observer.emergency.as_ref().filter(|_| has_begun(entry)) else {
         return Ok(());
     };
@@ -40,14 +43,14 @@ pub(super) fn an_emergency_sends_sigterm_to_all_children(observer: &Observer, en
         .iter()
         .find(|(ticket, _)| !emergency.termed.contains(ticket));
     hold(spared.is_none(), || {
-        format!("{:?} gets no SIGTERM", spared.map(|(_, run)| &run.whose))
+        format!("{:?} gets no SIGTERM", spared.map(|(_, run)| &run.owner))
     })
 }
 
 /// After a fault a running child is killed only after its grace; a child that was perhaps never started is
 /// killed as soon as nothing else is waited for.
-pub(super) fn an_emergency_kills_after_the_grace(observer: &Observer, entry: &Entry) -> Verdict {
-    let (Some(emergency), What::Does(effect)) = (&observer.emergency, &entry.what) else {
+pub(super) fn an_emergency_kills_after_the_grace(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (Some(emergency), EntryKind::Effect(effect)) = (&observer.emergency, &entry.kind) else {
         return Ok(());
     };
     let graced = entry.at >= emergency.at + emergency.grace.0;
@@ -62,15 +65,15 @@ pub(super) fn an_emergency_kills_after_the_grace(observer: &Observer, entry: &En
 }
 
 /// After a fault every registered instance is deregistered at once.
-pub(super) fn an_emergency_deregisters_every_instance(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn an_emergency_deregisters_every_instance(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let Some(emergency) = observer.emergency.as_ref().filter(|_| has_begun(entry)) else {
         return Ok(());
     };
-    if emergency.moves || observer.landed_late {
+    if emergency.moves || observer.arrived_late {
         return Ok(());
     }
     let asked = |id: &&String| emergency.asked.values().any(|asked| asked == *id);
-    let left = observer.standing.iter().find(|id| !asked(id));
+    let left = observer.entries.iter().find(|id| !asked(id));
     hold(left.is_none(), || format!("{left:?} stands"))
 }
 
@@ -78,9 +81,9 @@ pub(super) fn an_emergency_deregisters_every_instance(observer: &Observer, entry
 /// the catalogue has answered, or after two seconds.
 pub(super) fn an_emergency_waits_for_children_and_deregistrations(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    let (Some(emergency), What::Does(Effect::Exit(_))) = (&observer.emergency, &entry.what) else {
+    let (Some(emergency), EntryKind::Effect(Effect::Exit(_))) = (&observer.emergency, &entry.kind) else {
         return Ok(());
     };
     let (starting, now) = (emergency.starting, entry.at);
@@ -107,8 +110,8 @@ pub(super) fn an_emergency_waits_for_children_and_deregistrations(
 
 /// After a fault the exit comes within two seconds, or the grace of children (a minute at most), and two
 /// seconds more.
-pub(super) fn an_emergency_ends_in_time(observer: &Observer, entry: &Entry) -> Verdict {
-    let (Some(emergency), What::Rests(deadline)) = (&observer.emergency, &entry.what) else {
+pub(super) fn an_emergency_ends_in_time(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (Some(emergency), EntryKind::Wait(deadline)) = (&observer.emergency, &entry.kind) else {
         return Ok(());
     };
     // After a late wake-up the effects are late, too.
@@ -119,8 +122,8 @@ pub(super) fn an_emergency_ends_in_time(observer: &Observer, entry: &Entry) -> V
 }
 
 /// After a fault the exit code is 70.
-pub(super) fn an_emergency_ends_with_70(observer: &Observer, entry: &Entry) -> Verdict {
-    let (Some(_), What::Does(Effect::Exit(code))) = (&observer.emergency, &entry.what) else {
+pub(super) fn an_emergency_ends_with_70(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (Some(_), EntryKind::Effect(Effect::Exit(code))) = (&observer.emergency, &entry.kind) else {
         return Ok(());
     };
     hold(*code == FAULT, || format!("{entry}"))
@@ -129,16 +132,16 @@ pub(super) fn an_emergency_ends_with_70(observer: &Observer, entry: &Entry) -> V
 /// A service that was deregistered after a fault stays absent.
 pub(super) fn an_instance_deregistered_in_an_emergency_stays_absent(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    let (Some(emergency), What::Does(Effect::Exit(_))) = (&observer.emergency, &entry.what) else {
+    let (Some(emergency), EntryKind::Effect(Effect::Exit(_))) = (&observer.emergency, &entry.kind) else {
         return Ok(());
     };
     let stands = emergency
         .deregistered
         .iter()
-        .find(|id| observer.standing.contains(*id));
-    hold(stands.is_none() || observer.landed_late, || {
+        .find(|id| observer.entries.contains(*id));
+    hold(stands.is_none() || observer.arrived_late, || {
         format!("{stands:?} stands")
     })
 }

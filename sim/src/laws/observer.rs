@@ -6,7 +6,7 @@
 mod backends;
 mod children;
 mod emergency;
-mod life;
+mod lifecycle;
 mod plan;
 mod reload;
 mod requests;
@@ -15,15 +15,15 @@ mod standstill;
 mod trees;
 
 use super::turn::Turn;
-use crate::trace::{Entry, Fact, What};
+use crate::trace::{EntryKind, Fact, TraceEntry};
 pub(crate) use backends::{Address, BackendFacts};
-pub(crate) use children::{CoprocessFacts, JobFacts, Run, is_periodic, whose};
+pub(crate) use children::{CoprocessFacts, JobFacts, Run, is_periodic, owner};
 use domain::plan::Plan;
 use domain::process::Ending;
 use domain::signal::Signal;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 pub(crate) use emergency::Emergency;
-pub(crate) use life::{Stage, Stop};
+pub(crate) use lifecycle::{OnceRun, Stop};
 pub(crate) use plan::{SharedPlan, backend_key, key_of, sensor_jobs};
 pub(crate) use requests::{InFlight, Kind};
 pub(crate) use services::{KnownRegistration, ServiceFacts, check_of};
@@ -42,18 +42,18 @@ pub struct Observer {
     /// A plan that waits to be put in force, and since when.
     pub(crate) incoming: Option<(SharedPlan, Instant)>,
     pub(crate) opened: Option<Instant>,
-    pub(crate) called_off: bool,
+    pub(crate) start_cancelled: bool,
     pub(crate) failed_start: bool,
     pub(crate) stop: Option<Stop>,
     pub(crate) maintenance: bool,
     pub(crate) exited: bool,
     pub(crate) code: Option<u8>,
-    pub(crate) application: Stage,
+    pub(crate) application: OnceRun,
     /// Signals for the application that came before its start, the last of each number.
     kept: VecDeque<Signal>,
-    pub(crate) pre_start: Stage,
-    pub(crate) pre_stop: Stage,
-    pub(crate) post_stop: Stage,
+    pub(crate) pre_start: OnceRun,
+    pub(crate) pre_stop: OnceRun,
+    pub(crate) post_stop: OnceRun,
     pub(crate) children: BTreeMap<Ticket, Run>,
     /// The requests in flight.
     pub(crate) requests: BTreeMap<Ticket, InFlight>,
@@ -69,10 +69,10 @@ pub struct Observer {
     pub(crate) left_behind: usize,
     pub(crate) remaining: Remaining,
     /// The instances of the shim that the catalogue has.
-    pub(crate) standing: BTreeSet<String>,
+    pub(crate) entries: BTreeSet<String>,
     /// The instances of each backend in the catalogue.
-    pub(crate) neighbours: BTreeMap<String, Vec<Address>>,
-    pub(crate) landed_late: bool,
+    pub(crate) other_instances: BTreeMap<String, Vec<Address>>,
+    pub(crate) arrived_late: bool,
     /// When the catalogue last took no more requests.
     pub(crate) refused: Option<Instant>,
     /// The number of requests that are allowed since the budget was cut.
@@ -84,7 +84,7 @@ pub struct Observer {
     /// The state of an emergency, after a fault of the program itself.
     pub(crate) emergency: Option<Emergency>,
     /// Whether the application outlived SIGKILL for too long.
-    pub(crate) gave_up: bool,
+    pub(crate) application_unkillable: bool,
     generation: u32,
     /// The deadline of the driver, and the number of late wake-ups in a row.
     deadline: Option<Instant>,
@@ -103,17 +103,17 @@ impl Observer {
             plan,
             incoming: None,
             opened: None,
-            called_off: false,
+            start_cancelled: false,
             failed_start: false,
             stop: None,
             maintenance: false,
             exited: false,
             code: None,
-            application: Stage::Never,
+            application: OnceRun::NotStarted,
             kept: VecDeque::new(),
-            pre_start: Stage::Never,
-            pre_stop: Stage::Never,
-            post_stop: Stage::Never,
+            pre_start: OnceRun::NotStarted,
+            pre_stop: OnceRun::NotStarted,
+            post_stop: OnceRun::NotStarted,
             children: BTreeMap::new(),
             requests: BTreeMap::new(),
             loading: None,
@@ -124,15 +124,15 @@ impl Observer {
             coprocesses: BTreeMap::new(),
             left_behind: 0,
             remaining: Remaining::default(),
-            standing: BTreeSet::new(),
-            neighbours: BTreeMap::new(),
-            landed_late: false,
+            entries: BTreeSet::new(),
+            other_instances: BTreeMap::new(),
+            arrived_late: false,
             refused: None,
             cut: None,
             paused: None,
             pauses: 0,
             emergency: None,
-            gave_up: false,
+            application_unkillable: false,
             generation: 0,
             deadline: None,
             late_in_a_row: 0,
@@ -145,41 +145,41 @@ impl Observer {
     }
 
     /// Called before an entry is checked; an event begins a turn of the driver.
-    pub(super) fn turns_to(&mut self, entry: &Entry) {
+    pub(super) fn begin_turn(&mut self, entry: &TraceEntry) {
         self.now = entry.at;
-        if !matches!(entry.what, What::Happens(_)) || !self.turn.over {
+        if !matches!(entry.kind, EntryKind::Event(_)) || !self.turn.over {
             return;
         }
         if self.is_late(entry.at) {
             self.after_standstill(entry.at);
         }
         let overslept = self.deadline.is_some_and(|deadline| deadline < entry.at);
-        let looked = if self.lenient || overslept {
+        let ticks_since = if self.lenient || overslept {
             self.turn.began
         } else {
             entry.at
         };
         self.turn = Turn {
             began: entry.at,
-            looked,
+            ticks_since,
             ..Turn::default()
         };
     }
 
     /// Adds an entry.
-    pub(super) fn remembers(&mut self, entry: &Entry) {
+    pub(super) fn add(&mut self, entry: &TraceEntry) {
         if let Some(emergency) = &mut self.emergency {
-            emergency.remembers(entry);
+            emergency.add(entry);
         }
-        match &entry.what {
-            What::Happens(event) => self.happens(event),
-            What::Does(effect) => self.does(effect),
-            What::Rests(deadline) => self.rests(*deadline),
-            What::World(fact) => self.learns(fact),
+        match &entry.kind {
+            EntryKind::Event(event) => self.on_event(event),
+            EntryKind::Effect(effect) => self.on_effect(effect),
+            EntryKind::Wait(deadline) => self.on_wait(*deadline),
+            EntryKind::Fact(fact) => self.on_fact(fact),
         }
     }
 
-    fn happens(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         match event {
             Event::Begin if self.plan.pre_start.is_none() => self.open(),
             Event::Signal(signal) => self.signalled(*signal),
@@ -210,22 +210,22 @@ impl Observer {
         }
     }
 
-    fn does(&mut self, effect: &Effect) {
+    fn on_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Start(ticket, job) => self.starts(*ticket, job),
             Effect::Send(ticket, signal, target) => self.sends(*ticket, *signal, *target),
             Effect::SendToAll(signal) => self.sends_to_all(*signal),
             Effect::Suspend => self.turn.suspend = false,
-            Effect::Ask { ticket, request, .. } => self.asks(*ticket, request),
-            Effect::Forget(ticket) => self.forgets(*ticket),
-            Effect::Connect(_) => self.standing.clear(),
+            Effect::Request { ticket, request, .. } => self.request_sent(*ticket, request),
+            Effect::Cancel(ticket) => self.request_cancelled(*ticket),
+            Effect::Connect(_) => self.entries.clear(),
             Effect::Export { name, value } => {
                 let exported = self.turn.export.as_ref();
                 if exported.is_some_and(|(due, pid)| due == name && pid == value) {
                     self.turn.export = None;
                 }
             }
-            Effect::Log(notice) => self.reports(notice),
+            Effect::Log(notice) => self.on_notice(notice),
             Effect::Load(ticket) => {
                 self.loading = Some(*ticket);
                 self.to_be_read = false;
@@ -235,10 +235,10 @@ impl Observer {
         }
     }
 
-    fn reports(&mut self, notice: &Notice) {
+    fn on_notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Reloaded => self.reloaded(),
-            Notice::HeldByAnother { named, other, .. } => self.stranger_reported(&named.id, other),
+            Notice::HeldByAnother { named, other, .. } => self.holder_reported(&named.id, other),
             Notice::LeftBehind(_) => self.left_behind += 1,
             Notice::BudgetCut { allowed, .. } => self.cut = Some(*allowed),
             Notice::BudgetWhole(_) => self.cut = None,
@@ -251,39 +251,41 @@ impl Observer {
         }
     }
 
-    fn rests(&mut self, deadline: Option<Instant>) {
+    fn on_wait(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
-        self.gave_up |= self.survives_kill();
+        self.application_unkillable |= self.survives_kill();
         // The entries of the turn are no longer needed.
         self.turn = Turn {
             began: self.turn.began,
-            looked: self.turn.looked,
+            ticks_since: self.turn.ticks_since,
             over: true,
             ..Turn::default()
         };
-        self.services_rest();
+        self.services_on_wait();
     }
 
-    fn learns(&mut self, fact: &Fact) {
+    fn on_fact(&mut self, fact: &Fact) {
         match fact {
-            Fact::Entered(id) => drop(self.standing.insert(id.clone())),
+            Fact::Entered(id) => drop(self.entries.insert(id.clone())),
             Fact::Removed(id) | Fact::Expired(id) => {
-                self.standing.remove(id);
-                self.disturb(id);
+                self.entries.remove(id);
+                self.delay(id);
             }
-            Fact::Neighbours(name, listed) => drop(self.neighbours.insert(name.clone(), listed.clone())),
-            Fact::StoodStill(_) => self.disturb_all(),
+            Fact::InstancesChanged(name, listed) => {
+                drop(self.other_instances.insert(name.clone(), listed.clone()))
+            }
+            Fact::MachinePaused(_) => self.delay_all(),
             Fact::Panics => self.emergency = Some(Emergency::new(self)),
-            Fact::Overwritten(id, _) => self.disturb(id),
-            Fact::LandsLate(id) => {
-                self.landed_late = true;
-                self.disturb(id);
+            Fact::Overwritten(id, _) => self.delay(id),
+            Fact::ArrivesLate(id) => {
+                self.arrived_late = true;
+                self.delay(id);
             }
             Fact::Outage
             | Fact::OutageOver
             | Fact::NoPids
             | Fact::PidsAgain
-            | Fact::Forgets
+            | Fact::DataLost
             | Fact::Healed
             | Fact::Settled
             | Fact::Overdue => {}

@@ -1,9 +1,9 @@
 //! Laws of the order of the start and the stop.
 
 use super::bounds::REMAINING_DEATH;
-use super::observer::{Observer, Stage, is_periodic};
+use super::observer::{Observer, OnceRun, is_periodic};
 use super::{Verdict, hold};
-use crate::trace::{Entry, Fact, What};
+use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::Request;
 use domain::plan::Role;
 use domain::signal::Signal;
@@ -11,17 +11,17 @@ use domain::time::Duration;
 use domain::{Effect, Event};
 
 /// The role of the child that starts, if one does.
-fn starting(entry: &Entry) -> Option<&Role> {
-    match &entry.what {
-        What::Does(Effect::Start(_, job)) => Some(&job.role),
+fn starting(entry: &TraceEntry) -> Option<&Role> {
+    match &entry.kind {
+        EntryKind::Effect(Effect::Start(_, job)) => Some(&job.role),
         _ => None,
     }
 }
 
 /// The signal that is sent to the application, unless it is only passed on.
-fn sent_to_application(observer: &Observer, entry: &Entry) -> Option<Signal> {
-    match (&entry.what, observer.application) {
-        (What::Does(Effect::Send(ticket, signal, _)), Stage::Alive(application))
+fn sent_to_application(observer: &Observer, entry: &TraceEntry) -> Option<Signal> {
+    match (&entry.kind, observer.application) {
+        (EntryKind::Effect(Effect::Send(ticket, signal, _)), OnceRun::Running(application))
             if *ticket == application =>
         {
             (observer.turn.forward.front() != Some(signal)).then_some(*signal)
@@ -31,30 +31,30 @@ fn sent_to_application(observer: &Observer, entry: &Entry) -> Option<Signal> {
 }
 
 /// There is no entry after the exit.
-pub(super) fn nothing_follows_the_exit(observer: &Observer, entry: &Entry) -> Verdict {
-    let counts = !matches!(entry.what, What::World(_));
+pub(super) fn nothing_follows_the_exit(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let counts = !matches!(entry.kind, EntryKind::Fact(_));
     hold(!(observer.exited && counts), || format!("{entry}"))
 }
 
 /// Nothing starts and no request is sent before preStart ended (LC-2).
-pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let before = observer.opened.is_none() && !observer.is_stopping();
-    let begins = match &entry.what {
-        What::Does(Effect::Start(_, job)) => job.role != Role::PreStart,
-        What::Does(Effect::Ask { .. }) => true,
+    let begins = match &entry.kind {
+        EntryKind::Effect(Effect::Start(_, job)) => job.role != Role::PreStart,
+        EntryKind::Effect(Effect::Request { .. }) => true,
         _ => false,
     };
     hold(!(before && begins), || format!("{entry}"))
 }
 
 /// After a start was cancelled, or preStart failed, nothing starts any more (LC-1, EX-20).
-pub(super) fn after_a_cancelled_start_nothing_starts(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn after_a_cancelled_start_nothing_starts(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let begins = matches!(
-        entry.what,
-        What::Does(Effect::Start(..) | Effect::Ask { .. } | Effect::Load(_))
+        entry.kind,
+        EntryKind::Effect(Effect::Start(..) | Effect::Request { .. } | Effect::Load(_))
     );
     hold(
-        !((observer.called_off || observer.failed_start) && begins),
+        !((observer.start_cancelled || observer.failed_start) && begins),
         || format!("{entry}"),
     )
 }
@@ -63,16 +63,16 @@ pub(super) fn after_a_cancelled_start_nothing_starts(observer: &Observer, entry:
 /// catalogue; a coprocess that ends is restarted until the coprocesses are stopped (LC-6, LC-20, SD-9).
 pub(super) fn after_the_stop_began_only_hooks_and_coprocesses_start(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    let wrong = match &entry.what {
-        What::Does(Effect::Start(_, job)) => match job.role {
+    let wrong = match &entry.kind {
+        EntryKind::Effect(Effect::Start(_, job)) => match job.role {
             Role::PreStop | Role::PostStop => false,
             Role::Coprocess { .. } => observer.is_closing(),
             _ => true,
         },
-        What::Does(Effect::Ask { request, .. }) => !matches!(request, Request::Deregister(_)),
-        What::Does(Effect::Load(_)) => true,
+        EntryKind::Effect(Effect::Request { request, .. }) => !matches!(request, Request::Deregister(_)),
+        EntryKind::Effect(Effect::Load(_)) => true,
         _ => false,
     };
     hold(
@@ -82,8 +82,11 @@ pub(super) fn after_the_stop_began_only_hooks_and_coprocesses_start(
 }
 
 /// When the stop begins, every check, handler, task and sensor that runs is killed at once (LC-5).
-pub(super) fn periodic_runs_are_killed_when_the_stop_begins(observer: &Observer, entry: &Entry) -> Verdict {
-    let (What::Rests(_), Some(_)) = (&entry.what, observer.stop) else {
+pub(super) fn periodic_runs_are_killed_when_the_stop_begins(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
+    let (EntryKind::Wait(_), Some(_)) = (&entry.kind, observer.stop) else {
         return Ok(());
     };
     let running = observer
@@ -91,19 +94,22 @@ pub(super) fn periodic_runs_are_killed_when_the_stop_begins(observer: &Observer,
         .values()
         .find(|run| is_periodic(&run.role) && run.killed.is_none());
     hold(running.is_none(), || {
-        format!("{} still runs", running.map_or("", |run| &run.whose))
+        format!("{} still runs", running.map_or("", |run| &run.owner))
     })
 }
 
 /// preStop runs once, when an operator requested the stop, after every service was deregistered or the time
 /// limit for that is over, and only while the application runs (LC-9, LC-20).
-pub(super) fn pre_stop_runs_once_after_the_deregistrations(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn pre_stop_runs_once_after_the_deregistrations(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
     if starting(entry) != Some(&Role::PreStop) {
         return Ok(());
     }
-    let asked = observer.stop.is_some_and(|stop| stop.asked);
-    let right = asked && observer.pre_stop == Stage::Never && !observer.application.is_gone();
-    hold(right && observer.services_left(), || {
+    let requested = observer.stop.is_some_and(|stop| stop.requested);
+    let right = requested && observer.pre_stop == OnceRun::NotStarted && !observer.application.has_ended();
+    hold(right && observer.services_deregistered(), || {
         format!(
             "{entry} with the application {:?} and the stop {:?}",
             observer.application, observer.stop
@@ -115,22 +121,25 @@ pub(super) fn pre_stop_runs_once_after_the_deregistrations(observer: &Observer, 
 /// deregistered or the time limit for that is over, and after preStop ended (SD-10).
 pub(super) fn the_application_is_stopped_after_the_deregistrations(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
     if sent_to_application(observer, entry).is_none() {
         return Ok(());
     }
-    let asked = observer.stop.is_some_and(|stop| stop.asked);
+    let requested = observer.stop.is_some_and(|stop| stop.requested);
     hold(
-        asked && observer.services_left() && observer.pre_stop_done(),
+        requested && observer.services_deregistered() && observer.pre_stop_done(),
         || format!("{entry}"),
     )
 }
 
 /// The application is killed only after its grace since SIGTERM, or without one if the stop timeout is "at
 /// once" (EX-13).
-pub(super) fn the_application_is_killed_only_after_its_grace(observer: &Observer, entry: &Entry) -> Verdict {
-    let (Some(Signal::KILL), Stage::Alive(ticket)) =
+pub(super) fn the_application_is_killed_only_after_its_grace(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
+    let (Some(Signal::KILL), OnceRun::Running(ticket)) =
         (sent_to_application(observer, entry), observer.application)
     else {
         return Ok(());
@@ -149,21 +158,21 @@ pub(super) fn the_application_is_killed_only_after_its_grace(observer: &Observer
 /// or the time limit for that is over (SD-11, LC-9).
 pub(super) fn post_stop_runs_once_after_the_application_has_ended(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
     if starting(entry) != Some(&Role::PostStop) {
         return Ok(());
     }
-    let first = observer.post_stop == Stage::Never && observer.application.is_gone();
+    let first = observer.post_stop == OnceRun::NotStarted && observer.application.has_ended();
     hold(
-        first && !observer.pre_stop.is_alive() && observer.services_left(),
+        first && !observer.pre_stop.is_running() && observer.services_deregistered(),
         || format!("{entry}"),
     )
 }
 
 /// Coprocesses get SIGTERM last: after the application and postStop have ended (EX-22).
-pub(super) fn coprocesses_are_stopped_last(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Send(ticket, Signal::TERM, _)) = &entry.what else {
+pub(super) fn coprocesses_are_stopped_last(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Send(ticket, Signal::TERM, _)) = &entry.kind else {
         return Ok(());
     };
     let run = observer.children.get(ticket);
@@ -174,28 +183,28 @@ pub(super) fn coprocesses_are_stopped_last(observer: &Observer, entry: &Entry) -
 /// A stop never waits without a reason: preStop, SIGTERM, SIGKILL, postStop and the exit each come as soon as
 /// what they wait for is over, and SIGTERM is never lost (LC-7, LC-8, SD-10: one time limit of two seconds in
 /// all).
-pub(super) fn the_stop_continues_without_delay(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Rests(_) = &entry.what else {
+pub(super) fn the_stop_continues_without_delay(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
-    if observer.is_closing() && !observer.application.is_alive() {
-        let asked = observer.remaining.termed.or(observer.remaining.killed).is_some();
-        return hold(asked && !observer.remaining.ended, || {
+    if observer.is_closing() && !observer.application.is_running() {
+        let requested = observer.remaining.termed.or(observer.remaining.killed).is_some();
+        return hold(requested && !observer.remaining.ended, || {
             "everything is over, and it does not exit".into()
         });
     }
     let Some(stop) = observer
         .stop
-        .filter(|_| observer.services_left() && !observer.gave_up)
+        .filter(|_| observer.services_deregistered() && !observer.application_unkillable)
     else {
         return Ok(());
     };
     let plan = observer.plan();
-    let hook_due = observer.pre_stop == Stage::Never && plan.pre_stop.is_some();
-    if stop.asked && !observer.application.is_gone() && hook_due {
+    let hook_due = observer.pre_stop == OnceRun::NotStarted && plan.pre_stop.is_some();
+    if stop.requested && !observer.application.has_ended() && hook_due {
         return Err("preStop has to run".into());
     }
-    if let Stage::Alive(ticket) = observer.application {
+    if let OnceRun::Running(ticket) = observer.application {
         let run = observer.children.get(&ticket);
         let stopped = run.and_then(|run| run.termed.or(run.killed));
         let killed = run.and_then(|run| run.killed);
@@ -209,15 +218,15 @@ pub(super) fn the_stop_continues_without_delay(observer: &Observer, entry: &Entr
             "the application has to be killed".into()
         });
     }
-    let last_due = observer.post_stop == Stage::Never && plan.post_stop.is_some();
-    let gone = observer.application.is_gone() && !observer.pre_stop.is_alive();
+    let last_due = observer.post_stop == OnceRun::NotStarted && plan.post_stop.is_some();
+    let gone = observer.application.has_ended() && !observer.pre_stop.is_running();
     hold(!(gone && last_due), || "postStop has to run".into())
 }
 
 /// At the exit no child runs, except one that did not end within its time limit after SIGKILL, which is
 /// reported.
-pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Exit(_)) = &entry.what else {
+pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Exit(_)) = &entry.kind else {
         return Ok(());
     };
     let tried = |at| observer.now >= at + REMAINING_DEATH;
@@ -226,7 +235,7 @@ pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Ve
         .values()
         .find(|run| !run.killed.is_some_and(tried));
     hold(spared.is_none(), || {
-        format!("{} is alive", spared.map_or("", |run| &run.whose))
+        format!("{} is alive", spared.map_or("", |run| &run.owner))
     })?;
     hold(observer.children.len() == observer.left_behind, || {
         format!(
@@ -240,8 +249,8 @@ pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &Entry) -> Ve
 /// The exit code is that of a failed preStart, or 143 for a cancelled start, or the application's, or that of
 /// a failed postStop in its place; 137 if the application did not end, and 0 if there is none (EX-2, EX-3,
 /// EX-7, EX-8, EX-20, LC-1, LC-8).
-pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Exit(code)) = &entry.what else {
+pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Exit(code)) = &entry.kind else {
         return Ok(());
     };
     let known = observer.code.unwrap_or(0);
@@ -252,9 +261,9 @@ pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &Entry) -> Ve
 /// In every state, once faults stop, SIGTERM leads to the exit within the sum of the time limits.
 pub(super) fn without_faults_a_stop_ends_within_its_time_limits(
     observer: &Observer,
-    entry: &Entry,
+    entry: &TraceEntry,
 ) -> Verdict {
-    let overdue = matches!(entry.what, What::World(Fact::Overdue));
-    let stopped = matches!(entry.what, What::Happens(Event::Signal(_)));
+    let overdue = matches!(entry.kind, EntryKind::Fact(Fact::Overdue));
+    let stopped = matches!(entry.kind, EntryKind::Event(Event::Signal(_)));
     hold(!overdue || stopped || observer.exited, || "it still runs".into())
 }

@@ -1,20 +1,20 @@
 //! Laws of the change from one plan to the next, and of the state some time after all faults have ended.
 
-use super::bounds::RELOAD_PATIENCE;
-use super::observer::{Address, BackendFacts, Observer, Stage, key_of, sensor_jobs};
+use super::bounds::LONGEST_RELOAD_WAIT;
+use super::observer::{Address, BackendFacts, Observer, OnceRun, key_of, sensor_jobs};
 use super::{Verdict, hold};
-use crate::trace::{Entry, Fact, What};
+use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::Request;
 use domain::plan::{Job, Restarts, Role};
 use domain::{Effect, Notice};
 
 /// Whatever starts belongs to the plan in force, in every detail: after a reload the units start what they
 /// would after a fresh start with the same plan (LC-3, LC-21).
-pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let plan = observer.plan();
     let one = |job: &Option<Job>, started: &Job| job.as_ref() == Some(started);
-    let there = match &entry.what {
-        What::Does(Effect::Start(_, job)) => match &job.role {
+    let there = match &entry.kind {
+        EntryKind::Effect(Effect::Start(_, job)) => match &job.role {
             Role::Application => one(&plan.application, job),
             Role::PreStart => one(&plan.pre_start, job),
             Role::PreStop => one(&plan.pre_stop, job),
@@ -24,7 +24,7 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
             Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
             Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == &**job),
         },
-        What::Does(Effect::Ask { request, .. }) => match request {
+        EntryKind::Effect(Effect::Request { request, .. }) => match request {
             Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
                 plan.services.iter().any(|service| service.registration == *r)
             }
@@ -41,23 +41,23 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
 }
 
 /// SIGHUP is never lost: the configuration is read at once, or after the reading in progress (LC-4, LC-7).
-pub(super) fn a_sighup_reads_the_configuration(observer: &Observer, entry: &Entry) -> Verdict {
-    let rests = matches!(entry.what, What::Rests(_));
-    let due = observer.to_be_read && observer.loading.is_none() && observer.takes_orders();
+pub(super) fn a_sighup_reads_the_configuration(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let rests = matches!(entry.kind, EntryKind::Wait(_));
+    let due = observer.to_be_read && observer.loading.is_none() && observer.takes_configuration();
     hold(!(rests && due), || "SIGHUP was lost".into())
 }
 
 /// However often SIGHUP comes, there is one reading of the configuration at a time.
-pub(super) fn the_configuration_is_read_once_at_a_time(observer: &Observer, entry: &Entry) -> Verdict {
-    let reads = matches!(entry.what, What::Does(Effect::Load(_)));
+pub(super) fn the_configuration_is_read_once_at_a_time(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let reads = matches!(entry.kind, EntryKind::Effect(Effect::Load(_)));
     hold(!(reads && observer.loading.is_some()), || format!("{entry}"))
 }
 
 /// A refused configuration changes nothing (LC-14).
-pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let changes = matches!(
-        entry.what,
-        What::Does(
+        entry.kind,
+        EntryKind::Effect(
             Effect::Connect(_) | Effect::Configure(_) | Effect::Expose(_) | Effect::Log(Notice::Reloaded)
         )
     );
@@ -66,28 +66,28 @@ pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry
 
 /// A new plan comes into force when everything that it removes has ended, or after five seconds when all
 /// removed services are deregistered; and only after a plan was read.
-pub(super) fn a_reload_waits_for_what_it_removes(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Log(Notice::Reloaded)) = &entry.what else {
+pub(super) fn a_reload_waits_for_what_it_removes(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Log(Notice::Reloaded)) = &entry.kind else {
         return Ok(());
     };
     let Some((_, since)) = &observer.incoming else {
         return Err("there is no plan that waits".into());
     };
-    let patient = observer.now >= *since + RELOAD_PATIENCE;
-    let free = observer.opened.is_none() || observer.made_room();
-    let patient = patient && observer.leavers_left();
-    hold(observer.takes_orders() && (free || patient), || {
+    let patient = observer.now >= *since + LONGEST_RELOAD_WAIT;
+    let free = observer.opened.is_none() || observer.replaced_have_ended();
+    let patient = patient && observer.removed_have_deregistered();
+    hold(observer.takes_configuration() && (free || patient), || {
         format!("{entry} too early")
     })
 }
 
 /// A new plan comes into force as soon as possible (LC-4, LC-19).
-pub(super) fn a_reload_ends_without_delay(observer: &Observer, entry: &Entry) -> Verdict {
-    let (What::Rests(_), Some((_, since))) = (&entry.what, &observer.incoming) else {
+pub(super) fn a_reload_ends_without_delay(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (EntryKind::Wait(_), Some((_, since))) = (&entry.kind, &observer.incoming) else {
         return Ok(());
     };
-    let due = observer.turn.began >= *since + RELOAD_PATIENCE && observer.leavers_left();
-    let waits = observer.opened.is_some() && !observer.made_room() && !due;
+    let due = observer.turn.began >= *since + LONGEST_RELOAD_WAIT && observer.removed_have_deregistered();
+    let waits = observer.opened.is_some() && !observer.replaced_have_ended() && !due;
     let alike = observer.backends.values().any(|facts| facts.alike > 1);
     hold(waits || alike && !due || observer.is_stopping(), || {
         "the new plan is not in force".into()
@@ -96,8 +96,8 @@ pub(super) fn a_reload_ends_without_delay(observer: &Observer, entry: &Entry) ->
 
 /// After a reload the units equal those of a fresh start: the status lists the services, backends and jobs of
 /// the plan, and no others.
-pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry) -> Verdict {
-    let What::Does(Effect::Report(_, status)) = &entry.what else {
+pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Report(_, status)) = &entry.kind else {
         return Ok(());
     };
     hold(status.maintenance == observer.maintenance, || {
@@ -136,7 +136,7 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry
     let application = plan
         .application
         .iter()
-        .filter(|_| observer.application.is_alive());
+        .filter(|_| observer.application.is_running());
     let mut jobs: Vec<_> = application
         .chain(&plan.jobs)
         .chain(sensor_jobs(plan))
@@ -150,9 +150,12 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Entry
 
 /// Some time after faults stop, healthy services are in the catalogue, the list of each backend is the
 /// present one and no handler waits to be started, and every coprocess with restarts left runs.
-pub(super) fn without_faults_the_expected_state_is_reached(observer: &Observer, entry: &Entry) -> Verdict {
+pub(super) fn without_faults_the_expected_state_is_reached(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
     let calm = !observer.is_stopping() && observer.opened.is_some() && !observer.exited;
-    if entry.what != What::World(Fact::Settled) || !calm || observer.plan().application.is_none() {
+    if entry.kind != EntryKind::Fact(Fact::Settled) || !calm || observer.plan().application.is_none() {
         return Ok(());
     }
     hold(observer.incoming.is_none(), || "a plan still waits".into())?;
@@ -163,7 +166,7 @@ pub(super) fn without_faults_the_expected_state_is_reached(observer: &Observer, 
     hold(silent.is_none(), || {
         format!("{} does not run", silent.map_or("", |(owner, _)| owner))
     })?;
-    hold(observer.application != Stage::Never, || {
+    hold(observer.application != OnceRun::NotStarted, || {
         "the application does not run".into()
     })?;
     if observer.maintenance {
@@ -172,7 +175,7 @@ pub(super) fn without_faults_the_expected_state_is_reached(observer: &Observer, 
     let missing = observer
         .services
         .keys()
-        .find(|id| !observer.standing.contains(*id));
+        .find(|id| !observer.entries.contains(*id));
     hold(missing.is_none(), || {
         format!("{missing:?} does not stand in the catalogue")
     })?;
@@ -188,7 +191,7 @@ pub(super) fn without_faults_the_expected_state_is_reached(observer: &Observer, 
     })?;
     let none = Vec::new();
     let stale = observer.plan().backends.iter().find(|backend| {
-        let there = observer.neighbours.get(&backend.name).unwrap_or(&none);
+        let there = observer.other_instances.get(&backend.name).unwrap_or(&none);
         let counts = |(_, port): &&Address| backend.tag.is_none() || port % 2 == 0;
         let there: Vec<Address> = there.iter().filter(counts).cloned().collect();
         observer

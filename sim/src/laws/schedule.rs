@@ -56,17 +56,17 @@ impl Schedule {
             return now >= self.opened.0 + self.period;
         }
         match self.last_tick(self.opened.0, now) {
-            Some(tick) => tick > self.used.0 && (tick >= turn.looked || self.freed == Some(turn.began)),
+            Some(tick) => tick > self.used.0 && (tick >= turn.ticks_since || self.freed == Some(turn.began)),
             None => false,
         }
     }
 
-    /// Whether a tick of the last `patience` was not used, or may have waited for an end in that time.
-    pub fn waits(&self, now: Instant, patience: Duration) -> bool {
+    /// Whether a tick of the last `longest_wait` was not used, or may have waited for an end in that time.
+    pub fn waits(&self, now: Instant, longest_wait: Duration) -> bool {
         let tick = self.last_tick(self.opened.0, now);
         let since = self.used.0.max(self.freed.unwrap_or_default());
-        let unused = tick.is_some_and(|tick| tick > self.used.0) && now - since <= self.period + patience;
-        unused || self.freed.is_some_and(|freed| now - freed <= patience)
+        let unused = tick.is_some_and(|tick| tick > self.used.0) && now - since <= self.period + longest_wait;
+        unused || self.freed.is_some_and(|freed| now - freed <= longest_wait)
     }
 
     /// From when on the next run is due if the last one was due at `last`, as far as that is known: the tick after it,

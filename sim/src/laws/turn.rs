@@ -13,7 +13,7 @@ pub(crate) struct Turn {
     pub began: Instant,
     /// Since when ticks may wait that the driver could not handle before: the begin of the turn, or earlier
     /// if a start took time in the turn before or the machine was paused.
-    pub looked: Instant,
+    pub ticks_since: Instant,
     /// Whether it is over: the driver waits.
     pub over: bool,
     /// The signals that must be passed on, in this order.
@@ -36,7 +36,7 @@ pub(crate) struct Turn {
     /// Services and backends of which a request failed, because an answer said so.
     pub unsuccessful: Vec<String>,
     /// The ID of a service under which an answer found another instance that was not reported yet.
-    pub stranger: Option<(String, Endpoint)>,
+    pub other_holder: Option<(String, Endpoint)>,
 }
 
 impl Turn {
@@ -45,7 +45,7 @@ impl Turn {
     pub fn at(now: Instant) -> Self {
         Self {
             began: now,
-            looked: now,
+            ticks_since: now,
             ..Self::default()
         }
     }

@@ -74,13 +74,13 @@ impl Discovery for Dispatcher {
         self.catalogue = open(catalogue).unwrap_or_else(|error| Rc::new(UnusableCatalogue(error)));
     }
 
-    fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration) {
+    fn request(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration) {
         let catalogue = Rc::clone(&self.catalogue);
         catalogue.allow(connections);
         let inbox_sender = self.inbox_sender.clone();
         let task = spawn_local(async move {
-            let asked = panics::caught(ask(&*catalogue, request));
-            let answer = match timeout(clock::limit(limit), asked).await {
+            let answered = panics::caught(perform(&*catalogue, request));
+            let answer = match timeout(clock::limit(limit), answered).await {
                 Ok(answer) => answer.unwrap_or_else(|panicked| Answer::Failed(panicked.to_string())),
                 Err(_) => Answer::Failed(format!("no answer within {limit:?}")),
             };
@@ -90,14 +90,14 @@ impl Discovery for Dispatcher {
         self.on_their_way.insert(ticket, task.abort_handle());
     }
 
-    fn forget(&mut self, ticket: Ticket) {
+    fn cancel(&mut self, ticket: Ticket) {
         if let Some(task) = self.on_their_way.remove(&ticket) {
             task.abort();
         }
     }
 }
 
-async fn ask(catalogue: &dyn Catalogue, request: Request) -> Answer {
+async fn perform(catalogue: &dyn Catalogue, request: Request) -> Answer {
     let answer = match request {
         Request::Register(registration) => catalogue.register(&registration).await.map(|()| Answer::Done),
         Request::Renew(registration) => catalogue.renew(&registration).await.map(Answer::from),
@@ -181,7 +181,7 @@ mod tests {
             };
             for number in 1..=2 {
                 let request = Request::Instances(query.clone());
-                dispatcher.ask(Ticket(number), request, None, Duration::from_secs(20));
+                dispatcher.request(Ticket(number), request, None, Duration::from_secs(20));
             }
             let first = queue.next(None).await;
             let failed = matches!(first, Event::Answered(Ticket(1), Answer::Failed(_)));

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 /// How long a request waits for the addresses of a name without an earlier result (docs/bounds.md)
 const LOOKUP_LIMIT: Duration = Duration::from_millis(1500);
 /// How long a request waits for a look-up before it uses the earlier result (docs/bounds.md)
-const PATIENCE: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How long a result is used without another look-up (docs/bounds.md)
 const FRESH: Duration = Duration::from_secs(1);
 /// How old a result may be that is used while the resolver is silent (docs/bounds.md)
@@ -176,7 +176,11 @@ impl Names {
             Wanted::Known(addresses) => return Ok(addresses),
             Wanted::Running(running, before) => (running, before),
         };
-        let limit = if before.is_some() { PATIENCE } else { LOOKUP_LIMIT };
+        let limit = if before.is_some() {
+            LONGEST_WAIT
+        } else {
+            LOOKUP_LIMIT
+        };
         let found = match timeout(limit, running.wait_for(Option::is_some)).await {
             Ok(Ok(found)) => found.clone(),
             Ok(Err(_)) => Some(Err("the threads that look names up have ended".into())),

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// How long a request for the status waits for the core. (docs/bounds.md)
-const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -88,8 +88,8 @@ impl Pages {
         self.last.set(status_request.0);
         let (sender, status) = oneshot::channel();
         self.waiting.borrow_mut().insert(status_request, sender);
-        self.inbox_sender.post(Event::StatusAsked(status_request));
-        match timeout(PATIENCE, status).await {
+        self.inbox_sender.post(Event::StatusRequested(status_request));
+        match timeout(LONGEST_WAIT, status).await {
             Ok(Ok(status)) => page(StatusCode::OK, JSON, status),
             Ok(Err(_)) | Err(_) => {
                 let sentence = "The shim did not answer in time.\n";

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 const CONNECTIONS: usize = 64;
 /// How long a connection may take from the beginning of one request to the beginning of the next. Longer than
 /// Prometheus' default interval between scrapes, one minute. (docs/bounds.md)
-const PATIENCE: Duration = Duration::from_secs(90);
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
 /// How many bytes of a request are stored; a request with longer headers is refused with 431.
 /// (docs/bounds.md)
 const REQUEST: usize = 16 * 1024;
@@ -86,7 +86,7 @@ async fn serve_connection(stream: TcpStream, pages: Rc<Pages>) {
             Poll::Pending if requests.get() > begun => Poll::Ready(false),
             Poll::Pending => Poll::Pending,
         });
-        if timeout(PATIENCE, ended).await != Ok(false) {
+        if timeout(LONGEST_WAIT, ended).await != Ok(false) {
             return;
         }
     }
@@ -149,7 +149,10 @@ mod tests {
                 let began = Instant::now();
                 assert_eq!(received(&stream).await, b"");
                 let took = began.elapsed();
-                assert!(took >= PATIENCE && took < PATIENCE + PATIENCE, "{took:?}");
+                assert!(
+                    took >= LONGEST_WAIT && took < LONGEST_WAIT + LONGEST_WAIT,
+                    "{took:?}"
+                );
             });
         }
     }

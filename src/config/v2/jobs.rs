@@ -41,7 +41,7 @@ pub fn lifecycle(role: Role, run: Run, stop_timeout: StopTimeout) -> Job {
 }
 
 /// A health check or a handler.
-pub fn asked(role: Role, run: Run) -> Job {
+pub fn on_demand(role: Role, run: Run) -> Job {
     run.job(role, Trigger::OnDemand, Output::Log)
 }
 

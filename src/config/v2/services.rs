@@ -81,7 +81,7 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
         enable_tag_override,
         deregister_critical_after,
     };
-    let check = health.map(|run| jobs::asked(role, run));
+    let check = health.map(|run| jobs::on_demand(role, run));
     Some(Service {
         registration,
         poll,
@@ -116,7 +116,7 @@ fn backend(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     let role = Role::OnChange {
         backend: name.to_owned(),
     };
-    let on_change = jobs::asked(role, on_change);
+    let on_change = jobs::on_demand(role, on_change);
     Some(Backend {
         name: name.to_owned(),
         tag,

@@ -15,7 +15,7 @@ use crate::plan::{Backend, REQUEST_LIMIT};
 use crate::process::Ending;
 use crate::status::BackendStatus;
 use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
-use crate::watch::{self, Ask, Watch};
+use crate::watch::{self, NextQuery, Watch};
 use alloc::format;
 use alloc::string::String;
 
@@ -84,24 +84,24 @@ impl BackendUnit {
     pub fn adopt(&mut self, now: Instant, backend: &Backend, jitter: Jitter, out: &mut Outbox) {
         if self.backend.poll != backend.poll {
             self.watch.retime(now, backend.poll);
-            out.forget(self.id);
+            out.cancel(self.id);
         }
         if self.superseded || self.backend.on_change != backend.on_change {
             self.supersede(out);
             self.superseded = false;
             if let Some(ticket) = self.handler.ticket() {
-                out.disown(ticket);
+                out.detach(ticket);
             }
             self.handler = JobRunner::new(now, self.id, &backend.on_change, jitter);
             self.retry_at = None;
-            self.catch_up(now, out);
+            self.start_handler_if_due(now, out);
         }
         self.backend = backend.clone();
     }
 
     /// Another catalogue: the request to the old one is cancelled, the instances that were seen are kept.
     pub fn change_catalogue(&mut self, now: Instant, out: &mut Outbox) {
-        out.forget(self.id);
+        out.cancel(self.id);
         if !self.paused {
             self.watch.resume(now);
         }
@@ -116,7 +116,7 @@ impl BackendUnit {
     pub fn stop_blocking(&mut self, out: &mut Outbox) {
         let was_sent = !out.requests().is_waiting(self.id);
         if self.watch.stop_blocking(was_sent) {
-            out.forget(self.id);
+            out.cancel(self.id);
         }
     }
 
@@ -137,18 +137,18 @@ impl BackendUnit {
         }
     }
 
-    fn ask(&mut self, now: Instant, ask: Ask, out: &mut Outbox) {
+    fn query(&mut self, now: Instant, next: NextQuery, out: &mut Outbox) {
         let query = Query {
             service: self.backend.name.clone(),
             tag: self.backend.tag.clone(),
-            after: ask.after,
-            wait: ask.wait,
+            after: next.after,
+            wait: next.wait,
         };
         // Consul adds up to a sixteenth to the wait it was asked for.
-        let wait = ask.wait.saturating_add(ask.wait / 16);
+        let wait = next.wait.saturating_add(next.wait / 16);
         let limit = wait.saturating_add(REQUEST_LIMIT.min(self.backend.poll));
         let request = Request::Instances(query);
-        out.ask(now, self.id, request, limit, REQUEST_LIMIT);
+        out.request(now, self.id, request, limit, REQUEST_LIMIT);
     }
 
     fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
@@ -172,14 +172,14 @@ impl BackendUnit {
             out.log(Notice::Changed { backend, instances });
             self.changed = Some(now);
             self.again = true;
-            self.catch_up(now, out);
+            self.start_handler_if_due(now, out);
         }
     }
 
     /// Runs the handler for the changes that wait for it, if it may run.
-    fn catch_up(&mut self, now: Instant, out: &mut Outbox) {
+    fn start_handler_if_due(&mut self, now: Instant, out: &mut Outbox) {
         let due = self.retry_at.is_none_or(|at| at <= now);
-        if due && self.may_handle() {
+        if due && self.may_start_handler() {
             self.again = false;
             self.retry_at = None;
             self.handler.start(now, out);
@@ -187,7 +187,7 @@ impl BackendUnit {
     }
 
     /// Whether changes wait for the handler, and it may run.
-    fn may_handle(&self) -> bool {
+    fn may_start_handler(&self) -> bool {
         self.again && !self.paused && !self.superseded && !self.handler.is_running()
     }
 
@@ -196,7 +196,7 @@ impl BackendUnit {
         let delay = self.retries.delay();
         self.again = true;
         self.retry_at = Some(now + delay);
-        if self.retries.failures() == 1 && self.may_handle() {
+        if self.retries.failures() == 1 && self.may_start_handler() {
             out.log(Notice::StartRetried(self.handler.job.role.clone(), delay));
         }
     }
@@ -248,17 +248,17 @@ impl BackendUnit {
 
 impl Unit for BackendUnit {
     fn deadline(&self) -> Option<Instant> {
-        let retry_at = self.retry_at.filter(|_| self.may_handle());
+        let retry_at = self.retry_at.filter(|_| self.may_start_handler());
         earliest(earliest(self.watch.deadline(), self.handler.deadline()), retry_at)
     }
 
     fn on_time(&mut self, now: Instant, out: &mut Outbox) {
         let may_block = out.requests().may_block(self.id);
-        if let Some(ask) = self.watch.on_time(now, may_block) {
-            self.ask(now, ask, out);
+        if let Some(next) = self.watch.on_time(now, may_block) {
+            self.query(now, next, out);
         }
         self.handler.on_time(now, out);
-        self.catch_up(now, out);
+        self.start_handler_if_due(now, out);
     }
 
     fn after_standstill(&mut self, now: Instant) {
@@ -291,14 +291,14 @@ impl Unit for BackendUnit {
             Ending::NotStarted(_) => self.try_again_later(now, out),
             Ending::Exited(_) => self.retries.reset(),
         }
-        self.catch_up(now, out);
+        self.start_handler_if_due(now, out);
     }
 
     /// Sends no request and starts no handler until [`Self::resume`]; a handler that runs may finish.
     fn pause(&mut self, _now: Instant, out: &mut Outbox) {
         self.paused = true;
         self.watch.pause();
-        out.forget(self.id);
+        out.cancel(self.id);
         out.requests().leave(self.id);
     }
 
@@ -306,7 +306,7 @@ impl Unit for BackendUnit {
         self.paused = false;
         self.watch.resume(now);
         out.requests().enter(self.id);
-        self.catch_up(now, out);
+        self.start_handler_if_due(now, out);
     }
 
     /// Sends no more requests, and kills a handler that runs (LC-5).

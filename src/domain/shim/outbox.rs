@@ -162,7 +162,7 @@ impl Outbox {
     }
 
     /// The end of this child is no longer reported to its owner.
-    pub fn disown(&mut self, ticket: Ticket) {
+    pub fn detach(&mut self, ticket: Ticket) {
         if let Some(child) = self.children.get_mut(&ticket) {
             child.owner = None;
         }
@@ -188,30 +188,30 @@ impl Outbox {
         }
     }
 
-    /// Sends a request as soon as the budget allows it; `limit` counts from then, `patience` from now. With a budget,
+    /// Sends a request as soon as the budget allows it; `limit` counts from then, `longest_wait` from now. With a budget,
     /// requests are sent at the end of the step, when all requests of the step are known.
-    pub fn ask(
+    pub fn request(
         &mut self,
         now: Instant,
         requester: UnitId,
         request: Request,
         limit: Duration,
-        patience: Duration,
+        longest_wait: Duration,
     ) {
         let kind = match &request {
             Request::Deregister(_) => Kind::Deregistration,
             Request::Register(_) | Request::Renew(_) | Request::Inspect(_) => Kind::Heartbeat,
             Request::Instances(_) => Kind::Query,
         };
-        let asked = OpenRequest {
+        let open = OpenRequest {
             operation: CatalogueOperation::of(&request),
             request: Some(request),
             limit,
-            until: Some(now + patience),
+            until: Some(now + longest_wait),
             sent: None,
             refused: None,
         };
-        self.open_requests.insert(requester, asked);
+        self.open_requests.insert(requester, open);
         self.requests.push(requester, kind);
         if self.budget.is_none() {
             self.dispatch(now);
@@ -223,21 +223,21 @@ impl Outbox {
         while let Some(requester) = self.requests.next(now) {
             let ticket = self.ticket();
             let may_be_refused = self.budget.is_some();
-            let Some(asked) = self.open_requests.get_mut(&requester) else {
+            let Some(open) = self.open_requests.get_mut(&requester) else {
                 continue;
             };
             let request = if may_be_refused {
-                asked.request.clone()
+                open.request.clone()
             } else {
-                asked.until = None;
-                asked.request.take()
+                open.until = None;
+                open.request.take()
             };
-            asked.sent = Some((ticket, now));
-            let limit = asked.limit;
+            open.sent = Some((ticket, now));
+            let limit = open.limit;
             let connections = self.requests.allowed();
             self.requesters.insert(ticket, requester);
             if let Some(request) = request {
-                self.push(Effect::Ask {
+                self.push(Effect::Request {
                     ticket,
                     request,
                     connections,
@@ -255,10 +255,10 @@ impl Outbox {
     /// The request was answered. If the catalogue was busy, the request is sent `again`, or has failed.
     pub fn answered(&mut self, now: Instant, ticket: Ticket, answer: Answer, again: bool) -> Option<Reply> {
         let requester = self.requesters.remove(&ticket)?;
-        let asked = self.open_requests.get(&requester)?;
-        let (_, sent) = asked.sent?;
+        let open = self.open_requests.get(&requester)?;
+        let (_, sent) = open.sent?;
         self.measure(Measurement::Answered {
-            operation: asked.operation.clone(),
+            operation: open.operation.clone(),
             outcome: Outcome::of(&answer),
             took: now - sent,
         });
@@ -280,9 +280,9 @@ impl Outbox {
     /// A request that waited too long has failed: the result of a passing check expires, and a request that the
     /// catalogue keeps refusing is reported.
     pub fn give_up(&mut self, now: Instant, requester: UnitId) -> Option<Reply> {
-        let over = |asked: &&OpenRequest| asked.given_up().is_some_and(|at| at <= now);
-        let asked = self.open_requests.get(&requester).filter(over)?;
-        let cause = asked.refused.clone();
+        let over = |open: &&OpenRequest| open.given_up().is_some_and(|at| at <= now);
+        let open = self.open_requests.get(&requester).filter(over)?;
+        let cause = open.refused.clone();
         let sent = cause.as_ref().map(|_| now);
         let cause = cause.unwrap_or_else(|| "too many requests before it are on their way".into());
         Some(self.end(requester, sent, Answer::Failed(cause)))
@@ -290,29 +290,29 @@ impl Outbox {
 
     /// The requesters whose requests waited too long.
     pub fn waited_too_long(&self, now: Instant) -> Vec<UnitId> {
-        let over = |asked: &OpenRequest| asked.given_up().is_some_and(|at| at <= now);
-        let waited = self.open_requests.iter().filter(|(_, asked)| over(asked));
+        let over = |open: &OpenRequest| open.given_up().is_some_and(|at| at <= now);
+        let waited = self.open_requests.iter().filter(|(_, open)| over(open));
         waited.map(|(requester, _)| *requester).collect()
     }
 
     /// Cancels the requester's request; a late answer is discarded.
-    pub fn forget(&mut self, requester: UnitId) {
-        let Some(asked) = self.open_requests.remove(&requester) else {
+    pub fn cancel(&mut self, requester: UnitId) {
+        let Some(open) = self.open_requests.remove(&requester) else {
             return;
         };
         self.requests.done(requester);
-        if let Some((ticket, _)) = asked.sent {
+        if let Some((ticket, _)) = open.sent {
             self.requesters.remove(&ticket);
-            self.push(Effect::Forget(ticket));
+            self.push(Effect::Cancel(ticket));
         }
     }
 
     /// Cancels a request that is not in flight, if there is one; returns whether it was never sent.
     pub fn take_back(&mut self, requester: UnitId) -> Option<bool> {
-        let asked = self.open_requests.get(&requester)?;
-        let unsent = asked.refused.is_none();
+        let open = self.open_requests.get(&requester)?;
+        let unsent = open.refused.is_none();
         self.requests.is_waiting(requester).then(|| {
-            self.forget(requester);
+            self.cancel(requester);
             unsent
         })
     }
@@ -343,9 +343,9 @@ impl Outbox {
     }
 
     fn refused(&mut self, now: Instant, requester: UnitId, sent: Instant, cause: String) {
-        if let Some(asked) = self.open_requests.get_mut(&requester) {
-            asked.sent = None;
-            asked.refused = Some(cause.clone());
+        if let Some(open) = self.open_requests.get_mut(&requester) {
+            open.sent = None;
+            open.refused = Some(cause.clone());
         }
         let jitter = self.jitter.split();
         let change = self.requests.refused(now, requester, sent, jitter);

@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 /// How long a new plan waits for the old units to become empty. (docs/bounds.md)
-const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A plan that waits for the old units to become empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,23 +46,23 @@ impl Shim {
             self.follow(plan);
             return;
         }
-        self.make_room(now, &plan);
-        let patience = Some(now + PATIENCE);
+        self.close_replaced(now, &plan);
+        let longest_wait = Some(now + LONGEST_WAIT);
         let deadline = self
             .pending_plan
             .as_ref()
-            .map_or(patience, |earlier| earlier.deadline);
+            .map_or(longest_wait, |earlier| earlier.deadline);
         self.pending_plan = Some(PendingPlan { plan, deadline });
     }
 
     /// The process did not run for a while: the limit of a plan that waits for processes starts anew.
-    pub(super) fn wait_anew(&mut self, now: Instant) {
+    pub(super) fn restart_wait(&mut self, now: Instant) {
         let deadline = self
             .pending_plan
             .as_mut()
             .and_then(|pending_plan| pending_plan.deadline.as_mut());
         if let Some(deadline) = deadline {
-            *deadline = now + PATIENCE;
+            *deadline = now + LONGEST_WAIT;
         }
     }
 
@@ -72,7 +72,7 @@ impl Shim {
     }
 
     /// A plan that waits stops waiting for processes.
-    pub(super) fn lose_patience(&mut self) {
+    pub(super) fn stop_waiting(&mut self) {
         if let Some(pending_plan) = &mut self.pending_plan {
             pending_plan.deadline = None;
         }
@@ -212,7 +212,7 @@ impl Shim {
     }
 
     /// Closes every unit that the new plan lacks or changes.
-    fn make_room(&mut self, now: Instant, plan: &Plan) {
+    fn close_replaced(&mut self, now: Instant, plan: &Plan) {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
         let wanted: BTreeSet<&Service> = plan.services.iter().collect();
         let stays = |service: &Service| !other_catalogue && wanted.contains(service);

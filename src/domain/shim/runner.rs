@@ -129,7 +129,7 @@ impl JobRunner {
         self.log_end(&run, out);
         self.last = Some(run);
         let action = self.runs.on_ended(now, self.outlived.is_some());
-        if let Some(until) = self.runs.resting_until() {
+        if let Some(until) = self.runs.restart_at() {
             out.log(Notice::RestartDelayed(self.job.role.clone(), until - now));
         }
         self.perform(now, action, out);

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 /// How long a deregistration may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
-const DEREGISTRATION_PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_DEREGISTRATION_WAIT: Duration = Duration::from_secs(10);
 
 /// One service of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +69,7 @@ impl ServiceUnit {
     /// A registration or a heartbeat that waits to be sent is cancelled.
     fn deregister(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         match self.heartbeat.registration().in_flight() {
-            Some(Operation::Inspect) => out.forget(self.id),
+            Some(Operation::Inspect) => out.cancel(self.id),
             Some(Operation::Register | Operation::Renew) => self.cancel_waiting(out),
             Some(Operation::Deregister) | None => {}
         }
@@ -90,14 +90,14 @@ impl ServiceUnit {
     fn perform(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
         match action {
             Some(Action::RunCheck) => self.run_check(now, out),
-            Some(Action::Send(operation)) => self.ask(now, operation, out),
+            Some(Action::Send(operation)) => self.request(now, operation, out),
             None => {}
         }
     }
 
     /// Only an inspection can be in flight when a check starts; it is cancelled.
     fn run_check(&mut self, now: Instant, out: &mut Outbox) {
-        out.forget(self.id);
+        out.cancel(self.id);
         match &mut self.check {
             Some(check) => check.start(now, out),
             None => self.on_checked(now, None, out),
@@ -112,7 +112,7 @@ impl ServiceUnit {
         self.perform(now, action, out);
     }
 
-    fn ask(&mut self, now: Instant, operation: Operation, out: &mut Outbox) {
+    fn request(&mut self, now: Instant, operation: Operation, out: &mut Outbox) {
         let registration = self.service.registration.clone();
         let request = match operation {
             Operation::Register => Request::Register(registration),
@@ -122,12 +122,12 @@ impl ServiceUnit {
         };
         let limit = REQUEST_LIMIT.min(self.service.poll);
         // The result of a passing check is valid until the next check is due.
-        let patience = match operation {
-            Operation::Deregister => DEREGISTRATION_PATIENCE,
+        let longest_wait = match operation {
+            Operation::Deregister => LONGEST_DEREGISTRATION_WAIT,
             Operation::Inspect => limit,
             Operation::Register | Operation::Renew => REQUEST_LIMIT.max(self.service.poll),
         };
-        out.ask(now, self.id, request, limit, patience);
+        out.request(now, self.id, request, limit, longest_wait);
     }
 
     fn log_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
@@ -224,7 +224,7 @@ impl Unit for ServiceUnit {
 
     /// Whether its request is sent again after the catalogue refused it for now: an inspection never is, and a
     /// registration or a heartbeat is not if the service is to be absent by now.
-    fn asks_again(&self) -> bool {
+    fn is_sent_again(&self) -> bool {
         let registration = self.heartbeat.registration();
         match registration.in_flight() {
             Some(Operation::Deregister) => true,

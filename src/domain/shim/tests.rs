@@ -85,11 +85,11 @@ impl Fixture {
                 let earlier = self.children.insert(job.role.to_string(), ticket);
                 assert_eq!(earlier, None, "one run of {} at a time", job.role);
             }
-            Effect::Ask { ticket, request, .. } => {
+            Effect::Request { ticket, request, .. } => {
                 let earlier = self.questions.insert(requester(&request), ticket);
                 assert_eq!(earlier, None, "one question of {} at a time", requester(&request));
             }
-            Effect::Forget(ticket) => self.questions.retain(|_, open| *open != ticket),
+            Effect::Cancel(ticket) => self.questions.retain(|_, open| *open != ticket),
             Effect::Load(ticket) => self.loads.push(ticket),
             Effect::Log(notice) => {
                 self.logged.push(notice.to_string());
@@ -209,23 +209,23 @@ fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
                 .map(|(name, _)| name.as_str());
             format!("send {signal} to the {reach:?} of {}", name.unwrap_or("nobody"))
         }
-        Effect::Ask {
+        Effect::Request {
             request: Request::Register(r),
             ..
         } => format!("register {}", r.name),
-        Effect::Ask {
+        Effect::Request {
             request: Request::Renew(r),
             ..
         } => format!("renew {}", r.name),
-        Effect::Ask {
+        Effect::Request {
             request: Request::Inspect(r),
             ..
         } => format!("inspect {}", r.name),
-        Effect::Ask {
+        Effect::Request {
             request: Request::Deregister(r),
             ..
         } => format!("deregister {}", r.name),
-        Effect::Ask {
+        Effect::Request {
             request: Request::Instances(query),
             ..
         } => format!("list {}", query.service),

@@ -70,7 +70,7 @@ pub(super) trait Unit {
     fn on_reply(&mut self, _now: Instant, _reply: Reply, _listed: usize, _out: &mut Outbox) {}
 
     /// Whether a request that the catalogue refused for now is sent again.
-    fn asks_again(&self) -> bool {
+    fn is_sent_again(&self) -> bool {
         true
     }
 
@@ -162,8 +162,8 @@ impl Unit for AnyUnit {
         each!(self, unit => unit.on_reply(now, reply, listed, out));
     }
 
-    fn asks_again(&self) -> bool {
-        each!(self, unit => unit.asks_again())
+    fn is_sent_again(&self) -> bool {
+        each!(self, unit => unit.is_sent_again())
     }
 
     fn pause(&mut self, now: Instant, out: &mut Outbox) {

@@ -47,8 +47,8 @@ fn is_named(key: &str, name: &str) -> bool {
 impl Observer {
     pub(super) fn listed(&mut self, request: &InFlight, answer: &Answer) {
         let now = self.now;
-        self.turn.unsuccessful.push(request.whose.clone());
-        let Some(facts) = self.backends.get_mut(&request.whose) else {
+        self.turn.unsuccessful.push(request.owner.clone());
+        let Some(facts) = self.backends.get_mut(&request.owner) else {
             return;
         };
         let poll = facts.poll;
@@ -95,9 +95,9 @@ impl Observer {
     }
 
     /// A handler that could not be started still has to run, after a pause.
-    pub(super) fn handler_ended(&mut self, whose: &str, ending: &Ending) {
+    pub(super) fn handler_ended(&mut self, owner: &str, ending: &Ending) {
         let (now, turn) = (self.now, self.turn.began);
-        if let Some(facts) = self.backends.get_mut(whose)
+        if let Some(facts) = self.backends.get_mut(owner)
             && matches!(ending, Ending::NotStarted(_))
         {
             let (least, most) = HANDLER_PAUSE;

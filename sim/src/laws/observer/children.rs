@@ -1,7 +1,7 @@
 //! The running children, and the state of their jobs.
 
 use super::Observer;
-use super::life::Stage;
+use super::lifecycle::OnceRun;
 use crate::laws::bounds::QUICK_RUN;
 use crate::laws::schedule::Schedule;
 use domain::plan::{Job, Restarts, Role, SensorKind, SignalTarget, Trigger};
@@ -13,7 +13,7 @@ use domain::{Instant, Ticket};
 /// A child that was not reaped yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Run {
-    pub whose: String,
+    pub owner: String,
     pub role: Role,
     pub grace: Duration,
     pub limit: Option<Duration>,
@@ -84,7 +84,7 @@ pub(crate) fn is_periodic(role: &Role) -> bool {
 }
 
 /// The label of a job's owner; the command of a handler names its backend.
-pub(crate) fn whose(job: &Job) -> String {
+pub(crate) fn owner(job: &Job) -> String {
     match (&job.role, job.command.arguments.first()) {
         (Role::OnChange { .. }, Some(word)) => word.to_string(),
         (role, _) => role.to_string(),
@@ -96,7 +96,7 @@ impl Observer {
     pub(crate) fn runs_of<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a Run> {
         self.children
             .values()
-            .filter(move |run| run.whose == owner && !run.abandoned)
+            .filter(move |run| run.owner == owner && !run.abandoned)
     }
 
     /// Whether a child of this owner runs, except those whose unit a reload removed.
@@ -107,7 +107,7 @@ impl Observer {
     pub(super) fn starts(&mut self, ticket: Ticket, job: &Job) {
         self.turn.starting = Some(ticket);
         let run = Run {
-            whose: whose(job),
+            owner: owner(job),
             role: job.role.clone(),
             grace: job.stop.grace,
             limit: job.time_limit,
@@ -125,30 +125,30 @@ impl Observer {
         let (turn, now) = (self.turn.began, self.now);
         match &job.role {
             Role::Application => {
-                self.application = Stage::Alive(ticket);
+                self.application = OnceRun::Running(ticket);
                 self.turn.forward = std::mem::take(&mut self.kept);
             }
-            Role::PreStart => self.pre_start = Stage::Alive(ticket),
-            Role::PreStop => self.pre_stop = Stage::Alive(ticket),
-            Role::PostStop => self.post_stop = Stage::Alive(ticket),
+            Role::PreStart => self.pre_start = OnceRun::Running(ticket),
+            Role::PreStop => self.pre_stop = OnceRun::Running(ticket),
+            Role::PostStop => self.post_stop = OnceRun::Running(ticket),
             Role::Health { id, .. } => {
                 if let Some(facts) = self.services.get_mut(id) {
                     facts.schedule.begin(turn, now);
                 }
             }
             Role::OnChange { .. } => {
-                if let Some(facts) = self.backends.get_mut(&run.whose) {
+                if let Some(facts) = self.backends.get_mut(&run.owner) {
                     facts.owed = false;
                     facts.retry = None;
                 }
             }
             Role::Task { .. } | Role::Sensor { .. } => {
-                if let Some(facts) = self.schedules.get_mut(&run.whose) {
+                if let Some(facts) = self.schedules.get_mut(&run.owner) {
                     facts.schedule.begin(turn, now);
                 }
             }
             Role::Coprocess { .. } => {
-                if let Some(facts) = self.coprocesses.get_mut(&run.whose) {
+                if let Some(facts) = self.coprocesses.get_mut(&run.owner) {
                     facts.runs += 1;
                 }
             }
@@ -182,23 +182,23 @@ impl Observer {
         match run.role {
             Role::Application => self.application_ended(ending),
             Role::PreStart => self.pre_start_ended(ending),
-            Role::PreStop => self.pre_stop = Stage::Gone(self.now),
+            Role::PreStop => self.pre_stop = OnceRun::Ended(self.now),
             Role::PostStop => self.post_stop_ended(ending),
             _ if run.abandoned => {}
             Role::Health { ref id, .. } => self.checked(id, &run, ending.passed()),
             Role::Task { .. } | Role::Sensor { .. } => {
-                if let Some(facts) = self.schedules.get_mut(&run.whose) {
+                if let Some(facts) = self.schedules.get_mut(&run.owner) {
                     facts.schedule.end(self.turn.began);
                 }
             }
             Role::Coprocess { .. } => self.coprocess_ended(&run),
-            Role::OnChange { .. } => self.handler_ended(&run.whose, ending),
+            Role::OnChange { .. } => self.handler_ended(&run.owner, ending),
         }
     }
 
     fn coprocess_ended(&mut self, run: &Run) {
         let (now, limited) = (self.now, run.killed.is_some());
-        if let Some(facts) = self.coprocesses.get_mut(&run.whose) {
+        if let Some(facts) = self.coprocesses.get_mut(&run.owner) {
             facts.ended = Some(now);
             let quick = now - run.since < QUICK_RUN && !limited;
             facts.quick = if quick { facts.quick + 1 } else { 0 };
@@ -215,7 +215,7 @@ impl Observer {
                 kind,
                 closing: false,
             };
-            self.schedules.entry(whose(job)).or_insert_with(facts);
+            self.schedules.entry(owner(job)).or_insert_with(facts);
         } else {
             let facts = CoprocessFacts {
                 restarts: job.restarts,
@@ -223,7 +223,7 @@ impl Observer {
                 ended: None,
                 quick: 0,
             };
-            self.coprocesses.insert(whose(job), facts);
+            self.coprocesses.insert(owner(job), facts);
         }
     }
 }

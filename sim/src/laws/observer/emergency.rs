@@ -2,7 +2,7 @@
 
 use super::{Observer, SharedPlan};
 use crate::laws::bounds::{EMERGENCY_DEATH, EMERGENCY_DEREGISTRATION, EMERGENCY_GRACE};
-use crate::trace::{Entry, What};
+use crate::trace::{EntryKind, TraceEntry};
 use domain::catalogue::{Answer, Request};
 use domain::plan::StopTimeout;
 use domain::signal::Signal;
@@ -54,20 +54,20 @@ impl Emergency {
     }
 
     /// Adds an entry.
-    pub(super) fn remembers(&mut self, entry: &Entry) {
-        match &entry.what {
-            What::Does(Effect::Send(ticket, Signal::KILL, _)) => {
+    pub(super) fn add(&mut self, entry: &TraceEntry) {
+        match &entry.kind {
+            EntryKind::Effect(Effect::Send(ticket, Signal::KILL, _)) => {
                 self.killed.entry(*ticket).or_insert(entry.at);
             }
-            What::Does(Effect::Send(ticket, ..)) => drop(self.termed.insert(*ticket)),
-            What::Does(Effect::Ask {
+            EntryKind::Effect(Effect::Send(ticket, ..)) => drop(self.termed.insert(*ticket)),
+            EntryKind::Effect(Effect::Request {
                 ticket,
                 request: Request::Deregister(registration),
                 ..
             }) => {
                 self.asked.insert(*ticket, registration.id.clone());
             }
-            What::Happens(Event::Answered(ticket, Answer::Done)) => {
+            EntryKind::Event(Event::Answered(ticket, Answer::Done)) => {
                 self.deregistered.extend(self.asked.get(ticket).cloned());
             }
             _ => {}

@@ -40,7 +40,7 @@ impl Hash for SharedPlan {
 
 impl fmt::Debug for SharedPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", crate::trace::Brief(&self.0))
+        write!(f, "{}", crate::trace::PrintedPlan(&self.0))
     }
 }
 

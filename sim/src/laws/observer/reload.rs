@@ -9,19 +9,19 @@ use std::collections::BTreeSet;
 
 impl Observer {
     /// Whether every service that a reload removes was deregistered.
-    pub(crate) fn leavers_left(&self) -> bool {
+    pub(crate) fn removed_have_deregistered(&self) -> bool {
         let mut services = self.services.iter();
-        services.all(|(id, facts)| !facts.closing || self.has_left(id, facts))
+        services.all(|(id, facts)| !facts.closing || self.has_deregistered(id, facts))
     }
 
     /// Whether everything that a reload removes has ended.
-    pub(crate) fn made_room(&self) -> bool {
+    pub(crate) fn replaced_have_ended(&self) -> bool {
         let mut services = self.services.iter().filter(|(_, facts)| facts.closing);
         let mut jobs = self.children.values().filter(|run| !run.abandoned);
         let mut sensors = self.schedules.iter().filter(|(_, facts)| facts.closing);
         let superseded = |(_, facts): &(&String, &super::BackendFacts)| facts.superseded && facts.alike == 1;
         let mut backends = self.backends.iter().filter(superseded);
-        self.leavers_left()
+        self.removed_have_deregistered()
             && services.all(|(id, _)| !self.is_running(&check_of(id)))
             && !jobs.any(|run| matches!(run.role, Role::Task { .. } | Role::Coprocess { .. }))
             && !sensors.any(|(owner, _)| self.is_running(owner))
@@ -34,7 +34,7 @@ impl Observer {
             self.turn.refused = self.incoming.is_none();
             return;
         };
-        if !self.takes_orders() {
+        if !self.takes_configuration() {
             return;
         }
         let plan = Plan {
@@ -43,7 +43,7 @@ impl Observer {
             ..(**plan).clone()
         };
         if self.opened.is_some() {
-            self.make_room(&plan);
+            self.close_replaced(&plan);
         }
         let since = self
             .incoming
@@ -52,7 +52,7 @@ impl Observer {
         self.incoming = Some((SharedPlan::new(plan), since));
     }
 
-    fn make_room(&mut self, plan: &Plan) {
+    fn close_replaced(&mut self, plan: &Plan) {
         let moves = plan.catalogue != self.plan.catalogue;
         let stays = |service: &Service| !moves && plan.services.contains(service);
         let leaving = self.plan.services.iter().filter(|service| !stays(service));
@@ -61,14 +61,14 @@ impl Observer {
             .collect::<Vec<_>>()
         {
             if self.services.get(&id).is_some_and(|facts| !facts.closing) {
-                self.has_to_leave(&id);
+                self.must_deregister(&id);
             }
             if let Some(facts) = self.services.get_mut(&id) {
                 facts.closing = true;
             }
         }
         let staying = self.children.values().filter(|run| !run.abandoned);
-        let running: BTreeSet<String> = staying.map(|run| run.whose.clone()).collect();
+        let running: BTreeSet<String> = staying.map(|run| run.owner.clone()).collect();
         for (key, facts) in &mut self.backends {
             let same = |backend: &Backend| key_of(backend) == *key && backend.on_change == facts.handler;
             if !plan.backends.iter().any(same) {
@@ -101,8 +101,8 @@ impl Observer {
             let leaves = match &run.role {
                 Role::Task { .. } | Role::Coprocess { .. } => true,
                 Role::Health { id, .. } => self.services.get(id).is_none_or(|facts| facts.closing),
-                Role::Sensor { .. } => self.schedules.get(&run.whose).is_none_or(|facts| facts.closing),
-                Role::OnChange { .. } => self.backends.get(&run.whose).is_none_or(|facts| facts.superseded),
+                Role::Sensor { .. } => self.schedules.get(&run.owner).is_none_or(|facts| facts.closing),
+                Role::OnChange { .. } => self.backends.get(&run.owner).is_none_or(|facts| facts.superseded),
                 _ => false,
             };
             run.abandoned |= leaves;

@@ -10,7 +10,7 @@ use domain::{Instant, Ticket};
 /// A request that is in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct InFlight {
-    pub whose: String,
+    pub owner: String,
     pub kind: Kind,
     pub at: Instant,
     /// The turn in which it was sent.
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
 
 impl InFlight {
     fn new(request: &Request, at: Instant, turn: Instant) -> Self {
-        let (kind, whose, wait) = match request {
+        let (kind, owner, wait) = match request {
             Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
             Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
             Request::Inspect(r) => (Kind::Inspect, r.id.clone(), Duration::ZERO),
@@ -41,7 +41,7 @@ impl InFlight {
             Request::Instances(q) => (Kind::List, backend_key(&q.service, q.tag.as_deref()), q.wait),
         };
         Self {
-            whose,
+            owner,
             kind,
             at,
             turn,
@@ -75,7 +75,7 @@ impl Observer {
     /// How many requests of this service or backend are in flight.
     pub(crate) fn requests_of(&self, owner: &str) -> usize {
         let requests = self.requests.values();
-        requests.filter(|request| request.whose == owner).count()
+        requests.filter(|request| request.owner == owner).count()
     }
 
     /// How many of the requests in flight are about backends.
@@ -153,21 +153,21 @@ impl Observer {
         (self.cut, self.paused, self.refused) = (None, None, None);
     }
 
-    pub(super) fn asks(&mut self, ticket: Ticket, request: &Request) {
+    pub(super) fn request_sent(&mut self, ticket: Ticket, request: &Request) {
         let mut request = InFlight::new(request, self.now, self.turn.began);
-        if let Some(facts) = self.backends.get_mut(&request.whose) {
+        if let Some(facts) = self.backends.get_mut(&request.owner) {
             facts.refused = false;
         }
-        self.service_asks(&mut request);
+        self.service_request_sent(&mut request);
         self.requests.insert(ticket, request);
     }
 
-    pub(super) fn forgets(&mut self, ticket: Ticket) {
+    pub(super) fn request_cancelled(&mut self, ticket: Ticket) {
         let Some(request) = self.requests.remove(&ticket) else {
             return;
         };
         let limited = self.has_budget();
-        if let Some(facts) = self.backends.get_mut(&request.whose).filter(|_| limited) {
+        if let Some(facts) = self.backends.get_mut(&request.owner).filter(|_| limited) {
             facts.not_after = facts.not_after.max(request.at + facts.poll);
         }
     }
@@ -194,15 +194,15 @@ impl Observer {
         self.refused = Some(self.now);
         match request.kind {
             Kind::List => {
-                if let Some(facts) = self.backends.get_mut(&request.whose) {
+                if let Some(facts) = self.backends.get_mut(&request.owner) {
                     facts.refused = true;
                 }
             }
             _ => self.service_not_taken(request),
         }
-        let disturbed = self.now + LONGEST_PAUSE;
+        let delayed = self.now + LONGEST_PAUSE;
         for facts in self.services.values_mut() {
-            facts.disturbed = disturbed;
+            facts.delayed = delayed;
         }
     }
 }

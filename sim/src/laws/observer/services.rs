@@ -2,7 +2,7 @@
 
 use super::requests::{InFlight, Kind};
 use super::{Observer, Run};
-use crate::laws::bounds::{HEARTBEAT_PATIENCE, MOST_STRANGERS, REQUEST};
+use crate::laws::bounds::{LONGEST_HEARTBEAT_WAIT, MOST_HOLDERS, REQUEST};
 use crate::laws::schedule::Schedule;
 use domain::Instant;
 use domain::catalogue::{Answer, Endpoint};
@@ -27,24 +27,24 @@ pub(crate) struct ServiceFacts {
     pub closing: bool,
     pub registration: KnownRegistration,
     /// Whether its deregistration must be sent.
-    pub has_to_leave: bool,
+    pub must_deregister: bool,
     /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet.
     pub passed: bool,
     /// Since when that, or `unknown`, is so.
     pub since: Instant,
     /// Since when its deregistration waits, if it has to ask for it and no request is in flight.
-    leaves_since: Instant,
+    must_deregister_since: Instant,
     /// Since when the last heartbeat waited that was due by the schedule alone.
     pushed: Instant,
     /// Whether the catalogue answered in this turn that it has no such service.
     pub unknown: bool,
     /// When its heartbeats were last delayed for a permitted reason.
-    pub disturbed: Instant,
+    pub delayed: Instant,
     pub generation: u32,
     /// Whether the catalogue ever accepted its registration.
-    pub was_entered: bool,
+    pub was_registered: bool,
     /// The other instances under its ID that were reported.
-    pub strangers: BTreeSet<Endpoint>,
+    pub other_holders: BTreeSet<Endpoint>,
 }
 
 impl ServiceFacts {
@@ -55,16 +55,16 @@ impl ServiceFacts {
             checked: service.check.is_some(),
             closing: false,
             registration: KnownRegistration::Unknown,
-            has_to_leave: false,
+            must_deregister: false,
             passed: false,
             since: turn,
-            leaves_since: turn,
+            must_deregister_since: turn,
             pushed: turn,
             unknown: false,
-            disturbed: now,
+            delayed: now,
             generation,
-            was_entered: false,
-            strangers: BTreeSet::new(),
+            was_registered: false,
+            other_holders: BTreeSet::new(),
         }
     }
 
@@ -78,12 +78,12 @@ impl ServiceFacts {
 
     /// Since when its deregistration waits, if it does.
     pub fn deregistration_waits_since(&self) -> Option<Instant> {
-        self.has_to_leave.then_some(self.leaves_since)
+        self.must_deregister.then_some(self.must_deregister_since)
     }
 
     /// How long a heartbeat may wait to be sent.
-    pub fn patience(&self) -> Duration {
-        self.schedule.period().max(HEARTBEAT_PATIENCE)
+    pub fn longest_wait(&self) -> Duration {
+        self.schedule.period().max(LONGEST_HEARTBEAT_WAIT)
     }
 
     /// How long a request about it may take (SD-10).
@@ -91,8 +91,8 @@ impl ServiceFacts {
         self.schedule.period().min(REQUEST)
     }
 
-    fn disturb(&mut self, now: Instant) {
-        self.disturbed = self.disturbed.max(now);
+    fn delay(&mut self, now: Instant) {
+        self.delayed = self.delayed.max(now);
     }
 }
 
@@ -106,7 +106,7 @@ impl Observer {
     /// delay nothing.
     pub(crate) fn request_of(&self, id: &str, facts: &ServiceFacts) -> Option<&InFlight> {
         let own = |request: &&InFlight| {
-            request.whose == id && request.generation == facts.generation && request.kind != Kind::Inspect
+            request.owner == id && request.generation == facts.generation && request.kind != Kind::Inspect
         };
         self.requests.values().find(own)
     }
@@ -119,13 +119,13 @@ impl Observer {
     }
 
     /// Whether its deregistration is over, if one was necessary.
-    pub(super) fn has_left(&self, id: &str, facts: &ServiceFacts) -> bool {
-        !facts.has_to_leave && self.request_of(id, facts).is_none()
+    pub(super) fn has_deregistered(&self, id: &str, facts: &ServiceFacts) -> bool {
+        !facts.must_deregister && self.request_of(id, facts).is_none()
     }
 
     /// Its deregistration must be sent, unless the catalogue does not have it or the deregistration has just
     /// been sent.
-    pub(super) fn has_to_leave(&mut self, id: &str) {
+    pub(super) fn must_deregister(&mut self, id: &str) {
         let Some(facts) = self.services.get(id) else {
             return;
         };
@@ -137,10 +137,10 @@ impl Observer {
         let turn = self.turn.began;
         if let Some(facts) = self.services.get_mut(id) {
             // One that waits already goes on waiting.
-            if !facts.has_to_leave {
-                facts.leaves_since = turn;
+            if !facts.must_deregister {
+                facts.must_deregister_since = turn;
             }
-            facts.has_to_leave = due;
+            facts.must_deregister = due;
         }
     }
 
@@ -150,15 +150,15 @@ impl Observer {
         // A deregistration that waits to be sent is sent nevertheless.
         let (limited, requesting) = (self.has_budget(), self.requesting());
         for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
-            facts.has_to_leave &= limited && !requesting.contains(id);
+            facts.must_deregister &= limited && !requesting.contains(id);
             facts.schedule.resume(turn, now);
             facts.pushed = turn;
-            facts.disturb(now);
+            facts.delay(now);
         }
     }
 
     /// The driver waits.
-    pub(super) fn services_rest(&mut self) {
+    pub(super) fn services_on_wait(&mut self) {
         let (turn, limited) = (self.turn.began, self.has_budget());
         let requesting = if limited {
             self.requesting()
@@ -166,7 +166,7 @@ impl Observer {
             BTreeSet::new()
         };
         for (id, facts) in &mut self.services {
-            let in_time = turn < facts.since + facts.patience();
+            let in_time = turn < facts.since + facts.longest_wait();
             let waits = limited && !self.maintenance && in_time && !requesting.contains(id);
             (facts.passed, facts.unknown) = (facts.passed && waits, facts.unknown && waits);
         }
@@ -178,22 +178,22 @@ impl Observer {
             facts.schedule.end(turn);
             (facts.passed, facts.since) = (passed, turn);
             if !passed || now - run.since >= facts.schedule.period() / 2 {
-                facts.disturb(now);
+                facts.delay(now);
             }
         }
     }
 
     /// A request about a service is sent.
-    pub(super) fn service_asks(&mut self, request: &mut InFlight) {
+    pub(super) fn service_request_sent(&mut self, request: &mut InFlight) {
         let (turn, now) = (self.turn.began, self.now);
-        let Some(facts) = self.services.get_mut(&request.whose) else {
+        let Some(facts) = self.services.get_mut(&request.owner) else {
             return;
         };
         request.generation = facts.generation;
         match request.kind {
             Kind::Deregister => {
-                facts.has_to_leave = false;
-                request.due = facts.leaves_since;
+                facts.must_deregister = false;
+                request.due = facts.must_deregister_since;
                 return;
             }
             Kind::Inspect | Kind::List => return,
@@ -211,7 +211,7 @@ impl Observer {
     }
 
     pub(super) fn service_answered(&mut self, request: &InFlight, answer: &Answer) {
-        self.disturb_others(request, answer);
+        self.delay_others(request, answer);
         if let Answer::Holder(Some(holder)) | Answer::Unknown(_, Some(holder)) = answer {
             self.finds_holder(request, holder);
         }
@@ -219,18 +219,18 @@ impl Observer {
             return;
         }
         if *answer != Answer::Done {
-            self.turn.unsuccessful.push(request.whose.clone());
+            self.turn.unsuccessful.push(request.owner.clone());
         }
         let (now, turn) = (self.now, self.turn.began);
-        let Some(facts) = self.services.get_mut(&request.whose) else {
+        let Some(facts) = self.services.get_mut(&request.owner) else {
             return;
         };
         if facts.generation != request.generation {
             return;
         }
         facts.schedule.end(turn);
-        facts.leaves_since = turn;
-        facts.was_entered |= (request.kind, answer) == (Kind::Register, &Answer::Done);
+        facts.must_deregister_since = turn;
+        facts.was_registered |= (request.kind, answer) == (Kind::Register, &Answer::Done);
         facts.registration = match (request.kind, answer) {
             (Kind::Register | Kind::Renew, Answer::Done) => KnownRegistration::Registered,
             (Kind::Deregister, Answer::Done | Answer::Unknown(..)) => KnownRegistration::Absent,
@@ -242,12 +242,12 @@ impl Observer {
             facts.since = turn;
         }
         if *answer != Answer::Done || now - request.at >= facts.schedule.period() / 2 {
-            facts.disturb(now);
+            facts.delay(now);
         }
     }
 
     /// With a budget, heartbeats may have to wait for those of other services.
-    fn disturb_others(&mut self, request: &InFlight, answer: &Answer) {
+    fn delay_others(&mut self, request: &InFlight, answer: &Answer) {
         let (now, took) = (self.now, self.now - request.at);
         let (limited, is_good) = (
             self.has_budget(),
@@ -256,7 +256,7 @@ impl Observer {
         for facts in self.services.values_mut() {
             let slow = !is_good || took >= facts.schedule.period() / 2;
             if slow && limited {
-                facts.disturb(now);
+                facts.delay(now);
             }
         }
     }
@@ -264,25 +264,25 @@ impl Observer {
     /// Each other instance is reported once, eight at most, and only if the service was registered before.
     fn finds_holder(&mut self, request: &InFlight, holder: &Endpoint) {
         let mut services = self.plan.services.iter();
-        let own = services.find(|service| service.registration.id == request.whose);
+        let own = services.find(|service| service.registration.id == request.owner);
         let is_ours = own.is_some_and(|service| {
             let registration = &service.registration;
             (registration.address.to_string(), registration.port) == (holder.address.clone(), holder.port)
         });
-        let facts = self.services.get(&request.whose);
+        let facts = self.services.get(&request.owner);
         let is_new = facts.is_some_and(|facts| {
-            let few = facts.strangers.len() < MOST_STRANGERS && !facts.strangers.contains(holder);
-            few && facts.generation == request.generation && facts.was_entered
+            let few = facts.other_holders.len() < MOST_HOLDERS && !facts.other_holders.contains(holder);
+            few && facts.generation == request.generation && facts.was_registered
         });
         if !is_ours && is_new {
-            self.turn.stranger = Some((request.whose.clone(), holder.clone()));
+            self.turn.other_holder = Some((request.owner.clone(), holder.clone()));
         }
     }
 
     /// The catalogue refused this request as one too many: it may be sent again.
     pub(super) fn service_not_taken(&mut self, request: &InFlight) {
         let turn = self.turn.began;
-        let Some(facts) = self.services.get_mut(&request.whose) else {
+        let Some(facts) = self.services.get_mut(&request.owner) else {
             return;
         };
         if facts.generation != request.generation || request.kind == Kind::Inspect {
@@ -292,12 +292,12 @@ impl Observer {
             facts.registration = KnownRegistration::Unknown;
         }
         if request.kind == Kind::Deregister {
-            (facts.has_to_leave, facts.leaves_since) = (true, request.due);
-        } else if facts.has_to_leave {
+            (facts.must_deregister, facts.must_deregister_since) = (true, request.due);
+        } else if facts.must_deregister {
             // It is not sent again; the deregistration follows.
             facts.schedule.end(turn);
-            facts.leaves_since = turn;
-            self.turn.unsuccessful.push(request.whose.clone());
+            facts.must_deregister_since = turn;
+            self.turn.unsuccessful.push(request.owner.clone());
         } else {
             (facts.passed, facts.since) = (true, request.due);
         }
@@ -315,7 +315,7 @@ impl Observer {
         let Some(facts) = self.services.get_mut(id).filter(|_| waited) else {
             return false;
         };
-        if let Some(since) = facts.heartbeat_waits_since().filter(|_| !facts.has_to_leave) {
+        if let Some(since) = facts.heartbeat_waits_since().filter(|_| !facts.must_deregister) {
             facts.pushed = since;
         }
         facts.schedule.end(turn);
@@ -328,31 +328,31 @@ impl Observer {
         if self.given_up(id)
             && let Some(facts) = self.services.get_mut(id)
         {
-            facts.has_to_leave = false;
+            facts.must_deregister = false;
         }
     }
 
     /// Another instance under the service's ID is reported.
-    pub(super) fn stranger_reported(&mut self, id: &str, other: &Endpoint) {
-        self.turn.stranger = None;
+    pub(super) fn holder_reported(&mut self, id: &str, other: &Endpoint) {
+        self.turn.other_holder = None;
         if let Some(facts) = self.services.get_mut(id) {
-            facts.strangers.insert(other.clone());
+            facts.other_holders.insert(other.clone());
         }
     }
 
     /// The heartbeats of this service were delayed for a permitted reason.
-    pub(super) fn disturb(&mut self, id: &str) {
+    pub(super) fn delay(&mut self, id: &str) {
         let now = self.now;
         if let Some(facts) = self.services.get_mut(id) {
-            facts.disturb(now);
+            facts.delay(now);
         }
     }
 
     /// The heartbeats of all services were delayed for a permitted reason.
-    pub(super) fn disturb_all(&mut self) {
+    pub(super) fn delay_all(&mut self) {
         let now = self.now;
         for facts in self.services.values_mut() {
-            facts.disturb(now);
+            facts.delay(now);
         }
     }
 

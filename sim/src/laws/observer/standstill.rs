@@ -1,9 +1,9 @@
 //! After a pause of the machine: a wake-up that is late by more than a second restarts time limits.
 
 use super::Observer;
-use super::life::Stage;
+use super::lifecycle::OnceRun;
 use super::services::check_of;
-use crate::laws::bounds::{LATE, MOST_LATE, RELOAD_PATIENCE};
+use crate::laws::bounds::{LATE, LONGEST_RELOAD_WAIT, MOST_LATE};
 use domain::Instant;
 use std::collections::BTreeSet;
 
@@ -23,18 +23,18 @@ impl Observer {
 
     /// Limits that are not over start again; of missed ticks at most one remains.
     pub(super) fn after_standstill(&mut self, now: Instant) {
-        if !self.services_left()
+        if !self.services_deregistered()
             && let Some(stop) = &mut self.stop
         {
             stop.at = now;
         }
         let before = self.turn.began;
         if let Some((_, since)) = &mut self.incoming
-            && before < *since + RELOAD_PATIENCE
+            && before < *since + LONGEST_RELOAD_WAIT
         {
             *since = now;
         }
-        if let (Stage::Gone(at), Stage::Alive(_)) = (&mut self.application, self.pre_stop) {
+        if let (OnceRun::Ended(at), OnceRun::Running(_)) = (&mut self.application, self.pre_stop) {
             *at = now;
         }
         let remaining = &mut self.remaining;
@@ -54,7 +54,7 @@ impl Observer {
 
     fn schedules_after_standstill(&mut self, now: Instant) {
         let staying = self.children.values().filter(|run| !run.abandoned);
-        let running: BTreeSet<String> = staying.map(|run| run.whose.clone()).collect();
+        let running: BTreeSet<String> = staying.map(|run| run.owner.clone()).collect();
         let (limited, requesting) = (self.has_budget(), self.requesting());
         for (id, facts) in &mut self.services {
             let busy = running.contains(&check_of(id)) || requesting.contains(id);

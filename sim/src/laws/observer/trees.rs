@@ -1,7 +1,7 @@
 //! Processes that outlive the child that started them, and the end of all that is left.
 
 use super::Observer;
-use super::life::Stage;
+use super::lifecycle::OnceRun;
 use domain::plan::Role;
 use domain::process::Ending;
 use domain::signal::Signal;
@@ -20,7 +20,7 @@ pub(crate) struct Remaining {
 impl Observer {
     /// Whether the application's own process is there, and not only processes that outlived it.
     pub(crate) fn application_runs(&self) -> bool {
-        let Stage::Alive(ticket) = self.application else {
+        let OnceRun::Running(ticket) = self.application else {
             return false;
         };
         self.children.get(&ticket).is_some_and(|run| run.ended.is_none())

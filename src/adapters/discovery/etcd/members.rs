@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 /// In the first round, how long one of several members may take before the next one is tried.
 /// (docs/bounds.md)
-const PATIENCE: Duration = Duration::from_millis(400);
+const LONGEST_WAIT: Duration = Duration::from_millis(400);
 /// The time limit for each attempt.
 const LIMIT: Duration = plan::REQUEST_LIMIT;
 /// How many rounds a request makes. That a connection is broken may be noticed only when it is used.
@@ -66,12 +66,12 @@ impl Members {
         let ways = self.ways().await;
         for attempt in 0..ROUNDS * ways {
             let index = (first + attempt) % count;
-            let patience = if attempt < ways && ways > 1 {
-                PATIENCE
+            let longest_wait = if attempt < ways && ways > 1 {
+                LONGEST_WAIT
             } else {
                 LIMIT
             };
-            match self.trial(index, size, &question, patience).await {
+            match self.trial(index, size, &question, longest_wait).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Refused(refusal)) => return Err(CatalogueError::Failed(refusal)),
                 Err(Failure::Unreachable(cause)) => failures[index] = cause,
@@ -97,7 +97,7 @@ impl Members {
         index: usize,
         size: usize,
         question: impl AsyncFn(&Client) -> Result<T, Error>,
-        patience: Duration,
+        longest_wait: Duration,
     ) -> Result<T, Failure> {
         let member = &self.members[index];
         let trial = Trial {
@@ -111,9 +111,9 @@ impl Members {
             question(client).await
         };
         let expected = trial.connection.asked.ask(size);
-        let answer = match timeout(patience, asked).await {
+        let answer = match timeout(longest_wait, asked).await {
             Ok(answer) => answer.map_err(Failure::from),
-            Err(_) => Err(trial.silence(patience)),
+            Err(_) => Err(trial.silence(longest_wait)),
         };
         drop(expected);
         let answered = !matches!(answer, Err(Failure::Unreachable(_)));
@@ -176,11 +176,11 @@ struct Trial<'m> {
 }
 
 impl Trial<'_> {
-    fn silence(&self, patience: Duration) -> Failure {
+    fn silence(&self, longest_wait: Duration) -> Failure {
         let cause = if self.connection.asked.is_flooded() {
-            format!("no answer within {patience:?}, but {}", pacing::sentence())
+            format!("no answer within {longest_wait:?}, but {}", pacing::sentence())
         } else {
-            format!("no answer within {patience:?}")
+            format!("no answer within {longest_wait:?}")
         };
         Failure::Unreachable(cause)
     }

@@ -85,7 +85,7 @@ fn what_comes_of(effect: Effect) -> Vec<Event> {
             Event::Started(ticket, Pid(1)),
             Event::Exited(ticket, ExitStatus::Code(0)),
         ],
-        Effect::Ask { ticket, .. } => vec![Event::Answered(ticket, Answer::Failed("no".into()))],
+        Effect::Request { ticket, .. } => vec![Event::Answered(ticket, Answer::Failed("no".into()))],
         _ => vec![],
     }
 }

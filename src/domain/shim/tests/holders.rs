@@ -133,12 +133,12 @@ fn an_inspection_delays_neither_the_next_check_nor_the_deregistration() {
     let mut fixture = unchecked();
     look(&mut fixture);
     let effects = fixture.after(10_000);
-    assert!(effects[0].starts_with("forget"), "{effects:?}");
+    assert!(effects[0].starts_with("cancel"), "{effects:?}");
     assert_eq!(effects[1..], ["renew app"]);
     let mut fixture = unchecked();
     look(&mut fixture);
     let effects = fixture.signal(Signal::TERM);
-    assert!(effects[0].starts_with("forget"), "{effects:?}");
+    assert!(effects[0].starts_with("cancel"), "{effects:?}");
     assert_eq!(effects[1..], ["deregister app"]);
 }
 

@@ -117,7 +117,7 @@ fn at_the_stop_queries_are_cancelled_and_deregistrations_replace_heartbeats() {
     assert!(fixture.questions.contains_key("v?"));
     assert_eq!(
         fixture.signal(Signal::TERM),
-        ["forget(ticket(4))", "deregister a"],
+        ["cancel(ticket(4))", "deregister a"],
         "the others wait for the answers on their way"
     );
     assert_eq!(fixture.answers("c", Answer::Done), ["deregister c"]);

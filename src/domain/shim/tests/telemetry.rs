@@ -66,7 +66,7 @@ impl Fixture {
     }
 
     fn status(&mut self) -> Status {
-        let effects = self.shim.step(self.now, Event::StatusAsked(StatusRequest(7)));
+        let effects = self.shim.step(self.now, Event::StatusRequested(StatusRequest(7)));
         match effects.as_slice() {
             [Effect::Report(StatusRequest(7), status)] => (**status).clone(),
             other => panic!("{other:?}"),
@@ -437,5 +437,5 @@ fn the_status_has_the_state_of_all_units() {
 fn after_the_exit_a_status_request_is_not_answered() {
     let mut fixture = Fixture::running(bare());
     fixture.exits("APP", 0);
-    assert_eq!(fixture.step(Event::StatusAsked(StatusRequest(1))), [""; 0]);
+    assert_eq!(fixture.step(Event::StatusRequested(StatusRequest(1))), [""; 0]);
 }

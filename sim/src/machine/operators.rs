@@ -1,7 +1,7 @@
 //! The actions of operators, and the course of a run: first a time with faults, then a time without, then the
 //! stop.
 
-use super::{Item, State};
+use super::{ScheduledItem, State};
 use crate::laws::bounds;
 use crate::options::Faults;
 use crate::trace::Fact;
@@ -28,26 +28,26 @@ impl State {
     /// Schedules the fixed events of a run.
     pub(super) fn prepare(&mut self) {
         let faults = Duration::from_secs(self.options.seconds.into());
-        self.schedule(faults, Item::Heal);
+        self.schedule(faults, ScheduledItem::Heal);
         self.next_operator();
         let after = self.choices.until(1_000, 30_000);
-        self.schedule(after, Item::CatalogueFault);
+        self.schedule(after, ScheduledItem::CatalogueFault);
         let after = self.choices.until(100, 20_000);
-        self.schedule(after, Item::Neighbours);
-        if self.faults.machine_stands_still {
+        self.schedule(after, ScheduledItem::InstancesChange);
+        if self.faults.machine_pauses {
             let after = self.choices.until(1_000, 60_000);
-            self.schedule(after, Item::StandsStill);
+            self.schedule(after, ScheduledItem::MachinePauses);
         }
         if self.faults.no_pids_for_a_while {
             let after = self.choices.until(1_000, 60_000);
-            self.schedule(after, Item::NoPids);
+            self.schedule(after, ScheduledItem::NoPids);
         }
     }
 
     fn next_operator(&mut self) {
         if self.options.operators > 0 {
             let after = self.choices.until(1, 2_000 * self.options.operators);
-            self.schedule(after, Item::Operator);
+            self.schedule(after, ScheduledItem::Operator);
         }
     }
 
@@ -61,7 +61,7 @@ impl State {
                 28 => return self.terminal(),
                 number => Signal::new(number),
             },
-            11..=13 => return Some(Event::StatusAsked(StatusRequest(7))),
+            11..=13 => return Some(Event::StatusRequested(StatusRequest(7))),
             14 if self.options.stops_early => Signal::INT,
             15 if self.options.stops_early => Signal::TERM,
             _ => return None,
@@ -81,14 +81,16 @@ impl State {
 
     /// Nothing happens for a while, then everything at once. If the children were paused, too, they end
     /// later.
-    pub(super) fn stands_still(&mut self) {
-        if !self.faults.machine_stands_still {
+    pub(super) fn pause_machine(&mut self) {
+        if !self.faults.machine_pauses {
             return;
         }
         let longest = self.choices.one_of(&[3_000, 90_000]);
         let pause = self.choices.between(100, longest);
         if self.choices.below(2) == 0 {
-            let deaths = |item: &Item| matches!(item, Item::Dies(..) | Item::Prints(_));
+            let deaths = |item: &ScheduledItem| {
+                matches!(item, ScheduledItem::ChildEnds(..) | ScheduledItem::Prints(_))
+            };
             let queue = std::mem::take(&mut self.queue).into_iter();
             let later = |((at, number), item)| {
                 let at = if deaths(&item) { at + pause } else { at };
@@ -97,25 +99,26 @@ impl State {
             self.queue = queue.map(later).collect();
         }
         self.now = self.now + pause;
-        self.fact(Fact::StoodStill(pause));
+        self.fact(Fact::MachinePaused(pause));
         let latest = self.choices.one_of(&[60_000, 200]);
         let after = self.choices.until(100, latest);
-        self.schedule(after, Item::StandsStill);
+        self.schedule(after, ScheduledItem::MachinePauses);
     }
 
     /// Ends all faults.
     pub(super) fn heal(&mut self) {
         self.faults = Faults::default();
         self.options.operators = 0;
-        self.queue.retain(|_, item| !matches!(item, Item::Operator));
+        self.queue
+            .retain(|_, item| !matches!(item, ScheduledItem::Operator));
         self.outage_over();
         self.pids_again();
         self.heal_children();
         self.fact(Fact::Healed);
-        self.schedule(SETTLING, Item::Settle);
-        self.schedule(SETTLING + REACTING, Item::Settle);
-        self.schedule(SETTLING + REACTING, Item::Stop);
-        self.schedule(SETTLING + REACTING + self.longest_stop(), Item::Overdue);
+        self.schedule(SETTLING, ScheduledItem::Settle);
+        self.schedule(SETTLING + REACTING, ScheduledItem::Settle);
+        self.schedule(SETTLING + REACTING, ScheduledItem::Stop);
+        self.schedule(SETTLING + REACTING + self.longest_stop(), ScheduledItem::Overdue);
     }
 
     /// Checks the expected state, then changes a backend to check the reaction.

@@ -4,9 +4,9 @@
 //! A restart of a catalogue deletes its data and its cursors. A cancelled request may still arrive, if late
 //! arrivals are among the faults.
 
-use super::{Item, State};
+use super::{ScheduledItem, State};
 use crate::fake_catalogue::FakeCatalogue;
-use crate::trace::{Fact, What};
+use crate::trace::{EntryKind, Fact};
 use containerpilot::ports::Renewal;
 use domain::catalogue::{Answer, Query, Request};
 use domain::plan::{Catalogue, Registration};
@@ -21,42 +21,42 @@ pub(super) struct FakeCatalogues {
     /// The path of the one in use.
     path: String,
     catalogues: BTreeMap<String, FakeCatalogue>,
-    neighbours: BTreeMap<String, Vec<Address>>,
+    other_instances: BTreeMap<String, Vec<Address>>,
     out: bool,
-    wire: BTreeMap<Ticket, Asked>,
+    in_flight: BTreeMap<Ticket, RequestInFlight>,
 }
 
 type Address = (String, u16);
 
 #[derive(Debug)]
-struct Asked {
+struct RequestInFlight {
     path: String,
     request: Request,
     waits: bool,
 }
 
 /// The prefix of the IDs of instances that are not the shim's.
-const NEIGHBOUR: &str = "neighbour-";
+const OTHER_INSTANCE: &str = "neighbour-";
 /// The limit on the other instances of a backend.
 const MOST: u32 = 3;
 
 impl FakeCatalogues {
     /// The request with this ticket, and the path of its catalogue.
-    fn asked(&self, ticket: Ticket) -> Option<(String, Request)> {
-        let asked = self.wire.get(&ticket)?;
-        Some((asked.path.clone(), asked.request.clone()))
+    fn in_flight(&self, ticket: Ticket) -> Option<(String, Request)> {
+        let in_flight = self.in_flight.get(&ticket)?;
+        Some((in_flight.path.clone(), in_flight.request.clone()))
     }
 
     /// Sets whether a query waits for a change. Returns whether it did before.
     fn waits(&mut self, ticket: Ticket, waits: bool) -> bool {
-        let asked = self.wire.get_mut(&ticket);
-        asked.is_some_and(|asked| std::mem::replace(&mut asked.waits, waits))
+        let in_flight = self.in_flight.get_mut(&ticket);
+        in_flight.is_some_and(|in_flight| std::mem::replace(&mut in_flight.waits, waits))
     }
 }
 
 /// Replaces all instances of a backend. Those on an even port have the tag "blue".
-fn enter_neighbours(catalogue: &mut FakeCatalogue, now: Instant, name: &str, listed: &[Address]) {
-    let id = |number: u32| format!("{NEIGHBOUR}{name}-{number}");
+fn register_other_instances(catalogue: &mut FakeCatalogue, now: Instant, name: &str, listed: &[Address]) {
+    let id = |number: u32| format!("{OTHER_INSTANCE}{name}-{number}");
     for (number, (address, port)) in (0..).zip(listed) {
         let registration = Registration {
             id: id(number),
@@ -78,50 +78,50 @@ fn enter_neighbours(catalogue: &mut FakeCatalogue, now: Instant, name: &str, lis
 impl State {
     pub(super) fn connect(&mut self, catalogue: &Catalogue) {
         self.fake_catalogues.path = format!("{catalogue:?}");
-        self.record(What::Does(Effect::Connect(catalogue.clone())));
+        self.record(EntryKind::Effect(Effect::Connect(catalogue.clone())));
     }
 
-    pub(super) fn ask(
+    pub(super) fn request(
         &mut self,
         ticket: Ticket,
         request: Request,
         connections: Option<u32>,
         limit: Duration,
     ) {
-        let effect = Effect::Ask {
+        let effect = Effect::Request {
             ticket,
             request: request.clone(),
             connections,
             limit,
         };
-        self.record(What::Does(effect));
+        self.record(EntryKind::Effect(effect));
         let path = self.fake_catalogues.path.clone();
-        self.schedule(limit, Item::GivesUp(ticket));
+        self.schedule(limit, ScheduledItem::TimesOut(ticket));
         let silent = self.faults.catalogue_is_silent;
         let lost = self.faults.answers_are_lost && self.choices.odds(10);
         if silent {
             // Only the time limit ends the request.
         } else if self.faults.catalogue_is_busy && self.choices.odds(20) {
             let busy = Answer::Busy("it takes no more connections".into());
-            self.schedule(Duration::from_millis(1), Item::Answers(ticket, busy));
+            self.schedule(Duration::from_millis(1), ScheduledItem::Answers(ticket, busy));
         } else if self.fake_catalogues.out {
             if self.choices.below(2) == 0 {
                 let refused = Answer::Failed("connection refused".into());
-                self.schedule(Duration::from_millis(1), Item::Answers(ticket, refused));
+                self.schedule(Duration::from_millis(1), ScheduledItem::Answers(ticket, refused));
             }
         } else if !lost {
             let after = self.latency();
-            self.schedule(after, Item::Lands(ticket));
+            self.schedule(after, ScheduledItem::Arrives(ticket));
         } else if self.faults.late_arrivals && self.choices.odds(50) {
             let after = limit + self.choices.between(0, 2_000);
-            self.schedule(after, Item::LandsLate(path.clone(), request.clone()));
+            self.schedule(after, ScheduledItem::ArrivesLate(path.clone(), request.clone()));
         }
-        let asked = Asked {
+        let in_flight = RequestInFlight {
             path,
             request,
             waits: false,
         };
-        self.fake_catalogues.wire.insert(ticket, asked);
+        self.fake_catalogues.in_flight.insert(ticket, in_flight);
     }
 
     fn latency(&mut self) -> Duration {
@@ -130,31 +130,31 @@ impl State {
     }
 
     /// An answer to a cancelled request may still arrive.
-    pub(super) fn forget(&mut self, ticket: Ticket) {
-        self.record(What::Does(Effect::Forget(ticket)));
-        let asked = self.fake_catalogues.wire.remove(&ticket);
-        if let Some(asked) = asked.filter(|_| self.faults.late_arrivals) {
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        self.record(EntryKind::Effect(Effect::Cancel(ticket)));
+        let in_flight = self.fake_catalogues.in_flight.remove(&ticket);
+        if let Some(in_flight) = in_flight.filter(|_| self.faults.late_arrivals) {
             let latest = self.choices.one_of(&[100, 15_000]);
             let after = self.choices.between(0, latest);
-            let answer = match asked.request {
-                Request::Instances(query) => self.list(&asked.path, &query),
+            let answer = match in_flight.request {
+                Request::Instances(query) => self.list(&in_flight.path, &query),
                 _ => Answer::Done,
             };
-            self.schedule(after, Item::Tells(Event::Answered(ticket, answer)));
+            self.schedule(after, ScheduledItem::Post(Event::Answered(ticket, answer)));
         }
     }
 
     pub(super) fn answered(&mut self, ticket: Ticket, answer: Answer) -> Option<Event> {
-        self.fake_catalogues.wire.remove(&ticket)?;
+        self.fake_catalogues.in_flight.remove(&ticket)?;
         Some(Event::Answered(ticket, answer))
     }
 
     /// The request arrives; its answer may be lost.
-    pub(super) fn lands(&mut self, ticket: Ticket) {
+    pub(super) fn arrive(&mut self, ticket: Ticket) {
         if self.fake_catalogues.out {
             return;
         }
-        let Some((path, request)) = self.fake_catalogues.asked(ticket) else {
+        let Some((path, request)) = self.fake_catalogues.in_flight(ticket) else {
             return;
         };
         if let Request::Instances(query) = &request
@@ -165,7 +165,7 @@ impl State {
             if self.faults.early_answers && self.choices.odds(20) {
                 wait = self.choices.between(0, 300).min(wait);
             }
-            return self.schedule(wait, Item::WaitOver(ticket));
+            return self.schedule(wait, ScheduledItem::WaitOver(ticket));
         }
         let answer = self.take(&path, request);
         self.send_back(ticket, answer);
@@ -174,14 +174,14 @@ impl State {
     fn send_back(&mut self, ticket: Ticket, answer: Answer) {
         if !(self.faults.answers_are_lost && self.choices.odds(10)) {
             let after = self.latency();
-            self.schedule(after, Item::Answers(ticket, answer));
+            self.schedule(after, ScheduledItem::Answers(ticket, answer));
         }
     }
 
-    pub(super) fn lands_late(&mut self, path: &str, request: Request) {
+    pub(super) fn arrive_late(&mut self, path: &str, request: Request) {
         if !self.fake_catalogues.out {
             if let Request::Register(r) | Request::Renew(r) | Request::Deregister(r) = &request {
-                self.fact(Fact::LandsLate(r.id.clone()));
+                self.fact(Fact::ArrivesLate(r.id.clone()));
             }
             self.take(path, request);
         }
@@ -189,9 +189,9 @@ impl State {
 
     /// A query that waited is answered now.
     pub(super) fn answer_waiting(&mut self, ticket: Ticket) {
-        let asked = self.fake_catalogues.asked(ticket);
+        let in_flight = self.fake_catalogues.in_flight(ticket);
         if let Some((path, Request::Instances(query))) =
-            asked.filter(|_| self.fake_catalogues.waits(ticket, false))
+            in_flight.filter(|_| self.fake_catalogues.waits(ticket, false))
         {
             let answer = self.list(&path, &query);
             self.send_back(ticket, answer);
@@ -233,7 +233,7 @@ impl State {
         if path == self.fake_catalogues.path {
             self.fact(Fact::Entered(registration.id.clone()));
         }
-        self.schedule(registration.ttl, Item::Expires(path.into()));
+        self.schedule(registration.ttl, ScheduledItem::Expires(path.into()));
         Answer::Done
     }
 
@@ -262,27 +262,27 @@ impl State {
 
     /// One of the catalogues; a new one contains the other instances, too.
     fn catalogue(&mut self, path: &str) -> &mut FakeCatalogue {
-        let (now, forgets) = (self.now, self.options.expired_are_gone);
-        let neighbours = &self.fake_catalogues.neighbours;
+        let (now, removes) = (self.now, self.options.expired_are_gone);
+        let other_instances = &self.fake_catalogues.other_instances;
         self.fake_catalogues
             .catalogues
             .entry(path.into())
             .or_insert_with(|| {
-                let mut catalogue = FakeCatalogue::new(forgets);
-                for (name, listed) in neighbours {
-                    enter_neighbours(&mut catalogue, now, name, listed);
+                let mut catalogue = FakeCatalogue::new(removes);
+                for (name, listed) in other_instances {
+                    register_other_instances(&mut catalogue, now, name, listed);
                 }
                 catalogue
             })
     }
 
     /// Changes the other instances of a backend now and then.
-    pub(super) fn neighbours_change(&mut self) {
-        if self.faults.neighbours_change {
+    pub(super) fn instances_change(&mut self) {
+        if self.faults.instances_change {
             let name = self.choices.one_of(&["b0", "b1"]);
             self.change(name);
             let after = self.choices.until(20, 30_000);
-            self.schedule(after, Item::Neighbours);
+            self.schedule(after, ScheduledItem::InstancesChange);
         }
     }
 
@@ -293,21 +293,21 @@ impl State {
         let mut listed: Vec<Address> = (0..count).map(endpoint).collect();
         listed.sort_unstable();
         for catalogue in self.fake_catalogues.catalogues.values_mut() {
-            enter_neighbours(catalogue, self.now, name, &listed);
+            register_other_instances(catalogue, self.now, name, &listed);
         }
         self.fake_catalogues
-            .neighbours
+            .other_instances
             .insert(name.into(), listed.clone());
         if listed.is_empty() && name == "b1" {
             self.overwrite();
         }
-        self.fact(Fact::Neighbours(name.into(), listed));
-        let about = |asked: &Asked| matches!(&asked.request, Request::Instances(q) if q.service == name);
+        self.fact(Fact::InstancesChanged(name.into(), listed));
+        let about = |in_flight: &RequestInFlight| matches!(&in_flight.request, Request::Instances(q) if q.service == name);
         let waiting = self
             .fake_catalogues
-            .wire
+            .in_flight
             .iter()
-            .filter(|(_, asked)| asked.waits && about(asked));
+            .filter(|(_, in_flight)| in_flight.waits && about(in_flight));
         for ticket in waiting.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
             self.answer_waiting(ticket);
         }
@@ -319,13 +319,13 @@ impl State {
         let path = self.fake_catalogues.path.clone();
         let now = self.now;
         let catalogue = self.catalogue(&path);
-        let Some(mut registration) = catalogue.first_but(NEIGHBOUR).cloned() else {
+        let Some(mut registration) = catalogue.first_but(OTHER_INSTANCE).cloned() else {
             return;
         };
         registration.address = IpAddr::from([192, 0, 2, 9]);
         catalogue.register(now, &registration);
         let holder = catalogue.holder(&registration.id);
-        self.schedule(registration.ttl, Item::Expires(path));
+        self.schedule(registration.ttl, ScheduledItem::Expires(path));
         if let Some(holder) = holder {
             self.fact(Fact::Overwritten(registration.id, holder));
         }
@@ -338,13 +338,13 @@ impl State {
                 self.fact(Fact::Outage);
             }
             let after = self.choices.between(100, 40_000);
-            self.schedule(after, Item::OutageOver);
-        } else if self.faults.catalogue_forgets {
-            self.forget_everything();
+            self.schedule(after, ScheduledItem::OutageOver);
+        } else if self.faults.catalogue_loses_data {
+            self.lose_data();
         }
-        if self.faults.outages || self.faults.catalogue_forgets {
+        if self.faults.outages || self.faults.catalogue_loses_data {
             let after = self.choices.until(1_000, 60_000);
-            self.schedule(after, Item::CatalogueFault);
+            self.schedule(after, ScheduledItem::CatalogueFault);
         }
     }
 
@@ -356,18 +356,22 @@ impl State {
     }
 
     /// The catalogue restarts and loses its data and its cursors. The other instances register again at once.
-    fn forget_everything(&mut self) {
-        self.fact(Fact::Forgets);
+    fn lose_data(&mut self) {
+        self.fact(Fact::DataLost);
         let mut catalogues = std::mem::take(&mut self.fake_catalogues.catalogues);
         if let Some(catalogue) = catalogues.remove(&self.fake_catalogues.path) {
-            for id in catalogue.ids().filter(|id| !id.starts_with(NEIGHBOUR)) {
+            for id in catalogue.ids().filter(|id| !id.starts_with(OTHER_INSTANCE)) {
                 self.fact(Fact::Removed(id.clone()));
             }
         }
-        let waiting = self.fake_catalogues.wire.iter().filter(|(_, asked)| asked.waits);
+        let waiting = self
+            .fake_catalogues
+            .in_flight
+            .iter()
+            .filter(|(_, in_flight)| in_flight.waits);
         for ticket in waiting.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
             let failed = Answer::Failed("connection reset".into());
-            self.schedule(Duration::ZERO, Item::Answers(ticket, failed));
+            self.schedule(Duration::ZERO, ScheduledItem::Answers(ticket, failed));
         }
     }
 }

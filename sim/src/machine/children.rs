@@ -1,7 +1,7 @@
 //! The children on the simulated machine: how they start, run, react to signals and die.
 
-use super::{Item, State};
-use crate::trace::{Fact, What};
+use super::{ScheduledItem, State};
+use crate::trace::{EntryKind, Fact};
 use domain::plan::{Job, Output, Role, SignalTarget};
 use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
@@ -41,7 +41,7 @@ pub(super) struct Tree {
 impl State {
     /// Starts a child, or fails.
     pub(super) fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
-        self.record(What::Does(Effect::Start(ticket, Box::new(job.clone()))));
+        self.record(EntryKind::Effect(Effect::Start(ticket, Box::new(job.clone()))));
         if self.faults.starting_takes_time && self.choices.odds(20) {
             self.now = self.now + self.choices.between(1, 400);
         }
@@ -50,7 +50,7 @@ impl State {
                 not_found: !self.no_pids && self.choices.below(2) == 0,
                 cause: "cannot be started".into(),
             };
-            self.record(What::Happens(Event::NotStarted(ticket, failure.clone())));
+            self.record(EntryKind::Event(Event::NotStarted(ticket, failure.clone())));
             return Err(failure);
         }
         let child = self.draw_child(job);
@@ -58,13 +58,13 @@ impl State {
         let floods = child.captured && self.faults.children_flood && self.choices.odds(20);
         self.children.insert(ticket, child);
         if floods {
-            self.schedule(Duration::from_millis(1), Item::Prints(ticket));
+            self.schedule(Duration::from_millis(1), ScheduledItem::Prints(ticket));
         }
         if let Some((after, status)) = end {
-            self.schedule(after, Item::Dies(ticket, status));
+            self.schedule(after, ScheduledItem::ChildEnds(ticket, status));
         }
         let pid = Pid(i32::try_from(ticket.0).unwrap_or(i32::MAX).saturating_add(100));
-        self.record(What::Happens(Event::Started(ticket, pid)));
+        self.record(EntryKind::Event(Event::Started(ticket, pid)));
         Ok(pid)
     }
 
@@ -81,7 +81,7 @@ impl State {
             return None;
         }
         let after = self.choices.between(1, 50);
-        self.schedule(after, Item::Prints(ticket));
+        self.schedule(after, ScheduledItem::Prints(ticket));
         Some(Event::Printed(ticket, "y\n".repeat(32)))
     }
 
@@ -91,7 +91,7 @@ impl State {
             self.no_pids = true;
             self.fact(Fact::NoPids);
             let after = self.choices.between(100, 40_000);
-            self.schedule(after, Item::PidsAgain);
+            self.schedule(after, ScheduledItem::PidsAgain);
         }
     }
 
@@ -99,7 +99,7 @@ impl State {
         if std::mem::take(&mut self.no_pids) {
             self.fact(Fact::PidsAgain);
             let after = self.choices.until(1_000, 60_000);
-            self.schedule(after, Item::NoPids);
+            self.schedule(after, ScheduledItem::NoPids);
         }
     }
 
@@ -148,8 +148,8 @@ impl State {
         };
         match role {
             Role::Application | Role::Coprocess { .. } => {
-                let lives = choices.one_of(&[60_000, 3_000, 900, 1]);
-                fails.then(|| (choices.between(0, lives), status))
+                let runs = choices.one_of(&[60_000, 3_000, 900, 1]);
+                fails.then(|| (choices.between(0, runs), status))
             }
             Role::Health { .. } if self.faults.checks_hang => None,
             _ if self.faults.children_hang && choices.odds(10) => {
@@ -162,7 +162,7 @@ impl State {
 
     /// Sends a signal to a child or to the processes below it; those that have ended are not affected.
     pub(super) fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
-        self.record(What::Does(Effect::Send(ticket, signal, target)));
+        self.record(EntryKind::Effect(Effect::Send(ticket, signal, target)));
         let deadly = self.faults.children_fail
             && signal != Signal::KILL
             && target == SignalTarget::Process
@@ -179,7 +179,7 @@ impl State {
                 other => deadly.then_some((Duration::ZERO, ExitStatus::Signal(other))),
             };
             if let Some((after, status)) = end {
-                self.schedule(after, Item::Dies(ticket, status));
+                self.schedule(after, ScheduledItem::ChildEnds(ticket, status));
             }
         }
         if target == SignalTarget::Tree {
@@ -204,15 +204,15 @@ impl State {
             _ => None,
         };
         if let Some(after) = after {
-            self.schedule(after, Item::TreeEnds(ticket));
+            self.schedule(after, ScheduledItem::TreeEnds(ticket));
         }
     }
 
     /// Sends a signal to all processes that are left, and SIGTERM only to those that did not get it before.
     pub(super) fn send_to_all(&mut self, signal: Signal) {
-        self.record(What::Does(Effect::SendToAll(signal)));
+        self.record(EntryKind::Effect(Effect::SendToAll(signal)));
         self.awaits_all = true;
-        self.schedule(Duration::ZERO, Item::AllEnd);
+        self.schedule(Duration::ZERO, ScheduledItem::AllEnd);
         let kills = signal == Signal::KILL;
         let children = self
             .children
@@ -227,7 +227,7 @@ impl State {
             })
             .collect();
         for (ticket, after, status) in ends {
-            self.schedule(after, Item::Dies(ticket, status));
+            self.schedule(after, ScheduledItem::ChildEnds(ticket, status));
         }
         let below = self
             .children
@@ -241,12 +241,12 @@ impl State {
     }
 
     /// The child dies, unless it is dead already; its output is reported first, then that processes outlive it.
-    pub(super) fn dies(&mut self, ticket: Ticket, status: ExitStatus) -> Option<Event> {
+    pub(super) fn end_child(&mut self, ticket: Ticket, status: ExitStatus) -> Option<Event> {
         let child = self.children.remove(&ticket)?;
         if self.faults.orphans && self.choices.odds(20) {
             let pid = Pid(i32::try_from(ticket.0).unwrap_or(0) + 50_000);
             let after = self.choices.between(0, 3_000);
-            self.schedule(after, Item::Tells(Event::OrphanReaped(pid)));
+            self.schedule(after, ScheduledItem::Post(Event::OrphanReaped(pid)));
         }
         let mut events = VecDeque::new();
         if child.captured && self.choices.odds(30) {
@@ -262,18 +262,18 @@ impl State {
         }
         events.push_back(Event::Exited(ticket, status));
         self.next = events;
-        self.schedule(Duration::ZERO, Item::AllEnd);
+        self.schedule(Duration::ZERO, ScheduledItem::AllEnd);
         self.next.pop_front()
     }
 
     /// The processes below a child end, whether it is there or not.
-    pub(super) fn tree_ends(&mut self, ticket: Ticket) -> Option<Event> {
+    pub(super) fn end_tree(&mut self, ticket: Ticket) -> Option<Event> {
         if let Some(child) = self.children.get_mut(&ticket) {
             child.tree = None;
             return None;
         }
         let tree = self.trees.remove(&ticket)?;
-        self.schedule(Duration::ZERO, Item::AllEnd);
+        self.schedule(Duration::ZERO, ScheduledItem::AllEnd);
         tree.reported.then_some(Event::TreeEnded(ticket))
     }
 
@@ -293,7 +293,7 @@ impl State {
         }
         let termed = self.trees.iter().filter(|(_, tree)| tree.termed);
         for ticket in termed.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
-            self.schedule(Duration::from_millis(1), Item::TreeEnds(ticket));
+            self.schedule(Duration::from_millis(1), ScheduledItem::TreeEnds(ticket));
         }
         for (ticket, child) in &mut self.children {
             let obeys = ExitStatus::Signal(Signal::TERM);
@@ -307,7 +307,7 @@ impl State {
         }
         for (ticket, status) in ends {
             let after = self.choices.between(1, 500);
-            self.schedule(after, Item::Dies(ticket, status));
+            self.schedule(after, ScheduledItem::ChildEnds(ticket, status));
         }
     }
 }

@@ -13,35 +13,35 @@ use domain::{Instant, Ticket};
 pub(crate) struct Stop {
     pub at: Instant,
     /// Whether an operator requested it; otherwise the application ended.
-    pub asked: bool,
+    pub requested: bool,
 }
 
 /// The state of a process that runs once: the application or a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Stage {
-    Never,
-    Alive(Ticket),
-    Gone(Instant),
+pub(crate) enum OnceRun {
+    NotStarted,
+    Running(Ticket),
+    Ended(Instant),
 }
 
-impl Stage {
-    pub fn is_alive(self) -> bool {
-        matches!(self, Self::Alive(_))
+impl OnceRun {
+    pub fn is_running(self) -> bool {
+        matches!(self, Self::Running(_))
     }
 
-    pub fn is_gone(self) -> bool {
-        matches!(self, Self::Gone(_))
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Ended(_))
     }
 }
 
 impl Observer {
     /// Whether the shim stops, or has not started anything.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.is_some() || self.called_off || self.failed_start
+        self.stop.is_some() || self.start_cancelled || self.failed_start
     }
 
     /// Whether SIGHUP and SIGUSR1 still have an effect.
-    pub(crate) fn takes_orders(&self) -> bool {
+    pub(crate) fn takes_configuration(&self) -> bool {
         !self.is_stopping() && !self.exited
     }
 
@@ -51,25 +51,29 @@ impl Observer {
     }
 
     /// Whether every registered service was deregistered, or the time limit for that is over.
-    pub(crate) fn services_left(&self) -> bool {
+    pub(crate) fn services_deregistered(&self) -> bool {
         let over = |stop: Stop| self.turn.began >= stop.at + DEREGISTRATION;
-        self.stop.is_some_and(over) || self.services.iter().all(|(id, facts)| self.has_left(id, facts))
+        self.stop.is_some_and(over)
+            || self
+                .services
+                .iter()
+                .all(|(id, facts)| self.has_deregistered(id, facts))
     }
 
     /// Whether only the end of the remaining children is waited for.
     pub(crate) fn is_closing(&self) -> bool {
-        if self.called_off || self.failed_start {
-            return !self.pre_start.is_alive();
+        if self.start_cancelled || self.failed_start {
+            return !self.pre_start.is_running();
         }
         let given = self.first.application.is_some();
-        let unkillable = self.gave_up || self.survives_kill();
-        let post_stop = self.plan.post_stop.is_none() || self.post_stop.is_gone();
+        let unkillable = self.application_unkillable || self.survives_kill();
+        let post_stop = self.plan.post_stop.is_none() || self.post_stop.has_ended();
         let gone = if given {
-            self.application.is_gone() && !self.pre_stop.is_alive() && post_stop
+            self.application.has_ended() && !self.pre_stop.is_running() && post_stop
         } else {
             self.pre_stop_done()
         };
-        self.stop.is_some() && self.services_left() && (unkillable || gone)
+        self.stop.is_some() && self.services_deregistered() && (unkillable || gone)
     }
 
     /// Whether the application, or a preStop hook that outlived it, was killed and exceeded the time limit
@@ -77,7 +81,7 @@ impl Observer {
     pub(crate) fn survives_kill(&self) -> bool {
         let survived = |run: &Run| run.killed.is_some_and(|at| self.turn.began >= at + UNKILLABLE);
         match (self.application, self.pre_stop) {
-            (Stage::Alive(ticket), _) | (Stage::Gone(_), Stage::Alive(ticket)) => {
+            (OnceRun::Running(ticket), _) | (OnceRun::Ended(_), OnceRun::Running(ticket)) => {
                 self.children.get(&ticket).is_some_and(survived)
             }
             _ => false,
@@ -85,16 +89,18 @@ impl Observer {
     }
 
     pub(crate) fn pre_stop_done(&self) -> bool {
-        self.plan.pre_stop.is_none() || self.pre_stop.is_gone()
+        self.plan.pre_stop.is_none() || self.pre_stop.has_ended()
     }
 
     pub(super) fn signalled(&mut self, signal: Signal) {
         let stops = self.plan.stop_on.contains(&signal);
         match signal {
-            signal if (stops || matches!(signal, Signal::HUP | Signal::USR1)) && !self.takes_orders() => {}
+            signal
+                if (stops || matches!(signal, Signal::HUP | Signal::USR1)) && !self.takes_configuration() => {
+            }
             _ if stops && self.opened.is_some() => self.begin_stop(true),
             _ if stops => {
-                self.called_off = true;
+                self.start_cancelled = true;
                 self.code = Some(143);
             }
             Signal::USR1 => self.toggle_maintenance(),
@@ -107,7 +113,7 @@ impl Observer {
     pub(super) fn forward(&mut self, signal: Signal) {
         if self.application_runs() {
             self.turn.forward.push_back(signal);
-        } else if self.opened.is_none() && self.takes_orders() && self.first.application.is_some() {
+        } else if self.opened.is_none() && self.takes_configuration() && self.first.application.is_some() {
             self.kept.retain(|kept| *kept != signal);
             self.kept.push_back(signal);
         }
@@ -115,7 +121,7 @@ impl Observer {
 
     /// The terminal has stopped the application.
     pub(super) fn stopped(&mut self, ticket: Ticket) {
-        if self.application == Stage::Alive(ticket) {
+        if self.application == OnceRun::Running(ticket) {
             self.turn.suspend = self.stop.is_none();
             self.turn.forward.push_back(Signal::CONT);
         }
@@ -128,8 +134,8 @@ impl Observer {
     }
 
     pub(super) fn pre_start_ended(&mut self, ending: &Ending) {
-        self.pre_start = Stage::Gone(self.now);
-        if self.called_off {
+        self.pre_start = OnceRun::Ended(self.now);
+        if self.start_cancelled {
             return;
         }
         if ending.passed() {
@@ -140,7 +146,7 @@ impl Observer {
     }
 
     pub(super) fn application_ended(&mut self, ending: &Ending) {
-        self.application = Stage::Gone(self.now);
+        self.application = OnceRun::Ended(self.now);
         self.code = Some(ending.code());
         if self.stop.is_none() {
             self.begin_stop(false);
@@ -148,18 +154,18 @@ impl Observer {
     }
 
     pub(super) fn post_stop_ended(&mut self, ending: &Ending) {
-        self.post_stop = Stage::Gone(self.now);
+        self.post_stop = OnceRun::Ended(self.now);
         if !ending.passed() {
             self.code = Some(ending.code());
         }
     }
 
-    fn begin_stop(&mut self, asked: bool) {
+    fn begin_stop(&mut self, requested: bool) {
         let at = self.turn.began;
-        self.stop = Some(Stop { at, asked });
+        self.stop = Some(Stop { at, requested });
         self.incoming = None;
         for id in self.services.keys().cloned().collect::<Vec<_>>() {
-            self.has_to_leave(&id);
+            self.must_deregister(&id);
         }
     }
 
@@ -168,7 +174,7 @@ impl Observer {
         if self.maintenance {
             let staying = self.services.iter().filter(|(_, facts)| !facts.closing);
             for id in staying.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-                self.has_to_leave(&id);
+                self.must_deregister(&id);
             }
             return;
         }

@@ -12,7 +12,7 @@ use crate::choices::Choices;
 use crate::laws::{Observer, Violation};
 use crate::options::{Faults, Options};
 use crate::plans;
-use crate::trace::{Entry, Fact, What};
+use crate::trace::{EntryKind, Fact, TraceEntry};
 use async_trait::async_trait;
 use catalogue::FakeCatalogues;
 use children::{Child, Tree};
@@ -36,31 +36,31 @@ const READING: u32 = 2_000;
 
 /// Something that is scheduled.
 #[derive(Clone, Debug)]
-enum Item {
+enum ScheduledItem {
     /// The driver gets this event in any case.
-    Tells(Event),
-    Dies(Ticket, ExitStatus),
+    Post(Event),
+    ChildEnds(Ticket, ExitStatus),
     /// The processes that outlived this child end.
     TreeEnds(Ticket),
     /// No process is left, perhaps.
     AllEnd,
     /// A request reaches the catalogue.
-    Lands(Ticket),
+    Arrives(Ticket),
     /// A query has blocked for its full waiting time.
     WaitOver(Ticket),
     Answers(Ticket, Answer),
-    GivesUp(Ticket),
+    TimesOut(Ticket),
     /// A cancelled request reaches the catalogue.
-    LandsLate(String, Request),
+    ArrivesLate(String, Request),
     Expires(String),
     CatalogueFault,
     OutageOver,
-    StandsStill,
+    MachinePauses,
     Prints(Ticket),
     NoPids,
     PidsAgain,
     Operator,
-    Neighbours,
+    InstancesChange,
     Heal,
     Settle,
     Stop,
@@ -74,7 +74,7 @@ pub(crate) struct State {
     choices: Choices,
     options: Options,
     faults: Faults,
-    queue: BTreeMap<(Instant, u64), Item>,
+    queue: BTreeMap<(Instant, u64), ScheduledItem>,
     last: u64,
     /// The events that the driver gets next, before any other.
     next: VecDeque<Event>,
@@ -91,7 +91,7 @@ pub(crate) struct State {
     violation: Option<Violation>,
     /// The number of the entry at which a fault of the program itself is simulated.
     fault: Option<u64>,
-    trace: Option<Vec<Entry>>,
+    trace: Option<Vec<TraceEntry>>,
     hash: DefaultHasher,
     entries: u64,
 }
@@ -104,7 +104,7 @@ pub struct Report {
     /// The choices of the run.
     pub choices: Vec<u32>,
     /// All entries, if they were to be kept.
-    pub trace: Vec<Entry>,
+    pub trace: Vec<TraceEntry>,
     /// A hash of all entries.
     pub hash: u64,
     /// The number of entries.
@@ -115,9 +115,9 @@ pub struct Report {
 
 /// The simulated machine; clones share its state.
 #[derive(Clone, Debug)]
-pub struct World(Rc<RefCell<State>>);
+pub struct SimulatedMachine(Rc<RefCell<State>>);
 
-impl World {
+impl SimulatedMachine {
     /// A machine on which a shim will follow `plan`. The trace is stored only if `keep` is set.
     pub fn new(choices: Choices, options: Options, plan: &Plan, keep: bool) -> Self {
         let observer = Observer::new(plan, options.faults.starting_takes_time);
@@ -143,7 +143,7 @@ impl World {
             entries: 0,
         };
         state.prepare();
-        state.record(What::Happens(Event::Begin));
+        state.record(EntryKind::Event(Event::Begin));
         Self(Rc::new(RefCell::new(state)))
     }
 
@@ -155,7 +155,7 @@ impl World {
 
     /// Records that the driver returned this exit code.
     pub fn exited(&self, code: u8) {
-        self.0.borrow_mut().record(What::Does(Effect::Exit(code)));
+        self.0.borrow_mut().record(EntryKind::Effect(Effect::Exit(code)));
     }
 
     /// The report at the end of the run.
@@ -174,15 +174,15 @@ impl World {
 
 impl State {
     /// Adds an entry and checks the laws. After a law was violated nothing is recorded.
-    fn record(&mut self, what: What) {
+    fn record(&mut self, kind: EntryKind) {
         if self.violation.is_some() {
             return;
         }
-        let breaks = self.breaks_at(&what);
+        let breaks = self.breaks_at(&kind);
         if breaks && self.entries.is_multiple_of(2) {
             self.breaks();
         }
-        let entry = Entry { at: self.now, what };
+        let entry = TraceEntry { at: self.now, kind };
         entry.hash(&mut self.hash);
         self.entries += 1;
         self.violation = self.observer.see(&entry).err();
@@ -195,9 +195,9 @@ impl State {
     }
 
     /// Whether the fault comes in this call of a port.
-    fn breaks_at(&mut self, what: &What) -> bool {
-        let calls =
-            matches!(what, What::Does(_) | What::Rests(_)) && !matches!(what, What::Does(Effect::Exit(_)));
+    fn breaks_at(&mut self, kind: &EntryKind) -> bool {
+        let calls = matches!(kind, EntryKind::Effect(_) | EntryKind::Wait(_))
+            && !matches!(kind, EntryKind::Effect(Effect::Exit(_)));
         let entries = self.entries;
         calls && self.fault.take_if(|at| *at <= entries).is_some()
     }
@@ -209,17 +209,17 @@ impl State {
     }
 
     fn fact(&mut self, fact: Fact) {
-        self.record(What::World(fact));
+        self.record(EntryKind::Fact(fact));
     }
 
-    fn schedule(&mut self, after: Duration, item: Item) {
+    fn schedule(&mut self, after: Duration, item: ScheduledItem) {
         self.last += 1;
         self.queue.insert((self.now + after, self.last), item);
     }
 
     /// Advances the machine to the next event for the driver; `None` if there will be no more events.
     fn next_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
-        self.record(What::Rests(deadline));
+        self.record(EntryKind::Wait(deadline));
         let event = loop {
             if self.violation.is_some() {
                 return None;
@@ -228,7 +228,7 @@ impl State {
                 break event;
             }
             let first = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let happens = match (first, deadline) {
+            let comes_first = match (first, deadline) {
                 (None, None) => return None,
                 (None, Some(_)) => false,
                 (Some(_), None) => true,
@@ -237,60 +237,60 @@ impl State {
                 }
                 (Some(first), Some(deadline)) => first < deadline,
             };
-            if !happens {
+            if !comes_first {
                 self.now = self.now.max(deadline.unwrap_or_default());
                 break Event::Woken;
             }
             let ((at, _), item) = self.queue.pop_first()?;
             self.now = self.now.max(at);
-            if let Some(event) = self.happens(item) {
+            if let Some(event) = self.perform(item) {
                 break event;
             }
         };
-        self.record(What::Happens(event.clone()));
+        self.record(EntryKind::Event(event.clone()));
         Some(event)
     }
 
     /// The event for the driver that a scheduled item causes, if any.
-    fn happens(&mut self, item: Item) -> Option<Event> {
+    fn perform(&mut self, item: ScheduledItem) -> Option<Event> {
         match item {
-            Item::Tells(event) => return Some(event),
-            Item::Dies(ticket, status) => return self.dies(ticket, status),
-            Item::TreeEnds(ticket) => return self.tree_ends(ticket),
-            Item::AllEnd => return self.all_end(),
-            Item::Lands(ticket) => self.lands(ticket),
-            Item::WaitOver(ticket) => self.answer_waiting(ticket),
-            Item::Answers(ticket, answer) => return self.answered(ticket, answer),
-            Item::GivesUp(ticket) => {
+            ScheduledItem::Post(event) => return Some(event),
+            ScheduledItem::ChildEnds(ticket, status) => return self.end_child(ticket, status),
+            ScheduledItem::TreeEnds(ticket) => return self.end_tree(ticket),
+            ScheduledItem::AllEnd => return self.all_end(),
+            ScheduledItem::Arrives(ticket) => self.arrive(ticket),
+            ScheduledItem::WaitOver(ticket) => self.answer_waiting(ticket),
+            ScheduledItem::Answers(ticket, answer) => return self.answered(ticket, answer),
+            ScheduledItem::TimesOut(ticket) => {
                 return self.answered(ticket, Answer::Failed("no answer in time".into()));
             }
-            Item::LandsLate(path, request) => self.lands_late(&path, request),
-            Item::Expires(path) => self.expires(&path),
-            Item::CatalogueFault => self.catalogue_fault(),
-            Item::OutageOver => self.outage_over(),
-            Item::StandsStill => self.stands_still(),
-            Item::Prints(ticket) => return self.prints(ticket),
-            Item::NoPids => self.no_pids(),
-            Item::PidsAgain => self.pids_again(),
-            Item::Operator => return self.operator(),
-            Item::Neighbours => self.neighbours_change(),
-            Item::Heal => self.heal(),
-            Item::Settle => self.settle(),
-            Item::Stop => return Some(Event::Signal(domain::signal::Signal::TERM)),
-            Item::Overdue => self.fact(Fact::Overdue),
+            ScheduledItem::ArrivesLate(path, request) => self.arrive_late(&path, request),
+            ScheduledItem::Expires(path) => self.expires(&path),
+            ScheduledItem::CatalogueFault => self.catalogue_fault(),
+            ScheduledItem::OutageOver => self.outage_over(),
+            ScheduledItem::MachinePauses => self.pause_machine(),
+            ScheduledItem::Prints(ticket) => return self.prints(ticket),
+            ScheduledItem::NoPids => self.no_pids(),
+            ScheduledItem::PidsAgain => self.pids_again(),
+            ScheduledItem::Operator => return self.operator(),
+            ScheduledItem::InstancesChange => self.instances_change(),
+            ScheduledItem::Heal => self.heal(),
+            ScheduledItem::Settle => self.settle(),
+            ScheduledItem::Stop => return Some(Event::Signal(domain::signal::Signal::TERM)),
+            ScheduledItem::Overdue => self.fact(Fact::Overdue),
         }
         None
     }
 }
 
-impl Clock for World {
+impl Clock for SimulatedMachine {
     fn now(&self) -> Instant {
         self.0.borrow().now
     }
 }
 
 #[async_trait(?Send)]
-impl Inbox for World {
+impl Inbox for SimulatedMachine {
     async fn next(&mut self, deadline: Option<Instant>) -> Event {
         let event = self.0.borrow_mut().next_event(deadline);
         match event {
@@ -300,7 +300,7 @@ impl Inbox for World {
     }
 }
 
-impl Processes for World {
+impl Processes for SimulatedMachine {
     fn start(&mut self, ticket: Ticket, job: &Job) -> Result<Pid, StartFailure> {
         self.0.borrow_mut().start(ticket, job)
     }
@@ -314,42 +314,42 @@ impl Processes for World {
     }
 
     fn suspend(&mut self) {
-        self.did(Effect::Suspend);
+        self.record_effect(Effect::Suspend);
     }
 
     fn export(&mut self, name: &str, value: &str) {
         let (name, value) = (name.into(), value.into());
-        self.did(Effect::Export { name, value });
+        self.record_effect(Effect::Export { name, value });
     }
 }
 
-impl World {
-    fn did(&self, effect: Effect) {
-        self.0.borrow_mut().record(What::Does(effect));
+impl SimulatedMachine {
+    fn record_effect(&self, effect: Effect) {
+        self.0.borrow_mut().record(EntryKind::Effect(effect));
     }
 }
 
-impl Discovery for World {
+impl Discovery for SimulatedMachine {
     fn connect(&mut self, catalogue: &Catalogue) {
         self.0.borrow_mut().connect(catalogue);
     }
 
-    fn ask(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration) {
-        self.0.borrow_mut().ask(ticket, request, connections, limit);
+    fn request(&mut self, ticket: Ticket, request: Request, connections: Option<u32>, limit: Duration) {
+        self.0.borrow_mut().request(ticket, request, connections, limit);
     }
 
-    fn forget(&mut self, ticket: Ticket) {
-        self.0.borrow_mut().forget(ticket);
+    fn cancel(&mut self, ticket: Ticket) {
+        self.0.borrow_mut().cancel(ticket);
     }
 }
 
-impl Settings for World {
+impl Settings for SimulatedMachine {
     fn load(&mut self, ticket: Ticket) {
         let mut state = self.0.borrow_mut();
-        state.record(What::Does(Effect::Load(ticket)));
+        state.record(EntryKind::Effect(Effect::Load(ticket)));
         let loaded = state.load();
         let after = state.choices.until(0, READING);
-        state.schedule(after, Item::Tells(Event::Loaded(ticket, loaded)));
+        state.schedule(after, ScheduledItem::Post(Event::Loaded(ticket, loaded)));
     }
 }
 
@@ -368,26 +368,26 @@ impl State {
     }
 }
 
-impl Console for World {
+impl Console for SimulatedMachine {
     fn log(&mut self, notice: &Notice) {
-        self.did(Effect::Log(notice.clone()));
+        self.record_effect(Effect::Log(notice.clone()));
     }
 
     fn configure(&mut self, logging: Logging) {
-        self.did(Effect::Configure(logging));
+        self.record_effect(Effect::Configure(logging));
     }
 }
 
-impl Telemetry for World {
+impl Telemetry for SimulatedMachine {
     fn expose(&mut self, plan: &Plan) {
-        self.did(Effect::Expose(plan.clone().into()));
+        self.record_effect(Effect::Expose(plan.clone().into()));
     }
 
     fn record(&mut self, measurement: &Measurement) {
-        self.did(Effect::Measure(measurement.clone()));
+        self.record_effect(Effect::Measure(measurement.clone()));
     }
 
     fn report(&mut self, status_request: StatusRequest, status: &Status) {
-        self.did(Effect::Report(status_request, status.clone().into()));
+        self.record_effect(Effect::Report(status_request, status.clone().into()));
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::choices::Choices;
 use crate::laws::Violation;
+use crate::machine::{Report, SimulatedMachine};
 use crate::options::Options;
 use crate::plans;
-use crate::trace::Brief;
-use crate::world::{Report, World};
+use crate::trace::PrintedPlan;
 use containerpilot::driver;
 use domain::Shim;
 use domain::plan::Plan;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 /// The result of a run, and how it was drawn.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub struct SimulatedRun {
     /// The drawn options and the first plan.
     pub drawn: String,
     /// The report.
@@ -23,15 +23,15 @@ pub struct Life {
 }
 
 /// Simulates a run.
-pub fn live(choices: Choices, keep: bool) -> Life {
-    live_until(choices, keep, None)
+pub fn simulate(choices: Choices, keep: bool) -> SimulatedRun {
+    simulate_until(choices, keep, None)
 }
 
 /// Simulates a run until a fault of the program itself, at a time that `number` selects, and the emergency
 /// after it.
-pub fn live_in_emergency(choices: &Choices, keep: bool, number: u64) -> Life {
-    let entries = live(choices.clone(), false).report.entries;
-    live_until(
+pub fn simulate_emergency(choices: &Choices, keep: bool, number: u64) -> SimulatedRun {
+    let entries = simulate(choices.clone(), false).report.entries;
+    simulate_until(
         choices.clone(),
         keep,
         Some(number.wrapping_mul(7_919) % entries.max(1)),
@@ -39,24 +39,24 @@ pub fn live_in_emergency(choices: &Choices, keep: bool, number: u64) -> Life {
 }
 
 /// Simulates a run with these options and this plan.
-pub fn live_with(choices: Choices, options: Options, plan: Plan, keep: bool) -> Life {
+pub fn simulate_with(choices: Choices, options: Options, plan: Plan, keep: bool) -> SimulatedRun {
     run(choices, options, plan, keep, None)
 }
 
-fn live_until(mut choices: Choices, keep: bool, fault: Option<u64>) -> Life {
+fn simulate_until(mut choices: Choices, keep: bool, fault: Option<u64>) -> SimulatedRun {
     let options = Options::draw(&mut choices);
     let plan = plans::draw(&mut choices, &options);
     run(choices, options, plan, keep, fault)
 }
 
-fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option<u64>) -> Life {
+fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option<u64>) -> SimulatedRun {
     let drawn = if keep {
-        format!("{options}\nplan: {}", Brief(&plan))
+        format!("{options}\nplan: {}", PrintedPlan(&plan))
     } else {
         String::new()
     };
     let shim = Shim::new(plan.clone(), options.jitter.into());
-    let world = World::new(choices, options, &plan, keep);
+    let world = SimulatedMachine::new(choices, options, &plan, keep);
     let code = {
         let mut inbox = world.clone();
         let (mut processes, mut discovery) = (world.clone(), world.clone());
@@ -73,8 +73,8 @@ fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option
         if let Some(entries) = fault {
             world.breaks_after(entries);
         }
-        let life = pin!(driver::live(shim, &mut ports, pending()));
-        match life.poll(&mut Context::from_waker(Waker::noop())) {
+        let run = pin!(driver::run_to_exit(shim, &mut ports, pending()));
+        match run.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(code) => Some(code),
             Poll::Pending => None,
         }
@@ -89,18 +89,18 @@ fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option
             how: "nothing will ever happen again".into(),
         });
     }
-    Life { drawn, report }
+    SimulatedRun { drawn, report }
 }
 
 /// Simulates a run twice and compares: equal choices give equal traces.
-pub fn live_twice(choices: &Choices) -> Life {
-    let mut first = live(choices.clone(), false);
+pub fn simulate_twice(choices: &Choices) -> SimulatedRun {
+    let mut first = simulate(choices.clone(), false);
     if first.report.violation.is_none() {
-        let second = live(Choices::recorded(first.report.choices.clone()), false);
+        let second = simulate(Choices::recorded(first.report.choices.clone()), false);
         if second.report != first.report {
             first.report.violation = Some(Violation {
                 law: "same choices, same trace",
-                how: "two lives of the same choices differ".into(),
+                how: "two runs of the same choices differ".into(),
             });
         }
     }
