@@ -17,7 +17,7 @@
 
 use crate::choices::Choices;
 use crate::laws::{Observer, Run, Violation, bounds};
-use crate::state_key::StateKey;
+use crate::state_key::StateKeys;
 use crate::trace::{EntryKind, TraceEntry};
 use containerpilot::driver;
 use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
@@ -116,7 +116,7 @@ pub fn explore(scope: &Scope) -> Explored {
         origins: Vec::new(),
         seen: HashMap::new(),
         open: VecDeque::new(),
-        state_key: StateKey::default(),
+        state_keys: StateKeys::default(),
         found: Explored {
             states: 0,
             transitions: 0,
@@ -135,7 +135,7 @@ struct Search<'a> {
     origins: Vec<Origin>,
     seen: HashMap<(u64, u64), usize>,
     open: VecDeque<(usize, State)>,
-    state_key: StateKey,
+    state_keys: StateKeys,
     found: Explored,
 }
 
@@ -179,7 +179,7 @@ impl Search<'_> {
             return;
         }
         let index = self.origins.len();
-        let key = self.state_key.of(
+        let key = self.state_keys.of(
             &state.shim,
             &state.environment.limits,
             &state.environment.observer,

@@ -20,6 +20,8 @@ mod turn;
 
 use crate::trace::TraceEntry;
 pub use observer::Observer;
+#[cfg(test)]
+pub(crate) use observer::OnceRun;
 pub(crate) use observer::Run;
 use std::fmt;
 

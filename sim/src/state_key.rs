@@ -1,255 +1,261 @@
-//! Which states of an exploration are one: a sum of a state's text in which numbers that mean nothing are
-//! left out.
+//! When two states of an exploration are equal: a hash of the values that may affect a decision or a law.
 //!
-//! Tickets and units count by the order in which they are named, past instants not at all, future ones by
-//! their order. Jitter and how many runs ended at once, which matters only to jobs with unlimited restarts, are left
-//! out. Of what an observer add, all times are.
-//!
-//! Left out, too, is what decides only which words a notice has, or what a measurement or `/status` shows, because no
-//! law reads those: whether a service was reported as unhealthy and with which causes, when a run started, the last
-//! run, when a backend changed last, how many failures in a row there were, restarts and PIDs.
+//! Tickets and units count by the order in which they are named, past instants not at all, future ones by their order.
+//! Of the observer's instants only their presence counts. Which fields are left out is written beside each type, in
+//! its [`domain::keyed!`] or its [`Keyed`]: jitter, the numbers of the next ticket and unit, how many runs ended at once
+//! (it matters only to jobs with unlimited restarts), and what only notices, measurements or `/status` show, because no law
+//! reads those.
 
-use domain::time::Duration;
-use domain::{Instant, Shim};
-use std::collections::BTreeMap;
-use std::fmt::{Debug, Write as _};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use domain::state_key::{Keyed, StateKey};
+use domain::{Instant, Shim, Ticket};
+use std::hash::{DefaultHasher, Hasher};
 
-/// See the module. It keeps its buffers.
+/// The keys of states. It keeps its buffers.
 #[derive(Debug, Default)]
-pub(crate) struct StateKey {
-    text: String,
-    alike: String,
-    futures: Vec<Duration>,
-    names: BTreeMap<(u8, u64), usize>,
+pub(crate) struct StateKeys {
+    futures: Futures,
+    tickets: Vec<Ticket>,
+    units: Vec<u32>,
 }
 
-/// Words after which a number means nothing beyond this.
-const COUNTERS: [(&str, u64); 10] = [
-    ("last_ticket: ", 0),
-    ("last_unit: ", 0),
-    ("Jitter(", 0),
-    ("failures: ", 1),
-    ("times: ", 0),
-    ("restarts: ", 0),
-    ("ended_at_once: ", 0),
-    ("generation: ", 0),
-    ("Pid(", 0),
-    ("runs: ", 3),
-];
-
-/// Words after which a value decides only what is reported.
-const REPORTED: [&str; 4] = ["remembered: ", "unhealthy: ", "started: ", "changed: "];
-
-impl StateKey {
-    /// Two states with the same sum are one.
-    pub fn of(&mut self, shim: &Shim, due: &impl Debug, observer: &impl Debug, now: Instant) -> (u64, u64) {
-        self.text.clear();
-        self.alike.clear();
-        self.names.clear();
-        let _ = write!(self.text, "{shim:?}{due:?}");
-        let border = self.text.len();
-        let _ = write!(self.text, "{observer:?}");
-        let text = std::mem::take(&mut self.text);
-        self.find_futures(&text[..border], now);
-        self.write(&text[..border], Some(now));
-        self.write(&text[border..], None);
-        self.text = text;
-        let sum = |salt: u8| {
-            let mut hasher = DefaultHasher::new();
-            (salt, &self.alike).hash(&mut hasher);
-            hasher.finish()
+impl StateKeys {
+    /// Two states with the same key are equal. `limits` are the time limits of the environment.
+    pub fn of(
+        &mut self,
+        shim: &Shim,
+        limits: &impl Keyed,
+        observer: &impl Keyed,
+        now: Instant,
+    ) -> (u64, u64) {
+        self.tickets.clear();
+        self.units.clear();
+        self.futures.collect(now, shim, limits);
+        let mut writer = Writer {
+            hasher: DefaultHasher::new(),
+            now,
+            keys: self,
+            observes: false,
         };
-        (sum(1), sum(2))
+        shim.write_key(&mut writer);
+        limits.write_key(&mut writer);
+        writer.observes = true;
+        observer.write_key(&mut writer);
+        let first = writer.hasher.finish();
+        writer.hasher.write_u8(1);
+        (first, writer.hasher.finish())
+    }
+}
+
+/// The instants of a state that lie in the future, in order.
+#[derive(Debug, Default)]
+struct Futures {
+    now: Instant,
+    instants: Vec<Instant>,
+    ignored: Ignored,
+}
+
+impl Futures {
+    fn collect(&mut self, now: Instant, shim: &Shim, limits: &impl Keyed) {
+        self.now = now;
+        self.instants.clear();
+        shim.write_key(self);
+        limits.write_key(self);
+        self.instants.sort_unstable();
+        self.instants.dedup();
+    }
+}
+
+impl StateKey for Futures {
+    type Values = Ignored;
+
+    fn values(&mut self) -> &mut Ignored {
+        &mut self.ignored
     }
 
-    fn find_futures(&mut self, text: &str, now: Instant) {
-        self.futures.clear();
-        let instants = text.split("Instant(").skip(1).map(|rest| duration(rest).0);
-        self.futures.extend(instants.filter(|at| *at > now.since_start()));
-        self.futures.sort_unstable();
-        self.futures.dedup();
+    fn instant(&mut self, at: Instant) {
+        if at > self.now {
+            self.instants.push(at);
+        }
     }
 
-    /// Goes from one number that may mean nothing to the next; everything else is copied.
-    fn write(&mut self, text: &str, now: Option<Instant>) {
-        let bytes = text.as_bytes();
-        let (mut copied, mut place) = (0, 0);
-        while place < bytes.len() {
-            let (opens, names) = (
-                bytes[place] == b'(',
-                bytes[place] == b' ' && bytes[place - 1] == b':',
-            );
-            place += 1;
-            if !(opens || names) {
-                continue;
-            }
-            let (head, tail) = text[copied..].split_at(place - copied);
-            if let Some(left) = self.number(head, tail, now) {
-                place = text.len() - left.len();
-                copied = place;
-            }
-        }
-        self.alike.push_str(&text[copied..]);
+    fn ticket(&mut self, _ticket: Ticket) {}
+
+    fn unit(&mut self, _number: u32) {}
+}
+
+/// A hasher that ignores its input.
+#[derive(Debug, Default)]
+struct Ignored;
+
+impl Hasher for Ignored {
+    fn write(&mut self, _bytes: &[u8]) {}
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+struct Writer<'a> {
+    hasher: DefaultHasher,
+    now: Instant,
+    keys: &'a mut StateKeys,
+    /// Whether the observer is written, of whose instants only the presence counts.
+    observes: bool,
+}
+
+impl StateKey for Writer<'_> {
+    type Values = DefaultHasher;
+
+    fn values(&mut self) -> &mut DefaultHasher {
+        &mut self.hasher
     }
 
-    /// Writes `head` and the number that follows it, if it is one of those; what is left after it.
-    fn number<'a>(&mut self, head: &str, tail: &'a str, now: Option<Instant>) -> Option<&'a str> {
-        let first = tail.as_bytes().first()?;
-        if (head.ends_with("last: ") || head.ends_with("newest: ")) && tail.starts_with("Some(") {
-            self.alike.push_str(head);
-            return Some(skip_brackets(&tail["Some".len()..]));
-        }
-        if REPORTED.iter().any(|name| head.ends_with(name)) {
-            self.alike.push_str(head);
-            return Some(skip_value(tail));
-        }
-        if !first.is_ascii_digit() {
-            return None;
-        }
-        if head.ends_with("Instant(") {
-            self.alike.push_str(head);
-            let (at, left) = duration(tail);
-            self.instant(at, now);
-            return Some(left);
-        }
-        for (kind, name) in [(1, "Ticket("), (2, "Serial(")] {
-            if head.ends_with(name) {
-                let (number, left) = digits(tail);
-                let next = self.names.len();
-                let place = *self.names.entry((kind, number)).or_insert(next);
-                let _ = write!(self.alike, "{head}{place}");
-                return Some(left);
-            }
-        }
-        if head.ends_with("took: ") {
-            self.alike.push_str(head);
-            return Some(duration(tail).1);
-        }
-        let (_, most) = COUNTERS.iter().find(|(name, _)| head.ends_with(name))?;
-        let (number, left) = digits(tail);
-        let _ = write!(self.alike, "{head}{}", number.min(*most));
-        Some(left)
-    }
-
-    fn instant(&mut self, at: Duration, now: Option<Instant>) {
-        let Some(now) = now.map(Instant::since_start) else {
+    fn instant(&mut self, at: Instant) {
+        if self.observes {
             return;
-        };
-        match self.futures.binary_search(&at) {
-            Ok(rank) => {
-                let _ = write!(self.alike, "+{rank}");
-            }
-            Err(_) if at == now => self.alike.push('0'),
-            Err(_) => self.alike.push('-'),
         }
+        match self.keys.futures.instants.binary_search(&at) {
+            Ok(rank) => self.hasher.write_usize(rank + 2),
+            Err(_) => self.hasher.write_usize(usize::from(at == self.now)),
+        }
+    }
+
+    fn ticket(&mut self, ticket: Ticket) {
+        let place = place(&mut self.keys.tickets, ticket);
+        self.hasher.write_usize(place);
+    }
+
+    fn unit(&mut self, number: u32) {
+        let place = place(&mut self.keys.units, number);
+        self.hasher.write_usize(place);
     }
 }
 
-fn digits(text: &str) -> (u64, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    (text[..end].parse().unwrap_or(0), &text[end..])
-}
-
-/// A duration as its `Debug` writes it, and what follows.
-fn duration(text: &str) -> (Duration, &str) {
-    let (whole, rest) = digits(text);
-    let (fraction, rest) = match rest.strip_prefix('.') {
-        Some(rest) => {
-            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            (&rest[..end], &rest[end..])
-        }
-        None => ("", rest),
-    };
-    let units = [
-        ("s", 1_000_000_000_u64),
-        ("ms", 1_000_000),
-        ("µs", 1_000),
-        ("ns", 1),
-    ];
-    for (name, unit) in units {
-        if let Some(rest) = rest.strip_prefix(name) {
-            let mut nanoseconds = whole * unit;
-            let mut place = unit;
-            for digit in fraction.bytes() {
-                place /= 10;
-                nanoseconds += u64::from(digit - b'0') * place;
-            }
-            return (Duration::from_nanos(nanoseconds), rest);
-        }
-    }
-    (Duration::ZERO, rest)
-}
-
-/// What follows the value that the text begins with.
-fn skip_value(text: &str) -> &str {
-    let word = text
-        .find(|letter: char| !letter.is_alphanumeric())
-        .unwrap_or(text.len());
-    let rest = &text[word..];
-    if rest.starts_with(['(', '[']) {
-        skip_brackets(rest)
-    } else {
-        rest
-    }
-}
-
-/// What follows the brackets that the text begins with.
-fn skip_brackets(text: &str) -> &str {
-    let mut open = 0;
-    for (place, letter) in text.bytes().enumerate() {
-        match letter {
-            b'(' | b'[' => open += 1,
-            b')' | b']' => open -= 1,
-            _ => {}
-        }
-        if open == 0 {
-            return &text[place + 1..];
-        }
-    }
-    ""
+/// The place of a name among those that were named, which it is added to.
+fn place<T: PartialEq>(named: &mut Vec<T>, name: T) -> usize {
+    named
+        .iter()
+        .position(|earlier| *earlier == name)
+        .unwrap_or_else(|| {
+            named.push(name);
+            named.len() - 1
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::laws::{Observer, OnceRun};
+    use crate::scopes;
+    use domain::plan::Plan;
+    use domain::time::Duration;
 
-    #[test]
-    fn durations_are_read_as_they_are_written() {
-        for nanoseconds in [0, 15, 1_500, 25_000_000, 1_500_000_000, 12_025_000_000] {
-            let written = Duration::from_nanos(nanoseconds);
-            assert_eq!(duration(&format!("{written:?})")), (written, ")"));
+    /// A field of the observer, and a change of it.
+    type Change = (&'static str, fn(&mut Observer));
+
+    /// A part of a state with what the core writes: an instant, a ticket and a value.
+    struct Part(u64, u64, u8);
+
+    impl Keyed for Part {
+        fn write_key(&self, key: &mut impl StateKey) {
+            Instant::after_start(Duration::from_secs(self.0)).write_key(key);
+            Ticket(self.1).write_key(key);
+            key.values().write_u8(self.2);
         }
     }
 
+    fn plan() -> Plan {
+        let (_, scope) = scopes::all()
+            .into_iter()
+            .find(|(name, _)| *name == "hooks")
+            .unwrap();
+        scope.plans[0].clone()
+    }
+
+    /// The key at 5 s of a state with these limits.
+    fn key(parts: [Part; 2]) -> (u64, u64) {
+        let now = Instant::after_start(Duration::from_secs(5));
+        StateKeys::default().of(
+            &Shim::new(plan(), 1),
+            &Vec::from(parts),
+            &Observer::new(&plan(), false),
+            now,
+        )
+    }
+
     #[test]
-    fn numbers_of_tickets_and_distances_of_instants_mean_nothing() {
-        let mut state_key = StateKey::default();
-        let mut write = |text: &str| {
-            let now = Instant::after_start(Duration::from_secs(5));
-            (state_key.alike, state_key.names) = Default::default();
-            state_key.find_futures(text, now);
-            state_key.write(text, Some(now));
-            state_key.alike.clone()
-        };
-        assert_eq!(
-            write("A { ticket: Ticket(7), at: Instant(5.5s), then: Instant(9s), failures: 4 }"),
-            write("A { ticket: Ticket(9), at: Instant(6s), then: Instant(70s), failures: 1 }")
-        );
-        assert_ne!(write("[Ticket(7), Ticket(8)]"), write("[Ticket(7), Ticket(7)]"));
-        assert_ne!(write("[Instant(5s)]"), write("[Instant(4s)]"));
+    fn instants_count_by_their_order_and_tickets_by_their_names() {
+        let base = key([Part(6, 7, 0), Part(9, 8, 0)]);
+        assert_eq!(base, key([Part(7, 70, 0), Part(90, 80, 0)]), "the same order");
+        assert_ne!(base, key([Part(9, 7, 0), Part(6, 8, 0)]), "another order");
+        assert_ne!(base, key([Part(6, 7, 0), Part(6, 8, 0)]), "at the same time");
+        assert_ne!(base, key([Part(6, 7, 0), Part(9, 7, 0)]), "the same ticket");
+        assert_ne!(base, key([Part(6, 7, 0), Part(9, 8, 1)]), "another value");
         assert_ne!(
-            write("[Instant(6s), Instant(7s)]"),
-            write("[Instant(7s), Instant(6s)]")
+            key([Part(5, 1, 0), Part(4, 2, 0)]),
+            key([Part(4, 1, 0), Part(5, 2, 0)]),
+            "now and past"
         );
         assert_eq!(
-            write("last: Some(Run { x: Some(3) }), y"),
-            write("last: Some(Run { x: None }), y")
+            key([Part(5, 1, 0), Part(4, 2, 0)]),
+            key([Part(5, 1, 0), Part(1, 2, 0)]),
+            "past instants"
         );
-        assert_eq!(
-            write("started: Instant(5s), unhealthy: true, remembered: [\"a\"], y"),
-            write("started: Instant(4.5s), unhealthy: false, remembered: [], y")
-        );
-        assert_ne!(write("changed: None, y"), write("changed: Some(Instant(1s)), z"));
+    }
+
+    fn key_of(observer: &Observer) -> (u64, u64) {
+        StateKeys::default().of(
+            &Shim::new(plan(), 1),
+            &Vec::<Ticket>::new(),
+            observer,
+            Instant::START,
+        )
+    }
+
+    #[test]
+    fn every_field_of_the_observer_is_in_the_key() {
+        let changes: [Change; 21] = [
+            ("lenient", |observer| observer.lenient = true),
+            ("opened", |observer| observer.opened = Some(Instant::START)),
+            ("start_cancelled", |observer| observer.start_cancelled = true),
+            ("failed_start", |observer| observer.failed_start = true),
+            ("maintenance", |observer| observer.maintenance = true),
+            ("exited", |observer| observer.exited = true),
+            ("code", |observer| observer.code = Some(1)),
+            ("application", |observer| {
+                observer.application = OnceRun::Running(Ticket(1))
+            }),
+            ("pre_start", |observer| {
+                observer.pre_start = OnceRun::Running(Ticket(1))
+            }),
+            ("pre_stop", |observer| {
+                observer.pre_stop = OnceRun::Running(Ticket(1))
+            }),
+            ("post_stop", |observer| {
+                observer.post_stop = OnceRun::Ended(Instant::START)
+            }),
+            ("loading", |observer| observer.loading = Some(Ticket(1))),
+            ("to_be_read", |observer| observer.to_be_read = true),
+            ("left_behind", |observer| observer.left_behind = 1),
+            ("remaining", |observer| observer.remaining.ended = true),
+            ("entries", |observer| {
+                observer.entries.insert("a".into());
+            }),
+            ("other_instances", |observer| {
+                drop(observer.other_instances.insert("a".into(), vec![]))
+            }),
+            ("arrived_late", |observer| observer.arrived_late = true),
+            ("refused", |observer| observer.refused = Some(Instant::START)),
+            ("cut", |observer| observer.cut = Some(2)),
+            ("application_unkillable", |observer| {
+                observer.application_unkillable = true
+            }),
+        ];
+        let base = Observer::new(&plan(), false);
+        for (name, change) in changes {
+            let mut changed = base.clone();
+            change(&mut changed);
+            assert_ne!(key_of(&changed), key_of(&base), "{name}");
+        }
     }
 }

@@ -54,6 +54,8 @@ impl CheckSchedule {
     }
 }
 
+crate::keyed!(CheckSchedule { cadence, checking });
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -101,6 +101,11 @@ impl Heartbeat {
 #[cfg(test)]
 mod model;
 
+crate::keyed!(Heartbeat {
+    schedule,
+    registration
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@
 //! known to be running (EX-14).
 
 use crate::plan::{self, Restarts, Stop, Trigger};
+use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::{Backoff, Cadence, Duration, Instant, Jitter};
 
 /// A run that lived shorter than this ended "at once", and its restarts are spaced out (EX-23).
@@ -297,6 +298,25 @@ impl JobState {
             until: now + self.delays.delay(),
         };
         None
+    }
+}
+
+crate::keyed!(JobState { state, cadence, paused, time_limit, restarts, stop, delays } without { ended_at_once });
+
+impl Keyed for State {
+    fn write_key(&self, key: &mut impl StateKey) {
+        write_variant(self, key);
+        match self {
+            Self::Idle | Self::Over => {}
+            Self::Running { since, limit } => {
+                since.write_key(key);
+                limit.write_key(key);
+            }
+            Self::Stopping { kill_at } => kill_at.write_key(key),
+            Self::Outlived { kill_at } => kill_at.write_key(key),
+            Self::Killed { last } => last.write_key(key),
+            Self::RestartDelayed { until } => until.write_key(key),
+        }
     }
 }
 

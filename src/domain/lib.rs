@@ -43,6 +43,7 @@ pub mod sensor;
 pub mod shim;
 pub mod signal;
 pub mod standstill;
+pub mod state_key;
 pub mod status;
 pub mod time;
 pub mod watch;

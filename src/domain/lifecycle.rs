@@ -260,6 +260,12 @@ fn limit(phase: Phase, stop_grace: Duration) -> Option<Duration> {
     }
 }
 
+crate::keyed!(Lifecycle {
+    phase,
+    deadline,
+    code
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;

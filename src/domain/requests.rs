@@ -22,6 +22,7 @@
 //! Without a budget nothing waits and every query may block. This module knows the requesters only, not the
 //! contents of requests.
 
+use crate::state_key::{Keyed, StateKey};
 use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
 use alloc::collections::{BTreeMap, BTreeSet};
 use queue::Queue;
@@ -312,5 +313,37 @@ impl<A: Copy + Ord> Default for Requests<A> {
 }
 
 mod queue;
+
+crate::keyed!(Cut {
+    allowed,
+    since,
+    grows,
+    pause,
+    pauses
+});
+
+impl<A: Keyed> Keyed for Requests<A> {
+    fn write_key(&self, key: &mut impl StateKey) {
+        let Self {
+            most,
+            cut,
+            in_flight,
+            deregistrations,
+            heartbeats,
+            queries,
+            blocking,
+            others,
+        } = self;
+        most.write_key(key);
+        cut.write_key(key);
+        in_flight.write_key(key);
+        deregistrations.write_key(key);
+        heartbeats.write_key(key);
+        queries.write_key(key);
+        blocking.write_key(key);
+        others.write_key(key);
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,9 @@ mod reload;
 mod runner;
 mod sensor;
 mod service;
+
+crate::keyed!(Shim { plan, lifecycle, maintenance, units, pending_plan, kept, standstill, out } without { last_unit, jitter });
+
 #[cfg(test)]
 mod tests;
 mod units;

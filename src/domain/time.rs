@@ -4,6 +4,7 @@
 //! ([`Backoff`]). It reads no clock. A step of the machine's calendar clock has no effect, because only
 //! durations are passed in.
 
+use crate::state_key::{Keyed, StateKey};
 use core::ops::{Add, Sub};
 pub use core::time::Duration;
 
@@ -172,6 +173,23 @@ impl Jitter {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
+    }
+}
+
+crate::keyed!(Cadence { period, next });
+
+/// Left out: how many failures there were in a row, except whether there were any.
+impl Keyed for Backoff {
+    fn write_key(&self, key: &mut impl StateKey) {
+        let Self {
+            first,
+            most,
+            failures,
+            jitter: _,
+        } = self;
+        first.write_key(key);
+        most.write_key(key);
+        (*failures > 0).write_key(key);
     }
 }
 

@@ -12,6 +12,7 @@
 //! one `poll`.
 
 use crate::catalogue::{Cursor, Instance};
+use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::{Backoff, Duration, Instant, Jitter};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -240,6 +241,26 @@ impl Watch {
 pub fn size(instances: &[Instance]) -> usize {
     let texts = instances.iter().map(|instance| instance.address.len());
     texts.sum::<usize>() + instances.len() * size_of::<AddressPort>()
+}
+
+crate::keyed!(Watch { poll, state, cursor, seen, size, early, failed } without { jitter });
+
+impl Keyed for State {
+    fn write_key(&self, key: &mut impl StateKey) {
+        write_variant(self, key);
+        match self {
+            Self::Scheduled { since, until } => {
+                since.write_key(key);
+                until.write_key(key);
+            }
+            Self::Waiting { since } => since.write_key(key),
+            Self::InFlight { since, wait } => {
+                since.write_key(key);
+                wait.write_key(key);
+            }
+            Self::Paused => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -292,3 +292,10 @@ impl Observer {
         }
     }
 }
+
+domain::keyed!(Observer {
+    now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, maintenance, exited, code,
+    application, kept, pre_start, pre_stop, post_stop, children, requests, loading, to_be_read, services, backends,
+    schedules, coprocesses, left_behind, remaining, entries, other_instances, arrived_late, refused, cut, paused, pauses,
+    emergency, application_unkillable, deadline, late_in_a_row,
+} without { generation });

@@ -119,6 +119,13 @@ impl Schedule {
     }
 }
 
+domain::keyed!(Schedule {
+    opened,
+    period,
+    used,
+    freed
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,3 +50,19 @@ impl Turn {
         }
     }
 }
+
+domain::keyed!(Turn {
+    began,
+    ticks_since,
+    over,
+    forward,
+    export,
+    has_late_failure,
+    starting,
+    passed,
+    failed,
+    refused,
+    suspend,
+    unsuccessful,
+    other_holder,
+});

@@ -2,6 +2,7 @@
 //!
 //! Two queues are equal if they hold the same entries in the same order, whatever happened before.
 
+use crate::state_key::{Keyed, StateKey};
 use alloc::collections::BTreeMap;
 use core::cmp::Ordering;
 use core::fmt;
@@ -103,6 +104,15 @@ impl<A: Hash> Hash for Queue<A> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.order.len().hash(state);
         self.order.values().for_each(|entry| entry.hash(state));
+    }
+}
+
+/// The entries in their order; the numbers of their places have no meaning.
+impl<A: Keyed> Keyed for Queue<A> {
+    fn write_key(&self, key: &mut impl StateKey) {
+        let Self { order, places: _ } = self;
+        order.len().write_key(key);
+        order.values().for_each(|entry| entry.write_key(key));
     }
 }
 

@@ -328,3 +328,6 @@ impl Unit for BackendUnit {
         self.watch.size()
     }
 }
+
+crate::keyed!(BackendUnit { backend, id, watch, handler, again, retries, retry_at, paused, superseded, filtered }
+    without { changed, failures, skipped });

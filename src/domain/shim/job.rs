@@ -119,3 +119,5 @@ impl Unit for JobUnit {
         self.is_closing() && self.runner.is_running()
     }
 }
+
+crate::keyed!(JobUnit { runner });

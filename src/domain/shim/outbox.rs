@@ -13,6 +13,7 @@ use crate::plan::{Job, Role, SignalTarget};
 use crate::process::Pid;
 use crate::requests::{Change, Kind, Requests};
 use crate::signal::Signal;
+use crate::state_key::{Keyed, StateKey};
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -413,5 +414,32 @@ impl OpenRequest {
         );
         let waits = self.sent.is_none() && (!is_query || self.refused.is_some());
         self.until.filter(|_| waits)
+    }
+}
+
+crate::keyed!(Outbox { effects, children, open_requests, requesters, requests, budget, load, load_again }
+    without { last_ticket, jitter });
+crate::keyed!(OpenRequest {
+    request,
+    operation,
+    limit,
+    until,
+    sent,
+    refused
+});
+
+/// Left out: the PID, except whether there is one.
+impl Keyed for Child {
+    fn write_key(&self, key: &mut impl StateKey) {
+        let Self {
+            owner,
+            role,
+            pid,
+            outlived,
+        } = self;
+        owner.write_key(key);
+        role.write_key(key);
+        pid.is_some().write_key(key);
+        outlived.write_key(key);
     }
 }

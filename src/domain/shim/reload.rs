@@ -301,3 +301,5 @@ fn sensors(plan: &Plan) -> &[Sensor] {
         .as_ref()
         .map_or(&[], |telemetry| &telemetry.sensors)
 }
+
+crate::keyed!(PendingPlan { plan, deadline });

@@ -10,6 +10,7 @@ use crate::notice::Notice;
 use crate::plan::{Job, SignalTarget, Trigger};
 use crate::process::Ending;
 use crate::signal::Signal;
+use crate::state_key::{Keyed, StateKey};
 use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};
 use alloc::string::String;
@@ -249,5 +250,30 @@ impl JobRunner {
             let role = self.job.role.clone();
             out.log(Notice::TimedOut { role, limit });
         }
+    }
+}
+
+/// Left out: the last run, except whether there was one.
+impl Keyed for JobRunner {
+    fn write_key(&self, key: &mut impl StateKey) {
+        let Self {
+            job,
+            runs,
+            owner,
+            ticket,
+            outlived,
+            started: _,
+            restarts: _,
+            printed,
+            last,
+            start_failures: _,
+        } = self;
+        job.write_key(key);
+        runs.write_key(key);
+        owner.write_key(key);
+        ticket.write_key(key);
+        outlived.write_key(key);
+        printed.write_key(key);
+        last.is_some().write_key(key);
     }
 }

@@ -119,3 +119,5 @@ impl Unit for SensorUnit {
         self.closing && self.runner.is_running()
     }
 }
+
+crate::keyed!(SensorUnit { sensor, runner, closing } without { failures });

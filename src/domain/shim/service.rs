@@ -311,3 +311,5 @@ fn outcome(reply: &outbox::Reply) -> Reply {
         Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) | Answer::Holder(_) => Reply::Failed,
     }
 }
+
+crate::keyed!(ServiceUnit { service, id, heartbeat, check, others, closing } without { unhealthy, reasons, failures });

@@ -2,6 +2,7 @@
 
 mod holders;
 mod requests;
+mod state_key;
 mod telemetry;
 mod terminal;
 mod trees;

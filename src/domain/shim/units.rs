@@ -9,6 +9,7 @@ use super::outbox::{Outbox, Reply};
 use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
 use crate::process::Ending;
+use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -412,6 +413,44 @@ impl Hash for Units {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.entries.len().hash(state);
         self.iter().for_each(|unit| unit.hash(state));
+    }
+}
+
+/// The units; the indexes follow from them.
+impl Keyed for Units {
+    fn write_key(&self, key: &mut impl StateKey) {
+        let Self { entries, indexes: _ } = self;
+        entries.len().write_key(key);
+        for (id, entry) in entries {
+            let Entry {
+                unit,
+                deadline: _,
+                listed: _,
+            } = entry;
+            id.write_key(key);
+            unit.write_key(key);
+        }
+    }
+}
+
+impl Keyed for AnyUnit {
+    fn write_key(&self, key: &mut impl StateKey) {
+        write_variant(self, key);
+        each!(self, unit => unit.write_key(key));
+    }
+}
+
+impl Keyed for UnitId {
+    fn write_key(&self, key: &mut impl StateKey) {
+        write_variant(self, key);
+        match self {
+            Self::Service(Serial(number))
+            | Self::Backend(Serial(number))
+            | Self::Job(Serial(number))
+            | Self::Sensor(Serial(number)) => key.unit(*number),
+            Self::Application => {}
+            Self::Hook(hook) => write_variant(hook, key),
+        }
     }
 }
 

@@ -149,3 +149,17 @@ impl Observer {
         });
     }
 }
+
+domain::keyed!(BackendFacts {
+    poll,
+    handler,
+    alike,
+    superseded,
+    seen,
+    owed,
+    retry,
+    failed,
+    refused,
+    not_before,
+    not_after,
+});

@@ -7,6 +7,7 @@ use crate::laws::schedule::Schedule;
 use domain::plan::{Job, Restarts, Role, SensorKind, SignalTarget, Trigger};
 use domain::process::Ending;
 use domain::signal::Signal;
+use domain::state_key::{Keyed, StateKey};
 use domain::time::Duration;
 use domain::{Instant, Ticket};
 
@@ -225,5 +226,44 @@ impl Observer {
             };
             self.coprocesses.insert(owner(job), facts);
         }
+    }
+}
+
+domain::keyed!(Run {
+    owner,
+    role,
+    grace,
+    limit,
+    since,
+    counts_from,
+    termed,
+    killed,
+    stop_signal,
+    asked_in_turn,
+    abandoned,
+    outlived,
+    ended,
+    rest_termed,
+});
+domain::keyed!(JobFacts {
+    schedule,
+    job,
+    kind,
+    closing
+});
+
+/// More than three runs count as three: no explored plan permits more restarts.
+impl Keyed for CoprocessFacts {
+    fn write_key(&self, key: &mut impl StateKey) {
+        let Self {
+            restarts,
+            runs,
+            ended,
+            quick,
+        } = self;
+        restarts.write_key(key);
+        (*runs).min(3).write_key(key);
+        ended.write_key(key);
+        quick.write_key(key);
     }
 }

@@ -79,3 +79,14 @@ impl Emergency {
         self.at + (self.grace.1 + EMERGENCY_DEATH).max(EMERGENCY_DEREGISTRATION)
     }
 }
+
+domain::keyed!(Emergency {
+    at,
+    grace,
+    starting,
+    termed,
+    killed,
+    asked,
+    deregistered,
+    moves
+});

@@ -5,6 +5,7 @@ use crate::laws::bounds::{DEREGISTRATION, UNKILLABLE};
 use crate::laws::observer::Run;
 use domain::process::Ending;
 use domain::signal::Signal;
+use domain::state_key::{Keyed, StateKey, write_variant};
 use domain::time::Duration;
 use domain::{Instant, Ticket};
 
@@ -185,6 +186,19 @@ impl Observer {
         }
         for facts in self.schedules.values_mut() {
             facts.schedule.resume(turn, now);
+        }
+    }
+}
+
+domain::keyed!(Stop { at, requested });
+
+impl Keyed for OnceRun {
+    fn write_key(&self, key: &mut impl StateKey) {
+        write_variant(self, key);
+        match self {
+            Self::NotStarted => {}
+            Self::Running(ticket) => ticket.write_key(key),
+            Self::Ended(at) => at.write_key(key),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A plan in the form that the observer stores: cheap to clone and short to print.
 
 use domain::plan::{Backend, Job, Plan, Sensor};
+use domain::state_key::{Keyed, StateKey};
 use domain::time::Duration;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -75,4 +76,10 @@ pub(super) fn sensors(plan: &Plan) -> impl Iterator<Item = &Sensor> {
 /// The jobs of the sensors of the plan.
 pub(crate) fn sensor_jobs(plan: &Plan) -> impl Iterator<Item = &Job> {
     sensors(plan).map(|sensor| &sensor.job)
+}
+
+impl Keyed for SharedPlan {
+    fn write_key(&self, key: &mut impl StateKey) {
+        self.0.write_key(key);
+    }
 }

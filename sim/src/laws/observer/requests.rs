@@ -206,3 +206,6 @@ impl Observer {
         }
     }
 }
+
+domain::keyed_as_is!(Kind);
+domain::keyed!(InFlight { owner, kind, at, turn, due, wait } without { generation });

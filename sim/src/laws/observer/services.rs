@@ -365,3 +365,9 @@ impl Observer {
         self.services.entry(id).or_insert_with(facts);
     }
 }
+
+domain::keyed_as_is!(KnownRegistration);
+domain::keyed!(ServiceFacts {
+    schedule, ttl, checked, closing, registration, must_deregister, passed, since, must_deregister_since, pushed, unknown, delayed,
+    was_registered, other_holders,
+} without { generation });

@@ -60,3 +60,9 @@ impl Observer {
         }
     }
 }
+
+domain::keyed!(Remaining {
+    termed,
+    killed,
+    ended
+});
