@@ -70,7 +70,7 @@ fn life(number: u16, budget: Option<u32>) -> Vec<(&'static str, Duration)> {
     };
     step(&mut shim, "opening", 0, Event::Begin);
     let effects = step(&mut shim, "a first heartbeat of all", 10, Event::Woken);
-    assert!(effects.len() > 4, "they ask");
+    assert!(effects.len() > 4, "they send requests");
     step(&mut shim, "an orphan", 10, Event::OrphanReaped(Pid(1)));
     let answered = Event::Answered(first_request(&effects), Answer::Done);
     step(&mut shim, "one answer", 10, answered);

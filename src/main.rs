@@ -36,7 +36,7 @@ const REFUSED: u8 = 1;
 /// The exit code of a start that SIGTERM or SIGINT ended before anything ran (LC-1).
 const STOPPED: u8 = 143;
 /// How long the end of the program waits for a slow reader of its log. (docs/bounds.md)
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many tasks run before the runtime looks at signals, sockets and timers again, and the driver can
 /// handle their events. (docs/bounds.md)
@@ -190,6 +190,6 @@ async fn run(
     let code = driver::run_to_exit(Shim::new(plan, seed), &mut ports, broken).await;
     // The result is complete: a panic now only loses the rest of the log.
     panics::caught(children.finish()).await.ok();
-    panics::caught_in(|| console.flush(LAST_WORDS)).ok();
+    panics::caught_in(|| console.flush(FLUSH_LIMIT)).ok();
     Ok(code)
 }

@@ -77,7 +77,7 @@ struct Differences {
     /// Whether a waiting request may be answered early although nothing has changed.
     answers_early: bool,
     /// Which names the catalogue distinguishes from all others. It may refuse or confuse other names.
-    tells_apart: fn(&str) -> bool,
+    distinguishes: fn(&str) -> bool,
 }
 
 /// Accepts every name.
@@ -430,7 +430,7 @@ fn odd_names(differences: Differences) -> Vec<String> {
     ];
     let long = ["x".repeat(300), "x".repeat(301), "é".repeat(300)];
     let all = odd.into_iter().map(String::from).chain(long);
-    all.filter(|name| (differences.tells_apart)(name)).collect()
+    all.filter(|name| (differences.distinguishes)(name)).collect()
 }
 
 async fn odd_service_names_work_or_are_refused_but_never_hit_another(
@@ -747,7 +747,7 @@ fn are_documented(name: &str, differences: Differences) {
         ),
         either(differences.answers_early, "may be", "is not"),
         either(
-            (differences.tells_apart)("A/B"),
+            (differences.distinguishes)("A/B"),
             "all",
             "lower case, and no part of a path"
         ),
@@ -766,7 +766,7 @@ async fn directory_in_a_new_folder() -> CatalogueUnderTest {
             expiry_slack: Duration::from_millis(500),
             forgets_the_expired: true,
             answers_early: false,
-            tells_apart: ALL,
+            distinguishes: ALL,
         },
     }
 }
@@ -783,7 +783,7 @@ async fn simulated(forgets_the_expired: bool) -> CatalogueUnderTest {
             expiry_slack: Duration::from_millis(500),
             forgets_the_expired,
             answers_early: false,
-            tells_apart: ALL,
+            distinguishes: ALL,
         },
     }
 }
@@ -791,7 +791,7 @@ async fn simulated(forgets_the_expired: bool) -> CatalogueUnderTest {
 catalogue_tests!(simulated_forgetting, super::simulated(true));
 catalogue_tests!(simulated_keeping, super::simulated(false));
 
-/// A server that lives as long as some test uses it.
+/// A server that runs as long as a test uses it.
 struct Shared<T>(Mutex<Weak<T>>);
 
 impl<T> Shared<T> {
@@ -830,7 +830,7 @@ async fn etcd(version: &'static str, server: &Shared<Server>) -> CatalogueUnderT
             expiry_slack: Duration::from_secs(3),
             forgets_the_expired: true,
             answers_early: false,
-            tells_apart: ALL,
+            distinguishes: ALL,
         },
     }
 }
@@ -863,7 +863,7 @@ async fn consul_1_8() -> CatalogueUnderTest {
             // Consul's index also grows when other services change.
             answers_early: true,
             // Consul ignores case, and its URLs cannot express some names, such as `.` or `/`.
-            tells_apart: |name| {
+            distinguishes: |name| {
                 let is_path = ["", ".", ".."].contains(&name) || name.contains(['/', '\0', '\n']);
                 !is_path && name == name.to_lowercase()
             },

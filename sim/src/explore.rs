@@ -351,26 +351,26 @@ impl State {
         let failed = Answer::Failed("refused".into());
         if self.environment.observer.plan().max_connections.is_some() {
             let busy = Answer::Busy("it takes no more".into());
-            return match self.environment.observer.asked_to_list(ticket) {
+            return match self.environment.observer.is_list_request(ticket) {
                 Some(true) => vec![listing(&[]), busy],
-                _ if self.environment.observer.asked_to_inspect(ticket) => vec![Answer::Holder(None), busy],
+                _ if self.environment.observer.is_inspection(ticket) => vec![Answer::Holder(None), busy],
                 _ => vec![Answer::Done, busy],
             };
         }
-        if self.environment.observer.asked_to_inspect(ticket) {
+        if self.environment.observer.is_inspection(ticket) {
             let another = Endpoint {
                 address: "192.0.2.9".into(),
                 port: 81,
             };
             return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
-        match self.environment.observer.asked_to_list(ticket) {
+        match self.environment.observer.is_list_request(ticket) {
             Some(true) => vec![listing(&[]), listing(&[80]), failed],
             Some(false) => {
                 let unknown = self
                     .environment
                     .observer
-                    .asked_to_renew(ticket)
+                    .is_renewal(ticket)
                     .then(|| Answer::Unknown("who?".into(), None));
                 [Answer::Done, failed].into_iter().chain(unknown).collect()
             }
@@ -467,7 +467,7 @@ impl State {
             return self.turn(scope, Event::AllEnded, quiet, trace);
         }
         if let Some(ticket) = self.environment.observer.requests.keys().next().copied() {
-            let list = self.environment.observer.asked_to_list(ticket) == Some(true);
+            let list = self.environment.observer.is_list_request(ticket) == Some(true);
             let answer = if list { listing(&[]) } else { Answer::Done };
             return self.turn(scope, Event::Answered(ticket, answer), quiet, trace);
         }

@@ -1,7 +1,7 @@
 //! The simulated catalogue: its entries and its answers, without the network.
 //!
 //! It passes the same tests as the real catalogues (`tests/catalogue.rs` of the program), so that the
-//! simulation does not deviate from them. It never loses, delays or forgets anything by itself.
+//! simulation does not deviate from them. It never loses or delays anything by itself.
 
 use containerpilot::ports::Renewal;
 use domain::Instant;

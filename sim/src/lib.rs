@@ -1,6 +1,6 @@
 //! A simulated machine for the shim: the same driver loop as in production, in virtual time.
 //!
-//! [`world`] implements the ports. It records which children run and which requests are in flight, and never
+//! [`machine`] implements the ports. It records which children run and which requests are in flight, and never
 //! reads that from the core; [`laws`] are checked after every entry. One stream of [`choices`] decides
 //! everything random, so a run can be repeated, compared and shortened.
 

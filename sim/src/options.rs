@@ -46,7 +46,7 @@ pub struct Options {
     reason = "each fault is there or not, whatever the others are"
 )]
 pub struct Faults {
-    /// Children exit with a code that is not zero, or die of a signal.
+    /// Children exit with a code that is not zero, or a signal ends them.
     pub children_fail: bool,
     /// Children never end by themselves.
     pub children_hang: bool,

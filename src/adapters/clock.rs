@@ -1,7 +1,7 @@
 //! The real clocks. No other module reads a clock.
 #![allow(
     clippy::disallowed_methods,
-    reason = "this is the one adapter that asks the real clock"
+    reason = "this is the one adapter that reads the real clock"
 )]
 
 use crate::ports::Clock;

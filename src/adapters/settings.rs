@@ -36,7 +36,7 @@ const STACK: usize = 2 * 1024 * 1024;
 /// The result of compiling, or the report of all errors.
 type Outcome = Result<Compiled, String>;
 
-/// The source of this process' configuration, and what compiling it needs. Lives on a tokio `LocalSet`.
+/// The source of this process' configuration, and what compiling it needs. Runs on a tokio `LocalSet`.
 pub struct MachineSettings<I> {
     /// The source, which is read again at each reload.
     pub source: Source,

@@ -16,7 +16,7 @@ const LONGEST_CAUSE: usize = 200;
 /// The causes that were logged so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Causes {
-    remembered: Vec<String>,
+    logged: Vec<String>,
 }
 
 impl Causes {
@@ -24,16 +24,16 @@ impl Causes {
     /// stored.
     pub fn is_new(&mut self, text: &str) -> bool {
         let pattern = pattern(text);
-        let new = self.remembered.len() < MOST_CAUSES && !self.remembered.contains(&pattern);
+        let new = self.logged.len() < MOST_CAUSES && !self.logged.contains(&pattern);
         if new {
-            self.remembered.push(pattern);
+            self.logged.push(pattern);
         }
         new
     }
 
     /// The failures are over: every cause is new again.
     pub fn clear(&mut self) {
-        self.remembered.clear();
+        self.logged.clear();
     }
 }
 

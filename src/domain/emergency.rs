@@ -33,13 +33,13 @@ pub struct StopList {
     registrations: BTreeMap<String, Registration>,
     requests: BTreeSet<Ticket>,
     deregistrations: BTreeMap<Ticket, String>,
-    /// Whether no process is left, of our children and of those that they started.
+    /// Whether no process is left, neither children nor what they started.
     all_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Child {
-    /// The signal that asks it to stop.
+    /// The stop signal.
     signal: Signal,
     /// Whether this signal goes to the process or to its tree.
     reach: SignalTarget,

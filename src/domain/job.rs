@@ -11,7 +11,7 @@ use crate::plan::{self, Restarts, Stop, Trigger};
 use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::{Backoff, Cadence, Duration, Instant, Jitter};
 
-/// A run that lived shorter than this ended "at once", and its restarts are spaced out (EX-23).
+/// A run that took less time than this ended "at once": pauses separate its restarts (EX-23).
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// The first step of waiting before such a restart, and the last.
 const RESTART_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -29,14 +29,14 @@ pub struct JobState {
     delays: Backoff,
 }
 
-/// What is to be done with the job's process.
+/// What the caller does with the job's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Start one.
     Start,
-    /// Ask it to stop.
+    /// Send it the stop signal.
     Terminate,
-    /// Ask the processes that outlived it to stop.
+    /// Send the stop signal to the processes that outlived it.
     TerminateRest,
     /// Kill its tree.
     Kill,
@@ -52,7 +52,7 @@ enum State {
         since: Instant,
         limit: Option<Instant>,
     },
-    /// Asked to stop.
+    /// It got the stop signal.
     Stopping {
         kill_at: Instant,
     },
@@ -69,7 +69,7 @@ enum State {
     RestartDelayed {
         until: Instant,
     },
-    /// No process, and no more to come.
+    /// No process, and there will be no other.
     Over,
 }
 
@@ -118,7 +118,7 @@ impl JobState {
         self.state == State::Killed { last: false }
     }
 
-    /// When it is started again, if it rests because it ended at once.
+    /// When it is started again, if it waits for that because it ended at once.
     pub fn restart_at(&self) -> Option<Instant> {
         match self.state {
             State::RestartDelayed { until } => Some(until),
@@ -126,7 +126,7 @@ impl JobState {
         }
     }
 
-    /// When [`Self::on_time`] has something to say.
+    /// When [`Self::on_time`] returns an action, unless something else happens first.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Idle if self.paused => None,
@@ -149,8 +149,8 @@ impl JobState {
         }
     }
 
-    /// The machine stood still: what limits a process counts anew, and ticks that were missed collapse to one, or to
-    /// none if a process is there.
+    /// The machine was paused: time limits start again, and missed ticks collapse into one, or into none while a process
+    /// exists.
     pub fn after_standstill(&mut self, now: Instant) {
         let busy = self.is_running();
         match &mut self.state {
@@ -172,7 +172,7 @@ impl JobState {
         }
     }
 
-    /// Run now, unless it already does or is over.
+    /// Starts a run, unless one is in progress or the job is over.
     pub fn start(&mut self, now: Instant) -> Option<Action> {
         if let State::Idle | State::RestartDelayed { .. } = self.state {
             let limit = self.time_limit.map(|limit| now + limit);
@@ -187,7 +187,7 @@ impl JobState {
 
     /// The process ended, or could not be started. Only one that was asked to stop is `outlived`.
     pub fn on_ended(&mut self, now: Instant, outlived: bool) -> Option<Action> {
-        let lived = match self.state {
+        let took = match self.state {
             State::Running { .. } if outlived => return Some(self.outlived(None)),
             State::Stopping { kill_at } if outlived => return Some(self.outlived(Some(kill_at))),
             // They were killed with it.
@@ -200,7 +200,7 @@ impl JobState {
             }
         };
         self.state = State::Idle;
-        self.ended_at_once = if lived < AT_ONCE {
+        self.ended_at_once = if took < AT_ONCE {
             self.ended_at_once.saturating_add(1)
         } else {
             0
@@ -226,7 +226,7 @@ impl JobState {
         self.restarts = Restarts::NEVER;
     }
 
-    /// Stop for good, in the way the job says.
+    /// Stops the job for good, according to its [`Stop`].
     pub fn stop(&mut self, now: Instant) -> Option<Action> {
         match self.state {
             State::Running { .. } if self.stop.grace > Duration::ZERO => {
@@ -240,7 +240,7 @@ impl JobState {
         }
     }
 
-    /// Stop for good and at once.
+    /// Stops the job for good, and kills its process.
     pub fn end(&mut self) -> Option<Action> {
         match self.state {
             State::Running { .. } | State::Stopping { .. } | State::Outlived { .. } => {
@@ -257,12 +257,12 @@ impl JobState {
         }
     }
 
-    /// Let ticks pass without a run (LC-11); a run that is under way goes on.
+    /// From now on ticks start no run (LC-11); a run in progress may finish.
     pub fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Run again, from the next tick on (LC-12).
+    /// Ticks start runs again, from the next one on (LC-12).
     pub fn resume(&mut self, now: Instant) {
         self.paused = false;
         if let Some(cadence) = &mut self.cadence {

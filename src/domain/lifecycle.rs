@@ -25,12 +25,12 @@ const KILLING_REMAINING: Duration = Duration::from_secs(2);
 const DEREGISTRATION: Duration = Duration::from_secs(2);
 /// How long a killed application, or a killed preStop hook that outlived it, may take to be gone. (docs/bounds.md)
 const KILLING: Duration = Duration::from_secs(10);
-/// The exit code of a start that was called off: 128 + SIGTERM (LC-1).
-const CALLED_OFF: u8 = 143;
-/// The exit code when the application was killed and never went: 128 + SIGKILL.
+/// The exit code of a cancelled start: 128 + SIGTERM (LC-1).
+const CANCELLED_START: u8 = 143;
+/// The exit code if the application was killed and did not end: 128 + SIGKILL.
 const UNKILLABLE: u8 = 137;
 
-/// Where in its life the shim is.
+/// The phase of the lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// The preStart hook runs; nothing else does.
@@ -39,21 +39,21 @@ pub enum Phase {
     AbortingStart,
     /// The application runs, or none was given.
     Running,
-    /// Asked to stop: the services leave the catalogue.
+    /// A stop was requested: the services are deregistered.
     Deregistering,
     /// The preStop hook runs.
     PreStopping,
-    /// The application was asked to stop.
+    /// The application got its stop signal.
     Terminating,
     /// The application was killed, or the preStop hook that outlived it.
     Killing,
-    /// The application ended; the services leave the catalogue.
+    /// The application ended; the services are deregistered.
     DeregisteringAfterExit,
     /// The application ended while the preStop hook runs, which may finish.
     PreStoppingAfterExit,
     /// The postStop hook runs.
     PostStopping,
-    /// Children that are left are asked to stop.
+    /// Children that are left got their stop signals.
     TerminatingRemaining,
     /// Children that are left were killed.
     KillingRemaining,
@@ -61,16 +61,16 @@ pub enum Phase {
     Exited,
 }
 
-/// What moves the life on.
+/// What may change the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Input {
     /// The preStart hook passed, or there is none.
     PreStartPassed,
     /// The preStart hook failed.
     PreStartFailed,
-    /// An operator wants the shim to stop.
+    /// A signal requests the stop.
     StopRequested,
-    /// All services have left the catalogue.
+    /// The deregistration of every service is over.
     ServicesDeregistered,
     /// The preStop hook ended, or there is none.
     PreStopEnded,
@@ -80,9 +80,9 @@ pub enum Input {
     NoApplication,
     /// The postStop hook ended, or there is none.
     PostStopEnded,
-    /// No child of ours is left.
+    /// No process below the shim is left.
     ChildrenGone,
-    /// The phase took as long as it may.
+    /// The time limit of the phase is over.
     TimeIsUp,
 }
 
@@ -93,21 +93,21 @@ pub enum Action {
     Nothing,
     /// Start coprocesses, heartbeats, watches, tasks and the application.
     Open,
-    /// Ask the hook that runs to stop.
+    /// Send its stop signal to the hook that runs.
     StopHook,
     /// Kill the hook that runs.
     KillHook,
-    /// Stop everything periodic, and let every service leave.
+    /// Stop everything periodic, and deregister every service.
     Deregister,
     /// Run the preStop hook.
     RunPreStop,
-    /// Ask the application to stop.
+    /// Send its stop signal to the application.
     Terminate,
     /// Kill the application.
     Kill,
     /// Run the postStop hook.
     RunPostStop,
-    /// Ask all children that are left to stop.
+    /// Send their stop signals to all children that are left.
     TerminateRemaining,
     /// Kill all children that are left.
     KillRemaining,
@@ -115,7 +115,7 @@ pub enum Action {
     Exit,
 }
 
-/// The table. Whatever it does not name leaves everything as it is.
+/// The table. Combinations that it does not name change nothing.
 pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
     use {Action::*, Input::*, Phase::*};
     match (phase, input) {
@@ -156,7 +156,7 @@ pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
     }
 }
 
-/// The shim's life: its phase, how long that may take, and the code it will end with.
+/// The state of the lifecycle: its phase, how long that may take, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lifecycle {
     phase: Phase,
@@ -165,7 +165,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A life at its beginning.
+    /// The lifecycle at the start.
     pub const fn new() -> Self {
         Self {
             phase: Phase::PreStarting,
@@ -174,7 +174,7 @@ impl Lifecycle {
         }
     }
 
-    /// Where it is.
+    /// The phase.
     pub const fn phase(&self) -> Phase {
         self.phase
     }
@@ -184,7 +184,7 @@ impl Lifecycle {
         self.deadline
     }
 
-    /// The exit code, as far as is known now.
+    /// The exit code, if the shim ended now.
     pub const fn code(&self) -> u8 {
         self.code
     }
@@ -194,7 +194,7 @@ impl Lifecycle {
         matches!(self.phase, Phase::PreStarting | Phase::Running)
     }
 
-    /// Whether services are expected to leave now.
+    /// Whether the phase ends when every service is deregistered.
     pub const fn awaits_deregistrations(&self) -> bool {
         matches!(self.phase, Phase::Deregistering | Phase::DeregisteringAfterExit)
     }
@@ -212,7 +212,7 @@ impl Lifecycle {
         self.code = UNKILLABLE;
     }
 
-    /// The machine stood still: the time that the phase may take counts anew, if it has not been used up.
+    /// The machine was paused: the time limit of the phase starts again, unless it is over.
     pub fn after_standstill(&mut self, now: Instant, stop_grace: Duration) {
         if self.deadline.is_some() {
             self.deadline = limit(self.phase, stop_grace).map(|limit| now + limit);
@@ -223,7 +223,7 @@ impl Lifecycle {
     pub fn take(&mut self, now: Instant, input: Input, stop_grace: Duration) -> Action {
         let (phase, action) = next(self.phase, input);
         if (self.phase, phase) == (Phase::PreStarting, Phase::AbortingStart) {
-            self.code = CALLED_OFF;
+            self.code = CANCELLED_START;
         }
         if (self.phase, phase) == (Phase::Deregistering, Phase::DeregisteringAfterExit) {
             // The same wait for another reason: it gets no longer by it (SD-10 as amended).

@@ -130,7 +130,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The result that an answer stands for.
+    /// The result of an answer.
     pub fn of(answer: &Answer) -> Self {
         match answer {
             Answer::Done | Answer::Instances(_) | Answer::Holder(_) => Self::Done,

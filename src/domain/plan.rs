@@ -18,7 +18,7 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 /// How many heartbeats there are for one request for the holder of a service's ID (docs/bounds.md).
 pub const HEARTBEATS_PER_INSPECTION: u8 = 10;
 
-/// Everything the shim needs to know.
+/// The whole configuration of the shim, checked and complete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Plan {
     /// Where the services are registered and the backends looked up.
@@ -26,13 +26,13 @@ pub struct Plan {
     /// How many requests may be on their way to the catalogue at a time, at least
     /// [`crate::requests::FEWEST`]; none if any number may.
     pub max_connections: Option<u32>,
-    /// How the shim's own log looks.
+    /// The level, format and stream of the shim's own log.
     pub logging: Logging,
     /// The program given on the command line; a reload does not change it (LC-21).
     pub application: Option<Job>,
     /// Run before anything else; its failure ends the shim.
     pub pre_start: Option<Job>,
-    /// Run after the services left and before the application is asked to stop.
+    /// Runs after the services were deregistered and before the application gets its stop signal.
     pub pre_stop: Option<Job>,
     /// Run after the application ended; its failure replaces the exit code.
     pub post_stop: Option<Job>,
@@ -40,14 +40,13 @@ pub struct Plan {
     pub stop_timeout: StopTimeout,
     /// The signals that begin the stop; SIGTERM is always one of them.
     pub stop_on: Vec<Signal>,
-    /// What is registered and kept alive by heartbeats.
+    /// The services that are registered and renewed by heartbeats.
     pub services: Vec<Service>,
-    /// What is watched for changes.
+    /// The backends that are watched for changes.
     pub backends: Vec<Backend>,
     /// Tasks and coprocesses.
     pub jobs: Vec<Job>,
-    /// What is served about the shim and its sensors. That the endpoint is a service like others is for
-    /// [`Self::services`] to say.
+    /// The telemetry endpoint. If it is registered, it is also one of [`Self::services`].
     pub telemetry: Option<Telemetry>,
 }
 
@@ -77,7 +76,7 @@ impl Plan {
 pub enum Catalogue {
     /// A Consul agent.
     Consul(Consul),
-    /// An etcd cluster, spoken to through its v3 API.
+    /// An etcd cluster, used through its v3 API.
     Etcd(Etcd),
     /// A folder on this host that several shims share (design: the embedded catalogue).
     Directory {
@@ -100,7 +99,7 @@ impl Catalogue {
         without_contents(self) == without_contents(other)
     }
 
-    /// What counts for TLS, if the catalogue can be spoken to over TLS.
+    /// The TLS options, if the catalogue has any.
     pub fn tls_mut(&mut self) -> Option<&mut Tls> {
         match self {
             Self::Consul(consul) => Some(&mut consul.tls),
@@ -115,7 +114,7 @@ impl Catalogue {
 pub struct Consul {
     /// `host:port`, or `unix://` and the path of a socket.
     pub address: String,
-    /// Whether the agent is spoken to over TLS.
+    /// Whether the connection to the agent uses TLS.
     pub scheme: Scheme,
     /// The ACL token sent with every request.
     pub token: Option<Secret>,
@@ -130,20 +129,20 @@ pub struct Etcd {
     pub endpoints: Vec<String>,
     /// What every key begins with: a leading slash, none at the end, no empty part.
     pub prefix: String,
-    /// Whom to log in as, with which password.
+    /// User name and password.
     pub login: Option<(String, Secret)>,
     /// What counts for endpoints whose scheme is https.
     pub tls: Tls,
 }
 
-/// Whom to trust, and how to prove who we are. All files are PEM.
+/// Trusted authorities and the client's certificate. All files are PEM.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tls {
     /// A file of certificates of authorities; without it and [`Self::ca_path`], those of the system count.
     pub ca_file: Option<String>,
     /// A folder of such files.
     pub ca_path: Option<String>,
-    /// Our own certificate and its key.
+    /// The client's certificate and its key.
     pub client: Option<(String, String)>,
     /// The name the server's certificate must be for, if it is not the host's.
     pub server_name: Option<String>,
@@ -153,7 +152,7 @@ pub struct Tls {
     pub contents: u64,
 }
 
-/// The system's authorities, no certificate of our own, and everything checked.
+/// The authorities of the system, no client certificate, and verification.
 impl Default for Tls {
     fn default() -> Self {
         Self {
@@ -177,10 +176,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How a request travels.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
-    /// In the clear.
+    /// Without encryption.
     Http,
     /// Over TLS.
     Https,
@@ -200,12 +199,12 @@ pub struct Logging {
 /// How important an entry of the log is, least first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// Of interest when looking for a fault.
+    /// Details for finding a fault.
     Debug,
-    /// The normal course of things.
+    /// Normal operation.
     #[default]
     Info,
-    /// Something an operator may want to mend.
+    /// Something that an operator may want to correct.
     Warning,
     /// Something failed.
     Error,
@@ -262,7 +261,7 @@ impl StopTimeout {
     }
 }
 
-/// A service that is registered, and kept alive by a heartbeat after each passing health check.
+/// A service that is registered, and renewed by a heartbeat after each passing health check.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service {
     /// The fields that a registration has in the catalogue.
@@ -304,7 +303,7 @@ pub struct Backend {
     pub name: String,
     /// Only instances with this tag count.
     pub tag: Option<String>,
-    /// The longest time without asking the catalogue.
+    /// The longest time between two requests to the catalogue.
     pub poll: Duration,
     /// Run when the passing instances change.
     pub on_change: Job,
@@ -331,7 +330,7 @@ pub struct Telemetry {
 pub struct Sensor {
     /// The whole name, by Prometheus' rules.
     pub name: String,
-    /// What it says, in words; not empty (TM-8).
+    /// The help text of the metric; not empty (TM-8).
     pub help: String,
     /// What a value does to the metric.
     pub kind: SensorKind,
@@ -352,7 +351,7 @@ pub enum SensorKind {
     Summary,
 }
 
-/// A command and all that is to be said about running it.
+/// A command and how it is run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Job {
     /// What the job is for.
@@ -378,7 +377,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job that runs once when it is triggered, for as long as it likes, and is killed when it is stopped.
+    /// A job that runs once when it is triggered, without a time limit, and is killed when it is stopped.
     pub fn new(role: Role, command: Command, trigger: Trigger, output: Output) -> Self {
         let lifetime = match trigger {
             Trigger::Lifecycle => Lifetime::UntilExit,
@@ -628,7 +627,7 @@ pub enum Output {
 /// How a job is stopped: a signal first, SIGKILL to its whole tree after the grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stop {
-    /// The signal that asks it to stop.
+    /// The stop signal.
     pub signal: Signal,
     /// Who gets this signal.
     pub reach: SignalTarget,

@@ -58,7 +58,7 @@ impl Ending {
         *self == Self::Exited(ExitStatus::Code(0))
     }
 
-    /// The exit code that stands for this end: that of the process, 128 + the signal that killed it (EX-2),
+    /// The exit code for this end: that of the process, 128 + the signal that killed it (EX-2),
     /// 127 for a program that was not found and 126 for one that could not be executed (EX-7).
     pub fn code(&self) -> u8 {
         match self {

@@ -19,7 +19,7 @@
 //! While the catalogue accepts requests again, the budget grows back, by a sixteenth of the whole every
 //! [`GROWTH`].
 //!
-//! Without a budget nothing waits and every query may block. This module knows the requesters only, not the
+//! Without a budget nothing waits and every query may block. This module has no access to the
 //! contents of requests.
 
 use crate::state_key::{Keyed, StateKey};

@@ -177,7 +177,7 @@ impl Shim {
         self.units.change(id, |unit| unit.on_tree_ended());
         match id {
             UnitId::Application => self.application_is_gone(now),
-            // Only preStart is ever asked to stop.
+            // Only preStart ever gets a stop signal.
             UnitId::Hook(_) => {
                 self.units.remove(id);
                 self.advance(now, Input::PreStartFailed);
@@ -264,7 +264,7 @@ impl Shim {
         self.advance(now, Input::PostStopEnded);
     }
 
-    /// Lets time pass until no deadline is due and no step waits.
+    /// Handles everything that is due, until no deadline is due and no step waits.
     fn settle(&mut self, now: Instant) {
         loop {
             if self.deadline().is_some_and(|deadline| deadline <= now) {
@@ -311,7 +311,7 @@ impl Shim {
         }
     }
 
-    /// Takes a step that waited for units to become empty; returns whether there was one.
+    /// Takes a step that waited for units to end; returns whether there was one.
     fn take_waiting_step(&mut self, now: Instant) -> bool {
         if self.lifecycle.awaits_deregistrations() && self.units.services().all(ServiceUnit::has_deregistered)
         {
@@ -406,7 +406,7 @@ impl Shim {
         self.units.insert(id, AnyUnit::Job(unit));
     }
 
-    /// Only preStart is ever asked to stop.
+    /// Only preStart ever gets a stop signal.
     fn stop_hook(&mut self, now: Instant) {
         let id = UnitId::Hook(Hook::PreStart);
         self.units.change(id, |unit| unit.terminate(now, &mut self.out));
@@ -502,7 +502,7 @@ impl Shim {
         self.out.push(Effect::Report(status_request, status));
     }
 
-    /// How things are.
+    /// The state that `/status` shows.
     fn status(&self, now: Instant) -> Status {
         let (units, out) = (&self.units, &self.out);
         let jobs = units.jobs().map(|unit| unit.status(out));

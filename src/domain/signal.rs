@@ -25,7 +25,7 @@ impl Signal {
     pub const STOP: Self = Self(19);
     /// SIGCONT: the kernel lets a stopped process continue.
     pub const CONT: Self = Self(18);
-    /// SIGTERM: the process is asked to end; the shim stops everything in the right order.
+    /// SIGTERM: requests the end of a process; the shim stops everything in order.
     pub const TERM: Self = Self(15);
 
     /// The signal with this number. The number is not checked; the kernel refuses an invalid one.

@@ -1,10 +1,10 @@
 //! Clusters of three servers that lose their leader.
 
 use crate::faults::config;
+use crate::network::Network;
 use crate::shim::{Shim, UNTIL_TERM};
 use crate::store::{Consul, Etcd, Store};
 use crate::waiting::{SOON, until};
-use crate::world::World;
 use std::time::Duration;
 
 #[test]
@@ -18,10 +18,10 @@ fn an_etcd_cluster_that_loses_its_leader_keeps_the_service_and_shows_a_new_insta
 }
 
 fn loses_its_leader<S: Store>() {
-    let world = World::new();
-    let [leader, second, third] = S::start_three(&world);
+    let network = Network::new();
+    let [leader, second, third] = S::start_three(&network);
     let config = config(&[&leader, &second, &third], 6);
-    let one = Shim::new(&config).start(&world, "one", &UNTIL_TERM);
+    let one = Shim::new(&config).start(&network, "one", &UNTIL_TERM);
     second.until_listed("app", &["app-one"]);
     one.until_logged("Backend app changed: 1 passing instances");
     leader.machine().kill();
@@ -29,7 +29,7 @@ fn loses_its_leader<S: Store>() {
     until(SOON, failed, || {
         second.leads().is_some() && third.leads().is_some() && second.leads() != third.leads()
     });
-    let _two = Shim::new(&config).start(&world, "two", &UNTIL_TERM);
+    let _two = Shim::new(&config).start(&network, "two", &UNTIL_TERM);
     for store in [&second, &third] {
         store.until_listed("app", &["app-one", "app-two"]);
     }

@@ -1,7 +1,7 @@
 //! A running container: start, stop, pause, its log, its network, and commands in it.
 
+use crate::network::{LABEL, Network, block_on, docker};
 use crate::waiting::{SOON, until};
-use crate::world::{LABEL, World, block_on, docker};
 use std::time::{Duration, Instant};
 use testcontainers::bollard::models::{EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest};
 use testcontainers::bollard::query_parameters::{
@@ -24,13 +24,13 @@ pub struct Machine {
 
 impl Machine {
     /// Starts a container in a network. Its host name for others is made of the network's name and `role`.
-    pub fn start(world: &World, role: &str, request: impl Into<ContainerRequest<GenericImage>>) -> Self {
-        let name = format!("{}-{role}", world.network);
+    pub fn start(network: &Network, role: &str, request: impl Into<ContainerRequest<GenericImage>>) -> Self {
+        let name = format!("{}-{role}", network.name);
         let request = request
             .into()
             .with_container_name(&name)
             .with_hostname(role)
-            .with_network(&world.network)
+            .with_network(&network.name)
             .with_label(LABEL, std::process::id().to_string())
             .with_host_config_modifier(|host| {
                 // The entry point is process 1, and no port of the host is taken.
@@ -42,7 +42,7 @@ impl Machine {
         Self {
             name,
             container: Some(container),
-            network: world.network.clone(),
+            network: network.name.clone(),
         }
     }
 

@@ -12,9 +12,9 @@
 )]
 
 mod machine;
+mod network;
 mod shim;
 mod store;
-mod world;
 
 #[path = "../program/http.rs"]
 #[allow(dead_code, reason = "the program's tests ask more")]

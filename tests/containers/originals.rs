@@ -4,10 +4,10 @@
 
 use crate::http;
 use crate::machine::Machine;
+use crate::network::Network;
 use crate::shim::{CONFIG, PROGRAM, SERVER, Shim};
 use crate::store::{Consul, Etcd, Store, etcd_image};
 use crate::waiting::{SOON, until};
-use crate::world::World;
 use std::fs;
 use std::time::{Duration, Instant};
 use testcontainers::{CopyTargetOptions, ImageExt};
@@ -48,33 +48,33 @@ fn app(config: &str) -> Shim {
 }
 
 /// A network with Consul, and a configuration that consists of Consul's section and `rest`.
-fn with_consul(rest: &str) -> (World, Consul, String) {
-    let world = World::new();
-    let consul = Consul::start(&world);
+fn with_consul(rest: &str) -> (Network, Consul, String) {
+    let network = Network::new();
+    let consul = Consul::start(&network);
     let config = format!("{{{}, {rest}}}", Consul::section(&[&consul]));
-    (world, consul, config)
+    (network, consul, config)
 }
 
 /// A network with Consul and `app`, which is listed.
-fn consul_and_app() -> (World, Consul, Machine) {
-    let (world, consul, config) = with_consul(&format!(r#""logging": {{"level": "DEBUG"}}, {APP}"#));
-    let machine = app(&config).start(&world, "one", &SERVER);
+fn consul_and_app() -> (Network, Consul, Machine) {
+    let (network, consul, config) = with_consul(&format!(r#""logging": {{"level": "DEBUG"}}, {APP}"#));
+    let machine = app(&config).start(&network, "one", &SERVER);
     consul.until_listed("app", &["app-one"]);
-    (world, consul, machine)
+    (network, consul, machine)
 }
 
 /// A network with Consul and `app`, whose `preStart` is a script.
-fn with_pre_start(script: &str, services: &str) -> (World, Consul, Machine) {
-    let (world, consul, config) = with_consul(&format!(r#""preStart": "sh /pre-start.sh", {services}"#));
+fn with_pre_start(script: &str, services: &str) -> (Network, Consul, Machine) {
+    let (network, consul, config) = with_consul(&format!(r#""preStart": "sh /pre-start.sh", {services}"#));
     let app = app(&config).file("/pre-start.sh", script);
-    let machine = app.start(&world, "one", &SERVER);
-    (world, consul, machine)
+    let machine = app.start(&network, "one", &SERVER);
+    (network, consul, machine)
 }
 
 #[test]
 fn version_flag_prints_the_version() {
-    let world = World::new();
-    let machine = Shim::without_configuration().start(&world, "one", &["-version"]);
+    let network = Network::new();
+    let machine = Shim::without_configuration().start(&network, "one", &["-version"]);
     assert_eq!(machine.code(), 0);
     let log = machine.log();
     assert!(log.contains("dev-build-not-for-release"), "{log}");
@@ -82,21 +82,21 @@ fn version_flag_prints_the_version() {
 
 #[test]
 fn discovery_consul_finds_app_and_its_front_server_reaches_it() {
-    let (world, consul, _app) = consul_and_app();
+    let (network, consul, _app) = consul_and_app();
     let ask = ASK_CONSUL.replace('@', &consul.address());
     let hook = r#""preStart": "sh /remember.sh","#;
-    reaches_app_from_the_front(&world, &consul, &ask, hook);
+    reaches_app_from_the_front(&network, &consul, &ask, hook);
 }
 
 #[test]
 fn discovery_etcd_finds_app_through_a_first_on_change_and_its_front_server_reaches_it() {
-    let world = World::new();
-    let etcd = Etcd::start(&world);
+    let network = Network::new();
+    let etcd = Etcd::start(&network);
     let section = section_of_the_original(&etcd.url());
-    let _app = app(&format!("{{{section}, {APP}}}")).start(&world, "one", &SERVER);
+    let _app = app(&format!("{{{section}, {APP}}}")).start(&network, "one", &SERVER);
     etcd.until_listed("app", &["app-one"]);
     let ask = ASK_ETCD.replace('@', etcd.url().trim_start_matches("http://"));
-    reaches_app_from_the_front(&world, &etcd, &ask, "");
+    reaches_app_from_the_front(&network, &etcd, &ask, "");
 }
 
 /// The original's etcd section names its endpoint as a string.
@@ -104,7 +104,7 @@ fn section_of_the_original(url: &str) -> String {
     format!(r#""etcd": {{"endpoints": "{url}", "prefix": "/containerpilot"}}"#)
 }
 
-fn reaches_app_from_the_front<S: Store>(world: &World, store: &S, ask: &str, hook: &str) {
+fn reaches_app_from_the_front<S: Store>(network: &Network, store: &S, ask: &str, hook: &str) {
     let section = S::section(&[store]);
     let config = format!(
         r#"{{{section}, {hook}
@@ -116,7 +116,7 @@ fn reaches_app_from_the_front<S: Store>(world: &World, store: &S, ask: &str, hoo
         .file("/remember.sh", &format!("{ask}{REMEMBER}"))
         .file("/srv/health.txt", "ok")
         .file("/srv/cgi-bin/app", PROXY)
-        .start(world, "front", &FRONT);
+        .start(network, "front", &FRONT);
     store.until_listed("front", &["front-front"]);
     store.until_listed("app", &["app-one"]);
     let ask = || http::ask(&format!("{}:80", front.address()), "GET /cgi-bin/app", "", "");
@@ -127,7 +127,7 @@ fn reaches_app_from_the_front<S: Store>(world: &World, store: &S, ask: &str, hoo
 
 #[test]
 fn sigterm_takes_app_out() {
-    let (_world, consul, app) = consul_and_app();
+    let (_network, consul, app) = consul_and_app();
     app.signal("SIGTERM");
     assert_eq!(app.code(), 143);
     assert_eq!(
@@ -139,7 +139,7 @@ fn sigterm_takes_app_out() {
 
 #[test]
 fn sighup_deadlock_does_not_happen_in_three_hundred_reloads() {
-    let (_world, consul, app) = consul_and_app();
+    let (_network, consul, app) = consul_and_app();
     for number in 0..300 {
         app.signal("SIGHUP");
         std::thread::sleep(Duration::from_millis(number * 7 % 30));
@@ -149,11 +149,11 @@ fn sighup_deadlock_does_not_happen_in_three_hundred_reloads() {
 
 #[test]
 fn reap_zombies_leaves_one_of_its_own_and_two_in_all_at_most() {
-    let (world, consul, config) = with_consul(
+    let (network, consul, config) = with_consul(
         r#""services": [{"name": "zombies", "port": 1, "poll": 1, "ttl": 5,
                          "health": ["sh", "-c", "sleep 1 & exec sleep 2"]}]"#,
     );
-    let machine = Shim::new(&config).start(&world, "one", &["tail", "-f", "/dev/null"]);
+    let machine = Shim::new(&config).start(&network, "one", &["tail", "-f", "/dev/null"]);
     consul.until_listed("zombies", &["zombies-one"]);
     // How many zombies are children of process 1, and how many there are in all; one that exists for a moment
     // only does not count.
@@ -184,10 +184,10 @@ fn count_zombies(machine: &Machine) -> (usize, usize) {
 fn telemetry_shows_a_sensor_and_is_registered_until_docker_stop() {
     let sensor = r#"{"namespace": "containerpilot", "subsystem": "app", "name": "some_counter", "help": "h",
         "type": "counter", "poll": 1, "check": "echo 42"}"#;
-    let (world, consul, config) = with_consul(&format!(
+    let (network, consul, config) = with_consul(&format!(
         r#""telemetry": {{"port": 9090, "sensors": [{sensor}]}}, {APP}"#
     ));
-    let machine = app(&config).start(&world, "one", &SERVER);
+    let machine = app(&config).start(&network, "one", &SERVER);
     let address = format!("{}:9090", machine.address());
     let page = || http::get(&address, "/metrics").map_or(String::new(), |answer| answer.body);
     let shown = || page().contains("\ncontainerpilot_app_some_counter 42\n");
@@ -199,7 +199,7 @@ fn telemetry_shows_a_sensor_and_is_registered_until_docker_stop() {
 
 #[test]
 fn tasks_run_at_their_frequency_and_are_killed_at_their_timeout() {
-    let (world, _consul, config) = with_consul(
+    let (network, _consul, config) = with_consul(
         r#""tasks": [
             {"name": "task1", "command": ["sh", "/task.sh", "task1", "0.2"], "frequency": "500ms"},
             {"name": "task2", "command": ["sh", "/task.sh", "task2", "2"], "frequency": "1500ms"},
@@ -209,7 +209,7 @@ fn tasks_run_at_their_frequency_and_are_killed_at_their_timeout() {
         cut -d ' ' -f 1 /proc/uptime >> /$1; echo "$1 has begun"; sleep $2 & wait"#;
     let begin = "cut -d ' ' -f 1 /proc/uptime > /begin; exec tail -f /dev/null";
     let shim = Shim::new(&config).file("/task.sh", task);
-    let machine = shim.start(&world, "one", &["sh", "-c", begin]);
+    let machine = shim.start(&network, "one", &["sh", "-c", begin]);
     machine.until_logged_times("task1 has begun", 9);
     let times = |name: &str| {
         let file = machine.run(&["cat", name]);
@@ -235,13 +235,13 @@ fn tasks_run_at_their_frequency_and_are_killed_at_their_timeout() {
 fn sighup_prestart_takes_the_configuration_that_pre_start_has_mended() {
     let script = format!("sed -i s/8888/8000/ {CONFIG}; kill -HUP 1");
     let wrong = APP.replace("localhost:8000", "localhost:8888");
-    let (_world, consul, _app) = with_pre_start(&script, &wrong);
+    let (_network, consul, _app) = with_pre_start(&script, &wrong);
     consul.until_listed("app", &["app-one"]);
 }
 
 #[test]
 fn envvars_name_the_address_of_a_service_in_the_applications_arguments() {
-    let world = World::new();
+    let network = Network::new();
     let service = r#"{"name": "etcd", "port": 4001, "poll": 1, "ttl": 25,
         "health": "etcdctl --endpoints http://localhost:2379 endpoint health"}"#;
     let section = section_of_the_original("http://127.0.0.1:4001");
@@ -262,7 +262,7 @@ fn envvars_name_the_address_of_a_service_in_the_applications_arguments() {
             format!("--listen-client-urls={address}:2379,http://127.0.0.1:2379,http://127.0.0.1:4001"),
             format!("--advertise-client-urls={address}:2379,{address}:4001"),
         ]);
-    let machine = Machine::start(&world, "etcd", request);
+    let machine = Machine::start(&network, "etcd", request);
     let health = || http::ask(&format!("{}:2379", machine.address()), "GET /health", "", "");
     let failed = || format!("etcd is healthy\n{}", machine.log());
     until(SOON, failed, || {
@@ -275,12 +275,12 @@ fn envvars_name_the_address_of_a_service_in_the_applications_arguments() {
 #[test]
 fn coprocess_is_started_again_as_often_as_configured_and_anew_after_a_reload() {
     let coprocess = r#"{"name": "coprocess", "command": ["sh", "/coprocess.sh", "arg1"], "restarts": 1}"#;
-    let (world, _consul, config) = with_consul(&format!(
+    let (network, _consul, config) = with_consul(&format!(
         r#""coprocesses": [{coprocess}], "tasks": [{{"command": ["echo", "a second"], "frequency": "1s"}}], {APP}"#
     ));
     let script = r#"echo $$ > /pid; echo "began with $1"; while :; do echo line; sleep 1; done"#;
     let app = app(&config).file("/coprocess.sh", script);
-    let app = app.start(&world, "one", &SERVER);
+    let app = app.start(&network, "one", &SERVER);
     let kill = || app.run(&["sh", "-c", "kill -9 $(cat /pid)"]);
     let until_begun = |sentence: &str, times| {
         let asked = Instant::now();
@@ -310,10 +310,10 @@ fn coprocess_is_started_again_as_often_as_configured_and_anew_after_a_reload() {
 
 #[test]
 fn without_a_command_the_shim_neither_ends_nor_panics() {
-    let world = World::new();
+    let network = Network::new();
     let config = format!(r#"{{"consul": "nowhere:8500", "logging": {{"level": "DEBUG"}}, {APP}}}"#)
         .replace("wget -q -O /dev/null http://localhost:8000/", "true");
-    let machine = Shim::new(&config).start(&world, "one", &[]);
+    let machine = Shim::new(&config).start(&network, "one", &[]);
     machine.until_logged("Service registration failed");
     assert_eq!(machine.stop().0, 0);
     let log = machine.log();
@@ -322,13 +322,13 @@ fn without_a_command_the_shim_neither_ends_nor_panics() {
 
 #[test]
 fn logging_at_level_debug_shows_the_configuration() {
-    let (_world, _consul, app) = consul_and_app();
+    let (_network, _consul, app) = consul_and_app();
     app.until_logged("Loaded config:");
 }
 
 #[test]
 fn sigusr1_prestart_begins_a_maintenance_that_one_more_ends() {
-    let (_world, consul, app) = with_pre_start("kill -USR1 1", APP);
+    let (_network, consul, app) = with_pre_start("kill -USR1 1", APP);
     app.until_logged("Entering maintenance");
     consul.stays_listed("app", &[], Duration::from_secs(3));
     app.signal("SIGUSR1");

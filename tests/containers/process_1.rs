@@ -2,9 +2,9 @@
 //! privileges, and Docker's own seccomp profile; and `docker exec` at its end.
 
 use crate::machine::Machine;
+use crate::network::Network;
 use crate::shim::Shim;
 use crate::waiting::{SOON, until};
-use crate::world::World;
 use std::thread;
 
 /// A service in a catalogue on a tmpfs, a handler, a job that takes too long, and orphans.
@@ -21,11 +21,11 @@ const APPLICATION: [&str; 3] = [
     "trap 'kill $!; exit 7' TERM; touch /here; sleep 100000 & wait",
 ];
 
-fn started(world: &World) -> Machine {
+fn started(network: &Network) -> Machine {
     let machine = Shim::without_configuration()
         .variable("CONTAINERPILOT", CONFIG)
         .without_rights("12345:12345")
-        .start(world, "one", &APPLICATION);
+        .start(network, "one", &APPLICATION);
     machine.until_logged("Service registered: app");
     machine
 }
@@ -39,8 +39,8 @@ fn status(machine: &Machine, name: &str) -> String {
 
 #[test]
 fn without_rights_in_a_read_only_root_under_docker_s_seccomp_profile_it_works_as_elsewhere() {
-    let world = World::new();
-    let machine = started(&world);
+    let network = Network::new();
+    let machine = started(&network);
     assert_eq!(status(&machine, "Seccomp"), "2", "a filter is in force");
     assert_eq!(status(&machine, "CapBnd"), "0000000000000000");
     assert_eq!(status(&machine, "NoNewPrivs"), "1");
@@ -61,8 +61,8 @@ fn without_rights_in_a_read_only_root_under_docker_s_seccomp_profile_it_works_as
 
 #[test]
 fn a_process_of_docker_exec_is_asked_to_stop_before_the_container_ends() {
-    let world = World::new();
-    let machine = started(&world);
+    let network = Network::new();
+    let machine = started(&network);
     let script = "trap 'sleep 0.5; exit 5' TERM; echo > /run/entered; while :; do sleep 0.05; done";
     let (entered, stopped) = thread::scope(|scope| {
         let entered = scope.spawn(|| machine.exec(&["sh", "-c", script]).0);

@@ -1,7 +1,7 @@
 //! A container of the test image, which contains the program as its entry point, and BusyBox.
 
 use crate::machine::Machine;
-use crate::world::{World, image_of_ours};
+use crate::network::{Network, image_of_ours};
 
 use testcontainers::core::Mount;
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt};
@@ -70,8 +70,8 @@ impl Shim {
     }
 
     /// Starts it with arguments, for instance an application; `role` is its host name, too.
-    pub fn start(self, world: &World, role: &str, arguments: &[&str]) -> Machine {
+    pub fn start(self, network: &Network, role: &str, arguments: &[&str]) -> Machine {
         let request = self.request.with_cmd(arguments.iter().copied());
-        Machine::start(world, role, request)
+        Machine::start(network, role, request)
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::http;
 use crate::machine::Machine;
+use crate::network::{Network, block_on, image_of_ours};
 use crate::waiting::{SOON, until};
-use crate::world::{World, block_on, image_of_ours};
 use etcd_client::{Client, GetOptions};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -18,12 +18,12 @@ const PREFIX: &str = "/containerpilot/";
 /// A server of one kind of catalogue.
 pub trait Store: Sized {
     /// Starts one server and waits until it leads.
-    fn start(world: &World) -> Self;
+    fn start(network: &Network) -> Self;
 
     /// Starts a cluster of three, and waits until all have the same leader; the first one is the leader.
-    fn start_three(world: &World) -> [Self; 3] {
-        let names = [1, 2, 3].map(|number| format!("{}-store-{number}", world.network));
-        let mut stores = [0, 1, 2].map(|index| Self::start_member(world, &names, index));
+    fn start_three(network: &Network) -> [Self; 3] {
+        let names = [1, 2, 3].map(|number| format!("{}-store-{number}", network.name));
+        let mut stores = [0, 1, 2].map(|index| Self::start_member(network, &names, index));
         let failed = || "the three have a leader".into();
         until(START, failed, || {
             stores.sort_by_key(|store| store.leads() != Some(true));
@@ -34,7 +34,7 @@ pub trait Store: Sized {
     }
 
     /// Starts one of three.
-    fn start_member(world: &World, names: &[String; 3], index: usize) -> Self;
+    fn start_member(network: &Network, names: &[String; 3], index: usize) -> Self;
 
     /// Its container.
     fn machine(&self) -> &Machine;
@@ -53,7 +53,7 @@ pub trait Store: Sized {
     fn listed_at(&self, address: &str, service: &str) -> Option<Vec<String>>;
 
     /// Deletes all its data; its name stays the same.
-    fn empty(self, world: &World) -> Self;
+    fn empty(self, network: &Network) -> Self;
 
     /// Waits until it answers.
     fn until_ready(&self) {
@@ -96,11 +96,11 @@ impl Consul {
         format!("{}:8500", self.machine.name)
     }
 
-    fn run(world: &World, role: &str, arguments: &str) -> Self {
+    fn run(network: &Network, role: &str, arguments: &str) -> Self {
         let image = image("CONSUL_IMAGE", "containerpilot-test-consul").with_entrypoint("consul");
         let common = "agent -client=0.0.0.0 -log-level=warn -hcl disable_update_check=true";
         let arguments = common.split(' ').chain(arguments.split_whitespace());
-        let machine = Machine::start(world, role, image.with_cmd(arguments));
+        let machine = Machine::start(network, role, image.with_cmd(arguments));
         Self { machine }
     }
 
@@ -112,13 +112,13 @@ impl Consul {
 }
 
 impl Store for Consul {
-    fn start(world: &World) -> Self {
-        let consul = Self::run(world, "store", "-dev");
+    fn start(network: &Network) -> Self {
+        let consul = Self::run(network, "store", "-dev");
         consul.until_ready();
         consul
     }
 
-    fn start_member(world: &World, names: &[String; 3], index: usize) -> Self {
+    fn start_member(network: &Network, names: &[String; 3], index: usize) -> Self {
         let join = names
             .each_ref()
             .map(|name| format!("-retry-join={name}"))
@@ -127,7 +127,7 @@ impl Store for Consul {
             "-server -bootstrap-expect=3 -data-dir=/tmp/consul -retry-interval=1s {join} \
              -hcl performance{{raft_multiplier=1}}"
         );
-        Self::run(world, &format!("store-{}", index + 1), &arguments)
+        Self::run(network, &format!("store-{}", index + 1), &arguments)
     }
 
     fn machine(&self) -> &Machine {
@@ -161,9 +161,9 @@ impl Store for Consul {
     }
 
     /// Replaces it by a new one, because a development agent has all data in memory.
-    fn empty(self, world: &World) -> Self {
+    fn empty(self, network: &Network) -> Self {
         drop(self);
-        Self::start(world)
+        Self::start(network)
     }
 }
 
@@ -178,15 +178,15 @@ impl Etcd {
         format!("http://{}:2379", self.machine.name)
     }
 
-    fn run(world: &World, role: &str, arguments: &str) -> Self {
-        let name = format!("{}-{role}", world.network);
+    fn run(network: &Network, role: &str, arguments: &str) -> Self {
+        let name = format!("{}-{role}", network.name);
         let image = etcd_image().with_entrypoint("etcd");
         let common = format!(
             "--name={name} --data-dir=/tmp/etcd --listen-client-urls=http://0.0.0.0:2379 \
              --advertise-client-urls=http://{name}:2379 --logger=zap --log-level=error"
         );
         let arguments = common.split_whitespace().chain(arguments.split_whitespace());
-        let machine = Machine::start(world, role, image.with_cmd(arguments));
+        let machine = Machine::start(network, role, image.with_cmd(arguments));
         Self { machine }
     }
 
@@ -210,13 +210,13 @@ impl Etcd {
 }
 
 impl Store for Etcd {
-    fn start(world: &World) -> Self {
-        let etcd = Self::run(world, "store", "");
+    fn start(network: &Network) -> Self {
+        let etcd = Self::run(network, "store", "");
         etcd.until_ready();
         etcd
     }
 
-    fn start_member(world: &World, names: &[String; 3], index: usize) -> Self {
+    fn start_member(network: &Network, names: &[String; 3], index: usize) -> Self {
         let members = names
             .each_ref()
             .map(|name| format!("{name}=http://{name}:2380"))
@@ -226,7 +226,7 @@ impl Store for Etcd {
              --initial-cluster={members}",
             names[index]
         );
-        Self::run(world, &format!("store-{}", index + 1), &arguments)
+        Self::run(network, &format!("store-{}", index + 1), &arguments)
     }
 
     fn machine(&self) -> &Machine {
@@ -266,7 +266,7 @@ impl Store for Etcd {
     }
 
     /// Deletes its keys and revokes its leases.
-    fn empty(self, _world: &World) -> Self {
+    fn empty(self, _network: &Network) -> Self {
         assert_ne!(
             self.ctl(&["del", "--prefix", ""]).trim(),
             "0",

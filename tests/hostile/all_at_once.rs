@@ -40,7 +40,7 @@ impl Consul {
         spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&state);
-                spawn(move || converse(stream, &state));
+                spawn(move || answer_requests(stream, &state));
             }
         });
         Self { own, is_healthy }
@@ -52,7 +52,7 @@ impl Consul {
 }
 
 /// Answers one request after the other.
-fn converse(mut stream: TcpStream, is_healthy: &AtomicBool) -> Option<()> {
+fn answer_requests(mut stream: TcpStream, is_healthy: &AtomicBool) -> Option<()> {
     loop {
         let waits = request(&mut stream)?.contains("&index=") || !is_healthy.load(Ordering::Relaxed);
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Consul-Index: 7\r\n";

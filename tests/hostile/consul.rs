@@ -21,13 +21,13 @@ fn server(first: &'static [u8], then: Vec<u8>) -> SocketAddr {
     spawn(move || {
         for stream in listener.incoming().flatten() {
             let then = then.clone();
-            spawn(move || converse(stream, first, &then));
+            spawn(move || answer_requests(stream, first, &then));
         }
     });
     address
 }
 
-fn converse(mut stream: TcpStream, first: &[u8], then: &[u8]) {
+fn answer_requests(mut stream: TcpStream, first: &[u8], then: &[u8]) {
     let mut request = vec![0; 64 * 1024];
     while matches!(stream.read(&mut request), Ok(1..)) {
         if stream.write_all(first).is_err() {

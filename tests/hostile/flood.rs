@@ -43,7 +43,7 @@ const OTHERS: &str = r#",
         {"name": "f", "frequency": "1s", "timeout": "1m",
          "command": ["sh", "-c", "touch @/flood8; exec cat /dev/urandom"]}]"#;
 
-/// Ignores the signal of the storm.
+/// Ignores the signal that is sent without pause.
 const UNTIL_TERM_WHATEVER_COMES: [&str; 3] = [
     "sh",
     "-c",

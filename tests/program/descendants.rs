@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Starts the program in both ways: as a subreaper, and as process 1.
 const WAYS: [fn(&str, &[&str]) -> Program; 2] = [Program::start, Program::start_as_pid_1];
 
-/// The words of a shell that does what is asked of it when it gets a signal, and lives until then.
+/// A shell command that runs until it gets a signal, and then does what the test gives.
 fn until(signal: &str, what: &str) -> String {
     format!("trap '{what}' {signal}; touch @/up; while :; do sleep 0.02; done")
 }

@@ -5,14 +5,14 @@ use crate::program::{Program, command};
 use std::process::{Command, Output};
 
 /// One run from start to exit.
-pub struct Life {
+pub struct ProgramRun {
     hooks: &'static str,
     application: &'static [&'static str],
     code: i32,
 }
 
-const fn life(hooks: &'static str, application: &'static [&'static str], code: i32) -> Life {
-    Life {
+const fn life(hooks: &'static str, application: &'static [&'static str], code: i32) -> ProgramRun {
+    ProgramRun {
         hooks,
         application,
         code,
@@ -27,7 +27,7 @@ macro_rules! shell {
 }
 
 /// Hooks, applications and the exit codes that they lead to. As process 1 the codes are the same.
-pub const LIVES: [Life; 27] = [
+pub const LIVES: [ProgramRun; 27] = [
     life("", shell!("exit 0"), 0),
     life("", shell!("exit 1"), 1),
     life("", shell!("exit 7"), 7),
@@ -69,7 +69,7 @@ pub const LIVES: [Life; 27] = [
     ),
 ];
 
-impl Life {
+impl ProgramRun {
     /// Runs it, and checks the exit code.
     pub fn check_exit_code(&self, launch: impl Fn(&mut Program, &[&str])) {
         let mut program = Program::new();

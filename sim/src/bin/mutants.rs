@@ -51,7 +51,7 @@ fn run(root: &Path, wanted: &str) -> io::Result<usize> {
         let source = fs::read_to_string(root.join(&mutant.file))?;
         let faulty = mutant.apply(&source).map_err(io::Error::other)?;
         fs::write(copy.join(&mutant.file), faulty)?;
-        let caught = judge(&copy)?;
+        let caught = test(&copy)?;
         fs::write(copy.join(&mutant.file), source)?;
         survivors += usize::from(caught.is_none() && mutant.reason.is_none());
         let reason = mutant.reason.as_deref().unwrap_or("for no known reason");
@@ -76,7 +76,7 @@ test checks that each fault can still be applied to the present source.
 ";
 
 /// The law that the copy violates; `None` if it violates none.
-fn judge(copy: &Path) -> io::Result<Option<String>> {
+fn test(copy: &Path) -> io::Result<Option<String>> {
     let build = Command::new("cargo")
         .args(["build", "--quiet", "-p", "sim", "--bin", "sim"])
         .current_dir(copy)

@@ -41,7 +41,7 @@ pub(super) fn what_is_asked_to_stop_can_see_it(observer: &Observer, entry: &Trac
     let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
-    let unseen = observer.children.values().find(|run| run.asked_in_turn);
+    let unseen = observer.children.values().find(|run| run.stop_signal_in_turn);
     hold(unseen.is_none(), || {
         format!("{} gets no SIGCONT", unseen.map_or("", |run| &run.owner))
     })
@@ -61,7 +61,7 @@ pub(super) fn only_permitted_children_get_a_stop_signal(observer: &Observer, ent
         return Ok(());
     };
     if *signal == Signal::CONT {
-        return hold(run.asked_in_turn, || format!("{entry}"));
+        return hold(run.stop_signal_in_turn, || format!("{entry}"));
     }
     hold(*signal == run.stop_signal, || format!("{entry}"))?;
     let may = match run.role {
@@ -93,9 +93,11 @@ pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &T
     };
     let after = |at: Option<_>, wait| at.is_some_and(|at| observer.now >= at + wait);
     let expired = run.limit_ends().is_some_and(|end| observer.now >= end);
-    let swept = after(run.termed, REMAINING_GRACE) || run.killed.is_some();
-    let graced =
-        run.grace == Duration::ZERO || after(run.termed, run.grace) || swept || observer.survives_kill();
+    let killed_at_the_end = after(run.termed, REMAINING_GRACE) || run.killed.is_some();
+    let graced = run.grace == Duration::ZERO
+        || after(run.termed, run.grace)
+        || killed_at_the_end
+        || observer.survives_kill();
     let may = match &run.role {
         Role::Application => true,
         Role::PreStart => expired || (observer.start_cancelled && graced),

@@ -63,7 +63,7 @@ fn somewhere(trace: &[TraceEntry], choices: &mut Choices) -> usize {
 }
 
 /// At an entry about a child that processes outlive: the place at which these are asked to stop.
-fn asked_after_outlived(trace: &[TraceEntry], place: usize) -> Option<usize> {
+fn stop_signal_after_outlived(trace: &[TraceEntry], place: usize) -> Option<usize> {
     let EntryKind::Event(Event::Outlived(ticket)) = trace[place].kind else {
         return None;
     };
@@ -77,7 +77,7 @@ fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
     let place = somewhere(trace, choices);
     let other = somewhere(trace, choices);
     let entry = &trace[place];
-    if let Some(asked) = asked_after_outlived(trace, place) {
+    if let Some(asked) = stop_signal_after_outlived(trace, place) {
         trace.remove(asked);
         return;
     }

@@ -254,8 +254,8 @@ pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &TraceEntry) 
         return Ok(());
     };
     let known = observer.code.unwrap_or(0);
-    let truth = if observer.application_runs() { 137 } else { known };
-    hold(*code == truth, || format!("{code} instead of {truth}"))
+    let expected = if observer.application_runs() { 137 } else { known };
+    hold(*code == expected, || format!("{code} instead of {expected}"))
 }
 
 /// In every state, once faults stop, SIGTERM leads to the exit within the sum of the time limits.

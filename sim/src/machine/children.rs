@@ -1,4 +1,4 @@
-//! The children on the simulated machine: how they start, run, react to signals and die.
+//! The children on the simulated machine: how they start, run, react to signals and end.
 
 use super::{ScheduledItem, State};
 use crate::trace::{EntryKind, Fact};
@@ -16,10 +16,10 @@ pub(super) struct Child {
     captured: bool,
     /// How long after SIGTERM it ends, and how; `None` if it ignores the signal.
     obeys: Option<(Duration, ExitStatus)>,
-    /// How long after SIGKILL it is dead.
+    /// How long after SIGKILL it ends.
     outlives: Duration,
     killed: bool,
-    /// The signal that asks it to stop.
+    /// Its stop signal.
     stop_signal: Signal,
     /// It was asked to stop, so what outlives it is reported.
     asked: bool,
@@ -240,7 +240,7 @@ impl State {
         }
     }
 
-    /// The child dies, unless it is dead already; its output is reported first, then that processes outlive it.
+    /// The child ends, unless it has ended; its output is reported first, then that processes outlive it.
     pub(super) fn end_child(&mut self, ticket: Ticket, status: ExitStatus) -> Option<Event> {
         let child = self.children.remove(&ticket)?;
         if self.faults.orphans && self.choices.odds(20) {
@@ -284,7 +284,7 @@ impl State {
         all.then_some(Event::AllEnded)
     }
 
-    /// Ends hanging children: those that will end do soon, and those that were killed are dead.
+    /// Ends hanging children: those that would end later end soon, and those that were killed end.
     pub(super) fn heal_children(&mut self) {
         let mut ends = Vec::new();
         let below = self.children.values_mut().filter_map(|child| child.tree.as_mut());

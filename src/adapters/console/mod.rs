@@ -30,7 +30,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long a fatal error waits for a slow reader of its message.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The log on the shim's standard output or standard error.
 #[derive(Clone)]
@@ -86,10 +86,10 @@ impl Console {
         }
     }
 
-    /// Logs lines of a child's output. `say` passes them to its argument one by one; they are written when it
+    /// Logs lines of a child's output. `write` passes them to its argument one by one; they are written when it
     /// returns.
-    pub fn lines(&self, origin: &Origin, say: impl FnOnce(&mut dyn FnMut(&[u8]))) {
-        self.lock().lines(origin, say);
+    pub fn lines(&self, origin: &Origin, write: impl FnOnce(&mut dyn FnMut(&[u8]))) {
+        self.lock().lines(origin, write);
     }
 
     /// At the end of the program, writes stored entries until readers have taken them, for `limit` at most.
@@ -148,7 +148,7 @@ impl Origin {
 /// Writes the reason why the program does not start to the standard error, whatever the configuration
 /// (CLI-5).
 pub fn fatal(message: &str) {
-    on_stderr(message, LAST_WORDS);
+    on_stderr(message, LAST_LINE_LIMIT);
 }
 
 /// Writes a fault of the program itself to the standard error, without waiting, because the program
@@ -159,13 +159,13 @@ pub fn fault(message: &str) {
 
 fn on_stderr(message: &str, limit: Duration) {
     match io::stderr().as_fd().try_clone_to_owned() {
-        Ok(stderr) => last_words(stderr, clock::calendar(), message, limit),
-        Err(_no_descriptor) => last_words_without_descriptor(message, limit),
+        Ok(stderr) => last_line(stderr, clock::calendar(), message, limit),
+        Err(_no_descriptor) => last_line_without_descriptor(message, limit),
     }
 }
 
 /// The same if no file descriptor is available: writes what a pipe or terminal accepts at once.
-fn last_words_without_descriptor(message: &str, limit: Duration) {
+fn last_line_without_descriptor(message: &str, limit: Duration) {
     let stderr = io::stderr();
     let stamp = Stamp::new(clock::calendar());
     let mut entry = Vec::new();
@@ -186,7 +186,7 @@ fn last_entry<'a>(time: &'a Stamp, message: &'a str) -> LogEntry<'a> {
     }
 }
 
-fn last_words(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str, limit: Duration) {
+fn last_line(stderr: OwnedFd, time: DateTime<FixedOffset>, message: &str, limit: Duration) {
     let clock = MachineClock::start();
     let until = clock.now() + limit;
     let mut sink = Sink::new(stderr);
@@ -224,14 +224,14 @@ impl Log {
         self.sink(output).drain();
     }
 
-    fn lines(&mut self, origin: &Origin, say: impl FnOnce(&mut dyn FnMut(&[u8]))) {
+    fn lines(&mut self, origin: &Origin, write: impl FnOnce(&mut dyn FnMut(&[u8]))) {
         if !self.enabled(Level::Info) {
-            return say(&mut |_| {});
+            return write(&mut |_| {});
         }
         let output = self.logging.output;
         self.drain(output);
         self.stamp.update((self.calendar)());
-        say(&mut |line| self.take(output, Level::Info, line, &origin.0));
+        write(&mut |line| self.take(output, Level::Info, line, &origin.0));
         self.sink(output).drain();
     }
 
@@ -305,23 +305,23 @@ mod tests {
             }
         }
 
-        fn says(&self, say: impl FnOnce(&mut Console)) {
+        fn run(&self, log: impl FnOnce(&mut Console)) {
             let mut console = self.console.clone();
-            tracing::subscriber::with_default(Events(self.console.clone()), || say(&mut console));
+            tracing::subscriber::with_default(Events(self.console.clone()), || log(&mut console));
         }
 
-        /// What the standard output contains after `say`, escaped.
-        fn after(&self, say: impl FnOnce(&mut Console)) -> String {
-            shown(&self.bytes_after(say))
+        /// What the standard output contains after `log`, escaped.
+        fn after(&self, log: impl FnOnce(&mut Console)) -> String {
+            shown(&self.bytes_after(log))
         }
 
-        /// What the standard output contains after `say`.
-        fn after_unescaped(&self, say: impl FnOnce(&mut Console)) -> String {
-            String::from_utf8(self.bytes_after(say)).unwrap()
+        /// What the standard output contains after `log`.
+        fn after_unescaped(&self, log: impl FnOnce(&mut Console)) -> String {
+            String::from_utf8(self.bytes_after(log)).unwrap()
         }
 
-        fn bytes_after(&self, say: impl FnOnce(&mut Console)) -> Vec<u8> {
-            self.says(say);
+        fn bytes_after(&self, log: impl FnOnce(&mut Console)) -> Vec<u8> {
+            self.run(log);
             self.console.flush(Duration::from_secs(5));
             bytes(&self.stdout)
         }
@@ -539,7 +539,7 @@ mod tests {
         let mut all = String::new();
         for _ in 0..10 {
             all += &taken(&read.stdout);
-            read.says(|console| output(console, &Role::PreStart, b"after"));
+            read.run(|console| output(console, &Role::PreStart, b"after"));
         }
         let (_, rest) = all.split_once("nobody read them").unwrap();
         assert!(rest.starts_with(r"\n2026/11/22 12:00:00 after\n"));
@@ -598,9 +598,9 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_in_the_default_form() {
+    fn the_last_line_is_in_the_default_form() {
         let (reader, writer) = pipe().unwrap();
-        last_words(writer, noon(), "no such file\nat all", LAST_WORDS);
+        last_line(writer, noon(), "no such file\nat all", LAST_LINE_LIMIT);
         assert_eq!(taken(&reader), r"2026/11/22 12:00:00 no such file\nat all\n");
     }
 }

@@ -106,16 +106,16 @@ impl Sink {
         while let Some(length) = self.next_write() {
             let start = self.first + self.begun;
             match self.stream.write(&self.bytes[start..start + length]) {
-                Ok(written) if written > 0 => self.forget(written),
+                Ok(written) if written > 0 => self.discard(written),
                 Err(Errno::EAGAIN) => {
                     self.full = true;
                     break;
                 }
                 Err(Errno::EINTR) => {}
-                Ok(_) | Err(_) => self.forget(length),
+                Ok(_) | Err(_) => self.discard(length),
             }
         }
-        self.make_room();
+        self.drop_lines();
         if self.full && !noticed {
             self.stalled.notify_one();
         }
@@ -140,7 +140,7 @@ impl Sink {
     }
 
     /// Removes bytes that were written, or that the stream will never accept.
-    fn forget(&mut self, count: usize) {
+    fn discard(&mut self, count: usize) {
         self.begun += count;
         while let Some(length) = self.waiting.front().copied()
             && length <= self.begun
@@ -153,7 +153,7 @@ impl Sink {
     }
 
     /// Frees the space of written bytes once it is worth a copy.
-    fn make_room(&mut self) {
+    fn drop_lines(&mut self) {
         if self.first == self.bytes.len() {
             self.bytes.clear();
             self.bytes.shrink_to(4 * GATHERED);
@@ -168,7 +168,7 @@ impl Sink {
     pub fn wait(&self, clock: &impl Clock, until: Instant) -> bool {
         let mut left = until.since(clock.now());
         while !left.is_zero() {
-            if self.stream.has_room(left) {
+            if self.stream.can_write(left) {
                 return true;
             }
             left = until.since(clock.now());

@@ -91,14 +91,14 @@ impl NonBlockingWriter {
                 bytes,
                 MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
             ),
-            WriteMode::PollFirst(_) if !self.has_room(Duration::ZERO) => Err(Errno::EAGAIN),
+            WriteMode::PollFirst(_) if !self.can_write(Duration::ZERO) => Err(Errno::EAGAIN),
             WriteMode::PollFirst(piece) => write(&self.descriptor, &bytes[..bytes.len().min(piece)]),
         }
     }
 
     /// Waits until the stream accepts bytes or has an error that a write would return, at most for `limit`.
     /// Returns whether it does. A signal may end the wait early.
-    pub fn has_room(&self, limit: Duration) -> bool {
+    pub fn can_write(&self, limit: Duration) -> bool {
         let mut asked = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLOUT)];
         let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         poll(&mut asked, limit).is_ok_and(|ready| ready > 0)
@@ -147,12 +147,12 @@ mod tests {
     fn fills_without_waiting_and_takes_more_once_read(stream: &NonBlockingWriter, reader: &OwnedFd) {
         assert!(fill(stream) > 0);
         // The terminal's kernel side removes some bytes a moment later.
-        while stream.has_room(Duration::from_millis(20)) {
+        while stream.can_write(Duration::from_millis(20)) {
             fill(stream);
         }
         let mut buffer = vec![0; 1 << 20];
         assert!(read(reader, &mut buffer).unwrap() > 0);
-        assert!(stream.has_room(Duration::from_secs(5)));
+        assert!(stream.can_write(Duration::from_secs(5)));
         assert!(fill(stream) > 0);
     }
 

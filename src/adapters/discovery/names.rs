@@ -268,7 +268,7 @@ impl Table {
 
     /// What a request for this name gets; starts a look-up if one is needed and none is in progress.
     fn want(&mut self, name: &str, names: &Names) -> io::Result<Wanted> {
-        self.make_room_for(name)?;
+        self.reserve_place(name)?;
         let entry = self.names.entry(name.into()).or_default();
         let before = entry.known.clone();
         match before {
@@ -291,7 +291,7 @@ impl Table {
     }
 
     /// Removes the result that is oldest if the limit is reached.
-    fn make_room_for(&mut self, name: &str) -> io::Result<()> {
+    fn reserve_place(&mut self, name: &str) -> io::Result<()> {
         if self.names.len() < NAMES || self.names.contains_key(name) {
             return Ok(());
         }

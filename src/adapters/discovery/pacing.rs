@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// How many unexpected bytes are read in a second on a connection (docs/bounds.md)
-const UNASKED: usize = 256 * 1024;
+const UNEXPECTED: usize = 256 * 1024;
 /// How many unexpected bytes are read at once on a connection that was quiet for a while (docs/bounds.md)
 const BURST: usize = 256 * 1024;
 /// How many bytes of a connection are read in one turn of the loop (docs/bounds.md)
@@ -33,7 +33,7 @@ pub struct ExpectedBytes(Arc<Mutex<Totals>>);
 #[derive(Debug, Default)]
 struct Totals {
     /// The expected bytes of all requests in flight.
-    asked: usize,
+    expected: usize,
     /// How many of them may still arrive.
     left: usize,
     /// Whether the server sent unexpected bytes faster than permitted.
@@ -49,9 +49,9 @@ pub struct Expectation {
 
 impl ExpectedBytes {
     /// From now on, expects an answer of this size in bytes.
-    pub fn ask(&self, size: usize) -> Expectation {
+    pub fn add(&self, size: usize) -> Expectation {
         let mut totals = self.totals();
-        totals.asked += size;
+        totals.expected += size;
         totals.left += size;
         Expectation {
             of: self.clone(),
@@ -83,7 +83,7 @@ impl Expectation {
     pub fn grow(&mut self, bytes: usize) {
         let mut totals = self.of.totals();
         self.size += bytes;
-        totals.asked += bytes;
+        totals.expected += bytes;
         totals.left += bytes;
     }
 }
@@ -91,17 +91,17 @@ impl Expectation {
 impl Drop for Expectation {
     fn drop(&mut self) {
         let mut totals = self.of.totals();
-        totals.asked -= self.size;
-        totals.left = totals.left.min(totals.asked);
+        totals.expected -= self.size;
+        totals.left = totals.left.min(totals.expected);
     }
 }
 
 /// How much may be read of one connection to a member.
 #[derive(Debug)]
 pub struct Pacing {
-    asked: ExpectedBytes,
+    expected: ExpectedBytes,
     /// How many unexpected bytes may be read, at the time `since`.
-    unasked: usize,
+    unexpected: usize,
     since: Instant,
     /// How many bytes may still be read in this turn of the loop.
     turn: usize,
@@ -111,11 +111,11 @@ pub struct Pacing {
 }
 
 impl Pacing {
-    /// Permits the bytes expected through `asked` without delay.
-    pub fn new(asked: ExpectedBytes) -> Self {
+    /// Permits the bytes expected through `expected` without delay.
+    pub fn new(expected: ExpectedBytes) -> Self {
         Self {
-            asked,
-            unasked: BURST,
+            expected,
+            unexpected: BURST,
             since: Instant::now(),
             turn: TURN,
             flooded: None,
@@ -123,20 +123,20 @@ impl Pacing {
         }
     }
 
-    fn earn(&mut self) {
+    fn add_allowance(&mut self) {
         let now = Instant::now();
         let milliseconds = usize::try_from((now - self.since).as_millis()).unwrap_or(usize::MAX);
-        let earned = milliseconds.min(1000) * UNASKED / 1000;
-        if earned > 0 {
+        let allowed = milliseconds.min(1000) * UNEXPECTED / 1000;
+        if allowed > 0 {
             self.since = now;
-            self.unasked = BURST.min(self.unasked + earned);
+            self.unexpected = BURST.min(self.unexpected + allowed);
         }
     }
 
     /// Delays the next read, or fails if the server has sent too fast for too long.
     fn poll_slowed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let since = *self.flooded.get_or_insert_with(Instant::now);
-        self.asked.totals().flooded = true;
+        self.expected.totals().flooded = true;
         if since.elapsed() >= FLOOD {
             return Poll::Ready(Err(io::Error::other(sentence())));
         }
@@ -154,8 +154,8 @@ impl ReadRule for Pacing {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
-        self.earn();
-        let allowed = self.unasked + self.asked.totals().left;
+        self.add_allowance();
+        let allowed = self.unexpected + self.expected.totals().left;
         if allowed == 0 {
             return self.poll_slowed(context);
         }
@@ -169,13 +169,13 @@ impl ReadRule for Pacing {
 
     fn count(&mut self, bytes: usize) {
         self.turn -= bytes.min(self.turn);
-        self.unasked -= self.asked.take(bytes).min(self.unasked);
+        self.unexpected -= self.expected.take(bytes).min(self.unexpected);
     }
 
     fn rest(&mut self) {
         self.turn = TURN;
         self.flooded = None;
-        self.asked.totals().flooded = false;
+        self.expected.totals().flooded = false;
     }
 }
 
@@ -183,7 +183,7 @@ impl ReadRule for Pacing {
 pub fn sentence() -> String {
     format!(
         "it sends more than {} KiB/s that nobody asked for",
-        UNASKED / 1024
+        UNEXPECTED / 1024
     )
 }
 
@@ -222,9 +222,9 @@ mod tests {
     }
 
     fn metered(left: usize) -> (Metered<Server, Pacing>, ExpectedBytes) {
-        let asked = ExpectedBytes::default();
-        let (stream, rule) = (Server { left }, Pacing::new(asked.clone()));
-        (Metered { stream, rule }, asked)
+        let expected = ExpectedBytes::default();
+        let (stream, rule) = (Server { left }, Pacing::new(expected.clone()));
+        (Metered { stream, rule }, expected)
     }
 
     async fn read(stream: &mut Metered<Server, Pacing>) -> io::Result<usize> {
@@ -246,13 +246,13 @@ mod tests {
     #[test]
     fn expected_bytes_are_read_at_once_and_unexpected_ones_slowly_until_the_connection_ends() {
         run(async {
-            let (mut stream, asked) = metered(usize::MAX);
+            let (mut stream, expected) = metered(usize::MAX);
             let begin = Instant::now();
-            let question = asked.ask(10 << 20);
+            let question = expected.add(10 << 20);
             read_all(&mut stream, (10 << 20) + BURST).await;
             assert_eq!(begin.elapsed(), Duration::ZERO);
             drop(question);
-            assert!(!asked.is_flooded());
+            assert!(!expected.is_flooded());
             let mut more = 0;
             let error = loop {
                 match read(&mut stream).await {
@@ -261,10 +261,10 @@ mod tests {
                 }
             };
             assert_eq!(error.to_string(), sentence());
-            assert!(asked.is_flooded());
+            assert!(expected.is_flooded());
             let seconds = begin.elapsed().as_secs_f64();
             assert!(seconds < 2.0 * FLOOD.as_secs_f64(), "{seconds}");
-            let most = UNASKED as f64 * (seconds + PACE.as_secs_f64());
+            let most = UNEXPECTED as f64 * (seconds + PACE.as_secs_f64());
             assert!((more as f64) < most, "{more} in {seconds} s");
         });
     }
@@ -272,9 +272,9 @@ mod tests {
     #[test]
     fn the_unread_rest_of_one_answer_does_not_extend_the_limit_of_later_ones() {
         run(async {
-            let (mut stream, asked) = metered(usize::MAX);
-            drop(asked.ask(10 << 20));
-            let kept = asked.ask(1000);
+            let (mut stream, expected) = metered(usize::MAX);
+            drop(expected.add(10 << 20));
+            let kept = expected.add(1000);
             read_all(&mut stream, BURST + 1000).await;
             let slowed = tokio::time::timeout(Duration::from_millis(1), read(&mut stream)).await;
             assert!(slowed.is_err(), "{slowed:?}");
@@ -285,10 +285,10 @@ mod tests {
     #[test]
     fn after_a_quiet_time_a_server_may_send_as_much_as_before() {
         run(async {
-            let (mut stream, asked) = metered(BURST + 10_000);
+            let (mut stream, expected) = metered(BURST + 10_000);
             read_all(&mut stream, BURST + 10_000).await;
             let quiet = tokio::time::timeout(Duration::from_secs(5), read(&mut stream)).await;
-            assert!(quiet.is_err() && !asked.is_flooded());
+            assert!(quiet.is_err() && !expected.is_flooded());
             stream.stream.left = BURST;
             let begin = Instant::now();
             read_all(&mut stream, BURST).await;
@@ -298,8 +298,8 @@ mod tests {
 
     #[test]
     fn other_tasks_wait_for_at_most_one_turn_of_a_stream() {
-        let (mut stream, asked) = metered(usize::MAX);
-        let _question = asked.ask(usize::MAX / 2);
+        let (mut stream, expected) = metered(usize::MAX);
+        let _question = expected.add(usize::MAX / 2);
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut read = 0;
         run(async {

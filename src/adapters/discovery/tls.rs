@@ -69,7 +69,7 @@ impl Secured {
         Ok(secured)
     }
 
-    /// As [`Secured::new`], and the server chooses between HTTP/2 and HTTP/1.1 ([`speaks_http2`]).
+    /// As [`Secured::new`], and the server chooses between HTTP/2 and HTTP/1.1 ([`uses_http2`]).
     ///
     /// # Errors
     /// As [`Secured::new`].
@@ -89,7 +89,7 @@ impl Secured {
     {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(self.name.clone(), stream).await?;
-        if self.requires_http2 && !speaks_http2(&stream) {
+        if self.requires_http2 && !uses_http2(&stream) {
             return Err(io::Error::other("whoever listens there does not speak HTTP/2"));
         }
         Ok(stream)
@@ -97,7 +97,7 @@ impl Secured {
 }
 
 /// Whether the server chose HTTP/2 in the handshake.
-pub fn speaks_http2<S>(stream: &TlsStream<S>) -> bool {
+pub fn uses_http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 

@@ -1,7 +1,7 @@
 //! The only module that uses fork, kill and wait.
 //!
 //! The thread that starts children also reaps them. A child is in the table before the loop continues, so a
-//! child that dies at once is found there; a reaped process that is not in the table is an orphan that the
+//! child that ends at once is found there; a reaped process that is not in the table is an orphan that the
 //! kernel assigned to the shim. No process is signalled after it was reaped. No other code of the program
 //! waits for children, so no exit status is lost.
 //!
@@ -49,12 +49,12 @@ use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::sleep;
 
-/// How many dead children and orphans are reaped in one round of the loop. (docs/bounds.md)
+/// How many ended children and orphans are reaped in one round of the loop. (docs/bounds.md)
 const REAPED: usize = 64;
 /// The time between two looks for processes of the namespace that are not descendants. (docs/bounds.md)
 const LOOK_FOR_OTHERS: Duration = Duration::from_millis(10);
 
-/// The children of the shim. Lives on a tokio `LocalSet`.
+/// The children of the shim. Runs on a tokio `LocalSet`.
 #[derive(Debug)]
 pub struct Children {
     environment: Environment,
@@ -211,7 +211,7 @@ fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
     StartFailure { not_found, cause }
 }
 
-/// Reaps dead children, at most [`REAPED`]. Returns whether there may be more. One SIGCHLD may stand for many
+/// Reaps ended children, at most [`REAPED`]. Returns whether there may be more. One SIGCHLD may be for many
 /// children.
 fn reap(table: &RefCell<Table>, inbox_sender: &InboxSender) -> bool {
     for _ in 0..REAPED {

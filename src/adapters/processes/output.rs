@@ -26,7 +26,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 /// How long the end of the program waits for pipes that other processes hold open. (docs/bounds.md)
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const OUTPUT_LIMIT: Duration = Duration::from_millis(200);
 /// How many bytes are read in one turn. (docs/bounds.md)
 const CHUNK: usize = 16 * 1024;
 /// How many lines are logged in one turn. (docs/bounds.md)
@@ -161,7 +161,7 @@ impl Reader {
                 reader.reading.await.ok();
             }
         };
-        timeout(LAST_WORDS, all).await.ok();
+        timeout(OUTPUT_LIMIT, all).await.ok();
     }
 }
 

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::libc;
 use std::mem::MaybeUninit;
 
-/// Reaps one dead child, started or adopted; `None` if there is none.
+/// Reaps one child that has ended, started or adopted; `None` if there is none.
 pub fn next_dead() -> Option<(Pid, ExitStatus)> {
     loop {
         let mut status = 0;

@@ -28,7 +28,7 @@ use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
-/// The telemetry server. Lives on a tokio `LocalSet`.
+/// The telemetry server. Runs on a tokio `LocalSet`.
 pub struct TelemetryServer {
     metrics: Rc<RefCell<Metrics>>,
     pages: Rc<Pages>,

@@ -39,7 +39,7 @@ enum LastAnswer {
     Absent,
 }
 
-/// What the model knows of the service.
+/// The model of the service.
 #[derive(Clone, Debug)]
 struct Observer {
     now: u64,

@@ -73,14 +73,14 @@ impl BackendUnit {
         }
     }
 
-    /// Another handler is to come. One that runs is killed, and the new one runs in its place.
+    /// A reload replaces the handler. One that runs is killed, and the new one runs in its place.
     pub fn supersede(&mut self, out: &mut Outbox) {
         self.superseded = true;
         self.again |= self.handler.is_running();
         self.handler.end(out);
     }
 
-    /// The same backend by another configuration.
+    /// The backend has another definition in the new plan.
     pub fn adopt(&mut self, now: Instant, backend: &Backend, jitter: Jitter, out: &mut Outbox) {
         if self.backend.poll != backend.poll {
             self.watch.retime(now, backend.poll);
@@ -144,7 +144,7 @@ impl BackendUnit {
             after: next.after,
             wait: next.wait,
         };
-        // Consul adds up to a sixteenth to the wait it was asked for.
+        // Consul adds up to a sixteenth to the wait that is requested.
         let wait = next.wait.saturating_add(next.wait / 16);
         let limit = wait.saturating_add(REQUEST_LIMIT.min(self.backend.poll));
         let request = Request::Instances(query);

@@ -44,7 +44,7 @@ impl JobUnit {
         self.runner.status(out)
     }
 
-    /// Whether time starts its runs.
+    /// Whether ticks start its runs.
     fn is_periodic(&self) -> bool {
         matches!(self.runner.job.trigger, Trigger::Every(_))
     }

@@ -25,7 +25,7 @@ struct Child {
     owner: Option<UnitId>,
     role: Role,
     pid: Option<Pid>,
-    /// Whether processes below it are left, or will be when it has ended.
+    /// Whether processes below it outlive it.
     outlived: bool,
 }
 
@@ -134,7 +134,7 @@ impl Outbox {
         self.log(Notice::Started(role, pid));
     }
 
-    /// Whose child it is.
+    /// The owner of a child.
     pub fn owner(&self, ticket: Ticket) -> Option<UnitId> {
         self.children.get(&ticket).and_then(|child| child.owner)
     }
@@ -248,7 +248,7 @@ impl Outbox {
         }
     }
 
-    /// Whose request it is.
+    /// The unit that sent a request.
     pub fn requester(&self, ticket: Ticket) -> Option<UnitId> {
         self.requesters.get(&ticket).copied()
     }
@@ -324,12 +324,12 @@ impl Outbox {
         self.requests.set_budget(budget);
     }
 
-    /// Who decides which backends' queries may block.
+    /// The budget, which decides which backends' queries may block.
     pub fn requests(&mut self) -> &mut Requests<UnitId> {
         &mut self.requests
     }
 
-    /// Lets time pass for what waits.
+    /// Called when time has passed.
     pub fn on_time(&mut self, now: Instant) {
         let change = self.requests.on_time(now);
         self.log_budget_change(change, String::new());
@@ -377,7 +377,7 @@ impl Outbox {
     }
 
     /// Reads the configuration again. There is one reading at a time: while one is under way, another one is
-    /// remembered and follows it, because the file may have changed after it was read.
+    /// noted and follows it, because the file may have changed after it was read.
     pub fn load(&mut self) {
         if self.load.is_none() {
             let ticket = self.ticket();

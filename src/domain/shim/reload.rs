@@ -2,8 +2,8 @@
 //!
 //! A service whose definition is unchanged keeps its unit, so its registration has no gap; a changed or
 //! removed one is deregistered first. An unchanged sensor keeps its unit, too, and a backend keeps what it has seen
-//! while its name and tag stay. Tasks and coprocesses start anew. The new units open when all units that are
-//! replaced are empty.
+//! while its name and tag stay. Tasks and coprocesses start again. The new units open when all units that are
+//! replaced have ended.
 //!
 //! The application, preStart and maintenance are not touched (LC-13, LC-21).
 
@@ -25,10 +25,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// How long a new plan waits for the old units to become empty. (docs/bounds.md)
+/// How long a new plan waits for the processes of the old units. (docs/bounds.md)
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// A plan that waits for the old units to become empty.
+/// A plan that waits until the old units have ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PendingPlan {
     plan: Plan,
@@ -78,7 +78,7 @@ impl Shim {
         }
     }
 
-    /// Whether a plan waits and all units that it replaces are empty, or it waited for their processes long enough.
+    /// Whether a plan waits and all units that it replaces have ended, or it waited for their processes long enough.
     /// It always waits for the catalogue's answers, whose time is bounded: no request of an old unit may take effect
     /// after a new unit opened.
     pub(super) fn may_swap(&self) -> bool {

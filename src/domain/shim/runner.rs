@@ -61,7 +61,7 @@ impl JobRunner {
         self.runs.end_restarts();
     }
 
-    /// Whether it was ended or asked to stop; it is not started again.
+    /// Whether it was killed or got its stop signal; it is not started again.
     pub fn is_closing(&self) -> bool {
         self.runs.is_closing()
     }
@@ -142,7 +142,7 @@ impl JobRunner {
         self.runs.on_tree_ended();
     }
 
-    /// Asks it to stop, and kills it after the grace its job gives it.
+    /// Sends it the stop signal, and kills it after the grace of its job.
     pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
         let action = self.runs.stop(now);
         self.perform(now, action, out);
@@ -150,7 +150,7 @@ impl JobRunner {
 
     /// Kills it.
     pub fn end(&mut self, out: &mut Outbox) {
-        // To kill is all that an end can ask for.
+        // The only action of an end is to kill.
         if self.runs.end().is_some() {
             self.send(Signal::KILL, SignalTarget::Tree, out);
         }
@@ -194,7 +194,7 @@ impl JobRunner {
         if self.runs.is_stopping() {
             RunResult::Stopped
         } else if ending.passed() {
-            // It ended by itself, however late that was seen: SIGKILL leaves no exit status.
+            // It ended by itself, even if that was noticed late: SIGKILL leaves no exit status.
             RunResult::Passed
         } else if self.runs.has_expired() {
             RunResult::TimedOut
@@ -225,7 +225,7 @@ impl JobRunner {
         self.ticket = Some(out.start(self.owner, &self.job));
     }
 
-    /// What outlived a job that was stopped with its tree was asked to stop already.
+    /// If the stop signal went to the whole tree, what outlived the job has got it already.
     fn terminate_rest(&self, out: &mut Outbox) {
         out.log(Notice::Outlived(self.job.role.clone()));
         if self.job.stop.reach == SignalTarget::Leader {

@@ -1,4 +1,4 @@
-//! The unit of one sensor: the runs of its command, and what their output says.
+//! The unit of one sensor: the runs of its command, and the values that they print.
 
 use super::outbox::Outbox;
 use super::runner::JobRunner;

@@ -1,4 +1,4 @@
-//! Scenarios of the whole machine: what it asks of the world, event by event, in the words of [`brief`].
+//! Scenarios of the whole core: its effects, event by event, in the short form of [`brief`].
 
 mod holders;
 mod requests;
@@ -22,7 +22,7 @@ struct Fixture {
     shim: Shim,
     now: Instant,
     children: BTreeMap<String, Ticket>,
-    questions: BTreeMap<String, Ticket>,
+    requests: BTreeMap<String, Ticket>,
     loads: Vec<Ticket>,
     logged: Vec<String>,
     levels: Vec<Level>,
@@ -41,7 +41,7 @@ impl Fixture {
             shim: Shim::new(plan, 1),
             now: Instant::START,
             children: BTreeMap::new(),
-            questions: BTreeMap::new(),
+            requests: BTreeMap::new(),
             loads: Vec::new(),
             logged: Vec::new(),
             levels: Vec::new(),
@@ -87,10 +87,10 @@ impl Fixture {
                 assert_eq!(earlier, None, "one run of {} at a time", job.role);
             }
             Effect::Request { ticket, request, .. } => {
-                let earlier = self.questions.insert(requester(&request), ticket);
-                assert_eq!(earlier, None, "one question of {} at a time", requester(&request));
+                let earlier = self.requests.insert(requester(&request), ticket);
+                assert_eq!(earlier, None, "one request of {} at a time", requester(&request));
             }
-            Effect::Cancel(ticket) => self.questions.retain(|_, open| *open != ticket),
+            Effect::Cancel(ticket) => self.requests.retain(|_, open| *open != ticket),
             Effect::Load(ticket) => self.loads.push(ticket),
             Effect::Log(notice) => {
                 self.logged.push(notice.to_string());
@@ -152,9 +152,9 @@ impl Fixture {
 
     fn answers(&mut self, requester: &str, answer: Answer) -> Vec<String> {
         let ticket = self
-            .questions
+            .requests
             .remove(requester)
-            .unwrap_or_else(|| panic!("{requester} asks nothing"));
+            .unwrap_or_else(|| panic!("{requester} has sent no request"));
         self.step(Event::Answered(ticket, answer))
     }
 
@@ -612,7 +612,7 @@ fn a_stop_kills_checks_and_handlers_and_forgets_queries() {
     ] {
         assert!(effects.contains(&effect.into()), "{effect} in {effects:?}");
     }
-    assert!(!fixture.questions.contains_key("db?"));
+    assert!(!fixture.requests.contains_key("db?"));
     assert_eq!(
         fixture.exits("app.health", 0),
         [""; 0],
@@ -692,7 +692,7 @@ fn a_change_of_health_is_logged() {
     for code in [1, 1, 0, 0] {
         fixture.after(10_000);
         fixture.exits("app.health", code);
-        if fixture.questions.contains_key("app") {
+        if fixture.requests.contains_key("app") {
             fixture.answers("app", Answer::Done);
         }
         fixture.children.remove("task[clean]");
@@ -840,7 +840,7 @@ fn after_a_late_wake_up_the_application_has_its_time_to_stop_again() {
     assert_eq!(fixture.after(1), ["send SIGKILL to the Tree of APP"]);
 }
 
-/// A backend that has one instance, is handled, and is asked about.
+/// A backend with one instance, whose handler ran and whose next query is in flight.
 fn watching() -> Fixture {
     let mut fixture = Fixture::running(Plan {
         backends: vec![backend("db")],
@@ -888,7 +888,7 @@ fn a_handler_that_could_not_be_started_is_tried_again_until_it_ran() {
         let failed = fixture.now;
         while !fixture.children.contains_key("db.onChange") {
             fixture.after(25);
-            fixture.questions.clear();
+            fixture.requests.clear();
         }
         waits.push(fixture.now - failed);
     }
@@ -1032,7 +1032,7 @@ fn maintenance_deregisters_and_pauses_and_ends_at_the_next_tick() {
     assert_eq!(fixture.signal(Signal::USR1)[0], "deregister app");
     fixture.answers("app", Answer::Done);
     assert!(fixture.has_logged("Marking for maintenance: app"));
-    assert!(fixture.questions.is_empty(), "the query is forgotten");
+    assert!(fixture.requests.is_empty(), "the query is forgotten");
     assert_eq!(fixture.after(60_000), [""; 0], "nothing begins");
     assert_eq!(fixture.signal(Signal::USR1), [""; 0]);
     let mut effects = fixture.after(10_000);
@@ -1143,7 +1143,7 @@ fn with_a_new_catalogue_every_service_is_deregistered_first() {
             .contains(&"deregister app".into())
     );
     fixture.dies("coprocess[side]", Signal::KILL);
-    let ticket = fixture.questions.remove("app").unwrap();
+    let ticket = fixture.requests.remove("app").unwrap();
     let effects = fixture
         .shim
         .step(fixture.now, Event::Answered(ticket, Answer::Done));
@@ -1175,7 +1175,7 @@ fn replaced_certificates_open_the_catalogue_again_and_deregister_no_service() {
     let effects = fixture.shim.step(fixture.now, died);
     let connect = Effect::Connect(full_with_certificates(2).catalogue);
     assert!(effects.contains(&connect), "{effects:?}");
-    assert!(!fixture.questions.contains_key("app"), "{:?}", fixture.questions);
+    assert!(!fixture.requests.contains_key("app"), "{:?}", fixture.requests);
 }
 
 #[test]
@@ -1271,7 +1271,7 @@ fn of_two_backends_of_one_name_each_keeps_its_own_handler_over_reloads() {
         fixture.loads(plan);
     }
     fixture.after(10_000);
-    let question = fixture.questions["db?"];
+    let question = fixture.requests["db?"];
     let effects = fixture
         .shim
         .step(fixture.now, Event::Answered(question, instances(&[1])));
@@ -1460,7 +1460,7 @@ fn late_answers_are_discarded() {
     let open: Vec<Ticket> = fixture
         .children
         .values()
-        .chain(fixture.questions.values())
+        .chain(fixture.requests.values())
         .copied()
         .collect();
     for ticket in (1..20).map(Ticket).filter(|ticket| !open.contains(ticket)) {

@@ -51,7 +51,7 @@ pub(super) trait Unit {
     /// Time passed. A unit that is not due does nothing.
     fn on_time(&mut self, now: Instant, out: &mut Outbox);
 
-    /// The process did not run for a while: the time limits of the unit start anew.
+    /// The machine was paused: the time limits of the unit start again.
     fn after_standstill(&mut self, now: Instant);
 
     /// The end of what the unit's child printed; by default it was logged and is not kept.
@@ -84,7 +84,7 @@ pub(super) trait Unit {
     /// The shim begins to stop: ends the unit for good, unless it survives until the end of the stop (EX-22).
     fn close(&mut self, now: Instant, out: &mut Outbox);
 
-    /// The shim stops and waits for its last children: asks the unit's child to stop, if it has one.
+    /// The shim stops and waits for its last children: sends the stop signal to the unit's child, if it has one.
     fn terminate(&mut self, _now: Instant, _out: &mut Outbox) {}
 
     /// Whether the unit was ended for good; a new plan drops it.
@@ -93,7 +93,7 @@ pub(super) trait Unit {
     /// Whether a new plan waits for a child of this unit.
     fn delays_plan(&self) -> bool;
 
-    /// Whether the unit needs no more answers of the catalogue to be gone from it.
+    /// Whether the unit has no entry in the catalogue, or its deregistration is over.
     fn has_deregistered(&self) -> bool {
         true
     }

@@ -26,7 +26,7 @@ pub(crate) struct Run {
     /// The signal that asks it to stop.
     pub stop_signal: Signal,
     /// It was sent that signal in this turn, and no SIGCONT yet.
-    pub asked_in_turn: bool,
+    pub stop_signal_in_turn: bool,
     /// A reload removed its owner.
     pub abandoned: bool,
     /// Processes below it outlive it.
@@ -117,7 +117,7 @@ impl Observer {
             termed: None,
             killed: None,
             stop_signal: job.stop.signal,
-            asked_in_turn: false,
+            stop_signal_in_turn: false,
             abandoned: false,
             outlived: false,
             ended: None,
@@ -164,8 +164,8 @@ impl Observer {
         }
         let began = self.turn.began;
         if let Some(run) = self.children.get_mut(&ticket) {
-            run.asked_in_turn = !matches!(signal, Signal::KILL | Signal::CONT);
-            run.rest_termed |= run.ended.is_some() && run.asked_in_turn;
+            run.stop_signal_in_turn = !matches!(signal, Signal::KILL | Signal::CONT);
+            run.rest_termed |= run.ended.is_some() && run.stop_signal_in_turn;
             let sent = match signal {
                 Signal::KILL => &mut run.killed,
                 Signal::CONT => return,
@@ -239,7 +239,7 @@ domain::keyed!(Run {
     termed,
     killed,
     stop_signal,
-    asked_in_turn,
+    stop_signal_in_turn,
     abandoned,
     outlived,
     ended,

@@ -54,20 +54,20 @@ impl InFlight {
 
 impl Observer {
     /// Whether this request in flight is a query for a backend; `None` if it is not in flight.
-    pub(crate) fn asked_to_list(&self, ticket: Ticket) -> Option<bool> {
+    pub(crate) fn is_list_request(&self, ticket: Ticket) -> Option<bool> {
         self.requests
             .get(&ticket)
             .map(|request| request.kind == Kind::List)
     }
 
     /// Whether this request in flight is a heartbeat.
-    pub(crate) fn asked_to_renew(&self, ticket: Ticket) -> bool {
+    pub(crate) fn is_renewal(&self, ticket: Ticket) -> bool {
         let request = self.requests.get(&ticket);
         request.is_some_and(|request| request.kind == Kind::Renew)
     }
 
     /// Whether this request in flight is an inspection.
-    pub(crate) fn asked_to_inspect(&self, ticket: Ticket) -> bool {
+    pub(crate) fn is_inspection(&self, ticket: Ticket) -> bool {
         let request = self.requests.get(&ticket);
         request.is_some_and(|request| request.kind == Kind::Inspect)
     }

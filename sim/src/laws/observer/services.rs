@@ -32,7 +32,7 @@ pub(crate) struct ServiceFacts {
     pub passed: bool,
     /// Since when that, or `unknown`, is so.
     pub since: Instant,
-    /// Since when its deregistration waits, if it has to ask for it and no request is in flight.
+    /// Since when its deregistration waits, if it must be deregistered and no request is in flight.
     must_deregister_since: Instant,
     /// Since when the last heartbeat waited that was due by the schedule alone.
     pushed: Instant,
@@ -136,7 +136,7 @@ impl Observer {
         };
         let turn = self.turn.began;
         if let Some(facts) = self.services.get_mut(id) {
-            // One that waits already goes on waiting.
+            // One that waits already keeps its time.
             if !facts.must_deregister {
                 facts.must_deregister_since = turn;
             }

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 /// The longest body of an answer (docs/bounds.md)
 const LONGEST_BODY: usize = 16 * 1024 * 1024;
-/// The longest body of an answer that is a refusal, or says nothing that counts (docs/bounds.md)
+/// The longest body of a refusal, or of an answer whose body is not used (docs/bounds.md)
 const LONGEST_REFUSAL: usize = 64 * 1024;
 /// The longest head of an answer (docs/bounds.md)
 pub const LONGEST_HEAD: usize = 64 * 1024;
@@ -47,7 +47,7 @@ const MOST_IDLE: usize = 16;
 /// (docs/bounds.md).
 pub const CUT: Duration = Duration::from_secs(1);
 /// How many characters of a refusal are shown (docs/bounds.md)
-const TOLD: usize = 200;
+const LONGEST_QUOTE: usize = 200;
 
 /// Sends requests to one server.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub struct Client {
     route: Route,
     host: HeaderValue,
     headers: HeaderMap,
-    /// What stands before the path: of a request over HTTP/1.1, empty unless it goes to a proxy, ...
+    /// The text before the path: for a request over HTTP/1.1, empty unless it goes to a proxy, ...
     origin: String,
     /// ... and of one over HTTP/2.
     authority: String,
@@ -148,7 +148,7 @@ impl Client {
             return Some(Way::Shared(place));
         }
         while let Some(mut connection) = self.kept.take() {
-            // One that was closed meanwhile says so here.
+            // A connection that was closed meanwhile returns an error here.
             if connection.sender.ready().await.is_ok() {
                 return Some(Way::Own(connection));
             }
@@ -192,11 +192,11 @@ impl Client {
             let connection = begun.map_err(|error| self.failed(&error))?;
             return Ok(Way::Shared(self.pool.add(connection)));
         }
-        let connection = self.speak_http1(connected, open).await;
+        let connection = self.begin_http1(connected, open).await;
         Ok(Way::Own(connection.map_err(|error| self.failed(&error))?))
     }
 
-    async fn speak_http1(&self, connected: Connected, open: Open) -> Result<Connection, hyper::Error> {
+    async fn begin_http1(&self, connected: Connected, open: Open) -> Result<Connection, hyper::Error> {
         let Connected {
             stream,
             allowance,
@@ -345,7 +345,7 @@ fn is_cut_short(error: &hyper::Error) -> bool {
     !cause.contains("error detected") || cause.contains("frame with invalid size")
 }
 
-/// Whether a connection broke before an answer, which says nothing about the request.
+/// Whether a connection broke before an answer; whether the request took effect is unknown.
 fn is_broken(error: &hyper::Error) -> bool {
     error.is_canceled() || error.is_closed() || error.is_incomplete_message()
 }
@@ -607,11 +607,11 @@ impl Answer {
             }
         }
         let body = String::from_utf8_lossy(&body);
-        let told = body.trim().chars().take(TOLD);
-        let told = told.map(|character| if character.is_control() { ' ' } else { character });
+        let quoted = body.trim().chars().take(LONGEST_QUOTE);
+        let quoted = quoted.map(|character| if character.is_control() { ' ' } else { character });
         Refusal {
             status,
-            body: told.collect(),
+            body: quoted.collect(),
             target: target.filter(|_| status.is_redirection()),
         }
     }
@@ -625,7 +625,7 @@ fn redirected_to(headers: &HeaderMap) -> Option<String> {
         .as_ref()
         .and_then(Uri::host)
         .unwrap_or("another path of the same host");
-    Some(host.chars().take(TOLD).collect())
+    Some(host.chars().take(LONGEST_QUOTE).collect())
 }
 
 /// An answer that is not 200.
@@ -633,9 +633,9 @@ fn redirected_to(headers: &HeaderMap) -> Option<String> {
 pub struct Refusal {
     /// Its status.
     pub status: StatusCode,
-    /// The beginning of what it says.
+    /// The beginning of its body.
     pub body: String,
-    /// Where it would send us.
+    /// The target of its redirect.
     target: Option<String>,
 }
 
@@ -722,7 +722,7 @@ mod tests {
         let socket = folder.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
-        // Such a connection is there as soon as it was asked for.
+        // Such a connection exists as soon as it was requested.
         let target = Target::Socket(socket.display().to_string());
         with_client(target, async |client| {
             let first = own(&client).await;

@@ -133,7 +133,7 @@ pub struct Multiplexed {
 }
 
 impl Multiplexed {
-    /// Begins to speak HTTP/2 on a stream.
+    /// Begins an HTTP/2 connection on a stream.
     ///
     /// # Errors
     /// The preface cannot be written.
@@ -218,7 +218,7 @@ impl Place {
         Self {
             connection: Rc::clone(connection),
             pool: Rc::downgrade(pool),
-            expectation: connection.expected.ask(EXPECTED),
+            expectation: connection.expected.add(EXPECTED),
         }
     }
 

@@ -160,13 +160,18 @@ async fn server(first: &[u8], then: &[u8]) -> (SocketAddr, Seen) {
     let (first, then, all) = (first.to_vec(), then.to_vec(), Arc::clone(&seen));
     spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            spawn_local(converse(stream, first.clone(), then.clone(), Arc::clone(&all)));
+            spawn_local(answer_requests(
+                stream,
+                first.clone(),
+                then.clone(),
+                Arc::clone(&all),
+            ));
         }
     });
     (address, seen)
 }
 
-async fn converse(mut stream: TcpStream, first: Vec<u8>, then: Vec<u8>, seen: Seen) {
+async fn answer_requests(mut stream: TcpStream, first: Vec<u8>, then: Vec<u8>, seen: Seen) {
     let mut request = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = stream.read(&mut request).await {
         let text = String::from_utf8_lossy(&request[..length]).into_owned();

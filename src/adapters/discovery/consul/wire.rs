@@ -1,4 +1,4 @@
-//! A connection to Consul: to its socket or its host, by a proxy if need be, over TLS if asked for.
+//! A connection to Consul: to its socket or its host, through a proxy and over TLS if configured.
 //!
 //! Everything that is read counts against an allowance, which grows with what was asked for and with what was of
 //! use. So a server that sends what belongs to no answer (preliminary answers, records of TLS without content,
@@ -41,7 +41,7 @@ pub struct Route {
     pub target: Target,
     /// By which proxy, and what TLS to that one needs.
     pub proxy: Option<(Proxy, Option<Secured>)>,
-    /// What TLS to the server needs, if it is spoken to over TLS.
+    /// The TLS client, if the connection to the server uses TLS.
     pub secured: Option<Secured>,
 }
 
@@ -174,7 +174,7 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// The stream over TLS to whom it leads to, and whether that one chose HTTP/2.
+/// The stream over TLS to the server at its end, and whether the server chose HTTP/2.
 async fn secure(
     stream: Box<dyn Stream>,
     secured: &Secured,
@@ -182,7 +182,7 @@ async fn secure(
 ) -> Result<(Box<dyn Stream>, bool), CatalogueError> {
     match secured.handshake(stream).await {
         Ok(stream) => {
-            let is_http2 = tls::speaks_http2(&stream);
+            let is_http2 = tls::uses_http2(&stream);
             Ok((Box::new(stream), is_http2))
         }
         Err(error) => {
@@ -207,7 +207,7 @@ pub fn is_cut(kind: ErrorKind) -> bool {
     )
 }
 
-/// Asks a proxy for a tunnel to a place.
+/// Requests a tunnel to a host from a proxy.
 async fn tunnel(stream: &mut Box<dyn Stream>, place: &HostPort, proxy: &Proxy) -> Result<(), String> {
     let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n").into_bytes();
     if let Some(authorization) = &proxy.authorization {
@@ -253,7 +253,7 @@ impl Allowance {
         self.1.set(0);
     }
 
-    /// Whether much was read since anything was of use; asked again, it is not.
+    /// Whether much was read since a request or an answer; the second call returns false.
     fn is_time_for_a_pause(&self) -> bool {
         let is_time = self.1.get() >= CHATTER_IN_A_TURN;
         if is_time {

@@ -207,11 +207,11 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Removes files of shims that have ended: old temporary files, and entries that expired long ago. A file
-/// that cannot be removed stays until the next sweep.
+/// that cannot be removed stays until the next time.
 ///
 /// If the owner of an entry renews it between the check and the removal, the entry is lost until the owner's
 /// next heartbeat, which registers it again. This can happen only to an entry that was expired for an hour.
-pub(super) fn sweep(folder: &Path, service: &str, now: &BootTime<'_>) -> io::Result<()> {
+pub(super) fn remove_expired(folder: &Path, service: &str, now: &BootTime<'_>) -> io::Result<()> {
     for file in fs::read_dir(folder)?.take(MOST_FILES) {
         let file = file?.file_name();
         if is_left_behind(folder, &file, service, now) {

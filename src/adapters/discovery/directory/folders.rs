@@ -49,9 +49,9 @@ impl Folders {
     }
 
     /// Removes old files from the folder of a service. A failure has no consequence but a warning.
-    pub fn sweep(&self, service: &str, now: &BootTime<'_>) -> Result<(), CatalogueError> {
+    pub fn remove_expired(&self, service: &str, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         let folder = self.folder(service);
-        file::sweep(&folder, service, now).map_err(|error| failed("sweep", &folder, &error))
+        file::remove_expired(&folder, service, now).map_err(|error| failed("clean", &folder, &error))
     }
 
     /// The content of the file of an instance.
@@ -108,7 +108,7 @@ impl Folders {
     /// Registers an instance for one TTL.
     pub fn register(&self, registration: &Registration, now: &BootTime<'_>) -> Result<(), CatalogueError> {
         self.write(registration, now)?;
-        self.sweep(&registration.name, now).ok();
+        self.remove_expired(&registration.name, now).ok();
         Ok(())
     }
 

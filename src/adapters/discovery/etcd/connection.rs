@@ -86,7 +86,7 @@ pub struct Connection {
     client: OnceCell<Client>,
     ways: OnceCell<usize>,
     /// The answers that are expected on this connection.
-    pub asked: ExpectedBytes,
+    pub expected: ExpectedBytes,
     /// The IP address of the other end, once the connection is open.
     peer: Arc<OnceLock<IpAddr>>,
 }
@@ -105,7 +105,7 @@ impl Connection {
             host: target.host.clone(),
             port: target.port,
             secured: target.secured.clone(),
-            asked: self.asked.clone(),
+            expected: self.expected.clone(),
             peer: Arc::clone(&self.peer),
             used: Cell::new(false),
         };
@@ -135,7 +135,7 @@ struct Connector {
     host: String,
     port: u16,
     secured: Option<Secured>,
-    asked: ExpectedBytes,
+    expected: ExpectedBytes,
     peer: Arc<OnceLock<IpAddr>>,
     used: Cell<bool>,
 }
@@ -157,7 +157,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Connecting {
-        let (host, port, asked) = (self.host.clone(), self.port, self.asked.clone());
+        let (host, port, expected) = (self.host.clone(), self.port, self.expected.clone());
         let (peer, secured) = (Arc::clone(&self.peer), self.secured.clone());
         let used = self.used.replace(true);
         Box::pin(async move {
@@ -167,7 +167,7 @@ impl Service<Uri> for Connector {
             let stream = names::connect(&host, port).await?;
             stream.set_nodelay(true)?;
             peer.set(stream.peer_addr()?.ip()).ok();
-            let rule = Pacing::new(asked);
+            let rule = Pacing::new(expected);
             let stream = Metered { stream, rule };
             let Some(secured) = secured else {
                 return Ok(TokioIo::new(Box::new(stream) as Box<dyn Stream>));

@@ -20,7 +20,7 @@ struct KeyLeases {
 
 impl Leases {
     /// Records that a lease was granted for this key.
-    pub fn remember(&self, key: &str, lease: i64) {
+    pub fn insert(&self, key: &str, lease: i64) {
         let mut keys = self.0.borrow_mut();
         keys.entry(key.into()).or_default().leases.push(lease);
     }
@@ -56,7 +56,7 @@ impl Leases {
     }
 
     /// Records that a lease was revoked.
-    pub fn forget(&self, key: &str, lease: i64) {
+    pub fn remove(&self, key: &str, lease: i64) {
         let mut keys = self.0.borrow_mut();
         let Some(held) = keys.get_mut(key) else {
             return;
@@ -75,17 +75,17 @@ mod tests {
     #[test]
     fn a_put_counts_only_under_the_newest_lease() {
         let leases = Leases::default();
-        leases.remember("app", 1);
+        leases.insert("app", 1);
         assert!(!leases.is_confirmed("app"), "the put may not have landed");
         leases.confirmed("app", 1);
         assert!(leases.is_confirmed("app"));
-        leases.remember("app", 2);
+        leases.insert("app", 2);
         assert!(!leases.is_confirmed("app"));
         assert_eq!((leases.all("app"), leases.former("app")), (vec![1, 2], vec![1]));
-        leases.forget("app", 1);
+        leases.remove("app", 1);
         leases.confirmed("app", 2);
         assert!(leases.is_confirmed("app"));
-        leases.forget("app", 2);
+        leases.remove("app", 2);
         assert!(leases.0.borrow().is_empty());
     }
 }

@@ -55,7 +55,7 @@ impl Members {
 
     /// Tries one member after the other until one answers. `size` is the expected size of the answer in
     /// bytes.
-    pub async fn ask<T>(
+    pub async fn request<T>(
         &self,
         size: usize,
         question: impl AsyncFn(&Client) -> Result<T, Error>,
@@ -106,12 +106,12 @@ impl Members {
             connection: member.connection(),
             answered: Cell::new(false),
         };
-        let asked = async {
+        let answered = async {
             let client = trial.connection.client(&member.target).await?;
             question(client).await
         };
-        let expected = trial.connection.asked.ask(size);
-        let answer = match timeout(longest_wait, asked).await {
+        let expected = trial.connection.expected.add(size);
+        let answer = match timeout(longest_wait, answered).await {
             Ok(answer) => answer.map_err(Failure::from),
             Err(_) => Err(trial.silence(longest_wait)),
         };
@@ -177,7 +177,7 @@ struct Trial<'m> {
 
 impl Trial<'_> {
     fn silence(&self, longest_wait: Duration) -> Failure {
-        let cause = if self.connection.asked.is_flooded() {
+        let cause = if self.connection.expected.is_flooded() {
             format!("no answer within {longest_wait:?}, but {}", pacing::sentence())
         } else {
             format!("no answer within {longest_wait:?}")

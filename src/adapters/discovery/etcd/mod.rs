@@ -60,7 +60,7 @@ impl Etcd {
 
     async fn grant(&self, registration: &Registration) -> Result<i64, CatalogueError> {
         let seconds = i64::try_from(registration.ttl.as_secs()).unwrap_or(i64::MAX);
-        let granted = self.members.ask(SHORT, async |client| {
+        let granted = self.members.request(SHORT, async |client| {
             client.lease_client().grant(seconds, None).await
         });
         Ok(granted.await?.id())
@@ -71,7 +71,7 @@ impl Etcd {
             let options = PutOptions::new().with_lease(lease);
             pages::keys_of(client).put(key, value, Some(options)).await
         };
-        self.members.ask(SHORT, question).await.map(drop)
+        self.members.request(SHORT, question).await.map(drop)
     }
 
     /// Revokes a lease. It is no error if the lease does not exist.
@@ -80,24 +80,24 @@ impl Etcd {
             let revoked = client.lease_client().revoke(lease).await.map(drop);
             revoked.or_else(|error| failure::is_missing(&error).then_some(()).ok_or(error))
         };
-        self.members.ask(SHORT, question).await
+        self.members.request(SHORT, question).await
     }
 
     /// Revokes all leases of a key but the newest. A failure has no consequence, because leases expire.
     async fn tidy(&self, key: &str) {
         for lease in self.leases.former(key) {
             match self.revoke(lease).await {
-                Ok(()) => self.leases.forget(key, lease),
+                Ok(()) => self.leases.remove(key, lease),
                 Err(error) => tracing::debug!("a lease that is not needed any more stays: {error}"),
             }
         }
     }
 
     async fn page(&self, request: &PageRequest) -> Result<Page, CatalogueError> {
-        let question = async |client: &etcd_client::Client| request.ask(client).await;
+        let question = async |client: &etcd_client::Client| request.send(client).await;
         // If a member sends a page that is too large, the read stops at the limit.
         let size = request.size + connection::STREAM_WINDOW as usize;
-        self.members.ask(size, question).await
+        self.members.request(size, question).await
     }
 
     /// Keeps a lease alive once. Returns whether it still existed.
@@ -109,7 +109,7 @@ impl Etcd {
                 Err(error) if failure::is_missing(&error) => Ok(false),
                 Err(error) => Err(error),
             };
-        self.members.ask(SHORT, question).await
+        self.members.request(SHORT, question).await
     }
 
     async fn delete(&self, folder: &str) -> Result<(), CatalogueError> {
@@ -117,7 +117,7 @@ impl Etcd {
             let options = DeleteOptions::new().with_prefix();
             pages::keys_of(client).delete(folder, Some(options)).await
         };
-        self.members.ask(SHORT, question).await.map(drop)
+        self.members.request(SHORT, question).await.map(drop)
     }
 
     async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
@@ -140,7 +140,7 @@ impl Catalogue for Etcd {
     async fn register(&self, registration: &Registration) -> Result<(), CatalogueError> {
         let key = key::of_instance(&self.prefix, registration);
         let lease = self.grant(registration).await?;
-        self.leases.remember(&key, lease);
+        self.leases.insert(&key, lease);
         self.put(&key, &value::of(registration), lease).await?;
         self.leases.confirmed(&key, lease);
         self.tidy(&key).await;
@@ -183,7 +183,7 @@ impl Catalogue for Etcd {
         let is_ours = self.leases.is_confirmed(&key);
         for lease in self.leases.all(&key) {
             self.revoke(lease).await?;
-            self.leases.forget(&key, lease);
+            self.leases.remove(&key, lease);
         }
         if is_ours {
             return Ok(());

@@ -76,7 +76,7 @@ impl PageRequest {
     ///
     /// # Errors
     /// The member does not answer, or refuses the request.
-    pub async fn ask(&self, client: &Client) -> Result<Page, Error> {
+    pub async fn send(&self, client: &Client) -> Result<Page, Error> {
         let options = GetOptions::new()
             .with_range(self.end.clone())
             .with_revision(self.revision)
@@ -155,10 +155,10 @@ impl<'q> ListReader<'q> {
     ///
     /// # Errors
     /// A sentence: the list exceeds a limit, or the answer does not match the request.
-    pub fn take(&mut self, page: &Page, asked: &PageRequest) -> Result<(), CatalogueError> {
+    pub fn take(&mut self, page: &Page, request: &PageRequest) -> Result<(), CatalogueError> {
         match page {
-            Page::Found(found) => self.add(found, asked),
-            Page::TooLarge => self.shrink(asked),
+            Page::Found(found) => self.add(found, request),
+            Page::TooLarge => self.shrink(request),
         }
     }
 
@@ -172,20 +172,20 @@ impl<'q> ListReader<'q> {
         }
     }
 
-    fn add(&mut self, found: &GetResponse, asked: &PageRequest) -> Result<(), CatalogueError> {
+    fn add(&mut self, found: &GetResponse, request: &PageRequest) -> Result<(), CatalogueError> {
         let before = self.size;
-        if asked.revision == 0 {
+        if request.revision == 0 {
             self.revision = found.header().map_or(0, ResponseHeader::revision);
         }
         for kv in found.kvs() {
-            self.add_one(kv, asked)?;
+            self.add_one(kv, request)?;
         }
         self.next = match found.kvs().last() {
             Some(last) if found.more() => {
                 let average = ((self.size - before) / found.kvs().len()).max(1);
                 Some(PageRequest {
-                    from: after(last.key(), asked)?,
-                    end: asked.end.clone(),
+                    from: after(last.key(), request)?,
+                    end: request.end.clone(),
                     revision: self.revision,
                     keys: (DESIRED_PAGE / average).clamp(1, MOST_KEYS),
                     size: LARGEST_PAGE,
@@ -197,7 +197,7 @@ impl<'q> ListReader<'q> {
         Ok(())
     }
 
-    fn add_one(&mut self, kv: &KeyValue, asked: &PageRequest) -> Result<(), CatalogueError> {
+    fn add_one(&mut self, kv: &KeyValue, request: &PageRequest) -> Result<(), CatalogueError> {
         self.size = self.size.saturating_add(kv.key().len() + kv.value().len());
         if self.size > LARGEST_LIST {
             return Err(self.too_large(&format!("{} MiB", LARGEST_LIST / (1024 * 1024))));
@@ -206,7 +206,7 @@ impl<'q> ListReader<'q> {
             return Ok(());
         }
         let read = match kv.value() {
-            _ if asked.keys_only => Err(format!("is larger than {} KiB", LARGEST_PAGE / 1024)),
+            _ if request.keys_only => Err(format!("is larger than {} KiB", LARGEST_PAGE / 1024)),
             long if long.len() > LARGEST_VALUE => Err(format!("is larger than {} KiB", LARGEST_VALUE / 1024)),
             value => value::instance(value, self.tag),
         };
@@ -230,9 +230,9 @@ impl<'q> ListReader<'q> {
 
     /// Makes the next request smaller: first it permits a larger message, then it requests fewer keys, and at
     /// last one key without its value.
-    fn shrink(&mut self, asked: &PageRequest) -> Result<(), CatalogueError> {
-        let mut next = asked.clone();
-        match asked {
+    fn shrink(&mut self, request: &PageRequest) -> Result<(), CatalogueError> {
+        let mut next = request.clone();
+        match request {
             PageRequest { keys_only: true, .. } => return Err(self.too_large("one key of its size")),
             PageRequest { size: FIRST_PAGE, .. } => next.size = LARGEST_PAGE,
             PageRequest { keys: 1, .. } => next.keys_only = true,
@@ -251,8 +251,8 @@ impl<'q> ListReader<'q> {
 }
 
 /// The first key after `last`, which must lie in the requested range.
-fn after(last: &[u8], asked: &PageRequest) -> Result<Vec<u8>, CatalogueError> {
-    if last < &asked.from[..] || last >= &asked.end[..] {
+fn after(last: &[u8], request: &PageRequest) -> Result<Vec<u8>, CatalogueError> {
+    if last < &request.from[..] || last >= &request.end[..] {
         let sentence = "etcd's answer has keys that were not asked for";
         return Err(CatalogueError::Failed(sentence.into()));
     }

@@ -22,7 +22,7 @@ impl Etcd {
         let after = i64::try_from(after).unwrap_or(i64::MAX - 1);
         let opened = self
             .members
-            .ask(SHORT, async |client| open(client, &folder, after + 1).await);
+            .request(SHORT, async |client| open(client, &folder, after + 1).await);
         let (mut stream, now) = opened.await?;
         // The revisions of a new cluster begin at one again.
         if now < after {

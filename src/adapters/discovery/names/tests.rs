@@ -144,13 +144,13 @@ fn a_name_whose_look_up_hangs_delays_no_other_and_the_number_of_threads_is_limit
     names.prepare("silent");
     names.prepare("silent");
     assert_eq!(names.table().threads(), 1, "one for each name");
-    names.prepare("live");
+    names.prepare("listening");
     block_on(async {
         let one = names.clone();
         let hangs = tokio::spawn(async move { one.addresses("silent", 1).await });
         tokio::task::yield_now().await;
         assert!(names.table().names["silent"].running().is_some());
-        let found = names.addresses("live", 1).await;
+        let found = names.addresses("listening", 1).await;
         assert_eq!(found.unwrap(), [SocketAddr::new(ONE, 1)]);
         assert!(hangs.await.unwrap().is_err());
     });
@@ -243,7 +243,7 @@ async fn silent_listener(address: IpAddr) -> (TcpListener, Vec<TcpStream>) {
 }
 
 /// Two addresses reserved for this process, with the same port: the first is silent, the second accepts.
-async fn silent_and_live() -> [IpAddr; 2] {
+async fn silent_and_listening() -> [IpAddr; 2] {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
     let own = || IpAddr::from([127, high, low, NEXT.fetch_add(1, Ordering::SeqCst)]);
@@ -255,14 +255,14 @@ fn a_silent_first_address_costs_a_fraction_and_the_live_one_is_tried_first_next_
     static HOSTS: Mutex<Vec<IpAddr>> = Mutex::new(vec![]);
     let names = Names::new(|_| Ok(HOSTS.lock().unwrap().clone()));
     block_on(async {
-        let [silent, live] = silent_and_live().await;
+        let [silent, listening] = silent_and_listening().await;
         let (listener, _filling) = silent_listener(silent).await;
         let port = listener.local_addr().unwrap().port();
-        let _live = TcpListener::bind((live, port)).await.unwrap();
-        *HOSTS.lock().unwrap() = vec![silent, live];
+        let _live = TcpListener::bind((listening, port)).await.unwrap();
+        *HOSTS.lock().unwrap() = vec![silent, listening];
         let before = Instant::now();
         let stream = names.connect("consul", port).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap().ip(), live);
+        assert_eq!(stream.peer_addr().unwrap().ip(), listening);
         let first = before.elapsed();
         assert!(first >= HEAD_START && first < CONNECT_LIMIT, "{first:?}");
         let before = Instant::now();
@@ -278,7 +278,7 @@ fn a_connection_that_no_address_accepts_fails_and_names_all_addresses() {
     let expected = "127.0.0.1:1: connection refused; 127.0.0.2:1: connection refused";
     assert_eq!(error, expected);
     block_on(async {
-        let [silent, _] = silent_and_live().await;
+        let [silent, _] = silent_and_listening().await;
         let (listener, _filling) = silent_listener(silent).await;
         let target = listener.local_addr().unwrap();
         let error = connect(&silent.to_string(), target.port()).await.unwrap_err();

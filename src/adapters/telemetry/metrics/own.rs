@@ -34,7 +34,7 @@ const BACKEND_QUERIES: Metric = counter(
 const BUILD: Metric = gauge(
     "containerpilot_build_info",
     &["version", "commit"],
-    "Always 1; the labels say which build this is.",
+    "Always 1; the labels identify the build.",
 );
 const CATALOGUE_REQUESTS: Metric = durations(
     "containerpilot_catalogue_request_duration_seconds",

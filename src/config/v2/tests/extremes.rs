@@ -58,7 +58,7 @@ const EXTREMES: [&str; 24] = [
 
 /// Runs the plan in virtual time, which advances from deadline to deadline and then to the last possible
 /// instant.
-fn live(plan: Plan) {
+fn run_briefly(plan: Plan) {
     let mut shim = Shim::new(plan, 1);
     let mut now = Instant::START;
     let mut events = vec![Event::Begin];
@@ -90,10 +90,10 @@ fn what_comes_of(effect: Effect) -> Vec<Event> {
     }
 }
 
-fn is_refused_or_lives(key: &str, value: &str) {
+fn is_refused_or_runs(key: &str, value: &str) {
     let text = format!("{{\"consul\": \"c:8500\", {}}}", key.replace('#', value));
     match compiled_with(&text, &[], &["true"]) {
-        Ok(compiled) => live(compiled.plan),
+        Ok(compiled) => run_briefly(compiled.plan),
         Err(report) => assert!(!report.is_empty()),
     }
 }
@@ -102,8 +102,8 @@ fn is_refused_or_lives(key: &str, value: &str) {
 fn no_extreme_number_in_any_key_causes_a_panic() {
     for key in KEYS {
         for value in EXTREMES {
-            is_refused_or_lives(key, value);
-            is_refused_or_lives(key, &format!("\"{}\"", value.trim_matches('"')));
+            is_refused_or_runs(key, value);
+            is_refused_or_runs(key, &format!("\"{}\"", value.trim_matches('"')));
         }
     }
 }
@@ -130,8 +130,8 @@ proptest! {
     fn no_number_in_any_key_causes_a_panic(
         key in prop::sample::select(KEYS.to_vec()), number: i128, small: i64, unit in prop::sample::select(vec!["ns", "us", "ms", "s", "m", "h"])
     ) {
-        is_refused_or_lives(key, &number.to_string());
-        is_refused_or_lives(key, &small.to_string());
-        is_refused_or_lives(key, &format!("\"{small}{unit}\""));
+        is_refused_or_runs(key, &number.to_string());
+        is_refused_or_runs(key, &small.to_string());
+        is_refused_or_runs(key, &format!("\"{small}{unit}\""));
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::measurement::CatalogueOperation;
 
 /// Services without a check, `a` to `e`, and backends, `v` to `z`, with a budget.
-fn crowd(services: usize, backends: usize, budget: u32) -> Fixture {
+fn with_budget(services: usize, backends: usize, budget: u32) -> Fixture {
     let unchecked = |name: &&str| Service {
         check: None,
         ..service(name)
@@ -23,11 +23,11 @@ fn busy() -> Answer {
     Answer::Busy("connection closed".into())
 }
 
-/// Answers every query once, and says of which the answer was waited for.
+/// Answers every query once, and returns those that were blocking.
 fn watched(fixture: &mut Fixture, ports: &[u16]) -> Vec<String> {
     fixture.measured.clear();
     let queries = |fixture: &Fixture| {
-        let mut names = fixture.questions.keys().filter(|name| name.ends_with('?'));
+        let mut names = fixture.requests.keys().filter(|name| name.ends_with('?'));
         names.next().cloned()
     };
     while let Some(query) = queries(fixture) {
@@ -48,7 +48,7 @@ fn watched(fixture: &mut Fixture, ports: &[u16]) -> Vec<String> {
 
 #[test]
 fn heartbeats_beyond_the_budget_follow_as_others_are_answered() {
-    let mut fixture = crowd(5, 0, 2);
+    let mut fixture = with_budget(5, 0, 2);
     assert_eq!(fixture.after(10_000), ["register a", "register b"]);
     assert_eq!(fixture.answers("b", Answer::Done), ["register c"]);
     assert_eq!(fixture.answers("a", Answer::Done), ["register d"]);
@@ -57,7 +57,7 @@ fn heartbeats_beyond_the_budget_follow_as_others_are_answered() {
 
 #[test]
 fn when_the_time_to_deregister_is_over_every_service_that_is_left_is_named() {
-    let mut fixture = crowd(5, 0, 2);
+    let mut fixture = with_budget(5, 0, 2);
     fixture.after(10_000);
     for name in ["a", "b", "c", "d"] {
         fixture.answers(name, Answer::Done);
@@ -87,7 +87,7 @@ fn when_the_time_to_deregister_is_over_every_service_that_is_left_is_named() {
 
 #[test]
 fn requests_that_wait_too_long_are_given_up() {
-    let mut fixture = crowd(3, 0, 2);
+    let mut fixture = with_budget(3, 0, 2);
     assert_eq!(fixture.after(10_000), ["register a", "register b"]);
     assert_eq!(fixture.after(9_999), [""; 0]);
     assert!(!fixture.has_logged("Service registration failed"));
@@ -108,20 +108,20 @@ fn requests_that_wait_too_long_are_given_up() {
 
 #[test]
 fn at_the_stop_queries_are_cancelled_and_deregistrations_replace_heartbeats() {
-    let mut fixture = crowd(4, 1, 4);
+    let mut fixture = with_budget(4, 1, 4);
     assert_eq!(
         fixture.after(10_000),
         ["register a", "register b", "list v", "register c"]
     );
     assert_eq!(fixture.answers("a", Answer::Done), ["register d"]);
-    assert!(fixture.questions.contains_key("v?"));
+    assert!(fixture.requests.contains_key("v?"));
     assert_eq!(
         fixture.signal(Signal::TERM),
         ["cancel(ticket(4))", "deregister a"],
         "the others wait for the answers on their way"
     );
     assert_eq!(fixture.answers("c", Answer::Done), ["deregister c"]);
-    let mut fixture = crowd(5, 0, 2);
+    let mut fixture = with_budget(5, 0, 2);
     fixture.after(10_000);
     fixture.signal(Signal::TERM);
     assert_eq!(
@@ -134,7 +134,7 @@ fn at_the_stop_queries_are_cancelled_and_deregistrations_replace_heartbeats() {
 
 #[test]
 fn backends_without_a_place_are_each_queried_once_in_their_poll() {
-    let mut fixture = crowd(0, 5, 2);
+    let mut fixture = with_budget(0, 5, 2);
     assert_eq!(fixture.after(10_000), ["list v"], "one at a time");
     assert_eq!(watched(&mut fixture, &[]), [""; 0]);
     assert_eq!(fixture.after(9_999), [""; 0]);
@@ -145,7 +145,7 @@ fn backends_without_a_place_are_each_queried_once_in_their_poll() {
 
 #[test]
 fn places_for_blocking_queries_are_passed_on_among_backends_without_changes() {
-    let mut fixture = crowd(0, 3, 4);
+    let mut fixture = with_budget(0, 3, 4);
     fixture.after(10_000);
     let mut turns = watched(&mut fixture, &[]);
     for _ in 0..5 {
@@ -157,11 +157,11 @@ fn places_for_blocking_queries_are_passed_on_among_backends_without_changes() {
 
 #[test]
 fn a_reload_to_more_backends_takes_places_away() {
-    let mut fixture = crowd(0, 2, 4);
+    let mut fixture = with_budget(0, 2, 4);
     fixture.after(10_000);
     fixture.answers("v?", instances(&[]));
     fixture.answers("w?", instances(&[]));
-    assert_eq!(fixture.questions.len(), 2, "both wait for a change");
+    assert_eq!(fixture.requests.len(), 2, "both wait for a change");
     fixture.signal(Signal::HUP);
     let names = ["v", "w", "x"];
     fixture.loads(Plan {
@@ -169,7 +169,7 @@ fn a_reload_to_more_backends_takes_places_away() {
         max_connections: Some(4),
         ..bare()
     });
-    assert_eq!(fixture.questions.keys().collect::<Vec<_>>(), ["v?"]);
+    assert_eq!(fixture.requests.keys().collect::<Vec<_>>(), ["v?"]);
     assert_eq!(
         fixture.after(10_000),
         ["list w", "list x"][..1],
@@ -179,7 +179,7 @@ fn a_reload_to_more_backends_takes_places_away() {
 
 #[test]
 fn a_request_that_a_busy_catalogue_refuses_is_sent_again_and_is_no_failure() {
-    let mut fixture = crowd(2, 1, 4);
+    let mut fixture = with_budget(2, 1, 4);
     fixture.after(10_000);
     assert_eq!(fixture.answers("a", busy()), [""; 0]);
     assert_eq!(fixture.answers("v?", busy()), [""; 0]);
@@ -195,16 +195,16 @@ fn a_request_that_a_busy_catalogue_refuses_is_sent_again_and_is_no_failure() {
     assert_eq!(fixture.how_often("ailed"), 0, "{:?}", fixture.logged);
     for _ in 0..30 {
         fixture.after(1_000);
-        fixture.questions.remove("a");
-        fixture.questions.remove("b");
-        fixture.questions.remove("v?");
+        fixture.requests.remove("a");
+        fixture.requests.remove("b");
+        fixture.requests.remove("v?");
     }
     assert_eq!(fixture.how_often("asking it 4 things at a time"), 1);
 }
 
 #[test]
 fn a_refused_heartbeat_is_not_sent_again_before_the_deregistration() {
-    let mut fixture = crowd(1, 0, 2);
+    let mut fixture = with_budget(1, 0, 2);
     fixture.after(10_000);
     fixture.answers("a", Answer::Done);
     assert_eq!(fixture.after(10_000), ["renew a"]);
@@ -215,16 +215,12 @@ fn a_refused_heartbeat_is_not_sent_again_before_the_deregistration() {
 
 #[test]
 fn a_query_that_may_not_block_any_more_before_it_is_sent_is_a_short_one() {
-    let mut fixture = crowd(0, 2, 4);
+    let mut fixture = with_budget(0, 2, 4);
     fixture.after(10_000);
     fixture.answers("v?", instances(&[]));
     fixture.answers("w?", instances(&[]));
     fixture.answers("v?", busy());
-    assert_eq!(
-        fixture.questions.len(),
-        0,
-        "nobody may block with a budget of two"
-    );
+    assert_eq!(fixture.requests.len(), 0, "nobody may block with a budget of two");
     assert_eq!(fixture.after(200), ["list v"]);
     fixture.measured.clear();
     fixture.answers("v?", instances(&[]));
@@ -242,12 +238,12 @@ fn a_query_that_may_not_block_any_more_before_it_is_sent_is_a_short_one() {
 
 #[test]
 fn a_catalogue_that_stays_busy_is_a_failure_in_the_end() {
-    let mut fixture = crowd(1, 1, 2);
+    let mut fixture = with_budget(1, 1, 2);
     fixture.after(10_000);
     let mut passed = 0;
     while !fixture.has_logged("Service registration failed: connection closed") {
         for requester in ["a", "v?"] {
-            if fixture.questions.contains_key(requester) {
+            if fixture.requests.contains_key(requester) {
                 fixture.answers(requester, busy());
             }
         }
@@ -261,7 +257,7 @@ fn a_catalogue_that_stays_busy_is_a_failure_in_the_end() {
 
 #[test]
 fn a_lost_answer_and_a_refused_query_do_not_run_the_handler_again_for_the_same_list() {
-    let mut fixture = crowd(0, 1, 2);
+    let mut fixture = with_budget(0, 1, 2);
     fixture.after(10_000);
     assert_eq!(fixture.answers("v?", instances(&[1])), ["start v.onChange"]);
     fixture.exits("v.onChange", 0);

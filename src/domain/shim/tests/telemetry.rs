@@ -1,4 +1,4 @@
-//! Sensors, what is measured, and how things are said to be.
+//! Sensors, measurements, and the status.
 
 use super::*;
 use crate::event::StatusRequest;

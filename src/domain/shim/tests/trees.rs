@@ -1,4 +1,4 @@
-//! What becomes of processes that children started, and that outlive them.
+//! Processes that children started and that outlive them.
 
 use super::*;
 
