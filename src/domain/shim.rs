@@ -110,7 +110,7 @@ impl Shim {
             Event::Printed(ticket, text) => self.on_printed(ticket, text),
             Event::Stopped(ticket) => self.on_stopped(ticket),
             Event::HungUp => self.forward(Signal::HUP),
-            Event::Outlived(ticket) => self.on_outlived(ticket),
+            Event::Outlived(ticket) => self.out.child_outlived(ticket),
             Event::TreeEnded(ticket) => self.on_tree_ended(now, ticket),
             Event::AllEnded => self.advance(now, Input::ChildrenGone),
             Event::Exited(ticket, status) => self.on_ended(now, ticket, &Ending::Exited(status)),
@@ -137,11 +137,11 @@ impl Shim {
     }
 
     fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending) {
-        let Some(id) = self.out.child_ended(ticket) else {
+        let Some((id, outlived)) = self.out.child_ended(ticket) else {
             return;
         };
         self.units
-            .change(id, |unit| unit.on_ended(now, ending, &mut self.out));
+            .change(id, |unit| unit.on_ended(now, ending, outlived, &mut self.out));
         match id {
             UnitId::Application => self.on_application_ended(now, ending),
             UnitId::Hook(hook) => self.on_hook_ended(now, hook, ending),
@@ -160,13 +160,6 @@ impl Shim {
             self.out.push(Effect::Suspend);
         }
         self.out.send(ticket, Signal::CONT, SignalTarget::Process);
-    }
-
-    fn on_outlived(&mut self, ticket: Ticket) {
-        self.out.child_outlived(ticket);
-        if let Some(id) = self.out.owner(ticket) {
-            self.units.change(id, |unit| unit.on_outlived());
-        }
     }
 
     /// The processes that outlived a child have ended; now what follows the end of the child may begin.

@@ -184,7 +184,10 @@ pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Trac
 }
 
 /// The shim suspends itself if the terminal has stopped the application, before it continues it, and never during a stop.
-pub(super) fn the_shim_suspends_itself_with_the_application(observer: &Observer, entry: &TraceEntry) -> Verdict {
+pub(super) fn the_shim_suspends_itself_with_the_application(
+    observer: &Observer,
+    entry: &TraceEntry,
+) -> Verdict {
     let due = observer.turn.suspend;
     match &entry.kind {
         EntryKind::Effect(Effect::Suspend) => hold(due, || "without a reason".into()),

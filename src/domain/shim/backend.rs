@@ -285,8 +285,8 @@ impl Unit for BackendUnit {
         }
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        self.handler.on_ended(now, ending, out);
+    fn on_ended(&mut self, now: Instant, ending: &Ending, _outlived: bool, out: &mut Outbox) {
+        self.handler.on_ended(now, ending, false, out);
         match ending {
             Ending::NotStarted(_) => self.try_again_later(now, out),
             Ending::Exited(_) => self.retries.reset(),

@@ -76,16 +76,12 @@ impl Unit for JobUnit {
         self.runner.after_standstill(now);
     }
 
-    fn on_outlived(&mut self) {
-        self.runner.on_outlived();
-    }
-
     fn on_tree_ended(&mut self) {
         self.runner.on_tree_ended();
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        self.runner.on_ended(now, ending, out);
+    fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox) {
+        self.runner.on_ended(now, ending, outlived, out);
     }
 
     fn pause(&mut self, _now: Instant, _out: &mut Outbox) {

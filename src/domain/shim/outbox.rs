@@ -146,15 +146,15 @@ impl Outbox {
         }
     }
 
-    /// The child has ended; returns its owner.
-    pub fn child_ended(&mut self, ticket: Ticket) -> Option<UnitId> {
+    /// The child has ended. Returns its owner, and whether processes outlive it.
+    pub fn child_ended(&mut self, ticket: Ticket) -> Option<(UnitId, bool)> {
         let child = self.children.get_mut(&ticket)?;
         child.pid = None;
         let (owner, outlived) = (child.owner, child.outlived);
         if !outlived {
             self.children.remove(&ticket);
         }
-        owner
+        owner.map(|owner| (owner, outlived))
     }
 
     /// The processes that outlived a child have ended; returns its owner.

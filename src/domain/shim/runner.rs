@@ -10,7 +10,7 @@ use crate::notice::Notice;
 use crate::plan::{Job, SignalTarget, Trigger};
 use crate::process::Ending;
 use crate::signal::Signal;
-use crate::state_key::{Keyed, StateKey};
+use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};
 use alloc::string::String;
@@ -21,14 +21,20 @@ pub(super) struct JobRunner {
     pub job: Job,
     runs: JobState,
     owner: UnitId,
-    ticket: Option<Ticket>,
-    /// The ticket of a process that other processes outlive.
-    outlived: Option<Ticket>,
+    process: Option<Process>,
     started: Instant,
     restarts: u64,
     printed: String,
     last: Option<Run>,
     start_failures: Failures,
+}
+
+/// The process of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Process {
+    Running(Ticket),
+    /// It has ended, and processes that it started have not.
+    Outlived(Ticket),
 }
 
 impl JobRunner {
@@ -37,8 +43,7 @@ impl JobRunner {
             job: job.clone(),
             runs: JobState::new(now, job, jitter),
             owner,
-            ticket: None,
-            outlived: None,
+            process: None,
             started: now,
             restarts: 0,
             printed: String::new(),
@@ -68,7 +73,10 @@ impl JobRunner {
 
     /// The ticket of its process, if it has one.
     pub fn ticket(&self) -> Option<Ticket> {
-        self.ticket
+        match self.process {
+            Some(Process::Running(ticket)) => Some(ticket),
+            Some(Process::Outlived(_)) | None => None,
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -83,7 +91,7 @@ impl JobRunner {
     pub fn status(&self, out: &Outbox) -> JobStatus {
         JobStatus {
             role: self.job.role.clone(),
-            pid: self.ticket.and_then(|ticket| out.pid(ticket)),
+            pid: self.ticket().and_then(|ticket| out.pid(ticket)),
             restarts: self.restarts,
             last: self.last.clone(),
         }
@@ -108,13 +116,9 @@ impl JobRunner {
         self.printed = text;
     }
 
-    /// Processes below its process are still there, and the process ends.
-    pub fn on_outlived(&mut self) {
-        self.outlived = self.ticket;
-    }
-
-    pub fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        self.ticket = None;
+    /// Its process ended or could not be started; processes that it started may have `outlived` it.
+    pub fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox) {
+        self.process = self.ticket().filter(|_| outlived).map(Process::Outlived);
         let run = Run {
             ended: now,
             took: now - self.started,
@@ -129,7 +133,7 @@ impl JobRunner {
         });
         self.log_end(&run, out);
         self.last = Some(run);
-        let action = self.runs.on_ended(now, self.outlived.is_some());
+        let action = self.runs.on_ended(now, outlived);
         if let Some(until) = self.runs.restart_at() {
             out.log(Notice::RestartDelayed(self.job.role.clone(), until - now));
         }
@@ -138,7 +142,7 @@ impl JobRunner {
 
     /// The processes that outlived it have ended.
     pub fn on_tree_ended(&mut self) {
-        self.outlived = None;
+        self.process = None;
         self.runs.on_tree_ended();
     }
 
@@ -166,7 +170,7 @@ impl JobRunner {
 
     /// Sends a signal to its process, or to those that outlived it, if there are any.
     pub fn send(&self, signal: Signal, target: SignalTarget, out: &mut Outbox) {
-        if let Some(ticket) = self.ticket.or(self.outlived) {
+        if let Some(Process::Running(ticket) | Process::Outlived(ticket)) = self.process {
             out.send(ticket, signal, target);
         }
     }
@@ -222,7 +226,7 @@ impl JobRunner {
             out.measure(Measurement::Restarted(self.job.role.clone()));
         }
         self.started = now;
-        self.ticket = Some(out.start(self.owner, &self.job));
+        self.process = Some(Process::Running(out.start(self.owner, &self.job)));
     }
 
     /// If the stop signal went to the whole tree, what outlived the job has got it already.
@@ -260,8 +264,7 @@ impl Keyed for JobRunner {
             job,
             runs,
             owner,
-            ticket,
-            outlived,
+            process,
             started: _,
             restarts: _,
             printed,
@@ -271,9 +274,17 @@ impl Keyed for JobRunner {
         job.write_key(key);
         runs.write_key(key);
         owner.write_key(key);
-        ticket.write_key(key);
-        outlived.write_key(key);
+        process.write_key(key);
         printed.write_key(key);
         last.is_some().write_key(key);
+    }
+}
+
+impl Keyed for Process {
+    fn write_key(&self, key: &mut impl StateKey) {
+        write_variant(self, key);
+        match self {
+            Self::Running(ticket) | Self::Outlived(ticket) => ticket.write_key(key),
+        }
     }
 }

@@ -72,8 +72,8 @@ impl Unit for SensorUnit {
     }
 
     /// A run that passed gives a value, if what it printed is one that the metric takes.
-    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        self.runner.on_ended(now, ending, out);
+    fn on_ended(&mut self, now: Instant, ending: &Ending, _outlived: bool, out: &mut Outbox) {
+        self.runner.on_ended(now, ending, false, out);
         let value = match self.runner.last() {
             Some(Run {
                 result: RunResult::Passed,

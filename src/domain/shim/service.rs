@@ -254,9 +254,9 @@ impl Unit for ServiceUnit {
         }
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+    fn on_ended(&mut self, now: Instant, ending: &Ending, _outlived: bool, out: &mut Outbox) {
         if let Some(check) = &mut self.check {
-            check.on_ended(now, ending, out);
+            check.on_ended(now, ending, false, out);
         }
         self.on_checked(now, Some(ending), out);
     }

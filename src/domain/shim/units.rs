@@ -57,15 +57,12 @@ pub(super) trait Unit {
     /// The end of what the unit's child printed; by default it was logged and is not kept.
     fn on_printed(&mut self, _text: String) {}
 
-    /// The unit's child was asked to stop and ends, and processes below it are still there. Only jobs are asked to stop;
-    /// checks, handlers and sensors are killed.
-    fn on_outlived(&mut self) {}
-
     /// The processes that outlived the unit's child have ended.
     fn on_tree_ended(&mut self) {}
 
-    /// The unit's child ended or could not be started.
-    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox);
+    /// The unit's child ended or could not be started. Processes may have `outlived` it if it got a stop signal, which
+    /// only jobs get: checks, handlers and sensors are killed with their trees.
+    fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox);
 
     /// The unit's catalogue request was answered or given up. The lists of all backends take `listed` bytes.
     fn on_reply(&mut self, _now: Instant, _reply: Reply, _listed: usize, _out: &mut Outbox) {}
@@ -147,12 +144,8 @@ impl Unit for AnyUnit {
         each!(self, unit => unit.on_printed(text));
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
-        each!(self, unit => unit.on_ended(now, ending, out));
-    }
-
-    fn on_outlived(&mut self) {
-        each!(self, unit => unit.on_outlived());
+    fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox) {
+        each!(self, unit => unit.on_ended(now, ending, outlived, out));
     }
 
     fn on_tree_ended(&mut self) {
