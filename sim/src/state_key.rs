@@ -7,14 +7,15 @@
 //! reads those.
 
 use domain::state_key::{Keyed, StateKey};
-use domain::{Instant, Shim, Ticket};
+use domain::time::Duration;
+use domain::{Instant, Shim};
 use std::hash::{DefaultHasher, Hasher};
 
 /// The keys of states. It keeps its buffers.
 #[derive(Debug, Default)]
 pub(crate) struct StateKeys {
     futures: Futures,
-    tickets: Vec<Ticket>,
+    tickets: Vec<u64>,
     units: Vec<u32>,
 }
 
@@ -27,6 +28,7 @@ impl StateKeys {
         observer: &impl Keyed,
         now: Instant,
     ) -> (u64, u64) {
+        let now = now.since_start();
         self.tickets.clear();
         self.units.clear();
         self.futures.collect(now, shim, limits);
@@ -49,13 +51,13 @@ impl StateKeys {
 /// The instants of a state that lie in the future, in order.
 #[derive(Debug, Default)]
 struct Futures {
-    now: Instant,
-    instants: Vec<Instant>,
+    now: Duration,
+    instants: Vec<Duration>,
     ignored: Ignored,
 }
 
 impl Futures {
-    fn collect(&mut self, now: Instant, shim: &Shim, limits: &impl Keyed) {
+    fn collect(&mut self, now: Duration, shim: &Shim, limits: &impl Keyed) {
         self.now = now;
         self.instants.clear();
         shim.write_key(self);
@@ -72,13 +74,13 @@ impl StateKey for Futures {
         &mut self.ignored
     }
 
-    fn instant(&mut self, at: Instant) {
+    fn instant(&mut self, at: Duration) {
         if at > self.now {
             self.instants.push(at);
         }
     }
 
-    fn ticket(&mut self, _ticket: Ticket) {}
+    fn ticket(&mut self, _number: u64) {}
 
     fn unit(&mut self, _number: u32) {}
 }
@@ -97,7 +99,7 @@ impl Hasher for Ignored {
 
 struct Writer<'a> {
     hasher: DefaultHasher,
-    now: Instant,
+    now: Duration,
     keys: &'a mut StateKeys,
     /// Whether the observer is written, of whose instants only the presence counts.
     observes: bool,
@@ -110,7 +112,7 @@ impl StateKey for Writer<'_> {
         &mut self.hasher
     }
 
-    fn instant(&mut self, at: Instant) {
+    fn instant(&mut self, at: Duration) {
         if self.observes {
             return;
         }
@@ -120,8 +122,8 @@ impl StateKey for Writer<'_> {
         }
     }
 
-    fn ticket(&mut self, ticket: Ticket) {
-        let place = place(&mut self.keys.tickets, ticket);
+    fn ticket(&mut self, number: u64) {
+        let place = place(&mut self.keys.tickets, number);
         self.hasher.write_usize(place);
     }
 
@@ -147,8 +149,8 @@ mod tests {
     use super::*;
     use crate::laws::{Observer, OnceRun};
     use crate::scopes;
+    use domain::Ticket;
     use domain::plan::Plan;
-    use domain::time::Duration;
 
     /// A field of the observer, and a change of it.
     type Change = (&'static str, fn(&mut Observer));

@@ -111,3 +111,5 @@ pub struct Skipped {
 /// A state in a catalogue's history. Only the catalogue interprets the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub u64);
+
+crate::keyed_as_is!(Request, Endpoint, Cursor);

@@ -64,3 +64,5 @@ pub enum Effect {
     /// End the program with this exit code. This is the last effect.
     Exit(u8),
 }
+
+crate::keyed_as_is!(Effect);

@@ -8,6 +8,7 @@ use crate::notice::Notice;
 use crate::plan::Plan;
 use crate::process::{ExitStatus, Pid, StartFailure};
 use crate::signal::Signal;
+use crate::state_key::{Keyed, StateKey};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -75,3 +76,9 @@ pub struct Ticket(pub u64);
 /// The number that the telemetry adapter gave to a request for the status; it comes back with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatusRequest(pub u64);
+
+impl Keyed for Ticket {
+    fn write_key(&self, key: &mut impl StateKey) {
+        key.ticket(self.0);
+    }
+}

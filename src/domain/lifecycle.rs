@@ -266,6 +266,8 @@ crate::keyed!(Lifecycle {
     code
 });
 
+crate::keyed_as_is!(Phase);
+
 #[cfg(test)]
 mod tests {
     use super::*;

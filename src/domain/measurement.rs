@@ -139,3 +139,5 @@ impl Outcome {
         }
     }
 }
+
+crate::keyed_as_is!(CatalogueOperation);

@@ -667,6 +667,10 @@ pub enum SignalTarget {
     Tree,
 }
 
+crate::keyed_as_is!(
+    Plan, Job, Service, Backend, Sensor, SensorKind, Role, Restarts, Stop
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -81,6 +81,8 @@ impl fmt::Display for Ending {
     }
 }
 
+crate::keyed_as_is!(Ending);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -204,6 +204,8 @@ impl RegistrationState {
     }
 }
 
+crate::keyed_as_is!(RegistrationState);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -345,5 +345,7 @@ impl<A: Keyed> Keyed for Requests<A> {
     }
 }
 
+crate::keyed_as_is!(Kind);
+
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! requests; and [`reload`] changes from one plan to the next. This module decides nothing that a unit can decide.
 
 mod backend;
+mod id;
 mod job;
 mod outbox;
 mod reload;
@@ -16,6 +17,7 @@ crate::keyed!(Shim { plan, lifecycle, maintenance, units, pending_plan, kept, st
 
 #[cfg(test)]
 mod tests;
+mod unit;
 mod units;
 
 use crate::catalogue::Answer;
@@ -34,11 +36,13 @@ use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use id::{Hook, Serial, UnitId};
 use job::JobUnit;
 use outbox::{Outbox, Reply};
 use reload::PendingPlan;
 use service::ServiceUnit;
-use units::{AnyUnit, Hook, Serial, Unit, UnitId, Units};
+use unit::Unit;
+use units::{AnyUnit, Units};
 
 /// The state of the whole core.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

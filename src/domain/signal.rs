@@ -160,6 +160,8 @@ impl fmt::Display for AsEnd {
     }
 }
 
+crate::keyed_as_is!(Signal);
+
 #[cfg(test)]
 mod tests {
     use super::*;

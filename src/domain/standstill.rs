@@ -34,6 +34,8 @@ impl Standstill {
     }
 }
 
+crate::keyed_as_is!(Standstill);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,14 +6,13 @@
 //!
 //! What is left out affects no decision: it only appears in notices, measurements or the status.
 
-use crate::event::Ticket;
-use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::mem::{Discriminant, discriminant};
+use core::time::Duration;
 
 /// Receives the values of a state, always in the same order.
 pub trait StateKey {
@@ -23,11 +22,11 @@ pub trait StateKey {
     /// Receives values that are compared as they are.
     fn values(&mut self) -> &mut Self::Values;
 
-    /// Receives an instant.
-    fn instant(&mut self, at: Instant);
+    /// Receives an instant, as the time since the start.
+    fn instant(&mut self, since_start: Duration);
 
-    /// Receives a ticket.
-    fn ticket(&mut self, ticket: Ticket);
+    /// Receives the number of a ticket.
+    fn ticket(&mut self, number: u64);
 
     /// Receives the number of a unit.
     fn unit(&mut self, number: u32);
@@ -81,41 +80,7 @@ pub fn write_variant<T>(value: &T, key: &mut impl StateKey) {
     variant.hash(key.values());
 }
 
-keyed_as_is!(bool, u8, u16, u32, u64, usize, String, crate::time::Duration);
-keyed_as_is!(
-    crate::plan::Plan,
-    crate::plan::Job,
-    crate::plan::Service,
-    crate::plan::Backend,
-    crate::plan::Sensor,
-    crate::plan::SensorKind,
-    crate::plan::Role,
-    crate::plan::Restarts,
-    crate::plan::Stop,
-    crate::signal::Signal,
-    crate::process::Ending,
-    crate::effect::Effect,
-    crate::lifecycle::Phase,
-    crate::catalogue::Request,
-    crate::catalogue::Endpoint,
-    crate::catalogue::Cursor,
-    crate::measurement::CatalogueOperation,
-    crate::registration::RegistrationState,
-    crate::requests::Kind,
-    crate::standstill::Standstill,
-);
-
-impl Keyed for Instant {
-    fn write_key(&self, key: &mut impl StateKey) {
-        key.instant(*self);
-    }
-}
-
-impl Keyed for Ticket {
-    fn write_key(&self, key: &mut impl StateKey) {
-        key.ticket(*self);
-    }
-}
+keyed_as_is!(bool, u8, u16, u32, u64, usize, String, Duration);
 
 impl<T: Keyed> Keyed for Option<T> {
     fn write_key(&self, key: &mut impl StateKey) {

@@ -193,6 +193,12 @@ impl Keyed for Backoff {
     }
 }
 
+impl Keyed for Instant {
+    fn write_key(&self, key: &mut impl StateKey) {
+        key.instant(self.since_start());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

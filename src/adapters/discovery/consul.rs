@@ -12,6 +12,7 @@ mod client;
 mod idle;
 mod listing;
 mod multiplexed;
+mod open;
 mod proxy;
 #[cfg(test)]
 mod tests;

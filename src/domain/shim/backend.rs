@@ -3,9 +3,10 @@
 //! Changes that come while the handler runs, or in maintenance, collapse into one more run. A handler that cannot
 //! be started is tried again until it runs, so that no change is lost.
 
+use super::id::UnitId;
 use super::outbox::{Outbox, Reply};
 use super::runner::JobRunner;
-use super::units::{Unit, UnitId};
+use super::unit::Unit;
 use crate::catalogue::{Answer, Listing, Query, Request, Skipped};
 use crate::causes::{Causes, shortened};
 use crate::failures::Failures;

@@ -1,8 +1,9 @@
 //! The unit of one job: the application, a hook, a task or a coprocess.
 
+use super::id::UnitId;
 use super::outbox::Outbox;
 use super::runner::JobRunner;
-use super::units::{Unit, UnitId};
+use super::unit::Unit;
 use crate::plan::{Job, Lifetime, SignalTarget, Trigger};
 use crate::process::Ending;
 use crate::signal::Signal;

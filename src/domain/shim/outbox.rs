@@ -3,7 +3,7 @@
 //! Numbers children and requests with tickets and finds the owner of each event. An answer whose requester is gone is
 //! discarded; a child whose owner is gone is still counted until it is reaped.
 
-use super::units::UnitId;
+use super::id::UnitId;
 use crate::catalogue::{Answer, Request};
 use crate::effect::Effect;
 use crate::event::Ticket;

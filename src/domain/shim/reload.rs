@@ -9,10 +9,12 @@
 
 use super::Shim;
 use super::backend::BackendUnit;
+use super::id::UnitId;
 use super::job::JobUnit;
 use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
-use super::units::{AnyUnit, Unit, UnitId, Units};
+use super::unit::Unit;
+use super::units::{AnyUnit, Units};
 use crate::effect::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;

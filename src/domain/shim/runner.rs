@@ -1,7 +1,7 @@
 //! A job and its process: turns what [`JobState`] decides into effects.
 
+use super::id::UnitId;
 use super::outbox::Outbox;
-use super::units::UnitId;
 use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::job::{Action, JobState};

@@ -1,8 +1,9 @@
 //! The unit of one sensor: the runs of its command, and the values that they print.
 
+use super::id::UnitId;
 use super::outbox::Outbox;
 use super::runner::JobRunner;
-use super::units::{Unit, UnitId};
+use super::unit::Unit;
 use crate::failures::Failures;
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;

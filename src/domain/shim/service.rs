@@ -1,8 +1,9 @@
 //! The unit of one service: its heartbeat, its health check, and the notices about them.
 
+use super::id::UnitId;
 use super::outbox::{self, Outbox};
 use super::runner::JobRunner;
-use super::units::{Unit, UnitId};
+use super::unit::Unit;
 use crate::catalogue::{Answer, Endpoint, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
 use crate::failures::Failures;

@@ -4,10 +4,12 @@
 //! event is decided by the unit.
 
 use super::backend::BackendUnit;
+use super::id::UnitId;
 use super::job::JobUnit;
 use super::outbox::{Outbox, Reply};
 use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
+use super::unit::Unit;
 use crate::process::Ending;
 use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::Instant;
@@ -17,89 +19,6 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
-
-/// The number of a unit; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Serial(pub u32);
-
-/// The ID of a unit, and so of the owner of a child process and the sender of a catalogue request. Of several units
-/// that are due, the one with the lowest ID acts first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum UnitId {
-    Service(Serial),
-    Backend(Serial),
-    Application,
-    Hook(Hook),
-    /// A task or a coprocess.
-    Job(Serial),
-    Sensor(Serial),
-}
-
-/// A hook of the lifecycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Hook {
-    PreStart,
-    PreStop,
-    PostStop,
-}
-
-/// What every kind of unit does.
-pub(super) trait Unit {
-    /// When [`Self::on_time`] changes something, unless another event comes first.
-    fn deadline(&self) -> Option<Instant>;
-
-    /// Time passed. A unit that is not due does nothing.
-    fn on_time(&mut self, now: Instant, out: &mut Outbox);
-
-    /// The machine was paused: the time limits of the unit start again.
-    fn after_standstill(&mut self, now: Instant);
-
-    /// The end of what the unit's child printed; by default it was logged and is not kept.
-    fn on_printed(&mut self, _text: String) {}
-
-    /// The processes that outlived the unit's child have ended.
-    fn on_tree_ended(&mut self) {}
-
-    /// The unit's child ended or could not be started. Processes may have `outlived` it if it got a stop signal, which
-    /// only jobs get: checks, handlers and sensors are killed with their trees.
-    fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox);
-
-    /// The unit's catalogue request was answered or given up. The lists of all backends take `listed` bytes.
-    fn on_reply(&mut self, _now: Instant, _reply: Reply, _listed: usize, _out: &mut Outbox) {}
-
-    /// Whether a request that the catalogue refused for now is sent again.
-    fn is_sent_again(&self) -> bool {
-        true
-    }
-
-    /// Begins nothing until [`Self::resume`] (LC-11).
-    fn pause(&mut self, now: Instant, out: &mut Outbox);
-
-    /// Continues after [`Self::pause`] (LC-12).
-    fn resume(&mut self, now: Instant, out: &mut Outbox);
-
-    /// The shim begins to stop: ends the unit for good, unless it survives until the end of the stop (EX-22).
-    fn close(&mut self, now: Instant, out: &mut Outbox);
-
-    /// The shim stops and waits for its last children: sends the stop signal to the unit's child, if it has one.
-    fn terminate(&mut self, _now: Instant, _out: &mut Outbox) {}
-
-    /// Whether the unit was ended for good; a new plan drops it.
-    fn is_closing(&self) -> bool;
-
-    /// Whether a new plan waits for a child of this unit.
-    fn delays_plan(&self) -> bool;
-
-    /// Whether the unit has no entry in the catalogue, or its deregistration is over.
-    fn has_deregistered(&self) -> bool {
-        true
-    }
-
-    /// How many bytes the list of its instances takes.
-    fn listed(&self) -> usize {
-        0
-    }
-}
 
 /// A unit of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -433,24 +352,11 @@ impl Keyed for AnyUnit {
     }
 }
 
-impl Keyed for UnitId {
-    fn write_key(&self, key: &mut impl StateKey) {
-        write_variant(self, key);
-        match self {
-            Self::Service(Serial(number))
-            | Self::Backend(Serial(number))
-            | Self::Job(Serial(number))
-            | Self::Sensor(Serial(number)) => key.unit(*number),
-            Self::Application => {}
-            Self::Hook(hook) => write_variant(hook, key),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::{Command, Job, Output, Role, Trigger};
+    use crate::shim::id::Serial;
     use crate::time::{Duration, Jitter};
     use std::hash::DefaultHasher;
 

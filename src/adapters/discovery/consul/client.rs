@@ -8,6 +8,7 @@
 
 use super::idle::{self, IDLE, Idle};
 use super::multiplexed::{Multiplexed, Place, Pool};
+use super::open::{Closing, LONGEST_HEAD, Open};
 use super::wire::{self, Allowance, Connected, Route, Target};
 use crate::adapters::discovery::names;
 use crate::cause;
@@ -31,8 +32,6 @@ use tokio::time::Instant;
 const LONGEST_BODY: usize = 16 * 1024 * 1024;
 /// The longest body of a refusal, or of an answer whose body is not used (docs/bounds.md)
 const LONGEST_REFUSAL: usize = 64 * 1024;
-/// The longest head of an answer (docs/bounds.md)
-pub const LONGEST_HEAD: usize = 64 * 1024;
 /// The most headers of an answer (docs/bounds.md)
 const MOST_HEADERS: usize = 100;
 /// How much of a body is read before all else has its turn (docs/bounds.md)
@@ -407,49 +406,6 @@ impl Drop for Aborted {
     fn drop(&mut self) {
         self.0.abort();
         self.1.add(&self.0);
-    }
-}
-
-/// Tasks of connections that were dropped. A socket is closed when its task has ended, which needs its turn.
-#[derive(Clone, Debug, Default)]
-pub struct Closing(Rc<RefCell<Vec<AbortHandle>>>);
-
-impl Closing {
-    /// Adds a task that was aborted.
-    pub fn add(&self, task: &AbortHandle) {
-        self.drop_ended();
-        self.0.borrow_mut().push(task.clone());
-    }
-
-    /// Waits until all of them have ended.
-    async fn ended(&self) {
-        while self.drop_ended() {
-            yield_now().await;
-        }
-    }
-
-    /// Whether some are left.
-    fn drop_ended(&self) -> bool {
-        let mut tasks = self.0.borrow_mut();
-        tasks.retain(|task| !task.is_finished());
-        !tasks.is_empty()
-    }
-}
-
-/// A connection that is open or being opened, as long as this is held.
-#[derive(Debug)]
-pub struct Open(Rc<Cell<usize>>);
-
-impl Open {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

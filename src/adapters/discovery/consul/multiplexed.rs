@@ -8,8 +8,8 @@
 //!
 //! This module does not open connections by itself and sends no request twice.
 
-use super::client::{Closing, LONGEST_HEAD, Open};
 use super::idle::{self, IDLE, Idle};
+use super::open::{Closing, LONGEST_HEAD, Open};
 use super::wire::{Connected, Stream};
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::pacing::{Expectation, ExpectedBytes};

@@ -18,12 +18,12 @@ impl StateKey for Exact {
         &mut self.0
     }
 
-    fn instant(&mut self, at: Instant) {
-        at.since_start().write_key(self);
+    fn instant(&mut self, since_start: Duration) {
+        since_start.write_key(self);
     }
 
-    fn ticket(&mut self, ticket: Ticket) {
-        self.0.write_u64(ticket.0);
+    fn ticket(&mut self, number: u64) {
+        self.0.write_u64(number);
     }
 
     fn unit(&mut self, number: u32) {
