@@ -131,6 +131,7 @@ fn service(number: u16, port: u16) -> Service {
         },
         poll: Duration::from_secs(10),
         check: None,
+        thresholds: None,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }

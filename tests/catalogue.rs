@@ -40,7 +40,7 @@ use containerpilot::adapters::discovery::consul::Consul;
 use containerpilot::adapters::discovery::directory::Directory;
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
-use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
 use domain::plan::{self, Registration, Scheme, Tls};
 use etcd_server::Server;
 use simulated::Simulated;
@@ -177,11 +177,22 @@ async fn is_renewed(catalogue: &dyn Catalogue, registration: &Registration) -> b
         .expect("an answer to a heartbeat")
     {
         Renewal::Renewed => true,
+        Renewal::Removed => panic!("a heartbeat removes nothing"),
         Renewal::Unknown(reason, _) => {
             assert!(!reason.is_empty(), "a reason is given");
             false
         }
     }
+}
+
+/// Reports the result of a health check.
+async fn report(catalogue: &dyn Catalogue, registration: &Registration, healthy: bool) -> Renewal {
+    let report = Report {
+        registration: registration.clone(),
+        healthy,
+        output: "exit status 7: \"refused\"".into(),
+    };
+    catalogue.report(&report).await.expect("an answer to a report")
 }
 
 /// Sends waiting requests, each with the cursor of the answer before, until the service has instances on these ports.
@@ -608,6 +619,7 @@ async fn a_heartbeat_does_not_overwrite_the_entry_of_another_instance(
     let theirs = Some(("192.0.2.1".into(), 9000));
     match catalogue.renew(&ours).await.expect("an answer to a heartbeat") {
         Renewal::Renewed => assert!(!names.differences.forgets_the_expired),
+        Renewal::Removed => panic!("a heartbeat removes nothing"),
         Renewal::Unknown(_, holder) => {
             let holder = holder.map(|Endpoint { address, port }| (address, port));
             assert_eq!(holder, theirs, "the heartbeat finds who else is there");
@@ -635,6 +647,53 @@ async fn heartbeats_alone_are_no_change(catalogue: &dyn Catalogue, names: &Names
         heartbeats_and_an_arrival,
     )
     .await;
+}
+
+/// A catalogue that removes the entries of unhealthy instances needs a registration afterwards.
+async fn an_unhealthy_instance_is_not_listed_until_it_is_healthy(catalogue: &dyn Catalogue, names: &Names) {
+    let instance = names.instance();
+    register(catalogue, &instance).await;
+    has(catalogue, &names.service(), &[8001]).await;
+    assert_eq!(report(catalogue, &instance, true).await, Renewal::Renewed);
+    assert_eq!(ports(&list(catalogue, &names.service()).await), [8001]);
+    let removes = names.differences.forgets_the_expired;
+    for _ in 0..2 {
+        let reported = report(catalogue, &instance, false).await;
+        assert_eq!(reported == Renewal::Removed, removes, "{reported:?}");
+        has(catalogue, &names.service(), &[]).await;
+    }
+    match report(catalogue, &instance, true).await {
+        Renewal::Renewed => assert!(!removes),
+        Renewal::Removed => panic!("it is healthy"),
+        Renewal::Unknown(..) => {
+            assert!(removes);
+            register(catalogue, &instance).await;
+        }
+    }
+    has(catalogue, &names.service(), &[8001]).await;
+}
+
+async fn a_report_of_the_never_registered_creates_no_entry(catalogue: &dyn Catalogue, names: &Names) {
+    for healthy in [false, true] {
+        let reported = report(catalogue, &names.instance(), healthy).await;
+        assert_ne!(reported, Renewal::Renewed, "healthy: {healthy}");
+        assert_eq!(holder(catalogue, &names.instance()).await, None);
+    }
+    assert_eq!(ports(&list(catalogue, &names.service()).await), [0; 0]);
+}
+
+async fn a_waiting_request_is_answered_when_an_instance_is_unhealthy(
+    catalogue: &dyn Catalogue,
+    names: &Names,
+) {
+    register(catalogue, &names.instance()).await;
+    register(catalogue, &names.numbered(2)).await;
+    let before = has(catalogue, &names.service(), &[8001, 8002]).await;
+    let fails = async {
+        another_service_changes(catalogue, names, 7001).await;
+        report(catalogue, &names.instance(), false).await;
+    };
+    first_answer_is(catalogue, names, &before, &[8002], fails).await;
 }
 
 async fn fifty_instances_are_all_listed(catalogue: &dyn Catalogue, names: &Names) {
@@ -703,6 +762,9 @@ macro_rules! catalogue_tests {
             the_holder_of_an_id_is_reported
             a_heartbeat_does_not_overwrite_the_entry_of_another_instance
             heartbeats_alone_are_no_change
+            an_unhealthy_instance_is_not_listed_until_it_is_healthy
+            a_report_of_the_never_registered_creates_no_entry
+            a_waiting_request_is_answered_when_an_instance_is_unhealthy
             fifty_instances_are_all_listed
             many_services_live_side_by_side
             two_requests_may_wait_at_the_same_time

@@ -98,6 +98,11 @@ const MISTAKES: &[(&str, &[u8])] = &[
         b"{\"consul\": \"consul:8500\", \"tasks\": [\n  {\"command\": \"backup\",\n   \"frequency\": \"1 hour\"}]}",
     ),
     ("a list that is none", b"{\"consul\": \"consul:8500\", \"services\": {\"name\": \"web\"}}"),
+    (
+        "a health check that never fails",
+        b"{\"consul\": \"c:1\", \"services\": [\n  {\"name\": \"web\", \"poll\": 5, \"ttl\": 10, \"port\": 80,\n   \
+          \"health\": {\"command\": \"check\", \"failures\": 0, \"timeout\": \"8s\", \"retries\": 3}}]}",
+    ),
     ("no catalogue", b"{\"services\": []}"),
     ("Consul without a port", b"{\n  \"consul\": \"consul\", \"x\": 1\n}"),
     ("a command for a shell", b"{\"consul\": \"c:1\",\n \"preStart\": \"sleep 1 && echo ready\", \"x\": 1}"),

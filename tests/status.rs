@@ -12,6 +12,7 @@ mod schema;
 use chrono::{DateTime, Utc};
 use containerpilot::adapters::telemetry::status::json;
 use domain::Instant;
+use domain::check::Health;
 use domain::lifecycle::Phase;
 use domain::measurement::{RunResult, WatchedBackend};
 use domain::plan::{Registration, Role};
@@ -95,11 +96,13 @@ fn full() -> Status {
             ServiceStatus {
                 registration: registration("app", "192.0.2.7"),
                 registered: true,
+                health: Health::Unhealthy,
                 check: Some(job(health, Some(42), Some(failed))),
             },
             ServiceStatus {
                 registration: registration("containerpilot", "2001:db8::7"),
                 registered: false,
+                health: Health::Healthy,
                 check: None,
             },
         ],
@@ -248,7 +251,7 @@ fn a_service_reports_its_last_check_and_its_output() {
     let picture = picture(&full());
     let expected = json!({
         "name": "app", "id": "app-host", "address": "192.0.2.7", "port": 8000, "tags": ["blue", "\"v2\""],
-        "registered": true,
+        "registered": true, "health": "unhealthy",
         "check": {
             "kind": "check", "name": "app", "pid": 42, "restarts": 0,
             "last": {

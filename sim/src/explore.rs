@@ -364,6 +364,9 @@ impl State {
             };
             return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
+        if self.environment.observer.is_report_request(ticket) {
+            return vec![Answer::Done, Answer::Removed, failed];
+        }
         match self.environment.observer.is_list_request(ticket) {
             Some(true) => vec![listing(&[]), listing(&[80]), failed],
             Some(false) => {

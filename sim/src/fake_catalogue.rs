@@ -5,7 +5,7 @@
 
 use containerpilot::ports::Renewal;
 use domain::Instant;
-use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
 use domain::plan::Registration;
 use std::collections::BTreeMap;
 
@@ -76,6 +76,26 @@ impl FakeCatalogue {
         entry.expiry = now + registration.ttl;
         if !std::mem::replace(&mut entry.passing, true) {
             self.changed(&registration.name);
+        }
+        Renewal::Renewed
+    }
+
+    /// Takes the result of a health check. The entry of an unhealthy instance is removed, or becomes critical.
+    pub fn report(&mut self, now: Instant, report: &Report) -> Renewal {
+        let registration = &report.registration;
+        if report.healthy {
+            return self.renew(now, registration);
+        }
+        if self.removes_expired {
+            self.deregister(&registration.id);
+            return Renewal::Removed;
+        }
+        let Some(standing) = self.entries.get_mut(&registration.id) else {
+            return Renewal::Unknown("there is no such entry".into(), None);
+        };
+        let name = standing.registration.name.clone();
+        if std::mem::replace(&mut standing.passing, false) {
+            self.changed(&name);
         }
         Renewal::Renewed
     }

@@ -8,6 +8,7 @@ use crate::options::Options;
 use domain::plan::*;
 use domain::signal::Signal;
 use domain::time::Duration;
+use std::num::NonZeroU32;
 
 /// The stop timeouts, in milliseconds.
 const QUIT: Signal = Signal::new(3);
@@ -46,6 +47,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     for number in 0..options.services {
         plan.services.push(service(choices, number));
     }
+    set_thresholds(options, &mut plan);
     for number in 0..options.backends {
         plan.backends.push(backend(choices, number));
     }
@@ -81,7 +83,25 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
             _ => replace_sensor(choices, &mut plan),
         }
     }
+    set_thresholds(options, &mut plan);
     plan
+}
+
+/// In two of five runs the health checks have thresholds. They are drawn together with the jitter, so that saved runs
+/// keep their meaning.
+fn set_thresholds(options: &Options, plan: &mut Plan) {
+    let drawn = options.jitter as usize;
+    if !matches!(drawn % 5, 1 | 3) {
+        return;
+    }
+    let thresholds = Thresholds {
+        failures: NonZeroU32::new([2, 0, 1, 3][drawn / 5 % 4]),
+        successes: NonZeroU32::MIN.saturating_add([0, 1, 2][drawn / 20 % 3]),
+        start_period: Duration::from_secs([0, 7, 25][drawn / 60 % 3]),
+    };
+    for service in plan.services.iter_mut().filter(|service| service.check.is_some()) {
+        service.thresholds = Some(thresholds);
+    }
 }
 
 fn catalogue(number: u32) -> Catalogue {
@@ -164,6 +184,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
         registration,
         poll,
         check,
+        thresholds: None,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }

@@ -3,6 +3,7 @@
 use crate::explore::Scope;
 use domain::plan::*;
 use domain::time::Duration;
+use std::num::NonZeroU32;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -54,6 +55,7 @@ fn service(name: &str, port: u16) -> Service {
         },
         poll: seconds(10),
         check: Some(job(role, Trigger::OnDemand, "run")),
+        thresholds: None,
         heartbeats_per_inspection: 2,
     }
 }
@@ -136,6 +138,26 @@ pub fn small() -> Scope {
     }
 }
 
+/// One service whose check has thresholds and a start period; every answer and failure, maintenance.
+pub fn thresholds() -> Scope {
+    let thresholds = Thresholds {
+        failures: NonZeroU32::new(2),
+        successes: NonZeroU32::MIN.saturating_add(1),
+        start_period: seconds(15),
+    };
+    Scope {
+        between: false,
+        starts_fail: false,
+        ..scope(vec![Plan {
+            services: vec![Service {
+                thresholds: Some(thresholds),
+                ..service("s", 80)
+            }],
+            ..bare()
+        }])
+    }
+}
+
 /// One service, then the same with another port, or none; every order of reloads, maintenance and answers.
 pub fn reloads() -> Scope {
     let with = |services| Plan {
@@ -208,12 +230,13 @@ pub fn large() -> Scope {
 }
 
 /// The worlds that the ordinary tests explore.
-pub const QUICK: [&str; 3] = ["hooks", "reloads", "handlers"];
+pub const QUICK: [&str; 4] = ["hooks", "thresholds", "reloads", "handlers"];
 
 /// All worlds by name; those that are explored in seconds come first.
-pub fn all() -> [(&'static str, Scope); 7] {
+pub fn all() -> [(&'static str, Scope); 8] {
     [
         ("hooks", hooks()),
+        ("thresholds", thresholds()),
         ("reloads", reloads()),
         ("handlers", handlers()),
         ("small", small()),

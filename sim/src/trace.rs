@@ -3,7 +3,7 @@
 //! Each entry is an event, an effect or a fact of the simulated machine. Nothing in it is read from the core.
 
 use domain::catalogue::{Answer, Endpoint, Request};
-use domain::plan::{Plan, Role};
+use domain::plan::{Plan, Role, Thresholds};
 use domain::process::Ending;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant};
@@ -42,6 +42,8 @@ pub enum Fact {
     Overwritten(String, Endpoint),
     /// An entry of the shim has not been renewed for its TTL.
     Expired(String),
+    /// An entry of the shim was removed, or is critical, because a check failed.
+    Critical(String),
     /// The instances of a backend have changed.
     InstancesChanged(String, Vec<(String, u16)>),
     /// The catalogue becomes unreachable.
@@ -136,6 +138,7 @@ impl fmt::Display for PrintedAnswer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Answer::Done => f.write_str("done"),
+            Answer::Removed => f.write_str("removed"),
             Answer::Unknown(words, _) => write!(f, "unknown ({words})"),
             Answer::Holder(None) => f.write_str("no holder"),
             Answer::Holder(Some(endpoint)) => write!(f, "{endpoint}"),
@@ -197,6 +200,10 @@ impl fmt::Display for PrintedRequest<'_> {
         match self.0 {
             Request::Register(registration) => write!(f, "register {}", registration.id),
             Request::Renew(registration) => write!(f, "renew {}", registration.id),
+            Request::Report(report) => {
+                let result = if report.healthy { "pass" } else { "fail" };
+                write!(f, "{result} {}", report.registration.id)
+            }
             Request::Inspect(registration) => write!(f, "inspect {}", registration.id),
             Request::Deregister(registration) => write!(f, "deregister {}", registration.id),
             Request::Instances(query) => {
@@ -227,10 +234,18 @@ impl fmt::Display for PrintedPlan<'_> {
             } else {
                 "unchecked"
             };
+            let thresholds = service.thresholds.map_or_else(String::new, |thresholds| {
+                let Thresholds {
+                    failures,
+                    successes,
+                    start_period,
+                } = thresholds;
+                format!(" ({failures:?} failures, {successes} successes, after {start_period:?})")
+            });
             let (poll, ttl) = (service.poll, registration.ttl);
             write!(
                 f,
-                "service {} at {} {check} every {poll:?} for {ttl:?}; ",
+                "service {} at {} {check}{thresholds} every {poll:?} for {ttl:?}; ",
                 registration.id, registration.address
             )?;
         }

@@ -15,12 +15,26 @@ pub enum Request {
     Register(Registration),
     /// This instance is healthy: keep it passing for another TTL.
     Renew(Registration),
+    /// Report the result of this instance's health check.
+    Report(Report),
     /// Return the endpoint in the entry with this instance's ID. Changes nothing.
     Inspect(Registration),
     /// Remove this instance. It is no error if it does not exist.
     Deregister(Registration),
     /// List the passing instances of a service.
     Instances(Query),
+}
+
+/// The result of a health check with thresholds, for the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Report {
+    /// The instance.
+    pub registration: Registration,
+    /// Whether the service counts as healthy: then this is a heartbeat. Otherwise its entry becomes critical, or is
+    /// removed from a catalogue that has only passing entries.
+    pub healthy: bool,
+    /// The end of the check's output, for those who look at the catalogue.
+    pub output: String,
 }
 
 /// Which instances are listed, and when the answer is due.
@@ -39,8 +53,10 @@ pub struct Query {
 /// What a catalogue answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// The registration or the deregistration was done, or the heartbeat was accepted.
+    /// The registration or the deregistration was done, or the heartbeat or the report was accepted.
     Done,
+    /// The report was accepted, and the catalogue has no entry of the instance.
+    Removed,
     /// There is no such registration to renew: the catalogue's message, and the endpoint of another instance
     /// with the same ID, if the catalogue returned one.
     Unknown(String, Option<Endpoint>),

@@ -5,7 +5,7 @@
 //! else. It sends SIGTERM to all children, deregisters all instances, sends SIGKILL to the children that are left,
 //! and exits with [`FAULT`]; each step has a time limit. Hooks are not run, and nothing is started any more.
 
-use crate::catalogue::{Answer, Request};
+use crate::catalogue::{Answer, Report, Request};
 use crate::effect::Effect;
 use crate::event::{Event, Ticket};
 use crate::plan::{Registration, SignalTarget, Stop};
@@ -126,7 +126,9 @@ impl StopList {
     fn on_request(&mut self, ticket: Ticket, request: &Request) {
         self.requests.insert(ticket);
         match request {
-            Request::Register(registration) | Request::Renew(registration) => {
+            Request::Register(registration)
+            | Request::Renew(registration)
+            | Request::Report(Report { registration, .. }) => {
                 self.registrations
                     .insert(registration.id.clone(), registration.clone());
             }

@@ -2,9 +2,12 @@
 //!
 //! A check runs at every tick of the poll interval. One that passes leads to a registration or a renewal; one
 //! that fails leads to no request, so the TTL in the catalogue expires and the catalogue marks the service as
-//! critical (docs/behaviour.md EX-18). No check starts while a request other than an inspection is in flight.
+//! critical (docs/behaviour.md EX-18). With thresholds, each check of a service that counts as healthy leads to a
+//! heartbeat, and each failed check of one that counts as unhealthy to a report, if the thresholds have a number of
+//! failures. No check starts while a request other than an inspection is in flight.
 
-use crate::check::CheckSchedule;
+use crate::check::{CheckResults, CheckSchedule, Health};
+use crate::plan::Thresholds;
 use crate::registration::{DesiredState, Operation, RegistrationState, Reply};
 use crate::time::{Duration, Instant};
 
@@ -12,6 +15,8 @@ use crate::time::{Duration, Instant};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Heartbeat {
     schedule: CheckSchedule,
+    /// The results so far, if thresholds say which of them count.
+    results: Option<CheckResults>,
     registration: RegistrationState,
 }
 
@@ -29,8 +34,23 @@ impl Heartbeat {
     pub fn new(now: Instant, poll: Duration, heartbeats_per_inspection: u8, desired: DesiredState) -> Self {
         Self {
             schedule: CheckSchedule::new(now, poll),
+            results: None,
             registration: RegistrationState::new(desired, heartbeats_per_inspection),
         }
+    }
+
+    /// The same with thresholds; the start period begins `now`.
+    #[must_use]
+    pub fn with(self, now: Instant, thresholds: Option<Thresholds>) -> Self {
+        Self {
+            results: thresholds.map(|thresholds| CheckResults::new(now, thresholds)),
+            ..self
+        }
+    }
+
+    /// The results of the check, if thresholds say which of them count.
+    pub const fn results(&self) -> Option<&CheckResults> {
+        self.results.as_ref()
     }
 
     /// The registration, read-only.
@@ -59,13 +79,27 @@ impl Heartbeat {
     pub fn after_standstill(&mut self, now: Instant) {
         self.schedule
             .after_standstill(now, self.registration.holds_check());
+        if let Some(results) = &mut self.results {
+            results.after_standstill(now);
+        }
     }
 
     /// Called when the health check has ended. Its result is ignored if the service is to be absent by now
     /// (SD-9).
     pub fn on_checked(&mut self, now: Instant, passed: bool) -> Option<Action> {
         self.schedule.end();
-        let operation = passed.then(|| self.registration.on_healthy()).flatten();
+        let (health, reports) = match &mut self.results {
+            None => (Health::of(passed), false),
+            Some(results) => {
+                let reports = !passed && results.thresholds().failures.is_some();
+                (results.add(now, passed), reports)
+            }
+        };
+        let operation = match health {
+            Health::Healthy => self.registration.on_healthy(),
+            Health::Unhealthy if reports => self.registration.on_unhealthy(),
+            Health::Unhealthy | Health::Unknown => None,
+        };
         operation.map(Action::Send).or_else(|| self.on_time(now))
     }
 
@@ -91,10 +125,13 @@ impl Heartbeat {
         self.registration.deregister().map(Action::Send)
     }
 
-    /// The service is to be registered again, from the next tick on (LC-12).
+    /// The service is to be registered again, from the next tick on, when a check has passed (LC-12).
     pub fn resume(&mut self, now: Instant) {
         self.registration.resume();
         self.schedule.skip_to(now);
+        if let Some(results) = &mut self.results {
+            results.forget();
+        }
     }
 }
 
@@ -103,6 +140,7 @@ mod model;
 
 crate::keyed!(Heartbeat {
     schedule,
+    results,
     registration
 });
 

@@ -86,6 +86,8 @@ pub enum CatalogueOperation {
     Register(String),
     /// Renews its registration: a heartbeat.
     Renew(String),
+    /// Reports that it is unhealthy.
+    Fail(String),
     /// Reads which instance is registered under the service's ID.
     Inspect(String),
     /// Deregisters it.
@@ -102,6 +104,8 @@ impl CatalogueOperation {
         match request {
             Request::Register(registration) => Self::Register(registration.name.clone()),
             Request::Renew(registration) => Self::Renew(registration.name.clone()),
+            Request::Report(report) if report.healthy => Self::Renew(report.registration.name.clone()),
+            Request::Report(report) => Self::Fail(report.registration.name.clone()),
             Request::Inspect(registration) => Self::Inspect(registration.name.clone()),
             Request::Deregister(registration) => Self::Deregister(registration.name.clone()),
             Request::Instances(query) => {
@@ -133,7 +137,7 @@ impl Outcome {
     /// The result of an answer.
     pub fn of(answer: &Answer) -> Self {
         match answer {
-            Answer::Done | Answer::Instances(_) | Answer::Holder(_) => Self::Done,
+            Answer::Done | Answer::Removed | Answer::Instances(_) | Answer::Holder(_) => Self::Done,
             Answer::Unknown(..) => Self::Unknown,
             Answer::Failed(_) | Answer::Busy(_) => Self::Failed,
         }

@@ -74,6 +74,15 @@ pub enum Notice {
     HeartbeatFailed(Named, Failure),
     /// The catalogue accepts heartbeats again, after this many failures.
     HeartbeatsResumed(Named, u32),
+    /// The health check fails, and the service does not count as unhealthy yet.
+    Failing {
+        /// The service.
+        named: Named,
+        /// How the check ended.
+        ending: Ending,
+        /// How many failures in a row count, and how many make the service unhealthy; `None` in the start period.
+        counted: Option<(u32, u32)>,
+    },
     /// The health check fails, after it passed before.
     Unhealthy(Named, Ending),
     /// The health check still fails, for another reason than before.
@@ -234,6 +243,7 @@ impl Notice {
             | Self::Skipped { .. }
             | Self::Unhealthy(..)
             | Self::UnhealthyAnew(..)
+            | Self::Failing { counted: Some(_), .. }
             | Self::TimedOut { .. }
             | Self::Killing(_)
             | Self::RestartDelayed(..)
@@ -253,6 +263,7 @@ impl Notice {
             | Self::Registered(_)
             | Self::HeartbeatsResumed(..)
             | Self::Healthy(_)
+            | Self::Failing { counted: None, .. }
             | Self::QueryResumed { .. }
             | Self::NoLongerFiltered(_)
             | Self::BudgetWhole(_)
@@ -292,6 +303,7 @@ impl Notice {
             | Self::HeartbeatsResumed(named, _)
             | Self::Unhealthy(named, _)
             | Self::UnhealthyAnew(named, _)
+            | Self::Failing { named, .. }
             | Self::Healthy(named) => {
                 [("serviceID", named.id.as_str()), ("serviceName", &named.service)].into()
             }
@@ -411,6 +423,24 @@ impl fmt::Display for Notice {
                     named.service
                 )
             }
+            Self::Failing {
+                named,
+                ending,
+                counted: Some((times, limit)),
+            } => write!(
+                f,
+                "Health check of {} failed, {times} of {limit} times in a row: {ending}",
+                named.service
+            ),
+            Self::Failing {
+                named,
+                ending,
+                counted: None,
+            } => write!(
+                f,
+                "Health check of {} failed in its start period: {ending}",
+                named.service
+            ),
             Self::Unhealthy(named, ending) => {
                 write!(
                     f,

@@ -10,6 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU32;
 
 /// How long a catalogue request may take at the most (SD-10); shorter where the service's `poll` is.
 /// (docs/bounds.md)
@@ -270,9 +271,30 @@ pub struct Service {
     pub poll: Duration,
     /// The health check; without one the service is always healthy.
     pub check: Option<Job>,
+    /// Which of the check's results count; without thresholds each of them does.
+    pub thresholds: Option<Thresholds>,
     /// The first heartbeat that succeeds after a registration, and each of so many after it, is followed by a request
     /// for the holder of the service's ID. 0 means the same as 1.
     pub heartbeats_per_inspection: u8,
+}
+
+/// How many results of a health check in a row change the health of its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Thresholds {
+    /// So many failures make it unhealthy, and then the catalogue gets at once that it is critical. `None`: the first
+    /// failure makes it unhealthy, and only its TTL makes it critical.
+    pub failures: Option<NonZeroU32>,
+    /// So many successes make it healthy again; the very first success does so alone.
+    pub successes: NonZeroU32,
+    /// For so long after the service's checks began, failures before the first success do not count.
+    pub start_period: Duration,
+}
+
+impl Thresholds {
+    /// How many failures in a row make the service unhealthy.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.failures.map_or(1, NonZeroU32::get)
+    }
 }
 
 /// One instance of a service as it is entered in a catalogue.

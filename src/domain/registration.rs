@@ -27,6 +27,8 @@ pub enum Operation {
     Register,
     /// Send a heartbeat: the service is healthy.
     Renew,
+    /// Report that the service is unhealthy: its entry becomes critical, or is removed.
+    Fail,
     /// Read which instance has the service's ID.
     Inspect,
     /// Deregister the service.
@@ -38,7 +40,7 @@ pub enum Operation {
 pub enum Reply {
     /// The catalogue carried it out.
     Done,
-    /// The catalogue has no such registration.
+    /// The catalogue has no such registration, or no longer has it.
     NotRegistered,
     /// It failed; whether it took effect is unknown.
     Failed,
@@ -119,6 +121,17 @@ impl RegistrationState {
         }
     }
 
+    /// Called when a health check of an unhealthy service failed. Ignored while a request is in flight, if the service is
+    /// to be absent, and if the catalogue has no entry.
+    pub fn on_unhealthy(&mut self) -> Option<Operation> {
+        match (self.desired, self.in_flight, self.known) {
+            (DesiredState::Registered, None, KnownRegistration::Registered | KnownRegistration::Unknown) => {
+                self.request(Operation::Fail)
+            }
+            _ => None,
+        }
+    }
+
     /// Called when the request in flight has ended. Returns the request that follows it at once.
     pub fn on_reply(&mut self, reply: Reply) -> Option<Operation> {
         let operation = self.end_request(reply)?;
@@ -126,7 +139,7 @@ impl RegistrationState {
             self.until_inspection = 0;
         }
         match (self.desired, operation, reply) {
-            (DesiredState::Absent, Operation::Register | Operation::Renew, _) => {
+            (DesiredState::Absent, Operation::Register | Operation::Renew | Operation::Fail, _) => {
                 self.request_deregistration()
             }
             (DesiredState::Registered, Operation::Renew, Reply::NotRegistered) => self.register_or_renew(),
@@ -196,9 +209,14 @@ impl RegistrationState {
 
     fn known_after(&self, operation: Operation, reply: Reply) -> KnownRegistration {
         match (operation, reply) {
-            (Operation::Inspect, _) | (Operation::Renew, Reply::Failed) | (_, Reply::Unsent) => self.known,
+            // An entry of an earlier process that became critical is replaced when the service is healthy.
+            (Operation::Inspect, _)
+            | (Operation::Renew, Reply::Failed)
+            | (Operation::Fail, Reply::Done | Reply::Failed)
+            | (_, Reply::Unsent) => self.known,
             (Operation::Register | Operation::Renew, Reply::Done) => KnownRegistration::Registered,
-            (Operation::Deregister, Reply::Done | Reply::NotRegistered) => KnownRegistration::Absent,
+            (Operation::Deregister, Reply::Done | Reply::NotRegistered)
+            | (Operation::Fail, Reply::NotRegistered) => KnownRegistration::Absent,
             (_, Reply::Failed | Reply::NotRegistered) => KnownRegistration::Unknown,
         }
     }
@@ -220,6 +238,45 @@ mod tests {
         registration.on_cancelled(Reply::Unsent);
         assert!(registration.is_registered());
         assert_eq!(registration.in_flight(), None);
+    }
+
+    #[test]
+    fn an_unhealthy_service_is_reported_until_the_catalogue_has_no_entry() {
+        let mut registration = RegistrationState::new(DesiredState::Registered, 10);
+        assert_eq!(
+            registration.on_unhealthy(),
+            Some(Operation::Fail),
+            "of an earlier process"
+        );
+        assert_eq!(registration.on_unhealthy(), None, "one request is in flight");
+        assert_eq!(registration.on_reply(Reply::Done), None);
+        assert!(!registration.is_registered(), "the entry is another one");
+        assert_eq!(registration.on_healthy(), Some(Operation::Register));
+        registration.on_reply(Reply::Done);
+        assert_eq!(registration.on_unhealthy(), Some(Operation::Fail));
+        registration.on_reply(Reply::Done);
+        assert!(registration.is_registered(), "as critical");
+        assert_eq!(registration.on_unhealthy(), Some(Operation::Fail));
+        registration.on_reply(Reply::Failed);
+        assert_eq!(registration.on_unhealthy(), Some(Operation::Fail));
+        registration.on_reply(Reply::NotRegistered);
+        assert_eq!(registration.on_unhealthy(), None, "there is no entry");
+        assert_eq!(registration.on_healthy(), Some(Operation::Register));
+    }
+
+    #[test]
+    fn a_deregistration_follows_a_report_that_may_have_left_an_entry() {
+        for (reply, follows) in [
+            (Reply::Done, Some(Operation::Deregister)),
+            (Reply::Failed, Some(Operation::Deregister)),
+            (Reply::NotRegistered, None),
+        ] {
+            let mut registration = RegistrationState::new(DesiredState::Registered, 10);
+            registration.on_unhealthy();
+            assert_eq!(registration.deregister(), None, "one request is in flight");
+            assert_eq!(registration.on_reply(reply), follows, "{reply:?}");
+            assert_eq!(registration.on_unhealthy(), None, "it is to be absent");
+        }
     }
 
     #[test]

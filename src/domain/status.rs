@@ -2,6 +2,7 @@
 //!
 //! It is made from the core's own state when it is requested. Nothing is stored for it but each job's last run.
 
+use crate::check::Health;
 use crate::lifecycle::Phase;
 use crate::measurement::{RunResult, WatchedBackend};
 use crate::plan::{Registration, Role};
@@ -35,6 +36,8 @@ pub struct ServiceStatus {
     pub registration: Registration,
     /// Whether the service is registered, by the last answer of the catalogue.
     pub registered: bool,
+    /// Its health by the results of its check so far.
+    pub health: Health,
     /// Its health check, if it has one.
     pub check: Option<JobStatus>,
 }

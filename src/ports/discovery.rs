@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use domain::Ticket;
-use domain::catalogue::{Endpoint, Listing, Query, Request};
+use domain::catalogue::{Endpoint, Listing, Query, Report, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use std::fmt;
@@ -46,6 +46,21 @@ pub trait Catalogue {
     /// effect.
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError>;
 
+    /// Reports the result of the instance's health check. If it is healthy, this is a heartbeat as [`Self::renew`] is.
+    /// Otherwise the entry becomes critical at once, so that it is no longer listed, whatever is left of its TTL; a
+    /// catalogue whose entries are all passing removes it. Either way it is no error if there is no entry. A catalogue
+    /// that has a place for the output of a check shows it.
+    ///
+    /// # Errors
+    /// The catalogue cannot be reached or refuses the request; it is unknown whether the report took effect.
+    async fn report(&self, report: &Report) -> Result<Renewal, CatalogueError> {
+        if report.healthy {
+            return self.renew(&report.registration).await;
+        }
+        let removed = self.deregister(&report.registration).await;
+        removed.map(|()| Renewal::Removed)
+    }
+
     /// The address and port in the entry with this instance's ID; `None` if there is no entry. It may belong
     /// to another instance: the last one to register replaces the entry, and Consul accepts the heartbeats of
     /// both for it.
@@ -70,11 +85,13 @@ pub trait Catalogue {
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError>;
 }
 
-/// The result of a heartbeat.
+/// The result of a heartbeat or a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// The entry is passing.
+    /// The entry is passing; after a report of an unhealthy instance, critical.
     Renewed,
+    /// The entry was removed, because the instance is unhealthy.
+    Removed,
     /// The entry does not exist. The text is the catalogue's message; the endpoint is that of another
     /// instance with the same ID, if one was found.
     Unknown(String, Option<Endpoint>),

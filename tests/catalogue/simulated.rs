@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
-use domain::catalogue::{Endpoint, Listing, Query};
+use domain::catalogue::{Endpoint, Listing, Query, Report};
 use domain::plan::Registration;
 use sim::fake_catalogue::FakeCatalogue;
 use std::cell::{RefCell, RefMut};
@@ -48,6 +48,12 @@ impl Catalogue for Simulated {
 
     async fn renew(&self, registration: &Registration) -> Result<Renewal, CatalogueError> {
         let renewal = self.book().renew(self.now(), registration);
+        self.written.notify_waiters();
+        Ok(renewal)
+    }
+
+    async fn report(&self, report: &Report) -> Result<Renewal, CatalogueError> {
+        let renewal = self.book().report(self.now(), report);
         self.written.notify_waiters();
         Ok(renewal)
     }

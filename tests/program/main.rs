@@ -37,6 +37,7 @@ mod entered;
 mod etcd;
 mod exit_codes;
 mod hangups;
+mod health;
 mod original_example;
 mod output;
 mod paused;

@@ -2,11 +2,11 @@
 
 use super::bounds::{LONGEST_DEREGISTRATION_WAIT, LONGEST_QUERY_WAIT, REQUEST};
 use super::observer::{
-    Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of, is_periodic, owner,
+    HealthFacts, Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of, is_periodic, owner,
 };
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, Fact, TraceEntry};
-use domain::catalogue::Request;
+use domain::catalogue::{Report, Request};
 use domain::plan::Role;
 use domain::{Effect, Instant, Notice};
 
@@ -28,9 +28,13 @@ pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &TraceEn
             let alike = observer.backends.get(&key).map_or(1, |facts| facts.alike);
             (key, alike)
         }
-        Some(Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r)) => {
-            (r.id.clone(), 1)
-        }
+        Some(
+            Request::Register(r)
+            | Request::Renew(r)
+            | Request::Inspect(r)
+            | Request::Deregister(r)
+            | Request::Report(Report { registration: r, .. }),
+        ) => (r.id.clone(), 1),
     };
     hold(observer.requests_of(&owner) < alike, || {
         format!("{entry} while one is on its way")
@@ -50,7 +54,11 @@ pub(super) fn requests_are_bounded(observer: &Observer, entry: &TraceEntry) -> V
             let poll = observer.backends.get(&key).map(|facts| facts.poll);
             *limit <= bound && *limit > query.wait && poll.is_none_or(|poll| query.wait <= poll)
         }
-        Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
+        Request::Register(r)
+        | Request::Renew(r)
+        | Request::Inspect(r)
+        | Request::Deregister(r)
+        | Request::Report(Report { registration: r, .. }) => {
             let facts = observer.services.get(&r.id);
             *limit <= facts.map_or(REQUEST, ServiceFacts::request_limit)
         }
@@ -143,14 +151,27 @@ pub(super) fn only_requests_in_flight_are_cancelled(observer: &Observer, entry: 
     hold(observer.requests.contains_key(ticket), || format!("{entry}"))
 }
 
+/// The heartbeat in this entry, if there is one: the ID of the service, and whether it is a registration.
+fn heartbeat(entry: &TraceEntry) -> Option<(&String, bool)> {
+    match request_in(entry)? {
+        Request::Register(r) => Some((&r.id, true)),
+        Request::Renew(r)
+        | Request::Report(Report {
+            registration: r,
+            healthy: true,
+            ..
+        }) => Some((&r.id, false)),
+        _ => None,
+    }
+}
+
 /// A heartbeat follows only a check that passed in the same turn, or a tick of a service without a check;
 /// after a heartbeat that the catalogue answered with "unknown" only a registration follows (EX-18). With a
-/// budget it may wait for a `poll`, or two seconds.
+/// budget it may wait for a `poll`, or two seconds. If the check has thresholds, the heartbeat follows a check that
+/// ended in the same turn while the service counts as healthy.
 pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &TraceEntry) -> Verdict {
-    let (id, registers) = match request_in(entry) {
-        Some(Request::Register(r)) => (&r.id, true),
-        Some(Request::Renew(r)) => (&r.id, false),
-        _ => return Ok(()),
+    let Some((id, registers)) = heartbeat(entry) else {
+        return Ok(());
     };
     let Some(facts) = observer.services.get(id) else {
         return Err(format!("{entry}: there is no such service"));
@@ -158,8 +179,56 @@ pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &
     let waited =
         observer.plan.max_connections.is_some() && facts.schedule.waits(observer.now, facts.longest_wait());
     let schedules = !facts.checked && (waited || facts.schedule.may_begin(&observer.turn, observer.now));
-    let reason = facts.passed || (registers && facts.unknown) || schedules;
+    let unsure = facts.health.as_ref().is_some_and(HealthFacts::is_unsure);
+    let reason = facts.passed || (registers && facts.unknown) || schedules || unsure;
     hold(reason && !facts.closing, || format!("{entry}"))
+}
+
+/// While a service counts as unhealthy by the thresholds of its check, it gets no heartbeat.
+pub(super) fn no_heartbeat_of_an_unhealthy_service(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let facts = heartbeat(entry).and_then(|(id, _)| observer.services.get(id));
+    let health = facts.and_then(|facts| facts.health.as_ref());
+    hold(!health.is_some_and(HealthFacts::is_unhealthy), || {
+        format!("{entry}")
+    })
+}
+
+/// The catalogue gets that a service is critical only if its check just failed and it counts as unhealthy: after so
+/// many failures in a row as its thresholds say, never in its start period, and only if the thresholds have a number of
+/// failures. With a budget it may wait for a `poll`, or two seconds.
+pub(super) fn critical_only_after_so_many_failures(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let Some(Request::Report(Report {
+        registration,
+        healthy: false,
+        ..
+    })) = request_in(entry)
+    else {
+        return Ok(());
+    };
+    let facts = observer.services.get(&registration.id);
+    let reason = facts.is_some_and(|facts| {
+        let unsure = |health: &HealthFacts| health.is_unsure() && health.reports();
+        !facts.closing && (facts.critical || facts.health.as_ref().is_some_and(unsure))
+    });
+    hold(reason, || format!("{entry}"))
+}
+
+/// When so many checks in a row have failed, the catalogue gets that at once, and again with each failure while it has an
+/// entry, unless the service is to be absent, or the services' own share of the budget is used up.
+pub(super) fn an_unhealthy_service_is_reported_at_once(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Wait(_) = &entry.kind else {
+        return Ok(());
+    };
+    if observer.maintenance || observer.is_stopping() || observer.services_may_wait() {
+        return Ok(());
+    }
+    let missing = observer
+        .services
+        .iter()
+        .find(|(id, facts)| facts.critical && !facts.closing && observer.request_of(id, facts).is_none());
+    hold(missing.is_none(), || {
+        format!("{} is not reported", missing.map_or("", |(id, _)| id))
+    })
 }
 
 /// A check that passed leads to a heartbeat at once, unless the service is to be absent, or the services' own
@@ -183,9 +252,9 @@ pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &TraceE
 /// A service is registered only if it is not registered by the last answer of the catalogue, and renewed only
 /// if it is (SD-4); an inspection is sent only if it is.
 pub(super) fn only_an_unregistered_service_is_registered(observer: &Observer, entry: &TraceEntry) -> Verdict {
-    let (id, registers) = match request_in(entry) {
-        Some(Request::Register(r)) => (&r.id, true),
-        Some(Request::Renew(r) | Request::Inspect(r)) => (&r.id, false),
+    let (id, registers) = match (heartbeat(entry), request_in(entry)) {
+        (Some(heartbeat), _) => heartbeat,
+        (None, Some(Request::Inspect(r))) => (&r.id, false),
         _ => return Ok(()),
     };
     let known = observer

@@ -10,6 +10,7 @@ use crate::options::Options;
 use crate::plans;
 use crate::simulated_run::{SimulatedRun, simulate, simulate_emergency};
 use crate::trace::{EntryKind, Fact, TraceEntry};
+use domain::catalogue::{Report, Request};
 use domain::event::Loaded;
 use domain::plan::SignalTarget;
 use domain::signal::Signal;
@@ -51,6 +52,10 @@ fn somewhere(trace: &[TraceEntry], choices: &mut Choices) -> usize {
                     | Event::Outlived(_)
                     | Event::Stopped(_)
             ) | EntryKind::Fact(_)
+                | EntryKind::Effect(Effect::Request {
+                    request: Request::Report(Report { healthy: false, .. }),
+                    ..
+                })
         )
     };
     let rare: Vec<usize> = any.iter().copied().filter(is_rare).collect();

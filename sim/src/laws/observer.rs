@@ -6,6 +6,7 @@
 mod backends;
 mod children;
 mod emergency;
+mod health;
 mod lifecycle;
 mod plan;
 mod reload;
@@ -23,6 +24,7 @@ use domain::process::Ending;
 use domain::signal::Signal;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 pub(crate) use emergency::Emergency;
+pub(crate) use health::HealthFacts;
 pub(crate) use lifecycle::{OnceRun, Stop};
 pub(crate) use plan::{SharedPlan, backend_key, key_of, sensor_jobs};
 pub(crate) use requests::{InFlight, Kind};
@@ -267,7 +269,7 @@ impl Observer {
     fn on_fact(&mut self, fact: &Fact) {
         match fact {
             Fact::Entered(id) => drop(self.entries.insert(id.clone())),
-            Fact::Removed(id) | Fact::Expired(id) => {
+            Fact::Removed(id) | Fact::Expired(id) | Fact::Critical(id) => {
                 self.entries.remove(id);
                 self.delay(id);
             }

@@ -4,7 +4,7 @@ use super::bounds::LONGEST_RELOAD_WAIT;
 use super::observer::{Address, BackendFacts, Observer, OnceRun, key_of, sensor_jobs};
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, Fact, TraceEntry};
-use domain::catalogue::Request;
+use domain::catalogue::{Report, Request};
 use domain::plan::{Job, Restarts, Role};
 use domain::{Effect, Notice};
 
@@ -25,7 +25,11 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
             Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == &**job),
         },
         EntryKind::Effect(Effect::Request { request, .. }) => match request {
-            Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
+            Request::Register(r)
+            | Request::Renew(r)
+            | Request::Inspect(r)
+            | Request::Deregister(r)
+            | Request::Report(Report { registration: r, .. }) => {
                 plan.services.iter().any(|service| service.registration == *r)
             }
             Request::Instances(query) => {

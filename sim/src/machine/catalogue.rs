@@ -8,7 +8,7 @@ use super::{ScheduledItem, State};
 use crate::fake_catalogue::FakeCatalogue;
 use crate::trace::{EntryKind, Fact};
 use containerpilot::ports::Renewal;
-use domain::catalogue::{Answer, Query, Request};
+use domain::catalogue::{Answer, Query, Report, Request};
 use domain::plan::{Catalogue, Registration};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Ticket};
@@ -180,7 +180,11 @@ impl State {
 
     pub(super) fn arrive_late(&mut self, path: &str, request: Request) {
         if !self.fake_catalogues.out {
-            if let Request::Register(r) | Request::Renew(r) | Request::Deregister(r) = &request {
+            if let Request::Register(r)
+            | Request::Renew(r)
+            | Request::Report(Report { registration: r, .. })
+            | Request::Deregister(r) = &request
+            {
                 self.fact(Fact::ArrivesLate(r.id.clone()));
             }
             self.take(path, request);
@@ -202,7 +206,12 @@ impl State {
     fn take(&mut self, path: &str, request: Request) -> Answer {
         match request {
             Request::Register(registration) => self.enter(path, &registration),
-            Request::Renew(registration) => self.renew(path, &registration),
+            Request::Renew(registration) => {
+                let now = self.now;
+                let renewal = self.catalogue(path).renew(now, &registration);
+                self.renewed(path, &registration, renewal)
+            }
+            Request::Report(report) => self.reported(path, &report),
             Request::Inspect(registration) => Answer::Holder(self.catalogue(path).holder(&registration.id)),
             Request::Deregister(registration) => {
                 if self.catalogue(path).deregister(&registration.id) && path == self.fake_catalogues.path {
@@ -220,12 +229,30 @@ impl State {
         self.passes(path, registration)
     }
 
-    fn renew(&mut self, path: &str, registration: &Registration) -> Answer {
-        let now = self.now;
-        match self.catalogue(path).renew(now, registration) {
+    fn renewed(&mut self, path: &str, registration: &Registration, renewal: Renewal) -> Answer {
+        match renewal {
             Renewal::Renewed => self.passes(path, registration),
+            Renewal::Removed => Answer::Removed,
             Renewal::Unknown(cause, holder) => Answer::Unknown(cause, holder),
         }
+    }
+
+    /// The result of a health check arrives.
+    fn reported(&mut self, path: &str, report: &Report) -> Answer {
+        let now = self.now;
+        let renewal = self.catalogue(path).report(now, report);
+        if report.healthy {
+            return self.renewed(path, &report.registration, renewal);
+        }
+        let answer = match renewal {
+            Renewal::Renewed => Answer::Done,
+            Renewal::Removed => Answer::Removed,
+            Renewal::Unknown(cause, holder) => Answer::Unknown(cause, holder),
+        };
+        if path == self.fake_catalogues.path && !matches!(answer, Answer::Unknown(..)) {
+            self.fact(Fact::Critical(report.registration.id.clone()));
+        }
+        answer
     }
 
     /// An entry of the shim is valid for another TTL.

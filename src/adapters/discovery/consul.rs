@@ -23,7 +23,7 @@ use super::tls::Secured;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use client::{Answer, Client, Refusal};
-use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
 use domain::plan::{self, Registration, Scheme};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -109,6 +109,15 @@ impl Consul {
         }
     }
 
+    /// Updates the TTL check of a service.
+    async fn update(&self, path: &str, body: &str) -> Result<Renewal, CatalogueError> {
+        match self.put(path, body).await? {
+            None => Ok(Renewal::Renewed),
+            Some(refusal) if is_unknown_check(&refusal) => Ok(Renewal::Unknown(refusal.to_string(), None)),
+            Some(refusal) => Err(CatalogueError::Failed(refusal.to_string())),
+        }
+    }
+
     async fn put(&self, path: &str, body: &str) -> Result<Option<Refusal>, CatalogueError> {
         let answer = self.send(Method::PUT, path, body).await?;
         if answer.status() == StatusCode::OK {
@@ -142,11 +151,18 @@ impl Catalogue for Consul {
             &["v1", "agent", "check", "pass", &registration.id],
             &[("note", "ok")],
         );
-        match self.put(&path, "").await? {
-            None => Ok(Renewal::Renewed),
-            Some(refusal) if is_unknown_check(&refusal) => Ok(Renewal::Unknown(refusal.to_string(), None)),
-            Some(refusal) => Err(CatalogueError::Failed(refusal.to_string())),
-        }
+        self.update(&path, "").await
+    }
+
+    async fn report(&self, report: &Report) -> Result<Renewal, CatalogueError> {
+        let path = path(&["v1", "agent", "check", "update", &report.registration.id], &[]);
+        let result = CheckResult {
+            status: if report.healthy { "passing" } else { "critical" },
+            output: &report.output,
+        };
+        let body = serde_json::to_string(&result);
+        let body = body.map_err(|error| CatalogueError::Failed(error.to_string()))?;
+        self.update(&path, &body).await
     }
 
     /// The instance that this agent has under the ID of the registration. An answer 404 means that it has
@@ -353,6 +369,14 @@ struct Check<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     deregister_critical_service_after: Option<&'a str>,
+}
+
+/// The result of a check, as a TTL check takes it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CheckResult<'a> {
+    status: &'static str,
+    output: &'a str,
 }
 
 impl<'a> From<&'a Registration> for Service<'a> {

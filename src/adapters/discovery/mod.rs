@@ -101,6 +101,7 @@ async fn perform(catalogue: &dyn Catalogue, request: Request) -> Answer {
     let answer = match request {
         Request::Register(registration) => catalogue.register(&registration).await.map(|()| Answer::Done),
         Request::Renew(registration) => catalogue.renew(&registration).await.map(Answer::from),
+        Request::Report(report) => catalogue.report(&report).await.map(Answer::from),
         Request::Inspect(registration) => catalogue.holder(&registration).await.map(Answer::Holder),
         Request::Deregister(registration) => catalogue.deregister(&registration).await.map(|()| Answer::Done),
         Request::Instances(query) => catalogue.instances(&query).await.map(Answer::Instances),
@@ -112,6 +113,7 @@ impl From<Renewal> for Answer {
     fn from(renewal: Renewal) -> Self {
         match renewal {
             Renewal::Renewed => Self::Done,
+            Renewal::Removed => Self::Removed,
             Renewal::Unknown(cause, holder) => Self::Unknown(cause, holder),
         }
     }

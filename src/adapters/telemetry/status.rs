@@ -6,6 +6,7 @@
 use crate::version::{COMMIT, VERSION};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use domain::Instant;
+use domain::check::Health;
 use domain::lifecycle::Phase;
 use domain::measurement::RunResult;
 use domain::plan::Role;
@@ -59,6 +60,7 @@ struct Service<'a> {
     port: u16,
     tags: &'a [String],
     registered: bool,
+    health: &'static str,
     check: Option<Job<'a>>,
 }
 
@@ -126,6 +128,11 @@ impl<'a> Service<'a> {
             port: registration.port,
             tags: &registration.tags,
             registered: service.registered,
+            health: match service.health {
+                Health::Unknown => "unknown",
+                Health::Healthy => "healthy",
+                Health::Unhealthy => "unhealthy",
+            },
             check: service.check.as_ref().map(|check| Job::new(check, calendar)),
         }
     }

@@ -61,6 +61,27 @@ pub fn required(
     run
 }
 
+/// A command that is required in an object with further keys: takes `command`, `user`, `group` and `timeout`. Returns the
+/// value of `timeout`, too. `missing` is the message if the command is absent or empty.
+pub fn in_object<'v>(
+    value: &Value<'_>,
+    section: &mut Section<'v>,
+    missing: impl Message,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> (Option<Run>, Option<&'v Value<'v>>) {
+    let taken = Taken::from(section, target, problems);
+    let is_read = taken.written.is_some();
+    let run = taken.written.and_then(Written::run);
+    match taken.command {
+        None => problems.error(value, missing),
+        // A command that cannot be read has been reported.
+        Some(command) if run.is_none() && is_read => problems.wrong(command, missing, WORDS),
+        Some(_) => {}
+    }
+    (run, taken.timeout)
+}
+
 /// Adds the time limit that is given beside the command. It is an error if the command's object has one, too. `subject`
 /// is the beginning of the message about an invalid one.
 pub fn limited(
@@ -110,20 +131,41 @@ fn written(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
         });
     };
     let mut section = Section::open(value, ALLOWED, problems)?;
-    let given = section.take("command");
-    let words = given.map(|value| words(value, WORDS, problems));
-    let identity = identity(&mut section, target, problems);
-    let timeout = section.take("timeout");
-    let time_limit = timeout.and_then(|value| duration::limit(value, &"`timeout` of a command", problems));
+    let written = Taken::from(&mut section, target, problems).written;
     section.close(problems);
-    // A command that cannot be read has been reported.
-    let words = words.map_or(Some(None), |words| words.map(Some))?;
-    Some(Written {
-        words,
-        identity,
-        time_limit,
-        has_timeout: timeout.is_some(),
-    })
+    written
+}
+
+/// The keys of a command that were taken from an object.
+struct Taken<'v> {
+    command: Option<&'v Value<'v>>,
+    timeout: Option<&'v Value<'v>>,
+    /// `None` if the words cannot be read, which has been reported.
+    written: Option<Written>,
+}
+
+impl<'v> Taken<'v> {
+    fn from(section: &mut Section<'v>, target: &Target<'_>, problems: &mut Problems<'_>) -> Self {
+        let command = section.take("command");
+        let words = command.map(|value| words(value, WORDS, problems));
+        let identity = identity(section, target, problems);
+        let timeout = section.take("timeout");
+        let time_limit =
+            timeout.and_then(|value| duration::limit(value, &"`timeout` of a command", problems));
+        let written = words
+            .map_or(Some(None), |words| words.map(Some))
+            .map(|words| Written {
+                words,
+                identity,
+                time_limit,
+                has_timeout: timeout.is_some(),
+            });
+        Self {
+            command,
+            timeout,
+            written,
+        }
+    }
 }
 
 fn command(words: Vec<String>) -> Option<Command> {

@@ -5,6 +5,7 @@ use crate::config::keys::duration;
 use crate::config::problem::Message;
 use domain::plan::{Registration, SensorKind};
 use domain::signal::Signal;
+use domain::time::Duration;
 use std::fmt::{self, Display};
 use template::TemplateError;
 
@@ -211,6 +212,34 @@ impl Display for ServiceError<'_> {
 }
 
 impl Message for ServiceError<'_> {}
+
+/// Errors of a health check.
+#[derive(Clone, Copy)]
+pub enum CheckError<'a> {
+    /// An object without a command.
+    NoCommand(Subject<'a>),
+    /// A number of results in a row outside the allowed range.
+    OutOfRange(&'static str, Subject<'a>),
+    /// A time limit that is longer than the time between two checks.
+    TooLong(Subject<'a>, Duration),
+}
+
+impl Display for CheckError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCommand(subject) => {
+                write!(f, "`health` in {subject} needs a `command`")
+            }
+            Self::OutOfRange(key, subject) => write!(f, "`{key}` of `health` in {subject} is out of range"),
+            Self::TooLong(subject, poll) => write!(
+                f,
+                "the timeout of `health` in {subject} must not be longer than `poll`, which is {poll:?}"
+            ),
+        }
+    }
+}
+
+impl Message for CheckError<'_> {}
 
 /// Errors of a task or a coprocess.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@
 //! plan only if there are none. Keys are case-sensitive, and unknown keys are errors (CFG-3, CFG-14).
 
 mod catalogue;
+mod checks;
 mod error;
 mod jobs;
 mod logging;

@@ -1,7 +1,7 @@
 //! The sections `services` and `backends` (docs/behaviour.md, rows CFG-*).
 
 use super::error::{DurationKey, ServiceError, Subject, Warning};
-use super::jobs;
+use super::{checks, jobs};
 use crate::config::Target;
 use crate::config::keys::{
     self, Section, boolean, command, default_id, duration, integer, interfaces, list, string, tags, text,
@@ -42,11 +42,10 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     let poll = seconds(value, &mut section, "poll", subject, problems);
     let ttl = seconds(value, &mut section, "ttl", subject, problems);
     let port = port(value, &mut section, subject, problems);
+    let limit = section.take("timeout");
     let health = section
         .take("health")
-        .and_then(|value| command::optional(value, target, problems));
-    let limit = section.take("timeout");
-    let health = command::limited(health, limit, &DurationKey::HealthTimeout(subject), problems);
+        .and_then(|value| checks::health(value, subject, poll, limit, target, problems));
     let address = interfaces(value, section.take("interfaces"), target, problems);
     let tags = section
         .take("tags")
@@ -81,11 +80,13 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
         enable_tag_override,
         deregister_critical_after,
     };
-    let check = health.map(|run| jobs::on_demand(role, run));
+    let thresholds = health.as_ref().and_then(|check| check.thresholds);
+    let check = health.map(|check| jobs::on_demand(role, check.run));
     Some(Service {
         registration,
         poll,
         check,
+        thresholds,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })
 }

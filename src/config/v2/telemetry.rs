@@ -97,6 +97,7 @@ fn service(
         registration,
         poll: POLL,
         check: None,
+        thresholds: None,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })
 }

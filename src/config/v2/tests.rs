@@ -9,10 +9,11 @@ use crate::ports::{MockInterfaces, MockUsers};
 use domain::address::InterfaceAddress;
 use domain::plan::{
     Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind,
-    SignalTarget, Telemetry, Tls, Trigger,
+    SignalTarget, Telemetry, Thresholds, Tls, Trigger,
 };
 use domain::time::Duration;
 use nix::time::ClockId;
+use std::num::NonZeroU32;
 
 fn interfaces() -> MockInterfaces {
     let mut interfaces = MockInterfaces::new();
@@ -1225,4 +1226,96 @@ fn two_services_with_one_id_are_an_error_that_names_both() {
     ));
     let expected = "telemetry: the services app and containerpilot have one ID, \"containerpilot-host\"";
     assert!(report.contains(expected), "{report}");
+}
+
+/// The health check of a service with this `health` and these further keys, and its thresholds.
+fn checked(health: &str, further: &str) -> Result<(Option<Job>, Option<Thresholds>), String> {
+    let text = format!(
+        "{{\"consul\": \"c:1\",\n {}}}",
+        service_with(&format!("\"health\": {health}{further}"))
+    );
+    let compiled = compiled_with(&text, &[], &[])?;
+    let service = compiled.plan.services.into_iter().next().expect("a service");
+    Ok((service.check, service.thresholds))
+}
+
+#[test]
+fn a_health_check_may_be_an_object_with_thresholds() {
+    let (check, thresholds) = checked(
+        r#"{"command": ["a", "b"], "failures": 3, "successes": "2", "startPeriod": "1m"}"#,
+        "",
+    )
+    .unwrap();
+    let expected = Thresholds {
+        failures: NonZeroU32::new(3),
+        successes: NonZeroU32::new(2).unwrap(),
+        start_period: Duration::from_secs(60),
+    };
+    assert_eq!(thresholds, Some(expected));
+    let check = check.unwrap();
+    assert_eq!(line(&check), ["a", "b"]);
+    assert_eq!(check.time_limit, Some(Duration::from_secs(10)), "its poll");
+    let (_, thresholds) = checked(r#"{"command": "a", "startPeriod": 5}"#, "").unwrap();
+    let expected = Thresholds {
+        failures: None,
+        successes: NonZeroU32::MIN,
+        start_period: Duration::from_secs(5),
+    };
+    assert_eq!(thresholds, Some(expected));
+    let (check, thresholds) = checked(r#"{"command": "a"}"#, "").unwrap();
+    assert!(check.is_some());
+    assert_eq!(thresholds, None, "each result counts");
+}
+
+#[test]
+fn the_time_limit_of_a_check_in_an_object_is_at_most_its_poll() {
+    let limit = |health, further| checked(health, further).map(|(check, _)| check.unwrap().time_limit);
+    let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
+    assert_eq!(limit(r#"{"command": "a", "timeout": "2s"}"#, ""), seconds(2));
+    assert_eq!(limit(r#"{"command": "a"}"#, r#", "timeout": 3"#), seconds(3));
+    assert_eq!(limit(r#"{"command": "a", "timeout": 0}"#, ""), seconds(10));
+    assert_eq!(limit(r#""a""#, r#", "timeout": 30"#), seconds(30), "EX-19");
+    for report in [
+        limit(r#"{"command": "a", "timeout": 11}"#, ""),
+        limit(r#"{"command": "a"}"#, r#", "timeout": 11"#),
+    ] {
+        let report = report.unwrap_err();
+        let sentence = "the timeout of `health` in service app must not be longer than `poll`, which is 10s";
+        assert!(report.contains(sentence), "{report}");
+    }
+}
+
+#[test]
+fn errors_in_a_health_check_are_reported() {
+    for (health, sentence) in [
+        (
+            "{}",
+            "services[0].health: `health` in service app needs a `command`",
+        ),
+        (
+            r#"{"command": ""}"#,
+            "services[0].health.command: `health` in service app needs a `command`",
+        ),
+        (
+            r#"{"command": "a", "failures": 0}"#,
+            "services[0].health.failures: `failures` of `health` in service app is out of range",
+        ),
+        (
+            r#"{"command": "a", "successes": 1001}"#,
+            "services[0].health.successes: `successes` of `health` in service app is out of range",
+        ),
+        (
+            r#"{"command": "a", "failures": "x"}"#,
+            "services[0].health.failures: ",
+        ),
+        (
+            r#"{"command": "a", "startPeriod": "x"}"#,
+            "services[0].health.startPeriod: `startPeriod` in service app: time: invalid duration x",
+        ),
+        (r#"{"command": "a", "failure": 2}"#, "did you mean `failures`?"),
+        (r#"{"command": "a", "retries": 2}"#, "unknown key `retries`"),
+    ] {
+        let report = checked(health, "").unwrap_err();
+        assert!(report.contains(sentence), "{health}: {report}");
+    }
 }

@@ -280,7 +280,7 @@ impl Unit for BackendUnit {
             Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _) => {
                 self.on_failure(now, cause, out)
             }
-            Answer::Done | Answer::Holder(_) => {
+            Answer::Done | Answer::Removed | Answer::Holder(_) => {
                 self.on_failure(now, "the catalogue gave no list".into(), out)
             }
         }

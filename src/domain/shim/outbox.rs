@@ -201,7 +201,9 @@ impl Outbox {
     ) {
         let kind = match &request {
             Request::Deregister(_) => Kind::Deregistration,
-            Request::Register(_) | Request::Renew(_) | Request::Inspect(_) => Kind::Heartbeat,
+            Request::Register(_) | Request::Renew(_) | Request::Report(_) | Request::Inspect(_) => {
+                Kind::Heartbeat
+            }
             Request::Instances(_) => Kind::Query,
         };
         let open = OpenRequest {

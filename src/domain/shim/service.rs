@@ -4,15 +4,17 @@ use super::id::UnitId;
 use super::outbox::{self, Outbox};
 use super::runner::JobRunner;
 use super::unit::Unit;
-use crate::catalogue::{Answer, Endpoint, Request};
+use crate::catalogue::{Answer, Endpoint, Report, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
+use crate::check::{CheckResults, Health};
 use crate::failures::Failures;
 use crate::heartbeat::{Action, Heartbeat};
+use crate::measurement::RunResult;
 use crate::notice::{Named, Notice};
 use crate::plan::{REQUEST_LIMIT, Service};
 use crate::process::Ending;
 use crate::registration::{DesiredState, Operation, Reply};
-use crate::status::ServiceStatus;
+use crate::status::{Run, ServiceStatus};
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -28,6 +30,7 @@ pub(super) struct ServiceUnit {
     id: UnitId,
     heartbeat: Heartbeat,
     check: Option<JobRunner>,
+    /// Whether it was reported as unhealthy.
     unhealthy: bool,
     reasons: Causes,
     failures: Failures,
@@ -42,7 +45,8 @@ impl ServiceUnit {
         Self {
             service: service.clone(),
             id,
-            heartbeat: Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired),
+            heartbeat: Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired)
+                .with(now, service.thresholds),
             check: check.map(|job| JobRunner::new(now, id, job, jitter)),
             unhealthy: false,
             reasons: Causes::default(),
@@ -63,15 +67,29 @@ impl ServiceUnit {
         ServiceStatus {
             registration: self.service.registration.clone(),
             registered: self.heartbeat.registration().is_registered(),
+            health: self.health(),
             check: self.check.as_ref().map(|check| check.status(out)),
         }
     }
 
-    /// A registration or a heartbeat that waits to be sent is cancelled.
+    /// The health by the results so far; a service without a check is always healthy.
+    fn health(&self) -> Health {
+        let Some(check) = &self.check else {
+            return Health::Healthy;
+        };
+        let last = || {
+            check
+                .last()
+                .map_or(Health::Unknown, |run| Health::of(run.ending.passed()))
+        };
+        self.heartbeat.results().map_or_else(last, CheckResults::health)
+    }
+
+    /// A registration, a heartbeat or a report that waits to be sent is cancelled.
     fn deregister(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         match self.heartbeat.registration().in_flight() {
             Some(Operation::Inspect) => out.cancel(self.id),
-            Some(Operation::Register | Operation::Renew) => self.cancel_waiting(out),
+            Some(Operation::Register | Operation::Renew | Operation::Fail) => self.cancel_waiting(out),
             Some(Operation::Deregister) | None => {}
         }
         let action = self.heartbeat.deregister();
@@ -108,8 +126,8 @@ impl ServiceUnit {
     /// A service without a health check is always healthy.
     fn on_checked(&mut self, now: Instant, ending: Option<&Ending>, out: &mut Outbox) {
         let failed = ending.filter(|ending| !ending.passed());
-        self.log_health(failed, out);
         let action = self.heartbeat.on_checked(now, failed.is_none());
+        self.log_health(failed, out);
         self.perform(now, action, out);
     }
 
@@ -117,7 +135,19 @@ impl ServiceUnit {
         let registration = self.service.registration.clone();
         let request = match operation {
             Operation::Register => Request::Register(registration),
-            Operation::Renew => Request::Renew(registration),
+            Operation::Renew => match self.report() {
+                Some(output) => Request::Report(Report {
+                    registration,
+                    healthy: true,
+                    output,
+                }),
+                None => Request::Renew(registration),
+            },
+            Operation::Fail => Request::Report(Report {
+                registration,
+                healthy: false,
+                output: self.report().unwrap_or_default(),
+            }),
             Operation::Inspect => Request::Inspect(registration),
             Operation::Deregister => Request::Deregister(registration),
         };
@@ -126,27 +156,54 @@ impl ServiceUnit {
         let longest_wait = match operation {
             Operation::Deregister => LONGEST_DEREGISTRATION_WAIT,
             Operation::Inspect => limit,
-            Operation::Register | Operation::Renew => REQUEST_LIMIT.max(self.service.poll),
+            Operation::Register | Operation::Renew | Operation::Fail => REQUEST_LIMIT.max(self.service.poll),
         };
         out.request(now, self.id, request, limit, longest_wait);
+    }
+
+    /// What the catalogue gets as the result of the check, if its thresholds have a number of failures.
+    fn report(&self) -> Option<String> {
+        self.service.thresholds.as_ref()?.failures?;
+        self.check.as_ref()?.last().map(described)
     }
 
     fn log_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
         if self.closing {
             return;
         }
-        let was_unhealthy = core::mem::replace(&mut self.unhealthy, failed.is_some());
-        let named = self.named();
-        match failed {
-            None if was_unhealthy => {
+        let (named, health) = (self.named(), self.health());
+        let Some(ending) = failed else {
+            if health == Health::Healthy {
                 self.reasons.clear();
-                out.log(Notice::Healthy(named));
+                if core::mem::take(&mut self.unhealthy) {
+                    out.log(Notice::Healthy(named));
+                }
             }
-            None => {}
-            Some(ending) if !self.reasons.is_new(&ending.to_string()) => {}
-            Some(ending) if was_unhealthy => out.log(Notice::UnhealthyAnew(named, ending.clone())),
-            Some(ending) => out.log(Notice::Unhealthy(named, ending.clone())),
+            return;
+        };
+        let is_new = self.reasons.is_new(&ending.to_string());
+        let ending = ending.clone();
+        if health != Health::Unhealthy {
+            if is_new {
+                let counted = self.counted();
+                out.log(Notice::Failing {
+                    named,
+                    ending,
+                    counted,
+                });
+            }
+        } else if !core::mem::replace(&mut self.unhealthy, true) {
+            out.log(Notice::Unhealthy(named, ending));
+        } else if is_new {
+            out.log(Notice::UnhealthyAnew(named, ending));
         }
+    }
+
+    /// How many failures in a row count, and how many make the service unhealthy.
+    fn counted(&self) -> Option<(u32, u32)> {
+        let results = self.heartbeat.results()?;
+        let times = results.failures();
+        (times > 0).then(|| (times, results.thresholds().failures_in_a_row()))
     }
 
     fn log_answer(&mut self, operation: Operation, answer: Answer, out: &mut Outbox) {
@@ -155,7 +212,7 @@ impl ServiceUnit {
                 out.log(Notice::DeregisteringFailed(self.named(), cause));
             }
             (Operation::Inspect, Answer::Holder(holder)) => self.log_holder(holder, out),
-            (Operation::Deregister | Operation::Inspect, _) => {}
+            (Operation::Deregister | Operation::Inspect, _) | (Operation::Fail, Answer::Unknown(..)) => {}
             (Operation::Renew, Answer::Unknown(cause, holder)) => {
                 out.log(Notice::NotRegistered(self.named(), cause));
                 self.log_holder(holder, out);
@@ -167,7 +224,9 @@ impl ServiceUnit {
             (_, Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _)) => {
                 self.log_failure(operation, cause, out)
             }
-            (_, Answer::Done | Answer::Instances(_) | Answer::Holder(_)) => self.log_recovery(out),
+            (_, Answer::Done | Answer::Removed | Answer::Instances(_) | Answer::Holder(_)) => {
+                self.log_recovery(out)
+            }
         }
     }
 
@@ -304,11 +363,26 @@ impl Unit for ServiceUnit {
     }
 }
 
+/// The end of the check's output, and how it ended if it failed; `ok` if there is nothing to say.
+fn described(run: &Run) -> String {
+    let output = run.output.trim();
+    let ending = match run.result {
+        RunResult::Passed if output.is_empty() => "ok".into(),
+        RunResult::Passed => return output.into(),
+        RunResult::TimedOut => "it took too long".into(),
+        RunResult::Failed | RunResult::Stopped => run.ending.to_string(),
+    };
+    if output.is_empty() {
+        return ending;
+    }
+    alloc::format!("{ending}: {output}")
+}
+
 fn outcome(reply: &outbox::Reply) -> Reply {
     match &reply.answer {
         _ if reply.sent.is_none() => Reply::Unsent,
         Answer::Done => Reply::Done,
-        Answer::Unknown(..) => Reply::NotRegistered,
+        Answer::Unknown(..) | Answer::Removed => Reply::NotRegistered,
         Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) | Answer::Holder(_) => Reply::Failed,
     }
 }

@@ -1,5 +1,6 @@
 //! Scenarios of the whole core: its effects, event by event, in the short form of [`brief`].
 
+mod health;
 mod holders;
 mod requests;
 mod state_key;
@@ -196,6 +197,7 @@ fn requester(request: &Request) -> String {
         Request::Register(r) | Request::Renew(r) | Request::Inspect(r) | Request::Deregister(r) => {
             r.name.clone()
         }
+        Request::Report(report) => report.registration.name.clone(),
         Request::Instances(query) => format!("{}?", query.service),
     }
 }
@@ -218,6 +220,13 @@ fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
             request: Request::Renew(r),
             ..
         } => format!("renew {}", r.name),
+        Effect::Request {
+            request: Request::Report(report),
+            ..
+        } => {
+            let result = if report.healthy { "pass" } else { "fail" };
+            format!("{result} {} ({})", report.registration.name, report.output)
+        }
         Effect::Request {
             request: Request::Inspect(r),
             ..
@@ -269,6 +278,7 @@ fn service(name: &str) -> Service {
         registration,
         poll: Duration::from_secs(10),
         check: Some(job(role, Trigger::OnDemand)),
+        thresholds: None,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }

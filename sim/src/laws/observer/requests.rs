@@ -3,7 +3,7 @@
 use super::Observer;
 use super::plan::backend_key;
 use crate::laws::bounds::{BUDGET_GROWTH, FIRST_PAUSE, LONGEST_PAUSE};
-use domain::catalogue::{Answer, Request};
+use domain::catalogue::{Answer, Report, Request};
 use domain::time::Duration;
 use domain::{Instant, Ticket};
 
@@ -26,6 +26,7 @@ pub(crate) struct InFlight {
 pub(crate) enum Kind {
     Register,
     Renew,
+    Fail,
     Inspect,
     Deregister,
     List,
@@ -36,6 +37,14 @@ impl InFlight {
         let (kind, owner, wait) = match request {
             Request::Register(r) => (Kind::Register, r.id.clone(), Duration::ZERO),
             Request::Renew(r) => (Kind::Renew, r.id.clone(), Duration::ZERO),
+            Request::Report(Report {
+                registration: r,
+                healthy,
+                ..
+            }) => {
+                let kind = if *healthy { Kind::Renew } else { Kind::Fail };
+                (kind, r.id.clone(), Duration::ZERO)
+            }
             Request::Inspect(r) => (Kind::Inspect, r.id.clone(), Duration::ZERO),
             Request::Deregister(r) => (Kind::Deregister, r.id.clone(), Duration::ZERO),
             Request::Instances(q) => (Kind::List, backend_key(&q.service, q.tag.as_deref()), q.wait),
@@ -64,6 +73,12 @@ impl Observer {
     pub(crate) fn is_renewal(&self, ticket: Ticket) -> bool {
         let request = self.requests.get(&ticket);
         request.is_some_and(|request| request.kind == Kind::Renew)
+    }
+
+    /// Whether this request in flight reports that a service is unhealthy.
+    pub(crate) fn is_report_request(&self, ticket: Ticket) -> bool {
+        let request = self.requests.get(&ticket);
+        request.is_some_and(|request| request.kind == Kind::Fail)
     }
 
     /// Whether this request in flight is an inspection.

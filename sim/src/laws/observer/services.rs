@@ -1,5 +1,6 @@
 //! The state of each service: its checks, the catalogue's answers, and whether it has to be deregistered.
 
+use super::health::HealthFacts;
 use super::requests::{InFlight, Kind};
 use super::{Observer, Run};
 use crate::laws::bounds::{LONGEST_HEARTBEAT_WAIT, MOST_HOLDERS, REQUEST};
@@ -28,9 +29,14 @@ pub(crate) struct ServiceFacts {
     pub registration: KnownRegistration,
     /// Whether its deregistration must be sent.
     pub must_deregister: bool,
-    /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet.
+    /// Its health, if its check has thresholds.
+    pub health: Option<HealthFacts>,
+    /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet; with thresholds, whether a
+    /// check ended and the service counts as healthy.
     pub passed: bool,
-    /// Since when that, or `unknown`, is so.
+    /// Whether a check failed, the service counts as unhealthy, and the catalogue did not get that yet.
+    pub critical: bool,
+    /// Since when that, or `passed` or `unknown`, is so.
     pub since: Instant,
     /// Since when its deregistration waits, if it must be deregistered and no request is in flight.
     must_deregister_since: Instant,
@@ -56,7 +62,11 @@ impl ServiceFacts {
             closing: false,
             registration: KnownRegistration::Unknown,
             must_deregister: false,
+            health: service
+                .thresholds
+                .map(|thresholds| HealthFacts::new(turn, now, thresholds)),
             passed: false,
+            critical: false,
             since: turn,
             must_deregister_since: turn,
             pushed: turn,
@@ -70,7 +80,7 @@ impl ServiceFacts {
 
     /// Since when a heartbeat waits, if one does.
     pub fn heartbeat_waits_since(&self) -> Option<Instant> {
-        if self.passed || self.unknown {
+        if self.passed || self.unknown || self.critical {
             return Some(self.since);
         }
         (!self.checked).then(|| self.schedule.next_due(self.pushed))
@@ -152,6 +162,9 @@ impl Observer {
         for (id, facts) in self.services.iter_mut().filter(|(_, facts)| !facts.closing) {
             facts.must_deregister &= limited && !requesting.contains(id);
             facts.schedule.resume(turn, now);
+            if let Some(health) = &mut facts.health {
+                health.resume();
+            }
             facts.pushed = turn;
             facts.delay(now);
         }
@@ -168,7 +181,9 @@ impl Observer {
         for (id, facts) in &mut self.services {
             let in_time = turn < facts.since + facts.longest_wait();
             let waits = limited && !self.maintenance && in_time && !requesting.contains(id);
-            (facts.passed, facts.unknown) = (facts.passed && waits, facts.unknown && waits);
+            facts.passed &= waits;
+            facts.unknown &= waits;
+            facts.critical &= waits;
         }
     }
 
@@ -177,7 +192,15 @@ impl Observer {
         if let Some(facts) = self.services.get_mut(id) {
             facts.schedule.end(turn);
             (facts.passed, facts.since) = (passed, turn);
-            if !passed || now - run.since >= facts.schedule.period() / 2 {
+            if let Some(health) = &mut facts.health {
+                health.add(turn, now, passed);
+                facts.passed = health.is_healthy();
+                facts.critical = !passed
+                    && health.is_unhealthy()
+                    && health.reports()
+                    && facts.registration != KnownRegistration::Absent;
+            }
+            if !passed || !facts.passed || now - run.since >= facts.schedule.period() / 2 {
                 facts.delay(now);
             }
         }
@@ -194,6 +217,11 @@ impl Observer {
             Kind::Deregister => {
                 facts.must_deregister = false;
                 request.due = facts.must_deregister_since;
+                return;
+            }
+            Kind::Fail => {
+                request.due = facts.heartbeat_waits_since().unwrap_or(turn);
+                facts.critical = false;
                 return;
             }
             Kind::Inspect | Kind::List => return,
@@ -218,7 +246,7 @@ impl Observer {
         if request.kind == Kind::Inspect {
             return;
         }
-        if *answer != Answer::Done {
+        if !matches!(answer, Answer::Done | Answer::Removed) {
             self.turn.unsuccessful.push(request.owner.clone());
         }
         let (now, turn) = (self.now, self.turn.began);
@@ -233,10 +261,16 @@ impl Observer {
         facts.was_registered |= (request.kind, answer) == (Kind::Register, &Answer::Done);
         facts.registration = match (request.kind, answer) {
             (Kind::Register | Kind::Renew, Answer::Done) => KnownRegistration::Registered,
-            (Kind::Deregister, Answer::Done | Answer::Unknown(..)) => KnownRegistration::Absent,
-            (Kind::Renew, Answer::Failed(_)) => facts.registration,
+            (Kind::Deregister, Answer::Done | Answer::Unknown(..))
+            | (Kind::Fail, Answer::Removed | Answer::Unknown(..)) => KnownRegistration::Absent,
+            (Kind::Renew, Answer::Failed(_)) | (Kind::Fail, Answer::Done | Answer::Failed(_)) => {
+                facts.registration
+            }
             _ => KnownRegistration::Unknown,
         };
+        // What the catalogue does not have is not deregistered.
+        facts.must_deregister &=
+            request.kind != Kind::Fail || facts.registration != KnownRegistration::Absent;
         facts.unknown = request.kind == Kind::Renew && matches!(answer, Answer::Unknown(..));
         if facts.unknown {
             facts.since = turn;
@@ -251,7 +285,7 @@ impl Observer {
         let (now, took) = (self.now, self.now - request.at);
         let (limited, is_good) = (
             self.has_budget(),
-            matches!(answer, Answer::Done | Answer::Holder(_)),
+            matches!(answer, Answer::Done | Answer::Removed | Answer::Holder(_)),
         );
         for facts in self.services.values_mut() {
             let slow = !is_good || took >= facts.schedule.period() / 2;
@@ -288,7 +322,7 @@ impl Observer {
         if facts.generation != request.generation || request.kind == Kind::Inspect {
             return;
         }
-        if request.kind != Kind::Renew {
+        if !matches!(request.kind, Kind::Renew | Kind::Fail) {
             facts.registration = KnownRegistration::Unknown;
         }
         if request.kind == Kind::Deregister {
@@ -299,7 +333,8 @@ impl Observer {
             facts.must_deregister_since = turn;
             self.turn.unsuccessful.push(request.owner.clone());
         } else {
-            (facts.passed, facts.since) = (true, request.due);
+            let fails = request.kind == Kind::Fail;
+            (facts.passed, facts.critical, facts.since) = (!fails, fails, request.due);
         }
     }
 
@@ -319,7 +354,7 @@ impl Observer {
             facts.pushed = since;
         }
         facts.schedule.end(turn);
-        (facts.passed, facts.unknown) = (false, false);
+        (facts.passed, facts.unknown, facts.critical) = (false, false, false);
         true
     }
 
@@ -368,6 +403,6 @@ impl Observer {
 
 domain::keyed_as_is!(KnownRegistration);
 domain::keyed!(ServiceFacts {
-    schedule, ttl, checked, closing, registration, must_deregister, passed, since, must_deregister_since, pushed, unknown, delayed,
+    schedule, ttl, checked, closing, registration, must_deregister, health, passed, critical, since, must_deregister_since, pushed, unknown, delayed,
     was_registered, other_holders,
 } without { generation });

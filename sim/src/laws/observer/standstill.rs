@@ -59,6 +59,9 @@ impl Observer {
         for (id, facts) in &mut self.services {
             let busy = running.contains(&check_of(id)) || requesting.contains(id);
             facts.schedule.after_standstill(now, busy);
+            if let Some(health) = &mut facts.health {
+                health.after_standstill(now);
+            }
             if limited {
                 // A heartbeat that waits for others occupies the service, too, and no entry shows that.
                 facts.schedule.blur(now);

@@ -29,8 +29,8 @@ macro_rules! variants {
 variants! {
     Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded SignalKept
     Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
-    HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Unhealthy UnhealthyAnew Healthy QueryFailed
-    QueryResumed Filtered NoLongerFiltered Skipped Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
+    HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
+    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
     Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
@@ -150,6 +150,16 @@ fn of_services() -> Vec<Notice> {
         Notice::RegistrationFailed(named(), failure()),
         Notice::HeartbeatFailed(named(), failure()),
         Notice::HeartbeatsResumed(named(), 3),
+        Notice::Failing {
+            named: named(),
+            ending: ending(1),
+            counted: Some((1, 3)),
+        },
+        Notice::Failing {
+            named: named(),
+            ending: ending(1),
+            counted: None,
+        },
         Notice::Unhealthy(named(), ending(1)),
         Notice::UnhealthyAnew(named(), ending(1)),
         Notice::Healthy(named()),

@@ -18,7 +18,15 @@ const DURATIONS: &[f64] = &[
 const RUN_RESULTS: &[&str] = &["passed", "failed", "timed_out"];
 const OUTCOMES: &[&str] = &["success", "failure"];
 const HEARTBEAT_OUTCOMES: &[&str] = &["success", "unknown", "failure"];
-const OPERATIONS: [&str; 6] = ["register", "renew", "inspect", "deregister", "list", "watch"];
+const OPERATIONS: [&str; 7] = [
+    "register",
+    "renew",
+    "fail",
+    "inspect",
+    "deregister",
+    "list",
+    "watch",
+];
 const RELOAD_RESULTS: [&str; 2] = ["success", "refused"];
 
 const BACKEND_INSTANCES: Metric = gauge(
@@ -291,6 +299,7 @@ impl OwnMetrics {
                 self.take(&HEARTBEATS, &[service, result], 1.0);
                 "renew"
             }
+            CatalogueOperation::Fail(_) => "fail",
             CatalogueOperation::Inspect(_) => "inspect",
             CatalogueOperation::Deregister(service) => {
                 self.take(&DEREGISTRATIONS, &[service, result], 1.0);

@@ -27,6 +27,7 @@ fn service(name: &str, checked: bool) -> Service {
             deregister_critical_after: None,
         },
         poll: Duration::from_secs(1),
+        thresholds: None,
         check: checked.then(|| {
             job(Role::Health {
                 service: name.into(),
@@ -150,7 +151,7 @@ fn every_series_of_what_the_plan_names_is_there_from_the_start_and_zero() {
     for (name, count) in [
         ("backend_instances", 2),
         ("backend_queries_total", 4),
-        ("catalogue_request_duration_seconds_count", 6),
+        ("catalogue_request_duration_seconds_count", 7),
         ("check_duration_seconds_count", 1),
         ("checks_total", 3),
         ("coprocess_restarts_total", 1),

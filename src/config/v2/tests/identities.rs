@@ -96,7 +96,7 @@ const PLACES: [&str; 9] = [
     r#""onStart": #"#,
     r#""preStop": #"#,
     r#""postStop": #"#,
-    r#""services": [{"name": "a", "port": 1, "poll": 1, "ttl": 5, "health": #}]"#,
+    r#""services": [{"name": "a", "port": 1, "poll": 10, "ttl": 30, "health": #}]"#,
     r#""backends": [{"name": "b", "poll": 1, "onChange": #}]"#,
     r#""tasks": [{"command": #, "frequency": "1s"}]"#,
     r#""coprocesses": [{"command": #}]"#,
