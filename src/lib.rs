@@ -10,6 +10,9 @@
     )
 )]
 
+#[cfg(test)]
+#[path = "../tests/common/accounts.rs"]
+mod accounts;
 pub mod adapters;
 mod cause;
 pub mod command_line;

@@ -2,27 +2,16 @@
 //! Other JSON has another word behind `json`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
-use containerpilot::adapters::users::MachineUsers;
+#[path = "common/accounts.rs"]
+mod accounts;
+#[path = "common/machine.rs"]
+mod machine;
+
 use containerpilot::config::{self, Readable, Source, Target};
-use containerpilot::ports::Interfaces;
-use domain::address::InterfaceAddress;
+use machine::Machine;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-
-/// A container with one interface.
-struct Container;
-
-impl Interfaces for Container {
-    fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
-        let entry = |interface: &str, address: [u8; 4]| InterfaceAddress {
-            interface: interface.into(),
-            address: address.into(),
-        };
-        Ok(vec![entry("eth0", [192, 0, 2, 1]), entry("lo", [127, 0, 0, 1])])
-    }
-}
 
 /// README.md and the pages in docs/.
 fn pages() -> Vec<PathBuf> {
@@ -51,8 +40,8 @@ fn report(text: &str) -> Option<String> {
     let target = Target {
         variables: BTreeMap::new(),
         hostname: Some("host".into()),
-        interfaces: &Container,
-        users: &MachineUsers::default(),
+        interfaces: &Machine,
+        users: &Machine,
         application: &[],
     };
     match config::load(&Source::new(text), Readable::Files, &target) {

@@ -1,58 +1,16 @@
 //! The reports of common mistakes in configurations, each in full, as one snapshot.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
+#[path = "common/accounts.rs"]
+mod accounts;
+#[path = "common/machine.rs"]
+mod machine;
+
 use containerpilot::config::{self, Readable, Source, Target};
-use containerpilot::ports::{Interfaces, Users};
-use domain::address::InterfaceAddress;
-use domain::identity::{Accounts, Group, Rights, User};
+use machine::Machine;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
 use std::path::Path;
-use std::rc::Rc;
-
-/// A machine with two interfaces.
-struct Machine;
-
-impl Interfaces for Machine {
-    fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
-        let entry = |interface: &str, address: [u8; 4]| InterfaceAddress {
-            interface: interface.into(),
-            address: address.into(),
-        };
-        Ok(vec![entry("eth0", [192, 0, 2, 1]), entry("lo", [127, 0, 0, 1])])
-    }
-}
-
-impl Users for Machine {
-    fn accounts(&self) -> io::Result<Rc<Accounts>> {
-        let user = |name: &str, number: u32| User {
-            name: name.into(),
-            number,
-            group: number,
-            home: "/".into(),
-        };
-        let group = |name: &str, number: u32, members: &[&str]| Group {
-            name: name.into(),
-            number,
-            members: members.iter().map(|member| (*member).into()).collect(),
-        };
-        let rights = Rights {
-            user: 0,
-            group: 0,
-            groups: vec![],
-            takes_users: true,
-            takes_groups: true,
-            sets_groups: true,
-            signals_users: true,
-            users: vec![0..=65_535],
-            known_groups: vec![0..=65_535],
-        };
-        let users = [user("root", 0), user("www-data", 33)];
-        let groups = [group("audio", 29, &["www-data"]), group("www-data", 33, &[])];
-        Ok(Rc::new(Accounts::new(users, groups, rights)))
-    }
-}
 
 /// The name of a mistake, and a file with it.
 const MISTAKES: &[(&str, &[u8])] = &[

@@ -5,6 +5,9 @@
 //! bytes; `tests/fuzz_corpus.rs` replays the stored inputs. A property reads only its argument, and a clock to measure
 //! its run time.
 
+#[path = "../../tests/common/accounts.rs"]
+mod accounts;
+
 use containerpilot::adapters::console::{LONGEST, Lines};
 use containerpilot::adapters::discovery::{consul, directory, etcd};
 use containerpilot::config::{self, Compiled, Readable, Source, Target};
@@ -12,7 +15,7 @@ use containerpilot::ports::{Interfaces, Users};
 use domain::address::{InterfaceAddress, Specification, select};
 use domain::catalogue::Instance;
 use domain::effect::Effect;
-use domain::identity::{Accounts, Group, Rights, User};
+use domain::identity::Accounts;
 use domain::plan::{Registration, SensorKind, Word};
 use domain::process::Pid;
 use domain::{Event, Instant, Shim};
@@ -74,31 +77,7 @@ impl Interfaces for Machine {
 
 impl Users for Machine {
     fn accounts(&self) -> io::Result<Rc<Accounts>> {
-        let user = |name: &str, number: u32| User {
-            name: name.into(),
-            number,
-            group: number,
-            home: "/".into(),
-        };
-        let group = |name: &str, number: u32, members: &[&str]| Group {
-            name: name.into(),
-            number,
-            members: members.iter().map(|member| (*member).into()).collect(),
-        };
-        let rights = Rights {
-            user: 0,
-            group: 0,
-            groups: vec![],
-            takes_users: true,
-            takes_groups: true,
-            sets_groups: true,
-            signals_users: true,
-            users: vec![0..=65_535],
-            known_groups: vec![0..=65_535],
-        };
-        let users = [user("root", 0), user("www-data", 33)];
-        let groups = [group("audio", 29, &["www-data"]), group("www-data", 33, &[])];
-        Ok(Rc::new(Accounts::new(users, groups, rights)))
+        Ok(Rc::new(accounts::accounts()))
     }
 }
 

@@ -42,13 +42,13 @@ pub trait Keyed {
 /// All fields have to be named.
 ///
 /// ```
-/// struct Door { open: bool, painted: u32 }
-/// domain::keyed!(Door { open } without { painted });
+/// struct Wait { ended: bool, times_logged: u32 }
+/// domain::keyed!(Wait { ended } without { times_logged });
 /// ```
 ///
 /// ```compile_fail
-/// struct Door { open: bool, painted: u32 }
-/// domain::keyed!(Door { open });
+/// struct Wait { ended: bool, times_logged: u32 }
+/// domain::keyed!(Wait { ended });
 /// ```
 #[macro_export]
 macro_rules! keyed {

@@ -35,7 +35,7 @@ fn users() -> MockUsers {
     let mut users = MockUsers::new();
     users
         .expect_accounts()
-        .returning(|| Ok(std::rc::Rc::new(identities::accounts())));
+        .returning(|| Ok(std::rc::Rc::new(crate::accounts::accounts())));
     users
 }
 
