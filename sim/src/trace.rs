@@ -165,7 +165,11 @@ impl fmt::Display for PrintedEffect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Effect::Start(ticket, job) => {
-                write!(f, "start {} #{}", PrintedJob(&job.role, &job.command), ticket.0)
+                write!(f, "start {} #{}", PrintedJob(&job.role, &job.command), ticket.0)?;
+                for variable in &job.variables {
+                    write!(f, " {}={:?}", variable.name(), variable.value())?;
+                }
+                Ok(())
             }
             Effect::Send(ticket, signal, reach) => {
                 write!(f, "send {signal} to the {reach:?} of #{}", ticket.0)

@@ -388,6 +388,8 @@ pub struct Job {
     pub identity: Option<Identity>,
     /// How long one run may take; after that its tree is killed.
     pub time_limit: Option<Duration>,
+    /// Variables that one run gets beside those of every child; a plan has none.
+    pub variables: Vec<Variable>,
     /// What it can read.
     pub input: Input,
     /// Where its output goes.
@@ -412,11 +414,39 @@ impl Job {
             restarts: Restarts::NEVER,
             identity: None,
             time_limit: None,
+            variables: Vec::new(),
             input: Input::Nothing,
             output,
             stop: Stop::AT_ONCE,
             lifetime,
         }
+    }
+}
+
+/// A variable in the environment of one run. It replaces an inherited or exported one of its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Variable {
+    name: &'static str,
+    value: String,
+}
+
+impl Variable {
+    /// A variable whose value the kernel takes: U+FFFD replaces NUL. The caller limits its length.
+    pub fn new(name: &'static str, value: &str) -> Self {
+        Self {
+            name,
+            value: value.replace('\0', "\u{FFFD}"),
+        }
+    }
+
+    /// The name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The value, without NUL.
+    pub fn value(&self) -> &str {
+        &self.value
     }
 }
 
@@ -713,6 +743,15 @@ mod tests {
             "CONTAINERPILOT_CONTAINERPILOT_IP"
         );
         assert_eq!(Role::Task { name: "t".into() }.pid_variable(), None);
+    }
+
+    #[test]
+    fn the_value_of_a_variable_has_no_nul() {
+        let variable = Variable::new("CONTAINERPILOT_REASON", "a\0b\0");
+        assert_eq!(
+            (variable.name(), variable.value()),
+            ("CONTAINERPILOT_REASON", "a\u{FFFD}b\u{FFFD}")
+        );
     }
 
     #[test]

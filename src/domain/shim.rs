@@ -144,8 +144,9 @@ impl Shim {
         let Some((id, outlived)) = self.out.child_ended(ticket) else {
             return;
         };
-        self.units
-            .change(id, |unit| unit.on_ended(now, ending, outlived, &mut self.out));
+        self.units.change(id, |unit| {
+            unit.on_ended(now, ticket, ending, outlived, &mut self.out)
+        });
         match id {
             UnitId::Application => self.on_application_ended(now, ending),
             UnitId::Hook(hook) => self.on_hook_ended(now, hook, ending),
@@ -185,7 +186,7 @@ impl Shim {
 
     fn on_printed(&mut self, ticket: Ticket, text: String) {
         if let Some(id) = self.out.owner(ticket) {
-            self.units.change(id, |unit| unit.on_printed(text));
+            self.units.change(id, |unit| unit.on_printed(ticket, text));
         }
     }
 

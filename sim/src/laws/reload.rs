@@ -5,25 +5,15 @@ use super::observer::{Address, BackendFacts, Observer, OnceRun, key_of, sensor_j
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Report, Request};
-use domain::plan::{Job, Restarts, Role};
+use domain::plan::{Job, Plan, Restarts, Role};
 use domain::{Effect, Notice};
 
 /// Whatever starts belongs to the plan in force, in every detail: after a reload the units start what they
 /// would after a fresh start with the same plan (LC-3, LC-21).
 pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let plan = observer.plan();
-    let one = |job: &Option<Job>, started: &Job| job.as_ref() == Some(started);
     let there = match &entry.kind {
-        EntryKind::Effect(Effect::Start(_, job)) => match &job.role {
-            Role::Application => one(&plan.application, job),
-            Role::PreStart => one(&plan.pre_start, job),
-            Role::PreStop => one(&plan.pre_stop, job),
-            Role::PostStop => one(&plan.post_stop, job),
-            Role::Health { .. } => plan.services.iter().any(|service| one(&service.check, job)),
-            Role::OnChange { .. } => plan.backends.iter().any(|backend| backend.on_change == **job),
-            Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
-            Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == &**job),
-        },
+        EntryKind::Effect(Effect::Start(_, job)) => is_planned(plan, job),
         EntryKind::Effect(Effect::Request { request, .. }) => match request {
             Request::Register(r)
             | Request::Renew(r)
@@ -42,6 +32,25 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
         _ => true,
     };
     hold(there, || format!("{entry}"))
+}
+
+/// Whether the plan has the job, apart from the variables of the run.
+fn is_planned(plan: &Plan, started: &Job) -> bool {
+    let job = &Job {
+        variables: Vec::new(),
+        ..started.clone()
+    };
+    let one = |planned: &Option<Job>| planned.as_ref() == Some(job);
+    match &job.role {
+        Role::Application => one(&plan.application),
+        Role::PreStart => one(&plan.pre_start),
+        Role::PreStop => one(&plan.pre_stop),
+        Role::PostStop => one(&plan.post_stop),
+        Role::Health { .. } => plan.services.iter().any(|service| one(&service.check)),
+        Role::OnChange { .. } => plan.backends.iter().any(|backend| backend.on_change == *job),
+        Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
+        Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == job),
+    }
 }
 
 /// SIGHUP is never lost: the configuration is read at once, or after the reading in progress (LC-4, LC-7).

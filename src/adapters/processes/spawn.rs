@@ -79,6 +79,9 @@ impl Spawner {
         if let Some(login) = job.identity.as_ref().and_then(|identity| identity.login.as_ref()) {
             exported.extend(login_variables(login)?);
         }
+        for variable in &job.variables {
+            exported.push(entry(variable.name(), variable.value())?);
+        }
         let environment = with_exports(&self.environment, &exported);
         let place = self.place(job.input);
         let streams = self.streams(job, capture.map(Capture::writer));
@@ -204,8 +207,11 @@ fn null() -> io::Result<OwnedFd> {
 
 /// The exported variables as entries of an environment.
 fn exported(exports: &[(String, String)]) -> io::Result<Vec<CString>> {
-    let entry = |(name, value): &(String, String)| Ok(CString::new(format!("{name}={value}"))?);
-    exports.iter().map(entry).collect()
+    exports.iter().map(|(name, value)| entry(name, value)).collect()
+}
+
+fn entry(name: &str, value: &str) -> io::Result<CString> {
+    Ok(CString::new(format!("{name}={value}"))?)
 }
 
 /// What a login sets, as entries of an environment.

@@ -8,7 +8,7 @@ use crate::adapters::descriptors::{OpenFiles, while_opening};
 use crate::adapters::inbox::Queue;
 use crate::ports::Inbox;
 use domain::Event;
-use domain::plan::{Command, Output, Role, Trigger};
+use domain::plan::{Command, Output, Role, Trigger, Variable};
 use domain::process::ExitStatus;
 use domain::signal::Signal;
 use nix::sys::resource::{Resource, getrlimit};
@@ -320,7 +320,7 @@ async fn the_output_is_posted_right_before_the_end(children: &mut Children, queu
 }
 
 /// Children get the inherited entries, also those that occur twice or have no `=`, followed by the exported
-/// ones.
+/// ones and those of the run.
 async fn the_environment_is_passed_on_byte_for_byte(children: &mut Children, queue: &mut Queue) {
     let odd = [
         &b"PATH=/nowhere"[..],
@@ -341,11 +341,19 @@ async fn the_environment_is_passed_on_byte_for_byte(children: &mut Children, que
         "if=/proc/self/environ",
         &format!("of={}", found.display()),
     ];
-    children.start(Ticket(60), &job(&words, Output::Inherit)).unwrap();
+    let with_variables = Job {
+        variables: vec![
+            Variable::new("REASON", "two\nlines\0"),
+            Variable::new("EMPTY", ""),
+        ],
+        ..job(&words, Output::Inherit)
+    };
+    children.start(Ticket(60), &with_variables).unwrap();
     assert_eq!(ended(queue).await, (Ticket(60), ExitStatus::Code(0)));
     children.spawner.environment = own;
     let found = std::fs::read(found).unwrap();
-    assert_eq!(found, b"PATH=/nowhere\0A=1\0NOTHING\0A=\xff\0=\0X=new\0");
+    let expected = b"PATH=/nowhere\0A=1\0NOTHING\0A=\xff\0=\0X=new\0REASON=two\nlines\xef\xbf\xbd\0EMPTY=\0";
+    assert_eq!(found, expected);
 }
 
 #[test]

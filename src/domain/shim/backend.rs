@@ -9,6 +9,7 @@ use super::runner::JobRunner;
 use super::unit::Unit;
 use crate::catalogue::{Answer, Listing, Query, Request, Skipped};
 use crate::causes::{Causes, shortened};
+use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::measurement::{Measurement, WatchedBackend};
 use crate::notice::Notice;
@@ -286,7 +287,14 @@ impl Unit for BackendUnit {
         }
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, _outlived: bool, out: &mut Outbox) {
+    fn on_ended(
+        &mut self,
+        now: Instant,
+        _ticket: Ticket,
+        ending: &Ending,
+        _outlived: bool,
+        out: &mut Outbox,
+    ) {
         self.handler.on_ended(now, ending, false, out);
         match ending {
             Ending::NotStarted(_) => self.try_again_later(now, out),

@@ -4,6 +4,7 @@ use super::id::UnitId;
 use super::outbox::Outbox;
 use super::runner::JobRunner;
 use super::unit::Unit;
+use crate::event::Ticket;
 use crate::plan::{Job, Lifetime, SignalTarget, Trigger};
 use crate::process::Ending;
 use crate::signal::Signal;
@@ -81,7 +82,7 @@ impl Unit for JobUnit {
         self.runner.on_tree_ended();
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox) {
+    fn on_ended(&mut self, now: Instant, _ticket: Ticket, ending: &Ending, outlived: bool, out: &mut Outbox) {
         self.runner.on_ended(now, ending, outlived, out);
     }
 

@@ -7,13 +7,14 @@ use crate::failures::Failures;
 use crate::job::{Action, JobState};
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
-use crate::plan::{Job, SignalTarget, Trigger};
+use crate::plan::{Job, SignalTarget, Trigger, Variable};
 use crate::process::Ending;
 use crate::signal::Signal;
 use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// A job, its state and its process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,8 +99,16 @@ impl JobRunner {
     }
 
     pub fn start(&mut self, now: Instant, out: &mut Outbox) {
+        self.start_with(now, Vec::new(), out);
+    }
+
+    /// Starts a run with these variables in its environment, unless one is in progress or the job is over.
+    pub fn start_with(&mut self, now: Instant, variables: Vec<Variable>, out: &mut Outbox) {
         let action = self.runs.start(now);
+        self.job.variables = variables;
         self.perform(now, action, out);
+        // They are those of this run only, and no part of the state.
+        self.job.variables = Vec::new();
     }
 
     pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {
@@ -286,5 +295,35 @@ impl Keyed for Process {
         match self {
             Self::Running(ticket) | Self::Outlived(ticket) => ticket.write_key(key),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::Effect;
+    use crate::plan::{Command, Output, Role};
+    use std::vec;
+
+    #[test]
+    fn the_variables_of_a_run_are_in_its_effect_and_not_in_the_state() {
+        let role = Role::OnChange { backend: "db".into() };
+        let command = Command::new("true", []);
+        let job = Job::new(role, command, Trigger::OnDemand, Output::Log);
+        let started = |variables: Vec<Variable>| {
+            let mut out = Outbox::new(Jitter::new(1));
+            let mut runner = JobRunner::new(Instant::START, UnitId::Application, &job, Jitter::new(1));
+            runner.start_with(Instant::START, variables, &mut out);
+            let found = out.take().into_iter().find_map(|effect| match effect {
+                Effect::Start(_, job) => Some(job.variables),
+                _ => None,
+            });
+            (runner, found)
+        };
+        let variables = vec![Variable::new("CONTAINERPILOT_BACKEND", "db")];
+        let (with, found) = started(variables.clone());
+        assert_eq!(found, Some(variables));
+        let (without, found) = started(vec![]);
+        assert_eq!((with, Some(vec![])), (without, found));
     }
 }

@@ -4,6 +4,7 @@ use super::id::UnitId;
 use super::outbox::Outbox;
 use super::runner::JobRunner;
 use super::unit::Unit;
+use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::measurement::{Measurement, RunResult};
 use crate::notice::Notice;
@@ -68,12 +69,19 @@ impl Unit for SensorUnit {
         self.runner.after_standstill(now);
     }
 
-    fn on_printed(&mut self, text: String) {
+    fn on_printed(&mut self, _ticket: Ticket, text: String) {
         self.runner.keep_output(text);
     }
 
     /// A run that passed gives a value, if what it printed is one that the metric takes.
-    fn on_ended(&mut self, now: Instant, ending: &Ending, _outlived: bool, out: &mut Outbox) {
+    fn on_ended(
+        &mut self,
+        now: Instant,
+        _ticket: Ticket,
+        ending: &Ending,
+        _outlived: bool,
+        out: &mut Outbox,
+    ) {
         self.runner.on_ended(now, ending, false, out);
         let value = match self.runner.last() {
             Some(Run {

@@ -7,6 +7,7 @@ use super::unit::Unit;
 use crate::catalogue::{Answer, Endpoint, Report, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
 use crate::check::{CheckResults, Health};
+use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::heartbeat::{Action, Heartbeat};
 use crate::measurement::RunResult;
@@ -308,13 +309,20 @@ impl Unit for ServiceUnit {
         }
     }
 
-    fn on_printed(&mut self, text: String) {
+    fn on_printed(&mut self, _ticket: Ticket, text: String) {
         if let Some(check) = &mut self.check {
             check.keep_output(text);
         }
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, _outlived: bool, out: &mut Outbox) {
+    fn on_ended(
+        &mut self,
+        now: Instant,
+        _ticket: Ticket,
+        ending: &Ending,
+        _outlived: bool,
+        out: &mut Outbox,
+    ) {
         if let Some(check) = &mut self.check {
             check.on_ended(now, ending, false, out);
         }

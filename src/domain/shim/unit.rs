@@ -1,6 +1,7 @@
 //! What every kind of unit does. The units themselves are in files of their own, and [`super::units`] is the map of all.
 
 use super::outbox::{Outbox, Reply};
+use crate::event::Ticket;
 use crate::process::Ending;
 use crate::time::Instant;
 use alloc::string::String;
@@ -16,15 +17,15 @@ pub(super) trait Unit {
     /// The machine was paused: the time limits of the unit start again.
     fn after_standstill(&mut self, now: Instant);
 
-    /// The end of what the unit's child printed; by default it was logged and is not kept.
-    fn on_printed(&mut self, _text: String) {}
+    /// The end of what a child of the unit printed; by default it was logged and is not kept.
+    fn on_printed(&mut self, _ticket: Ticket, _text: String) {}
 
     /// The processes that outlived the unit's child have ended.
     fn on_tree_ended(&mut self) {}
 
-    /// The unit's child ended or could not be started. Processes may have `outlived` it if it got a stop signal, which
+    /// A child of the unit ended or could not be started. Processes may have `outlived` it if it got a stop signal, which
     /// only jobs get: checks, handlers and sensors are killed with their trees.
-    fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox);
+    fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending, outlived: bool, out: &mut Outbox);
 
     /// The unit's catalogue request was answered or given up. The lists of all backends take `listed` bytes.
     fn on_reply(&mut self, _now: Instant, _reply: Reply, _listed: usize, _out: &mut Outbox) {}

@@ -10,6 +10,7 @@ use super::outbox::{Outbox, Reply};
 use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
 use super::unit::Unit;
+use crate::event::Ticket;
 use crate::process::Ending;
 use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::Instant;
@@ -59,12 +60,12 @@ impl Unit for AnyUnit {
         each!(self, unit => unit.after_standstill(now));
     }
 
-    fn on_printed(&mut self, text: String) {
-        each!(self, unit => unit.on_printed(text));
+    fn on_printed(&mut self, ticket: Ticket, text: String) {
+        each!(self, unit => unit.on_printed(ticket, text));
     }
 
-    fn on_ended(&mut self, now: Instant, ending: &Ending, outlived: bool, out: &mut Outbox) {
-        each!(self, unit => unit.on_ended(now, ending, outlived, out));
+    fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending, outlived: bool, out: &mut Outbox) {
+        each!(self, unit => unit.on_ended(now, ticket, ending, outlived, out));
     }
 
     fn on_tree_ended(&mut self) {
