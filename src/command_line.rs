@@ -16,10 +16,28 @@ pub struct CommandLine {
     pub version: bool,
     /// `-template`: render the configuration and end.
     pub template: bool,
+    /// `-check`: check the configuration and end.
+    pub check: bool,
+    /// `-explain`: with `-check`, describe what the configuration makes the shim do.
+    pub explain: bool,
+    /// `-format`: the form of what `-check` reports.
+    pub format: Format,
+    /// `-interfaces optional`: with `-check`, an address that this machine does not have is only a warning.
+    pub interfaces_optional: bool,
     /// `-out`: the file for the rendered configuration; `-` is the standard output.
     pub out: Option<String>,
     /// The application and its arguments.
     pub application: Vec<Word>,
+}
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
 }
 
 /// Why a command line cannot be executed.
@@ -51,7 +69,24 @@ impl CommandLine {
         }
         line.application
             .extend(rest.map(|argument| Word(argument.into_vec())));
+        line.refuse_flags_without_check()?;
         Ok(line)
+    }
+
+    /// # Errors
+    /// A flag that means nothing without `-check`.
+    fn refuse_flags_without_check(&self) -> Result<(), Refusal> {
+        let given = [
+            ("explain", self.explain),
+            ("format", self.format != Format::default()),
+            ("interfaces", self.interfaces_optional),
+        ];
+        match given.iter().find(|(_, given)| *given && !self.check) {
+            Some((name, _)) => Err(Refusal::Wrong(format!(
+                "-{name} is used together with -check only"
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn set(&mut self, flag: &str, rest: &mut impl Iterator<Item = OsString>) -> Result<(), Refusal> {
@@ -64,6 +99,16 @@ impl CommandLine {
         };
         match name {
             "config" => self.config = Some(text(name, value, rest)?),
+            "check" => self.check = boolean(name, value)?,
+            "explain" => self.explain = boolean(name, value)?,
+            "format" => {
+                let formats = [("text", Format::Text), ("json", Format::Json)];
+                self.format = one_of(&formats, name, value, rest)?;
+            }
+            "interfaces" => {
+                let answers = [("required", false), ("optional", true)];
+                self.interfaces_optional = one_of(&answers, name, value, rest)?;
+            }
             "out" => self.out = Some(text(name, value, rest)?),
             "template" => self.template = boolean(name, value)?,
             "version" => self.version = boolean(name, value)?,
@@ -93,6 +138,24 @@ fn text(
         .ok_or_else(|| Refusal::Wrong(format!("flag needs an argument: -{name}")))
 }
 
+/// The meaning of a flag's value, which is one of the given words.
+fn one_of<T: Copy>(
+    words: &[(&str, T)],
+    name: &str,
+    value: Option<String>,
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Result<T, Refusal> {
+    let value = text(name, value, rest)?;
+    let meant = words.iter().find(|(word, _)| *word == value);
+    meant.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let words = words.join(" or ");
+        Refusal::Wrong(format!(
+            "invalid value {value:?} for flag -{name}: allowed is {words}"
+        ))
+    })
+}
+
 /// Parses the value of a boolean flag, which may be given only after `=`, in one of Go's spellings.
 fn boolean(name: &str, value: Option<String>) -> Result<bool, Refusal> {
     match value.as_deref() {
@@ -108,8 +171,24 @@ fn boolean(name: &str, value: Option<String>) -> Result<bool, Refusal> {
 pub fn usage(program: &str) -> String {
     let flags = [
         (
+            "check",
+            "Check the configuration and quit: 0 if it can be used, 1 if it has errors. Nothing is started.",
+        ),
+        (
             "config string",
             "JSON config or file:// path to JSON config file.",
+        ),
+        (
+            "explain",
+            "With -check: describe what the configuration makes the shim do.",
+        ),
+        (
+            "format string",
+            "With -check: the form of the report, text or json. (default \"text\")",
+        ),
+        (
+            "interfaces string",
+            "With -check: required, or optional for a configuration of a machine with other interfaces. (default \"required\")",
         ),
         (
             "out string",
@@ -217,7 +296,8 @@ mod tests {
     #[test]
     fn the_usage_names_every_flag() {
         let usage = usage("containerpilot");
-        assert!(usage.starts_with("Usage of containerpilot:\n  -config string\n    \tJSON config or"));
+        assert!(usage.starts_with("Usage of containerpilot:\n  -check\n"));
+        assert!(usage.contains("\n  -config string\n    \tJSON config or"));
         assert!(usage.contains("(default \"-\")\n  -template\n"));
     }
 }

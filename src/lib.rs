@@ -15,9 +15,11 @@
 mod accounts;
 pub mod adapters;
 mod cause;
+pub mod check;
 pub mod command_line;
 pub mod config;
 pub mod driver;
+pub mod explain;
 #[cfg(test)]
 #[path = "../tests/common/loopback.rs"]
 #[allow(dead_code, reason = "the program's tests need more")]

@@ -11,10 +11,11 @@ use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::processes::{self, Children};
-use containerpilot::adapters::settings::{MachineSettings, UnfinishedRead};
+use containerpilot::adapters::settings::{self, MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::{Listeners, TelemetryServer};
-use containerpilot::command_line::{CommandLine, Refusal, usage};
+use containerpilot::check::CheckResult;
+use containerpilot::command_line::{CommandLine, Format, Refusal, usage};
 use containerpilot::config::{self, Readable, Source};
 use containerpilot::driver::{self, Ports};
 use containerpilot::panics;
@@ -61,6 +62,7 @@ fn execute(line: CommandLine) -> u8 {
         return print_version();
     }
     let done = match source(&line) {
+        Ok(source) if line.check => check(&source, line),
         Ok(source) if line.template => print_template(&source, line.out.as_deref()),
         Ok(source) => start(source, line),
         Err(sentence) => Err(sentence),
@@ -113,6 +115,27 @@ fn print_template(source: &Source, out: Option<&str>) -> Result<u8, String> {
         out => config::source::write(out, &rendered),
     }
     .map(|()| 0)
+}
+
+/// Checks the configuration, and prints what was found: for people the problems on the standard error and the rest on the
+/// standard output, as JSON everything on the standard output.
+fn check(source: &Source, line: CommandLine) -> Result<u8, String> {
+    early::unblock();
+    let environment = Environment::default();
+    environment.export("CONTAINERPILOT_PID", &process::id().to_string());
+    let checked = settings::check(source, &environment, line.application, line.interfaces_optional);
+    let result = CheckResult::new(source, checked, line.explain);
+    let answer = match line.format {
+        Format::Json => result.json(),
+        Format::Text => {
+            // The standard error may be closed; the exit code still says the result.
+            io::stderr().write_all(result.problems().as_bytes()).ok();
+            result.summary()
+        }
+    };
+    let written = io::stdout().write_all(answer.as_bytes());
+    written.map_err(|error| format!("Could not write the result: {error}"))?;
+    Ok(if result.is_valid() { 0 } else { REFUSED })
 }
 
 fn start(source: Source, line: CommandLine) -> Result<u8, String> {

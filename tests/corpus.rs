@@ -13,8 +13,9 @@
 #[path = "common/shared.rs"]
 mod shared;
 
+use containerpilot::adapters::programs::MachinePrograms;
 use containerpilot::adapters::users::MachineUsers;
-use containerpilot::config::{self, Readable, Source, Target};
+use containerpilot::config::{self, Examination, Readable, Source, Target};
 use containerpilot::ports::Interfaces;
 use domain::address::InterfaceAddress;
 use std::collections::BTreeMap;
@@ -173,6 +174,11 @@ fn load(source: &str, variables: &BTreeMap<String, String>) -> Result<(), String
         interfaces: &OriginalsMachine,
         users: &MachineUsers::default(),
         application: &[],
+        // What a check looks at besides may add warnings and no errors.
+        examination: Some(Examination {
+            programs: &MachinePrograms,
+            has_other_interfaces: false,
+        }),
     };
     config::load(&Source::Inline(source.into()), Readable::Files, &target).map(drop)
 }

@@ -43,6 +43,7 @@ fn report(text: &str) -> Option<String> {
         interfaces: &Machine,
         users: &Machine,
         application: &[],
+        examination: None,
     };
     match config::load(&Source::new(text), Readable::Files, &target) {
         Err(report) => Some(report),

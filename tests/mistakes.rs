@@ -120,6 +120,7 @@ fn load(source: &Source) -> String {
         interfaces: &Machine,
         users: &Machine,
         application: &[],
+        examination: None,
     };
     match config::load(source, Readable::Files, &target) {
         Err(report) => report,

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod inbox;
 pub mod interfaces;
 pub mod processes;
+pub mod programs;
 pub mod settings;
 pub mod signals;
 pub mod telemetry;

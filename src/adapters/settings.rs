@@ -8,11 +8,12 @@ use crate::adapters::descriptors::while_opening;
 use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::InboxSender;
-use crate::adapters::interfaces::Listed;
+use crate::adapters::interfaces::{Listed, MachineInterfaces};
+use crate::adapters::programs::MachinePrograms;
 use crate::adapters::telemetry::Listeners;
 use crate::adapters::users::MachineUsers;
 use crate::cause;
-use crate::config::{self, Compiled, Readable, Source, Target};
+use crate::config::{self, Checked, Compiled, Examination, Readable, Report, Source, Target};
 use crate::ports::{Interfaces, Settings};
 use domain::event::Loaded;
 use domain::plan::{Telemetry, Word};
@@ -35,6 +36,30 @@ const STACK: usize = 2 * 1024 * 1024;
 
 /// The result of compiling, or the report of all errors.
 type Outcome = Result<Compiled, String>;
+
+/// Reads and checks a configuration as the start does, and looks at more than the start. Nothing is started, and no
+/// address is bound. With `has_other_interfaces` the configuration is for a machine with other interfaces.
+///
+/// # Errors
+/// All errors, in the order of the text.
+pub fn check(
+    source: &Source,
+    environment: &Environment,
+    application: Vec<Word>,
+    has_other_interfaces: bool,
+) -> Result<Checked, Vec<Report>> {
+    let loader = Loader {
+        source: source.clone(),
+        readable: Readable::FilesAndPipes,
+        variables: environment.variables(),
+        interfaces: MachineInterfaces,
+        application,
+    };
+    loader.check(Some(Examination {
+        programs: &MachinePrograms,
+        has_other_interfaces,
+    }))
+}
 
 /// The source of this process' configuration, and what compiling it needs. Runs on a tokio `LocalSet`.
 pub struct MachineSettings<I> {
@@ -208,6 +233,11 @@ impl<I: Interfaces + Send + 'static> Loader<I> {
     }
 
     fn run(self) -> Outcome {
+        let checked = self.check(None).map_err(|errors| config::text(&errors))?;
+        Ok(checked.into())
+    }
+
+    fn check(self, examination: Option<Examination<'_>>) -> Result<Checked, Vec<Report>> {
         let hostname = nix::unistd::gethostname().ok();
         // The addresses are listed once for all services.
         let interfaces = Listed::now(&self.interfaces);
@@ -217,16 +247,18 @@ impl<I: Interfaces + Send + 'static> Loader<I> {
             interfaces: &interfaces,
             users: &MachineUsers::default(),
             application: &self.application,
+            examination,
         };
-        let mut compiled = config::load(&self.source, self.readable, &target)?;
-        discovery::note_contents(&mut compiled.plan.catalogue);
+        let mut checked = config::check(&self.source, self.readable, &target)?;
+        discovery::note_contents(&mut checked.plan.catalogue);
         // A catalogue whose description is invalid is refused before anything starts.
-        let opened = discovery::open(&compiled.plan.catalogue).map(drop);
+        let opened = discovery::open(&checked.plan.catalogue).map(drop);
         opened.map_err(|error| {
             let cause = cause::without_user_information(&error.to_string());
-            format!("{}: {cause}", self.source)
+            let name = self.source.to_string();
+            vec![Report::sentence(name.as_str(), format!("{name}: {cause}"))]
         })?;
-        Ok(compiled)
+        Ok(checked)
     }
 }
 

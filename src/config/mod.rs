@@ -10,15 +10,17 @@ pub mod json;
 mod keys;
 mod listing;
 mod problem;
+mod report;
 mod secrets;
 pub mod source;
 mod syntax;
 mod tree;
 pub mod v2;
 
+pub use report::{Report, text};
 pub use source::{Readable, Source};
 
-use crate::ports::{Interfaces, Users};
+use crate::ports::{Interfaces, Programs, Users};
 use domain::Plan;
 use domain::plan::Word;
 use listing::Listing;
@@ -38,6 +40,26 @@ pub struct Target<'a> {
     pub users: &'a dyn Users,
     /// The application and its arguments as given on the command line; may be empty.
     pub application: &'a [Word],
+    /// What is looked at besides, if the configuration is only checked.
+    pub examination: Option<Examination<'a>>,
+}
+
+impl Target<'_> {
+    /// Whether the configuration is only checked, on a machine with other interfaces.
+    pub fn has_other_interfaces(&self) -> bool {
+        self.examination
+            .is_some_and(|examination| examination.has_other_interfaces)
+    }
+}
+
+/// What a check of a configuration looks at that a start does not.
+#[derive(Clone, Copy)]
+pub struct Examination<'a> {
+    /// The port that looks for programs.
+    pub programs: &'a dyn Programs,
+    /// Whether this machine has other interfaces than the one that the configuration is for. Then an address that does
+    /// not exist here is only a warning.
+    pub has_other_interfaces: bool,
 }
 
 /// A plan, and information about its configuration for the operator.
@@ -57,17 +79,48 @@ pub struct Compiled {
 /// A report of all errors for the operator, each with file, line, column, key, the line itself and, where
 /// possible, a hint.
 pub fn load(source: &Source, readable: Readable, target: &Target<'_>) -> Result<Compiled, String> {
+    let checked = check(source, readable, target).map_err(|errors| text(&errors))?;
+    Ok(checked.into())
+}
+
+/// A plan, and information about its configuration for the operator, whose warnings are not yet texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The plan.
+    pub plan: Plan,
+    /// The warnings, in the order of the text.
+    pub warnings: Vec<Report>,
+    /// The configuration as JSON on one line, without its secrets (LG-5).
+    pub shown: String,
+}
+
+impl From<Checked> for Compiled {
+    fn from(checked: Checked) -> Self {
+        Self {
+            plan: checked.plan,
+            warnings: checked.warnings.iter().map(Report::to_string).collect(),
+            shown: checked.shown,
+        }
+    }
+}
+
+/// Reads a configuration and compiles it, as [`load`] does.
+///
+/// # Errors
+/// All errors, in the order of the text.
+pub fn check(source: &Source, readable: Readable, target: &Target<'_>) -> Result<Checked, Vec<Report>> {
     let variables = &target.variables;
-    let listing = listing(source, readable, variables)?;
-    let text = listing.text();
-    let root = json::parse(text).map_err(|error| syntax::report(source, &listing, &error, variables))?;
-    let document = Document { text, root };
+    let listing = listing(source, readable, variables).map_err(|error| vec![*error])?;
+    let rendered = listing.text();
+    let root =
+        json::parse(rendered).map_err(|error| vec![syntax::report(source, &listing, &error, variables)])?;
+    let document = Document { text: rendered, root };
     let mut problems = Problems::of(&document);
     match v2::compile(&document, target, &mut problems) {
-        Some(plan) if problems.has_no_errors() => Ok(Compiled {
+        Some(plan) if problems.has_no_errors() => Ok(Checked {
             plan,
             warnings: problems.warnings(&listing, variables),
-            shown: secrets::on_one_line(text.strip_prefix(json::MARK).unwrap_or(text)),
+            shown: secrets::on_one_line(rendered.strip_prefix(json::MARK).unwrap_or(rendered)),
         }),
         _ => Err(problems.errors(&listing, variables)),
     }
@@ -82,17 +135,20 @@ pub fn render(
     readable: Readable,
     variables: &BTreeMap<String, String>,
 ) -> Result<String, String> {
-    listing(source, readable, variables).map(Listing::into_text)
+    let listing = listing(source, readable, variables).map_err(|error| error.to_string())?;
+    Ok(listing.into_text())
 }
 
 fn listing(
     source: &Source,
     readable: Readable,
     variables: &BTreeMap<String, String>,
-) -> Result<Listing, String> {
-    let mut listing = Listing::written(source, source.read(readable)?);
+) -> Result<Listing, Box<Report>> {
+    let text = source.read(readable);
+    let text = text.map_err(|sentence| Box::new(Report::sentence(source.to_string(), sentence)))?;
+    let mut listing = Listing::written(source, text);
     match listing.render(variables) {
         Ok(()) => Ok(listing),
-        Err(error) => Err(syntax::template_report(&listing, &error)),
+        Err(error) => Err(Box::new(syntax::template_report(&listing, &error))),
     }
 }

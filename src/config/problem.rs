@@ -1,10 +1,9 @@
 //! The errors and warnings of a configuration, in one form.
 //!
-//! The form is `file:line:column: key: sentence`, then the line with a caret under the place, then further
-//! lines of the sentence, then a hint if there is one. Secrets are hidden and long lines cut. The size of a
-//! report is limited.
+//! Each becomes a [`Report`]. Secrets are hidden and long lines cut. The size of a report is limited.
 
 use super::listing::{Context, Listing};
+use super::report::Report;
 use super::secrets::{self, floor};
 use super::tree::{Data, Document, Place, Span, Value};
 use crate::cause::without_user_information;
@@ -85,49 +84,35 @@ impl Problem {
     }
 
     /// The report of the problem. `hidden` lists the secret parts of the rendered text.
-    pub fn report(&self, listing: &Listing, hidden: &[Span], variables: &BTreeMap<String, String>) -> String {
+    pub fn report(&self, listing: &Listing, hidden: &[Span], variables: &BTreeMap<String, String>) -> Report {
+        let report = Report {
+            details: self.details.clone(),
+            hints: self.hint.iter().cloned().collect(),
+            ..Report::sentence(listing.name(), self.sentence.clone())
+        };
         let Some(span) = &self.span else {
-            return lines([
-                Some(self.sentence.clone()),
-                self.details.clone(),
-                self.hint_line(),
-            ]);
+            return report;
         };
         let (line, column) = listing.position(span);
-        let path = match self.path.as_str() {
-            "" => String::new(),
-            path => format!(" {path}:"),
-        };
         let unset = listing.unset_variables(span, variables);
         let unset = unset
             .iter()
             .map(|(name, line)| format!("`{name}` is not set (line {line})"));
         let unset: Vec<String> = unset.collect();
-        lines([
-            Some(format!(
-                "{}:{line}:{column}:{path} {}",
-                listing.name(),
-                self.sentence
-            )),
-            Some(listing.excerpt(span, hidden, self.context)),
-            self.details.clone(),
-            (!unset.is_empty()).then(|| format!("hint: {}", unset.join(", "))),
-            self.elsewhere.as_ref().map(|Elsewhere { words, offset }| {
-                let (line, _) = listing.position(&(*offset..*offset));
-                format!("hint: {words} {line}")
-            }),
-            self.hint_line(),
-        ])
+        let unset = (!unset.is_empty()).then(|| unset.join(", "));
+        let elsewhere = self.elsewhere.as_ref().map(|Elsewhere { words, offset }| {
+            let (line, _) = listing.position(&(*offset..*offset));
+            format!("{words} {line}")
+        });
+        Report {
+            line: Some(line),
+            column: Some(column),
+            key: self.path.clone(),
+            excerpt: Some(listing.excerpt(span, hidden, self.context)),
+            hints: unset.into_iter().chain(elsewhere).chain(report.hints).collect(),
+            ..report
+        }
     }
-
-    fn hint_line(&self) -> Option<String> {
-        self.hint.as_ref().map(|hint| format!("hint: {hint}"))
-    }
-}
-
-/// Joins the lines that are present.
-pub fn lines<const N: usize>(lines: [Option<String>; N]) -> String {
-    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 /// The errors and warnings of a document found so far.
@@ -213,43 +198,37 @@ impl<'d> Problems<'d> {
         self.errors.problems.is_empty()
     }
 
-    /// The report of all errors, in the order of the text.
-    pub fn errors(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> String {
-        let mut errors = self.each(&self.errors, listing, variables);
-        if self.errors.more > 0 {
-            errors.push(format!(
-                "{}: and {} more problems",
-                listing.name(),
-                self.errors.more
-            ));
-        }
-        errors.join("\n")
+    /// The reports of all errors, in the order of the text.
+    pub fn errors(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> Vec<Report> {
+        self.each(&self.errors, "problems", listing, variables)
     }
 
-    /// The report of each warning, in the order of the text.
-    pub fn warnings(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> Vec<String> {
-        let mut warnings = self.each(&self.warnings, listing, variables);
-        if self.warnings.more > 0 {
-            warnings.push(format!(
-                "{}: and {} more warnings",
-                listing.name(),
-                self.warnings.more
-            ));
-        }
-        warnings
+    /// The reports of all warnings, in the order of the text.
+    pub fn warnings(&self, listing: &Listing, variables: &BTreeMap<String, String>) -> Vec<Report> {
+        self.each(&self.warnings, "warnings", listing, variables)
     }
 
-    fn each(&self, named: &Named, listing: &Listing, variables: &BTreeMap<String, String>) -> Vec<String> {
+    fn each(
+        &self,
+        named: &Named,
+        what: &str,
+        listing: &Listing,
+        variables: &BTreeMap<String, String>,
+    ) -> Vec<Report> {
         let mut problems: Vec<&Problem> = named.problems.iter().collect();
         if problems.is_empty() {
             return Vec::new();
         }
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
         let hidden = self.hidden.get_or_init(|| secrets::hidden(self.document.text));
-        problems
+        let reports = problems
             .iter()
-            .map(|problem| problem.report(listing, hidden, variables))
-            .collect()
+            .map(|problem| problem.report(listing, hidden, variables));
+        let more = (named.more > 0).then(|| {
+            let sentence = format!("{}: and {} more {what}", listing.name(), named.more);
+            Report::sentence(listing.name(), sentence)
+        });
+        reports.chain(more).collect()
     }
 }
 

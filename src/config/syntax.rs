@@ -4,7 +4,8 @@
 use super::json::{Cause, Context, SyntaxError};
 use super::keys::nearest;
 use super::listing::Listing;
-use super::problem::{Message, Problem, lines};
+use super::problem::{Message, Problem};
+use super::report::Report;
 use super::secrets;
 use super::source::Source;
 use super::tree::Span;
@@ -21,7 +22,7 @@ pub fn report(
     listing: &Listing,
     error: &SyntaxError,
     variables: &BTreeMap<String, String>,
-) -> String {
+) -> Report {
     let text = listing.text();
     let offending = offending(text, error);
     let (line, column) = match text.is_empty() {
@@ -120,16 +121,17 @@ fn is_path(source: &Source) -> bool {
 }
 
 /// Reports where and why a template is invalid.
-pub fn template_report(listing: &Listing, error: &TemplateError) -> String {
+pub fn template_report(listing: &Listing, error: &TemplateError) -> Report {
     let (line, column) = listing.position_as_written(error.offset);
-    let name = listing.name();
-    lines([
-        Some(format!(
-            "{name}:{line}:{column}: Could not apply template to config: {error}"
-        )),
-        Some(listing.excerpt_as_written(error.offset)),
-        unknown_function(error).map(|meant| format!("hint: did you mean `{meant}`?")),
-    ])
+    let meant = unknown_function(error).map(|meant| format!("did you mean `{meant}`?"));
+    let sentence = format!("Could not apply template to config: {error}");
+    Report {
+        line: Some(line),
+        column: Some(column),
+        excerpt: Some(listing.excerpt_as_written(error.offset)),
+        hints: meant.into_iter().collect(),
+        ..Report::sentence(listing.name(), sentence)
+    }
 }
 
 /// The known function that is similar to the unknown one.
@@ -147,7 +149,7 @@ mod tests {
         let source = Source::Inline(text.into());
         let listing = Listing::written(&source, text.into());
         let error = json::parse(text).unwrap_err();
-        report(&source, &listing, &error, &BTreeMap::new())
+        report(&source, &listing, &error, &BTreeMap::new()).to_string()
     }
 
     #[test]

@@ -18,11 +18,11 @@
 use crate::time::{Duration, Instant};
 
 /// How long children that are left may take to stop before they are killed. (docs/bounds.md)
-const TERMINATING_REMAINING: Duration = Duration::from_secs(5);
+pub const TERMINATING_REMAINING: Duration = Duration::from_secs(5);
 /// How long killed children may take to be gone before the shim ends without them. (docs/bounds.md)
 const KILLING_REMAINING: Duration = Duration::from_secs(2);
 /// How long the deregistration of all services together may delay a stop (SD-10 as amended). (docs/bounds.md)
-const DEREGISTRATION: Duration = Duration::from_secs(2);
+pub const DEREGISTRATION: Duration = Duration::from_secs(2);
 /// How long a killed application, or a killed preStop hook that outlived it, may take to be gone. (docs/bounds.md)
 const KILLING: Duration = Duration::from_secs(10);
 /// The exit code of a cancelled start: 128 + SIGTERM (LC-1).

@@ -8,6 +8,7 @@ mod console;
 mod discovery;
 mod interfaces;
 mod processes;
+mod programs;
 mod settings;
 mod telemetry;
 mod users;
@@ -17,6 +18,7 @@ pub use console::Console;
 pub use discovery::{Catalogue, CatalogueError, Discovery, Renewal};
 pub use interfaces::Interfaces;
 pub use processes::Processes;
+pub use programs::{NotExecutable, Programs};
 pub use settings::Settings;
 pub use telemetry::Telemetry;
 pub use users::Users;
@@ -28,6 +30,7 @@ pub use {
     discovery::{MockCatalogue, MockDiscovery},
     interfaces::MockInterfaces,
     processes::MockProcesses,
+    programs::MockPrograms,
     settings::MockSettings,
     telemetry::MockTelemetry,
     users::MockUsers,

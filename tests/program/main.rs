@@ -27,6 +27,7 @@ mod waiting;
 
 mod bad_input;
 mod bare;
+mod check;
 mod children;
 mod clocks;
 mod consul;

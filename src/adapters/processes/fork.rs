@@ -83,11 +83,9 @@ impl<'a> Prepared<'a> {
         streams: &'a [(BorrowedFd<'a>, RawFd)],
     ) -> io::Result<Self> {
         let program = words.first().ok_or(Errno::ENOENT)?;
-        let path = env::var_os("PATH");
-        let path = path.as_ref().map_or(NO_PATH, |path| path.as_bytes());
         let arguments = words.iter().map(CString::as_c_str);
         Ok(Self {
-            candidates: candidates(program, path)?,
+            candidates: files_of(program)?,
             arguments: null_terminated(arguments),
             environment: null_terminated(environment.iter().copied()),
             streams,
@@ -190,6 +188,15 @@ fn reported(number: c_int) -> io::Error {
         }
         false => error,
     }
+}
+
+/// The files that are tried for a program, in order.
+///
+/// # Errors
+/// No file can have the program's name.
+pub fn files_of(program: &CStr) -> Result<Vec<CString>, Errno> {
+    let path = env::var_os("PATH");
+    candidates(program, path.as_ref().map_or(NO_PATH, |path| path.as_bytes()))
 }
 
 /// The files that a program's name may stand for, in the order of `path`.

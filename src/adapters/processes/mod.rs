@@ -21,6 +21,7 @@ mod table;
 mod terminal;
 mod wait;
 
+pub use fork::files_of as program_files;
 pub use identity::{Capabilities, capabilities};
 pub use inherited::{check_reserve, keep_descriptors_from_children};
 

@@ -124,7 +124,7 @@ impl Written {
 fn written(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Written> {
     let Data::Object(_) = value.data else {
         return Some(Written {
-            words: Some(words(value, ALLOWED, problems)?),
+            words: Some(words(value, ALLOWED, target, problems)?),
             identity: None,
             time_limit: None,
             has_timeout: false,
@@ -147,7 +147,7 @@ struct Taken<'v> {
 impl<'v> Taken<'v> {
     fn from(section: &mut Section<'v>, target: &Target<'_>, problems: &mut Problems<'_>) -> Self {
         let command = section.take("command");
-        let words = command.map(|value| words(value, WORDS, problems));
+        let words = command.map(|value| words(value, WORDS, target, problems));
         let identity = identity(section, target, problems);
         let timeout = section.take("timeout");
         let time_limit =
@@ -175,19 +175,36 @@ fn command(words: Vec<String>) -> Option<Command> {
     Some(Command { program, arguments })
 }
 
-fn words(value: &Value<'_>, allowed: &str, problems: &mut Problems<'_>) -> Option<Vec<String>> {
-    match &value.data {
+fn words(
+    value: &Value<'_>,
+    allowed: &str,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<String>> {
+    let words: Vec<String> = match &value.data {
         Data::String(text) => {
             warn_of_shell(value, text, problems);
             let words = text.trim().split(' ').filter(|word| !word.is_empty());
-            Some(words.map(str::to_owned).collect())
+            words.map(str::to_owned).collect()
         }
-        Data::List(_) => Some(list(value, allowed, problems, word)),
+        Data::List(_) => list(value, allowed, problems, word),
         _ => {
             problems.wrong(value, Error::NotACommand, allowed);
-            None
+            return None;
         }
+    };
+    let program = words.first().map(String::as_str).filter(|word| !word.is_empty());
+    if let Some(warning) = program.and_then(|program| not_executable(&Word::from(program), target)) {
+        problems.warning(value, warning);
     }
+    Some(words)
+}
+
+/// The warning about a program that cannot be executed, if the configuration is only checked.
+pub fn not_executable(program: &Word, target: &Target<'_>) -> Option<Warning<'static>> {
+    let examination = target.examination?;
+    let reason = examination.programs.find(program).err()?;
+    Some(Warning::NotExecutable(program.to_string(), reason))
 }
 
 /// A word of a command. Numbers and booleans are converted to their text, without an exponent (CFG-7).

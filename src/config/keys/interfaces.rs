@@ -1,12 +1,12 @@
 //! Interface specifications (docs/behaviour.md, rows IF-*).
 
-use super::{Error, strings};
+use super::{Error, Warning, strings};
 use crate::config::Target;
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::address::{self, Specification};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The allowed forms of a specification, for messages.
 pub const SPECIFICATIONS: &str = "NAME, NAME:inet6, NAME[N], inet, inet6, static:ADDRESS, \
@@ -42,5 +42,32 @@ pub fn interfaces(
             Error::NoAddress(error, names)
         })
     });
-    selected.map_err(|error| problems.error(place, error)).ok()
+    match selected {
+        Ok(address) => {
+            warn_of_foreign(address, place, target, problems);
+            Some(address)
+        }
+        Err(error @ Error::NoAddress(..)) if target.has_other_interfaces() => {
+            problems.warning(place, error);
+            Some(Ipv4Addr::UNSPECIFIED.into())
+        }
+        Err(error) => {
+            problems.error(place, error);
+            None
+        }
+    }
+}
+
+/// Warns of an address that was given as `static:` and that no interface has, if the configuration is only checked.
+fn warn_of_foreign(address: IpAddr, place: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) {
+    if target.examination.is_none() || target.has_other_interfaces() {
+        return;
+    }
+    let own = target.interfaces.addresses().unwrap_or_default();
+    if !own
+        .iter()
+        .any(|own| own.address.to_canonical() == address.to_canonical())
+    {
+        problems.warning(place, Warning::ForeignAddress(address));
+    }
 }

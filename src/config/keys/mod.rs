@@ -17,9 +17,11 @@ pub use values::{boolean, integer, list, string, strings, tags, text};
 
 use crate::config::problem::{Elsewhere, Message};
 use crate::config::tree::shortened;
+use crate::ports::NotExecutable;
 use domain::identity::Refusal;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
+use std::net::IpAddr;
 
 /// The errors of the readers.
 pub enum Error<'a> {
@@ -162,6 +164,10 @@ pub enum Warning<'a> {
     Shell(&'a str),
     /// The key is given a second time; the offset of the first one.
     GivenAgain(&'a str, usize),
+    /// A program that cannot be executed here, and why.
+    NotExecutable(String, NotExecutable),
+    /// An address that no interface of this machine has.
+    ForeignAddress(IpAddr),
 }
 
 impl Display for Warning<'_> {
@@ -175,6 +181,18 @@ impl Display for Warning<'_> {
                 let key = shortened(key);
                 write!(f, "`{key}` is given more than once, and this one does not count")
             }
+            Self::NotExecutable(program, NotExecutable::NotFound) if program.contains('/') => {
+                write!(f, "there is no program `{}`", shortened(program))
+            }
+            Self::NotExecutable(program, NotExecutable::NotFound) => {
+                write!(f, "there is no program `{}` in PATH", shortened(program))
+            }
+            Self::NotExecutable(_, NotExecutable::NotPermitted(path)) => {
+                write!(f, "`{}` is not a file that can be executed", shortened(path))
+            }
+            Self::ForeignAddress(address) => {
+                write!(f, "no interface of this machine has the address {address}")
+            }
         }
     }
 }
@@ -184,12 +202,16 @@ impl Message for Warning<'_> {
         match self {
             Self::Shell(_) => Some("use [\"sh\", \"-c\", \"...\"] for a shell".into()),
             Self::GivenAgain(..) => None,
+            Self::NotExecutable(..) => {
+                Some("it has to exist when the command is run; a check in the image finds what a check elsewhere does not".into())
+            }
+            Self::ForeignAddress(_) => Some("that is right if another machine forwards it to this one".into()),
         }
     }
 
     fn elsewhere(&self) -> Option<Elsewhere> {
         match self {
-            Self::Shell(_) => None,
+            Self::Shell(_) | Self::NotExecutable(..) | Self::ForeignAddress(_) => None,
             Self::GivenAgain(_, offset) => Some(Elsewhere {
                 words: "the one that counts is in line",
                 offset: *offset,

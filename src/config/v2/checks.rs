@@ -1,6 +1,6 @@
 //! The health check of a service: a command as in version 2, or an object with a command and thresholds.
 
-use super::error::{CheckError, DurationKey, Subject};
+use super::error::{CheckError, DurationKey, Subject, Warning};
 use crate::config::Target;
 use crate::config::keys::command::{self, Run};
 use crate::config::keys::{Section, duration, integer};
@@ -35,6 +35,10 @@ pub fn health(
     if !matches!(value.data, Data::Object(_)) {
         let run = command::optional(value, target, problems);
         let run = command::limited(run, beside, &key, problems)?;
+        let is_long = run.time_limit.zip(poll).is_some_and(|(limit, poll)| limit > poll);
+        if is_long && target.examination.is_some() {
+            problems.warning(beside.unwrap_or(value), Warning::LongCheck(subject));
+        }
         return Some(Check {
             run,
             thresholds: None,

@@ -388,6 +388,10 @@ pub enum Warning<'a> {
     Name,
     /// A `ttl` that is not greater than `poll`.
     ShortTtl(Subject<'a>),
+    /// A `stopTimeout` for which a container engine does not wait by default.
+    LongStop,
+    /// A time limit of a health check that is longer than `poll`.
+    LongCheck(Subject<'a>),
 }
 
 impl Display for Warning<'_> {
@@ -413,8 +417,25 @@ impl Display for Warning<'_> {
                 f,
                 "`ttl` should be longer than `poll` in {subject}, or it will turn critical between two checks"
             ),
+            Self::LongStop => {
+                f.write_str("Docker kills a container 10 seconds after `docker stop`, which is not later than `stopTimeout`")
+            }
+            Self::LongCheck(subject) => write!(
+                f,
+                "`timeout` is longer than `poll` in {subject}: a check that hangs delays the next one"
+            ),
         }
     }
 }
 
-impl Message for Warning<'_> {}
+impl Message for Warning<'_> {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::LongStop => Some(
+                "give the container more time with `docker run --stop-timeout` or with `stop_grace_period` of Docker Compose"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}

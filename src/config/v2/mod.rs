@@ -35,7 +35,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
     let logging = section
         .take("logging")
         .map(|value| logging::read(value, problems));
-    let stopping = stop::read(&mut section, problems);
+    let stopping = stop::read(&mut section, target, problems);
     let stop_timeout = stopping.timeout;
     let identity = identity(&mut section, target, problems);
     let pre_start = pre_start(&mut section, stop_timeout, target, problems);
@@ -120,6 +120,9 @@ fn application(
             let rest: Vec<Word> = rest.to_vec();
             (first.clone(), rest)
         })?;
+    if let Some(warning) = command::not_executable(&program, target) {
+        problems.warning_elsewhere(warning);
+    }
     let command = domain::plan::Command { program, arguments };
     Some(jobs::application(command, stop, identity))
 }

@@ -1,11 +1,16 @@
 //! How the application is stopped, and by which signals: `stopTimeout`, `stopSignal`, `signalGroup` and `stopOn`.
 
 use super::error::{DurationKey, SignalError, Warning};
+use crate::config::Target;
 use crate::config::keys::{Section, boolean, duration, integer, list};
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::plan::{SignalTarget, Stop, StopTimeout};
 use domain::signal::Signal;
+use domain::time::Duration;
+
+/// How long `docker stop` and Docker Compose wait before they kill a container, if they are not asked for another time.
+const DOCKER_STOP: Duration = Duration::from_secs(10);
 
 /// The section of these keys.
 pub struct Stopping {
@@ -31,9 +36,15 @@ const NOT_FREE: [Signal; 7] = [
 ];
 
 /// Reads the keys. SIGTERM begins the stop in any case; without `stopOn` SIGINT does so, too.
-pub fn read(section: &mut Section<'_>, problems: &mut Problems<'_>) -> Stopping {
+pub fn read(section: &mut Section<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Stopping {
     let seconds = section.take("stopTimeout");
     let timeout = seconds.and_then(|value| timeout(value, problems));
+    if let (Some(value), Some(StopTimeout::After(timeout))) = (seconds, timeout)
+        && target.examination.is_some()
+        && timeout >= DOCKER_STOP
+    {
+        problems.warning(value, Warning::LongStop);
+    }
     let stop_signal = section.take("stopSignal");
     let stop_signal = stop_signal.and_then(|value| signal(value, &NOT_HANDLED, problems));
     let group = section.take("signalGroup");

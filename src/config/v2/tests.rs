@@ -50,6 +50,7 @@ fn compiled_with(text: &str, variables: &[(&str, &str)], application: &[&str]) -
         interfaces: &interfaces(),
         users: &users(),
         application: &application,
+        examination: None,
     };
     load(&Source::Inline(text.into()), Readable::Files, &target)
 }
@@ -927,6 +928,7 @@ fn a_host_without_a_name_cannot_have_services() {
         interfaces: &interfaces(),
         users: &users(),
         application: &[],
+        examination: None,
     };
     let report = load(&Source::Inline(text), Readable::Files, &target)
         .map(|compiled| compiled.plan)
@@ -1128,6 +1130,7 @@ fn a_host_name_that_is_empty_or_has_line_ends_is_refused_in_an_id() {
             interfaces: &interfaces(),
             users: &users(),
             application: &[],
+            examination: None,
         };
         let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
         let report = load(&Source::Inline(text), Readable::Files, &target)
@@ -1145,6 +1148,7 @@ fn with_own_id(id: &str, hostname: Option<&str>, more: &str) -> Result<Plan, Str
         interfaces: &interfaces(),
         users: &users(),
         application: &[],
+        examination: None,
     };
     let service = service_with(&format!("\"id\": {id}"));
     let text = format!("{{\"consul\": \"c:1\", {service}{more}}}");

@@ -1,0 +1,260 @@
+//! Describes in plain sentences what the shim will do with a plan: at the start, while it runs, and when it stops.
+
+use domain::lifecycle;
+use domain::plan::{
+    Backend, Catalogue, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout, Telemetry, Trigger,
+};
+use domain::signal::Signal;
+use domain::time::Duration;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+/// The whole description, as lines of text. It contains arguments of commands, which may be secret.
+pub fn explain(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (title, steps) in [
+        ("At the start", at_the_start(plan)),
+        ("While it runs", while_it_runs(plan)),
+        ("At the stop", at_the_stop(plan)),
+    ] {
+        // Writing to a string cannot fail.
+        writeln!(text, "{title}:").ok();
+        for (number, step) in (1..).zip(steps) {
+            writeln!(text, "{number:>3}. {step}").ok();
+        }
+    }
+    text
+}
+
+fn at_the_start(plan: &Plan) -> Vec<String> {
+    let pre_start = plan.pre_start.as_ref().map(|hook| {
+        format!(
+            "preStart runs {}. If it fails, the shim ends with its exit code",
+            command(hook)
+        )
+    });
+    let coprocesses = plan.jobs.iter().filter(|job| job.trigger == Trigger::Lifecycle);
+    let coprocesses = coprocesses.map(|job| {
+        let restarts = match job.restarts {
+            Restarts::NEVER => "is not started again when it ends".to_owned(),
+            Restarts::AtMost(times) => format!("is started again {times} times at most"),
+            Restarts::Unlimited => "is started again whenever it ends".to_owned(),
+        };
+        format!(
+            "the coprocess {} starts: {}; it {restarts}",
+            name(job),
+            command(job)
+        )
+    });
+    let application = match &plan.application {
+        Some(application) => format!(
+            "the application starts: {}. Its exit code is that of the shim",
+            command(application)
+        ),
+        None => "there is no application; the shim runs until it is stopped".to_owned(),
+    };
+    pre_start
+        .into_iter()
+        .chain(coprocesses)
+        .chain([application])
+        .collect()
+}
+
+fn while_it_runs(plan: &Plan) -> Vec<String> {
+    let catalogue = catalogue(&plan.catalogue);
+    let services = plan.services.iter().map(|entry| service(entry, &catalogue));
+    let backends = plan.backends.iter().map(|entry| backend(entry, &catalogue));
+    let tasks = plan.jobs.iter().filter_map(|job| match job.trigger {
+        Trigger::Every(period) => Some(format!(
+            "the task {} runs every {}: {}",
+            name(job),
+            time(period),
+            command(job)
+        )),
+        Trigger::Lifecycle | Trigger::OnDemand => None,
+    });
+    let telemetry = plan.telemetry.as_ref().map(|Telemetry { address, sensors }| {
+        let sensors = match sensors.len() {
+            0 => String::new(),
+            number => format!(", with the values of {number} sensors"),
+        };
+        format!(
+            "metrics are served at http://{address}/metrics and the state at http://{address}/status{sensors}"
+        )
+    });
+    services.chain(backends).chain(tasks).chain(telemetry).collect()
+}
+
+fn service(service: &Service, catalogue: &str) -> String {
+    let registration = &service.registration;
+    let (name, id, ttl) = (&registration.name, &registration.id, time(registration.ttl));
+    let (address, port, poll) = (registration.address, registration.port, time(service.poll));
+    let address = SocketAddr::new(address, port);
+    let check = match &service.check {
+        Some(check) => format!(
+            "every {poll} its health check runs {}. Each check that passes sends a heartbeat, and the first one registers {address} \
+             in {catalogue} as {id}",
+            command(check)
+        ),
+        None => format!(
+            "there is no health check; every {poll} a heartbeat is sent, and the first one registers {address} in {catalogue} as {id}"
+        ),
+    };
+    format!("the service {name}: {check}. Without a heartbeat for {ttl} the entry is critical")
+}
+
+fn backend(backend: &Backend, catalogue: &str) -> String {
+    let tag = backend.tag.as_ref().map(|tag| format!(" with the tag {tag}"));
+    format!(
+        "the backend {}: when its healthy instances{} in {catalogue} change, {} runs. The shim asks again after {} at the latest",
+        backend.name,
+        tag.unwrap_or_default(),
+        command(&backend.on_change),
+        time(backend.poll)
+    )
+}
+
+fn at_the_stop(plan: &Plan) -> Vec<String> {
+    let signals: Vec<String> = plan.stop_on.iter().map(Signal::to_string).collect();
+    let deregistration = match plan.services.len() {
+        0 => String::new(),
+        number => format!(
+            ", and deregisters its services ({number}) within {}",
+            time(lifecycle::DEREGISTRATION)
+        ),
+    };
+    let mut steps = vec![format!(
+        "after {} the shim kills health checks, handlers, tasks and sensors{deregistration}. It does the same when the \
+         application ends by itself, and then preStop does not run",
+        signals.join(" or ")
+    )];
+    steps.extend(
+        plan.pre_stop
+            .as_ref()
+            .map(|hook| format!("preStop runs {}", command(hook))),
+    );
+    steps.extend(
+        plan.application
+            .as_ref()
+            .map(|application| match plan.stop_timeout {
+                StopTimeout::Immediately => "the application gets SIGKILL".to_owned(),
+                StopTimeout::After(grace) => format!(
+                    "the application gets {}, and SIGKILL after {} if it still runs",
+                    application.stop.signal,
+                    time(grace)
+                ),
+            }),
+    );
+    steps.extend(plan.post_stop.as_ref().map(|hook| {
+        format!(
+            "postStop runs {}. If it fails, its exit code is that of the shim",
+            command(hook)
+        )
+    }));
+    steps.push(format!(
+        "all processes that are left get SIGTERM, and SIGKILL after {}; then the shim exits",
+        time(lifecycle::TERMINATING_REMAINING)
+    ));
+    steps
+}
+
+/// The catalogue, without its secrets.
+fn catalogue(catalogue: &Catalogue) -> String {
+    match catalogue {
+        Catalogue::Consul(consul) => {
+            let tls = match consul.scheme {
+                Scheme::Http => "",
+                Scheme::Https => " over TLS",
+            };
+            format!("Consul at {}{tls}", consul.address)
+        }
+        Catalogue::Etcd(etcd) => format!("etcd at {} below {}", etcd.endpoints.join(", "), etcd.prefix),
+        Catalogue::Directory { path } => format!("the folder {path}"),
+    }
+}
+
+fn name(job: &Job) -> &str {
+    match &job.role {
+        Role::Task { name } | Role::Coprocess { name } => name,
+        _ => "",
+    }
+}
+
+/// A command line, its user and its time limit.
+fn command(job: &Job) -> String {
+    let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
+    let words: Vec<String> = words.map(|word| quoted(&word.to_string())).collect();
+    let user = job
+        .identity
+        .as_ref()
+        .map(|identity| format!(" as user {}", identity.user));
+    let limit = job
+        .time_limit
+        .map(|limit| format!(" (killed after {})", time(limit)));
+    format!(
+        "`{}`{}{}",
+        words.join(" "),
+        user.unwrap_or_default(),
+        limit.unwrap_or_default()
+    )
+}
+
+/// A word as one would write it for a shell, so that it is clear where it begins and ends.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:=@%+,".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    let escaped = |letter: char| match letter {
+        '\'' => "'\\''".to_owned(),
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    format!("'{}'", word.chars().map(escaped).collect::<String>())
+}
+
+/// A duration as a configuration has it, such as `1h30m`.
+fn time(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if duration.subsec_nanos() != 0 || seconds == 0 {
+        return format!("{duration:?}");
+    }
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let parts = parts.iter().filter(|(number, _)| *number != 0);
+    parts.map(|(number, unit)| format!("{number}{unit}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::plan::{Command, Output};
+
+    #[test]
+    fn durations_have_the_form_of_the_configuration() {
+        for (milliseconds, text) in [
+            (5_000, "5s"),
+            (5_400_000, "1h30m"),
+            (3_601_000, "1h1s"),
+            (1_500, "1.5s"),
+            (0, "0ns"),
+        ] {
+            assert_eq!(time(Duration::from_millis(milliseconds)), text);
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_where_that_is_needed_and_stay_on_one_line() {
+        let words = ["a b", "it's", "", "x\ny", "--all=1"].map(Into::into);
+        let job = Job::new(
+            Role::PreStart,
+            Command::new("run", words),
+            Trigger::Lifecycle,
+            Output::Inherit,
+        );
+        assert_eq!(command(&job), "`run 'a b' 'it'\\''s' '' 'x\\ny' --all=1`");
+    }
+}
