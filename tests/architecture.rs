@@ -369,8 +369,13 @@ fn every_path_in_the_documents_exists() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/catalogues.md",
+        "docs/checking.md",
+        "docs/configuration.md",
         "docs/containers.md",
+        "docs/differences.md",
+        "docs/lifecycle.md",
         "docs/migrating.md",
+        "docs/registration.md",
         "docs/telemetry.md",
         "sim/README.md",
     ];

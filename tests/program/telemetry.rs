@@ -489,7 +489,7 @@ fn a_thousand_bad_clients_do_not_delay_a_correct_request() {
     drop(crowd);
 }
 
-/// The statements of README.md about secrets.
+/// The statements of docs/lifecycle.md about secrets.
 #[test]
 fn what_a_check_prints_is_in_the_status_and_tokens_are_in_the_rendered_text_only() {
     let own = OwnAddress::reserve();
