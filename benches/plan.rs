@@ -17,7 +17,7 @@ use domain::catalogue::Answer;
 use domain::event::Loaded;
 use domain::plan::{
     Backend, Catalogue, Command, HEARTBEATS_PER_INSPECTION, Job, Output, Plan, Registration, Role, Service,
-    StopTimeout, Trigger,
+    StopTimeout, Timing, Trigger,
 };
 use domain::process::Pid;
 use domain::signal::Signal;
@@ -146,5 +146,6 @@ fn backend(number: u16) -> Backend {
         tag: None,
         poll: Duration::from_secs(10),
         on_change: Job::new(role, Command::new("true", []), Trigger::OnDemand, Output::Inherit),
+        timing: Timing::default(),
     }
 }

@@ -61,6 +61,11 @@ const MISTAKES: &[(&str, &[u8])] = &[
         b"{\"consul\": \"c:1\", \"services\": [\n  {\"name\": \"web\", \"poll\": 5, \"ttl\": 10, \"port\": 80,\n   \
           \"health\": {\"command\": \"check\", \"failures\": 0, \"timeout\": \"8s\", \"retries\": 3}}]}",
     ),
+    (
+        "a quiet time that never ends",
+        b"{\"consul\": \"c:1\", \"backends\": [\n  {\"name\": \"db\", \"poll\": 5, \"onChange\": \"reload\",\n   \
+          \"wait\": \"10s:2s\", \"minimum\": \"all\"}]}",
+    ),
     ("no catalogue", b"{\"services\": []}"),
     ("Consul without a port", b"{\n  \"consul\": \"consul\", \"x\": 1\n}"),
     ("a command for a shell", b"{\"consul\": \"c:1\",\n \"preStart\": \"sleep 1 && echo ready\", \"x\": 1}"),

@@ -51,6 +51,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     for number in 0..options.backends {
         plan.backends.push(backend(choices, number));
     }
+    set_timing(options, &mut plan);
     for number in 0..options.jobs {
         plan.jobs.push(job(choices, number));
     }
@@ -84,6 +85,7 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
         }
     }
     set_thresholds(options, &mut plan);
+    set_timing(options, &mut plan);
     plan
 }
 
@@ -101,6 +103,34 @@ fn set_thresholds(options: &Options, plan: &mut Plan) {
     };
     for service in plan.services.iter_mut().filter(|service| service.check.is_some()) {
         service.thresholds = Some(thresholds);
+    }
+}
+
+/// In a third of the runs handlers have a quiet time, a splay or a minimum, which depend on the poll of their backend, so
+/// that a reload may change them. They are drawn together with the jitter, so that saved runs keep their meaning.
+fn set_timing(options: &Options, plan: &mut Plan) {
+    if options.jitter % 3 != 1 {
+        return;
+    }
+    for backend in &mut plan.backends {
+        let drawn = options.jitter as usize / 3
+            + backend.poll.subsec_millis() as usize
+            + backend.poll.as_secs() as usize;
+        let wait = |(quiet, most): (u64, u64)| Wait {
+            quiet: Duration::from_millis(quiet),
+            most: Duration::from_millis(most),
+        };
+        backend.timing = Timing {
+            wait: [
+                Some((1_000, 3_000)),
+                None,
+                Some((2_500, 2_500)),
+                Some((5_000, 20_000)),
+            ][drawn % 4]
+                .map(wait),
+            splay: Duration::from_millis([0, 1_500, 0, 10_000][drawn / 4 % 4]),
+            minimum: [0, 1, 2][drawn % 3],
+        };
     }
 }
 
@@ -213,6 +243,7 @@ fn backend(choices: &mut Choices, number: u32) -> Backend {
         tag,
         poll,
         on_change,
+        timing: Timing::default(),
     }
 }
 

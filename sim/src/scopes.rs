@@ -71,6 +71,7 @@ fn backend(program: &str) -> Backend {
             command,
             ..job(role, Trigger::OnDemand, program)
         },
+        timing: Timing::default(),
     }
 }
 
@@ -181,6 +182,25 @@ pub fn handlers() -> Scope {
     }
 }
 
+/// One backend whose handler has a quiet time, a splay and a minimum; failed starts, maintenance and answers.
+pub fn delays() -> Scope {
+    let timing = Timing {
+        wait: Some(Wait {
+            quiet: seconds(4),
+            most: seconds(6),
+        }),
+        splay: seconds(3),
+        minimum: 1,
+    };
+    scope(vec![Plan {
+        backends: vec![Backend {
+            timing,
+            ..backend("run")
+        }],
+        ..bare()
+    }])
+}
+
 /// Two services without a check and a backend, with at most two requests in flight; a catalogue that refuses
 /// further requests now and then.
 pub fn budget() -> Scope {
@@ -230,15 +250,16 @@ pub fn large() -> Scope {
 }
 
 /// The worlds that the ordinary tests explore.
-pub const QUICK: [&str; 4] = ["hooks", "thresholds", "reloads", "handlers"];
+pub const QUICK: [&str; 5] = ["hooks", "thresholds", "reloads", "handlers", "delays"];
 
 /// All worlds by name; those that are explored in seconds come first.
-pub fn all() -> [(&'static str, Scope); 8] {
+pub fn all() -> [(&'static str, Scope); 9] {
     [
         ("hooks", hooks()),
         ("thresholds", thresholds()),
         ("reloads", reloads()),
         ("handlers", handlers()),
+        ("delays", delays()),
         ("small", small()),
         ("budget", budget()),
         ("whole", whole()),

@@ -3,7 +3,7 @@
 //! Each entry is an event, an effect or a fact of the simulated machine. Nothing in it is read from the core.
 
 use domain::catalogue::{Answer, Endpoint, Request};
-use domain::plan::{Plan, Role, Thresholds};
+use domain::plan::{Plan, Role, Thresholds, Timing};
 use domain::process::Ending;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant};
@@ -255,7 +255,13 @@ impl fmt::Display for PrintedPlan<'_> {
         }
         for backend in &plan.backends {
             let handler = &backend.on_change.command;
-            write!(f, "backend {} {handler} every {:?}; ", backend.name, backend.poll)?;
+            write!(f, "backend {} {handler} every {:?}", backend.name, backend.poll)?;
+            if backend.timing != Timing::default() {
+                let Timing { wait, splay, minimum } = backend.timing;
+                let wait = wait.map(|wait| (wait.quiet, wait.most));
+                write!(f, " (wait {wait:?}, splay {splay:?}, minimum {minimum})")?;
+            }
+            f.write_str("; ")?;
         }
         let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
         for job in plan.jobs.iter().chain(sensors.map(|sensor| &sensor.job)) {

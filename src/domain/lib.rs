@@ -25,6 +25,7 @@ pub mod address;
 pub mod catalogue;
 pub mod causes;
 pub mod check;
+pub mod delay;
 pub mod effect;
 pub mod emergency;
 pub mod event;

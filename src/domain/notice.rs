@@ -128,6 +128,15 @@ pub enum Notice {
         /// Their number now.
         instances: usize,
     },
+    /// A change of a backend waits for more instances before its handler runs.
+    HeldBack {
+        /// The backend's name.
+        backend: String,
+        /// The number of passing instances.
+        instances: usize,
+        /// How many are needed.
+        minimum: u32,
+    },
     /// The catalogue accepts no more connections or requests, so the limit on requests in flight is lower for
     /// a while.
     BudgetCut {
@@ -241,6 +250,7 @@ impl Notice {
             | Self::QueryFailed { .. }
             | Self::Filtered { .. }
             | Self::Skipped { .. }
+            | Self::HeldBack { .. }
             | Self::Unhealthy(..)
             | Self::UnhealthyAnew(..)
             | Self::Failing { counted: Some(_), .. }
@@ -312,6 +322,7 @@ impl Notice {
             | Self::Filtered { backend, .. }
             | Self::NoLongerFiltered(backend)
             | Self::Skipped { backend, .. }
+            | Self::HeldBack { backend, .. }
             | Self::Changed { backend, .. } => [("backend", backend.as_str())].into(),
             Self::SensorFailed { sensor, .. } | Self::SensorResumed { sensor, .. } => {
                 [("process", "sensor"), ("sensor", sensor)].into()
@@ -492,6 +503,14 @@ impl fmt::Display for Notice {
             Self::Changed { backend, instances } => {
                 write!(f, "Backend {backend} changed: {instances} passing instances")
             }
+            Self::HeldBack {
+                backend,
+                instances,
+                minimum,
+            } => write!(
+                f,
+                "{backend}.onChange waits for more instances: there are {instances}, the minimum is {minimum}"
+            ),
             Self::BudgetCut {
                 allowed,
                 whole,

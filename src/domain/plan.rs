@@ -329,6 +329,35 @@ pub struct Backend {
     pub poll: Duration,
     /// Run when the passing instances change.
     pub on_change: Job,
+    /// When it runs after a change.
+    pub timing: Timing,
+}
+
+/// When the handler of a backend runs after a change. By default it runs at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timing {
+    /// How long the list has to stay the same.
+    pub wait: Option<Wait>,
+    /// The longest random delay after that.
+    pub splay: Duration,
+    /// With fewer instances the handler does not run.
+    pub minimum: u32,
+}
+
+impl Timing {
+    /// Whether the handler may run with so many instances.
+    pub fn is_enough(&self, instances: usize) -> bool {
+        u32::try_from(instances).map_or(true, |instances| instances >= self.minimum)
+    }
+}
+
+/// A quiet time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wait {
+    /// How long nothing may change.
+    pub quiet: Duration,
+    /// How long changes can delay the handler, from the first of them on; at least the quiet time.
+    pub most: Duration,
 }
 
 impl Backend {
@@ -720,7 +749,7 @@ pub enum SignalTarget {
 }
 
 crate::keyed_as_is!(
-    Plan, Job, Service, Backend, Sensor, SensorKind, Role, Restarts, Stop
+    Plan, Job, Service, Backend, Timing, Sensor, SensorKind, Role, Restarts, Stop
 );
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod early;
 mod entered;
 mod etcd;
 mod exit_codes;
+mod handlers;
 mod hangups;
 mod health;
 mod original_example;

@@ -340,8 +340,33 @@ pub(super) fn there_is_a_pause_after_a_handler_that_cannot_start(
     hold(!early, || format!("{entry} in a hurry"))
 }
 
-/// After a change the handler runs: at once, or when its present run, the maintenance or a reload ends, or
-/// within ten seconds after it could not be started (SD-5).
+/// A handler runs only after the quiet time of its backend: nothing has changed for so long, or the first change that it
+/// runs for is as old as the maximum says. A run that a reload ended, or that could not be started, is repeated without.
+pub(super) fn a_handler_waits_for_its_quiet_time(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
+        return Ok(());
+    };
+    let facts = observer.backends.get(&owner(job));
+    let quiet = facts
+        .filter(|facts| facts.alike == 1)
+        .and_then(|facts| facts.quiet);
+    let early = quiet.is_some_and(|quiet| observer.turn.began < quiet.ends.0);
+    hold(!early, || format!("{entry} in its quiet time"))
+}
+
+/// With fewer instances than the minimum of its backend no handler runs.
+pub(super) fn a_handler_runs_with_enough_instances(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
+        return Ok(());
+    };
+    let facts = observer.backends.get(&owner(job));
+    let few = facts.is_some_and(|facts| facts.alike == 1 && !facts.is_enough());
+    hold(!few, || format!("{entry} with too few instances"))
+}
+
+/// After a change the handler runs: at once, or when its quiet time and its splay are over and there are enough
+/// instances; or when its present run, the maintenance or a reload ends, or within ten seconds after it could not be
+/// started (SD-5).
 pub(super) fn after_a_change_the_handler_runs(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
@@ -351,7 +376,7 @@ pub(super) fn after_a_change_the_handler_runs(observer: &Observer, entry: &Trace
     }
     let waits = |retry: Option<(Instant, Instant)>| retry.is_some_and(|(_, at)| observer.turn.began < at);
     let idle = observer.backends.iter().find(|(owner, facts)| {
-        let due = facts.owed && facts.alike == 1 && !waits(facts.retry);
+        let due = facts.is_due(observer.turn.began) && facts.alike == 1 && !waits(facts.retry);
         due && !observer.is_running(owner)
     });
     hold(idle.is_none(), || {

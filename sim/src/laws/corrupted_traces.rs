@@ -10,9 +10,9 @@ use crate::options::Options;
 use crate::plans;
 use crate::simulated_run::{SimulatedRun, simulate, simulate_emergency};
 use crate::trace::{EntryKind, Fact, TraceEntry};
-use domain::catalogue::{Report, Request};
+use domain::catalogue::{Answer, Report, Request};
 use domain::event::Loaded;
-use domain::plan::SignalTarget;
+use domain::plan::{Role, SignalTarget};
 use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Notice};
@@ -77,14 +77,23 @@ fn stop_signal_after_outlived(trace: &[TraceEntry], place: usize) -> Option<usiz
     Some(place + trace[place..].iter().position(asks)?)
 }
 
+/// The next start of a handler.
+fn handler_after(trace: &[TraceEntry]) -> Option<EntryKind> {
+    let mut kinds = trace.iter().map(|entry| &entry.kind);
+    let starts = |kind: &&EntryKind| match kind {
+        EntryKind::Effect(Effect::Start(_, job)) => matches!(job.role, Role::OnChange { .. }),
+        _ => false,
+    };
+    kinds.find(starts).cloned()
+}
+
 /// One entry is left out, repeated elsewhere, or replaced by a wrong one.
 fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
     let place = somewhere(trace, choices);
     let other = somewhere(trace, choices);
     let entry = &trace[place];
     if let Some(asked) = stop_signal_after_outlived(trace, place) {
-        trace.remove(asked);
-        return;
+        return drop(trace.remove(asked));
     }
     let wrong = match (&entry.kind, choices.below(4)) {
         (EntryKind::Effect(Effect::Send(ticket, signal, _)), 0) => Some(EntryKind::Effect(Effect::Send(
@@ -100,6 +109,7 @@ fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
             .map(|entry| &entry.kind)
             .find(|kind| matches!(kind, EntryKind::Effect(Effect::Start(started, _)) if started == ticket))
             .cloned(),
+        (EntryKind::Event(Event::Answered(_, Answer::Instances(_))), 0) => handler_after(&trace[place..]),
         (EntryKind::Effect(Effect::Log(Notice::Ended(role, ending))), 0) if ending.passed() => {
             Some(EntryKind::Effect(Effect::Log(Notice::TimedOut {
                 role: role.clone(),

@@ -162,7 +162,7 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Trace
 }
 
 /// Some time after faults stop, healthy services are in the catalogue, the list of each backend is the
-/// present one and no handler waits to be started, and every coprocess with restarts left runs.
+/// present one and no handler waits to be started beyond its quiet time, and every coprocess with restarts left runs.
 pub(super) fn without_faults_the_expected_state_is_reached(
     observer: &Observer,
     entry: &TraceEntry,
@@ -193,7 +193,7 @@ pub(super) fn without_faults_the_expected_state_is_reached(
         format!("{missing:?} does not stand in the catalogue")
     })?;
     let owed = |(owner, facts): &(&String, &BackendFacts)| {
-        facts.owed && facts.alike == 1 && !observer.is_running(owner)
+        facts.is_due(observer.now) && facts.alike == 1 && !observer.is_running(owner)
     };
     let waiting = observer.backends.iter().find(owed);
     hold(waiting.is_none(), || {

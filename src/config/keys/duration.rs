@@ -76,6 +76,20 @@ pub fn positive(value: &Value<'_>, subject: &dyn Display, problems: &mut Problem
     at_least_a_millisecond(value, nanoseconds, subject, problems)
 }
 
+/// A duration of at least one millisecond, as a part of the text of a value.
+pub fn part(
+    value: &Value<'_>,
+    text: &str,
+    subject: &dyn Display,
+    problems: &mut Problems<'_>,
+) -> Option<Duration> {
+    let parsed = seconds(text).map_or_else(|| parse(text), Ok);
+    let nanoseconds = parsed
+        .map_err(|error| problems.wrong(value, Unreadable::Duration(subject, error), ALLOWED))
+        .ok()?;
+    at_least_a_millisecond(value, nanoseconds, subject, problems)
+}
+
 fn at_least_a_millisecond(
     value: &Value<'_>,
     nanoseconds: i64,

@@ -241,6 +241,29 @@ impl Display for CheckError<'_> {
 
 impl Message for CheckError<'_> {}
 
+/// Errors of the keys that say when a handler runs.
+#[derive(Clone, Copy)]
+pub enum BackendError<'a> {
+    /// The maximum of a quiet time, the last one, is shorter than the quiet time.
+    MaximumTooShort(Subject<'a>, Duration, Duration),
+    /// A number of instances outside the allowed range.
+    MinimumOutOfRange(Subject<'a>),
+}
+
+impl Display for BackendError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaximumTooShort(subject, quiet, most) => write!(
+                f,
+                "`wait` in {subject} has a maximum of {most:?}, allowed is its quiet time of {quiet:?} or more"
+            ),
+            Self::MinimumOutOfRange(subject) => write!(f, "`minimum` in {subject} is out of range"),
+        }
+    }
+}
+
+impl Message for BackendError<'_> {}
+
 /// Errors of a task or a coprocess.
 #[derive(Clone, Copy)]
 pub enum JobError<'a> {

@@ -7,6 +7,7 @@
 mod catalogue;
 mod checks;
 mod error;
+mod handlers;
 mod jobs;
 mod logging;
 mod services;

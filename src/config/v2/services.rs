@@ -1,7 +1,7 @@
 //! The sections `services` and `backends` (docs/behaviour.md, rows CFG-*).
 
 use super::error::{DurationKey, ServiceError, Subject, Warning};
-use super::{checks, jobs};
+use super::{checks, handlers, jobs};
 use crate::config::Target;
 use crate::config::keys::{
     self, Section, boolean, command, default_id, duration, integer, interfaces, list, string, tags, text,
@@ -112,6 +112,7 @@ fn backend(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     let tag = text(&mut section, "tag", problems);
     let limit = section.take("timeout");
     let on_change = command::limited(on_change, limit, &DurationKey::HandlerTimeout(subject), problems);
+    let timing = handlers::timing(&mut section, subject, problems);
     section.close(problems);
     let (name, poll, on_change) = (name?, poll?, on_change?);
     let role = Role::OnChange {
@@ -123,6 +124,7 @@ fn backend(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
         tag,
         poll,
         on_change,
+        timing,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The unit of one backend: its watch and its handler.
 //!
-//! Changes that come while the handler runs, or in maintenance, collapse into one more run. A handler that cannot
-//! be started is tried again until it runs, so that no change is lost.
+//! Changes that come while the handler runs, or in maintenance, collapse into one more run; [`Delay`] decides how long a
+//! change waits. A handler that cannot be started is tried again until it runs, so that no change is lost.
 
 use super::id::UnitId;
 use super::outbox::{Outbox, Reply};
@@ -9,6 +9,7 @@ use super::runner::JobRunner;
 use super::unit::Unit;
 use crate::catalogue::{Answer, Listing, Query, Request, Skipped};
 use crate::causes::{Causes, shortened};
+use crate::delay::Delay;
 use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::measurement::{Measurement, WatchedBackend};
@@ -34,7 +35,10 @@ pub(super) struct BackendUnit {
     id: UnitId,
     watch: Watch,
     handler: JobRunner,
-    again: bool,
+    /// The changes that wait for the handler.
+    delay: Delay,
+    /// Whether it was logged that they wait for more instances.
+    held_back: bool,
     /// The waits between attempts to start the handler, and when the next one is due.
     retries: Backoff,
     retry_at: Option<Instant>,
@@ -63,8 +67,9 @@ impl BackendUnit {
             id,
             watch: Watch::new(now, backend.poll, paused, jitter.split()),
             handler: JobRunner::new(now, id, &backend.on_change, jitter),
-            again: false,
             retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, jitter.split()),
+            delay: Delay::new(backend.timing, jitter.split()),
+            held_back: false,
             retry_at: None,
             paused,
             superseded: false,
@@ -78,7 +83,9 @@ impl BackendUnit {
     /// A reload replaces the handler. One that runs is killed, and the new one runs in its place.
     pub fn supersede(&mut self, out: &mut Outbox) {
         self.superseded = true;
-        self.again |= self.handler.is_running();
+        if self.handler.is_running() {
+            self.delay.run_again(self.watch.seen().len());
+        }
         self.handler.end(out);
     }
 
@@ -96,9 +103,10 @@ impl BackendUnit {
             }
             self.handler = JobRunner::new(now, self.id, &backend.on_change, jitter);
             self.retry_at = None;
-            self.start_handler_if_due(now, out);
         }
         self.backend = backend.clone();
+        self.delay.retime(now, backend.timing, self.watch.seen().len());
+        self.start_handler_if_due(now, out);
     }
 
     /// Another catalogue: the request to the old one is cancelled, the instances that were seen are kept.
@@ -173,16 +181,17 @@ impl BackendUnit {
             let backend = self.backend.name.clone();
             out.log(Notice::Changed { backend, instances });
             self.changed = Some(now);
-            self.again = true;
+            self.delay.on_change(now, instances);
             self.start_handler_if_due(now, out);
         }
     }
 
     /// Runs the handler for the changes that wait for it, if it may run.
     fn start_handler_if_due(&mut self, now: Instant, out: &mut Outbox) {
+        self.log_held_back(out);
         let due = self.retry_at.is_none_or(|at| at <= now);
         if due && self.may_start_handler() {
-            self.again = false;
+            self.delay.take();
             self.retry_at = None;
             self.handler.start(now, out);
         }
@@ -190,13 +199,13 @@ impl BackendUnit {
 
     /// Whether changes wait for the handler, and it may run.
     fn may_start_handler(&self) -> bool {
-        self.again && !self.paused && !self.superseded && !self.handler.is_running()
+        self.delay.is_due() && !self.paused && !self.superseded && !self.handler.is_running()
     }
 
     /// The handler could not be started, so the changes still wait for it.
     fn try_again_later(&mut self, now: Instant, out: &mut Outbox) {
         let delay = self.retries.delay();
-        self.again = true;
+        self.delay.run_again(self.watch.seen().len());
         self.retry_at = Some(now + delay);
         if self.retries.failures() == 1 && self.may_start_handler() {
             out.log(Notice::StartRetried(self.handler.job.role.clone(), delay));
@@ -209,6 +218,20 @@ impl BackendUnit {
         let failure = self.failures.add(cause);
         let backend = self.backend.name.clone();
         out.log(Notice::QueryFailed { backend, failure });
+    }
+
+    /// Reported once until there are enough instances again.
+    fn log_held_back(&mut self, out: &mut Outbox) {
+        let minimum = self.delay.held_back();
+        let was_held_back = core::mem::replace(&mut self.held_back, minimum.is_some());
+        if let Some(minimum) = minimum.filter(|_| !was_held_back) {
+            let (backend, instances) = (self.backend.name.clone(), self.watch.seen().len());
+            out.log(Notice::HeldBack {
+                backend,
+                instances,
+                minimum,
+            });
+        }
     }
 
     fn log_filtered(&mut self, listing: &Listing, out: &mut Outbox) {
@@ -251,7 +274,8 @@ impl BackendUnit {
 impl Unit for BackendUnit {
     fn deadline(&self) -> Option<Instant> {
         let retry_at = self.retry_at.filter(|_| self.may_start_handler());
-        earliest(earliest(self.watch.deadline(), self.handler.deadline()), retry_at)
+        let handler = earliest(self.handler.deadline(), self.delay.deadline());
+        earliest(earliest(self.watch.deadline(), handler), retry_at)
     }
 
     fn on_time(&mut self, now: Instant, out: &mut Outbox) {
@@ -260,6 +284,7 @@ impl Unit for BackendUnit {
             self.query(now, next, out);
         }
         self.handler.on_time(now, out);
+        self.delay.on_time(now);
         self.start_handler_if_due(now, out);
     }
 
@@ -338,5 +363,5 @@ impl Unit for BackendUnit {
     }
 }
 
-crate::keyed!(BackendUnit { backend, id, watch, handler, again, retries, retry_at, paused, superseded, filtered }
-    without { changed, failures, skipped });
+crate::keyed!(BackendUnit { backend, id, watch, handler, delay, retries, retry_at, paused, superseded, filtered }
+    without { changed, failures, skipped, held_back });

@@ -1,5 +1,6 @@
 //! Scenarios of the whole core: its effects, event by event, in the short form of [`brief`].
 
+mod handlers;
 mod health;
 mod holders;
 mod requests;
@@ -290,6 +291,7 @@ fn backend(name: &str) -> Backend {
         tag: None,
         poll: Duration::from_secs(10),
         on_change: job(role, Trigger::OnDemand),
+        timing: Timing::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::requests::InFlight;
 use crate::laws::bounds::{EARLY_ANSWER_PAUSE, FAILED_QUERY_PAUSE, HANDLER_PAUSE};
 use domain::Instant;
 use domain::catalogue::{Answer, Instance};
-use domain::plan::{Backend, Job};
+use domain::plan::{Backend, Job, Timing};
 use domain::process::Ending;
 use domain::time::Duration;
 
@@ -23,6 +23,10 @@ pub(crate) struct BackendFacts {
     pub seen: Vec<Address>,
     /// Whether the handler has to run.
     pub owed: bool,
+    /// When it may run after a change, and when it has to.
+    pub timing: Timing,
+    /// The quiet time of the changes that it has to run for; none if it has to run without one.
+    pub quiet: Option<QuietTime>,
     /// The handler could not be started; the next attempt is between these two instants.
     pub retry: Option<(Instant, Instant)>,
     /// Whether the last query failed.
@@ -33,7 +37,68 @@ pub(crate) struct BackendFacts {
     pub not_after: Instant,
 }
 
+/// A quiet time after changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct QuietTime {
+    /// It ends between these two instants, if nothing changes before.
+    pub ends: (Instant, Instant),
+    /// It ends here whatever changes.
+    latest: Instant,
+}
+
+impl QuietTime {
+    /// A quiet time that began between two instants.
+    fn new(timing: &Timing, began: (Instant, Instant)) -> Self {
+        let (quiet, most) = durations(timing);
+        Self {
+            ends: (began.0 + quiet, began.1 + quiet),
+            latest: began.0 + most,
+        }
+    }
+
+    /// Another change came: it begins anew, unless it is over.
+    fn after_change(self, timing: &Timing, now: Instant) -> Self {
+        if now >= self.ends.0 {
+            return self;
+        }
+        let end = self.latest.min(now + durations(timing).0);
+        Self {
+            ends: (end, end),
+            ..self
+        }
+    }
+}
+
+/// The quiet time and its maximum.
+fn durations(timing: &Timing) -> (Duration, Duration) {
+    let wait = timing.wait;
+    wait.map_or((Duration::ZERO, Duration::ZERO), |wait| (wait.quiet, wait.most))
+}
+
 impl BackendFacts {
+    /// Whether there are enough instances for the handler.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.seen.len() >= self.timing.minimum as usize
+    }
+
+    /// Whether the handler has to run by now, if nothing else keeps it from running.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let is_over = |quiet: QuietTime| now >= quiet.ends.1 + self.timing.splay;
+        self.owed && self.is_enough() && self.quiet.is_none_or(is_over)
+    }
+
+    /// The list of instances is another.
+    fn changes(&mut self, now: Instant, listed: Vec<Address>) {
+        let waits = self.owed && self.is_enough();
+        self.seen = listed;
+        self.quiet = match self.quiet {
+            _ if !self.is_enough() => None,
+            quiet if waits => quiet.map(|quiet| quiet.after_change(&self.timing, now)),
+            _ => Some(QuietTime::new(&self.timing, (now, now))),
+        };
+        self.owed = true;
+    }
+
     /// The next query comes after at least `least` and at most `most`.
     pub(super) fn rest(&mut self, now: Instant, least: Duration, most: Duration) {
         (self.not_before, self.not_after) = (now + least, now + most);
@@ -60,8 +125,7 @@ impl Observer {
         let mut listed: Vec<Address> = listing.instances.iter().map(address).collect();
         listed.sort_unstable();
         if listed != facts.seen {
-            facts.seen = listed;
-            facts.owed = true;
+            facts.changes(now, listed);
         }
         let early = now - request.at < request.wait;
         match (listing.cursor, early) {
@@ -116,6 +180,8 @@ impl Observer {
             superseded: false,
             seen: Vec::new(),
             owed: false,
+            timing: backend.timing,
+            quiet: None,
             retry: None,
             failed: false,
             refused: false,
@@ -142,6 +208,10 @@ impl Observer {
                 facts.retry = None;
             }
             facts.alike = facts.alike.max(alike(&plan, key).count());
+            if std::mem::replace(&mut facts.timing, backend.timing) != backend.timing {
+                let begins = facts.owed && facts.is_enough();
+                facts.quiet = begins.then(|| QuietTime::new(&backend.timing, (turn, now)));
+            }
             facts.poll = poll;
             facts.handler = backend.on_change.clone();
             facts.superseded = false;
@@ -157,9 +227,13 @@ domain::keyed!(BackendFacts {
     superseded,
     seen,
     owed,
+    timing,
+    quiet,
     retry,
     failed,
     refused,
     not_before,
     not_after,
 });
+
+domain::keyed!(QuietTime { ends, latest });

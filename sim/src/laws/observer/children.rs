@@ -140,6 +140,7 @@ impl Observer {
             Role::OnChange { .. } => {
                 if let Some(facts) = self.backends.get_mut(&run.owner) {
                     facts.owed = false;
+                    facts.quiet = None;
                     facts.retry = None;
                 }
             }

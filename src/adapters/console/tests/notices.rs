@@ -30,7 +30,7 @@ variants! {
     Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded SignalKept
     Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
-    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
+    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
     Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
@@ -188,6 +188,11 @@ fn of_backends() -> Vec<Notice> {
             backend: backend(),
             count: 2,
             example: "none".into(),
+        },
+        Notice::HeldBack {
+            backend: backend(),
+            instances: 1,
+            minimum: 2,
         },
         Notice::Changed {
             backend: backend(),

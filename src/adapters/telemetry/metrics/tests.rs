@@ -4,7 +4,7 @@ use super::*;
 use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use domain::plan::{
     Backend, Catalogue, Command, HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role, SensorKind,
-    Service, Telemetry, Trigger,
+    Service, Telemetry, Timing, Trigger,
 };
 use domain::sensor::{OWN, read};
 use domain::time::Duration;
@@ -44,6 +44,7 @@ fn backend(name: &str, tag: Option<&str>) -> Backend {
         tag: tag.map(str::to_owned),
         poll: Duration::from_secs(1),
         on_change: job(Role::OnChange { backend: name.into() }),
+        timing: Timing::default(),
     }
 }
 
