@@ -20,5 +20,4 @@ fn main() {
         .unwrap_or_else(|| "unknown".into());
     println!("cargo::rustc-env=BUILT_FROM_COMMIT={}", hash.trim());
     println!("cargo::rerun-if-changed=.git/logs/HEAD");
-    println!("cargo::rerun-if-env-changed=BUILT_AS_VERSION");
 }

@@ -77,7 +77,10 @@ fn version_flag_prints_the_version() {
     let machine = Shim::without_configuration().start(&network, "one", &["-version"]);
     assert_eq!(machine.code(), 0);
     let log = machine.log();
-    assert!(log.contains("dev-build-not-for-release"), "{log}");
+    assert!(
+        log.contains(concat!("Version: ", env!("CARGO_PKG_VERSION"))),
+        "{log}"
+    );
 }
 
 #[test]

@@ -1,0 +1,10 @@
+# Completes the flags of containerpilot, then the application like any command.
+complete -c containerpilot -o config -r -d 'the configuration, file:// and a path or JSON'
+complete -c containerpilot -o check -d 'check the configuration and end'
+complete -c containerpilot -o explain -d 'with -check, describe what the configuration does'
+complete -c containerpilot -o format -x -a 'text json' -d 'with -check, the form of the report'
+complete -c containerpilot -o interfaces -x -a 'required optional' -d 'with -check, whether addresses have to exist here'
+complete -c containerpilot -o template -d 'write the rendered configuration and end'
+complete -c containerpilot -o out -r -d 'where -template writes'
+complete -c containerpilot -o version -d 'print the version and end'
+complete -c containerpilot -o help -d 'print the flags and end'
