@@ -128,6 +128,12 @@ fn at_the_stop(plan: &Plan) -> Vec<String> {
          application ends by itself, and then preStop does not run",
         signals.join(" or ")
     )];
+    if plan.application.is_some() && plan.drain > Duration::ZERO {
+        steps.push(format!(
+            "the application goes on for {}, or until the signal comes again",
+            time(plan.drain)
+        ));
+    }
     steps.extend(
         plan.pre_stop
             .as_ref()

@@ -187,6 +187,7 @@ fn every_phase_is_one_of_the_schema_and_has_a_name_of_its_own() {
         Phase::AbortingStart,
         Phase::Running,
         Phase::Deregistering,
+        Phase::Draining,
         Phase::PreStopping,
         Phase::Terminating,
         Phase::Killing,

@@ -421,12 +421,14 @@ impl State {
         if !number.is_multiple_of(scope.stop_every) {
             return Ok(());
         }
-        let (began, grace) = (self.environment.now, self.environment.observer.grace());
+        let observer = &self.environment.observer;
+        let (began, drain, grace) = (self.environment.now, observer.drain(), observer.grace());
         self.turn(scope, Event::Signal(Signal::TERM), quiet, trace)?;
         for _ in 0..100 {
             if self.environment.over {
                 let took = self.environment.now - began;
                 let bound = bounds::DEREGISTRATION
+                    + drain
                     + grace
                     + bounds::UNKILLABLE
                     + bounds::REMAINING_GRACE

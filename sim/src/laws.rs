@@ -84,6 +84,8 @@ pub const LAWS: &[(&str, Law)] = laws![
     order::after_the_stop_began_only_hooks_and_coprocesses_start,
     order::periodic_runs_are_killed_when_the_stop_begins,
     order::pre_stop_runs_once_after_the_deregistrations,
+    order::the_drain_is_not_cut_short,
+    order::the_drain_is_not_extended,
     order::the_application_is_stopped_after_the_deregistrations,
     order::the_application_is_killed_only_after_its_grace,
     order::post_stop_runs_once_after_the_application_has_ended,

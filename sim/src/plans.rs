@@ -35,6 +35,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     if options.jitter % 11 == 5 {
         plan.stop_on.push(USR2);
     }
+    plan.drain = drain(options);
     plan.pre_start = options.hooks[0].then(|| hook(choices, Role::PreStart));
     plan.pre_stop = options.hooks[1].then(|| hook(choices, Role::PreStop));
     plan.post_stop = options.hooks[2].then(|| hook(choices, Role::PostStop));
@@ -80,13 +81,25 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
             7 => replace_job(choices, &mut plan),
             8 => plan.catalogue = catalogue(choices.below(2)),
             9 => swap_backends(&mut plan.backends),
-            10 => plan.stop_timeout = stop_timeout(choices),
+            10 => {
+                plan.stop_timeout = stop_timeout(choices);
+                plan.drain = drain(options) * 2;
+            }
             _ => replace_sensor(choices, &mut plan),
         }
     }
     set_thresholds(options, &mut plan);
     set_timing(options, &mut plan);
     plan
+}
+
+/// One run in four has a drain. It is drawn together with the jitter, so that saved runs keep their meaning.
+fn drain(options: &Options) -> Duration {
+    match options.jitter / 2 % 8 {
+        3 => Duration::from_secs(4),
+        6 => Duration::from_millis(700),
+        _ => Duration::ZERO,
+    }
 }
 
 /// In two of five runs the health checks have thresholds. They are drawn together with the jitter, so that saved runs

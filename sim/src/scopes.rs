@@ -111,8 +111,8 @@ fn scope(plans: Vec<Plan>) -> Scope {
     }
 }
 
-/// One service and all hooks, with time limits, of which that of preStop is longer than the stop timeout; failed starts,
-/// maintenance, and a terminal that stops the application.
+/// One service, a drain and all hooks, with time limits, of which that of preStop is longer than the stop timeout; failed
+/// starts, maintenance, and a terminal that stops the application.
 pub fn hooks() -> Scope {
     Scope {
         terminal: true,
@@ -120,6 +120,7 @@ pub fn hooks() -> Scope {
             pre_start: limited(hook(Role::PreStart), 2),
             pre_stop: limited(hook(Role::PreStop), 8),
             post_stop: limited(hook(Role::PostStop), 2),
+            drain: seconds(4),
             services: vec![service("s", 80)],
             ..bare()
         }])

@@ -275,6 +275,6 @@ impl fmt::Display for PrintedPlan<'_> {
         f.write_str(there("preStart ", &plan.pre_start))?;
         f.write_str(there("preStop ", &plan.pre_stop))?;
         f.write_str(there("postStop ", &plan.post_stop))?;
-        write!(f, "stop {:?}", plan.stop_timeout)
+        write!(f, "drain {:?} stop {:?}", plan.drain, plan.stop_timeout)
     }
 }

@@ -1,13 +1,13 @@
 //! The order of starting and stopping: one table of (phase, input) => (phase, action).
 //!
 //! ```text
-//!  PreStarting ─► Running ─────────────► Deregistering ──► PreStopping ──► Terminating ──► Killing
-//!      │ stop        │ application           │ ended          │ ended          │             │
-//!      ▼             ▼ ended                 ▼                ▼                │             │
-//!  AbortingStart  DeregisteringAfterExit ◄───┘        PreStoppingAfterExit     │             │
-//!      │             └──────────────────────────────► PostStopping ◄──┴────────┴─────────────┘
-//!      │                                                   ▼
-//!      └─────────────────────────────────────────► TerminatingRemaining ─► KillingRemaining ─► Exited
+//!  PreStarting ─► Running ───────► Deregistering ─► Draining ─► PreStopping ─► Terminating ─► Killing
+//!      │ stop        │ application     │ ended         │ ended     │ ended         │            │
+//!      ▼             ▼ ended           ▼               │           ▼               │            │
+//!  AbortingStart  DeregisteringAfterExit ◄             │    PreStoppingAfterExit   │            │
+//!      │             └─────────────────────────► PostStopping ◄────┴───────────────┴────────────┘
+//!      │                                               ▼
+//!      └─────────────────────────────────────► TerminatingRemaining ─► KillingRemaining ─► Exited
 //! ```
 //!
 //! The whole of it is in [`next`], and a test applies every input to every phase. What a cell does not name
@@ -41,6 +41,8 @@ pub enum Phase {
     Running,
     /// A stop was requested: the services are deregistered.
     Deregistering,
+    /// The services were deregistered; the application goes on for the drain of the plan.
+    Draining,
     /// The preStop hook runs.
     PreStopping,
     /// The application got its stop signal.
@@ -99,6 +101,8 @@ pub enum Action {
     KillHook,
     /// Stop everything periodic, and deregister every service.
     Deregister,
+    /// Let the application go on for the drain of the plan, or not at all.
+    Drain,
     /// Run the preStop hook.
     RunPreStop,
     /// Send its stop signal to the application.
@@ -128,8 +132,11 @@ pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
         (Running, StopRequested) => (Deregistering, Deregister),
         (Running, ApplicationEnded) => (DeregisteringAfterExit, Deregister),
 
-        (Deregistering, ServicesDeregistered | TimeIsUp) => (PreStopping, RunPreStop),
+        (Deregistering, ServicesDeregistered | TimeIsUp) => (Draining, Drain),
         (Deregistering, ApplicationEnded) => (DeregisteringAfterExit, Nothing),
+
+        (Draining, TimeIsUp | StopRequested | NoApplication) => (PreStopping, RunPreStop),
+        (Draining, ApplicationEnded) => (PostStopping, RunPostStop),
 
         (PreStopping, PreStopEnded) => (Terminating, Terminate),
         (PreStopping, ApplicationEnded) => (PreStoppingAfterExit, Nothing),
@@ -156,11 +163,22 @@ pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
     }
 }
 
+/// How long phases may take, by the plan in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Limits {
+    /// How long the application goes on after the services were deregistered.
+    pub drain: Duration,
+    /// How long the application, or a preStop hook that outlives it, may take to stop.
+    pub stop_grace: Duration,
+}
+
 /// The state of the lifecycle: its phase, how long that may take, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lifecycle {
     phase: Phase,
     deadline: Option<Instant>,
+    /// Whether a second stop was requested while the services were deregistered, so that there is no drain.
+    hurries: bool,
     code: u8,
 }
 
@@ -170,6 +188,7 @@ impl Lifecycle {
         Self {
             phase: Phase::PreStarting,
             deadline: None,
+            hurries: false,
             code: 0,
         }
     }
@@ -194,6 +213,11 @@ impl Lifecycle {
         matches!(self.phase, Phase::PreStarting | Phase::Running)
     }
 
+    /// Whether the application may still go on for the drain of the plan: a further request to stop prevents it.
+    pub const fn may_drain(&self) -> bool {
+        matches!(self.phase, Phase::Deregistering | Phase::Draining) && !self.hurries
+    }
+
     /// Whether the phase ends when every service is deregistered.
     pub const fn awaits_deregistrations(&self) -> bool {
         matches!(self.phase, Phase::Deregistering | Phase::DeregisteringAfterExit)
@@ -213,22 +237,23 @@ impl Lifecycle {
     }
 
     /// The machine was paused: the time limit of the phase starts again, unless it is over.
-    pub fn after_standstill(&mut self, now: Instant, stop_grace: Duration) {
+    pub fn after_standstill(&mut self, now: Instant, limits: Limits) {
         if self.deadline.is_some() {
-            self.deadline = limit(self.phase, stop_grace).map(|limit| now + limit);
+            self.deadline = limit(self.phase, limits).map(|limit| now + limit);
         }
     }
 
-    /// Takes an input. `stop_grace` is how long the application, or a preStop hook that outlives it, may take.
-    pub fn take(&mut self, now: Instant, input: Input, stop_grace: Duration) -> Action {
+    /// Takes an input. The `limits` are those of the phase that it may lead to.
+    pub fn take(&mut self, now: Instant, input: Input, limits: Limits) -> Action {
         let (phase, action) = next(self.phase, input);
         if (self.phase, phase) == (Phase::PreStarting, Phase::AbortingStart) {
             self.code = CANCELLED_START;
         }
+        self.hurries |= (self.phase, input) == (Phase::Deregistering, Input::StopRequested);
         if (self.phase, phase) == (Phase::Deregistering, Phase::DeregisteringAfterExit) {
             // The same wait for another reason: it gets no longer by it (SD-10 as amended).
         } else if phase != self.phase {
-            self.deadline = limit(phase, stop_grace).map(|limit| now + limit);
+            self.deadline = limit(phase, limits).map(|limit| now + limit);
         } else if input == Input::TimeIsUp {
             self.deadline = None;
         }
@@ -244,9 +269,10 @@ impl Default for Lifecycle {
 }
 
 /// How long a phase may take. The time limit of a hook is that of its job (LC-9).
-fn limit(phase: Phase, stop_grace: Duration) -> Option<Duration> {
+fn limit(phase: Phase, limits: Limits) -> Option<Duration> {
     match phase {
-        Phase::Terminating | Phase::PreStoppingAfterExit => Some(stop_grace),
+        Phase::Terminating | Phase::PreStoppingAfterExit => Some(limits.stop_grace),
+        Phase::Draining => Some(limits.drain),
         Phase::Deregistering | Phase::DeregisteringAfterExit => Some(DEREGISTRATION),
         Phase::Killing => Some(KILLING),
         Phase::TerminatingRemaining => Some(TERMINATING_REMAINING),
@@ -263,6 +289,7 @@ fn limit(phase: Phase, stop_grace: Duration) -> Option<Duration> {
 crate::keyed!(Lifecycle {
     phase,
     deadline,
+    hurries,
     code
 });
 
@@ -274,11 +301,12 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
 
-    const PHASES: [Phase; 13] = [
+    const PHASES: [Phase; 14] = [
         Phase::PreStarting,
         Phase::AbortingStart,
         Phase::Running,
         Phase::Deregistering,
+        Phase::Draining,
         Phase::PreStopping,
         Phase::Terminating,
         Phase::Killing,
@@ -350,13 +378,14 @@ mod tests {
             Phase::PreStarting => 0,
             Phase::AbortingStart | Phase::Running => 1,
             Phase::Deregistering => 2,
-            Phase::PreStopping => 3,
-            Phase::Terminating | Phase::PreStoppingAfterExit | Phase::DeregisteringAfterExit => 4,
-            Phase::Killing => 5,
-            Phase::PostStopping => 6,
-            Phase::TerminatingRemaining => 7,
-            Phase::KillingRemaining => 8,
-            Phase::Exited => 9,
+            Phase::Draining => 3,
+            Phase::PreStopping => 4,
+            Phase::Terminating | Phase::PreStoppingAfterExit | Phase::DeregisteringAfterExit => 5,
+            Phase::Killing => 6,
+            Phase::PostStopping => 7,
+            Phase::TerminatingRemaining => 8,
+            Phase::KillingRemaining => 9,
+            Phase::Exited => 10,
         };
         for phase in PHASES {
             for input in INPUTS {
@@ -366,26 +395,34 @@ mod tests {
     }
 
     #[test]
-    fn a_second_stop_changes_nothing_once_stopping_began() {
+    fn a_second_stop_ends_the_drain_and_changes_no_other_phase() {
         for phase in PHASES {
-            if !matches!(phase, Phase::PreStarting | Phase::Running) {
-                assert_eq!(next(phase, Input::StopRequested), (phase, Action::Nothing));
-            }
+            let expected = match phase {
+                Phase::PreStarting | Phase::Running => continue,
+                Phase::Draining => (Phase::PreStopping, Action::RunPreStop),
+                _ => (phase, Action::Nothing),
+            };
+            assert_eq!(next(phase, Input::StopRequested), expected);
         }
     }
 
     const GRACE: Duration = Duration::from_secs(5);
+    const DRAIN: Duration = Duration::from_secs(8);
+    const LIMITS: Limits = Limits {
+        drain: DRAIN,
+        stop_grace: GRACE,
+    };
 
     #[test]
     fn a_cancelled_start_exits_143_whatever_the_code_of_the_hook() {
         let mut life = Lifecycle::new();
         assert_eq!(
-            life.take(Instant::START, Input::StopRequested, GRACE),
+            life.take(Instant::START, Input::StopRequested, LIMITS),
             Action::StopHook
         );
         life.will_exit_with(3);
         assert_eq!(
-            life.take(Instant::START, Input::PreStartFailed, GRACE),
+            life.take(Instant::START, Input::PreStartFailed, LIMITS),
             Action::TerminateRemaining
         );
         assert_eq!(life.code(), 143);
@@ -398,16 +435,17 @@ mod tests {
             Input::PreStartPassed,
             Input::StopRequested,
             Input::ServicesDeregistered,
+            Input::TimeIsUp,
             Input::ApplicationEnded,
         ] {
-            life.take(Instant::START, input, GRACE);
+            life.take(Instant::START, input, LIMITS);
         }
         assert_eq!(
             (life.phase(), life.deadline()),
             (Phase::PreStoppingAfterExit, Some(Instant::START + GRACE))
         );
         assert_eq!(
-            life.take(Instant::START + GRACE, Input::TimeIsUp, GRACE),
+            life.take(Instant::START + GRACE, Input::TimeIsUp, LIMITS),
             Action::KillHook
         );
         let killed = Instant::START + GRACE;
@@ -416,25 +454,53 @@ mod tests {
             (Phase::Killing, Some(killed + KILLING))
         );
         assert_eq!(
-            life.take(killed + KILLING, Input::TimeIsUp, GRACE),
+            life.take(killed + KILLING, Input::TimeIsUp, LIMITS),
             Action::KillRemaining
         );
         assert_eq!(life.deadline(), Some(killed + KILLING + KILLING_REMAINING));
         assert_eq!(
-            life.take(killed + KILLING + KILLING_REMAINING, Input::TimeIsUp, GRACE),
+            life.take(killed + KILLING + KILLING_REMAINING, Input::TimeIsUp, LIMITS),
             Action::Exit
         );
         assert_eq!(life.deadline(), None);
     }
 
     #[test]
+    fn a_second_stop_before_the_drain_prevents_it() {
+        let mut life = Lifecycle::new();
+        life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        assert!(!life.may_drain());
+        life.take(Instant::START, Input::StopRequested, LIMITS);
+        assert!(life.may_drain());
+        life.take(Instant::START, Input::StopRequested, LIMITS);
+        assert!(!life.may_drain());
+        let action = life.take(Instant::START, Input::ServicesDeregistered, LIMITS);
+        assert_eq!((life.phase(), action), (Phase::Draining, Action::Drain));
+        assert!(!life.may_drain());
+    }
+
+    #[test]
+    fn the_drain_takes_as_long_as_the_plan_says() {
+        let mut life = Lifecycle::new();
+        life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::StopRequested, LIMITS);
+        let later = Instant::START + Duration::from_secs(1);
+        life.take(later, Input::ServicesDeregistered, LIMITS);
+        assert_eq!(life.deadline(), Some(later + DRAIN));
+        assert_eq!(
+            life.take(later + DRAIN, Input::TimeIsUp, LIMITS),
+            Action::RunPreStop
+        );
+    }
+
+    #[test]
     fn an_application_that_ends_during_the_deregistrations_does_not_extend_them() {
         let mut life = Lifecycle::new();
-        life.take(Instant::START, Input::PreStartPassed, GRACE);
-        life.take(Instant::START, Input::StopRequested, GRACE);
+        life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::StopRequested, LIMITS);
         let bound = life.deadline();
         let later = Instant::START + Duration::from_secs(1);
-        life.take(later, Input::ApplicationEnded, GRACE);
+        life.take(later, Input::ApplicationEnded, LIMITS);
         assert_eq!(
             (life.phase(), life.deadline()),
             (Phase::DeregisteringAfterExit, bound)
@@ -444,20 +510,20 @@ mod tests {
     #[test]
     fn after_a_pause_the_time_limit_of_a_phase_starts_again() {
         let mut life = Lifecycle::new();
-        life.after_standstill(Instant::START, GRACE);
+        life.after_standstill(Instant::START, LIMITS);
         assert_eq!(life.deadline(), None);
-        life.take(Instant::START, Input::PreStartPassed, GRACE);
-        life.take(Instant::START, Input::StopRequested, GRACE);
+        life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::StopRequested, LIMITS);
         let later = Instant::START + Duration::from_secs(60);
-        life.after_standstill(later, GRACE);
+        life.after_standstill(later, LIMITS);
         assert_eq!(life.deadline(), Some(later + DEREGISTRATION));
     }
 
     #[test]
     fn deregistering_takes_two_seconds_at_the_most() {
         let mut life = Lifecycle::new();
-        life.take(Instant::START, Input::PreStartPassed, GRACE);
-        life.take(Instant::START, Input::StopRequested, GRACE);
+        life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::StopRequested, LIMITS);
         assert_eq!(life.deadline(), Some(Instant::START + Duration::from_secs(2)));
     }
 }

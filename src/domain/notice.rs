@@ -41,6 +41,10 @@ pub enum Notice {
     ReloadRefused(String),
     /// A signal that has no effect in the present phase.
     SignalIgnored(Signal),
+    /// The services were deregistered, and the application goes on for this long.
+    Draining(Duration),
+    /// A second signal that requests the stop: the application does not go on any longer.
+    DrainEnded(Signal),
     /// A signal was passed on to the application.
     SignalForwarded(Signal),
     /// A signal is kept until the application runs.
@@ -265,6 +269,8 @@ impl Notice {
             | Self::ReloadFollows
             | Self::Reloaded
             | Self::SignalIgnored(_)
+            | Self::Draining(_)
+            | Self::DrainEnded(_)
             | Self::Maintenance(_)
             | Self::MarkedForMaintenance(_)
             | Self::Deregistering(_)
@@ -334,6 +340,8 @@ impl Notice {
             | Self::Reloaded
             | Self::ReloadRefused(_)
             | Self::SignalIgnored(_)
+            | Self::Draining(_)
+            | Self::DrainEnded(_)
             | Self::SignalForwarded(_)
             | Self::SignalKept(_)
             | Self::Maintenance(_)
@@ -390,6 +398,10 @@ impl fmt::Display for Notice {
             Self::Reloaded => f.write_str("Configuration reloaded."),
             Self::ReloadRefused(report) => write!(f, "Error initializing config: {report}"),
             Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),
+            Self::Draining(drain) => {
+                write!(f, "Draining: the application goes on for {}", InUnits(*drain))
+            }
+            Self::DrainEnded(signal) => write!(f, "{signal} came again: the stop continues without draining"),
             Self::SignalForwarded(signal) => write!(f, "Passing {signal} on to the application"),
             Self::SignalKept(signal) => write!(f, "Keeping {signal} until the application runs"),
             Self::Maintenance(true) => f.write_str("Entering maintenance"),

@@ -37,6 +37,8 @@ pub struct Plan {
     pub pre_stop: Option<Job>,
     /// Run after the application ended; its failure replaces the exit code.
     pub post_stop: Option<Job>,
+    /// How long the application goes on after its services were deregistered, before preStop and its stop signal.
+    pub drain: Duration,
     /// How long the application may take to stop.
     pub stop_timeout: StopTimeout,
     /// The signals that begin the stop; SIGTERM is always one of them.
@@ -62,6 +64,7 @@ impl Plan {
             pre_start: None,
             pre_stop: None,
             post_stop: None,
+            drain: Duration::ZERO,
             stop_timeout: StopTimeout::default(),
             stop_on: Vec::from([Signal::TERM, Signal::INT]),
             services: Vec::new(),

@@ -23,7 +23,7 @@ mod units;
 use crate::catalogue::Answer;
 use crate::effect::Effect;
 use crate::event::{Event, Loaded, StatusRequest, Ticket};
-use crate::lifecycle::{Action, Input, Lifecycle, Phase};
+use crate::lifecycle::{Action, Input, Lifecycle, Limits, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Job, Plan, SignalTarget};
@@ -127,6 +127,10 @@ impl Shim {
     fn on_signal(&mut self, now: Instant, signal: Signal) {
         let stops = self.plan.stop_on.contains(&signal);
         match signal {
+            signal if stops && self.drains() => {
+                self.out.log(Notice::DrainEnded(signal));
+                self.advance(now, Input::StopRequested);
+            }
             signal
                 if (stops || matches!(signal, Signal::HUP | Signal::USR1))
                     && !self.lifecycle.takes_configuration() =>
@@ -138,6 +142,12 @@ impl Shim {
             Signal::USR1 => self.toggle_maintenance(now),
             other => self.forward(other),
         }
+    }
+
+    /// Whether a further request to stop shortens the stop: by the drain, or by what is left of it.
+    fn drains(&self) -> bool {
+        let drains = self.plan.drain > Duration::ZERO && self.lifecycle.may_drain();
+        drains && self.units.job(UnitId::Application).is_some()
     }
 
     fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending) {
@@ -282,8 +292,7 @@ impl Shim {
     fn after_standstill(&mut self, now: Instant, late: Duration) {
         self.out.log(Notice::WokenLate(late));
         self.units.change_all(|unit| unit.after_standstill(now));
-        self.lifecycle
-            .after_standstill(now, self.plan.stop_timeout.grace());
+        self.lifecycle.after_standstill(now, self.limits());
         self.restart_wait(now);
     }
 
@@ -349,12 +358,13 @@ impl Shim {
         if input == Input::TimeIsUp && self.lifecycle.awaits_deregistrations() {
             self.log_still_registered();
         }
-        match self.lifecycle.take(now, input, self.plan.stop_timeout.grace()) {
+        match self.lifecycle.take(now, input, self.limits()) {
             Action::Nothing => {}
             Action::Open => self.open(now),
             Action::StopHook => self.stop_hook(now),
             Action::KillHook => self.kill_hook(),
             Action::Deregister => self.deregister(now),
+            Action::Drain => self.drain(now),
             Action::RunPreStop => self.run_hook(now, Hook::PreStop),
             Action::Terminate => self.terminate(now),
             Action::Kill => self.kill_application(),
@@ -362,6 +372,13 @@ impl Shim {
             Action::TerminateRemaining => self.terminate_remaining(now),
             Action::KillRemaining => self.kill_remaining(),
             Action::Exit => self.exit(),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            drain: self.plan.drain,
+            stop_grace: self.plan.stop_timeout.grace(),
         }
     }
 
@@ -420,6 +437,17 @@ impl Shim {
     fn deregister(&mut self, now: Instant) {
         self.pending_plan = None;
         self.units.change_all(|unit| unit.close(now, &mut self.out));
+    }
+
+    /// Lets the application go on while clients find out that the services were deregistered.
+    fn drain(&mut self, now: Instant) {
+        if self.units.job(UnitId::Application).is_none() {
+            return self.advance(now, Input::NoApplication);
+        }
+        if self.plan.drain == Duration::ZERO || !self.lifecycle.may_drain() {
+            return self.advance(now, Input::TimeIsUp);
+        }
+        self.out.log(Notice::Draining(self.plan.drain));
     }
 
     /// Stops the application. The time between SIGTERM and SIGKILL is that of the plan in force.

@@ -33,6 +33,7 @@ mod clocks;
 mod consul;
 mod descendants;
 mod directory;
+mod drain;
 mod early;
 mod entered;
 mod etcd;

@@ -47,6 +47,10 @@ pub struct Observer {
     pub(crate) start_cancelled: bool,
     pub(crate) failed_start: bool,
     pub(crate) stop: Option<Stop>,
+    /// Whether a second signal requested the stop.
+    pub(crate) hurried: bool,
+    /// When the drain of the application began.
+    drain_began: Option<Instant>,
     pub(crate) maintenance: bool,
     pub(crate) exited: bool,
     pub(crate) code: Option<u8>,
@@ -108,6 +112,8 @@ impl Observer {
             start_cancelled: false,
             failed_start: false,
             stop: None,
+            hurried: false,
+            drain_began: None,
             maintenance: false,
             exited: false,
             code: None,
@@ -255,6 +261,7 @@ impl Observer {
 
     fn on_wait(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+        self.drain_began = self.drain_ends().map(|_| self.drain_begins());
         self.application_unkillable |= self.survives_kill();
         // The entries of the turn are no longer needed.
         self.turn = Turn {
@@ -296,7 +303,7 @@ impl Observer {
 }
 
 domain::keyed!(Observer {
-    now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, maintenance, exited, code,
+    now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, hurried, drain_began, maintenance, exited, code,
     application, kept, pre_start, pre_stop, post_stop, children, requests, loading, to_be_read, services, backends,
     schedules, coprocesses, left_behind, remaining, entries, other_instances, arrived_late, refused, cut, paused, pauses,
     emergency, application_unkillable, deadline, late_in_a_row,

@@ -117,6 +117,22 @@ pub(super) fn pre_stop_runs_once_after_the_deregistrations(
     })
 }
 
+/// The application goes on for its drain: before that is over, neither preStop runs nor does it get SIGTERM or SIGKILL,
+/// unless a second signal requests the stop.
+pub(super) fn the_drain_is_not_cut_short(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let stops = starting(entry) == Some(&Role::PreStop) || sent_to_application(observer, entry).is_some();
+    hold(!stops || observer.has_drained(), || format!("{entry}"))
+}
+
+/// While the application drains, the driver waits until the end of the drain at the latest.
+pub(super) fn the_drain_is_not_extended(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let (EntryKind::Wait(deadline), Some(end)) = (&entry.kind, observer.drain_ends()) else {
+        return Ok(());
+    };
+    let wakes = observer.has_drained() || deadline.is_some_and(|deadline| deadline <= end);
+    hold(wakes, || format!("it ends at {:?}", end.since_start()))
+}
+
 /// The application gets SIGTERM or SIGKILL only when an operator requested the stop, after every service was
 /// deregistered or the time limit for that is over, and after preStop ended (SD-10).
 pub(super) fn the_application_is_stopped_after_the_deregistrations(
@@ -180,7 +196,7 @@ pub(super) fn coprocesses_are_stopped_last(observer: &Observer, entry: &TraceEnt
     hold(!coprocess || observer.is_closing(), || format!("{entry}"))
 }
 
-/// A stop never waits without a reason: preStop, SIGTERM, SIGKILL, postStop and the exit each come as soon as
+/// A stop never waits without a reason: when the services were deregistered and the drain is over, preStop, SIGTERM, SIGKILL, postStop and the exit each come as soon as
 /// what they wait for is over, and SIGTERM is never lost (LC-7, LC-8, SD-10: one time limit of two seconds in
 /// all).
 pub(super) fn the_stop_continues_without_delay(observer: &Observer, entry: &TraceEntry) -> Verdict {
@@ -195,7 +211,7 @@ pub(super) fn the_stop_continues_without_delay(observer: &Observer, entry: &Trac
     }
     let Some(stop) = observer
         .stop
-        .filter(|_| observer.services_deregistered() && !observer.application_unkillable)
+        .filter(|_| observer.has_drained() && !observer.application_unkillable)
     else {
         return Ok(());
     };

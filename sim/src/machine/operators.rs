@@ -17,7 +17,7 @@ use domain::time::Duration;
 const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 2 * 2 + 5 + 5);
 /// How long the reaction to a change of a backend may take without faults.
 const REACTING: Duration = Duration::from_secs(15);
-/// How long the stop may take in addition to the application's stop timeout: the deregistrations, the end of
+/// How long the stop may take in addition to the drain and the stop timeout: the deregistrations, the end of
 /// remaining children, a preStop and a postStop of half a second, and the end of the application after SIGKILL.
 const STOPPING: Duration = bounds::DEREGISTRATION
     .saturating_add(bounds::REMAINING_GRACE)
@@ -133,6 +133,6 @@ impl State {
             StopTimeout::Immediately => Duration::ZERO,
             StopTimeout::After(grace) => grace,
         });
-        STOPPING + graces[0].max(graces[1])
+        STOPPING + graces[0].max(graces[1]) + self.file.drain.max(self.observer.plan().drain)
     }
 }

@@ -204,6 +204,7 @@ fn phase(phase: Phase) -> &'static str {
         Phase::AbortingStart => "aborting_start",
         Phase::Running => "running",
         Phase::Deregistering => "deregistering",
+        Phase::Draining => "draining",
         Phase::PreStopping => "pre_stopping",
         Phase::Terminating => "terminating",
         Phase::Killing => "killing",

@@ -34,6 +34,8 @@ impl Display for Subject<'_> {
 pub enum DurationKey<'a> {
     /// `stopTimeout`.
     StopTimeout,
+    /// `drain`.
+    Drain,
     /// A key of a subject.
     Key(&'static str, Subject<'a>),
     /// How often a task runs.
@@ -54,6 +56,7 @@ impl Display for DurationKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StopTimeout => f.write_str("`stopTimeout`"),
+            Self::Drain => f.write_str("`drain`"),
             Self::Key(key, subject) => write!(f, "`{key}` in {subject}"),
             Self::Frequency => f.write_str("Unable to parse frequency"),
             Self::Timeout => f.write_str("Unable to parse timeout"),
@@ -411,8 +414,11 @@ pub enum Warning<'a> {
     Name,
     /// A `ttl` that is not greater than `poll`.
     ShortTtl(Subject<'a>),
-    /// A `stopTimeout` for which a container engine does not wait by default.
-    LongStop,
+    /// A stop for which a container engine does not wait by default.
+    LongStop {
+        /// Whether a drain is part of it.
+        drains: bool,
+    },
     /// A time limit of a health check that is longer than `poll`.
     LongCheck(Subject<'a>),
 }
@@ -440,8 +446,16 @@ impl Display for Warning<'_> {
                 f,
                 "`ttl` should be longer than `poll` in {subject}, or it will turn critical between two checks"
             ),
-            Self::LongStop => {
-                f.write_str("Docker kills a container 10 seconds after `docker stop`, which is not later than `stopTimeout`")
+            Self::LongStop { drains } => {
+                let keys = if *drains {
+                    "`drain` and `stopTimeout` together"
+                } else {
+                    "`stopTimeout`"
+                };
+                write!(
+                    f,
+                    "Docker kills a container 10 seconds after `docker stop`, which is not later than {keys}"
+                )
             }
             Self::LongCheck(subject) => write!(
                 f,
@@ -454,7 +468,7 @@ impl Display for Warning<'_> {
 impl Message for Warning<'_> {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::LongStop => Some(
+            Self::LongStop { .. } => Some(
                 "give the container more time with `docker run --stop-timeout` or with `stop_grace_period` of Docker Compose"
                     .into(),
             ),

@@ -65,11 +65,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         .and_then(|value| telemetry::read(value, target, &services, problems));
     let (telemetry, endpoint) = telemetry.unzip();
     services.extend(endpoint);
-    for key in error::KEYS_OF_VERSION_3 {
-        if let Some(member) = section.take_wrong(key) {
-            problems.error(member, VersionError::Three(key));
-        }
-    }
+    refuse_version_3(&mut section, problems);
     section.close(problems);
     Some(Plan {
         catalogue: catalogue?,
@@ -79,6 +75,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         pre_start,
         pre_stop,
         post_stop,
+        drain: stopping.drain,
         stop_timeout,
         stop_on: stopping.on,
         services,
@@ -86,6 +83,14 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         jobs: tasks.into_iter().chain(coprocesses).flatten().collect(),
         telemetry,
     })
+}
+
+fn refuse_version_3(section: &mut Section<'_>, problems: &mut Problems<'_>) {
+    for key in error::KEYS_OF_VERSION_3 {
+        if let Some(member) = section.take_wrong(key) {
+            problems.error(member, VersionError::Three(key));
+        }
+    }
 }
 
 /// The preStart hook. `onStart` is the old name of `preStart` (CFG-17).

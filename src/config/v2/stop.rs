@@ -1,4 +1,5 @@
-//! How the application is stopped, and by which signals: `stopTimeout`, `stopSignal`, `signalGroup` and `stopOn`.
+//! How the application is stopped, and by which signals: `drain`, `stopTimeout`, `stopSignal`, `signalGroup` and
+//! `stopOn`.
 
 use super::error::{DurationKey, SignalError, Warning};
 use crate::config::Target;
@@ -14,6 +15,8 @@ const DOCKER_STOP: Duration = Duration::from_secs(10);
 
 /// The section of these keys.
 pub struct Stopping {
+    /// How long the application goes on without its services.
+    pub drain: Duration,
     /// How long the application may take.
     pub timeout: StopTimeout,
     /// The signal for the application, and whether its tree gets it, too.
@@ -37,13 +40,18 @@ const NOT_FREE: [Signal; 7] = [
 
 /// Reads the keys. SIGTERM begins the stop in any case; without `stopOn` SIGINT does so, too.
 pub fn read(section: &mut Section<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Stopping {
+    let written_drain = section.take("drain");
+    let drain = written_drain.and_then(|value| duration::limit(value, &DurationKey::Drain, problems));
+    let drain = drain.unwrap_or(Duration::ZERO);
     let seconds = section.take("stopTimeout");
     let timeout = seconds.and_then(|value| timeout(value, problems));
-    if let (Some(value), Some(StopTimeout::After(timeout))) = (seconds, timeout)
+    let timeout = timeout.unwrap_or_default();
+    if let Some(value) = written_drain.or(seconds)
         && target.examination.is_some()
-        && timeout >= DOCKER_STOP
+        && drain.saturating_add(timeout.grace()) >= DOCKER_STOP
     {
-        problems.warning(value, Warning::LongStop);
+        let drains = drain > Duration::ZERO;
+        problems.warning(value, Warning::LongStop { drains });
     }
     let stop_signal = section.take("stopSignal");
     let stop_signal = stop_signal.and_then(|value| signal(value, &NOT_HANDLED, problems));
@@ -57,7 +65,8 @@ pub fn read(section: &mut Section<'_>, target: &Target<'_>, problems: &mut Probl
         [vec![Signal::TERM], signals].concat()
     });
     Stopping {
-        timeout: timeout.unwrap_or_default(),
+        drain,
+        timeout,
         application: Stop {
             signal: stop_signal.unwrap_or(Signal::TERM),
             reach: if group {

@@ -199,6 +199,30 @@ fn stop_timeout_is_five_seconds_by_default_and_minus_one_is_at_once() {
 }
 
 #[test]
+fn the_drain_is_a_duration() {
+    for (value, milliseconds) in [
+        ("30", 30_000),
+        ("\"1m30s\"", 90_000),
+        ("\"250ms\"", 250),
+        ("0", 0),
+    ] {
+        let drain = plan_of(&format!("\"drain\": {value}")).drain;
+        assert_eq!(drain, Duration::from_millis(milliseconds), "{value}");
+    }
+    assert_eq!(plan_of("\"tasks\": []").drain, Duration::ZERO);
+    for (value, sentence) in [
+        ("-1", "`drain`: it cannot be less than 1ms: found -1"),
+        ("\"soon\"", "`drain`: time: invalid duration soon: found \"soon\""),
+        ("true", "`drain`: not a duration: found true"),
+        ("1e30", "`drain`: not a number of seconds: found 1e30"),
+    ] {
+        let text = format!("{{\"consul\": \"c:1\", \"drain\": {value}}}");
+        let report = compiled_with(&text, &[], &[]).unwrap_err();
+        assert!(report.contains(sentence), "{value}: {report}");
+    }
+}
+
+#[test]
 fn the_application_can_have_another_stop_signal_which_its_tree_gets_too() {
     let stop = |members: &str| {
         let text = format!("{{\"consul\": \"c:1\", {members}}}");

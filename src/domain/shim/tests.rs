@@ -1,5 +1,6 @@
 //! Scenarios of the whole core: its effects, event by event, in the short form of [`brief`].
 
+mod drain;
 mod handlers;
 mod health;
 mod holders;

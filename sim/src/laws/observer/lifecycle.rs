@@ -61,6 +61,30 @@ impl Observer {
                 .all(|(id, facts)| self.has_deregistered(id, facts))
     }
 
+    /// How long the application goes on after its services were deregistered.
+    pub(crate) fn drain(&self) -> Duration {
+        self.plan.drain
+    }
+
+    /// When the drain began, if there is one.
+    pub(super) fn drain_begins(&self) -> Instant {
+        self.drain_began.unwrap_or(self.turn.began)
+    }
+
+    /// When the drain ends, from the deregistration of the services to the end of the application or of the shim; none if
+    /// there is no drain.
+    pub(crate) fn drain_ends(&self) -> Option<Instant> {
+        let requested = self.stop.is_some_and(|stop| stop.requested);
+        let drains = requested && self.application_runs() && !self.hurried && self.services_deregistered();
+        drains.then(|| self.drain_begins() + self.drain())
+    }
+
+    /// Whether the services were deregistered and the drain, if there is one, is over.
+    pub(crate) fn has_drained(&self) -> bool {
+        let over = self.drain_ends().is_none_or(|end| end <= self.turn.began);
+        self.services_deregistered() && over
+    }
+
     /// Whether only the end of the remaining children is waited for.
     pub(crate) fn is_closing(&self) -> bool {
         if self.start_cancelled || self.failed_start {
@@ -97,7 +121,9 @@ impl Observer {
         let stops = self.plan.stop_on.contains(&signal);
         match signal {
             signal
-                if (stops || matches!(signal, Signal::HUP | Signal::USR1)) && !self.takes_configuration() => {
+                if (stops || matches!(signal, Signal::HUP | Signal::USR1)) && !self.takes_configuration() =>
+            {
+                self.hurried |= stops;
             }
             _ if stops && self.opened.is_some() => self.begin_stop(true),
             _ if stops => {

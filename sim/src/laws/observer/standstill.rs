@@ -28,6 +28,9 @@ impl Observer {
         {
             stop.at = now;
         }
+        if !self.has_drained() {
+            self.drain_began = self.drain_began.map(|_| now);
+        }
         let before = self.turn.began;
         if let Some((_, since)) = &mut self.incoming
             && before < *since + LONGEST_RELOAD_WAIT

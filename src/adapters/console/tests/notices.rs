@@ -27,8 +27,8 @@ macro_rules! variants {
 }
 
 variants! {
-    Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded SignalKept
-    Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
+    Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored Draining DrainEnded SignalForwarded
+    SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
     Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
@@ -85,6 +85,8 @@ fn of_the_program() -> Vec<Notice> {
         Notice::Reloaded,
         Notice::ReloadRefused(text()),
         Notice::SignalIgnored(Signal::TERM),
+        Notice::Draining(Duration::from_secs(10)),
+        Notice::DrainEnded(Signal::TERM),
         Notice::SignalForwarded(Signal::HUP),
         Notice::SignalKept(Signal::HUP),
         Notice::Maintenance(true),
