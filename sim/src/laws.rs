@@ -132,6 +132,7 @@ pub const LAWS: &[(&str, Law)] = laws![
     catalogue::there_is_a_pause_after_a_handler_that_cannot_start,
     catalogue::a_handler_waits_for_its_quiet_time,
     catalogue::a_handler_runs_with_enough_instances,
+    catalogue::a_handler_gets_what_has_changed,
     catalogue::after_a_change_the_handler_runs,
     catalogue::another_instance_is_reported_only_if_there_is_one,
     catalogue::another_instance_is_reported,

@@ -24,6 +24,7 @@ extern crate alloc;
 pub mod address;
 pub mod catalogue;
 pub mod causes;
+pub mod changes;
 pub mod check;
 pub mod delay;
 pub mod effect;

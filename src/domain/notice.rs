@@ -6,6 +6,7 @@
 //! failure keep their level; the others are logged at [`Level::Debug`].
 
 use crate::catalogue::Endpoint;
+use crate::changes::LONGEST_LIST;
 use crate::plan::{Level, Role};
 use crate::process::{Ending, Pid};
 use crate::signal::Signal;
@@ -141,6 +142,13 @@ pub enum Notice {
         /// How many are needed.
         minimum: u32,
     },
+    /// A list of instances is too long for a variable of the handler.
+    ListLeftOut {
+        /// The backend's name.
+        backend: String,
+        /// The first variable that is left out.
+        variable: &'static str,
+    },
     /// The catalogue accepts no more connections or requests, so the limit on requests in flight is lower for
     /// a while.
     BudgetCut {
@@ -255,6 +263,7 @@ impl Notice {
             | Self::Filtered { .. }
             | Self::Skipped { .. }
             | Self::HeldBack { .. }
+            | Self::ListLeftOut { .. }
             | Self::Unhealthy(..)
             | Self::UnhealthyAnew(..)
             | Self::Failing { counted: Some(_), .. }
@@ -329,6 +338,7 @@ impl Notice {
             | Self::NoLongerFiltered(backend)
             | Self::Skipped { backend, .. }
             | Self::HeldBack { backend, .. }
+            | Self::ListLeftOut { backend, .. }
             | Self::Changed { backend, .. } => [("backend", backend.as_str())].into(),
             Self::SensorFailed { sensor, .. } | Self::SensorResumed { sensor, .. } => {
                 [("process", "sensor"), ("sensor", sensor)].into()
@@ -522,6 +532,11 @@ impl fmt::Display for Notice {
             } => write!(
                 f,
                 "{backend}.onChange waits for more instances: there are {instances}, the minimum is {minimum}"
+            ),
+            Self::ListLeftOut { backend, variable } => write!(
+                f,
+                "{backend}.onChange runs without {variable}: the list is longer than {} KiB",
+                LONGEST_LIST / 1024
             ),
             Self::BudgetCut {
                 allowed,

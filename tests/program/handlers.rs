@@ -5,12 +5,16 @@ use crate::program::{Program, UNTIL_TERM};
 use serde_json::json;
 use std::fs;
 
-/// A backend `db` with these members, whose handler adds a line to the file `runs`.
+/// Adds a line to the file `runs` with what it gets, and fails while the file `fails` exists.
+const HANDLER: &str = "echo $CONTAINERPILOT_BACKEND: $CONTAINERPILOT_INSTANCES +$CONTAINERPILOT_ADDED \
+    -$CONTAINERPILOT_REMOVED >> @/runs; ! test -e @/fails";
+
+/// A backend `db` with these members.
 fn start(catalogue: &str, members: &str) -> Program {
     let mut program = Program::new();
     program.configure(&format!(
         r#"{{{catalogue}, "logging": {{"level": "debug"}}, "backends": [{{"name": "db", "poll": 1, {members},
-            "onChange": ["sh", "-c", "echo run >> @/runs"]}}]}}"#
+            "onChange": ["sh", "-c", "{HANDLER}"]}}]}}"#
     ));
     program.launch(&UNTIL_TERM);
     program
@@ -68,4 +72,56 @@ fn with_too_few_instances_a_handler_of_the_folder_is_held_back() {
         program.stdout().matches("waits for more instances").count() == 2
     });
     assert_eq!(runs(&program), 1);
+}
+
+/// The line of the last run, once there are so many.
+fn run_number(program: &Program, count: usize) -> String {
+    program.until_lines("runs", count);
+    program.read("runs").lines().last().unwrap_or_default().into()
+}
+
+#[test]
+fn a_handler_of_the_folder_gets_what_has_changed_since_its_last_success() {
+    let program = start(r#""directory": "@/catalogue""#, r#""tag": """#);
+    enter(&program, "db-1", 1);
+    let first = "db: 192.0.2.7:1 +192.0.2.7:1 -";
+    assert_eq!(run_number(&program, 1), first);
+    program.write("fails", "");
+    enter(&program, "db-2", 2);
+    let second = "db: 192.0.2.7:1 192.0.2.7:2 +192.0.2.7:2 -";
+    assert_eq!(run_number(&program, 2), second);
+    program.until_logged("db.onChange exited with error: exit status 1");
+    fs::remove_file(program.path("catalogue/db/db-1.json")).unwrap();
+    assert_eq!(
+        run_number(&program, 3),
+        "db: 192.0.2.7:2 +192.0.2.7:2 -192.0.2.7:1"
+    );
+    program.until("the third run ends", |program| {
+        program.stdout().matches("db.onChange exited with error").count() == 2
+    });
+    fs::remove_file(program.path("fails")).unwrap();
+    enter(&program, "db-3", 3);
+    let fourth = "db: 192.0.2.7:2 192.0.2.7:3 +192.0.2.7:2 192.0.2.7:3 -192.0.2.7:1";
+    assert_eq!(run_number(&program, 4), fourth);
+    program.until_logged("db.onChange exited: exit status 0");
+    enter(&program, "db-4", 4);
+    let fifth = "db: 192.0.2.7:2 192.0.2.7:3 192.0.2.7:4 +192.0.2.7:4 -";
+    assert_eq!(run_number(&program, 5), fifth);
+}
+
+#[test]
+fn a_handler_of_consul_gets_what_has_changed() {
+    let agent = Agent::start();
+    let program = start(&format!(r#""consul": "{}""#, agent.address()), r#""tag": """#);
+    agent.register("db", "db-1", 1);
+    assert!(
+        run_number(&program, 1).ends_with(":1 -"),
+        "{}",
+        program.read("runs")
+    );
+    agent.register("db", "db-2", 2);
+    let second = run_number(&program, 2);
+    let words: Vec<&str> = second.split(' ').collect();
+    assert_eq!(words.len(), 5, "{second}");
+    assert!(words[1].ends_with(":1") && words[2].ends_with(":2") && words[3] == format!("+{}", words[2]));
 }

@@ -2,7 +2,8 @@
 
 use super::bounds::{LONGEST_DEREGISTRATION_WAIT, LONGEST_QUERY_WAIT, REQUEST};
 use super::observer::{
-    HealthFacts, Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of, is_periodic, owner,
+    Address, HealthFacts, Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of,
+    is_periodic, owner,
 };
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, Fact, TraceEntry};
@@ -352,6 +353,48 @@ pub(super) fn a_handler_waits_for_its_quiet_time(observer: &Observer, entry: &Tr
         .and_then(|facts| facts.quiet);
     let early = quiet.is_some_and(|quiet| observer.turn.began < quiet.ends.0);
     hold(!early, || format!("{entry} in its quiet time"))
+}
+
+/// A handler gets the present instances; and what it gets as added and removed leads from what its last successful run
+/// got to these, and has no instance on both sides.
+pub(super) fn a_handler_gets_what_has_changed(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
+        return Ok(());
+    };
+    let Role::OnChange { .. } = job.role else {
+        return Ok(());
+    };
+    let facts = observer.backends.get(&owner(job));
+    let Some(facts) = facts.filter(|facts| facts.alike == 1) else {
+        return Ok(());
+    };
+    let list = |name: &str| {
+        let found = job.variables.iter().find(|variable| variable.name() == name);
+        let words = found.map(|variable| variable.value().split(' ').filter(|word| !word.is_empty()));
+        words.map(|words| words.map(str::to_owned).collect::<Vec<String>>())
+    };
+    let printed = |(address, port): &Address| format!("{address}:{port}");
+    let present: Vec<String> = facts.seen.iter().map(printed).collect();
+    let (added, removed) = (list("CONTAINERPILOT_ADDED"), list("CONTAINERPILOT_REMOVED"));
+    let (Some(added), Some(removed)) = (added, removed) else {
+        return hold(false, || format!("{entry} without lists"));
+    };
+    let both = added.iter().any(|word| removed.contains(word));
+    let mut result: Vec<String> = facts.handled.iter().map(printed).collect();
+    let mut there = true;
+    for word in &removed {
+        let place = result.iter().position(|other| other == word);
+        there &= place.map(|place| result.remove(place)).is_some();
+    }
+    result.extend(added);
+    result.sort_unstable();
+    let mut sorted = present.clone();
+    sorted.sort_unstable();
+    let adds_up = there && !both && result == sorted;
+    let is_present = list("CONTAINERPILOT_INSTANCES") == Some(present);
+    hold(adds_up && is_present, || {
+        format!("{entry} after {:?} with {:?}", facts.handled, facts.seen)
+    })
 }
 
 /// With fewer instances than the minimum of its backend no handler runs.

@@ -9,6 +9,7 @@ use super::runner::JobRunner;
 use super::unit::Unit;
 use crate::catalogue::{Answer, Listing, Query, Request, Skipped};
 use crate::causes::{Causes, shortened};
+use crate::changes::{self, Changes};
 use crate::delay::Delay;
 use crate::event::Ticket;
 use crate::failures::Failures;
@@ -39,6 +40,10 @@ pub(super) struct BackendUnit {
     delay: Delay,
     /// Whether it was logged that they wait for more instances.
     held_back: bool,
+    /// What the handler has handled.
+    changes: Changes,
+    /// Whether a list was too long for a variable, which was logged.
+    left_out: bool,
     /// The waits between attempts to start the handler, and when the next one is due.
     retries: Backoff,
     retry_at: Option<Instant>,
@@ -70,6 +75,8 @@ impl BackendUnit {
             retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, jitter.split()),
             delay: Delay::new(backend.timing, jitter.split()),
             held_back: false,
+            changes: Changes::default(),
+            left_out: false,
             retry_at: None,
             paused,
             superseded: false,
@@ -102,6 +109,7 @@ impl BackendUnit {
                 out.detach(ticket);
             }
             self.handler = JobRunner::new(now, self.id, &backend.on_change, jitter);
+            self.changes = Changes::default();
             self.retry_at = None;
         }
         self.backend = backend.clone();
@@ -193,8 +201,22 @@ impl BackendUnit {
         if due && self.may_start_handler() {
             self.delay.take();
             self.retry_at = None;
-            self.handler.start(now, out);
+            self.start_handler(now, out);
         }
+    }
+
+    /// Starts the handler with the instances, and with what was added and removed.
+    fn start_handler(&mut self, now: Instant, out: &mut Outbox) {
+        let instances = self.watch.seen();
+        let lists = self.changes.lists(instances);
+        let (variables, left_out) = changes::variables(&self.backend.name, &lists);
+        self.changes.start(instances);
+        let was_left_out = core::mem::replace(&mut self.left_out, left_out.is_some());
+        if let Some(variable) = left_out.filter(|_| !was_left_out) {
+            let backend = self.backend.name.clone();
+            out.log(Notice::ListLeftOut { backend, variable });
+        }
+        self.handler.start_with(now, variables, out);
     }
 
     /// Whether changes wait for the handler, and it may run.
@@ -321,6 +343,7 @@ impl Unit for BackendUnit {
         out: &mut Outbox,
     ) {
         self.handler.on_ended(now, ending, false, out);
+        self.changes.end(ending.passed());
         match ending {
             Ending::NotStarted(_) => self.try_again_later(now, out),
             Ending::Exited(_) => self.retries.reset(),
@@ -363,5 +386,5 @@ impl Unit for BackendUnit {
     }
 }
 
-crate::keyed!(BackendUnit { backend, id, watch, handler, delay, retries, retry_at, paused, superseded, filtered }
-    without { changed, failures, skipped, held_back });
+crate::keyed!(BackendUnit { backend, id, watch, handler, delay, changes, retries, retry_at, paused, superseded, filtered }
+    without { changed, failures, skipped, held_back, left_out });

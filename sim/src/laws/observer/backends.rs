@@ -21,6 +21,9 @@ pub(crate) struct BackendFacts {
     pub alike: usize,
     pub superseded: bool,
     pub seen: Vec<Address>,
+    /// What the last successful run of the handler got, and what the present one got.
+    pub handled: Vec<Address>,
+    pub given: Option<Vec<Address>>,
     /// Whether the handler has to run.
     pub owed: bool,
     /// When it may run after a change, and when it has to.
@@ -161,9 +164,13 @@ impl Observer {
     /// A handler that could not be started still has to run, after a pause.
     pub(super) fn handler_ended(&mut self, owner: &str, ending: &Ending) {
         let (now, turn) = (self.now, self.turn.began);
-        if let Some(facts) = self.backends.get_mut(owner)
-            && matches!(ending, Ending::NotStarted(_))
-        {
+        let Some(facts) = self.backends.get_mut(owner) else {
+            return;
+        };
+        if let Some(given) = facts.given.take().filter(|_| ending.passed()) {
+            facts.handled = given;
+        }
+        if matches!(ending, Ending::NotStarted(_)) {
             let (least, most) = HANDLER_PAUSE;
             facts.owed = true;
             facts.retry = Some((turn + least, now + most));
@@ -179,6 +186,8 @@ impl Observer {
             alike: alike(plan, &key).count(),
             superseded: false,
             seen: Vec::new(),
+            handled: Vec::new(),
+            given: None,
             owed: false,
             timing: backend.timing,
             quiet: None,
@@ -206,6 +215,8 @@ impl Observer {
             }
             if facts.superseded || facts.handler != backend.on_change {
                 facts.retry = None;
+                facts.given = None;
+                facts.handled.clear();
             }
             facts.alike = facts.alike.max(alike(&plan, key).count());
             if std::mem::replace(&mut facts.timing, backend.timing) != backend.timing {
@@ -226,6 +237,8 @@ domain::keyed!(BackendFacts {
     alike,
     superseded,
     seen,
+    handled,
+    given,
     owed,
     timing,
     quiet,

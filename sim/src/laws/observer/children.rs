@@ -141,6 +141,7 @@ impl Observer {
                 if let Some(facts) = self.backends.get_mut(&run.owner) {
                     facts.owed = false;
                     facts.quiet = None;
+                    facts.given = Some(facts.seen.clone());
                     facts.retry = None;
                 }
             }

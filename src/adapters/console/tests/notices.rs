@@ -30,7 +30,7 @@ variants! {
     Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored Draining DrainEnded SignalForwarded
     SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
-    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
+    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
     Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
@@ -195,6 +195,10 @@ fn of_backends() -> Vec<Notice> {
             backend: backend(),
             instances: 1,
             minimum: 2,
+        },
+        Notice::ListLeftOut {
+            backend: backend(),
+            variable: "CONTAINERPILOT_INSTANCES",
         },
         Notice::Changed {
             backend: backend(),
