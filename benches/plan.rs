@@ -16,8 +16,8 @@
 use domain::catalogue::Answer;
 use domain::event::Loaded;
 use domain::plan::{
-    Backend, Catalogue, Command, HEARTBEATS_PER_INSPECTION, Job, Output, Plan, Registration, Role, Service,
-    StopTimeout, Timing, Trigger,
+    Backend, Catalogue, Command, Filter, HEARTBEATS_PER_INSPECTION, Job, Output, Plan, Registration, Role,
+    Service, StopTimeout, Timing, Trigger,
 };
 use domain::process::Pid;
 use domain::signal::Signal;
@@ -128,6 +128,7 @@ fn service(number: u16, port: u16) -> Service {
             ttl: Duration::from_secs(30),
             enable_tag_override: false,
             deregister_critical_after: None,
+            attributes: Box::default(),
         },
         poll: Duration::from_secs(10),
         check: None,
@@ -146,6 +147,7 @@ fn backend(number: u16) -> Backend {
         tag: None,
         poll: Duration::from_secs(10),
         on_change: Job::new(role, Command::new("true", []), Trigger::OnDemand, Output::Inherit),
+        filter: Filter::default(),
         timing: Timing::default(),
     }
 }

@@ -1,13 +1,14 @@
 //! Describes in plain sentences what the shim will do with a plan: at the start, while it runs, and when it stops.
 
+use domain::catalogue::Endpoint;
 use domain::lifecycle;
 use domain::plan::{
-    Backend, Catalogue, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout, Telemetry, Trigger,
+    Backend, Catalogue, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout, Telemetry, Timing, Trigger,
+    Wait,
 };
 use domain::signal::Signal;
 use domain::time::Duration;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 /// The whole description, as lines of text. It contains arguments of commands, which may be secret.
 pub fn explain(plan: &Plan) -> String {
@@ -88,8 +89,11 @@ fn while_it_runs(plan: &Plan) -> Vec<String> {
 fn service(service: &Service, catalogue: &str) -> String {
     let registration = &service.registration;
     let (name, id, ttl) = (&registration.name, &registration.id, time(registration.ttl));
-    let (address, port, poll) = (registration.address, registration.port, time(service.poll));
-    let address = SocketAddr::new(address, port);
+    let poll = time(service.poll);
+    let address = Endpoint {
+        address: registration.address.to_string(),
+        port: registration.port,
+    };
     let check = match &service.check {
         Some(check) => format!(
             "every {poll} its health check runs {}. Each check that passes sends a heartbeat, and the first one registers {address} \
@@ -104,14 +108,42 @@ fn service(service: &Service, catalogue: &str) -> String {
 }
 
 fn backend(backend: &Backend, catalogue: &str) -> String {
-    let tag = backend.tag.as_ref().map(|tag| format!(" with the tag {tag}"));
+    let tags = backend.tag.iter().chain(&backend.filter.tags);
+    let tags: Vec<String> = tags.map(|tag| format!(" with the tag {tag}")).collect();
+    let datacenter = backend.filter.datacenter.as_ref();
+    let datacenter = datacenter.map(|name| format!(" of the datacenter {name}"));
     format!(
-        "the backend {}: when its healthy instances{} in {catalogue} change, {} runs. The shim asks again after {} at the latest",
+        "the backend {}: when its {}instances{}{} in {catalogue} change, {} runs{}. The shim asks again after {} at the latest",
         backend.name,
-        tag.unwrap_or_default(),
+        if backend.filter.also_failing {
+            ""
+        } else {
+            "healthy "
+        },
+        tags.concat(),
+        datacenter.unwrap_or_default(),
         command(&backend.on_change),
+        timing(backend.timing),
         time(backend.poll)
     )
+}
+
+/// When the handler runs after a change, unless it runs at once.
+fn timing(timing: Timing) -> String {
+    let Timing { wait, splay, minimum } = timing;
+    let mut text = String::new();
+    if let Some(Wait { quiet, most }) = wait {
+        let (quiet, most) = (time(quiet), time(most));
+        text =
+            format!(" when nothing has changed for {quiet}, and {most} after the first change at the latest");
+    }
+    if splay > Duration::ZERO {
+        text += &format!(", delayed by a random time of at most {}", time(splay));
+    }
+    if minimum > 0 {
+        text += &format!(", if there are at least {minimum} instances");
+    }
+    text
 }
 
 fn at_the_stop(plan: &Plan) -> Vec<String> {

@@ -41,12 +41,11 @@ use containerpilot::adapters::discovery::directory::Directory;
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
 use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
-use domain::plan::{self, Registration, Scheme, Tls};
+use domain::plan::{self, Filter, Registration, Scheme, Tls};
 use etcd_server::Server;
 use simulated::Simulated;
 use std::any::Any;
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -117,21 +116,22 @@ fn long_lived_registration(service: &str, id: &str, port: u16) -> Registration {
     Registration {
         id: id.into(),
         name: service.into(),
-        address: IpAddr::from([192, 0, 2, 1]),
+        address: [192, 0, 2, 1].into(),
         port,
         tags: Vec::new(),
         ttl: Duration::from_secs(60),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     }
 }
 
 fn query(service: &str) -> Query {
     Query {
         service: service.into(),
-        tag: None,
         after: None,
         wait: Duration::ZERO,
+        ..Default::default()
     }
 }
 
@@ -274,13 +274,14 @@ async fn registering_makes_it_listed(catalogue: &dyn Catalogue, names: &Names) {
         id: instance.id,
         address: "192.0.2.1".into(),
         port: 8001,
+        details: None,
     };
     assert_eq!(listing.instances, [expected]);
 }
 
 async fn ipv6_addresses_are_kept(catalogue: &dyn Catalogue, names: &Names) {
     let mut instance = names.instance();
-    instance.address = "2001:db8::7".parse().unwrap();
+    instance.address = "2001:db8::7".into();
     register(catalogue, &instance).await;
     let listing = has(catalogue, &names.service(), &[8001]).await;
     assert_eq!(listing.instances[0].address, "2001:db8::7");
@@ -290,7 +291,7 @@ async fn a_second_registration_overwrites_the_first(catalogue: &dyn Catalogue, n
     let mut instance = names.instance();
     register(catalogue, &instance).await;
     has(catalogue, &names.service(), &[8001]).await;
-    instance.address = "192.0.2.2".parse().unwrap();
+    instance.address = "192.0.2.2".into();
     instance.port = 9000;
     register(catalogue, &instance).await;
     let listing = has(catalogue, &names.service(), &[9000]).await;
@@ -398,6 +399,58 @@ async fn a_tag_filters(catalogue: &dyn Catalogue, names: &Names) {
         let listing = catalogue.instances(&question).await.expect("a listing");
         assert_eq!(ports(&listing), expected, "{:?}", question.tag);
     }
+}
+
+async fn of_several_tags_all_are_needed(catalogue: &dyn Catalogue, names: &Names) {
+    let tags: [&[&str]; 3] = [&["blue", "green"], &["green", "red", "blue"], &["green"]];
+    for (number, tags) in (1..).zip(tags) {
+        let mut instance = names.numbered(number);
+        instance.tags = tags.iter().map(|tag| String::from(*tag)).collect();
+        register(catalogue, &instance).await;
+    }
+    has(catalogue, &names.service(), &[8001, 8002, 8003]).await;
+    for (tag, tags, expected) in [
+        (None, &["blue", "green"][..], &[8001, 8002][..]),
+        (Some("red"), &["green"], &[8002]),
+        (None, &["red", "yellow"], &[]),
+        (None, &["green"], &[8001, 8002, 8003]),
+    ] {
+        let question = Query {
+            tag: tag.map(String::from),
+            filter: Filter {
+                tags: tags.iter().map(|tag| String::from(*tag)).collect(),
+                ..Filter::default()
+            },
+            ..query(&names.service())
+        };
+        let listing = catalogue.instances(&question).await.expect("a listing");
+        assert_eq!(ports(&listing), expected, "{tag:?} {tags:?}");
+    }
+}
+
+async fn pairs_tags_and_host_names_are_given_back(catalogue: &dyn Catalogue, names: &Names) {
+    let mut instance = names.instance();
+    instance.address = "db.example".into();
+    instance.tags = vec!["blue".into()];
+    let pairs = [("version", "2"), ("zone", "a \"b\" {c}"), ("empty", "")];
+    let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    instance.attributes.meta = pairs.into();
+    register(catalogue, &instance).await;
+    has(catalogue, &names.service(), &[8001]).await;
+    let question = Query {
+        details: true,
+        ..query(&names.service())
+    };
+    let listing = catalogue.instances(&question).await.expect("a listing");
+    let details = listing.instances[0].details.as_deref().expect("details");
+    assert_eq!(listing.instances[0].address, "db.example");
+    assert_eq!(
+        (&details.tags, &details.meta),
+        (&instance.tags, &instance.attributes.meta)
+    );
+    assert!(is_renewed(catalogue, &instance).await, "it is its own entry");
+    let found = holder(catalogue, &instance).await;
+    assert_eq!(found, Some(("db.example".into(), 8001)));
 }
 
 async fn a_waiting_request_with_a_tag_is_answered_when_one_with_the_tag_comes(
@@ -597,7 +650,7 @@ async fn the_holder_of_an_id_is_reported(catalogue: &dyn Catalogue, names: &Name
     register(catalogue, &ours).await;
     assert_eq!(holder(catalogue, &ours).await, Some(("192.0.2.1".into(), 8001)));
     let mut theirs = ours.clone();
-    theirs.address = "2001:db8::7".parse().unwrap();
+    theirs.address = "2001:db8::7".into();
     theirs.port = 9000;
     register(catalogue, &theirs).await;
     assert_eq!(holder(catalogue, &ours).await, Some(("2001:db8::7".into(), 9000)));
@@ -749,6 +802,8 @@ macro_rules! catalogue_tests {
             deregistering_the_never_registered_does_nothing
             an_unknown_service_has_no_instances
             a_tag_filters
+            of_several_tags_all_are_needed
+            pairs_tags_and_host_names_are_given_back
             a_waiting_request_with_a_tag_is_answered_when_one_with_the_tag_comes
             services_with_a_common_prefix_are_kept_apart
             odd_service_names_work_or_are_refused_but_never_hit_another
@@ -911,6 +966,7 @@ async fn consul_1_8() -> CatalogueUnderTest {
         address: agent.address(),
         scheme: Scheme::Http,
         token: None,
+        token_file: None,
         tls: Tls::default(),
     };
     CatalogueUnderTest {

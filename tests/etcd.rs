@@ -28,7 +28,7 @@ use domain::plan::{self, Registration, Secret, Tls};
 use etcd_server::{SELF_SIGNED_CERTIFICATE, Server, folder_of_certificates};
 use loopback::OwnAddress;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -52,21 +52,22 @@ fn instance(port: u16) -> Registration {
     Registration {
         id: format!("db-{port}"),
         name: "db".into(),
-        address: IpAddr::from([192, 0, 2, 9]),
+        address: [192, 0, 2, 9].into(),
         port,
         tags: Vec::new(),
         ttl: Duration::from_secs(30),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     }
 }
 
 fn query(after: Option<Cursor>, wait: Duration) -> Query {
     Query {
         service: "db".into(),
-        tag: None,
         after,
         wait,
+        ..Default::default()
     }
 }
 

@@ -69,12 +69,13 @@ fn registration(name: &str, address: &str) -> Registration {
     Registration {
         id: format!("{name}-host"),
         name: name.into(),
-        address: address.parse().unwrap(),
+        address: address.into(),
         port: 8000,
         tags: vec!["blue".into(), "\"v2\"".into()],
         ttl: Duration::from_secs(3),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     }
 }
 

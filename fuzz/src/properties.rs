@@ -13,7 +13,7 @@ use containerpilot::adapters::discovery::{consul, directory, etcd};
 use containerpilot::config::{self, Compiled, Readable, Source, Target};
 use containerpilot::ports::{Interfaces, Users};
 use domain::address::{InterfaceAddress, Specification, select};
-use domain::catalogue::Instance;
+use domain::catalogue::{Instance, Query};
 use domain::effect::Effect;
 use domain::identity::Accounts;
 use domain::plan::{Registration, SensorKind, Word};
@@ -200,10 +200,14 @@ pub fn catalogue_value(input: &[u8]) {
 
 fn etcd_value(input: &[u8]) {
     for tag in [None, Some("a")] {
-        let Ok(Some(instance)) = etcd::value::instance(input, tag) else {
+        let query = Query {
+            tag: tag.map(str::to_owned),
+            ..Query::default()
+        };
+        let Ok(Some(instance)) = etcd::value::instance(input, &query) else {
             continue;
         };
-        let untagged = etcd::value::instance(input, None).ok().flatten();
+        let untagged = etcd::value::instance(input, &Query::default()).ok().flatten();
         assert_eq!(
             untagged.as_ref(),
             Some(&instance),
@@ -213,7 +217,7 @@ fn etcd_value(input: &[u8]) {
             continue;
         };
         let written = etcd::value::of(&registration(&instance, address, tag));
-        let again = etcd::value::instance(written.as_bytes(), tag).ok().flatten();
+        let again = etcd::value::instance(written.as_bytes(), &query).ok().flatten();
         let address = address.to_string();
         assert_eq!(again, Some(Instance { address, ..instance }), "{written}");
     }
@@ -223,12 +227,13 @@ fn registration(instance: &Instance, address: IpAddr, tag: Option<&str>) -> Regi
     Registration {
         id: instance.id.clone(),
         name: "app".into(),
-        address,
+        address: address.into(),
         port: instance.port,
         tags: tag.into_iter().map(str::to_owned).collect(),
         ttl: Duration::from_secs(1),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     }
 }
 
@@ -242,7 +247,7 @@ fn directory_entry(input: &[u8]) {
         return;
     };
     assert_eq!(instance.id, id);
-    assert!(instance.address.parse::<IpAddr>().is_ok(), "{}", instance.address);
+    assert!(!instance.address.is_empty() && !instance.address.contains(char::is_whitespace));
     assert_eq!(read(&written), Ok((instance, written.clone())));
     let elsewhere = [
         (format!("{service}2"), id.clone()),

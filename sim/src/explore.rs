@@ -559,6 +559,7 @@ fn listing(ports: &[u16]) -> Answer {
         id: "n".into(),
         address: "192.0.2.9".into(),
         port: *port,
+        details: None,
     };
     Answer::Instances(Listing {
         instances: ports.iter().map(instance).collect(),

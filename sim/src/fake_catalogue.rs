@@ -5,7 +5,7 @@
 
 use containerpilot::ports::Renewal;
 use domain::Instant;
-use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
+use domain::catalogue::{Cursor, Details, Endpoint, Instance, Listing, Query, Report};
 use domain::plan::Registration;
 use std::collections::BTreeMap;
 
@@ -24,6 +24,13 @@ struct CatalogueEntry {
     registration: Registration,
     expiry: Instant,
     passing: bool,
+}
+
+fn details(registration: &Registration) -> Box<Details> {
+    Box::new(Details {
+        tags: registration.tags.clone(),
+        meta: registration.attributes.meta.clone(),
+    })
 }
 
 fn endpoint(registration: &Registration) -> Endpoint {
@@ -162,13 +169,13 @@ impl FakeCatalogue {
     pub fn list(&self, query: &Query) -> Listing {
         let wanted = |entry: &&CatalogueEntry| {
             let registration = &entry.registration;
-            let tagged = |tag: &String| registration.tags.contains(tag);
-            entry.passing && registration.name == query.service && query.tag.as_ref().is_none_or(tagged)
+            entry.passing && registration.name == query.service && query.selects(&registration.tags)
         };
         let instance = |entry: &CatalogueEntry| Instance {
             id: entry.registration.id.clone(),
             address: entry.registration.address.to_string(),
             port: entry.registration.port,
+            details: query.details.then(|| details(&entry.registration)),
         };
         let instances = self.entries.values().filter(wanted).map(instance).collect();
         let cursor = Some(self.cursor(&query.service));

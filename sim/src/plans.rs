@@ -222,6 +222,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
         ttl: poll * choices.one_of(&[3, 2, 5]),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     };
     Service {
         registration,
@@ -255,6 +256,7 @@ fn backend(choices: &mut Choices, number: u32) -> Backend {
         name,
         tag,
         poll,
+        filter: Filter::default(),
         on_change,
         timing: Timing::default(),
     }

@@ -52,6 +52,7 @@ fn service(name: &str, port: u16) -> Service {
             ttl: seconds(30),
             enable_tag_override: false,
             deregister_critical_after: None,
+            attributes: Box::default(),
         },
         poll: seconds(10),
         check: Some(job(role, Trigger::OnDemand, "run")),
@@ -71,6 +72,7 @@ fn backend(program: &str) -> Backend {
             command,
             ..job(role, Trigger::OnDemand, program)
         },
+        filter: Filter::default(),
         timing: Timing::default(),
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! They are the same for every catalogue. [`crate::plan::Catalogue`] describes how a catalogue is reached.
 
-use crate::plan::Registration;
+use crate::plan::{Filter, Registration};
 use crate::time::Duration;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -38,16 +40,28 @@ pub struct Report {
 }
 
 /// Which instances are listed, and when the answer is due.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Query {
     /// The service's name.
     pub service: String,
     /// Only instances with this tag.
     pub tag: Option<String>,
+    /// Which instances are listed besides.
+    pub filter: Filter,
+    /// Whether each instance has its [`Details`].
+    pub details: bool,
     /// Answer when the list differs from the state at this cursor...
     pub after: Option<Cursor>,
     /// ...but at the latest after this time.
     pub wait: Duration,
+}
+
+impl Query {
+    /// Whether an instance with these tags is listed.
+    pub fn selects(&self, tags: &[String]) -> bool {
+        let mut wanted = self.tag.iter().chain(&self.filter.tags);
+        wanted.all(|tag| tags.contains(tag))
+    }
 }
 
 /// What a catalogue answered.
@@ -93,6 +107,17 @@ pub struct Instance {
     pub address: String,
     /// Its port.
     pub port: u16,
+    /// What else the catalogue has about it, if the query asks for that.
+    pub details: Option<Box<Details>>,
+}
+
+/// What a catalogue has about an instance besides its endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Details {
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its pairs.
+    pub meta: BTreeMap<String, String>,
 }
 
 /// The address and port of an instance.

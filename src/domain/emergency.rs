@@ -355,12 +355,13 @@ mod tests {
         Registration {
             id: id.into(),
             name: id.into(),
-            address: core::net::Ipv4Addr::LOCALHOST.into(),
+            address: [127, 0, 0, 1].into(),
             port: 1,
             tags: vec![],
             ttl: GRACE,
             enable_tag_override: false,
             deregister_critical_after: None,
+            attributes: Box::default(),
         }
     }
 

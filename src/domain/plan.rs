@@ -4,8 +4,11 @@
 //! process is a [`Job`] with the same attributes: the application, the hooks, health checks, handlers, tasks
 //! and coprocesses. Times are durations, addresses are resolved, names are checked.
 
+use crate::catalogue::Endpoint;
 use crate::signal::Signal;
 use crate::time::Duration;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -122,6 +125,8 @@ pub struct Consul {
     pub scheme: Scheme,
     /// The ACL token sent with every request.
     pub token: Option<Secret>,
+    /// The file that has the token, instead.
+    pub token_file: Option<String>,
     /// What counts when the scheme is [`Scheme::Https`].
     pub tls: Tls,
 }
@@ -152,7 +157,7 @@ pub struct Tls {
     pub server_name: Option<String>,
     /// Whether the server's certificate is checked at all.
     pub verify: bool,
-    /// A number that changes when the contents of the files change; 0 if no file is named.
+    /// A number that changes when the contents of the files change, that of a token included; 0 if no file is named.
     pub contents: u64,
 }
 
@@ -308,7 +313,7 @@ pub struct Registration {
     /// The service's name.
     pub name: String,
     /// The address others reach it at.
-    pub address: IpAddr,
+    pub address: Host,
     /// The port others reach it at.
     pub port: u16,
     /// The tags others may filter by.
@@ -319,6 +324,68 @@ pub struct Registration {
     pub enable_tag_override: bool,
     /// Consul only: when Consul removes an entry that stays critical, as the operator wrote it.
     pub deregister_critical_after: Option<String>,
+    /// What the entry has besides.
+    pub attributes: Box<Attributes>,
+}
+
+/// What an entry in a catalogue may have besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attributes {
+    /// Pairs that others can read.
+    pub meta: BTreeMap<String, String>,
+    /// Consul only: how much of the requests that Consul distributes by DNS it gets.
+    pub weights: Option<Weights>,
+    /// Consul only: the endpoint for others in the same network.
+    pub lan: Option<Endpoint>,
+    /// Consul only: the endpoint for others elsewhere.
+    pub wan: Option<Endpoint>,
+}
+
+/// The weights of an instance in Consul's answers to DNS SRV queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weights {
+    /// While it is passing, at least 1.
+    pub passing: u16,
+    /// While a check of it warns.
+    pub warning: u16,
+}
+
+/// An IP address or a host name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Host {
+    /// An IP address.
+    Address(IpAddr),
+    /// A name, which clients resolve.
+    Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl From<[u8; 4]> for Host {
+    fn from(address: [u8; 4]) -> Self {
+        Self::Address(address.into())
+    }
+}
+
+/// A text that is not an IP address is a name.
+impl From<&str> for Host {
+    fn from(text: &str) -> Self {
+        text.parse()
+            .map_or_else(|_| Self::Name(text.into()), Self::Address)
+    }
 }
 
 /// A service this one depends on.
@@ -328,12 +395,25 @@ pub struct Backend {
     pub name: String,
     /// Only instances with this tag count.
     pub tag: Option<String>,
+    /// Which instances count besides.
+    pub filter: Filter,
     /// The longest time between two requests to the catalogue.
     pub poll: Duration,
     /// Run when the passing instances change.
     pub on_change: Job,
     /// When it runs after a change.
     pub timing: Timing,
+}
+
+/// Which instances of a service count. By default all that are passing, of the catalogue's own datacenter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Filter {
+    /// Only those with all of these tags.
+    pub tags: Vec<String>,
+    /// Consul only: those of this datacenter.
+    pub datacenter: Option<String>,
+    /// Consul only: also those that are not passing.
+    pub also_failing: bool,
 }
 
 /// When the handler of a backend runs after a change. By default it runs at once.
@@ -364,9 +444,20 @@ pub struct Wait {
 }
 
 impl Backend {
+    /// The tags that its instances have, for metrics and the status.
+    pub fn shown_tag(&self) -> Option<String> {
+        let tags: Vec<&str> = self
+            .tag
+            .iter()
+            .chain(&self.filter.tags)
+            .map(String::as_str)
+            .collect();
+        (!tags.is_empty()).then(|| tags.join(","))
+    }
+
     /// Whether both are about the same instances, so that what one has seen counts for the other (SD-5).
     pub fn is_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.tag == other.tag
+        self.name == other.name && self.tag == other.tag && self.filter == other.filter
     }
 }
 

@@ -283,6 +283,7 @@ mod tests {
             id: format!("db-{port}"),
             address: "192.0.2.1".into(),
             port: *port,
+            details: None,
         };
         ports.iter().map(instance).collect()
     }

@@ -149,9 +149,9 @@ fn instances(directory: &containerpilot::adapters::discovery::directory::Directo
     use containerpilot::ports::Catalogue as _;
     let question = domain::catalogue::Query {
         service: "app".into(),
-        tag: None,
         after: None,
         wait: std::time::Duration::ZERO,
+        ..Default::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

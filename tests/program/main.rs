@@ -47,6 +47,7 @@ mod paused;
 mod pid1;
 mod prometheus;
 mod proxied;
+mod registration;
 mod secured;
 mod signals;
 mod stopping;

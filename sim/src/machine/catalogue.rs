@@ -9,11 +9,10 @@ use crate::fake_catalogue::FakeCatalogue;
 use crate::trace::{EntryKind, Fact};
 use containerpilot::ports::Renewal;
 use domain::catalogue::{Answer, Query, Report, Request};
-use domain::plan::{Catalogue, Registration};
+use domain::plan::{Catalogue, Host, Registration};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Ticket};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// All catalogues. Other instances are registered in each of them.
 #[derive(Debug, Default)]
@@ -61,12 +60,13 @@ fn register_other_instances(catalogue: &mut FakeCatalogue, now: Instant, name: &
         let registration = Registration {
             id: id(number),
             name: name.into(),
-            address: address.parse().unwrap_or(IpAddr::from([192, 0, 2, 9])),
+            address: Host::from(address.as_str()),
             port: *port,
             tags: Vec::from_iter((port % 2 == 0).then(|| "blue".into())),
             ttl: Duration::MAX,
             enable_tag_override: false,
             deregister_critical_after: None,
+            attributes: Box::default(),
         };
         catalogue.register(now, &registration);
     }
@@ -349,7 +349,7 @@ impl State {
         let Some(mut registration) = catalogue.first_but(OTHER_INSTANCE).cloned() else {
             return;
         };
-        registration.address = IpAddr::from([192, 0, 2, 9]);
+        registration.address = [192, 0, 2, 9].into();
         catalogue.register(now, &registration);
         let holder = catalogue.holder(&registration.id);
         self.schedule(registration.ttl, ScheduledItem::Expires(path));

@@ -16,6 +16,7 @@ mod open;
 mod proxy;
 #[cfg(test)]
 mod tests;
+pub mod token;
 mod wire;
 
 use super::address::{self, HostPort};
@@ -25,12 +26,15 @@ use async_trait::async_trait;
 use client::{Answer, Client, Refusal};
 use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
 use domain::plan::{self, Registration, Scheme};
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proxy::Proxy;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use token::TokenFile;
 use wire::{Route, Target};
 
 /// The characters that are escaped in a part of a path or of a query: all but those that a URL may contain as
@@ -41,13 +45,17 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// The header with the ACL token.
+const TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
+
 /// The longest description of one service that is read (docs/bounds.md).
 const LARGEST_SERVICE: usize = 64 * 1024;
 
 /// A Consul agent.
 #[derive(Debug)]
 pub struct Consul {
-    client: Client,
+    client: Rc<Client>,
+    token_file: Option<TokenFile>,
     /// A warning that is logged with the first request.
     advice: RefCell<Option<String>>,
 }
@@ -66,7 +74,8 @@ impl Consul {
         settings: &plan::Consul,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, CatalogueError> {
-        let mut headers = headers(settings)?;
+        let token_file = settings.token_file.as_deref().map(TokenFile::new);
+        let mut headers = headers(settings, token_file.as_ref())?;
         let (user, bare) = address::without_user(&settings.address);
         let unfit =
             |cause: String| CatalogueError::Failed(format!("'{bare}' is not an address of Consul: {cause}"));
@@ -90,7 +99,8 @@ impl Consul {
             }
         };
         Ok(Self {
-            client: Client::new(route, host, headers).map_err(unfit)?,
+            client: Rc::new(Client::new(route, host, headers).map_err(unfit)?),
+            token_file,
             advice: RefCell::new(advice),
         })
     }
@@ -102,11 +112,26 @@ impl Consul {
         if let Some(sentence) = self.advice.take() {
             tracing::warn!("{sentence}");
         }
-        let answer = self.client.send(method, path, body).await?;
+        let mut answer = self.client.send(method.clone(), path, body).await?;
+        if answer.status() == StatusCode::FORBIDDEN && self.has_another_token().await {
+            answer.ignore().await;
+            answer = self.client.send(method, path, body).await?;
+        }
         match answer.status() {
             StatusCode::TOO_MANY_REQUESTS => Err(CatalogueError::Busy(answer.refusal().await.to_string())),
             _ => Ok(answer),
         }
+    }
+
+    /// The agent refused the token: reads its file again, if there is one. Returns whether the token is another now.
+    async fn has_another_token(&self) -> bool {
+        let Some(file) = &self.token_file else {
+            return false;
+        };
+        let (client, before) = (Rc::clone(&self.client), self.client.header(TOKEN));
+        file.read_again(move |token| client.set_header(TOKEN, token))
+            .await
+            && before != self.client.header(TOKEN)
     }
 
     /// Updates the TTL check of a service.
@@ -193,8 +218,11 @@ impl Catalogue for Consul {
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let index = query.after.map(|Cursor(index)| index.to_string());
         let wait = format!("{}ms", query.wait.as_millis());
-        let mut parameters = vec![("passing", "1")];
-        parameters.extend(query.tag.as_deref().map(|tag| ("tag", tag)));
+        let filter = &query.filter;
+        let mut parameters = Vec::from_iter((!filter.also_failing).then_some(("passing", "1")));
+        let tags = query.tag.iter().chain(&filter.tags);
+        parameters.extend(tags.map(|tag| ("tag", tag.as_str())));
+        parameters.extend(filter.datacenter.as_deref().map(|name| ("dc", name)));
         if let Some(index) = &index {
             parameters.extend([("index", index.as_str()), ("wait", &wait)]);
         }
@@ -203,7 +231,7 @@ impl Catalogue for Consul {
         if answer.status() != StatusCode::OK {
             return Err(CatalogueError::Failed(answer.refusal().await.to_string()));
         }
-        list(answer, query.after).await
+        list(answer, query).await
     }
 }
 
@@ -231,11 +259,11 @@ fn endpoint(service: &[u8]) -> Result<Endpoint, CatalogueError> {
 }
 
 /// Reads the answer to a query for instances.
-async fn list(mut answer: Answer, before: Option<Cursor>) -> Result<Listing, CatalogueError> {
-    let cursor = cursor(answer.headers(), before);
+async fn list(mut answer: Answer, query: &Query) -> Result<Listing, CatalogueError> {
+    let cursor = cursor(answer.headers(), query.after);
     let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs");
     let filtered = filtered.is_some_and(|value| value == "true");
-    let mut reader = listing::Reader::default();
+    let mut reader = listing::Reader::new(query.details);
     let malformed = |malformed: listing::Malformed| CatalogueError::Failed(malformed.to_string());
     while let Some(piece) = answer.piece().await? {
         reader.take(&piece).map_err(malformed)?;
@@ -297,15 +325,15 @@ fn route(
     })
 }
 
-fn headers(settings: &plan::Consul) -> Result<HeaderMap, CatalogueError> {
+fn headers(settings: &plan::Consul, file: Option<&TokenFile>) -> Result<HeaderMap, CatalogueError> {
     let mut headers = HeaderMap::new();
-    if let Some(token) = &settings.token {
-        let mut value = HeaderValue::from_str(&token.0).map_err(|_| {
-            CatalogueError::Failed("the Consul token has characters that no header can carry".into())
-        })?;
-        value.set_sensitive(true);
-        headers.insert("X-Consul-Token", value);
-    }
+    let unfit = |sentence| CatalogueError::Failed(format!("the Consul token: {sentence}"));
+    let token = settings
+        .token
+        .as_ref()
+        .map(|token| token::header(&token.0).map_err(unfit));
+    let token = token.or_else(|| file.map(TokenFile::read)).transpose()?;
+    headers.extend(token.map(|token| (TOKEN, token)));
     Ok(headers)
 }
 
@@ -354,7 +382,36 @@ struct Service<'a> {
     address: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     enable_tag_override: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    meta: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<Weights>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tagged_addresses: BTreeMap<&'static str, TaggedAddress<'a>>,
     check: Check<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Weights {
+    passing: u16,
+    warning: u16,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TaggedAddress<'a> {
+    address: &'a str,
+    port: u16,
+}
+
+impl<'a> From<&'a Endpoint> for TaggedAddress<'a> {
+    fn from(endpoint: &'a Endpoint) -> Self {
+        Self {
+            address: &endpoint.address,
+            port: endpoint.port,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -389,6 +446,11 @@ impl<'a> From<&'a Registration> for Service<'a> {
             status: "passing",
             deregister_critical_service_after: registration.deregister_critical_after.as_deref(),
         };
+        let attributes = &registration.attributes;
+        let addresses = [("lan", &attributes.lan), ("wan", &attributes.wan)];
+        let tagged = addresses
+            .into_iter()
+            .filter_map(|(name, endpoint)| Some((name, endpoint.as_ref()?.into())));
         Self {
             id: &registration.id,
             name: &registration.name,
@@ -396,6 +458,12 @@ impl<'a> From<&'a Registration> for Service<'a> {
             port: registration.port,
             address: registration.address.to_string(),
             enable_tag_override: registration.enable_tag_override,
+            meta: &attributes.meta,
+            weights: attributes.weights.map(|weights| Weights {
+                passing: weights.passing,
+                warning: weights.warning,
+            }),
+            tagged_addresses: tagged.collect(),
             check,
         }
     }

@@ -26,6 +26,7 @@ use domain::time::Duration;
 use domain::{Event, Ticket};
 use etcd::Etcd;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
@@ -42,11 +43,18 @@ pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueE
     })
 }
 
-/// Records in the plan a fingerprint of the files that TLS uses, so that a plan with replaced certificates
-/// differs from the one before.
+/// Records in the plan a fingerprint of the files that TLS uses and of that of the token, so that a plan with replaced
+/// certificates or another token differs from the one before.
 pub fn note_contents(catalogue: &mut plan::Catalogue) {
     if let Some(tls) = catalogue.tls_mut() {
         tls.contents = tls::contents(tls);
+    }
+    if let plan::Catalogue::Consul(consul) = catalogue
+        && let Some(token) = consul::token::fingerprint(consul)
+    {
+        let mut hash = DefaultHasher::new();
+        (consul.tls.contents, token).hash(&mut hash);
+        consul.tls.contents = hash.finish();
     }
 }
 
@@ -177,9 +185,9 @@ mod tests {
             dispatcher.catalogue = Rc::new(catalogue);
             let query = Query {
                 service: "app".into(),
-                tag: None,
                 after: None,
                 wait: Duration::ZERO,
+                ..Default::default()
             };
             for number in 1..=2 {
                 let request = Request::Instances(query.clone());

@@ -45,6 +45,7 @@ struct Written {
     address: String,
     scheme: Option<Scheme>,
     token: Option<String>,
+    token_file: Option<String>,
     tls: Tls,
     max_connections: Option<u32>,
 }
@@ -86,10 +87,12 @@ fn consul(
         .text("CONSUL_HTTP_TOKEN")
         .or(written.token)
         .map(Secret);
+    let token_file = written.token_file.filter(|_| token.is_none());
     let consul = Consul {
         address,
         scheme,
         token,
+        token_file,
         tls: environment.tls(written.tls),
     };
     let max_connections = written.max_connections.unwrap_or(DEFAULT_CONNECTIONS);
@@ -158,6 +161,7 @@ fn consul_object(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Writt
         address: text(&mut section, "address", problems).unwrap_or_default(),
         scheme,
         token: text(&mut section, "token", problems),
+        token_file: text(&mut section, "tokenFile", problems),
         tls: section
             .take("tls")
             .map(|value| tls(value, problems))
@@ -167,6 +171,9 @@ fn consul_object(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Writt
             .and_then(|value| max_connections(value, problems)),
     };
     section.close(problems);
+    if written.token.is_some() && written.token_file.is_some() {
+        problems.error(value, CatalogueSectionError::OnlyOne("token", "tokenFile"));
+    }
     Some(written)
 }
 

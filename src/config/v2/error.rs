@@ -117,6 +117,8 @@ pub enum CatalogueSectionError {
     OutOfRange,
     /// Two keys that must be given together, and only one is.
     NeededTogether(&'static str, &'static str),
+    /// Two keys of which only one may be given.
+    OnlyOne(&'static str, &'static str),
     /// `etcd` without endpoints.
     NoEndpoints,
     /// An endpoint of etcd without `http://` or `https://`.
@@ -140,6 +142,7 @@ impl Display for CatalogueSectionError {
             Self::UnknownScheme => f.write_str("Unknown scheme"),
             Self::OutOfRange => f.write_str("out of range"),
             Self::NeededTogether(one, other) => write!(f, "`{one}` and `{other}` are needed together"),
+            Self::OnlyOne(one, other) => write!(f, "only one of `{one}` and `{other}` may be given"),
             Self::NoEndpoints => {
                 f.write_str("Must provide etcd endpoints, allowed is a string or an array of URLs")
             }
@@ -243,6 +246,78 @@ impl Display for CheckError<'_> {
 }
 
 impl Message for CheckError<'_> {}
+
+/// Errors of the keys about the entry of a service and about which instances of a backend count.
+#[derive(Clone, Copy)]
+pub enum RegistrationError<'a> {
+    /// A key that only Consul has, and the other catalogue.
+    NeedsConsul(&'static str, Subject<'a>, &'static str),
+    /// `address` and `interfaces`.
+    TwoAddresses(Subject<'a>),
+    /// Neither an IP address nor a host name.
+    Host(&'static str, Subject<'a>),
+    /// `meta` is not an object.
+    Meta(Subject<'a>),
+    /// An invalid key in `meta`; the longest key, and what keys must not begin with.
+    MetaKey(Subject<'a>, usize, &'static str),
+    /// A value in `meta` that is too long; its length, and the longest.
+    MetaValue(Subject<'a>, usize, usize),
+    /// Too many pairs in `meta`; their number, and the limit.
+    ManyPairs(Subject<'a>, usize, usize),
+    /// A weight out of range.
+    Weight(&'static str, Subject<'a>),
+    /// An endpoint without an address.
+    NoAddress(Subject<'a>),
+    /// A port out of range.
+    Port(Subject<'a>),
+    /// Not the name of a datacenter.
+    Datacenter(Subject<'a>),
+}
+
+impl Display for RegistrationError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeedsConsul(key, subject, catalogue) => {
+                write!(
+                    f,
+                    "`{key}` in {subject} needs Consul: {catalogue} has nothing like it"
+                )
+            }
+            Self::TwoAddresses(subject) => {
+                write!(
+                    f,
+                    "only one of `address` and `interfaces` may be given in {subject}"
+                )
+            }
+            Self::Host(key, subject) => write!(f, "`{key}` in {subject} cannot be used"),
+            Self::Meta(subject) => write!(f, "`meta` in {subject} is not an object"),
+            Self::MetaKey(subject, longest, reserved) => write!(
+                f,
+                "a key of `meta` in {subject} cannot be used, allowed are 1 to {longest} letters, digits, - and _ that do not \
+                 begin with {reserved}"
+            ),
+            Self::MetaValue(subject, length, longest) => write!(
+                f,
+                "a value of `meta` in {subject} has {length} bytes, allowed are {longest} at the most"
+            ),
+            Self::ManyPairs(subject, number, most) => {
+                write!(
+                    f,
+                    "`meta` in {subject} has {number} pairs, allowed are {most} at the most"
+                )
+            }
+            Self::Weight(key, subject) => write!(f, "`{key}` of `weights` in {subject} is out of range"),
+            Self::NoAddress(subject) => write!(
+                f,
+                "an endpoint of `taggedAddresses` in {subject} needs an `address`"
+            ),
+            Self::Port(subject) => write!(f, "a port of `taggedAddresses` in {subject} is out of range"),
+            Self::Datacenter(subject) => write!(f, "`datacenter` in {subject} cannot be used"),
+        }
+    }
+}
+
+impl Message for RegistrationError<'_> {}
 
 /// Errors of the keys that say when a handler runs.
 #[derive(Clone, Copy)]

@@ -10,6 +10,7 @@ mod error;
 mod handlers;
 mod jobs;
 mod logging;
+mod registration;
 mod services;
 mod stop;
 mod telemetry;
@@ -22,6 +23,7 @@ use super::problem::Problems;
 use super::tree::Document;
 use domain::plan::{Identity, Job, Plan, Role, Service, Stop, StopTimeout, Word};
 use error::{CatalogueSectionError, VersionError, Warning};
+use registration::Abilities;
 use std::collections::BTreeMap;
 
 /// Compiles a document. Returns a plan if there are no errors; errors and warnings are added to `problems`.
@@ -46,14 +48,13 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
     };
     let pre_stop = hook("preStop", Role::PreStop);
     let post_stop = hook("postStop", Role::PostStop);
-    let services = section.take("services");
-    let mut services = services
-        .map(|value| services::read_services(value, target, problems))
-        .unwrap_or_default();
-    let backends = section.take("backends");
-    let backends = backends
-        .map(|value| services::read_backends(value, target, problems))
-        .unwrap_or_default();
+    let abilities = Abilities(catalogue.as_ref());
+    let mut services = section.take("services").map_or_else(Vec::new, |value| {
+        services::read_services(value, target, abilities, problems)
+    });
+    let backends = section.take("backends").map_or_else(Vec::new, |value| {
+        services::read_backends(value, target, abilities, problems)
+    });
     let tasks = section
         .take("tasks")
         .map(|value| jobs::read_tasks(value, target, problems));

@@ -1,11 +1,11 @@
 //! The sections `services` and `backends` (docs/behaviour.md, rows CFG-*).
 
 use super::error::{DurationKey, ServiceError, Subject, Warning};
+use super::registration::{self, Abilities};
 use super::{checks, handlers, jobs};
 use crate::config::Target;
 use crate::config::keys::{
-    self, Section, boolean, command, default_id, duration, integer, interfaces, list, string, tags, text,
-    written_id,
+    self, Section, boolean, command, default_id, duration, integer, list, string, tags, text, written_id,
 };
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
@@ -19,11 +19,16 @@ pub const SECONDS: &str = "a whole number of seconds from 1";
 pub const PORTS: &str = "a whole number from 1 to 65535";
 /// Reads `services`. Two services with the same name or ID are refused, because they would overwrite each
 /// other (CFG-16).
-pub fn read_services(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Service> {
+pub fn read_services(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    abilities: Abilities<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<Service> {
     let mut names: HashSet<String> = HashSet::new();
     let mut ids: HashMap<String, String> = HashMap::new();
     list(value, "an array of services", problems, |value, problems| {
-        let service = service(value, target, problems)?;
+        let service = service(value, target, abilities, problems)?;
         let registration = &service.registration;
         if !names.insert(registration.name.clone()) {
             problems.error(value, ServiceError::OneName(&registration.name));
@@ -35,7 +40,12 @@ pub fn read_services(value: &Value<'_>, target: &Target<'_>, problems: &mut Prob
     })
 }
 
-fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Service> {
+fn service(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    abilities: Abilities<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Service> {
     let mut section = Section::open(value, "an object", problems)?;
     let name = name(value, &mut section, problems);
     let subject = Subject::Service(name.unwrap_or_default());
@@ -46,7 +56,8 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     let health = section
         .take("health")
         .and_then(|value| checks::health(value, subject, poll, limit, target, problems));
-    let address = interfaces(value, section.take("interfaces"), target, problems);
+    let address = registration::address(value, &mut section, subject, target, problems);
+    let attributes = registration::attributes(&mut section, port, abilities, subject, problems);
     let tags = section
         .take("tags")
         .map(|value| tags(value, problems))
@@ -79,6 +90,7 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
         ttl,
         enable_tag_override,
         deregister_critical_after,
+        attributes: Box::new(attributes),
     };
     let thresholds = health.as_ref().and_then(|check| check.thresholds);
     let check = health.map(|check| jobs::on_demand(role, check.run));
@@ -92,13 +104,23 @@ fn service(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
 }
 
 /// Reads `backends`.
-pub fn read_backends(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Backend> {
+pub fn read_backends(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    abilities: Abilities<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<Backend> {
     list(value, "an array of backends", problems, |value, problems| {
-        backend(value, target, problems)
+        backend(value, target, abilities, problems)
     })
 }
 
-fn backend(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Backend> {
+fn backend(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    abilities: Abilities<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Backend> {
     let mut section = Section::open(value, "an object", problems)?;
     let name = name(value, &mut section, problems);
     let subject = Subject::Backend(name.unwrap_or_default());
@@ -110,6 +132,7 @@ fn backend(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     let on_change = on_change.and_then(|value| command::required(value, missing, target, problems));
     let poll = seconds(value, &mut section, "poll", subject, problems);
     let tag = text(&mut section, "tag", problems);
+    let filter = registration::filter(&mut section, abilities, subject, problems);
     let limit = section.take("timeout");
     let on_change = command::limited(on_change, limit, &DurationKey::HandlerTimeout(subject), problems);
     let timing = handlers::timing(&mut section, subject, problems);
@@ -122,6 +145,7 @@ fn backend(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) 
     Some(Backend {
         name: name.to_owned(),
         tag,
+        filter,
         poll,
         on_change,
         timing,

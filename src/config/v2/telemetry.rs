@@ -86,12 +86,13 @@ fn service(
     let registration = Registration {
         id,
         name: NAME.into(),
-        address: address.ip(),
+        address: address.ip().into(),
         port: address.port(),
         tags,
         ttl: TTL,
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     };
     Some(Service {
         registration,

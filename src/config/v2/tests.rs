@@ -3,6 +3,7 @@
 mod backends;
 mod extremes;
 mod identities;
+mod registration;
 
 use super::*;
 use crate::config::{Compiled, Readable, Source, load};
@@ -388,6 +389,7 @@ fn consul_is_an_address_or_an_object_and_the_token_of_the_environment_wins() {
             address: "consul:8500".into(),
             scheme,
             token: token.map(|token| Secret(token.into())),
+            token_file: None,
             tls: Tls::default(),
         })
     };
@@ -665,8 +667,8 @@ fn telemetry_is_a_service_of_its_own() {
     assert_eq!(endpoint.registration.id, "containerpilot-host");
     assert_eq!(endpoint.registration.name, "containerpilot");
     assert_eq!(
-        (endpoint.registration.address, endpoint.registration.port),
-        (address.ip(), 9091)
+        (endpoint.registration.address.clone(), endpoint.registration.port),
+        (address.ip().into(), 9091)
     );
     assert_eq!(endpoint.registration.tags, ["t"]);
     assert_eq!(

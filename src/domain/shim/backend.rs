@@ -151,7 +151,7 @@ impl BackendUnit {
     fn watched(&self) -> WatchedBackend {
         WatchedBackend {
             name: self.backend.name.clone(),
-            tag: self.backend.tag.clone(),
+            tag: self.backend.shown_tag(),
         }
     }
 
@@ -159,6 +159,8 @@ impl BackendUnit {
         let query = Query {
             service: self.backend.name.clone(),
             tag: self.backend.tag.clone(),
+            filter: self.backend.filter.clone(),
+            details: false,
             after: next.after,
             wait: next.wait,
         };

@@ -19,7 +19,7 @@ use crate::effect::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Backend, Plan, Sensor, Service, Trigger};
+use crate::plan::{Backend, Filter, Plan, Sensor, Service, Trigger};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -294,8 +294,8 @@ fn match_backends(units: &Units, plan: &Plan) -> BTreeMap<UnitId, Backend> {
 }
 
 /// What makes two backends the same, as [`Backend::is_same`] says.
-fn watched(backend: &Backend) -> (&str, Option<&str>) {
-    (&backend.name, backend.tag.as_deref())
+fn watched(backend: &Backend) -> (&str, Option<&str>, &Filter) {
+    (&backend.name, backend.tag.as_deref(), &backend.filter)
 }
 
 fn sensors(plan: &Plan) -> &[Sensor] {

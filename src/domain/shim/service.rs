@@ -12,14 +12,13 @@ use crate::failures::Failures;
 use crate::heartbeat::{Action, Heartbeat};
 use crate::measurement::RunResult;
 use crate::notice::{Named, Notice};
-use crate::plan::{REQUEST_LIMIT, Service};
+use crate::plan::{Host, REQUEST_LIMIT, Service};
 use crate::process::Ending;
 use crate::registration::{DesiredState, Operation, Reply};
 use crate::status::{Run, ServiceStatus};
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
 /// How long a deregistration may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
 const LONGEST_DEREGISTRATION_WAIT: Duration = Duration::from_secs(10);
@@ -238,7 +237,7 @@ impl ServiceUnit {
             return;
         };
         let registration = &self.service.registration;
-        let is_our_address = holder.address.parse() == Ok::<IpAddr, _>(registration.address);
+        let is_our_address = Host::from(holder.address.as_str()) == registration.address;
         if is_our_address && holder.port == registration.port {
             return;
         }

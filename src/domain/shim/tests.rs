@@ -14,7 +14,6 @@ use super::*;
 use crate::catalogue::{Cursor, Instance, Listing, Request, Skipped};
 use crate::plan::*;
 use crate::process::{ExitStatus, Pid, StartFailure};
-use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::format;
 use std::string::{String, ToString};
@@ -265,12 +264,13 @@ fn service(name: &str) -> Service {
     let registration = Registration {
         id: format!("{name}-host"),
         name: name.into(),
-        address: IpAddr::from([192, 0, 2, 1]),
+        address: [192, 0, 2, 1].into(),
         port: 80,
         tags: vec![],
         ttl: Duration::from_secs(30),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     };
     let role = Role::Health {
         service: name.into(),
@@ -292,6 +292,7 @@ fn backend(name: &str) -> Backend {
         tag: None,
         poll: Duration::from_secs(10),
         on_change: job(role, Trigger::OnDemand),
+        filter: Filter::default(),
         timing: Timing::default(),
     }
 }
@@ -354,6 +355,7 @@ fn instances(ports: &[u16]) -> Answer {
         id: format!("db-{port}"),
         address: "192.0.2.2".into(),
         port: *port,
+        details: None,
     };
     let instances = ports.iter().map(instance).collect();
     Answer::Instances(Listing {

@@ -17,7 +17,7 @@ use domain::time::Duration;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell};
@@ -53,7 +53,7 @@ const LONGEST_QUOTE: usize = 200;
 pub struct Client {
     route: Route,
     host: HeaderValue,
-    headers: HeaderMap,
+    headers: RefCell<HeaderMap>,
     /// The text before the path: for a request over HTTP/1.1, empty unless it goes to a proxy, ...
     origin: String,
     /// ... and of one over HTTP/2.
@@ -87,7 +87,7 @@ impl Client {
         Ok(Self {
             route,
             host: HeaderValue::try_from(host).map_err(|_| "no header can carry the host".to_owned())?,
-            headers,
+            headers: RefCell::new(headers),
             origin: if is_forwarded {
                 format!("http://{host}")
             } else {
@@ -108,6 +108,16 @@ impl Client {
         let limit = connections.and_then(|limit| usize::try_from(limit).ok());
         self.kept.limit.set(limit);
         self.kept.drop_surplus();
+    }
+
+    /// The header that is sent with each request under this name.
+    pub fn header(&self, name: HeaderName) -> Option<HeaderValue> {
+        self.headers.borrow().get(name).cloned()
+    }
+
+    /// From now on this header is sent with each request.
+    pub fn set_header(&self, name: HeaderName, value: HeaderValue) {
+        self.headers.borrow_mut().insert(name, value);
     }
 
     /// The connections that carry many requests.
@@ -257,7 +267,7 @@ impl Client {
         if is_own {
             request.headers_mut().insert(HOST, self.host.clone());
         }
-        request.headers_mut().extend(self.headers.clone());
+        request.headers_mut().extend(self.headers.borrow().clone());
         request
     }
 

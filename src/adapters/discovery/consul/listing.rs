@@ -5,9 +5,10 @@
 //! instance is skipped without affecting the others. If the text is not JSON, or too long, the whole answer
 //! is an error.
 
-use domain::catalogue::{Instance, Skipped};
+use domain::catalogue::{Details, Instance, Skipped};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -72,9 +73,19 @@ pub struct Reader {
     skipped: Skipped,
     text: usize,
     share: MemoryShare,
+    /// Whether each instance has its details.
+    details: bool,
 }
 
 impl Reader {
+    /// Parses instances with their details, or without.
+    pub fn new(details: bool) -> Self {
+        Self {
+            details,
+            ..Self::default()
+        }
+    }
+
     /// Parses another piece of the answer.
     ///
     /// # Errors
@@ -142,7 +153,10 @@ impl Reader {
             self.skip(|| sentence);
         } else {
             match instance(&entry) {
-                Ok(instance) => self.add(instance)?,
+                Ok(mut instance) => {
+                    instance.details = self.details.then(|| Box::new(details(&entry)));
+                    self.add(instance)?;
+                }
                 Err(error) if error.is_data() => self.skip(|| reason(&entry, &error)),
                 Err(error) => return Err(Malformed(error.to_string())),
             }
@@ -158,16 +172,14 @@ impl Reader {
             self.skip(|| format!("instance '{id}' has {fault}"));
             return Ok(());
         }
-        let text = instance.id.len() + instance.address.len();
+        let text = instance.id.len() + instance.address.len() + instance.details.as_deref().map_or(0, size);
         self.text += text;
         if self.instances.len() >= MOST_INSTANCES {
             return Err(Malformed(format!("it has more than {MOST_INSTANCES} of them")));
         }
         if self.text > MOST_TEXT {
             let limit = MOST_TEXT / 1024 / 1024;
-            return Err(Malformed(format!(
-                "their IDs and addresses are longer than {limit} MiB"
-            )));
+            return Err(Malformed(format!("their texts are longer than {limit} MiB")));
         }
         self.share.add(text + size_of::<Instance>())?;
         self.instances.push(instance);
@@ -223,7 +235,26 @@ fn instance(entry: &[u8]) -> Result<Instance, serde_json::Error> {
         id: service.id,
         address: if own.is_empty() { of_node } else { own },
         port: service.port,
+        details: None,
     })
+}
+
+/// The details in an entry that was parsed; those that cannot be parsed are left out.
+fn details(entry: &[u8]) -> Details {
+    let Ok(DetailedEntry { service }) = serde_json::from_slice(entry) else {
+        return Details::default();
+    };
+    Details {
+        tags: service.tags.unwrap_or_default(),
+        meta: service.meta.unwrap_or_default(),
+    }
+}
+
+/// How many bytes the texts of the details take.
+fn size(details: &Details) -> usize {
+    let tags = details.tags.iter().map(|tag| tag.len() + size_of::<String>());
+    let pair = |(key, value): (&String, &String)| key.len() + value.len() + 2 * size_of::<String>();
+    tags.chain(details.meta.iter().map(pair)).sum()
 }
 
 /// The fault of an instance that is not valid; `None` if it is valid.
@@ -270,6 +301,19 @@ fn shown(text: &str) -> String {
 struct HealthEntry {
     node: Option<Node>,
     service: ServiceEntry,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DetailedEntry {
+    service: DetailedService,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DetailedService {
+    tags: Option<Vec<String>>,
+    meta: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]

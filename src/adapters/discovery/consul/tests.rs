@@ -2,9 +2,10 @@
 
 use super::client::CUT;
 use super::*;
-use domain::plan::Tls;
+use domain::plan::{Attributes, Tls};
 use domain::time::Duration;
-use std::net::{IpAddr, SocketAddr};
+use hyper::header::HeaderValue;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +18,7 @@ fn settings(address: &str) -> plan::Consul {
         address: address.into(),
         scheme: Scheme::Http,
         token: None,
+        token_file: None,
         tls: Tls::default(),
     }
 }
@@ -25,12 +27,13 @@ fn registration() -> Registration {
     Registration {
         id: "app-vm".into(),
         name: "app".into(),
-        address: IpAddr::from([127, 0, 0, 1]),
+        address: [127, 0, 0, 1].into(),
         port: 8000,
         tags: vec!["t1".into()],
         ttl: Duration::from_secs(5),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     }
 }
 
@@ -45,6 +48,30 @@ fn the_registration_carries_the_original_names_and_a_passing_ttl_check() {
         }
     });
     assert_eq!(body, expected);
+}
+
+#[test]
+fn pairs_weights_and_tagged_addresses_are_sent_if_there_are_any() {
+    let mut registration = registration();
+    registration.address = "app.example".into();
+    *registration.attributes = Attributes {
+        meta: [("version".into(), "2".into())].into(),
+        weights: Some(plan::Weights {
+            passing: 10,
+            warning: 0,
+        }),
+        lan: None,
+        wan: Some(Endpoint {
+            address: "203.0.113.7".into(),
+            port: 80,
+        }),
+    };
+    let body = serde_json::to_value(Service::from(&registration)).unwrap();
+    assert_eq!(body["Address"], "app.example");
+    assert_eq!(body["Meta"], serde_json::json!({"version": "2"}));
+    assert_eq!(body["Weights"], serde_json::json!({"Passing": 10, "Warning": 0}));
+    let expected = serde_json::json!({"wan": {"Address": "203.0.113.7", "Port": 80}});
+    assert_eq!(body["TaggedAddresses"], expected);
 }
 
 #[test]
@@ -193,9 +220,9 @@ fn run<F: Future>(future: F) -> F::Output {
 fn query() -> Query {
     Query {
         service: "db".into(),
-        tag: None,
         after: None,
         wait: Duration::ZERO,
+        ..Default::default()
     }
 }
 

@@ -6,12 +6,15 @@
 
 use super::fingerprint::Fingerprint;
 use super::name;
-use domain::catalogue::{Endpoint, Instance};
-use domain::plan::Registration;
+use domain::catalogue::{Details, Endpoint, Instance};
+use domain::plan::{Host, Registration};
 use domain::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+
+/// The longest host name in an entry, as in DNS (docs/bounds.md)
+const LONGEST_HOST: usize = 253;
 
 /// A point in time on this machine.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +30,13 @@ pub(super) struct BootTime<'a> {
 pub(super) struct DirectoryEntry {
     pub id: String,
     pub name: String,
-    address: IpAddr,
+    #[serde(deserialize_with = "host")]
+    address: String,
     #[serde(deserialize_with = "port")]
     port: u16,
     tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    meta: BTreeMap<String, String>,
     ttl_milliseconds: u64,
     expires: Expiry,
 }
@@ -49,9 +55,10 @@ impl DirectoryEntry {
         Self {
             id: registration.id.clone(),
             name: registration.name.clone(),
-            address: registration.address,
+            address: registration.address.to_string(),
             port: registration.port,
             tags: registration.tags.clone(),
+            meta: registration.attributes.meta.clone(),
             ttl_milliseconds,
             expires: Expiry {
                 boot: now.boot.to_owned(),
@@ -90,25 +97,30 @@ impl DirectoryEntry {
         *self == theirs
     }
 
-    /// Whether the entry has this tag. True if no tag is requested.
-    pub fn has(&self, tag: Option<&str>) -> bool {
-        tag.is_none_or(|tag| self.tags.iter().any(|own| own == tag))
+    /// The tags of the instance.
+    pub fn tags(&self) -> &[String] {
+        &self.tags
     }
 
     /// The address and port of the instance.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint {
-            address: self.address.to_string(),
+            address: self.address.clone(),
             port: self.port,
         }
     }
 
-    /// The instance as readers get it.
-    pub fn instance(&self) -> Instance {
+    /// The instance as readers get it, with its details or without.
+    pub fn instance(&self, with_details: bool) -> Instance {
+        let details = || Details {
+            tags: self.tags.clone(),
+            meta: self.meta.clone(),
+        };
         Instance {
             id: self.id.clone(),
-            address: self.address.to_string(),
+            address: self.address.clone(),
             port: self.port,
+            details: with_details.then(details).map(Box::new),
         }
     }
 
@@ -117,10 +129,12 @@ impl DirectoryEntry {
     pub fn add_to(&self, sum: Fingerprint) -> Fingerprint {
         let sum = sum
             .with(self.id.as_bytes())
-            .with(self.address.to_string().as_bytes())
+            .with(self.address.as_bytes())
             .with(&self.port.to_le_bytes())
             .with(&(self.tags.len() as u64).to_le_bytes());
-        self.tags.iter().fold(sum, |sum, tag| sum.with(tag.as_bytes()))
+        let sum = self.tags.iter().fold(sum, |sum, tag| sum.with(tag.as_bytes()));
+        let pairs = self.meta.iter().flat_map(|(key, value)| [key, value]);
+        pairs.fold(sum, |sum, text| sum.with(text.as_bytes()))
     }
 }
 
@@ -130,6 +144,19 @@ impl BootTime<'_> {
         boot: "",
         milliseconds: 0,
     };
+}
+
+/// An IP address in its usual form, or a host name.
+fn host<'d, D: Deserializer<'d>>(from: D) -> Result<String, D::Error> {
+    let written = String::deserialize(from)?;
+    let is_unusable = |character: char| character.is_whitespace() || character.is_control();
+    if written.is_empty() || written.len() > LONGEST_HOST || written.contains(is_unusable) {
+        let allowed = "an IP address or a host name of at most 253 bytes";
+        return Err(D::Error::custom(format!(
+            "the address is {written:?}, allowed is {allowed}"
+        )));
+    }
+    Ok(Host::from(written.as_str()).to_string())
 }
 
 fn port<'d, D: Deserializer<'d>>(from: D) -> Result<u16, D::Error> {

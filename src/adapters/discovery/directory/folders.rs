@@ -102,7 +102,7 @@ impl Folders {
     #[cfg(test)]
     pub fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let view = self.read(&query.service, &|| false)?;
-        Ok(view.listing(query.tag.as_deref(), &self.now()?))
+        Ok(view.listing(query, &self.now()?))
     }
 
     /// Registers an instance for one TTL.

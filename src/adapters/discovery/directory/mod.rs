@@ -139,7 +139,7 @@ impl Snapshot {
     fn of(view: View, query: &Query, folders: &Folders) -> Result<Self, CatalogueError> {
         let now = folders.now()?;
         Ok(Self {
-            listing: view.listing(query.tag.as_deref(), &now),
+            listing: view.listing(query, &now),
             expiry: view.next_expiry(&now),
             view,
         })
@@ -155,7 +155,7 @@ impl Snapshot {
 pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u8>), String> {
     let entry = file::parse(text, name::of_entry(id).as_ref(), service)?;
     let again = serde_json::to_vec(&entry).map_err(|error| error.to_string())?;
-    Ok((entry.instance(), again))
+    Ok((entry.instance(false), again))
 }
 
 /// Waits for an event of the folder, at most until the next entry expires.

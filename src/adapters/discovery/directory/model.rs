@@ -4,14 +4,13 @@
 use super::entry::BootTime;
 use super::folders::Folders;
 use super::{Renewal, name};
-use domain::catalogue::{Cursor, Instance};
+use domain::catalogue::{Cursor, Instance, Query};
 use domain::plan::Registration;
 use domain::time::Duration;
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
 use tempfile::{TempDir, tempdir};
 
 /// How long an entry is valid, in milliseconds.
@@ -119,7 +118,7 @@ fn registration((number, description): Description) -> Registration {
     Registration {
         id: format!("app-{number}"),
         name: "app".into(),
-        address: IpAddr::from([192, 0, 2, 1]),
+        address: [192, 0, 2, 1].into(),
         port: 8000 + u16::from(description == 1),
         tags: match description {
             2 => vec!["tagged".into()],
@@ -129,6 +128,7 @@ fn registration((number, description): Description) -> Registration {
         ttl: Duration::from_millis(TTL),
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     }
 }
 
@@ -140,6 +140,7 @@ fn instance(description: &Description) -> Instance {
         id,
         address: address.to_string(),
         port,
+        details: None,
     }
 }
 
@@ -158,16 +159,17 @@ impl Shims {
         let seen = folder.seen();
         for shim in &self.shims {
             let view = shim.read("app", &|| false).unwrap();
-            let listing = view.listing(None, now);
+            let listing = view.listing(&Query::default(), now);
             assert_eq!(listing.instances, Vec::from_iter(seen.iter().map(instance)));
+            let query = Query {
+                tag: Some("tagged".into()),
+                ..Query::default()
+            };
             let tagged = seen
                 .iter()
                 .filter(|(_, description)| *description == 2)
                 .map(instance);
-            assert_eq!(
-                view.listing(Some("tagged"), now).instances,
-                Vec::from_iter(tagged)
-            );
+            assert_eq!(view.listing(&query, now).instances, Vec::from_iter(tagged));
             let expiry = view.next_expiry(now).map(|expiry| expiry.as_millis());
             let untils = folder.entries.values().map(|(_, until)| *until);
             let next = untils.filter(|until| folder.now < *until).min();

@@ -4,7 +4,6 @@ use super::entry::{BootTime, DirectoryEntry};
 use super::*;
 use std::fs;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::rc::Rc;
@@ -25,21 +24,22 @@ fn instance(number: u16) -> Registration {
     Registration {
         id: format!("app-{number}"),
         name: "app".into(),
-        address: IpAddr::from([192, 0, 2, 1]),
+        address: [192, 0, 2, 1].into(),
         port: number,
         tags: Vec::new(),
         ttl: LONG,
         enable_tag_override: false,
         deregister_critical_after: None,
+        attributes: Box::default(),
     }
 }
 
 fn query(after: Option<Cursor>, wait: Duration) -> Query {
     Query {
         service: "app".into(),
-        tag: None,
         after,
         wait,
+        ..Default::default()
     }
 }
 
@@ -263,6 +263,32 @@ fn an_entry_of_another_service_is_ignored() {
         ..at_once()
     };
     assert_eq!(directory.folders.list(&question).unwrap().instances, []);
+}
+
+#[test]
+fn an_address_is_a_host_name_or_an_ip_address() {
+    let (_home, directory) = home();
+    directory.write_now(&instance(1)).unwrap();
+    let file = directory.folder("app").join("app-1.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let long = "x".repeat(254);
+    for (address, expected) in [
+        ("db.example", Some("db.example")),
+        ("2001:DB8::0001", Some("2001:db8::1")),
+        ("", None),
+        ("a b", None),
+        ("a\\n", None),
+        (&long, None),
+    ] {
+        fs::write(&file, text.replace("192.0.2.1", address)).unwrap();
+        let listing = directory.folders.list(&at_once()).unwrap();
+        let found = listing
+            .instances
+            .first()
+            .map(|instance| instance.address.as_str());
+        assert_eq!(found, expected, "{address}");
+        assert_eq!(listing.skipped.count, usize::from(expected.is_none()));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::entry::{BootTime, DirectoryEntry};
 use super::file::{self, FileContent};
 use super::fingerprint::Fingerprint;
 use super::worker::IsAbandoned;
-use domain::catalogue::{Cursor, Listing, Skipped};
+use domain::catalogue::{Cursor, Listing, Query, Skipped};
 use domain::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -93,20 +93,23 @@ impl View {
         Ok(size)
     }
 
-    /// The valid instances; with a tag, only those that have it. The cursor is the fingerprint of the
+    /// The valid instances that the query selects. The cursor is the fingerprint of the
     /// instances that are visible, so it has the same meaning in every process, and the same set of instances
     /// has the same cursor.
-    pub fn listing(&self, tag: Option<&str>, now: &BootTime<'_>) -> Listing {
+    pub fn listing(&self, query: &Query, now: &BootTime<'_>) -> Listing {
         let live = self.entries.values().map(|(entry, _)| entry);
         let mut live: Vec<&DirectoryEntry> = live
-            .filter(|entry| entry.has(tag) && entry.remaining(now).is_some())
+            .filter(|entry| query.selects(entry.tags()) && entry.remaining(now).is_some())
             .collect();
         live.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         let sum = live
             .iter()
             .fold(Fingerprint::new(), |sum, entry| entry.add_to(sum));
         Listing {
-            instances: live.into_iter().map(DirectoryEntry::instance).collect(),
+            instances: live
+                .into_iter()
+                .map(|entry| entry.instance(query.details))
+                .collect(),
             cursor: Some(Cursor(sum.short())),
             skipped: self.skipped(),
             ..Listing::default()

@@ -122,7 +122,7 @@ impl Etcd {
 
     async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
         let folder = key::of_service(&self.prefix, &query.service);
-        let mut reading = ListReader::new(&folder, query.tag.as_deref());
+        let mut reading = ListReader::new(&folder, query);
         let mut turn = None;
         while let Some(request) = reading.request() {
             if request.is_large() && turn.is_none() {

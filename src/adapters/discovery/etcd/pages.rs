@@ -9,7 +9,7 @@
 
 use super::{key, value};
 use crate::ports::CatalogueError;
-use domain::catalogue::{Cursor, Instance, Listing, Skipped};
+use domain::catalogue::{Cursor, Instance, Listing, Query, Skipped};
 use etcd_client::{Client, Error, GetOptions, GetResponse, KeyValue, KvClient, ResponseHeader};
 use tonic::Code;
 
@@ -115,7 +115,7 @@ fn is_too_large(error: &Error) -> bool {
 #[derive(Debug)]
 pub struct ListReader<'q> {
     folder: &'q str,
-    tag: Option<&'q str>,
+    query: &'q Query,
     next: Option<PageRequest>,
     /// The revision of the first page, which the further pages use, too.
     revision: i64,
@@ -125,8 +125,8 @@ pub struct ListReader<'q> {
 }
 
 impl<'q> ListReader<'q> {
-    /// A reader of all instances below `folder` that have the tag, if one is given.
-    pub fn new(folder: &'q str, tag: Option<&'q str>) -> Self {
+    /// A reader of all instances below `folder` that the query selects.
+    pub fn new(folder: &'q str, query: &'q Query) -> Self {
         let first = PageRequest {
             from: folder.into(),
             end: key::end_of(folder),
@@ -137,7 +137,7 @@ impl<'q> ListReader<'q> {
         };
         Self {
             folder,
-            tag,
+            query,
             next: Some(first),
             revision: 0,
             size: 0,
@@ -208,7 +208,7 @@ impl<'q> ListReader<'q> {
         let read = match kv.value() {
             _ if request.keys_only => Err(format!("is larger than {} KiB", LARGEST_PAGE / 1024)),
             long if long.len() > LARGEST_VALUE => Err(format!("is larger than {} KiB", LARGEST_VALUE / 1024)),
-            value => value::instance(value, self.tag),
+            value => value::instance(value, self.query),
         };
         match read {
             Ok(instance) => self.instances.extend(instance),

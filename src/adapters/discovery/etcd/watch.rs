@@ -29,9 +29,8 @@ impl Etcd {
             return Ok(());
         }
         while let Ok(Some(response)) = stream.message().await {
-            let tag = query.tag.as_deref();
             let mut events = response.events().iter();
-            if response.canceled() || events.any(|event| is_change(event, &folder, tag)) {
+            if response.canceled() || events.any(|event| is_change(event, &folder, query)) {
                 break;
             }
         }
@@ -56,11 +55,11 @@ async fn open(client: &Client, folder: &str, revision: i64) -> Result<(WatchStre
 }
 
 /// Whether an event may change the result of the query.
-fn is_change(event: &Event, folder: &str, tag: Option<&str>) -> bool {
+fn is_change(event: &Event, folder: &str, query: &Query) -> bool {
     let Some(kv) = event.kv() else {
         return false;
     };
-    let seen = |kv: &KeyValue| seen(kv, folder, tag);
+    let seen = |kv: &KeyValue| seen(kv, folder, query);
     let now = match event.event_type() {
         EventType::Put => seen(kv),
         EventType::Delete => None,
@@ -74,7 +73,7 @@ fn is_change(event: &Event, folder: &str, tag: Option<&str>) -> bool {
     before != now
 }
 
-fn seen(kv: &KeyValue, folder: &str, tag: Option<&str>) -> Option<Instance> {
+fn seen(kv: &KeyValue, folder: &str, query: &Query) -> Option<Instance> {
     let is_instance = key::is_instance(folder, kv.key());
-    is_instance.then(|| value::instance(kv.value(), tag).ok().flatten())?
+    is_instance.then(|| value::instance(kv.value(), query).ok().flatten())?
 }

@@ -3,8 +3,8 @@
 use super::*;
 use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use domain::plan::{
-    Backend, Catalogue, Command, HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role, SensorKind,
-    Service, Telemetry, Timing, Trigger,
+    Backend, Catalogue, Command, Filter, HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role,
+    SensorKind, Service, Telemetry, Timing, Trigger,
 };
 use domain::sensor::{OWN, read};
 use domain::time::Duration;
@@ -25,6 +25,7 @@ fn service(name: &str, checked: bool) -> Service {
             ttl: Duration::from_secs(3),
             enable_tag_override: false,
             deregister_critical_after: None,
+            attributes: Box::default(),
         },
         poll: Duration::from_secs(1),
         thresholds: None,
@@ -44,6 +45,7 @@ fn backend(name: &str, tag: Option<&str>) -> Backend {
         tag: tag.map(str::to_owned),
         poll: Duration::from_secs(1),
         on_change: job(Role::OnChange { backend: name.into() }),
+        filter: Filter::default(),
         timing: Timing::default(),
     }
 }

@@ -79,7 +79,7 @@ fn an_address_is_the_same_however_it_is_written() {
         }],
         ..bare()
     };
-    plan.services[0].registration.address = "2001:db8::1".parse().unwrap();
+    plan.services[0].registration.address = "2001:db8::1".into();
     let mut fixture = Fixture::running(plan);
     fixture.after(10_000);
     fixture.answers("app", Answer::Done);

@@ -120,6 +120,7 @@ fn with_server(protocols: &[&[u8]], streams: Option<u32>, test: impl AsyncFnOnce
             address: listener.local_addr().unwrap().to_string(),
             scheme: Scheme::Https,
             token: None,
+            token_file: None,
             tls: Tls {
                 verify: false,
                 ..Tls::default()
@@ -145,9 +146,9 @@ fn with_server(protocols: &[&[u8]], streams: Option<u32>, test: impl AsyncFnOnce
 async fn ask(consul: Rc<Consul>, waits: bool) -> Result<Listing, CatalogueError> {
     let query = Query {
         service: "db".into(),
-        tag: None,
         after: waits.then_some(Cursor(1)),
         wait: Duration::from_secs(60),
+        ..Default::default()
     };
     timeout(SOON, consul.instances(&query)).await.unwrap()
 }
