@@ -226,6 +226,50 @@ fn with_a_login_an_expired_token_is_renewed_and_a_wrong_password_is_reported() {
     }
 }
 
+/// The commands in docs/registration.md for a user with few rights, without `etcdctl`.
+fn documented_role() -> impl Iterator<Item = Vec<&'static str>> {
+    let page = include_str!("../docs/registration.md");
+    let (_, after) = page.split_once("### Access control in etcd").unwrap();
+    let (_, commands) = after.split_once("```sh\n").unwrap();
+    let (commands, _) = commands.split_once("```").unwrap();
+    commands
+        .lines()
+        .map(|line| line.split(' ').skip(1).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_documented_role_suffices() {
+    for version in ["3.4", "3.5"] {
+        let server = Server::start(version);
+        for mut command in documented_role() {
+            if command[..2] == ["user", "add"] {
+                command[2] = "containerpilot:secret";
+            }
+            server.ctl(&command);
+        }
+        for command in ["user add root:secret", "user grant-role root root", "auth enable"] {
+            server.ctl(&command.split(' ').collect::<Vec<_>>());
+        }
+        run(async {
+            let mut settings = settings(&[&server.url()]);
+            settings.login = Some(("containerpilot".to_owned(), Secret("secret".to_owned())));
+            let etcd = Etcd::new(&settings).unwrap();
+            etcd.register(&instance(1)).await.unwrap();
+            assert_eq!(etcd.renew(&instance(1)).await.unwrap(), Renewal::Renewed);
+            let listed = etcd.instances(&query(None, Duration::ZERO)).await.unwrap();
+            assert_eq!(listed.instances.len(), 1);
+            let waiting = query(listed.cursor, Duration::from_millis(100));
+            assert_eq!(etcd.instances(&waiting).await.unwrap().instances.len(), 1);
+            etcd.deregister(&instance(1)).await.unwrap();
+            // Keys elsewhere stay out of reach.
+            settings.prefix = "/other".into();
+            let elsewhere = Etcd::new(&settings).unwrap();
+            let refused = elsewhere.register(&instance(1)).await.unwrap_err().to_string();
+            assert!(refused.contains("permission denied"), "{refused}");
+        });
+    }
+}
+
 /// Puts many keys with these values below the service `db`, in a few calls.
 async fn put_all(server: &Server, values: impl Iterator<Item = (String, Vec<u8>)>) {
     let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();

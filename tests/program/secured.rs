@@ -5,6 +5,7 @@ use crate::loopback::OwnAddress;
 use crate::program::Program;
 use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
+use serde_json::json;
 use std::net::SocketAddrV4;
 use std::process::{Command, Stdio};
 
@@ -52,6 +53,51 @@ fn the_token_of_the_environment_takes_precedence() {
     let object = format!(r#"{{"address": "{}", "token": "wrong"}}"#, agent.address());
     let _program = started(&config(&object), &[("CONSUL_HTTP_TOKEN", "root")]);
     agent.until_passing("app", 1);
+}
+
+/// The policy in docs/registration.md.
+fn documented_policy() -> &'static str {
+    let page = include_str!("../../docs/registration.md");
+    let (_, policy) = page.split_once("```hcl\n").unwrap();
+    policy.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_documented_policy_suffices() {
+    const TOKEN: &str = "11111111-2222-3333-4444-555555555555";
+    let agent = Agent::start_with(&[ACCESS_CONTROL], "root");
+    let put = |path: &str, body: serde_json::Value| agent.put(path, &body.to_string());
+    put(
+        "/v1/acl/policy",
+        json!({"Name": "shim", "Rules": documented_policy()}),
+    );
+    put(
+        "/v1/acl/token",
+        json!({"SecretID": TOKEN, "Policies": [{"Name": "shim"}]}),
+    );
+    agent.register("db", "db-1", 5432);
+    let telemetry = OwnAddress::reserve();
+    let (ip, port) = (telemetry.socket().ip(), telemetry.socket().port());
+    let address = agent.address();
+    let mut program = started(
+        &format!(
+            r#"{{"consul": {{"address": "{address}", "token": "{TOKEN}"}},
+                "telemetry": {{"interfaces": "static:{ip}", "port": {port}}},
+                "services": [{{"name": "web", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 10,
+                    "health": {{"command": "true", "failures": 1}}}}],
+                "backends": [{{"name": "db", "poll": 1, "onChange": "echo an instance came"}}]}}"#
+        ),
+        &[],
+    );
+    agent.until_passing("web", 1);
+    agent.until_passing("containerpilot", 1);
+    program.until_logged("an instance came");
+    program.signal(Signal::SIGTERM);
+    assert_eq!(program.code(), 143);
+    assert!(agent.passing("web").is_empty() && agent.passing("containerpilot").is_empty());
+    for failure in ["403", "hide", "failed"] {
+        assert!(!program.stdout().contains(failure), "{}", program.stdout());
+    }
 }
 
 #[test]
