@@ -29,6 +29,19 @@ pub struct Status {
     pub jobs: Vec<JobStatus>,
 }
 
+impl Status {
+    /// Whether all is well: the shim runs and is not in maintenance, and every service is healthy. A service that is not
+    /// checked is always healthy.
+    pub fn is_healthy(&self) -> bool {
+        let is_running = self.phase == Phase::Running && !self.maintenance;
+        is_running
+            && self
+                .services
+                .iter()
+                .all(|service| service.health == Health::Healthy)
+    }
+}
+
 /// The state of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceStatus {

@@ -43,6 +43,7 @@ mod hangups;
 mod health;
 mod original_example;
 mod output;
+mod page;
 mod paused;
 mod pid1;
 mod prometheus;

@@ -5,6 +5,7 @@
 
 mod listeners;
 pub mod metrics;
+mod page;
 mod pages;
 mod server;
 pub mod status;
@@ -93,7 +94,6 @@ impl Telemetry for TelemetryServer {
     }
 
     fn report(&mut self, status_request: StatusRequest, status: &Status) {
-        self.pages
-            .report(status_request, || status::json(status, calendar().to_utc()));
+        self.pages.report(status_request, status, || calendar().to_utc());
     }
 }

@@ -1,14 +1,19 @@
-//! The pages of the telemetry server: `/metrics` for Prometheus, `/status` for people and scripts.
+//! The pages of the telemetry server: `/metrics` for Prometheus, `/` for people, `/status` for scripts, and `/health` for
+//! what asks only whether all is well.
 
 use super::metrics::Metrics;
+use super::page;
+use super::status::{self, StatusDocument};
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::turns::Turns;
+use chrono::{DateTime, Utc};
 use domain::Event;
 use domain::event::StatusRequest;
+use domain::status::Status;
 use domain::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use prometheus::TEXT_FORMAT;
 use std::cell::{Cell, RefCell};
@@ -21,16 +26,30 @@ use tokio::time::timeout;
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
+/// The page has a style of its own, and needs nothing else.
+const NOTHING_ELSE: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 type Page = Response<Full<Bytes>>;
 
-/// Answers the requests for `/metrics` and `/status`.
+/// The form of a status.
+#[derive(Clone, Copy)]
+enum Form {
+    /// One JSON document.
+    Json,
+    /// A page.
+    Html,
+    /// One word, and 200 or 503.
+    Health,
+}
+
+/// Answers requests.
 pub struct Pages {
     metrics: Rc<RefCell<Metrics>>,
     inbox_sender: InboxSender,
     turns: Turns,
     last: Cell<u64>,
-    waiting: RefCell<BTreeMap<StatusRequest, oneshot::Sender<String>>>,
+    waiting: RefCell<BTreeMap<StatusRequest, (Form, oneshot::Sender<Page>)>>,
 }
 
 impl Pages {
@@ -51,55 +70,78 @@ impl Pages {
         self.turns.next().await;
         match (path, method) {
             ("/metrics", &Method::GET | &Method::HEAD) => self.metrics(),
-            ("/status", &Method::GET | &Method::HEAD) => self.status().await,
-            ("/metrics" | "/status", _) => {
-                let refusal = page(
+            ("/status", &Method::GET | &Method::HEAD) => self.status(Form::Json).await,
+            ("/", &Method::GET | &Method::HEAD) => self.status(Form::Html).await,
+            ("/health", &Method::GET | &Method::HEAD) => self.status(Form::Health).await,
+            ("/metrics" | "/status" | "/" | "/health", _) => {
+                let refusal = answer_with(
                     StatusCode::METHOD_NOT_ALLOWED,
                     PLAIN,
                     "Only GET and HEAD here.\n".into(),
                 );
                 with(refusal, ALLOW, "GET, HEAD")
             }
-            _ => page(
+            _ => answer_with(
                 StatusCode::NOT_FOUND,
                 PLAIN,
-                "There are /metrics and /status.\n".into(),
+                "There are /, /health, /metrics and /status.\n".into(),
             ),
         }
     }
 
-    /// Sends the status to the client with this request number.
-    pub fn report(&self, status_request: StatusRequest, status: impl FnOnce() -> String) {
-        if let Some(waiting) = self.waiting.borrow_mut().remove(&status_request) {
+    /// Sends the status to the client with this request number. `now` is the calendar time of the status.
+    pub fn report(
+        &self,
+        status_request: StatusRequest,
+        status: &Status,
+        now: impl FnOnce() -> DateTime<Utc>,
+    ) {
+        if let Some((form, waiting)) = self.waiting.borrow_mut().remove(&status_request) {
             // The client may be gone.
-            waiting.send(status()).ok();
+            waiting.send(answer(form, status, now())).ok();
         }
     }
 
     fn metrics(&self) -> Page {
         match self.metrics.borrow().text() {
-            Ok(text) => page(StatusCode::OK, TEXT_FORMAT, text),
-            Err(cause) => page(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{cause}\n")),
+            Ok(text) => answer_with(StatusCode::OK, TEXT_FORMAT, text),
+            Err(cause) => answer_with(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{cause}\n")),
         }
     }
 
-    async fn status(&self) -> Page {
+    async fn status(&self, form: Form) -> Page {
         let status_request = StatusRequest(self.last.get() + 1);
         self.last.set(status_request.0);
         let (sender, status) = oneshot::channel();
-        self.waiting.borrow_mut().insert(status_request, sender);
+        self.waiting.borrow_mut().insert(status_request, (form, sender));
         self.inbox_sender.post(Event::StatusRequested(status_request));
         match timeout(LONGEST_WAIT, status).await {
-            Ok(Ok(status)) => page(StatusCode::OK, JSON, status),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => {
                 let sentence = "The shim did not answer in time.\n";
-                page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, sentence.into())
+                answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, sentence.into())
             }
         }
     }
 }
 
-fn page(status: StatusCode, content_type: &'static str, body: String) -> Page {
+fn answer(form: Form, status: &Status, now: DateTime<Utc>) -> Page {
+    match form {
+        Form::Json => answer_with(StatusCode::OK, JSON, status::json(status, now)),
+        Form::Html => {
+            let html = page::html(&StatusDocument::new(status, now));
+            with(
+                answer_with(StatusCode::OK, HTML, html),
+                CONTENT_SECURITY_POLICY,
+                NOTHING_ELSE,
+            )
+        }
+        Form::Health if status.is_healthy() => answer_with(StatusCode::OK, PLAIN, "healthy\n".into()),
+        Form::Health => answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "not healthy\n".into()),
+    }
+}
+
+fn answer_with(status: StatusCode, content_type: &'static str, body: String) -> Page {
     let mut page = Response::new(Full::from(body));
     *page.status_mut() = status;
     with(page, CONTENT_TYPE, content_type)

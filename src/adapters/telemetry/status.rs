@@ -16,12 +16,8 @@ use serde::Serialize;
 
 /// The status as one JSON object; `now` is the calendar time of [`Status::at`].
 pub fn json(status: &Status, now: DateTime<Utc>) -> String {
-    let calendar = Calendar {
-        at: status.at,
-        time: now,
-    };
     // Serialising text, numbers and lists of them cannot fail.
-    serde_json::to_string(&StatusDocument::new(status, &calendar)).unwrap_or_default()
+    serde_json::to_string(&StatusDocument::new(status, now)).unwrap_or_default()
 }
 
 /// Converts instants to calendar time.
@@ -39,68 +35,79 @@ impl Calendar {
     }
 }
 
+/// The members of the document.
 #[derive(Serialize)]
-struct StatusDocument<'a> {
-    version: &'static str,
-    commit: &'static str,
-    time: String,
-    uptime_seconds: f64,
-    phase: &'static str,
-    maintenance: bool,
-    services: Vec<Service<'a>>,
-    backends: Vec<Backend<'a>>,
-    jobs: Vec<Job<'a>>,
+pub(super) struct StatusDocument<'a> {
+    pub(super) version: &'static str,
+    pub(super) commit: &'static str,
+    pub(super) time: String,
+    pub(super) uptime_seconds: f64,
+    pub(super) phase: &'static str,
+    pub(super) maintenance: bool,
+    pub(super) services: Vec<Service<'a>>,
+    pub(super) backends: Vec<Backend<'a>>,
+    pub(super) jobs: Vec<Job<'a>>,
 }
 
+/// A service.
 #[derive(Serialize)]
-struct Service<'a> {
-    name: &'a str,
-    id: &'a str,
-    address: String,
-    port: u16,
-    tags: &'a [String],
-    registered: bool,
-    health: &'static str,
-    check: Option<Job<'a>>,
+pub(super) struct Service<'a> {
+    pub(super) name: &'a str,
+    pub(super) id: &'a str,
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) tags: &'a [String],
+    pub(super) registered: bool,
+    pub(super) health: &'static str,
+    pub(super) check: Option<Job<'a>>,
 }
 
+/// A backend.
 #[derive(Serialize)]
-struct Backend<'a> {
-    name: &'a str,
-    tag: Option<&'a str>,
-    instances: Vec<Instance<'a>>,
-    changed_at: Option<String>,
-    failures: u32,
-    handler: Job<'a>,
+pub(super) struct Backend<'a> {
+    pub(super) name: &'a str,
+    pub(super) tag: Option<&'a str>,
+    pub(super) instances: Vec<Instance<'a>>,
+    pub(super) changed_at: Option<String>,
+    pub(super) failures: u32,
+    pub(super) handler: Job<'a>,
 }
 
+/// An instance of a backend.
 #[derive(Serialize)]
-struct Instance<'a> {
-    address: &'a str,
-    port: u16,
+pub(super) struct Instance<'a> {
+    pub(super) address: &'a str,
+    pub(super) port: u16,
 }
 
+/// A job.
 #[derive(Serialize)]
-struct Job<'a> {
-    kind: &'static str,
-    name: Option<&'a str>,
-    pid: Option<i32>,
-    restarts: u64,
-    last: Option<Last<'a>>,
+pub(super) struct Job<'a> {
+    pub(super) kind: &'static str,
+    pub(super) name: Option<&'a str>,
+    pub(super) pid: Option<i32>,
+    pub(super) restarts: u64,
+    pub(super) last: Option<Last<'a>>,
 }
 
+/// The run of a job that ended last.
 #[derive(Serialize)]
-struct Last<'a> {
-    ended_at: String,
-    duration_seconds: f64,
-    result: &'static str,
-    exit_code: u8,
-    detail: String,
-    output: &'a str,
+pub(super) struct Last<'a> {
+    pub(super) ended_at: String,
+    pub(super) duration_seconds: f64,
+    pub(super) result: &'static str,
+    pub(super) exit_code: u8,
+    pub(super) detail: String,
+    pub(super) output: &'a str,
 }
 
 impl<'a> StatusDocument<'a> {
-    fn new(status: &'a Status, calendar: &Calendar) -> Self {
+    /// The document of a status; `now` is the calendar time of [`Status::at`].
+    pub(super) fn new(status: &'a Status, now: DateTime<Utc>) -> Self {
+        let calendar = &Calendar {
+            at: status.at,
+            time: now,
+        };
         let services = status.services.iter();
         let backends = status.backends.iter();
         let jobs = status.jobs.iter();

@@ -1,0 +1,212 @@
+//! The state of the shim as a page for people: one file without scripts and without anything from elsewhere, which loads
+//! itself again every few seconds.
+//!
+//! Every text of the status is escaped by the template. The page shows what `/status` shows, and a limited part of long
+//! lists.
+
+use super::status::{Backend, Job, Service, StatusDocument};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+/// How many instances of a backend are shown. (docs/bounds.md)
+const INSTANCES: usize = 20;
+/// How many services, backends and processes are shown of each. (docs/bounds.md)
+const ENTRIES: usize = 500;
+/// Seconds until the page is loaded again.
+const REFRESH: u8 = 5;
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --good: #1a7f37; --bad: #cf222e; --unknown: #9a6700; --line: #8884; }
+@media (prefers-color-scheme: dark) { :root { --good: #3fb950; --bad: #ff7b72; --unknown: #d29922; } }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
+h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+header p { margin: .25rem 0; opacity: .8; }
+article { border: 1px solid var(--line); border-radius: .5rem; margin: .5rem 0; padding: .75rem 1rem; }
+article h3 { display: flex; flex-wrap: wrap; gap: .25rem .75rem; font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
+article p { margin: .25rem 0 0; overflow-wrap: anywhere; }
+pre { border-left: 3px solid var(--line); margin: .5rem 0 0; max-height: 12rem; overflow: auto; padding-left: .75rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+.healthy, .passed { color: var(--good); } .unhealthy, .failed, .timed_out { color: var(--bad); }
+.unknown, .stopped { color: var(--unknown); }
+";
+
+/// The page of a status.
+pub fn html(status: &StatusDocument<'_>) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="refresh" content=(REFRESH);
+                title { "containerpilot" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "containerpilot" }
+                    p {
+                        "version " (status.version) ", " strong id="phase" { (words(status.phase)) }
+                        @if status.maintenance { ", " strong { "in maintenance" } }
+                        ", for " (for_people(status.uptime_seconds))
+                    }
+                    p { time { (status.time) } }
+                }
+                (section("Services", &status.services, service))
+                (section("Backends", &status.backends, backend))
+                (section("Processes", &status.jobs, process))
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn section<T>(title: &str, entries: &[T], show: impl Fn(&T) -> Markup) -> Markup {
+    html! {
+        @if !entries.is_empty() {
+            h2 { (title) }
+            @for entry in entries.iter().take(ENTRIES) { article { (show(entry)) } }
+            @if entries.len() > ENTRIES { p { "and " (entries.len() - ENTRIES) " more, which /status has" } }
+        }
+    }
+}
+
+fn service(service: &Service<'_>) -> Markup {
+    let registered = if service.registered {
+        "registered"
+    } else {
+        "not registered"
+    };
+    html! {
+        h3 { span { (service.name) } span class=(service.health) { (service.health) } span { (registered) } }
+        p { (service.address) " port " (service.port) ", ID " (service.id) (tags(service.tags)) }
+        @if let Some(check) = &service.check { (last("check", check)) }
+    }
+}
+
+fn tags(tags: &[String]) -> Markup {
+    html! { @if !tags.is_empty() { ", tags " (tags.join(", ")) } }
+}
+
+fn backend(backend: &Backend<'_>) -> Markup {
+    let number = backend.instances.len();
+    let class = if backend.failures > 0 { "failed" } else { "" };
+    html! {
+        h3 {
+            span { (backend.name) @if let Some(tag) = backend.tag { " with tag " (tag) } }
+            span { (number) @if number == 1 { " instance" } @else { " instances" } }
+            @if backend.failures > 0 { span class=(class) { (backend.failures) " requests failed in a row" } }
+        }
+        @if number > 0 {
+            p {
+                @for (index, instance) in backend.instances.iter().take(INSTANCES).enumerate() {
+                    @if index > 0 { ", " }
+                    (instance.address) " port " (instance.port)
+                }
+                @if number > INSTANCES { ", and " (number - INSTANCES) " more" }
+            }
+        }
+        @if let Some(changed) = &backend.changed_at { p { "changed " time { (changed) } } }
+        (last("handler", &backend.handler))
+    }
+}
+
+fn process(job: &Job<'_>) -> Markup {
+    html! {
+        h3 {
+            span { (words(job.kind)) @if let Some(name) = job.name { " " (name) } }
+            @if let Some(pid) = job.pid { span { "runs with PID " (pid) } } @else { span { "does not run" } }
+            @if job.restarts > 0 { span { "restarted " (job.restarts) " times" } }
+        }
+        (last("run", job))
+    }
+}
+
+/// The run that ended last, and the end of what it printed.
+fn last(what: &str, job: &Job<'_>) -> Markup {
+    html! {
+        @if let Some(last) = &job.last {
+            p {
+                "last " (what) " " span class=(last.result) { (words(last.result)) } " at " time { (last.ended_at) } " after "
+                (for_people(last.duration_seconds)) ": " (last.detail)
+            }
+            @if !last.output.trim().is_empty() { pre { (last.output) } }
+        }
+    }
+}
+
+/// A name of the status as words.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// A duration, rounded.
+fn for_people(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{:.0} ms", seconds * 1000.0),
+        ..120.0 => format!("{seconds:.1} s"),
+        ..7200.0 => format!("{:.0} min", seconds / 60.0),
+        ..172_800.0 => format!("{:.1} h", seconds / 3600.0),
+        _ => format!("{:.0} days", seconds / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::{DateTime, Utc};
+    use domain::Instant;
+    use domain::lifecycle::Phase;
+    use domain::measurement::WatchedBackend;
+    use domain::plan::Role;
+    use domain::status::{BackendStatus, JobStatus, Status};
+
+    fn job(name: String) -> JobStatus {
+        JobStatus {
+            role: Role::Task { name },
+            pid: None,
+            restarts: 0,
+            last: None,
+        }
+    }
+
+    #[test]
+    fn a_limited_number_of_entries_and_of_instances_is_shown() {
+        let backend = BackendStatus {
+            backend: WatchedBackend {
+                name: "db".into(),
+                tag: None,
+            },
+            instances: (0..1000).map(|port| ("192.0.2.1".into(), port)).collect(),
+            changed: None,
+            failures: 2,
+            handler: job("handler".into()),
+        };
+        let status = Status {
+            at: Instant::START,
+            phase: Phase::Running,
+            maintenance: true,
+            services: vec![],
+            backends: vec![backend],
+            jobs: (0..1000).map(|number| job(format!("task-{number}"))).collect(),
+        };
+        let page = html(&StatusDocument::new(&status, DateTime::<Utc>::UNIX_EPOCH));
+        assert_eq!(page.matches("192.0.2.1 port ").count(), INSTANCES);
+        assert!(page.contains(", and 980 more"), "{page}");
+        assert_eq!(page.matches("task task-").count(), ENTRIES);
+        assert!(page.contains("and 500 more, which /status has"), "{page}");
+        assert!(page.contains("2 requests failed in a row") && page.contains("in maintenance"));
+    }
+
+    #[test]
+    fn durations_are_rounded() {
+        for (seconds, text) in [
+            (0.0421, "42 ms"),
+            (5.44, "5.4 s"),
+            (300.0, "5 min"),
+            (9000.0, "2.5 h"),
+            (900_000.0, "10 days"),
+        ] {
+            assert_eq!(for_people(seconds), text);
+        }
+    }
+}
