@@ -5,7 +5,7 @@
 //! which ends everything in order.
 
 use crate::panics;
-use crate::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
+use crate::ports::{Clock, Console, Discovery, Inbox, Probes, Processes, Settings, Telemetry};
 use domain::emergency::{Emergency, FAULT, WithStopList};
 use domain::{Effect, Event, Instant, Shim};
 use std::collections::VecDeque;
@@ -25,6 +25,8 @@ pub struct Ports<'a> {
     pub inbox: &'a mut dyn Inbox,
     /// Starts, signals and reaps children.
     pub processes: &'a mut dyn Processes,
+    /// Runs health checks that have no process.
+    pub probes: &'a mut dyn Probes,
     /// Sends requests to the catalogue.
     pub discovery: &'a mut dyn Discovery,
     /// Reads the configuration.
@@ -165,6 +167,8 @@ impl Ports<'_> {
                 limit,
             } => self.discovery.request(ticket, request, connections, limit),
             Effect::Cancel(ticket) => self.discovery.cancel(ticket),
+            Effect::Probe(ticket, probe) => self.probes.start(ticket, &probe),
+            Effect::EndProbe(ticket) => self.probes.end(ticket),
             Effect::Connect(catalogue) => self.discovery.connect(&catalogue),
             Effect::Configure(logging) => self.console.configure(logging),
             Effect::Export { name, value } => self.processes.export(&name, &value),
@@ -182,7 +186,8 @@ impl Ports<'_> {
 mod tests {
     use super::*;
     use crate::ports::{
-        MockClock, MockConsole, MockDiscovery, MockInbox, MockProcesses, MockSettings, MockTelemetry,
+        MockClock, MockConsole, MockDiscovery, MockInbox, MockProbes, MockProcesses, MockSettings,
+        MockTelemetry,
     };
     use domain::Instant;
     use domain::event::Loaded;
@@ -200,6 +205,7 @@ mod tests {
         clock: MockClock,
         inbox: MockInbox,
         processes: MockProcesses,
+        probes: MockProbes,
         discovery: MockDiscovery,
         settings: MockSettings,
         console: MockConsole,
@@ -265,6 +271,7 @@ mod tests {
                 clock: &self.clock,
                 inbox: &mut self.inbox,
                 processes: &mut self.processes,
+                probes: &mut self.probes,
                 discovery: &mut self.discovery,
                 settings: &mut self.settings,
                 console: &mut self.console,

@@ -3,9 +3,10 @@
 use domain::catalogue::Endpoint;
 use domain::lifecycle;
 use domain::plan::{
-    Backend, Catalogue, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout, Telemetry, Timing, Trigger,
-    Wait,
+    Backend, Catalogue, Check, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout, Telemetry, Timing,
+    Trigger, Wait,
 };
+use domain::probe::{Probe, ProbeTarget};
 use domain::signal::Signal;
 use domain::time::Duration;
 use std::fmt::Write as _;
@@ -96,15 +97,47 @@ fn service(service: &Service, catalogue: &str) -> String {
     };
     let check = match &service.check {
         Some(check) => format!(
-            "every {poll} its health check runs {}. Each check that passes sends a heartbeat, and the first one registers {address} \
+            "every {poll} its health check {}. Each check that passes sends a heartbeat, and the first one registers {address} \
              in {catalogue} as {id}",
-            command(check)
+            checks(check)
         ),
         None => format!(
             "there is no health check; every {poll} a heartbeat is sent, and the first one registers {address} in {catalogue} as {id}"
         ),
     };
     format!("the service {name}: {check}. Without a heartbeat for {ttl} the entry is critical")
+}
+
+/// What a health check does.
+fn checks(check: &Check) -> String {
+    match check {
+        Check::Command(job) => format!("runs {}", command(job)),
+        Check::Probe(probe) => format!("{} (failed after {})", probes(probe), time(probe.time_limit)),
+    }
+}
+
+fn probes(probe: &Probe) -> String {
+    match &probe.target {
+        ProbeTarget::Http(http) => {
+            let scheme = if http.tls.is_some() { "https" } else { "http" };
+            let socket = http
+                .socket
+                .as_ref()
+                .map(|path| format!(" through the socket {path}"));
+            format!(
+                "requests {} {scheme}://{}{}{}",
+                http.method,
+                http.host,
+                http.path,
+                socket.unwrap_or_default()
+            )
+        }
+        ProbeTarget::Tcp(place) => format!("connects to {place}"),
+        ProbeTarget::Grpc(grpc) => match grpc.service.as_str() {
+            "" => format!("asks {} for its health over gRPC", grpc.place),
+            service => format!("asks {} for the health of {service} over gRPC", grpc.place),
+        },
+    }
 }
 
 fn backend(backend: &Backend, catalogue: &str) -> String {
@@ -269,7 +302,8 @@ fn time(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::plan::{Command, Output};
+    use domain::plan::{Command, Output, Tls};
+    use domain::probe::{GrpcProbe, HttpProbe, Place};
 
     #[test]
     fn durations_have_the_form_of_the_configuration() {
@@ -281,6 +315,52 @@ mod tests {
             (0, "0ns"),
         ] {
             assert_eq!(time(Duration::from_millis(milliseconds)), text);
+        }
+    }
+
+    #[test]
+    fn health_checks_without_a_command_are_described() {
+        let place = Place {
+            host: "app".into(),
+            port: 80,
+        };
+        let http = HttpProbe {
+            place: place.clone(),
+            socket: Some("/run/app".into()),
+            tls: Some(Tls::default()),
+            host: "app".into(),
+            path: "/health".into(),
+            method: "HEAD".into(),
+            headers: vec![],
+            status: (200, 399),
+            body: None,
+        };
+        let grpc = |service: &str| {
+            ProbeTarget::Grpc(Box::new(GrpcProbe {
+                place: place.clone(),
+                tls: None,
+                service: service.into(),
+            }))
+        };
+        for (target, sentence) in [
+            (
+                ProbeTarget::Http(Box::new(http)),
+                "requests HEAD https://app/health through the socket /run/app",
+            ),
+            (ProbeTarget::Tcp(place.clone()), "connects to app:80"),
+            (grpc(""), "asks app:80 for its health over gRPC"),
+            (grpc("a.B"), "asks app:80 for the health of a.B over gRPC"),
+        ] {
+            let probe = Probe {
+                role: Role::PreStart,
+                target,
+                time_limit: Duration::from_secs(2),
+                keeps_connection: true,
+            };
+            assert_eq!(
+                checks(&Check::Probe(probe)),
+                format!("{sentence} (failed after 2s)")
+            );
         }
     }
 

@@ -10,6 +10,7 @@ use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
+use containerpilot::adapters::probes::Prober;
 use containerpilot::adapters::processes::{self, Children};
 use containerpilot::adapters::settings::{self, MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
@@ -198,12 +199,14 @@ async fn run(
     let children = Children::new(environment, open_files, inbox.sender(), console.clone(), died);
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Dispatcher::new(inbox.sender());
+    let mut probes = Prober::new(inbox.sender());
     let mut telemetry = TelemetryServer::new(clock, inbox.sender(), listeners);
     let broken = inbox.broken();
     let mut ports = Ports {
         clock: &clock,
         inbox: &mut inbox,
         processes: &mut children,
+        probes: &mut probes,
         discovery: &mut discovery,
         settings: &mut settings,
         console: &mut console,

@@ -66,6 +66,11 @@ const MISTAKES: &[(&str, &[u8])] = &[
         b"{\"consul\": \"c:1\", \"backends\": [\n  {\"name\": \"db\", \"poll\": 5, \"onChange\": \"reload\",\n   \
           \"wait\": \"10s:2s\", \"minimum\": \"all\"}]}",
     ),
+    (
+        "a health check that cannot be requested",
+        b"{\"consul\": \"c:1\", \"services\": [\n  {\"name\": \"web\", \"poll\": 5, \"ttl\": 10, \"port\": 80,\n   \
+          \"health\": {\"http\": \"localhost/health\", \"status\": [300, 200], \"tls\": {}, \"body\": \"(ok\"}}]}",
+    ),
     ("no catalogue", b"{\"services\": []}"),
     ("Consul without a port", b"{\n  \"consul\": \"consul\", \"x\": 1\n}"),
     ("a command for a shell", b"{\"consul\": \"c:1\",\n \"preStart\": \"sleep 1 && echo ready\", \"x\": 1}"),

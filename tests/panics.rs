@@ -32,6 +32,7 @@ use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
+use containerpilot::adapters::probes::Prober;
 use containerpilot::adapters::processes::Children;
 use containerpilot::adapters::settings::{MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
@@ -127,6 +128,7 @@ async fn live(folder: PathBuf) -> u8 {
         clock: &clock,
         inbox: &mut Faulty { queue, file },
         processes: &mut children.expect("children"),
+        probes: &mut Prober::new(inbox_sender.clone()),
         discovery: &mut Dispatcher::new(inbox_sender.clone()),
         settings: &mut settings,
         console: &mut console,

@@ -23,6 +23,7 @@ use containerpilot::driver;
 use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
 use domain::event::{Loaded, StatusRequest};
 use domain::plan::{Plan, Role};
+use domain::probe::{ProbeEnd, Verdict};
 use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
 use domain::time::Duration;
@@ -296,6 +297,11 @@ impl State {
                 all.push(Input::Now(Event::Exited(*ticket, *status)));
             }
         }
+        for ticket in self.environment.observer.probes.keys() {
+            for verdict in [Verdict::Passed, Verdict::Failed] {
+                all.push(Input::Now(probed(*ticket, verdict)));
+            }
+        }
         for ticket in self.environment.observer.requests.keys() {
             for answer in self.answers(*ticket) {
                 all.push(Input::Now(Event::Answered(*ticket, answer)));
@@ -337,8 +343,10 @@ impl State {
             }
             (Some(deadline), None) => vec![Input::At(deadline, Event::Woken)],
             (_, Some((ticket, limit))) => {
-                let late = match self.environment.observer.loading == Some(*ticket) {
+                let observer = &self.environment.observer;
+                let late = match observer.loading == Some(*ticket) {
                     true => Event::Loaded(*ticket, refused()),
+                    false if observer.probes.contains_key(ticket) => probed(*ticket, Verdict::TimedOut),
                     false => Event::Answered(*ticket, Answer::Failed("no answer in time".into())),
                 };
                 vec![Input::At(*limit, late)]
@@ -389,7 +397,7 @@ impl State {
         choices: &mut Choices,
         trace: &mut Vec<TraceEntry>,
     ) -> Steps {
-        if let Event::Answered(ticket, _) | Event::Loaded(ticket, _) = &event {
+        if let Event::Answered(ticket, _) | Event::Loaded(ticket, _) | Event::Probed(ticket, ..) = &event {
             self.environment.limits.remove(ticket);
         }
         self.environment.record(EntryKind::Event(event.clone()), trace)?;
@@ -529,7 +537,11 @@ impl Environment {
                 self.limits.insert(ticket, self.now + limit);
                 return Ok(None);
             }
-            Effect::Cancel(ticket) => {
+            Effect::Probe(ticket, probe) => {
+                self.limits.insert(ticket, self.now + probe.time_limit);
+                return Ok(None);
+            }
+            Effect::Cancel(ticket) | Effect::EndProbe(ticket) => {
                 self.limits.remove(&ticket);
                 return Ok(None);
             }
@@ -552,6 +564,11 @@ const fn endings(role: &Role, termed: bool, killed: bool) -> &'static [ExitStatu
         (Role::Application, ..) => &[ExitStatus::Code(3)],
         _ => &[ExitStatus::Code(0), ExitStatus::Code(1)],
     }
+}
+
+fn probed(ticket: Ticket, verdict: Verdict) -> Event {
+    let detail = String::new();
+    Event::Probed(ticket, ProbeEnd { verdict, detail }, String::new())
 }
 
 fn listing(ports: &[u16]) -> Answer {

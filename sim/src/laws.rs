@@ -12,6 +12,7 @@ mod corrupted_traces;
 mod emergency;
 mod observer;
 mod order;
+mod probes;
 mod reload;
 mod schedule;
 mod time;
@@ -95,6 +96,9 @@ pub const LAWS: &[(&str, Law)] = laws![
     order::the_exit_code_is_correct,
     order::without_faults_a_stop_ends_within_its_time_limits,
     children::one_run_of_each_job,
+    probes::one_probe_of_each_service,
+    probes::only_the_last_probe_is_ended,
+    probes::probes_end_with_what_needs_them,
     children::signals_go_to_running_children,
     children::only_permitted_children_get_a_stop_signal,
     children::what_is_asked_to_stop_can_see_it,
@@ -192,6 +196,7 @@ mod tests {
         let sources = [
             include_str!("laws/order.rs"),
             include_str!("laws/children.rs"),
+            include_str!("laws/probes.rs"),
             include_str!("laws/catalogue.rs"),
             include_str!("laws/time.rs"),
             include_str!("laws/reload.rs"),

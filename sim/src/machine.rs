@@ -7,6 +7,7 @@
 mod catalogue;
 mod children;
 mod operators;
+mod probes;
 
 use crate::choices::Choices;
 use crate::laws::{Observer, Violation};
@@ -16,18 +17,19 @@ use crate::trace::{EntryKind, Fact, TraceEntry};
 use async_trait::async_trait;
 use catalogue::FakeCatalogues;
 use children::{Child, Tree};
-use containerpilot::ports::{Clock, Console, Discovery, Inbox, Processes, Settings, Telemetry};
+use containerpilot::ports::{Clock, Console, Discovery, Inbox, Probes, Processes, Settings, Telemetry};
 use domain::catalogue::{Answer, Request};
 use domain::event::{Loaded, StatusRequest};
 use domain::measurement::Measurement;
 use domain::plan::{Catalogue, Job, Logging, Plan, SignalTarget};
+use domain::probe::{Probe, Verdict};
 use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
 use domain::status::Status;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -44,6 +46,7 @@ enum ScheduledItem {
     TreeEnds(Ticket),
     /// No process is left, perhaps.
     AllEnd,
+    ProbeEnds(Ticket, Verdict),
     /// A request reaches the catalogue.
     Arrives(Ticket),
     /// A query has blocked for its full waiting time.
@@ -81,6 +84,8 @@ pub(crate) struct State {
     children: BTreeMap<Ticket, Child>,
     /// What outlived children; it is reported if those were asked to stop.
     trees: BTreeMap<Ticket, Tree>,
+    /// The probes that run.
+    probes: BTreeSet<Ticket>,
     /// The driver waits for the event that no process is left.
     awaits_all: bool,
     no_pids: bool,
@@ -131,6 +136,7 @@ impl SimulatedMachine {
             next: VecDeque::new(),
             children: BTreeMap::new(),
             trees: BTreeMap::new(),
+            probes: BTreeSet::new(),
             awaits_all: false,
             no_pids: false,
             fake_catalogues: FakeCatalogues::default(),
@@ -258,6 +264,7 @@ impl State {
             ScheduledItem::ChildEnds(ticket, status) => return self.end_child(ticket, status),
             ScheduledItem::TreeEnds(ticket) => return self.end_tree(ticket),
             ScheduledItem::AllEnd => return self.all_end(),
+            ScheduledItem::ProbeEnds(ticket, verdict) => return self.probe_ends(ticket, verdict),
             ScheduledItem::Arrives(ticket) => self.arrive(ticket),
             ScheduledItem::WaitOver(ticket) => self.answer_waiting(ticket),
             ScheduledItem::Answers(ticket, answer) => return self.answered(ticket, answer),
@@ -340,6 +347,16 @@ impl Discovery for SimulatedMachine {
 
     fn cancel(&mut self, ticket: Ticket) {
         self.0.borrow_mut().cancel(ticket);
+    }
+}
+
+impl Probes for SimulatedMachine {
+    fn start(&mut self, ticket: Ticket, probe: &Probe) {
+        self.0.borrow_mut().start_probe(ticket, probe);
+    }
+
+    fn end(&mut self, ticket: Ticket) {
+        self.0.borrow_mut().end_probe(ticket);
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::choices::Choices;
 use crate::options::Options;
 use domain::plan::*;
+use domain::probe::{Place, Probe, ProbeTarget};
 use domain::signal::Signal;
 use domain::time::Duration;
 use std::num::NonZeroU32;
@@ -49,6 +50,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
         plan.services.push(service(choices, number));
     }
     set_thresholds(options, &mut plan);
+    set_probes(options, &mut plan);
     for number in 0..options.backends {
         plan.backends.push(backend(choices, number));
     }
@@ -90,6 +92,7 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
     }
     set_thresholds(options, &mut plan);
     set_timing(options, &mut plan);
+    set_probes(options, &mut plan);
     plan
 }
 
@@ -99,6 +102,27 @@ fn drain(options: &Options) -> Duration {
         3 => Duration::from_secs(4),
         6 => Duration::from_millis(700),
         _ => Duration::ZERO,
+    }
+}
+
+/// In a quarter of the runs the health checks are probes. This is drawn together with the jitter, so that saved runs keep
+/// their meaning.
+fn set_probes(options: &Options, plan: &mut Plan) {
+    if options.jitter / 13 % 4 != 2 {
+        return;
+    }
+    for service in &mut plan.services {
+        if let Some(Check::Command(job)) = &service.check {
+            service.check = Some(Check::Probe(Probe {
+                role: job.role.clone(),
+                target: ProbeTarget::Tcp(Place {
+                    host: job.command.to_string(),
+                    port: 80,
+                }),
+                time_limit: job.time_limit.unwrap_or(service.poll),
+                keeps_connection: true,
+            }));
+        }
     }
 }
 
@@ -209,9 +233,11 @@ fn service(choices: &mut Choices, number: u32) -> Service {
         service: name.clone(),
         id: id.clone(),
     };
-    let check = (choices.below(6) < 5).then(|| Job {
-        time_limit: limit(choices, poll),
-        ..plain(role, Trigger::OnDemand, choices.below(3))
+    let check = (choices.below(6) < 5).then(|| {
+        Check::Command(Job {
+            time_limit: limit(choices, poll),
+            ..plain(role, Trigger::OnDemand, choices.below(3))
+        })
     });
     let registration = Registration {
         id,

@@ -2,6 +2,7 @@
 
 use crate::explore::Scope;
 use domain::plan::*;
+use domain::probe::{Place, Probe, ProbeTarget};
 use domain::time::Duration;
 use std::num::NonZeroU32;
 
@@ -55,7 +56,7 @@ fn service(name: &str, port: u16) -> Service {
             attributes: Box::default(),
         },
         poll: seconds(10),
-        check: Some(job(role, Trigger::OnDemand, "run")),
+        check: Some(Check::Command(job(role, Trigger::OnDemand, "run"))),
         thresholds: None,
         heartbeats_per_inspection: 2,
     }
@@ -162,6 +163,34 @@ pub fn thresholds() -> Scope {
     }
 }
 
+/// A service whose check is a probe.
+fn probed(name: &str, port: u16) -> Service {
+    let mut service = service(name, port);
+    if let Some(Check::Command(job)) = &service.check {
+        service.check = Some(Check::Probe(Probe {
+            role: job.role.clone(),
+            target: ProbeTarget::Tcp(Place {
+                host: name.into(),
+                port,
+            }),
+            time_limit: seconds(4),
+            keeps_connection: true,
+        }));
+    }
+    service
+}
+
+/// One service whose check is a probe, then the same with another port; every result, reloads, maintenance.
+pub fn probes() -> Scope {
+    let with = |services| Plan { services, ..bare() };
+    Scope {
+        reloads: true,
+        between: false,
+        starts_fail: false,
+        ..scope(vec![with(vec![probed("s", 80)]), with(vec![probed("s", 81)])])
+    }
+}
+
 /// One service, then the same with another port, or none; every order of reloads, maintenance and answers.
 pub fn reloads() -> Scope {
     let with = |services| Plan {
@@ -253,13 +282,14 @@ pub fn large() -> Scope {
 }
 
 /// The worlds that the ordinary tests explore.
-pub const QUICK: [&str; 5] = ["hooks", "thresholds", "reloads", "handlers", "delays"];
+pub const QUICK: [&str; 6] = ["hooks", "thresholds", "probes", "reloads", "handlers", "delays"];
 
 /// All worlds by name; those that are explored in seconds come first.
-pub fn all() -> [(&'static str, Scope); 9] {
+pub fn all() -> [(&'static str, Scope); 10] {
     [
         ("hooks", hooks()),
         ("thresholds", thresholds()),
+        ("probes", probes()),
         ("reloads", reloads()),
         ("handlers", handlers()),
         ("delays", delays()),

@@ -59,12 +59,13 @@ fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option
     let world = SimulatedMachine::new(choices, options, &plan, keep);
     let code = {
         let mut inbox = world.clone();
-        let (mut processes, mut discovery) = (world.clone(), world.clone());
+        let (mut processes, mut probes, mut discovery) = (world.clone(), world.clone(), world.clone());
         let (mut settings, mut console, mut telemetry) = (world.clone(), world.clone(), world.clone());
         let mut ports = driver::Ports {
             clock: &world,
             inbox: &mut inbox,
             processes: &mut processes,
+            probes: &mut probes,
             discovery: &mut discovery,
             settings: &mut settings,
             console: &mut console,

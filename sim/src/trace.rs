@@ -3,7 +3,7 @@
 //! Each entry is an event, an effect or a fact of the simulated machine. Nothing in it is read from the core.
 
 use domain::catalogue::{Answer, Endpoint, Request};
-use domain::plan::{Plan, Role, Thresholds, Timing};
+use domain::plan::{Check, Plan, Role, Thresholds, Timing};
 use domain::process::Ending;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant};
@@ -117,6 +117,7 @@ impl fmt::Display for PrintedEvent<'_> {
                 write!(f, "#{} cannot be started: {}", ticket.0, failure.cause)
             }
             Event::Exited(ticket, status) => write!(f, "#{} is gone: {}", ticket.0, Ending::Exited(*status)),
+            Event::Probed(ticket, end, _) => write!(f, "#{} has {:?}", ticket.0, end.verdict),
             Event::OrphanReaped(pid) => write!(f, "orphan {pid} is reaped"),
             Event::Answered(ticket, answer) => {
                 write!(f, "#{} is answered: {}", ticket.0, PrintedAnswer(answer))
@@ -176,6 +177,8 @@ impl fmt::Display for PrintedEffect<'_> {
             }
             Effect::Request { ticket, request, .. } => write!(f, "{} #{}", PrintedRequest(request), ticket.0),
             Effect::Cancel(ticket) => write!(f, "cancel #{}", ticket.0),
+            Effect::Probe(ticket, probe) => write!(f, "probe {} #{}", probe.role, ticket.0),
+            Effect::EndProbe(ticket) => write!(f, "end the probe #{}", ticket.0),
             Effect::Load(ticket) => write!(f, "read the configuration #{}", ticket.0),
             Effect::Connect(_) => f.write_str("connect to another catalogue"),
             Effect::Log(notice) => write!(f, "\"{notice}\""),
@@ -233,10 +236,10 @@ impl fmt::Display for PrintedPlan<'_> {
         let plan = self.0;
         for service in &plan.services {
             let registration = &service.registration;
-            let check = if service.check.is_some() {
-                "checked"
-            } else {
-                "unchecked"
+            let check = match service.check {
+                Some(Check::Command(_)) => "checked",
+                Some(Check::Probe(_)) => "probed",
+                None => "unchecked",
             };
             let thresholds = service.thresholds.map_or_else(String::new, |thresholds| {
                 let Thresholds {

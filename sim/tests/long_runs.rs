@@ -2,7 +2,7 @@
 //! All laws are checked, and what they leave open: how often each check starts (docs/pid1.md, statements 34 and 35).
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use domain::plan::{Plan, Role};
+use domain::plan::{Check, Plan, Role};
 use domain::time::Duration;
 use domain::{Effect, Instant};
 use sim::options::{Faults, Options};
@@ -25,9 +25,12 @@ fn starts(trace: &[TraceEntry]) -> BTreeMap<String, Vec<Instant>> {
     let mut starts: BTreeMap<String, Vec<Instant>> = BTreeMap::new();
     let healed = |entry: &&TraceEntry| entry.kind != EntryKind::Fact(Fact::Healed);
     for entry in trace.iter().take_while(healed) {
-        if let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind
-            && let Role::Health { id, .. } = &job.role
-        {
+        let role = match &entry.kind {
+            EntryKind::Effect(Effect::Start(_, job)) => &job.role,
+            EntryKind::Effect(Effect::Probe(_, probe)) => &probe.role,
+            _ => continue,
+        };
+        if let Role::Health { id, .. } = role {
             starts.entry(id.clone()).or_default().push(entry.at);
         }
     }
@@ -107,8 +110,10 @@ fn in_1500_ticks_a_check_that_hangs_runs_once_in_its_time_limit_and_ticks_do_not
             let service = &mut plan.services[0];
             service.poll = Duration::from_secs(1);
             has_check = service.check.is_some();
-            if let Some(check) = &mut service.check {
-                check.time_limit = Some(LIMIT);
+            match &mut service.check {
+                Some(Check::Command(check)) => check.time_limit = Some(LIMIT),
+                Some(Check::Probe(probe)) => probe.time_limit = LIMIT,
+                None => {}
             }
         });
         if has_check {

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod environment;
 pub mod inbox;
 pub mod interfaces;
+pub mod probes;
 pub mod processes;
 pub mod programs;
 pub mod settings;

@@ -9,6 +9,7 @@ use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::interfaces::{Listed, MachineInterfaces};
+use crate::adapters::probes;
 use crate::adapters::programs::MachinePrograms;
 use crate::adapters::telemetry::Listeners;
 use crate::adapters::users::MachineUsers;
@@ -255,6 +256,11 @@ impl<I: Interfaces + Send + 'static> Loader<I> {
         let opened = discovery::open(&checked.plan.catalogue).map(drop);
         opened.map_err(|error| {
             let cause = cause::without_user_information(&error.to_string());
+            let name = self.source.to_string();
+            vec![Report::sentence(name.as_str(), format!("{name}: {cause}"))]
+        })?;
+        let prepared = probes::prepare(&mut checked.plan);
+        prepared.map_err(|cause| {
             let name = self.source.to_string();
             vec![Report::sentence(name.as_str(), format!("{name}: {cause}"))]
         })?;

@@ -5,6 +5,7 @@ use crate::event::{StatusRequest, Ticket};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Catalogue, Job, Logging, Plan, SignalTarget};
+use crate::probe::Probe;
 use crate::signal::Signal;
 use crate::status::Status;
 use crate::time::Duration;
@@ -39,6 +40,11 @@ pub enum Effect {
     },
     /// Cancel a catalogue request; its answer is discarded.
     Cancel(Ticket),
+    /// Run a probe. Answered by `Probed` within its time limit.
+    Probe(Ticket, Box<Probe>),
+    /// The probe of this number is no longer needed: if it runs, it is cancelled and its result discarded; if it has ended,
+    /// the connection that was kept for its next run is closed.
+    EndProbe(Ticket),
     /// Read the configuration again. Answered by `Loaded`, within a time limit of the adapter. There is one
     /// such request at a time.
     Load(Ticket),

@@ -6,6 +6,7 @@
 use crate::catalogue::Answer;
 use crate::notice::Notice;
 use crate::plan::Plan;
+use crate::probe::ProbeEnd;
 use crate::process::{ExitStatus, Pid, StartFailure};
 use crate::signal::Signal;
 use crate::state_key::{Keyed, StateKey};
@@ -48,6 +49,8 @@ pub enum Event {
     OrphanReaped(Pid),
     /// The catalogue answered, or the request failed.
     Answered(Ticket, Answer),
+    /// A probe has ended; the text is the beginning of the answer, at most 1,024 bytes.
+    Probed(Ticket, ProbeEnd, String),
     /// The configuration was read again: the result.
     Loaded(Ticket, Loaded),
     /// A client requests the status. Answered by [`Effect::Report`].
@@ -68,7 +71,7 @@ pub enum Loaded {
     Refused(String),
 }
 
-/// The number of one child process, catalogue request or reading of the configuration. It is never used again. The
+/// The number of one child process, probe, catalogue request or reading of the configuration. It is never used again. The
 /// result comes back as an event with this number; the result of a cancelled request is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);

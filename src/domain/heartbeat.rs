@@ -103,6 +103,11 @@ impl Heartbeat {
         operation.map(Action::Send).or_else(|| self.on_time(now))
     }
 
+    /// Called when the health check was cancelled.
+    pub fn on_check_cancelled(&mut self) {
+        self.schedule.end();
+    }
+
     /// Called when the request in flight has ended. If a check is due as well as an inspection, the check
     /// comes first.
     pub fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Action> {

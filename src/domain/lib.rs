@@ -38,6 +38,7 @@ pub mod lifecycle;
 pub mod measurement;
 pub mod notice;
 pub mod plan;
+pub mod probe;
 pub mod process;
 pub mod registration;
 pub mod requests;

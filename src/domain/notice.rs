@@ -192,6 +192,8 @@ pub enum Notice {
     Started(Role, Pid),
     /// A run ended.
     Ended(Role, Ending),
+    /// The beginning of the answer to a probe that failed, if it is not that of the run before.
+    Answer(Role, String),
     /// A process could not be started.
     NotStarted {
         /// The role of the job.
@@ -289,6 +291,7 @@ impl Notice {
             | Self::HeartbeatsResumed(..)
             | Self::Healthy(_)
             | Self::Failing { counted: None, .. }
+            | Self::Answer(..)
             | Self::QueryResumed { .. }
             | Self::NoLongerFiltered(_)
             | Self::BudgetWhole(_)
@@ -332,6 +335,7 @@ impl Notice {
             | Self::Healthy(named) => {
                 [("serviceID", named.id.as_str()), ("serviceName", &named.service)].into()
             }
+            Self::Answer(role, _) => role.fields(),
             Self::QueryFailed { backend, .. }
             | Self::QueryResumed { backend, .. }
             | Self::Filtered { backend, .. }
@@ -573,6 +577,7 @@ impl fmt::Display for Notice {
             Self::Killing(role) => write!(f, "killing command for {role}"),
             Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
             Self::Ended(role, ending) => ended(f, role, ending),
+            Self::Answer(role, text) => write!(f, "{role} got: {}", text.trim_end()),
             Self::NotStarted { role, code, failure } => not_started(f, role, *code, failure),
             Self::StartedAgain(role, failures) => {
                 write!(
@@ -608,6 +613,10 @@ fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Resul
     match role {
         Role::Application if matches!(ending, Ending::Exited(_)) => write!(f, "{ending}"),
         Role::Coprocess { .. } => write!(f, "{role} exited ({}): {ending}", ending.code()),
+        _ if matches!(ending, Ending::Probed(_)) => {
+            let result = if ending.passed() { "passed" } else { "failed" };
+            write!(f, "{role} {result}: {ending}")
+        }
         Role::Application
         | Role::PreStart
         | Role::PreStop

@@ -5,6 +5,7 @@
 //! and coprocesses. Times are durations, addresses are resolved, names are checked.
 
 use crate::catalogue::Endpoint;
+use crate::probe::Probe;
 use crate::signal::Signal;
 use crate::time::Duration;
 use alloc::boxed::Box;
@@ -278,12 +279,43 @@ pub struct Service {
     /// The time between two health checks.
     pub poll: Duration,
     /// The health check; without one the service is always healthy.
-    pub check: Option<Job>,
+    pub check: Option<Check>,
     /// Which of the check's results count; without thresholds each of them does.
     pub thresholds: Option<Thresholds>,
     /// The first heartbeat that succeeds after a registration, and each of so many after it, is followed by a request
     /// for the holder of the service's ID. 0 means the same as 1.
     pub heartbeats_per_inspection: u8,
+}
+
+/// What decides whether a service can be used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most checks are commands, which are the larger ones"
+)]
+pub enum Check {
+    /// A command, by its exit code.
+    Command(Job),
+    /// A request that the shim sends by itself, by its answer.
+    Probe(Probe),
+}
+
+impl Check {
+    /// The command, if it is one.
+    pub fn job(&self) -> Option<&Job> {
+        match self {
+            Self::Command(job) => Some(job),
+            Self::Probe(_) => None,
+        }
+    }
+
+    /// The probe, if it is one.
+    pub fn probe(&self) -> Option<&Probe> {
+        match self {
+            Self::Command(_) => None,
+            Self::Probe(probe) => Some(probe),
+        }
+    }
 }
 
 /// How many results of a health check in a row change the health of its service.

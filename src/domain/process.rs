@@ -2,6 +2,7 @@
 //!
 //! Nothing here starts, signals or waits for a process.
 
+use crate::probe::{ProbeEnd, Verdict};
 use crate::signal::Signal;
 use alloc::string::String;
 use core::fmt;
@@ -43,23 +44,29 @@ pub struct StartFailure {
     pub cause: String,
 }
 
-/// How the run of a job ended.
+/// How the run of a job, or of a probe, ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ending {
     /// Its process ended.
     Exited(ExitStatus),
     /// There was no process, because it could not be started.
     NotStarted(StartFailure),
+    /// It was a probe, which has no process.
+    Probed(ProbeEnd),
 }
 
 impl Ending {
-    /// Whether the exit code is 0.
+    /// Whether the exit code is 0, or the answer to a probe is a success.
     pub fn passed(&self) -> bool {
-        *self == Self::Exited(ExitStatus::Code(0))
+        match self {
+            Self::Exited(status) => *status == ExitStatus::Code(0),
+            Self::NotStarted(_) => false,
+            Self::Probed(end) => end.verdict == Verdict::Passed,
+        }
     }
 
     /// The exit code for this end: that of the process, 128 + the signal that killed it (EX-2),
-    /// 127 for a program that was not found and 126 for one that could not be executed (EX-7).
+    /// 127 for a program that was not found and 126 for one that could not be executed (EX-7). A probe that failed has 1.
     pub fn code(&self) -> u8 {
         match self {
             Self::Exited(ExitStatus::Code(code)) => *code,
@@ -68,6 +75,7 @@ impl Ending {
             }
             Self::NotStarted(failure) if failure.not_found => 127,
             Self::NotStarted(_) => 126,
+            Self::Probed(_) => u8::from(!self.passed()),
         }
     }
 }
@@ -77,6 +85,7 @@ impl fmt::Display for Ending {
         match self {
             Self::Exited(status) => write!(f, "{status}"),
             Self::NotStarted(failure) => f.write_str(&failure.cause),
+            Self::Probed(end) => f.write_str(&end.detail),
         }
     }
 }

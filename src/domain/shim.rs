@@ -1,10 +1,11 @@
 //! The root of the core: routes every event to its unit, and every action of the lifecycle to a method.
 //!
 //! The modules in `shim/`: [`units`] is the map of all units, of which each is a [`service`], a [`backend`], a
-//! [`job`] or a [`sensor`]; a [`runner`] starts and stops the child of a unit; the [`outbox`] numbers all children and
+//! [`job`] or a [`sensor`]; a [`runner`] starts and stops the child of a unit, a [`checker`] also runs probes; the [`outbox`] numbers all children and
 //! requests; and [`reload`] changes from one plan to the next. This module decides nothing that a unit can decide.
 
 mod backend;
+mod checker;
 mod id;
 mod job;
 mod outbox;
@@ -27,6 +28,7 @@ use crate::lifecycle::{Action, Input, Lifecycle, Limits, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Job, Plan, SignalTarget};
+use crate::probe::ProbeEnd;
 use crate::process::Ending;
 use crate::registration::DesiredState;
 use crate::signal::Signal;
@@ -119,6 +121,7 @@ impl Shim {
             Event::AllEnded => self.advance(now, Input::ChildrenGone),
             Event::Exited(ticket, status) => self.on_ended(now, ticket, &Ending::Exited(status)),
             Event::Answered(ticket, answer) => self.on_answered(now, ticket, answer),
+            Event::Probed(ticket, end, text) => self.on_probed(now, ticket, end, text),
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
             Event::StatusRequested(status_request) => self.report(now, status_request),
         }
@@ -197,6 +200,15 @@ impl Shim {
     fn on_printed(&mut self, ticket: Ticket, text: String) {
         if let Some(id) = self.out.owner(ticket) {
             self.units.change(id, |unit| unit.on_printed(ticket, text));
+        }
+    }
+
+    fn on_probed(&mut self, now: Instant, ticket: Ticket, end: ProbeEnd, text: String) {
+        if let Some(id) = self.out.probed(ticket) {
+            self.units.change(id, |unit| {
+                unit.on_printed(ticket, text);
+                unit.on_ended(now, ticket, &Ending::Probed(end), false, &mut self.out);
+            });
         }
     }
 

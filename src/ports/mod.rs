@@ -7,6 +7,7 @@ mod clock;
 mod console;
 mod discovery;
 mod interfaces;
+mod probes;
 mod processes;
 mod programs;
 mod settings;
@@ -17,6 +18,7 @@ pub use clock::{Clock, Inbox};
 pub use console::Console;
 pub use discovery::{Catalogue, CatalogueError, Discovery, Renewal};
 pub use interfaces::Interfaces;
+pub use probes::Probes;
 pub use processes::Processes;
 pub use programs::{NotExecutable, Programs};
 pub use settings::Settings;
@@ -29,6 +31,7 @@ pub use {
     console::MockConsole,
     discovery::{MockCatalogue, MockDiscovery},
     interfaces::MockInterfaces,
+    probes::MockProbes,
     processes::MockProcesses,
     programs::MockPrograms,
     settings::MockSettings,

@@ -24,6 +24,7 @@ mod lex;
 mod limit;
 mod literal;
 mod parse;
+pub mod pattern;
 pub mod quote;
 mod regex;
 mod rendered;

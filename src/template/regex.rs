@@ -55,7 +55,7 @@ const LEAST_STEPS: usize = 50;
 /// How many repetitions a pattern may have.
 const REPETITIONS: u32 = 1000;
 
-fn compile(pattern: &str, steps: &mut Steps) -> Result<NFA, String> {
+pub(crate) fn compile(pattern: &str, steps: &mut Steps) -> Result<NFA, String> {
     let refused = |reason: &str| format!("error parsing regexp: {reason}: `{pattern}`");
     let adapted = adapt(pattern).map_err(refused)?;
     let config = Config::new().nfa_size_limit(Some(COMPILED_SIZE));

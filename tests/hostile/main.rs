@@ -58,6 +58,7 @@ mod limits;
 mod names;
 mod overruns;
 mod pids;
+mod probes;
 mod reloads;
 mod silence;
 mod trees;

@@ -46,6 +46,7 @@ mod output;
 mod page;
 mod paused;
 mod pid1;
+mod probes;
 mod prometheus;
 mod proxied;
 mod registration;

@@ -304,6 +304,7 @@ pub(super) fn a_service_that_is_to_be_absent_is_deregistered(
 pub(super) fn in_maintenance_nothing_starts(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let begins = match &entry.kind {
         EntryKind::Effect(Effect::Start(_, job)) => is_periodic(&job.role),
+        EntryKind::Effect(Effect::Probe(..)) => true,
         EntryKind::Effect(Effect::Request { request, .. }) => !matches!(request, Request::Deregister(_)),
         _ => false,
     };
@@ -463,7 +464,8 @@ pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &TraceEn
     };
     let half = facts.schedule.period() / 2;
     let slow = |since| observer.now - since >= half;
-    let slow_check = observer.runs_of(&check_of(id)).any(|run| slow(run.since));
+    let slow_probe = observer.probes_of(id).any(|probe| slow(probe.since));
+    let slow_check = slow_probe || observer.runs_of(&check_of(id)).any(|run| slow(run.since));
     let limited = observer.plan.max_connections.is_some();
     let others = observer.requests.values().filter(|_| limited);
     let mut waited_for = observer.request_of(id, facts).into_iter().chain(others);

@@ -9,6 +9,7 @@ mod emergency;
 mod health;
 mod lifecycle;
 mod plan;
+mod probes;
 mod reload;
 mod requests;
 mod services;
@@ -27,6 +28,7 @@ pub(crate) use emergency::Emergency;
 pub(crate) use health::HealthFacts;
 pub(crate) use lifecycle::{OnceRun, Stop};
 pub(crate) use plan::{SharedPlan, backend_key, key_of, sensor_jobs};
+pub(crate) use probes::ProbeFacts;
 pub(crate) use requests::{InFlight, Kind};
 pub(crate) use services::{KnownRegistration, ServiceFacts, check_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -61,6 +63,10 @@ pub struct Observer {
     pub(crate) pre_stop: OnceRun,
     pub(crate) post_stop: OnceRun,
     pub(crate) children: BTreeMap<Ticket, Run>,
+    /// The probes that run.
+    pub(crate) probes: BTreeMap<Ticket, ProbeFacts>,
+    /// The last probe of each service, unless it was ended.
+    pub(crate) last_probes: BTreeMap<String, Ticket>,
     /// The requests in flight.
     pub(crate) requests: BTreeMap<Ticket, InFlight>,
     /// The reading of the configuration that is in progress.
@@ -123,6 +129,8 @@ impl Observer {
             pre_stop: OnceRun::NotStarted,
             post_stop: OnceRun::NotStarted,
             children: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            last_probes: BTreeMap::new(),
             requests: BTreeMap::new(),
             loading: None,
             to_be_read: false,
@@ -210,6 +218,7 @@ impl Observer {
             Event::TreeEnded(ticket) => self.tree_ended(*ticket),
             Event::AllEnded => self.remaining.ended = true,
             Event::Answered(ticket, answer) => self.answered(*ticket, answer),
+            Event::Probed(ticket, end, _) => self.probed(*ticket, end),
             Event::Loaded(ticket, loaded) => {
                 self.loading = self.loading.filter(|loading| loading != ticket);
                 self.loaded(loaded);
@@ -226,6 +235,8 @@ impl Observer {
             Effect::Suspend => self.turn.suspend = false,
             Effect::Request { ticket, request, .. } => self.request_sent(*ticket, request),
             Effect::Cancel(ticket) => self.request_cancelled(*ticket),
+            Effect::Probe(ticket, probe) => self.probe_starts(*ticket, probe),
+            Effect::EndProbe(ticket) => self.probe_ended(*ticket),
             Effect::Connect(_) => self.entries.clear(),
             Effect::Export { name, value } => {
                 let exported = self.turn.export.as_ref();
@@ -304,7 +315,7 @@ impl Observer {
 
 domain::keyed!(Observer {
     now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, hurried, drain_began, maintenance, exited, code,
-    application, kept, pre_start, pre_stop, post_stop, children, requests, loading, to_be_read, services, backends,
+    application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, to_be_read, services, backends,
     schedules, coprocesses, left_behind, remaining, entries, other_instances, arrived_late, refused, cut, paused, pauses,
     emergency, application_unkillable, deadline, late_in_a_row,
 } without { generation });

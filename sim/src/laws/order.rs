@@ -41,7 +41,7 @@ pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: 
     let before = observer.opened.is_none() && !observer.is_stopping();
     let begins = match &entry.kind {
         EntryKind::Effect(Effect::Start(_, job)) => job.role != Role::PreStart,
-        EntryKind::Effect(Effect::Request { .. }) => true,
+        EntryKind::Effect(Effect::Request { .. } | Effect::Probe(..)) => true,
         _ => false,
     };
     hold(!(before && begins), || format!("{entry}"))
@@ -51,7 +51,7 @@ pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: 
 pub(super) fn after_a_cancelled_start_nothing_starts(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let begins = matches!(
         entry.kind,
-        EntryKind::Effect(Effect::Start(..) | Effect::Request { .. } | Effect::Load(_))
+        EntryKind::Effect(Effect::Start(..) | Effect::Probe(..) | Effect::Request { .. } | Effect::Load(_))
     );
     hold(
         !((observer.start_cancelled || observer.failed_start) && begins),
@@ -72,7 +72,7 @@ pub(super) fn after_the_stop_began_only_hooks_and_coprocesses_start(
             _ => true,
         },
         EntryKind::Effect(Effect::Request { request, .. }) => !matches!(request, Request::Deregister(_)),
-        EntryKind::Effect(Effect::Load(_)) => true,
+        EntryKind::Effect(Effect::Load(_) | Effect::Probe(..)) => true,
         _ => false,
     };
     hold(

@@ -5,7 +5,7 @@ use super::observer::{Address, BackendFacts, Observer, OnceRun, key_of, sensor_j
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Report, Request};
-use domain::plan::{Job, Plan, Restarts, Role};
+use domain::plan::{Check, Job, Plan, Restarts, Role};
 use domain::{Effect, Notice};
 
 /// Whatever starts belongs to the plan in force, in every detail: after a reload the units start what they
@@ -14,6 +14,10 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
     let plan = observer.plan();
     let there = match &entry.kind {
         EntryKind::Effect(Effect::Start(_, job)) => is_planned(plan, job),
+        EntryKind::Effect(Effect::Probe(_, probe)) => plan.services.iter().any(|service| {
+            let check = service.check.as_ref();
+            check.and_then(Check::probe) == Some(&**probe)
+        }),
         EntryKind::Effect(Effect::Request { request, .. }) => match request {
             Request::Register(r)
             | Request::Renew(r)
@@ -46,7 +50,10 @@ fn is_planned(plan: &Plan, started: &Job) -> bool {
         Role::PreStart => one(&plan.pre_start),
         Role::PreStop => one(&plan.pre_stop),
         Role::PostStop => one(&plan.post_stop),
-        Role::Health { .. } => plan.services.iter().any(|service| one(&service.check)),
+        Role::Health { .. } => plan.services.iter().any(|service| {
+            let check = service.check.as_ref();
+            check.and_then(Check::job) == Some(job)
+        }),
         Role::OnChange { .. } => plan.backends.iter().any(|backend| backend.on_change == *job),
         Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
         Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == job),

@@ -70,23 +70,28 @@ pub(super) fn the_driver_wakes_at_every_time_limit(observer: &Observer, entry: &
 
 /// A ticket is never used again: each is greater than all before it.
 pub(super) fn tickets_are_never_used_again(observer: &Observer, entry: &TraceEntry) -> Verdict {
-    let (EntryKind::Effect(Effect::Start(ticket, _)) | EntryKind::Effect(Effect::Request { ticket, .. })) =
-        &entry.kind
+    let EntryKind::Effect(
+        Effect::Start(ticket, _) | Effect::Probe(ticket, _) | Effect::Request { ticket, .. },
+    ) = &entry.kind
     else {
         return Ok(());
     };
     // An outcome that is known at once comes before the remaining effects, so tickets may appear late.
-    let taken = observer.children.contains_key(ticket) || observer.requests.contains_key(ticket);
+    let taken = observer.children.contains_key(ticket)
+        || observer.probes.contains_key(ticket)
+        || observer.requests.contains_key(ticket);
     hold(!taken && ticket.0 > 0, || format!("{entry}"))
 }
 
 /// A check starts at a tick, the first of which comes one poll after the start; if the check before it, or
 /// its heartbeat, took longer, one tick waits for that (LC-12, LC-15, LC-16).
 pub(super) fn checks_start_at_their_ticks(observer: &Observer, entry: &TraceEntry) -> Verdict {
-    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
-        return Ok(());
+    let role = match &entry.kind {
+        EntryKind::Effect(Effect::Start(_, job)) => &job.role,
+        EntryKind::Effect(Effect::Probe(_, probe)) => &probe.role,
+        _ => return Ok(()),
     };
-    let Role::Health { id, .. } = &job.role else {
+    let Role::Health { id, .. } = role else {
         return Ok(());
     };
     let facts = observer.services.get(id);
@@ -101,7 +106,8 @@ pub(super) fn no_tick_of_a_check_is_omitted(observer: &Observer, entry: &TraceEn
         return Ok(());
     }
     let late = observer.services.iter().find(|(id, facts)| {
-        let idle = observer.request_of(id, facts).is_none() && !observer.is_running(&check_of(id));
+        let checks = observer.is_running(&check_of(id)) || observer.probes_of(id).next().is_some();
+        let idle = observer.request_of(id, facts).is_none() && !checks;
         let waits = observer.services_may_wait() || facts.passed;
         !facts.closing && idle && !waits && facts.schedule.is_overdue(observer.turn.began)
     });

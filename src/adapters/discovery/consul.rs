@@ -8,18 +8,19 @@
 //! A query without a cursor returns at once. A cursor that is larger than Consul's present index is
 //! discarded: after a restart of the server, a query with the old index would wait until its time limit.
 
-mod client;
+pub(in crate::adapters) mod client;
 mod idle;
 mod listing;
-mod multiplexed;
-mod open;
+pub(in crate::adapters) mod multiplexed;
+pub(in crate::adapters) mod open;
 mod proxy;
 #[cfg(test)]
 mod tests;
 pub mod token;
-mod wire;
+pub(in crate::adapters) mod wire;
 
 use super::address::{self, HostPort};
+use super::names::Purpose;
 use super::tls::Secured;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
@@ -322,6 +323,7 @@ fn route(
         target,
         proxy: proxy.map(with_tls).transpose()?,
         secured,
+        purpose: Purpose::Catalogue,
     })
 }
 

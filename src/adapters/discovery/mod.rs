@@ -3,14 +3,14 @@
 //! Each request is a task of its own, so that a request that hangs delays no other. Its answer, or the error
 //! after its time limit, is always posted to the inbox.
 
-mod address;
+pub(super) mod address;
 pub mod consul;
 pub mod directory;
 pub mod etcd;
 mod metered;
 pub mod names;
 mod pacing;
-mod tls;
+pub(super) mod tls;
 
 use crate::adapters::clock;
 use crate::adapters::inbox::InboxSender;

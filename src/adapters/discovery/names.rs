@@ -14,7 +14,7 @@ use crate::adapters::descriptors::while_opening;
 use domain::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::panic::catch_unwind;
 use std::sync::mpsc;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -49,6 +49,49 @@ const STACK: usize = 1024 * 1024;
 
 /// The names of this process. All catalogues share its helper threads.
 static OF_PROCESS: LazyLock<Names> = LazyLock::new(|| Names::new(system));
+/// The names of health checks, which have helper threads of their own: none that hangs delays a catalogue.
+static OF_CHECKS: LazyLock<Names> = LazyLock::new(|| Names::new(system));
+/// The addresses of `localhost` for health checks, which is not looked up, as in curl.
+const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A catalogue.
+    Catalogue,
+    /// A health check.
+    Check,
+}
+
+impl Purpose {
+    /// As [`connect`].
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub async fn connect(self, host: &str, port: u16) -> io::Result<TcpStream> {
+        match self {
+            Self::Catalogue => connect(host, port).await,
+            Self::Check if is_localhost(host) => {
+                let addresses = LOCALHOST.map(|address| SocketAddr::new(address, port));
+                connect_to(&addresses).await
+            }
+            Self::Check => OF_CHECKS.connect(host, port).await,
+        }
+    }
+
+    /// As [`prepare`].
+    pub fn prepare(self, host: &str) {
+        match self {
+            Self::Catalogue => prepare(host),
+            Self::Check if is_localhost(host) => {}
+            Self::Check => OF_CHECKS.prepare(host),
+        }
+    }
+}
+
+fn is_localhost(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+}
 
 /// The addresses of a host, in the order in which they are to be tried; at least one. A host that is an IP
 /// address (an IPv6 one with or without brackets) is its own address.
@@ -197,10 +240,7 @@ impl Names {
 
     async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let addresses = self.addresses(host, port).await?;
-        let stream = match timeout(CONNECT_LIMIT, first_to_accept(&addresses)).await {
-            Ok(stream) => stream?,
-            Err(_) => return Err(silent(&addresses)),
-        };
+        let stream = connect_to(&addresses).await?;
         self.table().prefer(host, stream.peer_addr()?.ip());
         Ok(stream)
     }
@@ -358,6 +398,14 @@ impl NameState {
     fn running(&self) -> Option<watch::Receiver<Option<LookupResult>>> {
         let running = self.running.as_ref();
         running.filter(|running| running.has_changed().is_ok()).cloned()
+    }
+}
+
+/// A connection to the first of these addresses that accepts one, within the limit.
+async fn connect_to(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    match timeout(CONNECT_LIMIT, first_to_accept(addresses)).await {
+        Ok(stream) => stream,
+        Err(_) => Err(silent(addresses)),
     }
 }
 

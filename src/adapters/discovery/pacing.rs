@@ -19,6 +19,8 @@ use tokio::time::{Instant, Sleep, sleep};
 const UNEXPECTED: usize = 256 * 1024;
 /// How many unexpected bytes are read at once on a connection that was quiet for a while (docs/bounds.md)
 const BURST: usize = 256 * 1024;
+/// The same two limits for a connection of a health check, of which there may be many (docs/bounds.md)
+const UNEXPECTED_BY_A_CHECK: usize = 16 * 1024;
 /// How many bytes of a connection are read in one turn of the loop (docs/bounds.md)
 const TURN: usize = 32 * 1024;
 /// How long a server may continue to send faster than it is read (docs/bounds.md)
@@ -100,6 +102,8 @@ impl Drop for Expectation {
 #[derive(Debug)]
 pub struct Pacing {
     expected: ExpectedBytes,
+    /// How many unexpected bytes may be read in a second, and how many at once after a quiet time.
+    limits: (usize, usize),
     /// How many unexpected bytes may be read, at the time `since`.
     unexpected: usize,
     since: Instant,
@@ -113,9 +117,19 @@ pub struct Pacing {
 impl Pacing {
     /// Permits the bytes expected through `expected` without delay.
     pub fn new(expected: ExpectedBytes) -> Self {
+        Self::with(expected, (UNEXPECTED, BURST))
+    }
+
+    /// As [`Self::new`], for the connection of a health check.
+    pub fn of_check(expected: ExpectedBytes) -> Self {
+        Self::with(expected, (UNEXPECTED_BY_A_CHECK, UNEXPECTED_BY_A_CHECK))
+    }
+
+    fn with(expected: ExpectedBytes, limits: (usize, usize)) -> Self {
         Self {
             expected,
-            unexpected: BURST,
+            limits,
+            unexpected: limits.1,
             since: Instant::now(),
             turn: TURN,
             flooded: None,
@@ -126,10 +140,11 @@ impl Pacing {
     fn add_allowance(&mut self) {
         let now = Instant::now();
         let milliseconds = usize::try_from((now - self.since).as_millis()).unwrap_or(usize::MAX);
-        let allowed = milliseconds.min(1000) * UNEXPECTED / 1000;
+        let (rate, burst) = self.limits;
+        let allowed = milliseconds.min(1000) * rate / 1000;
         if allowed > 0 {
             self.since = now;
-            self.unexpected = BURST.min(self.unexpected + allowed);
+            self.unexpected = burst.min(self.unexpected + allowed);
         }
     }
 
@@ -138,7 +153,7 @@ impl Pacing {
         let since = *self.flooded.get_or_insert_with(Instant::now);
         self.expected.totals().flooded = true;
         if since.elapsed() >= FLOOD {
-            return Poll::Ready(Err(io::Error::other(sentence())));
+            return Poll::Ready(Err(io::Error::other(sentence_about(self.limits.0))));
         }
         let mut pause = Box::pin(sleep(PACE));
         // The timer was created just now, so it is pending, and the task is woken when it ends.
@@ -181,10 +196,11 @@ impl ReadRule for Pacing {
 
 /// The message that is logged if a server sends too fast.
 pub fn sentence() -> String {
-    format!(
-        "it sends more than {} KiB/s that nobody asked for",
-        UNEXPECTED / 1024
-    )
+    sentence_about(UNEXPECTED)
+}
+
+fn sentence_about(rate: usize) -> String {
+    format!("it sends more than {} KiB/s that nobody asked for", rate / 1024)
 }
 
 #[cfg(test)]

@@ -79,6 +79,17 @@ impl Secured {
         Ok(secured)
     }
 
+    /// The same settings for another host.
+    ///
+    /// # Errors
+    /// The host is not a valid name.
+    pub fn renamed(&self, tls: &Tls, host: &str) -> Result<Self, CatalogueError> {
+        Ok(Self {
+            name: server_name(tls, host)?,
+            ..self.clone()
+        })
+    }
+
     /// Performs the handshake over an open stream.
     ///
     /// # Errors

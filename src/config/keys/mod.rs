@@ -7,6 +7,7 @@ mod id;
 mod identity;
 mod interfaces;
 mod section;
+pub mod url;
 mod values;
 
 pub use id::{default_id, written_id};

@@ -201,7 +201,7 @@ fn scheme_named(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Scheme
 }
 
 /// The keys of ContainerPilot 3; certificates are verified unless `verify` is false.
-fn tls(value: &Value<'_>, problems: &mut Problems<'_>) -> Tls {
+pub fn tls(value: &Value<'_>, problems: &mut Problems<'_>) -> Tls {
     let Some(mut section) = Section::open(value, "an object", problems) else {
         return Tls::default();
     };

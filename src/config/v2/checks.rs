@@ -1,12 +1,14 @@
-//! The health check of a service: a command as in version 2, or an object with a command and thresholds.
+//! The health check of a service: a command as in version 2, or an object with a command or a probe, and with thresholds.
 
 use super::error::{CheckError, DurationKey, Subject, Warning};
+use super::{jobs, probes};
 use crate::config::Target;
 use crate::config::keys::command::{self, Run};
 use crate::config::keys::{Section, duration, integer};
 use crate::config::problem::Problems;
 use crate::config::tree::{Data, Value};
-use domain::plan::Thresholds;
+use domain::plan::{self, Role, Thresholds};
+use domain::probe::{LONGEST_PAUSE, Probe, ProbeTarget};
 use domain::time::Duration;
 use std::num::NonZeroU32;
 
@@ -15,10 +17,39 @@ const MOST_IN_A_ROW: u32 = 1000;
 
 /// A health check.
 pub struct Check {
-    /// The command.
-    pub run: Run,
+    /// What it does.
+    work: Work,
     /// Which results count, if the object says so.
     pub thresholds: Option<Thresholds>,
+}
+
+/// What a health check does.
+enum Work {
+    Command(Run),
+    Probe {
+        target: ProbeTarget,
+        time_limit: Duration,
+        keeps_connection: bool,
+    },
+}
+
+impl Check {
+    /// The check in the plan.
+    pub fn into_plan(self, role: Role) -> plan::Check {
+        match self.work {
+            Work::Command(run) => plan::Check::Command(jobs::on_demand(role, run)),
+            Work::Probe {
+                target,
+                time_limit,
+                keeps_connection,
+            } => plan::Check::Probe(Probe {
+                role,
+                target,
+                time_limit,
+                keeps_connection,
+            }),
+        }
+    }
 }
 
 /// Reads `health`; an empty command means that there is no check (CFG-8). `beside` is the `timeout` of the service. A
@@ -40,18 +71,21 @@ pub fn health(
             problems.warning(beside.unwrap_or(value), Warning::LongCheck(subject));
         }
         return Some(Check {
-            run,
+            work: Work::Command(run),
             thresholds: None,
         });
     }
     let mut section = Section::open(value, "a command or an object", problems)?;
-    let missing = CheckError::NoCommand(subject);
-    let (run, own) = command::in_object(value, &mut section, missing, target, problems);
-    let run = command::limited(run, beside, &key, problems);
+    let found = probes::read(&mut section, subject, problems);
+    let (work, own) = match found {
+        probes::Found::Nothing => command_in_object(value, &mut section, subject, beside, target, problems),
+        probes::Found::Probe(probe) => probe_in_object(probe, &mut section, subject, poll, beside, problems),
+    };
     let thresholds = thresholds(&mut section, subject, problems);
     section.close(problems);
-    let mut run = run?;
-    if let (Some(limit), Some(poll)) = (run.time_limit, poll)
+    let mut work = work?;
+    let limit = work.time_limit();
+    if let (Some(limit), Some(poll)) = (limit, poll)
         && limit > poll
     {
         problems.error(
@@ -59,8 +93,61 @@ pub fn health(
             CheckError::TooLong(subject, poll),
         );
     }
-    run.time_limit = run.time_limit.or(poll);
-    Some(Check { run, thresholds })
+    if let Work::Command(run) = &mut work {
+        run.time_limit = run.time_limit.or(poll);
+    }
+    Some(Check { work, thresholds })
+}
+
+impl Work {
+    fn time_limit(&self) -> Option<Duration> {
+        match self {
+            Self::Command(run) => run.time_limit,
+            Self::Probe { time_limit, .. } => Some(*time_limit),
+        }
+    }
+}
+
+/// A command with its time limit, and the value of the limit in the object.
+fn command_in_object<'v>(
+    value: &Value<'_>,
+    section: &mut Section<'v>,
+    subject: Subject<'_>,
+    beside: Option<&Value<'_>>,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> (Option<Work>, Option<&'v Value<'v>>) {
+    let missing = CheckError::Nothing(subject);
+    let (run, own) = command::in_object(value, section, missing, target, problems);
+    let run = command::limited(run, beside, &DurationKey::HealthTimeout(subject), problems);
+    (run.map(Work::Command), own)
+}
+
+/// A probe with its time limit, which is `poll` if none is given, and the value of the limit in the object.
+fn probe_in_object<'v>(
+    target: Option<ProbeTarget>,
+    section: &mut Section<'v>,
+    subject: Subject<'_>,
+    poll: Option<Duration>,
+    beside: Option<&Value<'_>>,
+    problems: &mut Problems<'_>,
+) -> (Option<Work>, Option<&'v Value<'v>>) {
+    if let Some(command) = section.take("command") {
+        problems.error(command, CheckError::Several(subject));
+    }
+    let own = section.take("timeout");
+    if let (Some(_), Some(beside)) = (own, beside) {
+        problems.error(beside, CheckError::TwoLimits(subject));
+    }
+    let limit = own
+        .or(beside)
+        .and_then(|value| duration::limit(value, &DurationKey::HealthTimeout(subject), problems));
+    let work = target.zip(poll).map(|(target, poll)| Work::Probe {
+        target,
+        time_limit: limit.unwrap_or(poll),
+        keeps_connection: poll < LONGEST_PAUSE,
+    });
+    (work, own)
 }
 
 fn thresholds(

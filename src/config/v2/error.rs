@@ -2,6 +2,7 @@
 //! people and scripts search for them.
 
 use crate::config::keys::duration;
+use crate::config::keys::url::UrlFault;
 use crate::config::problem::Message;
 use domain::plan::{Registration, SensorKind};
 use domain::signal::Signal;
@@ -222,8 +223,12 @@ impl Message for ServiceError<'_> {}
 /// Errors of a health check.
 #[derive(Clone, Copy)]
 pub enum CheckError<'a> {
-    /// An object without a command.
-    NoCommand(Subject<'a>),
+    /// An object that says nothing to check.
+    Nothing(Subject<'a>),
+    /// A command and a probe in one object.
+    Several(Subject<'a>),
+    /// A time limit in the object and one of the service.
+    TwoLimits(Subject<'a>),
     /// A number of results in a row outside the allowed range.
     OutOfRange(&'static str, Subject<'a>),
     /// A time limit that is longer than the time between two checks.
@@ -233,8 +238,14 @@ pub enum CheckError<'a> {
 impl Display for CheckError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoCommand(subject) => {
-                write!(f, "`health` in {subject} needs a `command`")
+            Self::Nothing(subject) => {
+                write!(f, "`health` in {subject} needs a `command`, or one of {PROBES}")
+            }
+            Self::Several(subject) => {
+                write!(f, "`health` in {subject} has a `command` and one of {PROBES}")
+            }
+            Self::TwoLimits(subject) => {
+                write!(f, "`health` in {subject} has a `timeout` already")
             }
             Self::OutOfRange(key, subject) => write!(f, "`{key}` of `health` in {subject} is out of range"),
             Self::TooLong(subject, poll) => write!(
@@ -341,6 +352,60 @@ impl Display for BackendError<'_> {
 }
 
 impl Message for BackendError<'_> {}
+
+const PROBES: &str = "`http`, `tcp`, `grpc`";
+
+/// Errors of a health check over HTTP, TCP or gRPC.
+#[derive(Clone)]
+pub enum ProbeError<'a> {
+    /// More than one of them in one object.
+    Several(Subject<'a>),
+    /// Not `host:port`.
+    NoPlace,
+    /// An invalid URL.
+    Url(UrlFault),
+    /// Not the path of a socket.
+    NoSocket,
+    /// Not a method of HTTP.
+    NoMethod,
+    /// `headers` is not an object.
+    NoHeaders,
+    /// Not the name of a header.
+    HeaderName,
+    /// A header that the shim sets.
+    OwnHeader,
+    /// A header whose value has a line break or another control character.
+    HeaderValue,
+    /// Not a status or a range of statuses.
+    Status,
+    /// An invalid regular expression: the reason.
+    Pattern(String),
+    /// `tls` for a URL without it.
+    NeedlessTls(Subject<'a>),
+}
+
+impl Display for ProbeError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Several(subject) => write!(f, "`health` in {subject} has more than one of {PROBES}"),
+            Self::NoPlace => f.write_str("not a host and a port"),
+            Self::Url(fault) => fault.fmt(f),
+            Self::NoSocket => f.write_str("not the path of a socket"),
+            Self::NoMethod => f.write_str("not a method that can be sent"),
+            Self::NoHeaders => f.write_str("not headers"),
+            Self::HeaderName => f.write_str("not the name of a header"),
+            Self::OwnHeader => f.write_str("this header cannot be set: it follows from the connection"),
+            Self::HeaderValue => f.write_str("a header cannot contain control characters"),
+            Self::Status => f.write_str("not a range of statuses"),
+            Self::Pattern(reason) => f.write_str(reason),
+            Self::NeedlessTls(subject) => {
+                write!(f, "`tls` of `health` in {subject} has no effect without https://")
+            }
+        }
+    }
+}
+
+impl Message for ProbeError<'_> {}
 
 /// Errors of a task or a coprocess.
 #[derive(Clone, Copy)]

@@ -10,6 +10,7 @@ mod error;
 mod handlers;
 mod jobs;
 mod logging;
+mod probes;
 mod registration;
 mod services;
 mod stop;

@@ -93,7 +93,7 @@ fn service(
         attributes: Box::new(attributes),
     };
     let thresholds = health.as_ref().and_then(|check| check.thresholds);
-    let check = health.map(|check| jobs::on_demand(role, check.run));
+    let check = health.map(|check| check.into_plan(role));
     Some(Service {
         registration,
         poll,

@@ -10,9 +10,10 @@ use crate::config::{Compiled, Readable, Source, load};
 use crate::ports::{MockInterfaces, MockUsers};
 use domain::address::InterfaceAddress;
 use domain::plan::{
-    Catalogue, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind,
+    Catalogue, Check, Consul, Level, LogFormat, LogOutput, Output, Restarts, Scheme, Secret, SensorKind,
     SignalTarget, Telemetry, Thresholds, Tls, Trigger,
 };
+use domain::probe::{Probe, ProbeTarget};
 use domain::time::Duration;
 use nix::time::ClockId;
 use std::num::NonZeroU32;
@@ -146,7 +147,7 @@ fn jobs_have_their_output_and_stop_policies() {
         (hook.output, hook.trigger, hook.time_limit),
         (Output::Inherit, Trigger::Lifecycle, None)
     );
-    let check = plan.services[0].check.clone().unwrap();
+    let check = command(&plan.services[0].check);
     assert_eq!((check.output, check.trigger), (Output::Log, Trigger::OnDemand));
     assert_eq!(check.time_limit, Some(Duration::from_secs(1)));
 }
@@ -453,7 +454,7 @@ fn logging_words_are_accepted_in_any_case_and_unknown_ones_are_named() {
 fn commands_are_split_at_spaces_or_given_as_words() {
     let check = |value: &str| {
         let plan = plan_of(&service_with(&format!("\"health\": {value}")));
-        line(&plan.services[0].check.clone().unwrap())
+        line(&command(&plan.services[0].check))
     };
     assert_eq!(check("\"/testdata/test.sh arg1\""), ["/testdata/test.sh", "arg1"]);
     assert_eq!(
@@ -886,8 +887,7 @@ fn time_limits_are_at_least_a_millisecond_and_zero_means_no_limit() {
             "{{\"consul\": \"c:1\", {}}}",
             service_with(&format!("\"health\": \"a\", \"timeout\": {value}"))
         );
-        compiled_with(&text, &[], &[])
-            .map(|compiled| compiled.plan.services[0].check.clone().unwrap().time_limit)
+        compiled_with(&text, &[], &[]).map(|compiled| command(&compiled.plan.services[0].check).time_limit)
     };
     assert_eq!(limit("\"1s\""), Ok(Some(Duration::from_secs(1))));
     assert_eq!(limit("\"10\""), Ok(Some(Duration::from_secs(10))));
@@ -1201,7 +1201,7 @@ fn the_check_of_a_service_with_a_configured_id_has_that_id() {
         service: "app".into(),
         id: "mine".into(),
     };
-    assert_eq!(plan.services[0].check.as_ref().unwrap().role, role);
+    assert_eq!(command(&plan.services[0].check).role, role);
 }
 
 #[test]
@@ -1259,8 +1259,13 @@ fn two_services_with_one_id_are_an_error_that_names_both() {
     assert!(report.contains(expected), "{report}");
 }
 
+/// The command of a health check.
+fn command(check: &Option<Check>) -> Job {
+    check.as_ref().and_then(Check::job).cloned().expect("a command")
+}
+
 /// The health check of a service with this `health` and these further keys, and its thresholds.
-fn checked(health: &str, further: &str) -> Result<(Option<Job>, Option<Thresholds>), String> {
+fn checked(health: &str, further: &str) -> Result<(Option<Check>, Option<Thresholds>), String> {
     let text = format!(
         "{{\"consul\": \"c:1\",\n {}}}",
         service_with(&format!("\"health\": {health}{further}"))
@@ -1283,7 +1288,7 @@ fn a_health_check_may_be_an_object_with_thresholds() {
         start_period: Duration::from_secs(60),
     };
     assert_eq!(thresholds, Some(expected));
-    let check = check.unwrap();
+    let check = command(&check);
     assert_eq!(line(&check), ["a", "b"]);
     assert_eq!(check.time_limit, Some(Duration::from_secs(10)), "its poll");
     let (_, thresholds) = checked(r#"{"command": "a", "startPeriod": 5}"#, "").unwrap();
@@ -1300,7 +1305,7 @@ fn a_health_check_may_be_an_object_with_thresholds() {
 
 #[test]
 fn the_time_limit_of_a_check_in_an_object_is_at_most_its_poll() {
-    let limit = |health, further| checked(health, further).map(|(check, _)| check.unwrap().time_limit);
+    let limit = |health, further| checked(health, further).map(|(check, _)| command(&check).time_limit);
     let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
     assert_eq!(limit(r#"{"command": "a", "timeout": "2s"}"#, ""), seconds(2));
     assert_eq!(limit(r#"{"command": "a"}"#, r#", "timeout": 3"#), seconds(3));
@@ -1314,6 +1319,65 @@ fn the_time_limit_of_a_check_in_an_object_is_at_most_its_poll() {
         let sentence = "the timeout of `health` in service app must not be longer than `poll`, which is 10s";
         assert!(report.contains(sentence), "{report}");
     }
+}
+
+/// The probe of a service with this `health`.
+fn probe(health: &str, further: &str) -> Probe {
+    let (check, _) = checked(health, further).unwrap();
+    check.as_ref().and_then(Check::probe).cloned().expect("a probe")
+}
+
+#[test]
+fn a_health_check_over_http_has_the_defaults_of_curl() {
+    let plain = probe(r#"{"http": "http://localhost:8080/health?deep=1"}"#, "");
+    assert_eq!(
+        (plain.time_limit, plain.keeps_connection),
+        (Duration::from_secs(10), true)
+    );
+    let ProbeTarget::Http(http) = plain.target else {
+        panic!("{plain:?}")
+    };
+    assert_eq!((&*http.host, &*http.path), ("localhost:8080", "/health?deep=1"));
+    assert_eq!((&*http.method, http.status), ("GET", (200, 399)));
+    assert_eq!((http.tls, http.socket, http.body), (None, None, None));
+}
+
+#[test]
+fn a_health_check_over_http_has_all_its_keys() {
+    let full = r#"{"http": "https://app", "unix": "/run/app", "method": "POST", "status": 204, "body": "^ok", "timeout": "2s",
+        "headers": {"X-Token": "secret", "Host": "example.org"}, "tls": {"cafile": "/ca.pem", "verify": false}}"#;
+    let full = probe(full, "");
+    assert!(!format!("{full:?}").contains("secret"), "{full:?}");
+    assert_eq!(full.time_limit, Duration::from_secs(2));
+    let ProbeTarget::Http(http) = full.target else {
+        panic!("{full:?}")
+    };
+    assert_eq!((&*http.host, &*http.path), ("example.org", "/"));
+    assert_eq!(http.place.to_string(), "app:443");
+    assert_eq!(http.socket.as_deref(), Some("/run/app"));
+    assert_eq!(
+        (&*http.method, http.status, http.body.as_deref()),
+        ("POST", (204, 204), Some("^ok"))
+    );
+    assert_eq!(http.headers, [("x-token".to_owned(), Secret("secret".into()))]);
+    let tls = http.tls.unwrap();
+    assert_eq!((tls.ca_file.as_deref(), tls.verify), (Some("/ca.pem"), false));
+}
+
+#[test]
+fn a_health_check_over_tcp_or_grpc_names_a_host_and_a_port() {
+    let tcp = probe(r#"{"tcp": "[::1]:5432", "failures": 2}"#, r#", "timeout": 3"#);
+    assert_eq!(tcp.time_limit, Duration::from_secs(3));
+    assert!(matches!(tcp.target, ProbeTarget::Tcp(place) if place.to_string() == "[::1]:5432"));
+    let grpc = probe(
+        r#"{"grpc": "app:50051", "service": "a.B", "tls": {"servername": "x"}}"#,
+        "",
+    );
+    let ProbeTarget::Grpc(grpc) = grpc.target else {
+        panic!("{grpc:?}")
+    };
+    assert_eq!((&*grpc.place.to_string(), &*grpc.service), ("app:50051", "a.B"));
+    assert_eq!(grpc.tls.unwrap().server_name.as_deref(), Some("x"));
 }
 
 #[test]
@@ -1345,6 +1409,98 @@ fn errors_in_a_health_check_are_reported() {
         ),
         (r#"{"command": "a", "failure": 2}"#, "did you mean `failures`?"),
         (r#"{"command": "a", "retries": 2}"#, "unknown key `retries`"),
+    ] {
+        let report = checked(health, "").unwrap_err();
+        assert!(report.contains(sentence), "{health}: {report}");
+    }
+}
+
+#[test]
+fn what_a_health_check_requests_has_to_be_clear() {
+    for (health, sentence) in [
+        (
+            r#"{"command": "a", "tcp": "app:80"}"#,
+            "services[0].health.command: `health` in service app has a `command` and one of `http`, `tcp`, `grpc`",
+        ),
+        (
+            r#"{"grpc": "app:1", "tcp": "app:80"}"#,
+            "services[0].health.grpc: `health` in service app has more than one of `http`, `tcp`, `grpc`",
+        ),
+        (
+            r#"{"tcp": "app"}"#,
+            "services[0].health.tcp: not a host and a port: found \"app\"",
+        ),
+        (r#"{"tcp": "app:80", "status": 200}"#, "unknown key `status`"),
+        (
+            r#"{"tcp": "app:80", "timeout": "11s"}"#,
+            "must not be longer than `poll`, which is 10s",
+        ),
+        (r#"{"grpc": "app:1", "method": "GET"}"#, "unknown key `method`"),
+        (
+            r#"{"http": "app:80/health"}"#,
+            "services[0].health.http: the URL does not begin with http:// or https://: found \"app:80/health\"",
+        ),
+        (
+            r#"{"http": "http://me:pw@app/"}"#,
+            "the URL contains a user, which belongs into `headers`",
+        ),
+        (
+            r#"{"http": "http://app/", "unix": "run/app"}"#,
+            "services[0].health.unix: not the path of a socket",
+        ),
+    ] {
+        let report = checked(health, "").unwrap_err();
+        assert!(report.contains(sentence), "{health}: {report}");
+    }
+}
+
+#[test]
+fn errors_in_a_request_for_health_are_reported() {
+    for (health, sentence) in [
+        (
+            r#"{"http": "http://app/", "method": "GET /"}"#,
+            "services[0].health.method: not a method",
+        ),
+        (
+            r#"{"http": "http://app/", "headers": ["a"]}"#,
+            "services[0].health.headers: not headers",
+        ),
+        (
+            r#"{"http": "http://app/", "headers": {"a b": ""}}"#,
+            "not the name of a header",
+        ),
+        (
+            r#"{"http": "http://app/", "headers": {"A": "b\nc"}}"#,
+            "a header cannot contain control characters",
+        ),
+        (
+            r#"{"http": "http://app/", "headers": {"Connection": "close"}}"#,
+            "this header cannot be set: it follows from the connection",
+        ),
+        (
+            r#"{"http": "http://app/", "headers": {"Host": "a b"}}"#,
+            "not a host and a port",
+        ),
+        (
+            r#"{"http": "http://app/", "status": [399, 200]}"#,
+            "services[0].health.status: not a range of statuses",
+        ),
+        (
+            r#"{"http": "http://app/", "status": [200]}"#,
+            "services[0].health.status: not a range of statuses",
+        ),
+        (
+            r#"{"http": "http://app/", "status": 100}"#,
+            "allowed is a status from 200 to 599",
+        ),
+        (
+            r#"{"http": "http://app/", "body": "(ok"}"#,
+            "services[0].health.body: error parsing regexp: missing closing )",
+        ),
+        (
+            r#"{"http": "http://app/", "tls": {}}"#,
+            "services[0].health.tls: `tls` of `health` in service app has no effect without https://",
+        ),
     ] {
         let report = checked(health, "").unwrap_err();
         assert!(report.contains(sentence), "{health}: {report}");

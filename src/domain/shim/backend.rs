@@ -348,7 +348,7 @@ impl Unit for BackendUnit {
         self.changes.end(ending.passed());
         match ending {
             Ending::NotStarted(_) => self.try_again_later(now, out),
-            Ending::Exited(_) => self.retries.reset(),
+            Ending::Exited(_) | Ending::Probed(_) => self.retries.reset(),
         }
         self.start_handler_if_due(now, out);
     }

@@ -10,6 +10,7 @@ use crate::event::Ticket;
 use crate::measurement::{CatalogueOperation, Measurement, Outcome};
 use crate::notice::Notice;
 use crate::plan::{Job, Role, SignalTarget};
+use crate::probe::Probe;
 use crate::process::Pid;
 use crate::requests::{Change, Kind, Requests};
 use crate::signal::Signal;
@@ -57,6 +58,8 @@ pub(super) struct Outbox {
     effects: Vec<Effect>,
     last_ticket: u64,
     children: BTreeMap<Ticket, Child>,
+    /// The probes that run, and the unit of each.
+    probes: BTreeMap<Ticket, UnitId>,
     open_requests: BTreeMap<UnitId, OpenRequest>,
     requesters: BTreeMap<Ticket, UnitId>,
     requests: Requests<UnitId>,
@@ -73,6 +76,7 @@ impl Outbox {
             effects: Vec::new(),
             last_ticket: 0,
             children: BTreeMap::new(),
+            probes: BTreeMap::new(),
             open_requests: BTreeMap::new(),
             requesters: BTreeMap::new(),
             requests: Requests::new(),
@@ -114,6 +118,24 @@ impl Outbox {
         );
         self.push(Effect::Start(ticket, Box::new(job.clone())));
         ticket
+    }
+
+    pub fn probe(&mut self, owner: UnitId, probe: &Probe) -> Ticket {
+        let ticket = self.ticket();
+        self.probes.insert(ticket, owner);
+        self.push(Effect::Probe(ticket, Box::new(probe.clone())));
+        ticket
+    }
+
+    /// The probe has ended; returns its owner, unless it was cancelled.
+    pub fn probed(&mut self, ticket: Ticket) -> Option<UnitId> {
+        self.probes.remove(&ticket)
+    }
+
+    /// Cancels a probe, or closes the connection that was kept for the next run.
+    pub fn end_probe(&mut self, ticket: Ticket) {
+        self.probes.remove(&ticket);
+        self.push(Effect::EndProbe(ticket));
     }
 
     pub fn send(&mut self, ticket: Ticket, signal: Signal, target: SignalTarget) {
@@ -419,7 +441,7 @@ impl OpenRequest {
     }
 }
 
-crate::keyed!(Outbox { effects, children, open_requests, requesters, requests, budget, load, load_again }
+crate::keyed!(Outbox { effects, children, probes, open_requests, requesters, requests, budget, load, load_again }
     without { last_ticket, jitter });
 crate::keyed!(OpenRequest {
     request,

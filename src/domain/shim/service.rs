@@ -1,8 +1,8 @@
 //! The unit of one service: its heartbeat, its health check, and the notices about them.
 
+use super::checker::Checker;
 use super::id::UnitId;
 use super::outbox::{self, Outbox};
-use super::runner::JobRunner;
 use super::unit::Unit;
 use crate::catalogue::{Answer, Endpoint, Report, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
@@ -29,7 +29,7 @@ pub(super) struct ServiceUnit {
     pub service: Service,
     id: UnitId,
     heartbeat: Heartbeat,
-    check: Option<JobRunner>,
+    check: Option<Checker>,
     /// Whether it was reported as unhealthy.
     unhealthy: bool,
     reasons: Causes,
@@ -47,7 +47,7 @@ impl ServiceUnit {
             id,
             heartbeat: Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired)
                 .with(now, service.thresholds),
-            check: check.map(|job| JobRunner::new(now, id, job, jitter)),
+            check: check.map(|check| Checker::new(now, id, check, jitter)),
             unhealthy: false,
             reasons: Causes::default(),
             failures: Failures::default(),
@@ -273,7 +273,7 @@ impl ServiceUnit {
 
 impl Unit for ServiceUnit {
     fn deadline(&self) -> Option<Instant> {
-        let check = self.check.as_ref().and_then(JobRunner::deadline);
+        let check = self.check.as_ref().and_then(Checker::deadline);
         earliest(self.heartbeat.deadline(), check)
     }
 
@@ -323,7 +323,7 @@ impl Unit for ServiceUnit {
         out: &mut Outbox,
     ) {
         if let Some(check) = &mut self.check {
-            check.on_ended(now, ending, false, out);
+            check.on_ended(now, ending, out);
         }
         self.on_checked(now, Some(ending), out);
     }
@@ -338,7 +338,7 @@ impl Unit for ServiceUnit {
         self.perform(now, action, out);
     }
 
-    /// Deregisters the service for good and kills a health check that runs (LC-5).
+    /// Deregisters the service for good and ends a health check that runs (LC-5).
     fn close(&mut self, now: Instant, out: &mut Outbox) {
         if let Some(check) = &mut self.check {
             check.end(out);
@@ -347,9 +347,13 @@ impl Unit for ServiceUnit {
         self.deregister(now, Notice::Deregistering(self.named()), out);
     }
 
-    /// Deregisters the service until [`Unit::resume`]; a health check that runs may finish, its result is ignored.
+    /// Deregisters the service until [`Unit::resume`]. A command that runs as health check may finish, its result is
+    /// ignored; a probe is cancelled.
     fn pause(&mut self, now: Instant, out: &mut Outbox) {
         if !self.closing {
+            if self.check.as_mut().is_some_and(|check| check.cancel_probe(out)) {
+                self.heartbeat.on_check_cancelled();
+            }
             self.deregister(now, Notice::MarkedForMaintenance(self.named()), out);
         }
     }
@@ -366,7 +370,7 @@ impl Unit for ServiceUnit {
     }
 
     fn delays_plan(&self) -> bool {
-        self.closing && self.check.as_ref().is_some_and(JobRunner::is_running)
+        self.closing && self.check.as_ref().is_some_and(Checker::is_running)
     }
 }
 
@@ -374,6 +378,7 @@ impl Unit for ServiceUnit {
 fn described(run: &Run) -> String {
     let output = run.output.trim();
     let ending = match run.result {
+        _ if matches!(run.ending, Ending::Probed(_)) => run.ending.to_string(),
         RunResult::Passed if output.is_empty() => "ok".into(),
         RunResult::Passed => return output.into(),
         RunResult::TimedOut => "it took too long".into(),

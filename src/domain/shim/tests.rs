@@ -4,6 +4,7 @@ mod drain;
 mod handlers;
 mod health;
 mod holders;
+mod probes;
 mod requests;
 mod state_key;
 mod telemetry;
@@ -24,6 +25,7 @@ struct Fixture {
     shim: Shim,
     now: Instant,
     children: BTreeMap<String, Ticket>,
+    probes: BTreeMap<String, Ticket>,
     requests: BTreeMap<String, Ticket>,
     loads: Vec<Ticket>,
     logged: Vec<String>,
@@ -43,6 +45,7 @@ impl Fixture {
             shim: Shim::new(plan, 1),
             now: Instant::START,
             children: BTreeMap::new(),
+            probes: BTreeMap::new(),
             requests: BTreeMap::new(),
             loads: Vec::new(),
             logged: Vec::new(),
@@ -82,7 +85,15 @@ impl Fixture {
     }
 
     fn note(&mut self, effect: Effect) -> Option<String> {
-        let brief = brief(&effect, &self.children);
+        let brief = match &effect {
+            Effect::EndProbe(ticket) => {
+                let running = self.probes.iter().find(|(_, open)| *open == ticket);
+                let name = running.map(|(name, _)| format!(" of {name}")).unwrap_or_default();
+                self.probes.retain(|_, open| open != ticket);
+                format!("end the probe{name}")
+            }
+            effect => brief(effect, &self.children),
+        };
         match effect {
             Effect::Start(ticket, job) => {
                 let earlier = self.children.insert(job.role.to_string(), ticket);
@@ -91,6 +102,10 @@ impl Fixture {
             Effect::Request { ticket, request, .. } => {
                 let earlier = self.requests.insert(requester(&request), ticket);
                 assert_eq!(earlier, None, "one request of {} at a time", requester(&request));
+            }
+            Effect::Probe(ticket, probe) => {
+                let earlier = self.probes.insert(probe.role.to_string(), ticket);
+                assert_eq!(earlier, None, "one probe of {} at a time", probe.role);
             }
             Effect::Cancel(ticket) => self.requests.retain(|_, open| *open != ticket),
             Effect::Load(ticket) => self.loads.push(ticket),
@@ -115,7 +130,11 @@ impl Fixture {
                 return None;
             }
             Effect::Connect(_) | Effect::Configure(_) | Effect::Export { .. } => return None,
-            Effect::Send(..) | Effect::Suspend | Effect::Report(..) | Effect::Exit(_) => {}
+            Effect::Send(..)
+            | Effect::Suspend
+            | Effect::EndProbe(_)
+            | Effect::Report(..)
+            | Effect::Exit(_) => {}
         }
         Some(brief)
     }
@@ -206,6 +225,7 @@ fn requester(request: &Request) -> String {
 fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
     match effect {
         Effect::Start(_, job) => format!("start {}", job.role),
+        Effect::Probe(_, probe) => format!("probe {}", probe.role),
         Effect::Send(ticket, signal, reach) => {
             let name = children
                 .iter()
@@ -279,7 +299,7 @@ fn service(name: &str) -> Service {
     Service {
         registration,
         poll: Duration::from_secs(10),
-        check: Some(job(role, Trigger::OnDemand)),
+        check: Some(Check::Command(job(role, Trigger::OnDemand))),
         thresholds: None,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
@@ -791,7 +811,7 @@ fn a_failed_query_is_no_change() {
 fn limited() -> Plan {
     let limit = Some(Duration::from_secs(2));
     let (mut service, mut backend) = (service("app"), backend("db"));
-    if let Some(check) = &mut service.check {
+    if let Some(Check::Command(check)) = &mut service.check {
         check.time_limit = limit;
     }
     backend.on_change.time_limit = limit;

@@ -188,7 +188,7 @@ impl Observer {
             Role::PreStop => self.pre_stop = OnceRun::Ended(self.now),
             Role::PostStop => self.post_stop_ended(ending),
             _ if run.abandoned => {}
-            Role::Health { ref id, .. } => self.checked(id, &run, ending.passed()),
+            Role::Health { ref id, .. } => self.checked(id, run.since, ending.passed()),
             Role::Task { .. } | Role::Sensor { .. } => {
                 if let Some(facts) = self.schedules.get_mut(&run.owner) {
                     facts.schedule.end(self.turn.began);

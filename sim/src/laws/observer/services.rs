@@ -1,8 +1,8 @@
 //! The state of each service: its checks, the catalogue's answers, and whether it has to be deregistered.
 
+use super::Observer;
 use super::health::HealthFacts;
 use super::requests::{InFlight, Kind};
-use super::{Observer, Run};
 use crate::laws::bounds::{LONGEST_HEARTBEAT_WAIT, MOST_HOLDERS, REQUEST};
 use crate::laws::schedule::Schedule;
 use domain::Instant;
@@ -187,7 +187,7 @@ impl Observer {
         }
     }
 
-    pub(super) fn checked(&mut self, id: &str, run: &Run, passed: bool) {
+    pub(super) fn checked(&mut self, id: &str, since: Instant, passed: bool) {
         let (now, turn) = (self.now, self.turn.began);
         if let Some(facts) = self.services.get_mut(id) {
             facts.schedule.end(turn);
@@ -200,7 +200,7 @@ impl Observer {
                     && health.reports()
                     && facts.registration != KnownRegistration::Absent;
             }
-            if !passed || !facts.passed || now - run.since >= facts.schedule.period() / 2 {
+            if !passed || !facts.passed || now - since >= facts.schedule.period() / 2 {
                 facts.delay(now);
             }
         }

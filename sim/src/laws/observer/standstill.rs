@@ -58,9 +58,11 @@ impl Observer {
     fn schedules_after_standstill(&mut self, now: Instant) {
         let staying = self.children.values().filter(|run| !run.abandoned);
         let running: BTreeSet<String> = staying.map(|run| run.owner.clone()).collect();
+        let probing: BTreeSet<String> = self.probes.values().map(|probe| probe.id.clone()).collect();
         let (limited, requesting) = (self.has_budget(), self.requesting());
         for (id, facts) in &mut self.services {
-            let busy = running.contains(&check_of(id)) || requesting.contains(id);
+            let checks = running.contains(&check_of(id)) || probing.contains(id);
+            let busy = checks || requesting.contains(id);
             facts.schedule.after_standstill(now, busy);
             if let Some(health) = &mut facts.health {
                 health.after_standstill(now);

@@ -31,7 +31,7 @@ variants! {
     SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
-    Listening TimedOut Killing Started Ended NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
+    Listening TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
 
@@ -114,6 +114,7 @@ fn of_role(role: Role) -> Vec<Notice> {
         Notice::Started(role.clone(), Pid(7)),
         Notice::Ended(role.clone(), ending(0)),
         Notice::Ended(role.clone(), ending(1)),
+        Notice::Answer(role.clone(), "not\n\"ready\"".into()),
         Notice::NotStarted {
             role: role.clone(),
             code: 127,

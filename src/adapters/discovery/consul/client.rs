@@ -120,6 +120,12 @@ impl Client {
         self.headers.borrow_mut().insert(name, value);
     }
 
+    /// Closes the connections that carry no request.
+    pub fn close(&self) {
+        self.kept.connections.borrow_mut().clear();
+        self.pool.close();
+    }
+
     /// The connections that carry many requests.
     #[cfg(test)]
     pub fn pool(&self) -> &Pool {
@@ -641,6 +647,7 @@ mod tests {
             target,
             proxy: None,
             secured: None,
+            purpose: names::Purpose::Catalogue,
         };
         let client = Client::new(route, "consul", HeaderMap::new()).unwrap();
         LocalSet::new().block_on(&runtime, test(client));

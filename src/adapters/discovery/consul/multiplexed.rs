@@ -89,6 +89,11 @@ impl Pool {
         Some(Place::new(found, self))
     }
 
+    /// Closes the connections that carry no request. The others are closed after their last one.
+    pub fn close(&self) {
+        self.connections.borrow_mut().clear();
+    }
+
     /// Adds a connection, and returns a place on it.
     pub fn add(self: &Rc<Self>, connection: Multiplexed) -> Place {
         let connection = Rc::new(connection);

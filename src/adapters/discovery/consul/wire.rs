@@ -7,7 +7,7 @@
 use super::proxy::Proxy;
 use crate::adapters::discovery::address::HostPort;
 use crate::adapters::discovery::metered::{Metered, ReadRule};
-use crate::adapters::discovery::names;
+use crate::adapters::discovery::names::Purpose;
 use crate::adapters::discovery::pacing::{ExpectedBytes, Pacing};
 use crate::adapters::discovery::tls::{self, Secured};
 use crate::cause;
@@ -43,6 +43,8 @@ pub struct Route {
     pub proxy: Option<(Proxy, Option<Secured>)>,
     /// The TLS client, if the connection to the server uses TLS.
     pub secured: Option<Secured>,
+    /// What it is for.
+    pub purpose: Purpose,
 }
 
 /// Where a server is.
@@ -67,8 +69,10 @@ pub struct Connected {
     pub allowance: Allowance,
     /// Whether the server chose HTTP/2.
     pub is_http2: bool,
-    /// The address at the other end, and the host that has it.
+    /// The address at the other end, and the host that has it, if another address may be tried the next time.
     pub peer: Option<(String, IpAddr)>,
+    /// What it is for.
+    purpose: Purpose,
 }
 
 impl Route {
@@ -85,7 +89,7 @@ impl Route {
     /// Starts what is needed to look up the name of the host to connect to.
     pub fn prepare(&self) {
         if let Some(HostPort { host, .. }) = self.first().place() {
-            names::prepare(host);
+            self.purpose.prepare(host);
         }
     }
 
@@ -100,7 +104,7 @@ impl Route {
     async fn connect_at_leisure(&self) -> Result<Connected, CatalogueError> {
         let allowance = Allowance::default();
         allowance.renew();
-        let (mut stream, peer) = self.first().open(&allowance).await?;
+        let (mut stream, peer) = self.first().open(self.purpose, &allowance).await?;
         if let Some((proxy, secured)) = &self.proxy {
             if let Some(secured) = secured {
                 (stream, _) = secure(stream, secured, &proxy.place.to_string()).await?;
@@ -119,6 +123,7 @@ impl Route {
             allowance,
             is_http2,
             peer,
+            purpose: self.purpose,
         })
     }
 }
@@ -128,7 +133,10 @@ impl Connected {
     /// of the allowance.
     pub fn pace(&self) -> ExpectedBytes {
         let expected = ExpectedBytes::default();
-        let pacing = Pacing::new(expected.clone());
+        let pacing = match self.purpose {
+            Purpose::Catalogue => Pacing::new(expected.clone()),
+            Purpose::Check => Pacing::of_check(expected.clone()),
+        };
         self.allowance.2.replace(Some(pacing));
         expected
     }
@@ -144,6 +152,7 @@ impl Target {
 
     async fn open(
         &self,
+        purpose: Purpose,
         allowance: &Allowance,
     ) -> Result<(Box<dyn Stream>, Option<(String, IpAddr)>), CatalogueError> {
         let allowance = allowance.clone();
@@ -155,10 +164,11 @@ impl Target {
                 Ok((Box::new(metered(inner, allowance)), None))
             }
             Self::Host(HostPort { host, port }) => {
-                let inner = names::connect(host, *port).await;
+                let inner = purpose.connect(host, *port).await;
                 let inner = inner.map_err(|error| failed(error.to_string()))?;
                 inner.set_nodelay(true).ok();
-                let peer = inner.peer_addr().ok().map(|peer| (host.clone(), peer.ip()));
+                let noted = inner.peer_addr().ok().filter(|_| purpose == Purpose::Catalogue);
+                let peer = noted.map(|peer| (host.clone(), peer.ip()));
                 Ok((Box::new(metered(inner, allowance)), peer))
             }
         }

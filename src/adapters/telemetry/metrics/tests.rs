@@ -3,7 +3,7 @@
 use super::*;
 use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use domain::plan::{
-    Backend, Catalogue, Command, Filter, HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role,
+    Backend, Catalogue, Check, Command, Filter, HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role,
     SensorKind, Service, Telemetry, Timing, Trigger,
 };
 use domain::sensor::{OWN, read};
@@ -30,10 +30,10 @@ fn service(name: &str, checked: bool) -> Service {
         poll: Duration::from_secs(1),
         thresholds: None,
         check: checked.then(|| {
-            job(Role::Health {
+            Check::Command(job(Role::Health {
                 service: name.into(),
                 id,
-            })
+            }))
         }),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }

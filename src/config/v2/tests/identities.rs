@@ -73,7 +73,10 @@ const PLACES: [&str; 9] = [
 
 fn jobs(plan: Plan) -> Vec<Job> {
     let hooks = [plan.pre_start, plan.pre_stop, plan.post_stop];
-    let checks = plan.services.into_iter().filter_map(|service| service.check);
+    let checks = plan
+        .services
+        .into_iter()
+        .filter_map(|service| service.check?.job().cloned());
     let handlers = plan.backends.into_iter().map(|backend| backend.on_change);
     let sensors = plan.telemetry.into_iter().flat_map(|telemetry| telemetry.sensors);
     let others = checks.chain(handlers).chain(sensors.map(|sensor| sensor.job));
