@@ -149,5 +149,6 @@ fn backend(number: u16) -> Backend {
         on_change: Job::new(role, Command::new("true", []), Trigger::OnDemand, Output::Inherit),
         filter: Filter::default(),
         timing: Timing::default(),
+        json: false,
     }
 }

@@ -30,6 +30,7 @@ fn details(registration: &Registration) -> Box<Details> {
     Box::new(Details {
         tags: registration.tags.clone(),
         meta: registration.attributes.meta.clone(),
+        ..Details::default()
     })
 }
 

@@ -285,6 +285,7 @@ fn backend(choices: &mut Choices, number: u32) -> Backend {
         filter: Filter::default(),
         on_change,
         timing: Timing::default(),
+        json: false,
     }
 }
 

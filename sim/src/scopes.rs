@@ -75,6 +75,7 @@ fn backend(program: &str) -> Backend {
         },
         filter: Filter::default(),
         timing: Timing::default(),
+        json: false,
     }
 }
 

@@ -114,10 +114,29 @@ pub struct Instance {
 /// What a catalogue has about an instance besides its endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Details {
+    /// The name of its node, empty if the catalogue has none.
+    pub node: String,
+    /// The address of its node, empty if the catalogue has none.
+    pub node_address: String,
     /// Its tags.
     pub tags: Vec<String>,
     /// Its pairs.
     pub meta: BTreeMap<String, String>,
+    /// The checks that say whether it is passing; none if the catalogue has none.
+    pub checks: Vec<CheckState>,
+}
+
+/// The state of a check of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckState {
+    /// Its ID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Such as `passing` or `critical`.
+    pub status: String,
+    /// Whether it is a check of the whole node.
+    pub of_node: bool,
 }
 
 /// The address and port of an instance.
@@ -153,4 +172,4 @@ pub struct Skipped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub u64);
 
-crate::keyed_as_is!(Request, Endpoint, Cursor);
+crate::keyed_as_is!(Request, Endpoint, Cursor, Instance);

@@ -31,6 +31,7 @@ pub mod effect;
 pub mod emergency;
 pub mod event;
 pub mod failures;
+pub mod health_service;
 pub mod heartbeat;
 pub mod identity;
 pub mod job;

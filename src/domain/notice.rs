@@ -6,7 +6,6 @@
 //! failure keep their level; the others are logged at [`Level::Debug`].
 
 use crate::catalogue::Endpoint;
-use crate::changes::LONGEST_LIST;
 use crate::plan::{Level, Role};
 use crate::process::{Ending, Pid};
 use crate::signal::Signal;
@@ -142,12 +141,12 @@ pub enum Notice {
         /// How many are needed.
         minimum: u32,
     },
-    /// A list of instances is too long for a variable of the handler.
+    /// A list of instances is too long for a handler.
     ListLeftOut {
         /// The backend's name.
         backend: String,
-        /// The first variable that is left out.
-        variable: &'static str,
+        /// The first variable that is left out, or what else is.
+        what: &'static str,
     },
     /// The catalogue accepts no more connections or requests, so the limit on requests in flight is lower for
     /// a while.
@@ -537,11 +536,9 @@ impl fmt::Display for Notice {
                 f,
                 "{backend}.onChange waits for more instances: there are {instances}, the minimum is {minimum}"
             ),
-            Self::ListLeftOut { backend, variable } => write!(
-                f,
-                "{backend}.onChange runs without {variable}: the list is longer than {} KiB",
-                LONGEST_LIST / 1024
-            ),
+            Self::ListLeftOut { backend, what } => {
+                write!(f, "{backend}.onChange runs without {what}: the list is too long")
+            }
             Self::BudgetCut {
                 allowed,
                 whole,

@@ -435,6 +435,8 @@ pub struct Backend {
     pub on_change: Job,
     /// When it runs after a change.
     pub timing: Timing,
+    /// Whether it gets the instances as JSON on its standard input.
+    pub json: bool,
 }
 
 /// Which instances of a service count. By default all that are passing, of the catalogue's own datacenter.
@@ -489,7 +491,10 @@ impl Backend {
 
     /// Whether both are about the same instances, so that what one has seen counts for the other (SD-5).
     pub fn is_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.tag == other.tag && self.filter == other.filter
+        self.name == other.name
+            && self.tag == other.tag
+            && self.filter == other.filter
+            && self.json == other.json
     }
 }
 
@@ -547,6 +552,8 @@ pub struct Job {
     pub variables: Vec<Variable>,
     /// What it can read.
     pub input: Input,
+    /// What one run reads on its standard input instead of nothing; a plan has none.
+    pub text: Option<String>,
     /// Where its output goes.
     pub output: Output,
     /// How it is stopped.
@@ -571,6 +578,7 @@ impl Job {
             time_limit: None,
             variables: Vec::new(),
             input: Input::Nothing,
+            text: None,
             output,
             stop: Stop::AT_ONCE,
             lifetime,

@@ -11,7 +11,7 @@
 //! After a failure, or after an early answer without a change, the pause before the next request grows, up to
 //! one `poll`.
 
-use crate::catalogue::{Cursor, Instance};
+use crate::catalogue::{Cursor, Details, Instance};
 use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::{Backoff, Duration, Instant, Jitter};
 use alloc::string::String;
@@ -235,6 +235,31 @@ impl Watch {
         self.size = size(instances);
         changed
     }
+}
+
+/// How many bytes a list with its details takes, in which each instance has some; none without details.
+pub fn detailed_size(instances: &[Instance]) -> usize {
+    let text = size_of::<String>();
+    let details = |instance: &Instance| {
+        let details = instance.details.as_deref()?;
+        let tags: usize = details.tags.iter().map(|tag| tag.len() + text).sum();
+        let meta = details
+            .meta
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 2 * text);
+        let checks = details.checks.iter();
+        let checks = checks.map(|check| check.id.len() + check.name.len() + check.status.len() + 4 * text);
+        let own =
+            instance.id.len() + instance.address.len() + details.node.len() + details.node_address.len();
+        Some(
+            own + tags
+                + meta.sum::<usize>()
+                + checks.sum::<usize>()
+                + size_of::<Instance>()
+                + size_of::<Details>(),
+        )
+    };
+    instances.iter().filter_map(details).sum()
 }
 
 /// How many bytes a stored list takes.

@@ -125,3 +125,86 @@ fn a_handler_of_consul_gets_what_has_changed() {
     assert_eq!(words.len(), 5, "{second}");
     assert!(words[1].ends_with(":1") && words[2].ends_with(":2") && words[3] == format!("+{}", words[2]));
 }
+
+/// The list that the handler of a backend read, once it has so many instances.
+fn list_read(program: &Program, count: usize) -> Vec<serde_json::Value> {
+    let list = || serde_json::from_str(&program.read("list")).unwrap_or_default();
+    program.until("the handler read the list", |_| {
+        let list: Vec<serde_json::Value> = list();
+        list.len() == count
+    });
+    list()
+}
+
+const READER: &str = r#""stdin": "json", "onChange": ["sh", "-c", "cat > @/new; mv @/new @/list"]"#;
+
+fn start_reader(catalogue: &str) -> Program {
+    let mut program = Program::new();
+    program.configure(&format!(
+        r#"{{{catalogue}, "backends": [{{"name": "db", "poll": 1, {READER}}}]}}"#
+    ));
+    program.launch(&UNTIL_TERM);
+    program
+}
+
+#[test]
+fn a_handler_of_consul_reads_what_consul_says() {
+    let agent = Agent::start();
+    for port in [2, 1] {
+        let id = format!("db-{port}");
+        let body = json!({"Name": "db", "ID": id, "Address": "192.0.2.7", "Port": port, "Tags": ["blue", "a \"b\""],
+            "Meta": {"zone": "b"}, "Check": {"TTL": "1h", "Status": "passing"}});
+        agent.put("/v1/agent/service/register", &body.to_string());
+    }
+    let program = start_reader(&format!(r#""consul": "{}""#, agent.address()));
+    let list = list_read(&program, 2);
+    let consul = agent.passing("db");
+    for (entry, id) in list.iter().zip(["db-1", "db-2"]) {
+        let theirs = consul.iter().find(|theirs| theirs["Service"]["ID"] == id);
+        let theirs = theirs.expect("Consul has it");
+        for member in ["ID", "Service", "Tags", "Address", "Port", "Meta"] {
+            assert_eq!(entry["Service"][member], theirs["Service"][member], "{member}");
+        }
+        for member in ["Node", "Address"] {
+            assert_eq!(entry["Node"][member], theirs["Node"][member], "{member}");
+        }
+        let (ours, theirs) = (
+            entry["Checks"].as_array().unwrap(),
+            theirs["Checks"].as_array().unwrap(),
+        );
+        assert_eq!(ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            for member in ["Node", "CheckID", "Name", "Status", "ServiceID", "ServiceName"] {
+                assert_eq!(ours[member], theirs[member], "{member}");
+            }
+        }
+    }
+    agent.deregister("db-1");
+    assert_eq!(list_read(&program, 1)[0]["Service"]["ID"], "db-2");
+    agent.deregister("db-2");
+    list_read(&program, 0);
+    assert_eq!(program.read("list"), "[]\n");
+}
+
+#[test]
+fn a_handler_of_the_folder_reads_the_list_and_a_handler_that_does_not_read_delays_nothing() {
+    let program = start_reader(r#""directory": "@/catalogue""#);
+    enter(&program, "db-1", 1);
+    let expected = json!({
+        "Node": {"Node": "", "Address": "192.0.2.7"},
+        "Service": {"ID": "db-1", "Service": "db", "Tags": [], "Address": "192.0.2.7", "Port": 1, "Meta": {}},
+        "Checks": []
+    });
+    assert_eq!(list_read(&program, 1), [expected]);
+    let mut other = Program::new();
+    other.configure(
+        r#"{"directory": "@/catalogue", "backends": [{"name": "db", "poll": 1, "stdin": "json",
+            "onChange": ["sh", "-c", "echo x >> @/runs; exec sleep 600"]}]}"#,
+    );
+    other.launch(&UNTIL_TERM);
+    for number in 0..2_000 {
+        enter(&other, &format!("db-{number}"), number);
+    }
+    other.until_lines("runs", 1);
+    assert_eq!(other.stop(), 0);
+}

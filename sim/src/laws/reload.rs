@@ -42,6 +42,7 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
 fn is_planned(plan: &Plan, started: &Job) -> bool {
     let job = &Job {
         variables: Vec::new(),
+        text: None,
         ..started.clone()
     };
     let one = |planned: &Option<Job>| planned.as_ref() == Some(job);

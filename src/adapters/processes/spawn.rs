@@ -3,8 +3,8 @@
 //!
 //! A child gets its own process group, no blocked signals, the disposition of SIGPIPE from before the Rust
 //! runtime ignored it, the inherited environment byte for byte with the exported variables, and the limit on open files
-//! that the shim was started with. It inherits no descriptors but the standard streams. The standard input is empty, or
-//! that of the shim ([`Input`]). If the shim has a terminal, children that cannot use it have a session of their own.
+//! that the shim was started with. It inherits no descriptors but the standard streams. The standard input is empty, a text of
+//! the core, or that of the shim ([`Input`]). If the shim has a terminal, children that cannot use it have a session of their own.
 
 use super::fork::{Prepared, Steps};
 use super::inherited;
@@ -13,15 +13,17 @@ use super::terminal::{Place, Terminal};
 use crate::adapters::descriptors::OpenFiles;
 use domain::plan::{Input, Job, Login, Output, Word};
 use domain::process::Pid;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::libc;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, fstat, makedev};
 use nix::unistd;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
@@ -84,7 +86,8 @@ impl Spawner {
         }
         let environment = with_exports(&self.environment, &exported);
         let place = self.place(job.input);
-        let streams = self.streams(job, capture.map(Capture::writer));
+        let text = job.text.as_deref().map(in_memory).transpose()?;
+        let streams = self.streams(job, text.as_ref(), capture.map(Capture::writer));
         let lowered = self.open_files.and_then(OpenFiles::lower);
         let steps = Steps {
             session: matches!(place, Place::Session),
@@ -137,13 +140,18 @@ impl Spawner {
     }
 
     /// The standard streams of a child that it does not inherit. Only a logged output includes the standard error.
-    fn streams<'a>(&'a self, job: &Job, writer: Option<BorrowedFd<'a>>) -> Vec<(BorrowedFd<'a>, RawFd)> {
+    fn streams<'a>(
+        &'a self,
+        job: &Job,
+        text: Option<&'a OwnedFd>,
+        writer: Option<BorrowedFd<'a>>,
+    ) -> Vec<(BorrowedFd<'a>, RawFd)> {
         let inherits = job.input == Input::Inherited
             && self
                 .terminal
                 .as_ref()
                 .is_none_or(|terminal| terminal.input_is_free());
-        let input = (!inherits).then(|| (self.nothing.as_fd(), STDIN));
+        let input = (!inherits).then(|| (text.unwrap_or(&self.nothing).as_fd(), STDIN));
         let output = writer.map(|writer| (writer, STDOUT));
         let errors = writer.filter(|_| job.output == Output::Log);
         let errors = errors.map(|writer| (writer, STDERR));
@@ -203,6 +211,21 @@ fn null() -> io::Result<OwnedFd> {
     }
     fcntl(null.as_fd(), FcntlArg::F_SETFL(flags))?;
     Ok(null)
+}
+
+/// A text as a file in memory that nothing can change, to be read from its beginning. Writing it never waits for a reader.
+fn in_memory(text: &str) -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // Older kernels lack this flag, which newer ones may require.
+    let not_executable = flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let name = c"containerpilot-stdin";
+    let mut file = File::from(memfd_create(name, not_executable).or_else(|_| memfd_create(name, flags))?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    let seals =
+        SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
 }
 
 /// The exported variables as entries of an environment.

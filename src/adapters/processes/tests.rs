@@ -57,6 +57,7 @@ fn children() {
         the_end_of_the_process_is_the_end_of_the_run(&mut children, &mut queue).await;
         the_output_is_posted_right_before_the_end(&mut children, &mut queue).await;
         the_environment_is_passed_on_byte_for_byte(&mut children, &mut queue).await;
+        a_text_can_be_read_and_not_be_changed(&mut children, &mut queue).await;
         a_process_that_holds_the_pipe_of_a_finished_child_can_continue_to_write(&mut children, &mut queue)
             .await;
         a_limited_number_of_pipes_of_finished_children_is_held(&mut children, &mut queue).await;
@@ -317,6 +318,22 @@ async fn the_output_is_posted_right_before_the_end(children: &mut Children, queu
         }
     }
     kill_named(&holder, children, queue).await;
+}
+
+/// A child reads the text of its job from the beginning, however long it is, and cannot change it.
+async fn a_text_can_be_read_and_not_be_changed(children: &mut Children, queue: &mut Queue) {
+    let home = tempfile::tempdir().unwrap();
+    let found = home.path().join("found");
+    let script = format!("(wc -c; true > /dev/stdin || echo refused) > {}", found.display());
+    for number in 0..2 {
+        let with_text = Job {
+            text: Some("0123456789abcdef".repeat(64 * 1024)),
+            ..job(&["/bin/sh", "-c", &script], Output::Inherit)
+        };
+        children.start(Ticket(6_100 + number), &with_text).unwrap();
+        assert_eq!(ended(queue).await, (Ticket(6_100 + number), ExitStatus::Code(0)));
+        assert_eq!(std::fs::read_to_string(&found).unwrap(), "1048576\nrefused\n");
+    }
 }
 
 /// Children get the inherited entries, also those that occur twice or have no `=`, followed by the exported

@@ -337,6 +337,8 @@ pub enum BackendError<'a> {
     MaximumTooShort(Subject<'a>, Duration, Duration),
     /// A number of instances outside the allowed range.
     MinimumOutOfRange(Subject<'a>),
+    /// A form of the standard input that is unknown.
+    Stdin(Subject<'a>),
 }
 
 impl Display for BackendError<'_> {
@@ -347,6 +349,7 @@ impl Display for BackendError<'_> {
                 "`wait` in {subject} has a maximum of {most:?}, allowed is its quiet time of {quiet:?} or more"
             ),
             Self::MinimumOutOfRange(subject) => write!(f, "`minimum` in {subject} is out of range"),
+            Self::Stdin(subject) => write!(f, "`stdin` in {subject} is unknown"),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! When the handler of a backend runs after a change: the keys `wait`, `splay` and `minimum` (docs/backends.md).
+//! When the handler of a backend runs after a change: the keys `wait`, `splay` and `minimum`; and what it reads: `stdin`
+//! (docs/backends.md).
 
 use super::error::{BackendError, DurationKey, Subject};
-use crate::config::keys::{Section, duration, integer};
+use crate::config::keys::{Section, duration, integer, string};
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::plan::{Timing, Wait};
@@ -54,4 +55,16 @@ fn minimum(value: &Value<'_>, subject: Subject<'_>, problems: &mut Problems<'_>)
         problems.wrong(value, BackendError::MinimumOutOfRange(subject), &allowed);
     }
     number
+}
+
+/// Whether the handler gets the instances as JSON on its standard input.
+pub fn stdin(section: &mut Section<'_>, subject: Subject<'_>, problems: &mut Problems<'_>) -> bool {
+    let Some(value) = section.take("stdin") else {
+        return false;
+    };
+    let written = string(value, problems);
+    if written.is_some_and(|written| written != "json") {
+        problems.wrong(value, BackendError::Stdin(subject), "\"json\"");
+    }
+    written.is_some()
 }

@@ -136,6 +136,7 @@ fn backend(
     let limit = section.take("timeout");
     let on_change = command::limited(on_change, limit, &DurationKey::HandlerTimeout(subject), problems);
     let timing = handlers::timing(&mut section, subject, problems);
+    let json = handlers::stdin(&mut section, subject, problems);
     section.close(problems);
     let (name, poll, on_change) = (name?, poll?, on_change?);
     let role = Role::OnChange {
@@ -149,6 +150,7 @@ fn backend(
         poll,
         on_change,
         timing,
+        json,
     })
 }
 

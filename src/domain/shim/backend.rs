@@ -7,12 +7,13 @@ use super::id::UnitId;
 use super::outbox::{Outbox, Reply};
 use super::runner::JobRunner;
 use super::unit::Unit;
-use crate::catalogue::{Answer, Listing, Query, Request, Skipped};
+use crate::catalogue::{Answer, Instance, Listing, Query, Request, Skipped};
 use crate::causes::{Causes, shortened};
 use crate::changes::{self, Changes};
 use crate::delay::Delay;
 use crate::event::Ticket;
 use crate::failures::Failures;
+use crate::health_service::json;
 use crate::measurement::{Measurement, WatchedBackend};
 use crate::notice::Notice;
 use crate::plan::{Backend, REQUEST_LIMIT};
@@ -22,6 +23,7 @@ use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
 use crate::watch::{self, NextQuery, Watch};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// The first wait before a handler that could not be started is started again, and the longest.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -40,6 +42,8 @@ pub(super) struct BackendUnit {
     delay: Delay,
     /// Whether it was logged that they wait for more instances.
     held_back: bool,
+    /// The list with all details, if the handler reads it.
+    detailed: Vec<Instance>,
     /// What the handler has handled.
     changes: Changes,
     /// Whether a list was too long for a variable, which was logged.
@@ -75,6 +79,7 @@ impl BackendUnit {
             retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, jitter.split()),
             delay: Delay::new(backend.timing, jitter.split()),
             held_back: false,
+            detailed: Vec::new(),
             changes: Changes::default(),
             left_out: false,
             retry_at: None,
@@ -160,7 +165,7 @@ impl BackendUnit {
             service: self.backend.name.clone(),
             tag: self.backend.tag.clone(),
             filter: self.backend.filter.clone(),
-            details: false,
+            details: self.backend.json,
             after: next.after,
             wait: next.wait,
         };
@@ -171,11 +176,11 @@ impl BackendUnit {
         out.request(now, self.id, request, limit, REQUEST_LIMIT);
     }
 
-    fn on_instances(&mut self, now: Instant, listing: &Listing, out: &mut Outbox) {
+    fn on_instances(&mut self, now: Instant, mut listing: Listing, out: &mut Outbox) {
         let instances = listing.instances.len();
         let blocked = self.watch.is_blocking();
         self.log_recovery(out);
-        self.log_filtered(listing, out);
+        self.log_filtered(&listing, out);
         self.log_skipped(&listing.skipped, out);
         if listing.filtered && instances == 0 {
             out.requests().answered(self.id, blocked, false);
@@ -186,6 +191,9 @@ impl BackendUnit {
             instances,
         });
         let changed = self.watch.on_instances(now, &listing.instances, listing.cursor);
+        if self.backend.json {
+            self.detailed = core::mem::take(&mut listing.instances);
+        }
         out.requests().answered(self.id, blocked, changed);
         if changed {
             let backend = self.backend.name.clone();
@@ -211,14 +219,24 @@ impl BackendUnit {
     fn start_handler(&mut self, now: Instant, out: &mut Outbox) {
         let instances = self.watch.seen();
         let lists = self.changes.lists(instances);
-        let (variables, left_out) = changes::variables(&self.backend.name, &lists);
+        let (variables, mut left_out) = changes::variables(&self.backend.name, &lists);
+        let json = self
+            .backend
+            .json
+            .then(|| json(&self.backend.name, &self.detailed));
+        if json == Some(None) {
+            left_out = Some("the list on its standard input");
+        }
         self.changes.start(instances);
         let was_left_out = core::mem::replace(&mut self.left_out, left_out.is_some());
         if let Some(variable) = left_out.filter(|_| !was_left_out) {
             let backend = self.backend.name.clone();
-            out.log(Notice::ListLeftOut { backend, variable });
+            out.log(Notice::ListLeftOut {
+                backend,
+                what: variable,
+            });
         }
-        self.handler.start_with(now, variables, out);
+        self.handler.start_reading(now, variables, json.flatten(), out);
     }
 
     /// Whether changes wait for the handler, and it may run.
@@ -319,14 +337,17 @@ impl Unit for BackendUnit {
     /// A list that is too large beside those of the other backends counts as a failure.
     fn on_reply(&mut self, now: Instant, reply: Reply, listed: usize, out: &mut Outbox) {
         self.watch.on_sent(reply.sent.unwrap_or(now));
-        let others = listed - self.watch.size();
+        let others = listed - self.listed();
         match reply.answer {
-            Answer::Instances(listing) if others + watch::size(&listing.instances) > MOST_LISTED => {
+            Answer::Instances(listing)
+                if others + watch::size(&listing.instances) + watch::detailed_size(&listing.instances)
+                    > MOST_LISTED =>
+            {
                 let most = MOST_LISTED / 1024 / 1024;
                 let cause = format!("the lists of all backends together would take more than {most} MiB");
                 self.on_failure(now, cause, out);
             }
-            Answer::Instances(listing) => self.on_instances(now, &listing, out),
+            Answer::Instances(listing) => self.on_instances(now, listing, out),
             Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _) => {
                 self.on_failure(now, cause, out)
             }
@@ -384,9 +405,9 @@ impl Unit for BackendUnit {
     }
 
     fn listed(&self) -> usize {
-        self.watch.size()
+        self.watch.size() + watch::detailed_size(&self.detailed)
     }
 }
 
-crate::keyed!(BackendUnit { backend, id, watch, handler, delay, changes, retries, retry_at, paused, superseded, filtered }
+crate::keyed!(BackendUnit { backend, id, watch, handler, delay, detailed, changes, retries, retry_at, paused, superseded, filtered }
     without { changed, failures, skipped, held_back, left_out });

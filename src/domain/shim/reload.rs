@@ -294,8 +294,13 @@ fn match_backends(units: &Units, plan: &Plan) -> BTreeMap<UnitId, Backend> {
 }
 
 /// What makes two backends the same, as [`Backend::is_same`] says.
-fn watched(backend: &Backend) -> (&str, Option<&str>, &Filter) {
-    (&backend.name, backend.tag.as_deref(), &backend.filter)
+fn watched(backend: &Backend) -> (&str, Option<&str>, &Filter, bool) {
+    (
+        &backend.name,
+        backend.tag.as_deref(),
+        &backend.filter,
+        backend.json,
+    )
 }
 
 fn sensors(plan: &Plan) -> &[Sensor] {

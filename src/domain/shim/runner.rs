@@ -104,11 +104,24 @@ impl JobRunner {
 
     /// Starts a run with these variables in its environment, unless one is in progress or the job is over.
     pub fn start_with(&mut self, now: Instant, variables: Vec<Variable>, out: &mut Outbox) {
+        self.start_reading(now, variables, None, out);
+    }
+
+    /// As [`Self::start_with`]; the run reads the text on its standard input.
+    pub fn start_reading(
+        &mut self,
+        now: Instant,
+        variables: Vec<Variable>,
+        text: Option<String>,
+        out: &mut Outbox,
+    ) {
         let action = self.runs.start(now);
         self.job.variables = variables;
+        self.job.text = text;
         self.perform(now, action, out);
         // They are those of this run only, and no part of the state.
         self.job.variables = Vec::new();
+        self.job.text = None;
     }
 
     pub fn on_time(&mut self, now: Instant, out: &mut Outbox) {

@@ -314,6 +314,7 @@ fn backend(name: &str) -> Backend {
         on_change: job(role, Trigger::OnDemand),
         filter: Filter::default(),
         timing: Timing::default(),
+        json: false,
     }
 }
 

@@ -199,7 +199,7 @@ fn of_backends() -> Vec<Notice> {
         },
         Notice::ListLeftOut {
             backend: backend(),
-            variable: "CONTAINERPILOT_INSTANCES",
+            what: "CONTAINERPILOT_INSTANCES",
         },
         Notice::Changed {
             backend: backend(),

@@ -5,7 +5,7 @@
 //! instance is skipped without affecting the others. If the text is not JSON, or too long, the whole answer
 //! is an error.
 
-use domain::catalogue::{Details, Instance, Skipped};
+use domain::catalogue::{CheckState, Details, Instance, Skipped};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -241,10 +241,25 @@ fn instance(entry: &[u8]) -> Result<Instance, serde_json::Error> {
 
 /// The details in an entry that was parsed; those that cannot be parsed are left out.
 fn details(entry: &[u8]) -> Details {
-    let Ok(DetailedEntry { service }) = serde_json::from_slice(entry) else {
+    let Ok(DetailedEntry {
+        node,
+        service,
+        checks,
+    }) = serde_json::from_slice(entry)
+    else {
         return Details::default();
     };
+    let node = node.unwrap_or_default();
+    let state = |check: DetailedCheck| CheckState {
+        of_node: check.service_id.unwrap_or_default().is_empty(),
+        id: check.id.unwrap_or_default(),
+        name: check.name.unwrap_or_default(),
+        status: check.status.unwrap_or_default(),
+    };
     Details {
+        node: node.node.unwrap_or_default(),
+        node_address: node.address.unwrap_or_default(),
+        checks: checks.unwrap_or_default().into_iter().map(state).collect(),
         tags: service.tags.unwrap_or_default(),
         meta: service.meta.unwrap_or_default(),
     }
@@ -254,7 +269,14 @@ fn details(entry: &[u8]) -> Details {
 fn size(details: &Details) -> usize {
     let tags = details.tags.iter().map(|tag| tag.len() + size_of::<String>());
     let pair = |(key, value): (&String, &String)| key.len() + value.len() + 2 * size_of::<String>();
-    tags.chain(details.meta.iter().map(pair)).sum()
+    let check =
+        |check: &CheckState| check.id.len() + check.name.len() + check.status.len() + size_of::<CheckState>();
+    let others = details
+        .meta
+        .iter()
+        .map(pair)
+        .chain(details.checks.iter().map(check));
+    details.node.len() + details.node_address.len() + tags.chain(others).sum::<usize>()
 }
 
 /// The fault of an instance that is not valid; `None` if it is valid.
@@ -306,7 +328,27 @@ struct HealthEntry {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DetailedEntry {
+    node: Option<DetailedNode>,
     service: DetailedService,
+    checks: Option<Vec<DetailedCheck>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DetailedNode {
+    node: Option<String>,
+    address: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DetailedCheck {
+    #[serde(rename = "CheckID")]
+    id: Option<String>,
+    name: Option<String>,
+    status: Option<String>,
+    #[serde(rename = "ServiceID")]
+    service_id: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -115,6 +115,7 @@ impl DirectoryEntry {
         let details = || Details {
             tags: self.tags.clone(),
             meta: self.meta.clone(),
+            ..Details::default()
         };
         Instance {
             id: self.id.clone(),

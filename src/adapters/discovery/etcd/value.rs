@@ -46,7 +46,13 @@ pub fn instance(value: &[u8], query: &Query) -> Result<Option<Instance>, String>
         return Ok(None);
     }
     let meta = meta.unwrap_or_default();
-    let details = query.details.then(|| Box::new(Details { tags, meta }));
+    let details = query.details.then(|| {
+        Box::new(Details {
+            tags,
+            meta,
+            ..Details::default()
+        })
+    });
     Ok(Some(Instance {
         id,
         address,

@@ -47,6 +47,7 @@ fn backend(name: &str, tag: Option<&str>) -> Backend {
         on_change: job(Role::OnChange { backend: name.into() }),
         filter: Filter::default(),
         timing: Timing::default(),
+        json: false,
     }
 }
 

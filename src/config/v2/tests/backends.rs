@@ -68,9 +68,21 @@ fn errors_in_the_keys_of_a_handler_are_reported() {
         ),
         (r#", "minimum": -1"#, "`minimum` in backend db is out of range"),
         (r#", "minimum": 1.5"#, "not a whole number"),
+        (
+            r#", "stdin": "xml""#,
+            "backends[0].stdin: `stdin` in backend db is unknown: found \"xml\", allowed is \"json\"",
+        ),
+        (r#", "stdin": true"#, "backends[0].stdin: not a string"),
         (r#", "minimun": 1"#, "did you mean `minimum`?"),
     ] {
         let report = backend(members).unwrap_err();
         assert!(report.contains(sentence), "{members}: {report}");
     }
+}
+
+#[test]
+fn a_handler_may_read_the_instances() {
+    assert!(!backend("").unwrap().json);
+    assert!(!backend(r#", "stdin": null"#).unwrap().json);
+    assert!(backend(r#", "stdin": "json""#).unwrap().json);
 }

@@ -155,3 +155,52 @@ fn a_handler_in_its_quiet_time_does_not_run_after_the_stop_began() {
     fixture.signal(Signal::TERM);
     assert_eq!(within(&mut fixture, 3_000), [""; 0]);
 }
+
+#[test]
+fn a_handler_gets_the_lists_as_variables_and_can_read_the_details() {
+    let json = |json| Plan {
+        backends: vec![Backend {
+            json,
+            ..backend("db")
+        }],
+        ..bare()
+    };
+    for reads in [false, true] {
+        let mut fixture = Fixture::running(json(reads));
+        fixture.now = fixture.now + Duration::from_secs(10);
+        let effects = fixture.shim.step(fixture.now, Event::Woken);
+        let asked = effects.iter().find_map(|effect| match effect {
+            Effect::Request {
+                ticket,
+                request: Request::Instances(query),
+                ..
+            } => Some((*ticket, query.details)),
+            _ => None,
+        });
+        let (ticket, details) = asked.expect("a query");
+        assert_eq!(details, reads);
+        let effects = fixture
+            .shim
+            .step(fixture.now, Event::Answered(ticket, instances(&[1])));
+        let started = effects.iter().find_map(|effect| match effect {
+            Effect::Start(_, job) => Some(job),
+            _ => None,
+        });
+        let started = started.expect("the handler");
+        let variables = started.variables.iter();
+        let variables: Vec<_> = variables
+            .map(|variable| (variable.name(), variable.value()))
+            .collect();
+        let expected = [
+            ("CONTAINERPILOT_BACKEND", "db"),
+            ("CONTAINERPILOT_INSTANCES", "192.0.2.2:1"),
+            ("CONTAINERPILOT_ADDED", "192.0.2.2:1"),
+            ("CONTAINERPILOT_REMOVED", ""),
+        ];
+        assert_eq!(variables, expected);
+        let text =
+            r#"[{"Node":{"Node":"","Address":"192.0.2.2"},"Service":{"ID":"db-1","Service":"db","Tags":[],"#;
+        let found = started.text.as_deref().map(|found| found.starts_with(text));
+        assert_eq!(found, reads.then_some(true));
+    }
+}
