@@ -16,8 +16,8 @@
 use domain::catalogue::Answer;
 use domain::event::Loaded;
 use domain::plan::{
-    Backend, Catalogue, Command, Filter, HEARTBEATS_PER_INSPECTION, Job, Output, Plan, Registration, Role,
-    Service, StopTimeout, Timing, Trigger,
+    Backend, Catalogue, Command, Filter, HEARTBEATS_PER_INSPECTION, HealthActions, Job, Output, Plan,
+    Registration, Role, Service, StopTimeout, Timing, Trigger,
 };
 use domain::process::Pid;
 use domain::signal::Signal;
@@ -133,6 +133,7 @@ fn service(number: u16, port: u16) -> Service {
         poll: Duration::from_secs(10),
         check: None,
         thresholds: None,
+        actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }

@@ -3,8 +3,8 @@
 use domain::catalogue::Endpoint;
 use domain::lifecycle;
 use domain::plan::{
-    Backend, Catalogue, Check, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout, Telemetry, Timing,
-    Trigger, Wait,
+    Backend, Catalogue, Check, HealthActions, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout,
+    Telemetry, Timing, Trigger, Wait,
 };
 use domain::probe::{Probe, ProbeTarget};
 use domain::signal::Signal;
@@ -105,7 +105,24 @@ fn service(service: &Service, catalogue: &str) -> String {
             "there is no health check; every {poll} a heartbeat is sent, and the first one registers {address} in {catalogue} as {id}"
         ),
     };
-    format!("the service {name}: {check}. Without a heartbeat for {ttl} the entry is critical")
+    let actions = actions(&service.actions);
+    format!("the service {name}: {check}. Without a heartbeat for {ttl} the entry is critical{actions}")
+}
+
+/// What follows from a change of health.
+fn actions(actions: &HealthActions) -> String {
+    let on_unhealthy = actions.on_unhealthy.as_ref();
+    let on_healthy = actions.on_healthy.as_ref();
+    [
+        on_unhealthy.map(|job| format!(". When it becomes unhealthy, {} runs", command(job))),
+        on_healthy.map(|job| format!(". When it is healthy again, {} runs", command(job))),
+        actions
+            .exit_after
+            .map(|failures| format!(". After {failures} failures in a row the shim stops")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What a health check does.

@@ -71,6 +71,11 @@ const MISTAKES: &[(&str, &[u8])] = &[
         b"{\"consul\": \"c:1\", \"services\": [\n  {\"name\": \"web\", \"poll\": 5, \"ttl\": 10, \"port\": 80,\n   \
           \"health\": {\"http\": \"localhost/health\", \"status\": [300, 200], \"tls\": {}, \"body\": \"(ok\"}}]}",
     ),
+    (
+        "a reaction to a health that is never checked",
+        b"{\"consul\": \"c:1\", \"services\": [\n  {\"name\": \"web\", \"poll\": 5, \"ttl\": 10, \"port\": 80,\n   \
+          \"onUnhealthy\": \"notify\", \"exitAfter\": 0}]}",
+    ),
     ("no catalogue", b"{\"services\": []}"),
     ("Consul without a port", b"{\n  \"consul\": \"consul\", \"x\": 1\n}"),
     ("a command for a shell", b"{\"consul\": \"c:1\",\n \"preStart\": \"sleep 1 && echo ready\", \"x\": 1}"),

@@ -13,6 +13,7 @@ mod emergency;
 mod observer;
 mod order;
 mod probes;
+mod reactions;
 mod reload;
 mod schedule;
 mod time;
@@ -142,6 +143,12 @@ pub const LAWS: &[(&str, Law)] = laws![
     catalogue::another_instance_is_reported,
     catalogue::a_healthy_entry_never_expires,
     catalogue::a_deregistered_service_stays_absent,
+    reactions::a_command_starts_only_after_a_change_of_health,
+    reactions::commands_of_a_service_run_one_at_a_time,
+    reactions::after_a_change_of_health_the_command_runs,
+    reactions::there_is_a_pause_after_a_command_that_cannot_start,
+    reactions::a_command_has_the_reason_in_its_environment,
+    reactions::a_check_that_fails_too_often_stops_the_shim,
     time::deadlines_lie_in_the_future,
     time::the_driver_wakes_at_every_time_limit,
     time::tickets_are_never_used_again,
@@ -198,6 +205,7 @@ mod tests {
             include_str!("laws/children.rs"),
             include_str!("laws/probes.rs"),
             include_str!("laws/catalogue.rs"),
+            include_str!("laws/reactions.rs"),
             include_str!("laws/time.rs"),
             include_str!("laws/reload.rs"),
             include_str!("laws/trees.rs"),

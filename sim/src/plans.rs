@@ -51,6 +51,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     }
     set_thresholds(options, &mut plan);
     set_probes(options, &mut plan);
+    set_actions(options, &mut plan);
     for number in 0..options.backends {
         plan.backends.push(backend(choices, number));
     }
@@ -93,6 +94,7 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
     set_thresholds(options, &mut plan);
     set_timing(options, &mut plan);
     set_probes(options, &mut plan);
+    set_actions(options, &mut plan);
     plan
 }
 
@@ -167,6 +169,39 @@ fn set_timing(options: &Options, plan: &mut Plan) {
                 .map(wait),
             splay: Duration::from_millis([0, 1_500, 0, 10_000][drawn / 4 % 4]),
             minimum: [0, 1, 2][drawn % 3],
+        };
+    }
+}
+
+/// In two of five runs services have commands for changes of their health, and in some of them a number of failures ends
+/// the shim. They are drawn together with the jitter, so that saved runs keep their meaning.
+fn set_actions(options: &Options, plan: &mut Plan) {
+    let drawn = options.jitter as usize;
+    if !matches!(drawn % 5, 2 | 3) {
+        return;
+    }
+    for service in plan.services.iter_mut().filter(|service| service.check.is_some()) {
+        let Registration { name, id, .. } = &service.registration;
+        let (name, id) = (name.clone(), id.clone());
+        let on_unhealthy = Role::OnUnhealthy {
+            service: name.clone(),
+            id: id.clone(),
+        };
+        let on_healthy = Role::OnHealthy { service: name, id };
+        let limit = [None, Some(Duration::from_secs(3))][drawn / 5 % 2];
+        let job = |role| Job {
+            time_limit: limit,
+            ..plain(role, Trigger::OnDemand, 0)
+        };
+        let starts_slowly = service
+            .thresholds
+            .is_some_and(|thresholds| thresholds.start_period > Duration::ZERO);
+        let exit_after = [0, 3, 0, 1, 0, 5][drawn / 10 % 6];
+        service.actions = HealthActions {
+            on_unhealthy: (drawn / 60 % 4 != 3).then(|| job(on_unhealthy)),
+            on_healthy: (drawn / 60 % 4 != 2).then(|| job(on_healthy)),
+            // Where a start takes time, the trace does not show whether a failure is in the start period.
+            exit_after: NonZeroU32::new(exit_after).filter(|_| !starts_slowly),
         };
     }
 }
@@ -255,6 +290,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
         poll,
         check,
         thresholds: None,
+        actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }

@@ -58,6 +58,7 @@ fn service(name: &str, port: u16) -> Service {
         poll: seconds(10),
         check: Some(Check::Command(job(role, Trigger::OnDemand, "run"))),
         thresholds: None,
+        actions: HealthActions::default(),
         heartbeats_per_inspection: 2,
     }
 }
@@ -192,6 +193,38 @@ pub fn probes() -> Scope {
     }
 }
 
+/// One service with commands for changes of its health, and a number of failures in a row that ends the shim; a start
+/// period, maintenance.
+pub fn reactions() -> Scope {
+    let service = service("s", 80);
+    let Registration { name, id, .. } = service.registration.clone();
+    let on_unhealthy = Role::OnUnhealthy {
+        service: name.clone(),
+        id: id.clone(),
+    };
+    let on_healthy = Role::OnHealthy { service: name, id };
+    Scope {
+        between: false,
+        starts_fail: false,
+        ..scope(vec![Plan {
+            services: vec![Service {
+                thresholds: Some(Thresholds {
+                    failures: None,
+                    successes: NonZeroU32::MIN,
+                    start_period: seconds(15),
+                }),
+                actions: HealthActions {
+                    on_unhealthy: Some(job(on_unhealthy, Trigger::OnDemand, "run")),
+                    on_healthy: Some(job(on_healthy, Trigger::OnDemand, "run")),
+                    exit_after: NonZeroU32::new(2),
+                },
+                ..service
+            }],
+            ..bare()
+        }])
+    }
+}
+
 /// One service, then the same with another port, or none; every order of reloads, maintenance and answers.
 pub fn reloads() -> Scope {
     let with = |services| Plan {
@@ -283,13 +316,22 @@ pub fn large() -> Scope {
 }
 
 /// The worlds that the ordinary tests explore.
-pub const QUICK: [&str; 6] = ["hooks", "thresholds", "probes", "reloads", "handlers", "delays"];
+pub const QUICK: [&str; 7] = [
+    "hooks",
+    "thresholds",
+    "reactions",
+    "probes",
+    "reloads",
+    "handlers",
+    "delays",
+];
 
 /// All worlds by name; those that are explored in seconds come first.
-pub fn all() -> [(&'static str, Scope); 10] {
+pub fn all() -> [(&'static str, Scope); 11] {
     [
         ("hooks", hooks()),
         ("thresholds", thresholds()),
+        ("reactions", reactions()),
         ("probes", probes()),
         ("reloads", reloads()),
         ("handlers", handlers()),

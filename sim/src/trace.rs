@@ -3,7 +3,7 @@
 //! Each entry is an event, an effect or a fact of the simulated machine. Nothing in it is read from the core.
 
 use domain::catalogue::{Answer, Endpoint, Request};
-use domain::plan::{Check, Plan, Role, Thresholds, Timing};
+use domain::plan::{Check, HealthActions, Plan, Role, Thresholds, Timing};
 use domain::process::Ending;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant};
@@ -228,6 +228,22 @@ impl fmt::Display for PrintedRequest<'_> {
     }
 }
 
+struct PrintedActions<'a>(&'a HealthActions);
+
+impl fmt::Display for PrintedActions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HealthActions {
+            on_unhealthy,
+            on_healthy,
+            exit_after,
+        } = self.0;
+        for job in on_unhealthy.iter().chain(on_healthy) {
+            write!(f, " {}", job.role)?;
+        }
+        exit_after.map_or(Ok(()), |failures| write!(f, " exit after {failures}"))
+    }
+}
+
 /// The contents of a plan in one line.
 pub(crate) struct PrintedPlan<'a>(pub &'a Plan);
 
@@ -249,11 +265,13 @@ impl fmt::Display for PrintedPlan<'_> {
                 } = thresholds;
                 format!(" ({failures:?} failures, {successes} successes, after {start_period:?})")
             });
-            let (poll, ttl) = (service.poll, registration.ttl);
+            let (poll, ttl, actions) = (service.poll, registration.ttl, &service.actions);
             write!(
                 f,
-                "service {} at {} {check}{thresholds} every {poll:?} for {ttl:?}; ",
-                registration.id, registration.address
+                "service {} at {} {check}{thresholds} every {poll:?} for {ttl:?}{}; ",
+                registration.id,
+                registration.address,
+                PrintedActions(actions)
             )?;
         }
         for backend in &plan.backends {

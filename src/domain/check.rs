@@ -8,6 +8,7 @@
 
 use crate::plan::Thresholds;
 use crate::time::{Cadence, Duration, Instant};
+use core::num::NonZeroU32;
 
 /// What the results of a service's health check say about the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,11 @@ impl CheckResults {
         }
     }
 
+    /// Whether a failure does not count because the start period lasts.
+    pub fn is_starting(&self, now: Instant) -> bool {
+        self.health == Health::Unknown && self.start_ends.is_some_and(|end| now < end)
+    }
+
     /// Counts the result of a run that has ended `now`. Returns the health.
     pub fn add(&mut self, now: Instant, passed: bool) -> Health {
         if passed {
@@ -74,7 +80,7 @@ impl CheckResults {
         }
         self.contrary = match (self.health, passed) {
             (Health::Healthy, true) | (Health::Unhealthy, false) => 0,
-            (Health::Unknown, false) if self.start_ends.is_some_and(|end| now < end) => 0,
+            (Health::Unknown, false) if self.is_starting(now) => 0,
             _ => self.contrary.saturating_add(1),
         };
         let limit = match self.health {
@@ -98,6 +104,40 @@ impl CheckResults {
         if (self.health, self.contrary) == (Health::Unknown, 0) {
             self.start_ends = self.start_ends.map(|_| now + self.thresholds.start_period);
         }
+    }
+}
+
+/// How many failures of a health check in a row end the shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FailureLimit {
+    limit: NonZeroU32,
+    failures: u32,
+}
+
+impl FailureLimit {
+    /// No failure so far.
+    pub const fn new(limit: NonZeroU32) -> Self {
+        Self { limit, failures: 0 }
+    }
+
+    /// Counts a result. Returns whether the limit is reached by it.
+    pub fn add(&mut self, passed: bool) -> bool {
+        self.failures = if passed {
+            0
+        } else {
+            self.failures.saturating_add(1)
+        };
+        self.failures == self.limit.get()
+    }
+
+    /// The limit.
+    pub const fn limit(&self) -> NonZeroU32 {
+        self.limit
+    }
+
+    /// The check was not run for a while, so the earlier results say nothing.
+    pub fn forget(&mut self) {
+        self.failures = 0;
     }
 }
 
@@ -157,6 +197,7 @@ crate::keyed!(CheckResults {
     contrary,
     start_ends
 });
+crate::keyed_as_is!(FailureLimit);
 crate::keyed!(CheckSchedule { cadence, checking });
 
 #[cfg(test)]

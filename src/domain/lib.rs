@@ -41,6 +41,7 @@ pub mod notice;
 pub mod plan;
 pub mod probe;
 pub mod process;
+pub mod reaction;
 pub mod registration;
 pub mod requests;
 pub mod sensor;

@@ -27,6 +27,8 @@ pub const DEREGISTRATION: Duration = Duration::from_secs(2);
 const KILLING: Duration = Duration::from_secs(10);
 /// The exit code of a cancelled start: 128 + SIGTERM (LC-1).
 const CANCELLED_START: u8 = 143;
+/// The exit code if a health check ends the shim and everything else ended with 0.
+const UNHEALTHY: u8 = 1;
 /// The exit code if the application was killed and did not end: 128 + SIGKILL.
 const UNKILLABLE: u8 = 137;
 
@@ -180,6 +182,8 @@ pub struct Lifecycle {
     /// Whether a second stop was requested while the services were deregistered, so that there is no drain.
     hurries: bool,
     code: u8,
+    /// Whether a health check ends the shim.
+    unhealthy: bool,
 }
 
 impl Lifecycle {
@@ -190,6 +194,7 @@ impl Lifecycle {
             deadline: None,
             hurries: false,
             code: 0,
+            unhealthy: false,
         }
     }
 
@@ -205,7 +210,15 @@ impl Lifecycle {
 
     /// The exit code, if the shim ended now.
     pub const fn code(&self) -> u8 {
-        self.code
+        match (self.code, self.unhealthy) {
+            (0, true) => UNHEALTHY,
+            (code, _) => code,
+        }
+    }
+
+    /// A health check ends the shim: the exit code is not 0.
+    pub fn is_unhealthy(&mut self) {
+        self.unhealthy = true;
     }
 
     /// Whether a new configuration can still be taken.
@@ -290,7 +303,8 @@ crate::keyed!(Lifecycle {
     phase,
     deadline,
     hurries,
-    code
+    code,
+    unhealthy
 });
 
 crate::keyed_as_is!(Phase);
@@ -463,6 +477,18 @@ mod tests {
             Action::Exit
         );
         assert_eq!(life.deadline(), None);
+    }
+
+    #[test]
+    fn a_health_check_that_ends_the_shim_replaces_the_code_0_only() {
+        for (code, expected) in [(0, 1), (3, 3), (143, 143)] {
+            let mut life = Lifecycle::new();
+            life.take(Instant::START, Input::PreStartPassed, LIMITS);
+            life.will_exit_with(code);
+            assert_eq!(life.code(), code);
+            life.is_unhealthy();
+            assert_eq!(life.code(), expected);
+        }
     }
 
     #[test]

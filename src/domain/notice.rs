@@ -93,6 +93,15 @@ pub enum Notice {
     UnhealthyAnew(Named, Ending),
     /// The health check passes again.
     Healthy(Named),
+    /// The health check failed so often in a row that the shim stops.
+    FailedTooOften {
+        /// The service.
+        named: Named,
+        /// How often.
+        failures: u32,
+        /// How the check ended, and the end of its output.
+        reason: String,
+    },
     /// The instances of a backend could not be listed.
     QueryFailed {
         /// The backend's name.
@@ -240,6 +249,7 @@ pub struct Failure {
 
 impl Notice {
     /// The level of the message.
+    #[expect(clippy::too_many_lines, reason = "one sentence a line, and no logic")]
     pub fn level(&self) -> Level {
         match self {
             notice if notice.failure().is_some_and(|failure| !failure.at_full_level) => Level::Debug,
@@ -274,7 +284,10 @@ impl Notice {
             | Self::BudgetCut { .. }
             | Self::WokenLate(_)
             | Self::LeftBehind(_) => Level::Warning,
-            Self::ReloadRefused(_) | Self::HeartbeatFailed(..) | Self::SensorFailed { .. } => Level::Error,
+            Self::FailedTooOften { .. }
+            | Self::ReloadRefused(_)
+            | Self::HeartbeatFailed(..)
+            | Self::SensorFailed { .. } => Level::Error,
             Self::Reloading
             | Self::ReloadFollows
             | Self::Reloaded
@@ -331,6 +344,7 @@ impl Notice {
             | Self::Unhealthy(named, _)
             | Self::UnhealthyAnew(named, _)
             | Self::Failing { named, .. }
+            | Self::FailedTooOften { named, .. }
             | Self::Healthy(named) => {
                 [("serviceID", named.id.as_str()), ("serviceName", &named.service)].into()
             }
@@ -389,6 +403,8 @@ fn ended_level(role: &Role, ending: &Ending) -> Level {
         | Role::PreStart
         | Role::PreStop
         | Role::PostStop
+        | Role::OnUnhealthy { .. }
+        | Role::OnHealthy { .. }
         | Role::OnChange { .. }
         | Role::Task { .. }
         | Role::Coprocess { .. } => match ending.passed() {
@@ -492,6 +508,15 @@ impl fmt::Display for Notice {
                 )
             }
             Self::Healthy(named) => write!(f, "Health check of {} passes again", named.service),
+            Self::FailedTooOften {
+                named,
+                failures,
+                reason,
+            } => write!(
+                f,
+                "Health check of {} failed {failures} times in a row, the shim stops: {reason}",
+                named.service
+            ),
             Self::QueryFailed { backend, failure } => {
                 write!(f, "Failed to query {backend}: {failure} [<nil>]")
             }
@@ -619,6 +644,8 @@ fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Resul
         | Role::PreStop
         | Role::PostStop
         | Role::Health { .. }
+        | Role::OnUnhealthy { .. }
+        | Role::OnHealthy { .. }
         | Role::OnChange { .. }
         | Role::Task { .. }
         | Role::Sensor { .. } => match ending.passed() {
@@ -636,6 +663,8 @@ fn not_started(f: &mut fmt::Formatter<'_>, role: &Role, code: u8, failure: &Fail
         | Role::PreStop
         | Role::PostStop
         | Role::Health { .. }
+        | Role::OnUnhealthy { .. }
+        | Role::OnHealthy { .. }
         | Role::OnChange { .. }
         | Role::Task { .. }
         | Role::Sensor { .. } => write!(f, "Unable to start {role}: {failure}"),

@@ -282,6 +282,8 @@ pub struct Service {
     pub check: Option<Check>,
     /// Which of the check's results count; without thresholds each of them does.
     pub thresholds: Option<Thresholds>,
+    /// What is done when its health changes.
+    pub actions: HealthActions,
     /// The first heartbeat that succeeds after a registration, and each of so many after it, is followed by a request
     /// for the holder of the service's ID. 0 means the same as 1.
     pub heartbeats_per_inspection: u8,
@@ -316,6 +318,17 @@ impl Check {
             Self::Probe(probe) => Some(probe),
         }
     }
+}
+
+/// What is done when the health of a service changes; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HealthActions {
+    /// Run when the service becomes unhealthy.
+    pub on_unhealthy: Option<Job>,
+    /// Run when it becomes healthy after that.
+    pub on_healthy: Option<Job>,
+    /// So many failures of the check in a row stop the shim; those that do not count for its thresholds do not count.
+    pub exit_after: Option<NonZeroU32>,
 }
 
 /// How many results of a health check in a row change the health of its service.
@@ -631,6 +644,20 @@ pub enum Role {
         /// The service's ID.
         id: String,
     },
+    /// The command for a service that becomes unhealthy.
+    OnUnhealthy {
+        /// The service's name.
+        service: String,
+        /// The service's ID.
+        id: String,
+    },
+    /// The command for a service that becomes healthy again.
+    OnHealthy {
+        /// The service's name.
+        service: String,
+        /// The service's ID.
+        id: String,
+    },
     /// The handler of a backend's changes.
     OnChange {
         /// The backend's name.
@@ -664,6 +691,18 @@ impl Role {
             Self::Health { service, id } => {
                 [("process", "health"), ("serviceID", id), ("serviceName", service)].into()
             }
+            Self::OnUnhealthy { service, id } => [
+                ("process", "onUnhealthy"),
+                ("serviceID", id),
+                ("serviceName", service),
+            ]
+            .into(),
+            Self::OnHealthy { service, id } => [
+                ("process", "onHealthy"),
+                ("serviceID", id),
+                ("serviceName", service),
+            ]
+            .into(),
             Self::OnChange { backend } => [("backend", backend.as_str()), ("process", "onChange")].into(),
             Self::Task { name } => [("process", "task"), ("task", name)].into(),
             Self::Coprocess { name } => [("coprocess", name.as_str()), ("process", "coprocess")].into(),
@@ -679,9 +718,12 @@ impl Role {
             Self::PreStop => "CONTAINERPILOT_PRESTOP_PID".into(),
             Self::PostStop => "CONTAINERPILOT_POSTSTOP_PID".into(),
             Self::Coprocess { name } => variable(name, "PID"),
-            Self::Health { .. } | Self::OnChange { .. } | Self::Task { .. } | Self::Sensor { .. } => {
-                return None;
-            }
+            Self::Health { .. }
+            | Self::OnUnhealthy { .. }
+            | Self::OnHealthy { .. }
+            | Self::OnChange { .. }
+            | Self::Task { .. }
+            | Self::Sensor { .. } => return None,
         };
         Some(variable)
     }
@@ -713,6 +755,8 @@ impl fmt::Display for Role {
             Self::PreStop => f.write_str("preStop"),
             Self::PostStop => f.write_str("postStop"),
             Self::Health { service, .. } => write!(f, "{service}.health"),
+            Self::OnUnhealthy { service, .. } => write!(f, "{service}.onUnhealthy"),
+            Self::OnHealthy { service, .. } => write!(f, "{service}.onHealthy"),
             Self::OnChange { backend } => write!(f, "{backend}.onChange"),
             Self::Task { name } => write!(f, "task[{name}]"),
             Self::Coprocess { name } => write!(f, "coprocess[{name}]"),

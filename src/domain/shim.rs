@@ -9,6 +9,7 @@ mod checker;
 mod id;
 mod job;
 mod outbox;
+mod reaction;
 mod reload;
 mod runner;
 mod sensor;
@@ -87,6 +88,7 @@ impl Shim {
                 self.after_standstill(now, late);
             }
             self.on_event(now, event);
+            self.stop_if_requested(now);
             self.settle(now);
         }
         self.out.take()
@@ -124,6 +126,14 @@ impl Shim {
             Event::Probed(ticket, end, text) => self.on_probed(now, ticket, end, text),
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
             Event::StatusRequested(status_request) => self.report(now, status_request),
+        }
+    }
+
+    /// The health check of a service has failed too often: the whole stop follows.
+    fn stop_if_requested(&mut self, now: Instant) {
+        if self.out.shall_stop() {
+            self.lifecycle.is_unhealthy();
+            self.advance(now, Input::StopRequested);
         }
     }
 
@@ -545,13 +555,14 @@ impl Shim {
         let (units, out) = (&self.units, &self.out);
         let jobs = units.jobs().map(|unit| unit.status(out));
         let sensors = units.sensors().map(|unit| unit.status(out));
+        let actions = units.services().flat_map(|unit| unit.actions(out));
         Status {
             at: now,
             phase: self.lifecycle.phase(),
             maintenance: self.maintenance,
             services: units.services().map(|unit| unit.status(out)).collect(),
             backends: units.backends().map(|(_, unit)| unit.status(out)).collect(),
-            jobs: jobs.chain(sensors).collect(),
+            jobs: jobs.chain(sensors).chain(actions).collect(),
         }
     }
 

@@ -25,7 +25,7 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The backends it watches.
     pub backends: Vec<BackendStatus>,
-    /// The application, a hook that runs, tasks, coprocesses and sensors.
+    /// The application, a hook that runs, tasks, coprocesses, sensors, and the commands for changes of health.
     pub jobs: Vec<JobStatus>,
 }
 

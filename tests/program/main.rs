@@ -25,6 +25,7 @@ mod schema;
 mod sending;
 mod waiting;
 
+mod acting;
 mod bad_input;
 mod bare;
 mod check;

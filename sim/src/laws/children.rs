@@ -108,7 +108,7 @@ pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &T
         Role::PostStop => expired,
         Role::Coprocess { .. } => expired || observer.incoming.is_some() || (observer.is_closing() && graced),
         Role::Task { .. } => expired || observer.incoming.is_some() || observer.stop.is_some(),
-        Role::Health { id, .. } => {
+        Role::Health { id, .. } | Role::OnUnhealthy { id, .. } | Role::OnHealthy { id, .. } => {
             let leaves = observer.services.get(id).is_none_or(|facts| facts.closing);
             expired || leaves || observer.stop.is_some()
         }

@@ -12,7 +12,7 @@ use crate::simulated_run::{SimulatedRun, simulate, simulate_emergency};
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Answer, Report, Request};
 use domain::event::Loaded;
-use domain::plan::{Role, SignalTarget};
+use domain::plan::{Job, Role, SignalTarget};
 use domain::signal::Signal;
 use domain::time::Duration;
 use domain::{Effect, Event, Notice};
@@ -38,6 +38,13 @@ fn violated_by(trace: &[TraceEntry], mut observer: Observer) -> BTreeSet<&'stati
     violation
 }
 
+fn starts_reaction(entry: &TraceEntry) -> bool {
+    let EntryKind::Effect(Effect::Start(_, job)) = &entry.kind else {
+        return false;
+    };
+    matches!(job.role, Role::OnUnhealthy { .. } | Role::OnHealthy { .. })
+}
+
 /// A place in a trace; often one with an entry of a rare kind.
 fn somewhere(trace: &[TraceEntry], choices: &mut Choices) -> usize {
     let any: Vec<usize> = (0..trace.len()).collect();
@@ -52,12 +59,14 @@ fn somewhere(trace: &[TraceEntry], choices: &mut Choices) -> usize {
                     | Event::Outlived(_)
                     | Event::Stopped(_)
             ) | EntryKind::Fact(_)
+                | EntryKind::Effect(Effect::Log(Notice::FailedTooOften { .. }))
                 | EntryKind::Effect(Effect::Request {
                     request: Request::Report(Report { healthy: false, .. }),
                     ..
                 })
         )
     };
+    let is_rare = |place: &usize| is_rare(place) || starts_reaction(&trace[*place]);
     let rare: Vec<usize> = any.iter().copied().filter(is_rare).collect();
     let among = if rare.is_empty() || choices.below(2) == 0 {
         any
@@ -87,10 +96,22 @@ fn handler_after(trace: &[TraceEntry]) -> Option<EntryKind> {
     kinds.find(starts).cloned()
 }
 
+/// The start of a run without its variables.
+fn without_variables(kind: &EntryKind) -> Option<EntryKind> {
+    let EntryKind::Effect(Effect::Start(ticket, job)) = kind else {
+        return None;
+    };
+    let variables = Vec::new();
+    let job = Job {
+        variables,
+        ..(**job).clone()
+    };
+    Some(EntryKind::Effect(Effect::Start(*ticket, Box::new(job))))
+}
+
 /// One entry is left out, repeated elsewhere, or replaced by a wrong one.
 fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
-    let place = somewhere(trace, choices);
-    let other = somewhere(trace, choices);
+    let (place, other) = (somewhere(trace, choices), somewhere(trace, choices));
     let entry = &trace[place];
     if let Some(asked) = stop_signal_after_outlived(trace, place) {
         return drop(trace.remove(asked));
@@ -140,6 +161,7 @@ fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
         (EntryKind::Fact(_), 0) => Some(EntryKind::Fact(Fact::Settled)),
         (EntryKind::Fact(Fact::Entered(id)), 1) => Some(EntryKind::Fact(Fact::Expired(id.clone()))),
         (_, 2) => Some(trace[other].kind.clone()),
+        (kind, 0) => without_variables(kind),
         _ => None,
     };
     match wrong {

@@ -10,6 +10,7 @@ mod health;
 mod lifecycle;
 mod plan;
 mod probes;
+mod reactions;
 mod reload;
 mod requests;
 mod services;
@@ -56,6 +57,8 @@ pub struct Observer {
     pub(crate) maintenance: bool,
     pub(crate) exited: bool,
     pub(crate) code: Option<u8>,
+    /// Whether a health check ends the shim.
+    pub(crate) failed_check: bool,
     pub(crate) application: OnceRun,
     /// Signals for the application that came before its start, the last of each number.
     kept: VecDeque<Signal>,
@@ -123,6 +126,7 @@ impl Observer {
             maintenance: false,
             exited: false,
             code: None,
+            failed_check: false,
             application: OnceRun::NotStarted,
             kept: VecDeque::new(),
             pre_start: OnceRun::NotStarted,
@@ -258,6 +262,7 @@ impl Observer {
         match notice {
             Notice::Reloaded => self.reloaded(),
             Notice::HeldByAnother { named, other, .. } => self.holder_reported(&named.id, other),
+            Notice::FailedTooOften { .. } => self.turn.fails = None,
             Notice::LeftBehind(_) => self.left_behind += 1,
             Notice::BudgetCut { allowed, .. } => self.cut = Some(*allowed),
             Notice::BudgetWhole(_) => self.cut = None,
@@ -315,7 +320,7 @@ impl Observer {
 
 domain::keyed!(Observer {
     now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, hurried, drain_began, maintenance, exited, code,
-    application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, to_be_read, services, backends,
+    failed_check,     application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, to_be_read, services, backends,
     schedules, coprocesses, left_behind, remaining, entries, other_instances, arrived_late, refused, cut, paused, pauses,
     emergency, application_unkillable, deadline, late_in_a_row,
 } without { generation });

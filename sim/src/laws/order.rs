@@ -262,7 +262,7 @@ pub(super) fn the_exit_leaves_no_child(observer: &Observer, entry: &TraceEntry) 
     })
 }
 
-/// The exit code is that of a failed preStart, or 143 for a cancelled start, or the application's, or that of
+/// The exit code is 1 if a health check ended the shim and it would be 0 otherwise; else that of a failed preStart, or 143 for a cancelled start, or the application's, or that of
 /// a failed postStop in its place; 137 if the application did not end, and 0 if there is none (EX-2, EX-3,
 /// EX-7, EX-8, EX-20, LC-1, LC-8).
 pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &TraceEntry) -> Verdict {
@@ -270,7 +270,11 @@ pub(super) fn the_exit_code_is_correct(observer: &Observer, entry: &TraceEntry) 
         return Ok(());
     };
     let known = observer.code.unwrap_or(0);
-    let expected = if observer.application_runs() { 137 } else { known };
+    let expected = match (observer.application_runs(), known) {
+        (true, _) => 137,
+        (false, 0) if observer.failed_check => 1,
+        (false, known) => known,
+    };
     hold(*code == expected, || format!("{code} instead of {expected}"))
 }
 

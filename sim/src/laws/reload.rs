@@ -5,7 +5,7 @@ use super::observer::{Address, BackendFacts, Observer, OnceRun, key_of, sensor_j
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Report, Request};
-use domain::plan::{Check, Job, Plan, Restarts, Role};
+use domain::plan::{Check, HealthActions, Job, Plan, Restarts, Role};
 use domain::{Effect, Notice};
 
 /// Whatever starts belongs to the plan in force, in every detail: after a reload the units start what they
@@ -55,10 +55,16 @@ fn is_planned(plan: &Plan, started: &Job) -> bool {
             let check = service.check.as_ref();
             check.and_then(Check::job) == Some(job)
         }),
+        Role::OnUnhealthy { .. } => actions(plan).any(|actions| one(&actions.on_unhealthy)),
+        Role::OnHealthy { .. } => actions(plan).any(|actions| one(&actions.on_healthy)),
         Role::OnChange { .. } => plan.backends.iter().any(|backend| backend.on_change == *job),
         Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
         Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == job),
     }
+}
+
+fn actions(plan: &Plan) -> impl Iterator<Item = &HealthActions> {
+    plan.services.iter().map(|service| &service.actions)
 }
 
 /// SIGHUP is never lost: the configuration is read at once, or after the reading in progress (LC-4, LC-7).
@@ -161,6 +167,7 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Trace
     let mut jobs: Vec<_> = application
         .chain(&plan.jobs)
         .chain(sensor_jobs(plan))
+        .chain(actions(plan).flat_map(|actions| actions.on_unhealthy.iter().chain(&actions.on_healthy)))
         .map(|job| &job.role)
         .collect();
     let mut listed: Vec<_> = status.jobs.iter().map(|job| &job.role).collect();

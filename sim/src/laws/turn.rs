@@ -28,6 +28,8 @@ pub(crate) struct Turn {
     pub starting: Option<Ticket>,
     /// The role of a run that ended with 0.
     pub passed: Option<Role>,
+    /// The service whose check has failed so often that the shim stops, and how often, until that is logged.
+    pub fails: Option<(String, u32)>,
     /// The starts that failed.
     pub failed: Vec<Ticket>,
     /// Whether a configuration was refused and no earlier plan waits that may come into force in the same
@@ -60,6 +62,7 @@ domain::keyed!(Turn {
     has_late_failure,
     starting,
     passed,
+    fails,
     failed,
     refused,
     suspend,

@@ -198,6 +198,8 @@ fn kind(role: &Role) -> (&'static str, Option<&str>) {
         Role::PreStop => ("pre_stop", None),
         Role::PostStop => ("post_stop", None),
         Role::Health { service, .. } => ("check", Some(service)),
+        Role::OnUnhealthy { service, .. } => ("on_unhealthy", Some(service)),
+        Role::OnHealthy { service, .. } => ("on_healthy", Some(service)),
         Role::OnChange { backend } => ("handler", Some(backend)),
         Role::Task { name } => ("task", Some(name)),
         Role::Coprocess { name } => ("coprocess", Some(name)),

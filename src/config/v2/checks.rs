@@ -7,7 +7,7 @@ use crate::config::keys::command::{self, Run};
 use crate::config::keys::{Section, duration, integer};
 use crate::config::problem::Problems;
 use crate::config::tree::{Data, Value};
-use domain::plan::{self, Role, Thresholds};
+use domain::plan::{self, HealthActions, Role, Thresholds};
 use domain::probe::{LONGEST_PAUSE, Probe, ProbeTarget};
 use domain::time::Duration;
 use std::num::NonZeroU32;
@@ -150,6 +150,55 @@ fn probe_in_object<'v>(
     (work, own)
 }
 
+/// What is done when the health of a service changes, as it is written.
+pub struct Actions {
+    on_unhealthy: Option<Run>,
+    on_healthy: Option<Run>,
+    exit_after: Option<NonZeroU32>,
+}
+
+impl Actions {
+    /// Those of the service with this name and ID.
+    pub fn of(self, name: &str, id: &str) -> HealthActions {
+        let (service, id) = (name.to_owned(), id.to_owned());
+        let on_unhealthy = Role::OnUnhealthy {
+            service: service.clone(),
+            id: id.clone(),
+        };
+        let on_healthy = Role::OnHealthy { service, id };
+        HealthActions {
+            on_unhealthy: self.on_unhealthy.map(|run| jobs::on_demand(on_unhealthy, run)),
+            on_healthy: self.on_healthy.map(|run| jobs::on_demand(on_healthy, run)),
+            exit_after: self.exit_after,
+        }
+    }
+}
+
+/// Reads `onUnhealthy`, `onHealthy` and `exitAfter` of a service; each of them needs a health check.
+pub fn actions(
+    section: &mut Section<'_>,
+    subject: Subject<'_>,
+    has_check: bool,
+    target: &Target<'_>,
+    problems: &mut Problems<'_>,
+) -> Actions {
+    let mut take = |key: &'static str, problems: &mut Problems<'_>| {
+        let value = section.take(key);
+        if let (Some(value), false) = (value, has_check) {
+            problems.error(value, CheckError::NoHealth(key, subject));
+        }
+        value
+    };
+    let on_unhealthy = take("onUnhealthy", problems);
+    let on_healthy = take("onHealthy", problems);
+    let exit_after = take("exitAfter", problems);
+    Actions {
+        on_unhealthy: on_unhealthy.and_then(|value| command::optional(value, target, problems)),
+        on_healthy: on_healthy.and_then(|value| command::optional(value, target, problems)),
+        exit_after: exit_after.and_then(|value| in_a_row(value, CheckError::ExitAfter(subject), problems)),
+    }
+}
+
 fn thresholds(
     section: &mut Section<'_>,
     subject: Subject<'_>,
@@ -158,7 +207,7 @@ fn thresholds(
     let [failures, successes] = ["failures", "successes"].map(|key| {
         section
             .take(key)
-            .and_then(|value| in_a_row(value, key, subject, problems))
+            .and_then(|value| in_a_row(value, CheckError::OutOfRange(key, subject), problems))
     });
     let start_period = section.take("startPeriod").and_then(|value| {
         let key = DurationKey::Key("startPeriod", subject);
@@ -172,18 +221,13 @@ fn thresholds(
     })
 }
 
-fn in_a_row(
-    value: &Value<'_>,
-    key: &'static str,
-    subject: Subject<'_>,
-    problems: &mut Problems<'_>,
-) -> Option<NonZeroU32> {
+fn in_a_row(value: &Value<'_>, error: CheckError<'_>, problems: &mut Problems<'_>) -> Option<NonZeroU32> {
     let allowed = format!("a whole number from 1 to {MOST_IN_A_ROW}");
     let number = u32::try_from(integer(value, &allowed, problems)?).ok();
     let number = number.filter(|number| *number <= MOST_IN_A_ROW);
     let number = number.and_then(NonZeroU32::new);
     if number.is_none() {
-        problems.wrong(value, CheckError::OutOfRange(key, subject), &allowed);
+        problems.wrong(value, error, &allowed);
     }
     number
 }

@@ -233,6 +233,10 @@ pub enum CheckError<'a> {
     OutOfRange(&'static str, Subject<'a>),
     /// A time limit that is longer than the time between two checks.
     TooLong(Subject<'a>, Duration),
+    /// A number of failures that ends the shim, outside the allowed range.
+    ExitAfter(Subject<'a>),
+    /// A key that is about changes of health, in a service without a health check.
+    NoHealth(&'static str, Subject<'a>),
 }
 
 impl Display for CheckError<'_> {
@@ -248,6 +252,13 @@ impl Display for CheckError<'_> {
                 write!(f, "`health` in {subject} has a `timeout` already")
             }
             Self::OutOfRange(key, subject) => write!(f, "`{key}` of `health` in {subject} is out of range"),
+            Self::ExitAfter(subject) => write!(f, "`exitAfter` in {subject} is out of range"),
+            Self::NoHealth(key, subject) => {
+                write!(
+                    f,
+                    "`{key}` in {subject} needs `health`: without it the service is always healthy"
+                )
+            }
             Self::TooLong(subject, poll) => write!(
                 f,
                 "the timeout of `health` in {subject} must not be longer than `poll`, which is {poll:?}"

@@ -53,9 +53,9 @@ fn service(
     let ttl = seconds(value, &mut section, "ttl", subject, problems);
     let port = port(value, &mut section, subject, problems);
     let limit = section.take("timeout");
-    let health = section
-        .take("health")
-        .and_then(|value| checks::health(value, subject, poll, limit, target, problems));
+    let health = section.take("health");
+    let actions = checks::actions(&mut section, subject, health.is_some(), target, problems);
+    let health = health.and_then(|value| checks::health(value, subject, poll, limit, target, problems));
     let address = registration::address(value, &mut section, subject, target, problems);
     let attributes = registration::attributes(&mut section, port, abilities, subject, problems);
     let tags = section
@@ -92,6 +92,7 @@ fn service(
         deregister_critical_after,
         attributes: Box::new(attributes),
     };
+    let actions = actions.of(name, &registration.id);
     let thresholds = health.as_ref().and_then(|check| check.thresholds);
     let check = health.map(|check| check.into_plan(role));
     Some(Service {
@@ -99,6 +100,7 @@ fn service(
         poll,
         check,
         thresholds,
+        actions,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })
 }

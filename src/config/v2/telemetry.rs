@@ -8,7 +8,8 @@ use crate::config::keys::{Section, command, default_id, duration, integer, inter
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::plan::{
-    HEARTBEATS_PER_INSPECTION, Output, Registration, Role, Sensor, SensorKind, Service, Telemetry, Trigger,
+    HEARTBEATS_PER_INSPECTION, HealthActions, Output, Registration, Role, Sensor, SensorKind, Service,
+    Telemetry, Trigger,
 };
 use domain::sensor::{is_own, series_of};
 use domain::time::Duration;
@@ -99,6 +100,7 @@ fn service(
         poll: POLL,
         check: None,
         thresholds: None,
+        actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })
 }

@@ -1,5 +1,6 @@
 //! Tests of what the front end accepts, refuses and warns of, by the rows CFG-* of docs/behaviour.md.
 
+mod actions;
 mod backends;
 mod extremes;
 mod identities;

@@ -67,6 +67,8 @@ pub(super) struct Outbox {
     jitter: Jitter,
     load: Option<Ticket>,
     load_again: bool,
+    /// Whether a unit has requested the stop of the shim in this step.
+    stop: bool,
 }
 
 impl Outbox {
@@ -84,6 +86,7 @@ impl Outbox {
             jitter,
             load: None,
             load_again: false,
+            stop: false,
         }
     }
 
@@ -423,6 +426,16 @@ impl Outbox {
         core::mem::take(&mut self.load_again)
     }
 
+    /// Requests the stop of the shim.
+    pub fn stop(&mut self) {
+        self.stop = true;
+    }
+
+    /// Whether the stop was requested; returned once.
+    pub fn shall_stop(&mut self) -> bool {
+        core::mem::take(&mut self.stop)
+    }
+
     fn ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
@@ -441,7 +454,7 @@ impl OpenRequest {
     }
 }
 
-crate::keyed!(Outbox { effects, children, probes, open_requests, requesters, requests, budget, load, load_again }
+crate::keyed!(Outbox { effects, children, probes, open_requests, requesters, requests, budget, load, load_again, stop }
     without { last_ticket, jitter });
 crate::keyed!(OpenRequest {
     request,

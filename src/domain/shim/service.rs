@@ -3,10 +3,11 @@
 use super::checker::Checker;
 use super::id::UnitId;
 use super::outbox::{self, Outbox};
+use super::reaction::HealthReactions;
 use super::unit::Unit;
 use crate::catalogue::{Answer, Endpoint, Report, Request};
 use crate::causes::{Causes, MOST_CAUSES, shortened};
-use crate::check::{CheckResults, Health};
+use crate::check::{CheckResults, FailureLimit, Health};
 use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::heartbeat::{Action, Heartbeat};
@@ -15,13 +16,16 @@ use crate::notice::{Named, Notice};
 use crate::plan::{Host, REQUEST_LIMIT, Service};
 use crate::process::Ending;
 use crate::registration::{DesiredState, Operation, Reply};
-use crate::status::{Run, ServiceStatus};
+use crate::status::{JobStatus, Run, ServiceStatus};
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// How long a deregistration may wait for others before it (docs/bounds.md). A stop does not wait for it so long.
 const LONGEST_DEREGISTRATION_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest description of a check's result for the commands of its service, in bytes (docs/bounds.md).
+const LONGEST_REASON: usize = 1024;
 
 /// One service of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +34,9 @@ pub(super) struct ServiceUnit {
     id: UnitId,
     heartbeat: Heartbeat,
     check: Option<Checker>,
+    reactions: HealthReactions,
+    /// How many failures in a row end the shim, if any number does.
+    exit: Option<FailureLimit>,
     /// Whether it was reported as unhealthy.
     unhealthy: bool,
     reasons: Causes,
@@ -42,12 +49,16 @@ pub(super) struct ServiceUnit {
 impl ServiceUnit {
     pub fn new(now: Instant, id: UnitId, service: &Service, desired: DesiredState, jitter: Jitter) -> Self {
         let check = service.check.as_ref();
+        let (name, paused) = (&service.registration.name, desired == DesiredState::Absent);
+        let reactions = HealthReactions::new(now, id, name, &service.actions, paused, jitter);
         Self {
             service: service.clone(),
             id,
             heartbeat: Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired)
                 .with(now, service.thresholds),
             check: check.map(|check| Checker::new(now, id, check, jitter)),
+            reactions,
+            exit: service.actions.exit_after.map(FailureLimit::new),
             unhealthy: false,
             reasons: Causes::default(),
             failures: Failures::default(),
@@ -70,6 +81,11 @@ impl ServiceUnit {
             health: self.health(),
             check: self.check.as_ref().map(|check| check.status(out)),
         }
+    }
+
+    /// The commands for changes of its health.
+    pub fn actions(&self, out: &Outbox) -> Vec<JobStatus> {
+        self.reactions.status(out).collect()
     }
 
     /// The health by the results so far; a service without a check is always healthy.
@@ -126,9 +142,60 @@ impl ServiceUnit {
     /// A service without a health check is always healthy.
     fn on_checked(&mut self, now: Instant, ending: Option<&Ending>, out: &mut Outbox) {
         let failed = ending.filter(|ending| !ending.passed());
+        let counts = self.counts(now, failed.is_none());
         let action = self.heartbeat.on_checked(now, failed.is_none());
         self.log_health(failed, out);
+        if counts && self.ends_shim(failed.is_none(), out) {
+            return self.leave_out(action);
+        }
+        if counts {
+            let (health, reason) = (self.health(), self.reason());
+            self.reactions.on_health(now, health, &reason, out);
+        }
         self.perform(now, action, out);
+    }
+
+    /// Whether a result of its check counts for its reactions: not after it was closed, in maintenance, and no failure in the
+    /// start period.
+    fn counts(&self, now: Instant, passed: bool) -> bool {
+        let wanted = self.heartbeat.registration().desired() == DesiredState::Registered;
+        let starting = self
+            .heartbeat
+            .results()
+            .is_some_and(|results| results.is_starting(now));
+        wanted && !self.closing && (passed || !starting)
+    }
+
+    /// Counts a result, and requests the stop of the shim if the check has failed too often.
+    fn ends_shim(&mut self, passed: bool, out: &mut Outbox) -> bool {
+        let Some(exit) = &mut self.exit else {
+            return false;
+        };
+        if !exit.add(passed) {
+            return false;
+        }
+        let failures = exit.limit().get();
+        let (named, reason) = (self.named(), shortened(&self.reason()));
+        out.log(Notice::FailedTooOften {
+            named,
+            failures,
+            reason,
+        });
+        out.stop();
+        true
+    }
+
+    /// The stop follows: what the check led to is not done, and the service is deregistered.
+    fn leave_out(&mut self, action: Option<Action>) {
+        if let Some(Action::Send(_)) = action {
+            self.heartbeat.on_cancelled(Reply::Unsent);
+        }
+    }
+
+    /// How the last run of the check ended and the end of its output.
+    fn reason(&self) -> String {
+        let last = self.check.as_ref().and_then(Checker::last);
+        last.map_or_else(String::new, |run| described_within(run, LONGEST_REASON))
     }
 
     fn request(&mut self, now: Instant, operation: Operation, out: &mut Outbox) {
@@ -274,7 +341,8 @@ impl ServiceUnit {
 impl Unit for ServiceUnit {
     fn deadline(&self) -> Option<Instant> {
         let check = self.check.as_ref().and_then(Checker::deadline);
-        earliest(self.heartbeat.deadline(), check)
+        let reactions = self.reactions.deadline();
+        earliest(earliest(self.heartbeat.deadline(), check), reactions)
     }
 
     /// Whether its deregistration is over, successful or not.
@@ -299,6 +367,7 @@ impl Unit for ServiceUnit {
         if let Some(check) = &mut self.check {
             check.on_time(now, out);
         }
+        self.reactions.on_time(now, out);
     }
 
     fn after_standstill(&mut self, now: Instant) {
@@ -306,22 +375,21 @@ impl Unit for ServiceUnit {
         if let Some(check) = &mut self.check {
             check.after_standstill(now);
         }
+        self.reactions.after_standstill(now);
     }
 
-    fn on_printed(&mut self, _ticket: Ticket, text: String) {
-        if let Some(check) = &mut self.check {
+    fn on_printed(&mut self, ticket: Ticket, text: String) {
+        if self.reactions.owns(ticket) {
+            self.reactions.on_printed(ticket, text);
+        } else if let Some(check) = &mut self.check {
             check.keep_output(text);
         }
     }
 
-    fn on_ended(
-        &mut self,
-        now: Instant,
-        _ticket: Ticket,
-        ending: &Ending,
-        _outlived: bool,
-        out: &mut Outbox,
-    ) {
+    fn on_ended(&mut self, now: Instant, ticket: Ticket, ending: &Ending, _outlived: bool, out: &mut Outbox) {
+        if self.reactions.owns(ticket) {
+            return self.reactions.on_ended(now, ticket, ending, out);
+        }
         if let Some(check) = &mut self.check {
             check.on_ended(now, ending, out);
         }
@@ -338,11 +406,12 @@ impl Unit for ServiceUnit {
         self.perform(now, action, out);
     }
 
-    /// Deregisters the service for good and ends a health check that runs (LC-5).
+    /// Deregisters the service for good and ends its children (LC-5).
     fn close(&mut self, now: Instant, out: &mut Outbox) {
         if let Some(check) = &mut self.check {
             check.end(out);
         }
+        self.reactions.end(out);
         self.closing = true;
         self.deregister(now, Notice::Deregistering(self.named()), out);
     }
@@ -351,6 +420,7 @@ impl Unit for ServiceUnit {
     /// ignored; a probe is cancelled.
     fn pause(&mut self, now: Instant, out: &mut Outbox) {
         if !self.closing {
+            self.reactions.pause();
             if self.check.as_mut().is_some_and(|check| check.cancel_probe(out)) {
                 self.heartbeat.on_check_cancelled();
             }
@@ -362,6 +432,10 @@ impl Unit for ServiceUnit {
     fn resume(&mut self, now: Instant, _out: &mut Outbox) {
         if !self.closing {
             self.heartbeat.resume(now);
+            self.reactions.resume();
+            if let Some(exit) = &mut self.exit {
+                exit.forget();
+            }
         }
     }
 
@@ -370,7 +444,8 @@ impl Unit for ServiceUnit {
     }
 
     fn delays_plan(&self) -> bool {
-        self.closing && self.check.as_ref().is_some_and(Checker::is_running)
+        let runs = self.check.as_ref().is_some_and(Checker::is_running) || self.reactions.is_running();
+        self.closing && runs
     }
 }
 
@@ -390,6 +465,32 @@ fn described(run: &Run) -> String {
     alloc::format!("{ending}: {output}")
 }
 
+/// The same without NUL, and with the end of the output only if it is longer than `most` bytes.
+fn described_within(run: &Run, most: usize) -> String {
+    // U+FFFD replaces NUL before the length counts, because a variable does the same.
+    let without_nul = |text: &str| text.replace('\0', "\u{FFFD}");
+    let whole = without_nul(&described(run));
+    if whole.len() <= most {
+        return whole;
+    }
+    let output = without_nul(run.output.trim());
+    let output = output.as_str();
+    let ending = whole.strip_suffix(output).unwrap_or_default();
+    let ending = shortened(ending.trim_end());
+    let room = most.saturating_sub(ending.len() + " …".len());
+    let mut begin = output.len().saturating_sub(room);
+    while !output.is_char_boundary(begin) {
+        begin += 1;
+    }
+    let mut text = ending;
+    if !text.is_empty() {
+        text.push(' ');
+    }
+    text.push('…');
+    text.push_str(&output[begin..]);
+    text
+}
+
 fn outcome(reply: &outbox::Reply) -> Reply {
     match &reply.answer {
         _ if reply.sent.is_none() => Reply::Unsent,
@@ -399,4 +500,50 @@ fn outcome(reply: &outbox::Reply) -> Reply {
     }
 }
 
-crate::keyed!(ServiceUnit { service, id, heartbeat, check, others, closing } without { unhealthy, reasons, failures });
+crate::keyed!(ServiceUnit { service, id, heartbeat, check, reactions, exit, others, closing } without { unhealthy, reasons, failures });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{ExitStatus, StartFailure};
+    use std::format;
+
+    fn run(ending: Ending, output: &str) -> Run {
+        Run {
+            ended: Instant::START,
+            took: Duration::ZERO,
+            result: RunResult::Failed,
+            ending,
+            output: output.into(),
+        }
+    }
+
+    #[test]
+    fn a_reason_has_a_limited_length_and_keeps_the_ending_and_the_end_of_the_output() {
+        let failed = || Ending::Exited(ExitStatus::Code(1));
+        assert_eq!(
+            described_within(&run(failed(), "no\n"), 1024),
+            "exit status 1: no"
+        );
+        for output in [
+            "x".repeat(1024),
+            "\0".repeat(600),
+            "é".repeat(600),
+            format!("…{}", "€".repeat(340)),
+        ] {
+            let text = described_within(&run(failed(), &format!("{output}end")), 1024);
+            assert!((1018..=1024).contains(&text.len()), "{}", text.len());
+            assert!(
+                text.starts_with("exit status 1: …") && text.ends_with("end"),
+                "{text}"
+            );
+        }
+        let cause = "c".repeat(5_000);
+        let missing = Ending::NotStarted(StartFailure {
+            not_found: false,
+            cause,
+        });
+        let text = described_within(&run(missing, ""), 1024);
+        assert!(text.len() <= 1024, "{}", text.len());
+    }
+}

@@ -1,5 +1,6 @@
 //! Scenarios of the whole core: its effects, event by event, in the short form of [`brief`].
 
+mod actions;
 mod drain;
 mod handlers;
 mod health;
@@ -301,6 +302,7 @@ fn service(name: &str) -> Service {
         poll: Duration::from_secs(10),
         check: Some(Check::Command(job(role, Trigger::OnDemand))),
         thresholds: None,
+        actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }
 }

@@ -80,7 +80,12 @@ impl CoprocessFacts {
 pub(crate) fn is_periodic(role: &Role) -> bool {
     matches!(
         role,
-        Role::Health { .. } | Role::OnChange { .. } | Role::Task { .. } | Role::Sensor { .. }
+        Role::Health { .. }
+            | Role::OnUnhealthy { .. }
+            | Role::OnHealthy { .. }
+            | Role::OnChange { .. }
+            | Role::Task { .. }
+            | Role::Sensor { .. }
     )
 }
 
@@ -137,6 +142,8 @@ impl Observer {
                     facts.schedule.begin(turn, now);
                 }
             }
+            Role::OnUnhealthy { id, .. } => self.reaction_starts(id, true),
+            Role::OnHealthy { id, .. } => self.reaction_starts(id, false),
             Role::OnChange { .. } => {
                 if let Some(facts) = self.backends.get_mut(&run.owner) {
                     facts.owed = false;
@@ -195,6 +202,9 @@ impl Observer {
                 }
             }
             Role::Coprocess { .. } => self.coprocess_ended(&run),
+            Role::OnUnhealthy { ref id, .. } | Role::OnHealthy { ref id, .. } => {
+                self.reaction_ended(id, ending);
+            }
             Role::OnChange { .. } => self.handler_ended(&run.owner, ending),
         }
     }

@@ -54,6 +54,18 @@ impl HealthFacts {
         self.thresholds.failures.is_some()
     }
 
+    /// Whether a failure between these instants does not count because the start period lasts; `None` if the trace does
+    /// not show it.
+    pub fn is_starting(&self, from: Instant, to: Instant) -> Option<bool> {
+        let period = self.thresholds.start_period;
+        match self.state {
+            State::Unsure => None,
+            State::Unknown if !self.passed_once && to < self.starts.0 + period => Some(true),
+            State::Unknown if !self.passed_once && from < self.starts.1 + period => None,
+            State::Unknown | State::Healthy | State::Unhealthy => Some(false),
+        }
+    }
+
     /// A check ended between these instants.
     pub fn add(&mut self, from: Instant, to: Instant, passed: bool) {
         let limit = self.thresholds.failures.map_or(1, NonZeroU32::get);

@@ -187,7 +187,7 @@ impl Observer {
         }
     }
 
-    fn begin_stop(&mut self, requested: bool) {
+    pub(super) fn begin_stop(&mut self, requested: bool) {
         let at = self.turn.began;
         self.stop = Some(Stop { at, requested });
         self.incoming = None;
@@ -198,6 +198,7 @@ impl Observer {
 
     fn toggle_maintenance(&mut self) {
         self.maintenance = !self.maintenance;
+        self.reactions_in_maintenance();
         if self.maintenance {
             let staying = self.services.iter().filter(|(_, facts)| !facts.closing);
             for id in staying.map(|(id, _)| id.clone()).collect::<Vec<_>>() {

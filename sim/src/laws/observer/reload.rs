@@ -22,7 +22,7 @@ impl Observer {
         let superseded = |(_, facts): &(&String, &super::BackendFacts)| facts.superseded && facts.alike == 1;
         let mut backends = self.backends.iter().filter(superseded);
         self.removed_have_deregistered()
-            && services.all(|(id, _)| !self.is_running(&check_of(id)))
+            && services.all(|(id, _)| !self.is_running(&check_of(id)) && !self.is_reacting(id))
             && !jobs.any(|run| matches!(run.role, Role::Task { .. } | Role::Coprocess { .. }))
             && !sensors.any(|(owner, _)| self.is_running(owner))
             && !backends.any(|(owner, _)| self.is_running(owner))
@@ -100,7 +100,9 @@ impl Observer {
         for run in self.children.values_mut() {
             let leaves = match &run.role {
                 Role::Task { .. } | Role::Coprocess { .. } => true,
-                Role::Health { id, .. } => self.services.get(id).is_none_or(|facts| facts.closing),
+                Role::Health { id, .. } | Role::OnUnhealthy { id, .. } | Role::OnHealthy { id, .. } => {
+                    self.services.get(id).is_none_or(|facts| facts.closing)
+                }
                 Role::Sensor { .. } => self.schedules.get(&run.owner).is_none_or(|facts| facts.closing),
                 Role::OnChange { .. } => self.backends.get(&run.owner).is_none_or(|facts| facts.superseded),
                 _ => false,

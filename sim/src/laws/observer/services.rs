@@ -2,6 +2,7 @@
 
 use super::Observer;
 use super::health::HealthFacts;
+use super::reactions::ReactionFacts;
 use super::requests::{InFlight, Kind};
 use crate::laws::bounds::{LONGEST_HEARTBEAT_WAIT, MOST_HOLDERS, REQUEST};
 use crate::laws::schedule::Schedule;
@@ -31,6 +32,8 @@ pub(crate) struct ServiceFacts {
     pub must_deregister: bool,
     /// Its health, if its check has thresholds.
     pub health: Option<HealthFacts>,
+    /// What its health calls for.
+    pub reactions: ReactionFacts,
     /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet; with thresholds, whether a
     /// check ended and the service counts as healthy.
     pub passed: bool,
@@ -65,6 +68,7 @@ impl ServiceFacts {
             health: service
                 .thresholds
                 .map(|thresholds| HealthFacts::new(turn, now, thresholds)),
+            reactions: ReactionFacts::new(service),
             passed: false,
             critical: false,
             since: turn,
@@ -189,6 +193,7 @@ impl Observer {
 
     pub(super) fn checked(&mut self, id: &str, since: Instant, passed: bool) {
         let (now, turn) = (self.now, self.turn.began);
+        let counts = self.result_counts(id, passed);
         if let Some(facts) = self.services.get_mut(id) {
             facts.schedule.end(turn);
             (facts.passed, facts.since) = (passed, turn);
@@ -203,6 +208,9 @@ impl Observer {
             if !passed || !facts.passed || now - since >= facts.schedule.period() / 2 {
                 facts.delay(now);
             }
+        }
+        if counts {
+            self.react(id, passed);
         }
     }
 
@@ -403,6 +411,6 @@ impl Observer {
 
 domain::keyed_as_is!(KnownRegistration);
 domain::keyed!(ServiceFacts {
-    schedule, ttl, checked, closing, registration, must_deregister, health, passed, critical, since, must_deregister_since, pushed, unknown, delayed,
+    schedule, ttl, checked, closing, registration, must_deregister, health, reactions, passed, critical, since, must_deregister_since, pushed, unknown, delayed,
     was_registered, other_holders,
 } without { generation });

@@ -30,6 +30,7 @@ variants! {
     Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored Draining DrainEnded SignalForwarded
     SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
+    FailedTooOften
     QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
     Listening TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
@@ -53,6 +54,14 @@ fn roles() -> Vec<Role> {
         Role::PreStop,
         Role::PostStop,
         Role::Health {
+            service: name(),
+            id: name(),
+        },
+        Role::OnUnhealthy {
+            service: name(),
+            id: name(),
+        },
+        Role::OnHealthy {
             service: name(),
             id: name(),
         },
@@ -145,6 +154,11 @@ fn of_services() -> Vec<Notice> {
         Notice::StillRegistered(named()),
         Notice::NotRegistered(named(), "unknown".into()),
         Notice::Registered(named()),
+        Notice::FailedTooOften {
+            named: named(),
+            failures: 5,
+            reason: "exit status 1: refused".into(),
+        },
         Notice::HeldByAnother {
             named: named(),
             ours: endpoint(80),

@@ -227,6 +227,8 @@ impl OwnMetrics {
                 | Role::PreStop
                 | Role::PostStop
                 | Role::Health { .. }
+                | Role::OnUnhealthy { .. }
+                | Role::OnHealthy { .. }
                 | Role::OnChange { .. }
                 | Role::Sensor { .. } => {}
             }
@@ -280,7 +282,13 @@ impl OwnMetrics {
             Role::OnChange { backend } => self.take(&HANDLER_RUNS, &[backend, result], 1.0),
             Role::Task { name } => self.take(&TASK_RUNS, &[name, result], 1.0),
             Role::Sensor { name } => self.take(&SENSOR_RUNS, &[name, result], 1.0),
-            Role::Application | Role::PreStart | Role::PreStop | Role::PostStop | Role::Coprocess { .. } => {}
+            Role::Application
+            | Role::PreStart
+            | Role::PreStop
+            | Role::PostStop
+            | Role::OnUnhealthy { .. }
+            | Role::OnHealthy { .. }
+            | Role::Coprocess { .. } => {}
         }
     }
 

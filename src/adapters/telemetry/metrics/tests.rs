@@ -3,8 +3,8 @@
 use super::*;
 use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use domain::plan::{
-    Backend, Catalogue, Check, Command, Filter, HEARTBEATS_PER_INSPECTION, Job, Output, Registration, Role,
-    SensorKind, Service, Telemetry, Timing, Trigger,
+    Backend, Catalogue, Check, Command, Filter, HEARTBEATS_PER_INSPECTION, HealthActions, Job, Output,
+    Registration, Role, SensorKind, Service, Telemetry, Timing, Trigger,
 };
 use domain::sensor::{OWN, read};
 use domain::time::Duration;
@@ -29,6 +29,7 @@ fn service(name: &str, checked: bool) -> Service {
         },
         poll: Duration::from_secs(1),
         thresholds: None,
+        actions: HealthActions::default(),
         check: checked.then(|| {
             Check::Command(job(Role::Health {
                 service: name.into(),

@@ -1,0 +1,169 @@
+//! The commands of a service for changes of its health, and the number of failures that ends the shim.
+
+use super::Observer;
+use super::health::HealthFacts;
+use crate::laws::bounds::HANDLER_PAUSE;
+use domain::Instant;
+use domain::plan::Service;
+use domain::process::Ending;
+use std::num::NonZeroU32;
+
+/// What the results of a service's checks call for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReactionFacts {
+    /// Whether there is a command for unhealthy and one for healthy.
+    has_command: (bool, bool),
+    /// Whether the last command was that for unhealthy, or would have been.
+    pub handled: bool,
+    /// Whether the service is unhealthy by its latest result.
+    pub latest: bool,
+    /// The command could not be started; the next attempt is between these two instants.
+    pub retry: Option<(Instant, Instant)>,
+    /// A result came so close to the end of the start period that the trace does not show whether it counts.
+    pub unsure: bool,
+    /// So many failures in a row end the shim.
+    pub limit: Option<u32>,
+    failures: u32,
+}
+
+impl ReactionFacts {
+    pub fn new(service: &Service) -> Self {
+        let actions = &service.actions;
+        Self {
+            has_command: (actions.on_unhealthy.is_some(), actions.on_healthy.is_some()),
+            handled: false,
+            latest: false,
+            retry: None,
+            unsure: false,
+            limit: actions.exit_after.map(NonZeroU32::get),
+            failures: 0,
+        }
+    }
+
+    /// Whether a command has to run.
+    pub fn is_due(&self) -> bool {
+        self.latest != self.handled
+    }
+
+    /// A change for which there is no command needs none.
+    fn skip(&mut self) {
+        let (on_unhealthy, on_healthy) = self.has_command;
+        let has = if self.latest { on_unhealthy } else { on_healthy };
+        if !has {
+            self.handled = self.latest;
+        }
+    }
+
+    /// A result counts. Returns whether it ends the shim.
+    fn add(&mut self, unhealthy: Option<bool>, passed: bool) -> bool {
+        self.failures = if passed { 0 } else { self.failures + 1 };
+        if self.limit == Some(self.failures) {
+            return true;
+        }
+        self.latest = unhealthy.unwrap_or(self.latest);
+        false
+    }
+
+    /// Maintenance begins.
+    fn pause(&mut self) {
+        (self.latest, self.retry) = (self.handled, None);
+    }
+
+    /// Maintenance ends.
+    fn resume(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// The labels of the commands of a service for unhealthy and for healthy.
+pub(crate) fn actions_of(id: &str) -> [String; 2] {
+    let name = id.trim_end_matches("-host");
+    [format!("{name}.onUnhealthy"), format!("{name}.onHealthy")]
+}
+
+impl Observer {
+    /// Whether a command of this service runs.
+    pub(crate) fn is_reacting(&self, id: &str) -> bool {
+        actions_of(id).iter().any(|owner| self.is_running(owner))
+    }
+
+    /// A check of the service ended; this comes before its result is added to the health.
+    pub(super) fn result_counts(&mut self, id: &str, passed: bool) -> bool {
+        let (now, turn) = (self.now, self.turn.began);
+        let ignored = self.maintenance || self.is_stopping();
+        let Some(facts) = self.services.get_mut(id).filter(|facts| !facts.closing) else {
+            return false;
+        };
+        let starting = facts.health.as_ref().map(|health| health.is_starting(turn, now));
+        let starting = starting.unwrap_or(Some(false));
+        facts.reactions.unsure |= starting.is_none();
+        !ignored && (passed || starting == Some(false))
+    }
+
+    /// The result of a check counts.
+    pub(super) fn react(&mut self, id: &str, passed: bool) {
+        let reacting = self.is_reacting(id);
+        let Some(facts) = self.services.get_mut(id) else {
+            return;
+        };
+        let unhealthy = match &facts.health {
+            None => Some(!passed),
+            Some(health) if health.is_healthy() => Some(false),
+            Some(health) if health.is_unhealthy() => Some(true),
+            Some(_) => None,
+        };
+        facts.reactions.unsure |= facts.health.as_ref().is_some_and(HealthFacts::is_unsure);
+        if facts.reactions.add(unhealthy, passed) {
+            self.turn.fails = Some((id.to_owned(), facts.reactions.failures));
+            self.failed_check = true;
+            return self.begin_stop(true);
+        }
+        if !reacting {
+            facts.reactions.skip();
+        }
+    }
+
+    /// A command for a change to this health starts.
+    pub(super) fn reaction_starts(&mut self, id: &str, unhealthy: bool) {
+        if let Some(facts) = self.services.get_mut(id) {
+            (facts.reactions.handled, facts.reactions.retry) = (unhealthy, None);
+        }
+    }
+
+    /// A command for a change of health ended. One that could not be started still has to run, after a pause.
+    pub(super) fn reaction_ended(&mut self, id: &str, ending: &Ending) {
+        let (now, turn) = (self.now, self.turn.began);
+        let reacting = self.is_reacting(id);
+        let Some(facts) = self.services.get_mut(id) else {
+            return;
+        };
+        let reactions = &mut facts.reactions;
+        if matches!(ending, Ending::NotStarted(_)) {
+            reactions.handled = !reactions.handled;
+            reactions.retry = Some((turn + HANDLER_PAUSE.0, now + HANDLER_PAUSE.1));
+        } else if !reacting && !self.maintenance {
+            reactions.skip();
+        }
+    }
+
+    /// Maintenance begins or ends.
+    pub(super) fn reactions_in_maintenance(&mut self) {
+        let maintenance = self.maintenance;
+        for facts in self.services.values_mut().filter(|facts| !facts.closing) {
+            match maintenance {
+                true => facts.reactions.pause(),
+                false => facts.reactions.resume(),
+            }
+        }
+    }
+}
+
+domain::keyed!(ReactionFacts {
+    has_command,
+    handled,
+    latest,
+    retry,
+    unsure,
+    limit,
+    failures
+});
