@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use super::format;
 use crate::error::TemplateError;
-use crate::functions::{self, Behaviour, Function, Parameter};
+use crate::functions::{self, Behaviour, Function, Parameter, Vocabulary};
 use crate::limit::{self, BoundedText, DEPTH, STEPS, too_long};
+use crate::lookup::{self, Lookup};
 use crate::parse::Templates;
 use crate::rendered::{Piece, Rendered};
 use crate::search::Steps;
@@ -24,12 +25,14 @@ pub(crate) fn execute(
     templates: &Templates,
     data: &Value,
     environment: &Environment,
+    lookup: Option<&dyn Lookup>,
 ) -> Result<Rendered, TemplateError> {
     let dot = Held::known(data.clone());
     let mut executor = Executor {
         text,
         templates,
         environment,
+        lookup,
         out: BoundedText::default(),
         pieces: Vec::new(),
         variables: vec![("$", dot.clone())],
@@ -52,6 +55,7 @@ struct Executor<'a> {
     text: &'a str,
     templates: &'a Templates,
     environment: &'a Environment,
+    lookup: Option<&'a dyn Lookup>,
     out: BoundedText,
     pieces: Vec<Piece>,
     variables: Vec<(&'a str, Held)>,
@@ -101,6 +105,10 @@ impl Held {
             false => self.value.type_name(),
         }
     }
+}
+
+fn is_contains(names: &[String]) -> bool {
+    names.last().is_some_and(|name| name == "Contains")
 }
 
 impl<'a> Executor<'a> {
@@ -329,14 +337,54 @@ impl<'a> Executor<'a> {
                 let called = (command.position, command as &dyn Display);
                 return self.call(dot, name, called, &command.arguments, piped);
             }
-            OperandKind::Field(_) | OperandKind::Chain(..) => {}
-            OperandKind::Variable(_, names) if !names.is_empty() => {}
+            OperandKind::Field(_) | OperandKind::Chain(..) => {
+                if let Some(held) = self.method(dot, command, piped.as_ref())? {
+                    return Ok(held);
+                }
+            }
+            OperandKind::Variable(_, names) if !names.is_empty() => {
+                if let Some(held) = self.method(dot, command, piped.as_ref())? {
+                    return Ok(held);
+                }
+            }
             _ => self.refuse_arguments(first, given)?,
         }
         match first.kind {
             OperandKind::Nil => self.fail("nil is not a command"),
             _ => self.operand(dot, first, given),
         }
+    }
+
+    /// The result of the only method there is, `Contains` of a list of texts, if this is a call of it.
+    fn method(&mut self, dot: &Held, command: &'a Command, piped: Option<&Held>) -> Executed<Option<Held>> {
+        let (names, start) = match &command.first.kind {
+            OperandKind::Field(names) => (names, dot.clone()),
+            OperandKind::Variable(name, names) => (names, self.variable(name)?),
+            OperandKind::Chain(start, names) if is_contains(names) => {
+                (names, self.operand(dot, start, false)?)
+            }
+            _ => return Ok(None),
+        };
+        if self.lookup.is_none() || !is_contains(names) {
+            return Ok(None);
+        }
+        let Value::List(list) = self.fields(start, &names[..names.len() - 1], false)?.value else {
+            return Ok(None);
+        };
+        let wanted = match (command.arguments.as_slice(), piped) {
+            ([operand], None) => self.argument(dot, Parameter::Text, operand)?,
+            ([], Some(piped)) => self.suited(piped.clone(), Parameter::Text)?,
+            (arguments, piped) => {
+                let got = arguments.len() + usize::from(piped.is_some());
+                return self.fail(format!("wrong number of args for Contains: want 1 got {got}"));
+            }
+        };
+        let list = Value::List(list);
+        self.work(limit::steps_for(&list))?;
+        let found = lookup::contains(&[wanted, list]);
+        found
+            .map(|found| Some(Held::known(found)))
+            .or_else(|message| self.fail(message))
     }
 
     fn refuse_arguments(&self, operand: &Operand, given: bool) -> Executed<()> {
@@ -411,6 +459,19 @@ impl<'a> Executor<'a> {
             Value::Map(map) if map.key == Type::Text && given => {
                 self.fail(format!("{name} is not a method but has arguments"))
             }
+            Value::Map(map) if map.key == Type::Field && given => {
+                self.fail(format!("{name} is not a method but has arguments"))
+            }
+            Value::Map(map) if map.key == Type::Field => match map.entries.get(&Key::Text(name.into())) {
+                Some(value) => Ok(Held::known(value.clone())),
+                None => {
+                    let fields: Vec<String> = map.entries.keys().map(Key::to_string).collect();
+                    let fields = fields.join(", ");
+                    self.fail(format!(
+                        "can't evaluate field {name} in type struct, which has {fields}"
+                    ))
+                }
+            },
             Value::Map(map) if map.key == Type::Text => {
                 let entry = map.entry(&Key::Text(name.into()));
                 Ok(Held::of_type(map.element, entry))
@@ -430,7 +491,11 @@ impl<'a> Executor<'a> {
         operands: &'a [Operand],
         piped: Option<Held>,
     ) -> Executed<Held> {
-        let Some(function) = functions::find(name) else {
+        let vocabulary = match self.lookup {
+            Some(_) => Vocabulary::WithLookup,
+            None => Vocabulary::Common,
+        };
+        let Some(function) = functions::find(name, vocabulary) else {
             let name = crate::quote::quote(name, false);
             return self.fail(format!("{name} is not a defined function"));
         };
@@ -443,6 +508,10 @@ impl<'a> Executor<'a> {
         let outcome = match function.behaviour {
             Behaviour::Of(run) => run(&arguments),
             Behaviour::OfEnvironment(run) => run(&arguments, self.environment),
+            Behaviour::OfLookup(run) => match self.lookup {
+                Some(lookup) => run(&arguments, lookup),
+                None => Ok(Value::Nil),
+            },
             Behaviour::Counted(run) => self.counted(run, &arguments),
             Behaviour::FirstThatIs(_) => Ok(Value::Nil),
         };

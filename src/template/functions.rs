@@ -3,13 +3,28 @@
 //! The table has all functions: Go's own and those that ContainerPilot adds. It defines the number and kinds
 //! of the arguments, so the functions rely on them. The functions are implemented in other files.
 
-use super::{access, additions, compare, escape, format};
+use super::{access, additions, compare, escape, format, json, lookup};
+use crate::lookup::Lookup;
 use crate::search::Steps;
 use crate::value::{Environment, Outcome, Value};
 
-/// The function with this name in templates.
-pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|function| function.name == name)
+/// The function with this name: of all templates, or also of those with a [`Lookup`].
+pub(crate) fn find(name: &str, vocabulary: Vocabulary) -> Option<&'static Function> {
+    let more = match vocabulary {
+        Vocabulary::Common => &[],
+        Vocabulary::WithLookup => LOOKUPS,
+    };
+    let mut functions = FUNCTIONS.iter().chain(more);
+    functions.find(|function| function.name == name)
+}
+
+/// Which functions a template may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vocabulary {
+    /// Those of Go and of ContainerPilot.
+    Common,
+    /// Also those of consul-template, which need a [`Lookup`].
+    WithLookup,
 }
 
 /// The names of all functions.
@@ -45,6 +60,8 @@ pub(crate) enum Behaviour {
     Counted(fn(&[Value], &mut Steps) -> Outcome),
     /// From its arguments and the environment.
     OfEnvironment(fn(&[Value], &Environment) -> Outcome),
+    /// From its arguments and what the caller looks up.
+    OfLookup(fn(&[Value], &dyn Lookup) -> Outcome),
 }
 
 impl Parameter {
@@ -99,6 +116,29 @@ static FUNCTIONS: &[Function] = &[
     open("urlquery", &[], Behaviour::Of(escape::url_query)),
 ];
 
+/// The functions of consul-template.
+static LOOKUPS: &[Function] = &[
+    closed("contains", &[ANY, ANY], Behaviour::Of(lookup::contains)),
+    closed("file", &[TEXT], Behaviour::OfLookup(lookup::file)),
+    closed("in", &[ANY, ANY], Behaviour::Of(lookup::is_in)),
+    closed("key", &[TEXT], Behaviour::OfLookup(lookup::key)),
+    closed("keyExists", &[TEXT], Behaviour::OfLookup(lookup::key_exists)),
+    closed(
+        "keyOrDefault",
+        &[TEXT, TEXT],
+        Behaviour::OfLookup(lookup::key_or_default),
+    ),
+    closed("ls", &[TEXT], Behaviour::OfLookup(lookup::keys)),
+    closed("parseJSON", &[TEXT], Behaviour::Of(json::parse)),
+    closed("service", &[TEXT], Behaviour::OfLookup(lookup::service)),
+    closed("services", &[], Behaviour::OfLookup(lookup::services)),
+    open("timestamp", &[], Behaviour::OfLookup(lookup::timestamp)),
+    closed("toJSON", &[ANY], Behaviour::Of(json::write)),
+    closed("toLower", &[TEXT], Behaviour::Of(lookup::to_lower)),
+    closed("toUpper", &[TEXT], Behaviour::Of(lookup::to_upper)),
+    closed("trimSpace", &[TEXT], Behaviour::Of(lookup::trim_space)),
+];
+
 const fn open(name: &'static str, parameters: &'static [Parameter], behaviour: Behaviour) -> Function {
     Function {
         name,
@@ -150,11 +190,18 @@ mod tests {
 
     #[test]
     fn every_function_is_found_by_its_name() {
-        for function in FUNCTIONS {
-            let found = find(function.name).map(|found| found.name);
+        for function in FUNCTIONS.iter().chain(LOOKUPS) {
+            let found = find(function.name, Vocabulary::WithLookup).map(|found| found.name);
             assert_eq!(found, Some(function.name));
         }
-        assert!(find("nope").is_none());
+        assert!(find("nope", Vocabulary::WithLookup).is_none());
+    }
+
+    #[test]
+    fn the_functions_of_consul_template_need_a_lookup() {
+        for function in LOOKUPS {
+            assert!(find(function.name, Vocabulary::Common).is_none());
+        }
     }
 
     #[test]

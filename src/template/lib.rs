@@ -20,9 +20,11 @@ mod exec;
 mod floats;
 mod format;
 mod functions;
+mod json;
 mod lex;
 mod limit;
 mod literal;
+mod lookup;
 mod parse;
 pub mod pattern;
 pub mod quote;
@@ -33,11 +35,13 @@ mod syntax;
 mod value;
 mod verbs;
 
+use functions::Vocabulary;
 use std::collections::BTreeMap;
 
 pub use error::{Place, TemplateError};
 pub use functions::names as function_names;
 pub use limit::TEXT as LONGEST_TEXT;
+pub use lookup::Lookup;
 pub use rendered::{Piece, Rendered};
 pub use value::{Key, List, Map, Type, Value};
 
@@ -60,8 +64,24 @@ pub fn render_value(
     data: &Value,
     environment: &BTreeMap<String, String>,
 ) -> Result<String, TemplateError> {
-    let templates = parse::parse(text)?;
-    exec::execute(text, &templates, data, environment).map(|rendered| rendered.text)
+    let templates = parse::parse(text, Vocabulary::Common)?;
+    exec::execute(text, &templates, data, environment, None).map(|rendered| rendered.text)
+}
+
+/// Renders a template over the environment with the functions of consul-template, whose data come from `lookup`.
+pub fn render_with_lookup(
+    text: &str,
+    environment: &BTreeMap<String, String>,
+    lookup: &dyn Lookup,
+) -> Result<String, TemplateError> {
+    let templates = parse::parse(text, Vocabulary::WithLookup)?;
+    let data = self::environment(environment);
+    exec::execute(text, &templates, &data, environment, Some(lookup)).map(|rendered| rendered.text)
+}
+
+/// Whether the text is a template for [`render_with_lookup`]; it is not executed.
+pub fn check_with_lookup(text: &str) -> Result<(), TemplateError> {
+    parse::parse(text, Vocabulary::WithLookup).map(drop)
 }
 
 /// Renders a Go text template over the environment. The result records which part of the template produced
@@ -70,8 +90,9 @@ pub fn render_with_places(
     text: &str,
     environment: &BTreeMap<String, String>,
 ) -> Result<Rendered, TemplateError> {
-    let templates = parse::parse(text)?;
-    exec::execute(text, &templates, &self::environment(environment), environment)
+    let templates = parse::parse(text, Vocabulary::Common)?;
+    let data = self::environment(environment);
+    exec::execute(text, &templates, &data, environment, None)
 }
 
 /// The example of the README is compiled and run.

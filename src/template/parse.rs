@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::functions;
+use super::functions::{self, Vocabulary};
 use super::literal;
 use crate::error::TemplateError;
 use crate::lex::{self, Keyword, Kind, Token};
@@ -17,9 +17,9 @@ use crate::syntax::{Body, Branch, Call, Case, Choice, Command, Operand, OperandK
 /// Templates by name; the outermost has the empty name.
 pub(crate) type Templates = BTreeMap<String, Body>;
 
-/// Parses a text with all the templates it defines.
-pub(crate) fn parse(text: &str) -> Result<Templates, TemplateError> {
-    let mut parser = Parser::new(lex::tokens(text));
+/// Parses a text with all the templates it defines, which may call the functions of `vocabulary`.
+pub(crate) fn parse(text: &str, vocabulary: Vocabulary) -> Result<Templates, TemplateError> {
+    let mut parser = Parser::new(lex::tokens(text), vocabulary);
     let outermost = parser.outermost()?;
     parser.add(String::new(), outermost)?;
     Ok(parser.templates)
@@ -29,6 +29,7 @@ type Parsed<T> = Result<T, TemplateError>;
 
 struct Parser<'a> {
     tokens: Vec<Token<'a>>,
+    vocabulary: Vocabulary,
     next: usize,
     /// The last token that was read; errors are reported on its line.
     furthest: usize,
@@ -53,9 +54,10 @@ enum Parsing {
 }
 
 impl<'a> Parser<'a> {
-    fn new(tokens: Vec<Token<'a>>) -> Self {
+    fn new(tokens: Vec<Token<'a>>, vocabulary: Vocabulary) -> Self {
         Self {
             tokens,
+            vocabulary,
             next: 0,
             furthest: 0,
             action_line: None,
@@ -475,7 +477,7 @@ impl<'a> Parser<'a> {
     }
 
     fn function(&self, name: String) -> Parsed<OperandKind> {
-        if functions::find(&name).is_none() {
+        if functions::find(&name, self.vocabulary).is_none() {
             let quoted = quote(&name, false);
             let error = self.fail(format!("function {quoted} not defined"));
             return error.map_err(|error| TemplateError {
@@ -629,7 +631,9 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let message = parse(text).err().map(|error| error.to_string());
+        let message = parse(text, Vocabulary::Common)
+            .err()
+            .map(|error| error.to_string());
         assert_eq!(message, Some(format!("template: :{expected}")), "{text}");
     }
 
@@ -698,7 +702,10 @@ mod tests {
     fn templates_are_defined_once_unless_blank() {
         let twice = "{{define \"T\"}}a{{end}}{{define \"T\"}}b{{end}}";
         check(twice, "1: template: multiple definition of template \"T\"");
-        let blank = parse("{{define \"T\"}} {{end}}{{define \"T\"}}b{{end}}{{define \"T\"}}{{end}}");
+        let blank = parse(
+            "{{define \"T\"}} {{end}}{{define \"T\"}}b{{end}}{{define \"T\"}}{{end}}",
+            Vocabulary::Common,
+        );
         assert_eq!(blank.map(|templates| templates.len()), Ok(2));
         check(
             "{{if 1}}{{define \"T\"}}{{end}}{{end}}",

@@ -171,10 +171,11 @@ fn separated(formatter: &mut Formatter<'_>, items: &[Command], separator: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::functions::Vocabulary;
     use crate::parse::parse;
 
     fn written(text: &str) -> Option<String> {
-        let templates = parse(text).ok()?;
+        let templates = parse(text, Vocabulary::Common).ok()?;
         Some(match templates.get("")?.first()? {
             Statement::Action(_, pipeline) => pipeline.to_string(),
             Statement::Call(call) => call.to_string(),

@@ -6,6 +6,7 @@
 //! containers are shared, so copies are cheap.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 /// The variables of the environment by name.
@@ -77,6 +78,8 @@ pub enum Type {
     Float,
     /// Text.
     Text,
+    /// The names of a structure's fields, as the keys of its map: a name that it lacks is an error.
+    Field,
 }
 
 impl Value {
@@ -109,6 +112,14 @@ impl Value {
         })
     }
 
+    /// A structure: a map whose fields are fixed.
+    pub fn structure(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (Key::Text(name.into()), value));
+        Self::keyed_map(Type::Field, Type::Any, fields)
+    }
+
     /// Whether a condition regards the value as true: it is not nil, zero or empty.
     pub(crate) fn is_true(&self) -> bool {
         match self {
@@ -133,6 +144,7 @@ impl Value {
             Self::Float(_) => Type::Float.name().to_owned(),
             Self::Text(_) => Type::Text.name().to_owned(),
             Self::List(list) => format!("[]{}", list.element.name()),
+            Self::Map(map) if map.key == Type::Field => "struct".to_owned(),
             Self::Map(map) => format!("map[{}]{}", map.key.name(), map.element.name()),
         }
     }
@@ -158,11 +170,20 @@ impl Key {
     }
 }
 
+impl Display for Key {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 impl Type {
     /// The initial value of a variable of the type.
     fn zero(self) -> Value {
         match self {
-            Self::Any => Value::Nil,
+            Self::Any | Self::Field => Value::Nil,
             Self::Bool => Value::Bool(false),
             Self::Int => Value::Int(0),
             Self::Float => Value::Float(0.0),
@@ -178,6 +199,7 @@ impl Type {
             Self::Int => "int",
             Self::Float => "float64",
             Self::Text => "string",
+            Self::Field => "field",
         }
     }
 }
