@@ -24,6 +24,8 @@ pub struct CommandLine {
     pub format: Format,
     /// `-interfaces optional`: with `-check`, an address that this machine does not have is only a warning.
     pub interfaces_optional: bool,
+    /// `-render`: write the files of all templates once and end.
+    pub render: bool,
     /// `-out`: the file for the rendered configuration; `-` is the standard output.
     pub out: Option<String>,
     /// The application and its arguments.
@@ -110,6 +112,7 @@ impl CommandLine {
                 self.interfaces_optional = one_of(&answers, name, value, rest)?;
             }
             "out" => self.out = Some(text(name, value, rest)?),
+            "render" => self.render = boolean(name, value)?,
             "template" => self.template = boolean(name, value)?,
             "version" => self.version = boolean(name, value)?,
             "h" | "help" => return Err(Refusal::HelpRequested),
@@ -193,6 +196,10 @@ pub fn usage(program: &str) -> String {
         (
             "out string",
             "-(default) for stdout or file:// path where to save rendered JSON config file. (default \"-\")",
+        ),
+        (
+            "render",
+            "Write the files of all templates once and quit. (default: false)",
         ),
         ("template", "Render template and quit. (default: false)"),
         ("version", "Show version identifier and quit."),
@@ -298,6 +305,6 @@ mod tests {
         let usage = usage("containerpilot");
         assert!(usage.starts_with("Usage of containerpilot:\n  -check\n"));
         assert!(usage.contains("\n  -config string\n    \tJSON config or"));
-        assert!(usage.contains("(default \"-\")\n  -template\n"));
+        assert!(usage.contains("(default \"-\")\n  -render\n"));
     }
 }

@@ -5,7 +5,7 @@
 //! which ends everything in order.
 
 use crate::panics;
-use crate::ports::{Clock, Console, Discovery, Inbox, Probes, Processes, Settings, Telemetry};
+use crate::ports::{Clock, Console, Discovery, Inbox, Probes, Processes, Settings, Telemetry, Templates};
 use domain::emergency::{Emergency, FAULT, WithStopList};
 use domain::{Effect, Event, Instant, Shim};
 use std::collections::VecDeque;
@@ -35,6 +35,8 @@ pub struct Ports<'a> {
     pub console: &'a mut dyn Console,
     /// Counts measurements and serves metrics and the status.
     pub telemetry: &'a mut dyn Telemetry,
+    /// Renders templates and writes their files.
+    pub templates: &'a mut dyn Templates,
 }
 
 /// A state machine that the loop can run.
@@ -169,6 +171,8 @@ impl Ports<'_> {
             Effect::Cancel(ticket) => self.discovery.cancel(ticket),
             Effect::Probe(ticket, probe) => self.probes.start(ticket, &probe),
             Effect::EndProbe(ticket) => self.probes.end(ticket),
+            Effect::Render(ticket, rendering) => self.templates.render(ticket, *rendering),
+            Effect::Write(ticket, writing) => self.templates.write(ticket, *writing),
             Effect::Connect(catalogue) => self.discovery.connect(&catalogue),
             Effect::Configure(logging) => self.console.configure(logging),
             Effect::Export { name, value } => self.processes.export(&name, &value),
@@ -187,7 +191,7 @@ mod tests {
     use super::*;
     use crate::ports::{
         MockClock, MockConsole, MockDiscovery, MockInbox, MockProbes, MockProcesses, MockSettings,
-        MockTelemetry,
+        MockTelemetry, MockTemplates,
     };
     use domain::Instant;
     use domain::event::Loaded;
@@ -210,6 +214,7 @@ mod tests {
         settings: MockSettings,
         console: MockConsole,
         telemetry: MockTelemetry,
+        templates: MockTemplates,
     }
 
     impl Mocks {
@@ -276,6 +281,7 @@ mod tests {
                 settings: &mut self.settings,
                 console: &mut self.console,
                 telemetry: &mut self.telemetry,
+                templates: &mut self.templates,
             };
             let driven = pin!(drive(&mut ports));
             match driven.poll(&mut Context::from_waker(Waker::noop())) {

@@ -55,8 +55,17 @@ fn at_the_start(plan: &Plan) -> Vec<String> {
         ),
         None => "there is no application; the shim runs until it is stopped".to_owned(),
     };
+    let limit = time(plan.start_timeout);
+    let required = plan.templates.iter().filter(|template| template.required);
+    let required = required.map(|template| {
+        let destination = &template.destination;
+        format!(
+            "the template {destination} is written; without it the shim ends after {limit} with the code 1"
+        )
+    });
     pre_start
         .into_iter()
+        .chain(required)
         .chain(coprocesses)
         .chain([application])
         .collect()
@@ -84,7 +93,21 @@ fn while_it_runs(plan: &Plan) -> Vec<String> {
             "metrics are served at http://{address}/metrics and the state at http://{address}/status{sensors}"
         )
     });
-    services.chain(backends).chain(tasks).chain(telemetry).collect()
+    let templates = plan.templates.iter().map(|template| {
+        let destination = &template.destination;
+        let then = template.command.as_ref().map(command);
+        let then = then.map(|command| format!(", and then {command} runs"));
+        format!(
+            "the template {destination} is written when what it uses from {catalogue} changes{}",
+            then.unwrap_or_default()
+        )
+    });
+    services
+        .chain(backends)
+        .chain(templates)
+        .chain(tasks)
+        .chain(telemetry)
+        .collect()
 }
 
 fn service(service: &Service, catalogue: &str) -> String {

@@ -15,6 +15,7 @@ use containerpilot::adapters::processes::{self, Children};
 use containerpilot::adapters::settings::{self, MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::{Listeners, TelemetryServer};
+use containerpilot::adapters::templates::MachineTemplates;
 use containerpilot::check::CheckResult;
 use containerpilot::command_line::{CommandLine, Format, Refusal, usage};
 use containerpilot::config::{self, Readable, Source};
@@ -148,18 +149,14 @@ fn start(source: Source, line: CommandLine) -> Result<u8, String> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
-    let code = LocalSet::new().block_on(&runtime, run(source, line.application, open_files));
+    let code = LocalSet::new().block_on(&runtime, run(source, line, open_files));
     // A look-up of a name that is still running does not delay the end.
     runtime.shutdown_background();
     code
 }
 
 /// Creates the machine's adapters and runs the shim to its end.
-async fn run(
-    source: Source,
-    application: Vec<domain::plan::Word>,
-    open_files: Option<OpenFiles>,
-) -> Result<u8, String> {
+async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -> Result<u8, String> {
     let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let clock = MachineClock::start();
     let mut inbox = Queue::new(clock);
@@ -169,14 +166,14 @@ async fn run(
         .post_to(inbox.sender());
     let environment = Environment::default();
     environment.export("CONTAINERPILOT_PID", &process::id().to_string());
-    let interfaces = MachineInterfaces;
     let listeners = Listeners::default();
     let mut settings = MachineSettings {
         source,
         environment: environment.clone(),
-        interfaces,
-        application,
+        interfaces: MachineInterfaces,
+        application: line.application,
         listeners: listeners.clone(),
+        renders_only: line.render,
         inbox_sender: inbox.sender(),
         unfinished: UnfinishedRead::default(),
     };
@@ -196,6 +193,7 @@ async fn run(
         let sentence = format!("orphans of the application will not be reaped: {error}");
         console.log(&Notice::Warning(sentence));
     }
+    let mut templates = MachineTemplates::new(environment.clone(), inbox.sender());
     let children = Children::new(environment, open_files, inbox.sender(), console.clone(), died);
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Dispatcher::new(inbox.sender());
@@ -211,6 +209,7 @@ async fn run(
         settings: &mut settings,
         console: &mut console,
         telemetry: &mut telemetry,
+        templates: &mut templates,
     };
     let seed = RandomState::new().hash_one(process::id());
     let code = driver::run_to_exit(Shim::new(plan, seed), &mut ports, broken).await;

@@ -40,7 +40,9 @@ use containerpilot::adapters::discovery::consul::Consul;
 use containerpilot::adapters::discovery::directory::Directory;
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
-use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
+use domain::catalogue::{
+    Cursor, Data, Dependency, Endpoint, Found, Instance, Listing, LookUp, Query, Report,
+};
 use domain::plan::{self, Filter, Registration, Scheme, Tls};
 use etcd_server::Server;
 use simulated::Simulated;
@@ -277,6 +279,49 @@ async fn registering_makes_it_listed(catalogue: &dyn Catalogue, names: &Names) {
         details: None,
     };
     assert_eq!(listing.instances, [expected]);
+}
+
+/// What is looked up for a template: the ports of the instances in order, each with its tags.
+fn found(found: Found) -> Vec<(u16, Vec<String>)> {
+    let Data::Instances(instances) = found.data.sorted() else {
+        panic!("instances were looked up")
+    };
+    let mut found: Vec<_> = instances
+        .into_iter()
+        .map(|found| (found.port, found.details.unwrap_or_default().tags))
+        .collect();
+    found.sort();
+    found
+}
+
+async fn templates_look_up_instances_with_their_tags(catalogue: &dyn Catalogue, names: &Names) {
+    let mut tagged = names.instance();
+    tagged.tags = vec!["blue".into(), "v1".into()];
+    register(catalogue, &tagged).await;
+    register(catalogue, &names.numbered(2)).await;
+    has(catalogue, &names.service(), &[8001, 8002]).await;
+    let look_up = |tag: Option<&str>, after| LookUp {
+        dependency: Dependency::Service {
+            name: names.service(),
+            tag: tag.map(Into::into),
+        },
+        after,
+        wait: PROMPTLY * 5,
+    };
+    let all = catalogue.look_up(&look_up(None, None)).await.expect("data");
+    let mut cursor = all.cursor;
+    let of_first = |tags: &[&str]| (8001, tags.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(found(all), [of_first(&["blue", "v1"]), (8002, vec![])]);
+    let blue = catalogue.look_up(&look_up(Some("blue"), None)).await;
+    assert_eq!(found(blue.expect("data")), [of_first(&["blue", "v1"])]);
+    tagged.tags = vec!["green".into()];
+    let changes = register(catalogue, &tagged);
+    let sees = within(PROMPTLY, "the changed tags are found", async || {
+        let next = catalogue.look_up(&look_up(None, cursor)).await.expect("data");
+        cursor = next.cursor;
+        (found(next) == [of_first(&["green"]), (8002, vec![])]).then_some(())
+    });
+    both(sees, changes).await;
 }
 
 async fn ipv6_addresses_are_kept(catalogue: &dyn Catalogue, names: &Names) {
@@ -791,6 +836,7 @@ macro_rules! catalogue_tests {
     ($name:ident, $open:expr) => {
         catalogue_tests! { $name, $open;
             registering_makes_it_listed
+            templates_look_up_instances_with_their_tags
             ipv6_addresses_are_kept
             a_second_registration_overwrites_the_first
             heartbeats_keep_it_beyond_the_ttl

@@ -55,6 +55,11 @@ const MISTAKES: &[(&str, &[u8])] = &[
         "a bad duration",
         b"{\"consul\": \"consul:8500\", \"tasks\": [\n  {\"command\": \"backup\",\n   \"frequency\": \"1 hour\"}]}",
     ),
+    (
+        "wrong templates",
+        b"{\"consul\": \"consul:8500\", \"startTimeout\": \"1 minute\", \"templates\": [\n  {\"source\": \"/a\", \"mode\": 644},\n  \
+          {\"contents\": \"}}\", \"destination\": \"/b\", \"wait\": \"2s:1s\", \"backup\": true}]}",
+    ),
     ("a list that is none", b"{\"consul\": \"consul:8500\", \"services\": {\"name\": \"web\"}}"),
     (
         "a health check that never fails",

@@ -37,6 +37,7 @@ use containerpilot::adapters::processes::Children;
 use containerpilot::adapters::settings::{MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::{Listeners, TelemetryServer};
+use containerpilot::adapters::templates::MachineTemplates;
 use containerpilot::config::Source;
 use containerpilot::driver::{self, Ports};
 use containerpilot::panics;
@@ -116,12 +117,14 @@ async fn live(folder: PathBuf) -> u8 {
         interfaces: MachineInterfaces,
         application: application.iter().map(|word| word.as_str().into()).collect(),
         listeners: listeners.clone(),
+        renders_only: false,
         inbox_sender: inbox_sender.clone(),
         unfinished: UnfinishedRead::default(),
     };
     let (plan, _) = settings.compile().await.expect("a configuration");
     let mut console = Console::open().expect("a console");
     console.install();
+    let mut templates = MachineTemplates::new(environment.clone(), inbox_sender.clone());
     let children = Children::new(environment, None, inbox_sender.clone(), console.clone(), died);
     let (broken, file) = (queue.broken(), folder.join("panic"));
     let mut ports = Ports {
@@ -133,6 +136,7 @@ async fn live(folder: PathBuf) -> u8 {
         settings: &mut settings,
         console: &mut console,
         telemetry: &mut TelemetryServer::new(clock, inbox_sender, listeners),
+        templates: &mut templates,
     };
     driver::run_to_exit(Shim::new(plan, 1), &mut ports, broken).await
 }

@@ -186,6 +186,7 @@ fn every_phase_is_one_of_the_schema_and_has_a_name_of_its_own() {
     let phases = [
         Phase::PreStarting,
         Phase::AbortingStart,
+        Phase::AwaitingTemplates,
         Phase::Running,
         Phase::Deregistering,
         Phase::Draining,

@@ -27,7 +27,7 @@ _containerpilot() {
         mapfile -t COMPREPLY < <(compgen -W 'file://' -- "$current")
         ;;
     *:-*)
-        local flags='-check -config -explain -format -help -interfaces -out -template -version'
+        local flags='-check -config -explain -format -help -interfaces -out -render -template -version'
         mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$current")
         ;;
     *) mapfile -t COMPREPLY < <(compgen -c -- "$current") ;;

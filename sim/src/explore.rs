@@ -16,16 +16,18 @@
 //! runs.
 
 use crate::choices::Choices;
-use crate::laws::{Observer, Run, Violation, bounds};
+use crate::laws::{Observer, Run, Violation, Work, bounds};
 use crate::state_key::StateKeys;
+use crate::templates;
 use crate::trace::{EntryKind, TraceEntry};
 use containerpilot::driver;
 use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
-use domain::event::{Loaded, StatusRequest};
+use domain::event::{Loaded, Rendered, StatusRequest};
 use domain::plan::{Plan, Role};
 use domain::probe::{ProbeEnd, Verdict};
 use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
+use domain::template::{Outcome, Written};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Shim, Ticket};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -307,6 +309,10 @@ impl State {
                 all.push(Input::Now(Event::Answered(*ticket, answer)));
             }
         }
+        for (ticket, work) in &self.environment.observer.works {
+            let results = results(*ticket, work);
+            all.extend(results.into_iter().map(Input::Now));
+        }
         if self.environment.all_may_end() {
             all.push(Input::Now(Event::AllEnded));
         }
@@ -344,7 +350,10 @@ impl State {
             (Some(deadline), None) => vec![Input::At(deadline, Event::Woken)],
             (_, Some((ticket, limit))) => {
                 let observer = &self.environment.observer;
+                let work = observer.works.get(ticket);
+                let work = work.and_then(|work| results(*ticket, work).pop());
                 let late = match observer.loading == Some(*ticket) {
+                    _ if work.is_some() => work.unwrap_or(Event::Woken),
                     true => Event::Loaded(*ticket, refused()),
                     false if observer.probes.contains_key(ticket) => probed(*ticket, Verdict::TimedOut),
                     false => Event::Answered(*ticket, Answer::Failed("no answer in time".into())),
@@ -372,6 +381,9 @@ impl State {
             };
             return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
+        if self.environment.observer.is_look_up(ticket) {
+            return vec![looked_up(&[]), looked_up(&[80]), failed];
+        }
         if self.environment.observer.is_report_request(ticket) {
             return vec![Answer::Done, Answer::Removed, failed];
         }
@@ -397,7 +409,12 @@ impl State {
         choices: &mut Choices,
         trace: &mut Vec<TraceEntry>,
     ) -> Steps {
-        if let Event::Answered(ticket, _) | Event::Loaded(ticket, _) | Event::Probed(ticket, ..) = &event {
+        if let Event::Answered(ticket, _)
+        | Event::Loaded(ticket, _)
+        | Event::Probed(ticket, ..)
+        | Event::Rendered(ticket, _)
+        | Event::Written(ticket, _) = &event
+        {
             self.environment.limits.remove(ticket);
         }
         self.environment.record(EntryKind::Event(event.clone()), trace)?;
@@ -529,7 +546,7 @@ impl Environment {
                 Event::NotStarted(ticket, failure)
             }
             Effect::Start(ticket, _) => Event::Started(ticket, Pid(1)),
-            Effect::Load(ticket) => {
+            Effect::Load(ticket) | Effect::Render(ticket, _) | Effect::Write(ticket, _) => {
                 self.limits.insert(ticket, self.now + READING);
                 return Ok(None);
             }
@@ -569,6 +586,37 @@ const fn endings(role: &Role, termed: bool, killed: bool) -> &'static [ExitStatu
 fn probed(ticket: Ticket, verdict: Verdict) -> Event {
     let detail = String::new();
     Event::Probed(ticket, ProbeEnd { verdict, detail }, String::new())
+}
+
+/// How a rendering or a writing may end, the failure last.
+fn results(ticket: Ticket, work: &Work) -> Vec<Event> {
+    let Some((source, contents)) = &work.rendering else {
+        let failed = Written::Failed("no space".into());
+        return [Written::Changed, failed]
+            .map(|written| Event::Written(ticket, written))
+            .into();
+    };
+    let outcome = match contents {
+        Some(contents) => Outcome::Complete(contents.clone()),
+        None => Outcome::Incomplete,
+    };
+    let rendered = |outcome| Rendered {
+        names: templates::names(source),
+        files: None,
+        outcome,
+    };
+    let outcomes = [outcome, Outcome::Failed("nonsense".into())];
+    outcomes
+        .map(|outcome| Event::Rendered(ticket, rendered(outcome)))
+        .into()
+}
+
+/// A list of instances in the form that templates get.
+fn looked_up(ports: &[u16]) -> Answer {
+    match listing(ports) {
+        Answer::Instances(listing) => Answer::Found(listing.found()),
+        other => other,
+    }
 }
 
 fn listing(ports: &[u16]) -> Answer {

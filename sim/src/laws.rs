@@ -16,6 +16,7 @@ mod probes;
 mod reactions;
 mod reload;
 mod schedule;
+mod templates;
 mod time;
 mod trees;
 mod turn;
@@ -24,7 +25,7 @@ use crate::trace::TraceEntry;
 pub use observer::Observer;
 #[cfg(test)]
 pub(crate) use observer::OnceRun;
-pub(crate) use observer::Run;
+pub(crate) use observer::{Run, Work};
 use std::fmt;
 
 impl Observer {
@@ -158,6 +159,13 @@ pub const LAWS: &[(&str, Law)] = laws![
     time::no_tick_of_a_task_or_sensor_is_omitted,
     time::there_is_a_pause_between_queries,
     time::every_backend_is_queried_once_a_poll,
+    templates::one_rendering_or_writing_of_each_template,
+    templates::only_what_was_rendered_is_written,
+    templates::the_same_bytes_are_not_written_twice,
+    templates::a_command_runs_only_after_its_file_has_changed,
+    templates::a_changed_file_runs_its_command,
+    templates::the_start_waits_for_templates_as_long_as_said,
+    templates::every_lasting_change_is_written,
     reload::whatever_starts_is_of_the_plan_in_force,
     reload::a_sighup_reads_the_configuration,
     reload::the_configuration_is_read_once_at_a_time,
@@ -208,6 +216,7 @@ mod tests {
             include_str!("laws/reactions.rs"),
             include_str!("laws/time.rs"),
             include_str!("laws/reload.rs"),
+            include_str!("laws/templates.rs"),
             include_str!("laws/trees.rs"),
             include_str!("laws/emergency.rs"),
         ];

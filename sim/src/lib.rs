@@ -17,6 +17,7 @@ pub mod scopes;
 pub mod shrink;
 pub mod simulated_run;
 pub mod state_key;
+mod templates;
 pub mod trace;
 
 pub use choices::Choices;

@@ -8,6 +8,7 @@ mod catalogue;
 mod children;
 mod operators;
 mod probes;
+mod templates;
 
 use crate::choices::Choices;
 use crate::laws::{Observer, Violation};
@@ -90,6 +91,8 @@ pub(crate) struct State {
     awaits_all: bool,
     no_pids: bool,
     fake_catalogues: FakeCatalogues,
+    /// What is in the files of templates.
+    files: BTreeMap<String, String>,
     /// The present content of the configuration.
     file: Plan,
     observer: Observer,
@@ -140,6 +143,7 @@ impl SimulatedMachine {
             awaits_all: false,
             no_pids: false,
             fake_catalogues: FakeCatalogues::default(),
+            files: BTreeMap::new(),
             file: plan.clone(),
             observer,
             violation: None,

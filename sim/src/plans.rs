@@ -52,6 +52,9 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     set_thresholds(options, &mut plan);
     set_probes(options, &mut plan);
     set_actions(options, &mut plan);
+    if has_templates(options) {
+        plan.templates = [0, 1].map(|number| template(choices, number)).into();
+    }
     for number in 0..options.backends {
         plan.backends.push(backend(choices, number));
     }
@@ -95,6 +98,12 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
     set_timing(options, &mut plan);
     set_probes(options, &mut plan);
     set_actions(options, &mut plan);
+    if has_templates(options) && choices.below(2) == 1 {
+        let number = choices.below(2);
+        let new = template(choices, number);
+        plan.templates.retain(|old| old.destination != new.destination);
+        plan.templates.push(new);
+    }
     plan
 }
 
@@ -125,6 +134,37 @@ fn set_probes(options: &Options, plan: &mut Plan) {
                 keeps_connection: true,
             }));
         }
+    }
+}
+
+/// In two of eleven runs there are templates. They are drawn together with the jitter, so that saved runs keep their
+/// meaning.
+fn has_templates(options: &Options) -> bool {
+    matches!(options.jitter % 11, 2 | 8)
+}
+
+/// Draws a template; its source is explained in [`crate::templates`].
+fn template(choices: &mut Choices, number: u32) -> Template {
+    let destination = format!("/etc/t{number}");
+    let role = Role::Template {
+        destination: destination.clone(),
+    };
+    let command = (choices.below(3) < 2).then(|| Job {
+        time_limit: Some(Duration::from_secs(3)),
+        ..plain(role, Trigger::OnDemand, choices.below(2))
+    });
+    let wait = Wait {
+        quiet: Duration::from_secs(2),
+        most: Duration::from_secs(5),
+    };
+    Template {
+        source: TemplateSource::Contents(choices.one_of(&["b0", "b1", "b0/blue b1", ""]).into()),
+        destination,
+        mode: None,
+        owner: None,
+        command,
+        wait: (choices.below(2) == 1).then_some(wait),
+        required: choices.below(3) == 1,
     }
 }
 

@@ -239,6 +239,37 @@ pub fn reloads() -> Scope {
     }
 }
 
+/// One template that the application needs, with a command, and a reload that replaces it; every answer and failure of the
+/// catalogue, the renderings and the writings.
+pub fn templates() -> Scope {
+    let template = |program: &str| {
+        let destination = String::from("/etc/t");
+        let role = Role::Template {
+            destination: destination.clone(),
+        };
+        Template {
+            source: TemplateSource::Contents("b".into()),
+            destination,
+            mode: None,
+            owner: None,
+            command: Some(job(role, Trigger::OnDemand, program)),
+            wait: None,
+            required: true,
+        }
+    };
+    let with = |program| Plan {
+        templates: vec![template(program)],
+        start_timeout: seconds(15),
+        ..bare()
+    };
+    Scope {
+        maintenance: false,
+        between: false,
+        starts_fail: false,
+        ..scope(vec![with("run")])
+    }
+}
+
 /// One backend whose handler a reload replaces; maintenance and answers.
 pub fn handlers() -> Scope {
     let with = |backends| Plan { backends, ..bare() };
@@ -316,23 +347,25 @@ pub fn large() -> Scope {
 }
 
 /// The worlds that the ordinary tests explore.
-pub const QUICK: [&str; 7] = [
+pub const QUICK: [&str; 8] = [
     "hooks",
     "thresholds",
     "reactions",
     "probes",
+    "templates",
     "reloads",
     "handlers",
     "delays",
 ];
 
 /// All worlds by name; those that are explored in seconds come first.
-pub fn all() -> [(&'static str, Scope); 11] {
+pub fn all() -> [(&'static str, Scope); 12] {
     [
         ("hooks", hooks()),
         ("thresholds", thresholds()),
         ("reactions", reactions()),
         ("probes", probes()),
+        ("templates", templates()),
         ("reloads", reloads()),
         ("handlers", handlers()),
         ("delays", delays()),

@@ -60,6 +60,7 @@ fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option
     let code = {
         let mut inbox = world.clone();
         let (mut processes, mut probes, mut discovery) = (world.clone(), world.clone(), world.clone());
+        let mut templates = world.clone();
         let (mut settings, mut console, mut telemetry) = (world.clone(), world.clone(), world.clone());
         let mut ports = driver::Ports {
             clock: &world,
@@ -70,6 +71,7 @@ fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option
             settings: &mut settings,
             console: &mut console,
             telemetry: &mut telemetry,
+            templates: &mut templates,
         };
         if let Some(entries) = fault {
             world.breaks_after(entries);

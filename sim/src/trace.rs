@@ -145,6 +145,7 @@ impl fmt::Display for PrintedAnswer<'_> {
             Answer::Holder(Some(endpoint)) => write!(f, "{endpoint}"),
             Answer::Failed(cause) => write!(f, "failed ({cause})"),
             Answer::Busy(cause) => write!(f, "busy ({cause})"),
+            Answer::Found(found) => write!(f, "{:?}", found.data),
             Answer::Instances(listing) => {
                 write!(f, "instances")?;
                 for instance in &listing.instances {
@@ -179,6 +180,20 @@ impl fmt::Display for PrintedEffect<'_> {
             Effect::Cancel(ticket) => write!(f, "cancel #{}", ticket.0),
             Effect::Probe(ticket, probe) => write!(f, "probe {} #{}", probe.role, ticket.0),
             Effect::EndProbe(ticket) => write!(f, "end the probe #{}", ticket.0),
+            Effect::Render(ticket, rendering) => {
+                write!(
+                    f,
+                    "render {} #{}: {:?}",
+                    rendering.destination, ticket.0, rendering.known
+                )
+            }
+            Effect::Write(ticket, writing) => {
+                write!(
+                    f,
+                    "write {} #{}: {}",
+                    writing.destination, ticket.0, writing.contents
+                )
+            }
             Effect::Load(ticket) => write!(f, "read the configuration #{}", ticket.0),
             Effect::Connect(_) => f.write_str("connect to another catalogue"),
             Effect::Log(notice) => write!(f, "\"{notice}\""),
@@ -213,6 +228,7 @@ impl fmt::Display for PrintedRequest<'_> {
             }
             Request::Inspect(registration) => write!(f, "inspect {}", registration.id),
             Request::Deregister(registration) => write!(f, "deregister {}", registration.id),
+            Request::LookUp(look_up) => write!(f, "look up {}", look_up.dependency),
             Request::Instances(query) => {
                 let tag = query.tag.as_deref().unwrap_or("-");
                 let after = query
@@ -283,6 +299,13 @@ impl fmt::Display for PrintedPlan<'_> {
                 write!(f, " (wait {wait:?}, splay {splay:?}, minimum {minimum})")?;
             }
             f.write_str("; ")?;
+        }
+        for template in &plan.templates {
+            let required = if template.required { " required" } else { "" };
+            let command = template.command.as_ref().map(|job| &job.command);
+            let (destination, source) = (&template.destination, &template.source);
+            write!(f, "template {destination} of {source:?}{required}")?;
+            write!(f, " wait {:?} then {command:?}; ", template.wait)?;
         }
         let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
         for job in plan.jobs.iter().chain(sensors.map(|sensor| &sensor.job)) {

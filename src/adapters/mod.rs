@@ -15,5 +15,6 @@ pub mod programs;
 pub mod settings;
 pub mod signals;
 pub mod telemetry;
+pub mod templates;
 pub mod turns;
 pub mod users;

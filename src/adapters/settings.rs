@@ -55,6 +55,7 @@ pub fn check(
         variables: environment.variables(),
         interfaces: MachineInterfaces,
         application,
+        renders_only: false,
     };
     loader.check(Some(Examination {
         programs: &MachinePrograms,
@@ -74,6 +75,8 @@ pub struct MachineSettings<I> {
     pub application: Vec<Word>,
     /// The listening socket of the telemetry, on which an address is bound on trial.
     pub listeners: Listeners,
+    /// Whether the shim only writes the templates of the configuration.
+    pub renders_only: bool,
     /// The inbox for the result of a reload.
     pub inbox_sender: InboxSender,
     /// The thread that exceeded its time limit, if there is one.
@@ -121,6 +124,7 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
             variables: self.environment.variables(),
             interfaces: self.interfaces.clone(),
             application: self.application.clone(),
+            renders_only: self.renders_only,
         }
     }
 
@@ -215,6 +219,7 @@ struct Loader<I> {
     variables: BTreeMap<String, String>,
     interfaces: I,
     application: Vec<Word>,
+    renders_only: bool,
 }
 
 impl<I: Interfaces + Send + 'static> Loader<I> {
@@ -251,6 +256,9 @@ impl<I: Interfaces + Send + 'static> Loader<I> {
             examination,
         };
         let mut checked = config::check(&self.source, self.readable, &target)?;
+        if self.renders_only {
+            checked.plan = checked.plan.only_templates();
+        }
         discovery::note_contents(&mut checked.plan.catalogue);
         // A catalogue whose description is invalid is refused before anything starts.
         let opened = discovery::open(&checked.plan.catalogue).map(drop);
@@ -302,6 +310,7 @@ mod tests {
             interfaces: BlockingInterfaces(Arc::new(Barrier::new(barrier))),
             application: vec![],
             listeners: Listeners::default(),
+            renders_only: false,
             inbox_sender: inbox.sender(),
             unfinished: UnfinishedRead::default(),
         }

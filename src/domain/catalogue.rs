@@ -25,6 +25,8 @@ pub enum Request {
     Deregister(Registration),
     /// List the passing instances of a service.
     Instances(Query),
+    /// Look up what a template uses.
+    LookUp(LookUp),
 }
 
 /// The result of a health check with thresholds, for the catalogue.
@@ -64,6 +66,162 @@ impl Query {
     }
 }
 
+/// What a template uses from the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dependency {
+    /// The passing instances of a service.
+    Service {
+        /// The service's name.
+        name: String,
+        /// Only instances with this tag.
+        tag: Option<String>,
+    },
+    /// All services.
+    Services,
+    /// The value of a key.
+    Key(String),
+    /// All keys below a path.
+    Keys(String),
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service { name, tag: None } => write!(f, "service {name}"),
+            Self::Service { name, tag: Some(tag) } => write!(f, "service {tag}.{name}"),
+            Self::Services => f.write_str("the list of services"),
+            Self::Key(path) => write!(f, "key {path}"),
+            Self::Keys(path) => write!(f, "the keys below {path}"),
+        }
+    }
+}
+
+/// What is looked up, and when the answer is due.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookUp {
+    /// What is looked up.
+    pub dependency: Dependency,
+    /// Answer when it differs from the state at this cursor...
+    pub after: Option<Cursor>,
+    /// ...but at the latest after this time.
+    pub wait: Duration,
+}
+
+/// The answer to a [`LookUp`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Found {
+    /// The data.
+    pub data: Data,
+    /// The cursor for the next request; `None` if the catalogue has none.
+    pub cursor: Option<Cursor>,
+    /// Whether the catalogue reports that its access rules hid something.
+    pub filtered: bool,
+}
+
+/// What is known of a [`Dependency`], in any order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Data {
+    /// The passing instances of a service.
+    Instances(Vec<Instance>),
+    /// The services, by name, each with its tags.
+    Services(Vec<(String, Vec<String>)>),
+    /// The value of a key; `None` if there is no such key.
+    Key(Option<String>),
+    /// Keys and their values.
+    Keys(Vec<(String, String)>),
+}
+
+impl Data {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Instances(instances) => instances.is_empty(),
+            Self::Services(services) => services.is_empty(),
+            Self::Key(value) => value.is_none(),
+            Self::Keys(keys) => keys.is_empty(),
+        }
+    }
+
+    /// The same data in the order in which templates get them: instances by node and ID, all else by name.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        match &mut self {
+            Self::Instances(instances) => {
+                for details in instances
+                    .iter_mut()
+                    .filter_map(|instance| instance.details.as_mut())
+                {
+                    details.tags.sort_unstable();
+                }
+                instances.sort_unstable_by(|one, other| (one.node(), one).cmp(&(other.node(), other)));
+            }
+            Self::Services(services) => {
+                for (_, tags) in services.iter_mut() {
+                    tags.sort_unstable();
+                }
+                services.sort_unstable();
+            }
+            Self::Key(_) => {}
+            Self::Keys(keys) => keys.sort_unstable(),
+        }
+        self
+    }
+
+    /// How many bytes it takes, roughly.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Instances(instances) => instances.iter().map(Instance::whole_size).sum(),
+            Self::Services(services) => {
+                let texts = |(name, tags): &(String, Vec<String>)| {
+                    let tags = tags.iter().map(|tag| tag.len() + TEXT);
+                    name.len() + 2 * TEXT + tags.sum::<usize>()
+                };
+                services.iter().map(texts).sum()
+            }
+            Self::Key(value) => value.as_ref().map_or(0, |value| value.len() + TEXT),
+            Self::Keys(keys) => keys
+                .iter()
+                .map(|(key, value)| key.len() + value.len() + 2 * TEXT)
+                .sum(),
+        }
+    }
+}
+
+impl Listing {
+    /// The same list in the form that templates get.
+    pub fn found(self) -> Found {
+        Found {
+            data: Data::Instances(self.instances),
+            cursor: self.cursor,
+            filtered: self.filtered,
+        }
+    }
+}
+
+/// How many bytes a text takes beside its letters.
+const TEXT: usize = size_of::<String>();
+
+impl Instance {
+    /// The name of its node, if that is known.
+    fn node(&self) -> &str {
+        self.details.as_deref().map_or("", |details| &details.node)
+    }
+
+    /// How many bytes it takes with its details, roughly.
+    fn whole_size(&self) -> usize {
+        let details = |details: &Details| {
+            let tags = details.tags.iter().map(|tag| tag.len() + TEXT);
+            let meta = details
+                .meta
+                .iter()
+                .map(|(key, value)| key.len() + value.len() + 2 * TEXT);
+            size_of::<Details>() + details.node.len() + tags.chain(meta).sum::<usize>()
+        };
+        let texts = self.id.len() + self.address.len();
+        size_of::<Self>() + texts + self.details.as_deref().map_or(0, details)
+    }
+}
+
 /// What a catalogue answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
@@ -76,6 +234,8 @@ pub enum Answer {
     Unknown(String, Option<Endpoint>),
     /// The instances of a service.
     Instances(Listing),
+    /// What a template uses.
+    Found(Found),
     /// The endpoint in the entry with the service's ID, if there is an entry.
     Holder(Option<Endpoint>),
     /// The request failed or exceeded its time limit: the cause.
@@ -172,4 +332,4 @@ pub struct Skipped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub u64);
 
-crate::keyed_as_is!(Request, Endpoint, Cursor, Instance);
+crate::keyed_as_is!(Request, Endpoint, Cursor, Instance, Dependency, Data);

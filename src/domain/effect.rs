@@ -1,15 +1,16 @@
 //! The effects that the core returns: one closed enum.
 
-use crate::catalogue::Request;
+use crate::catalogue::{Data, Dependency, Request};
 use crate::event::{StatusRequest, Ticket};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Catalogue, Job, Logging, Plan, SignalTarget};
+use crate::plan::{Catalogue, Job, Logging, Plan, SignalTarget, TemplateSource};
 use crate::probe::Probe;
 use crate::signal::Signal;
 use crate::status::Status;
 use crate::time::Duration;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 
 /// An effect, which the caller performs.
@@ -48,6 +49,11 @@ pub enum Effect {
     /// Read the configuration again. Answered by `Loaded`, within a time limit of the adapter. There is one
     /// such request at a time.
     Load(Ticket),
+    /// Render a template. Answered by `Rendered`, within a time limit of the adapter.
+    Render(Ticket, Box<Rendering>),
+    /// Write the file of a template, unless it has these contents already. Answered by `Written`, within a time limit of
+    /// the adapter. Writings happen in the order of these effects.
+    Write(Ticket, Box<Writing>),
     /// From now on requests go to this catalogue.
     Connect(Catalogue),
     /// From now on the log has this level, format and stream.
@@ -69,6 +75,30 @@ pub enum Effect {
     Report(StatusRequest, Box<Status>),
     /// End the program with this exit code. This is the last effect.
     Exit(u8),
+}
+
+/// A template to render.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rendering {
+    /// The path of the file that it is for.
+    pub destination: String,
+    /// Where the template is.
+    pub source: TemplateSource,
+    /// What is known of what it looks up.
+    pub known: BTreeMap<Dependency, Data>,
+}
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Writing {
+    /// The path of the file.
+    pub destination: String,
+    /// Its contents.
+    pub contents: String,
+    /// Its permissions; without them those that it has.
+    pub mode: Option<u32>,
+    /// The numbers of its user and its group; without them those that it has.
+    pub owner: Option<(u32, u32)>,
 }
 
 crate::keyed_as_is!(Effect);

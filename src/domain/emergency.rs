@@ -135,7 +135,7 @@ impl StopList {
             Request::Deregister(registration) => {
                 self.deregistrations.insert(ticket, registration.id.clone());
             }
-            Request::Instances(_) | Request::Inspect(_) => {}
+            Request::Instances(_) | Request::LookUp(_) | Request::Inspect(_) => {}
         }
     }
 

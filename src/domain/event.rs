@@ -3,14 +3,16 @@
 //! [`Event`] lists everything that can wake the core; [`crate::effect`] lists everything that the core can
 //! do.
 
-use crate::catalogue::Answer;
+use crate::catalogue::{Answer, Dependency};
 use crate::notice::Notice;
 use crate::plan::Plan;
 use crate::probe::ProbeEnd;
 use crate::process::{ExitStatus, Pid, StartFailure};
 use crate::signal::Signal;
 use crate::state_key::{Keyed, StateKey};
+use crate::template::{Outcome, Written};
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -53,8 +55,23 @@ pub enum Event {
     Probed(Ticket, ProbeEnd, String),
     /// The configuration was read again: the result.
     Loaded(Ticket, Loaded),
+    /// A template was rendered. Answers [`crate::Effect::Render`].
+    Rendered(Ticket, Rendered),
+    /// The file of a template was written. Answers [`crate::Effect::Write`].
+    Written(Ticket, Written),
     /// A client requests the status. Answered by [`Effect::Report`].
     StatusRequested(StatusRequest),
+}
+
+/// The result of rendering a template.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rendered {
+    /// What it has looked up in the catalogue.
+    pub names: BTreeSet<Dependency>,
+    /// A number that stands for the contents of all files that it has read; `None` if it has read none.
+    pub files: Option<u64>,
+    /// The contents of its file, or why there are none.
+    pub outcome: Outcome,
 }
 
 /// The result of reading the configuration.

@@ -50,6 +50,7 @@ pub mod signal;
 pub mod standstill;
 pub mod state_key;
 pub mod status;
+pub mod template;
 pub mod time;
 pub mod watch;
 

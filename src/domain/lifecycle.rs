@@ -10,6 +10,9 @@
 //!      └─────────────────────────────────────► TerminatingRemaining ─► KillingRemaining ─► Exited
 //! ```
 //!
+//! Between PreStarting and Running is AwaitingTemplates, which ends in the same step if no template is required. From it,
+//! too, a stop leads to TerminatingRemaining at once.
+//!
 //! The whole of it is in [`next`], and a test applies every input to every phase. What a cell does not name
 //! changes nothing: an input that comes too late, or twice, is no error.
 //!
@@ -29,6 +32,8 @@ const KILLING: Duration = Duration::from_secs(10);
 const CANCELLED_START: u8 = 143;
 /// The exit code if a health check ends the shim and everything else ended with 0.
 const UNHEALTHY: u8 = 1;
+/// The exit code if a template that is required was not written in time.
+const WITHOUT_TEMPLATES: u8 = 1;
 /// The exit code if the application was killed and did not end: 128 + SIGKILL.
 const UNKILLABLE: u8 = 137;
 
@@ -39,6 +44,8 @@ pub enum Phase {
     PreStarting,
     /// The preStart hook is being stopped; nothing will be started.
     AbortingStart,
+    /// The templates that are required are rendered and written; the application does not run yet.
+    AwaitingTemplates,
     /// The application runs, or none was given.
     Running,
     /// A stop was requested: the services are deregistered.
@@ -72,6 +79,10 @@ pub enum Input {
     PreStartPassed,
     /// The preStart hook failed.
     PreStartFailed,
+    /// All templates that are required were written.
+    TemplatesWritten,
+    /// A template cannot be written, and nothing is to start without it.
+    TemplatesFailed,
     /// A signal requests the stop.
     StopRequested,
     /// The deregistration of every service is over.
@@ -95,6 +106,10 @@ pub enum Input {
 pub enum Action {
     /// Nothing.
     Nothing,
+    /// Render the templates.
+    OpenTemplates,
+    /// End the templates and all children that are left; nothing is started.
+    CancelStart,
     /// Start coprocesses, heartbeats, watches, tasks and the application.
     Open,
     /// Send its stop signal to the hook that runs.
@@ -125,11 +140,16 @@ pub enum Action {
 pub fn next(phase: Phase, input: Input) -> (Phase, Action) {
     use {Action::*, Input::*, Phase::*};
     match (phase, input) {
-        (PreStarting, PreStartPassed) => (Running, Open),
+        (PreStarting, PreStartPassed) => (AwaitingTemplates, OpenTemplates),
         (PreStarting, PreStartFailed) => (TerminatingRemaining, TerminateRemaining),
         (PreStarting, StopRequested) => (AbortingStart, StopHook),
 
         (AbortingStart, PreStartPassed | PreStartFailed) => (TerminatingRemaining, TerminateRemaining),
+
+        (AwaitingTemplates, TemplatesWritten) => (Running, Open),
+        (AwaitingTemplates, StopRequested | TemplatesFailed | TimeIsUp) => {
+            (TerminatingRemaining, CancelStart)
+        }
 
         (Running, StopRequested) => (Deregistering, Deregister),
         (Running, ApplicationEnded) => (DeregisteringAfterExit, Deregister),
@@ -223,7 +243,10 @@ impl Lifecycle {
 
     /// Whether a new configuration can still be taken.
     pub const fn takes_configuration(&self) -> bool {
-        matches!(self.phase, Phase::PreStarting | Phase::Running)
+        matches!(
+            self.phase,
+            Phase::PreStarting | Phase::AwaitingTemplates | Phase::Running
+        )
     }
 
     /// Whether the application may still go on for the drain of the plan: a further request to stop prevents it.
@@ -249,6 +272,13 @@ impl Lifecycle {
         self.code = UNKILLABLE;
     }
 
+    /// Waits for the templates for so long.
+    pub fn limit_templates(&mut self, now: Instant, limit: Duration) {
+        if self.phase == Phase::AwaitingTemplates {
+            self.deadline = Some(now + limit);
+        }
+    }
+
     /// The machine was paused: the time limit of the phase starts again, unless it is over.
     pub fn after_standstill(&mut self, now: Instant, limits: Limits) {
         if self.deadline.is_some() {
@@ -263,6 +293,12 @@ impl Lifecycle {
             self.code = CANCELLED_START;
         }
         self.hurries |= (self.phase, input) == (Phase::Deregistering, Input::StopRequested);
+        if (self.phase, action) == (Phase::AwaitingTemplates, Action::CancelStart) {
+            self.code = match input {
+                Input::StopRequested => CANCELLED_START,
+                _ => WITHOUT_TEMPLATES,
+            };
+        }
         if (self.phase, phase) == (Phase::Deregistering, Phase::DeregisteringAfterExit) {
             // The same wait for another reason: it gets no longer by it (SD-10 as amended).
         } else if phase != self.phase {
@@ -292,6 +328,7 @@ fn limit(phase: Phase, limits: Limits) -> Option<Duration> {
         Phase::KillingRemaining => Some(KILLING_REMAINING),
         Phase::PreStarting
         | Phase::AbortingStart
+        | Phase::AwaitingTemplates
         | Phase::Running
         | Phase::PreStopping
         | Phase::PostStopping
@@ -315,9 +352,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
 
-    const PHASES: [Phase; 14] = [
+    const PHASES: [Phase; 15] = [
         Phase::PreStarting,
         Phase::AbortingStart,
+        Phase::AwaitingTemplates,
         Phase::Running,
         Phase::Deregistering,
         Phase::Draining,
@@ -332,9 +370,11 @@ mod tests {
         Phase::Exited,
     ];
 
-    const INPUTS: [Input; 10] = [
+    const INPUTS: [Input; 12] = [
         Input::PreStartPassed,
         Input::PreStartFailed,
+        Input::TemplatesWritten,
+        Input::TemplatesFailed,
         Input::StopRequested,
         Input::ServicesDeregistered,
         Input::PreStopEnded,
@@ -390,7 +430,7 @@ mod tests {
     fn no_input_leads_back_to_an_earlier_phase() {
         let rank = |phase| match phase {
             Phase::PreStarting => 0,
-            Phase::AbortingStart | Phase::Running => 1,
+            Phase::AbortingStart | Phase::AwaitingTemplates | Phase::Running => 1,
             Phase::Deregistering => 2,
             Phase::Draining => 3,
             Phase::PreStopping => 4,
@@ -412,7 +452,7 @@ mod tests {
     fn a_second_stop_ends_the_drain_and_changes_no_other_phase() {
         for phase in PHASES {
             let expected = match phase {
-                Phase::PreStarting | Phase::Running => continue,
+                Phase::PreStarting | Phase::AwaitingTemplates | Phase::Running => continue,
                 Phase::Draining => (Phase::PreStopping, Action::RunPreStop),
                 _ => (phase, Action::Nothing),
             };
@@ -447,6 +487,7 @@ mod tests {
         let mut life = Lifecycle::new();
         for input in [
             Input::PreStartPassed,
+            Input::TemplatesWritten,
             Input::StopRequested,
             Input::ServicesDeregistered,
             Input::TimeIsUp,
@@ -495,6 +536,7 @@ mod tests {
     fn a_second_stop_before_the_drain_prevents_it() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::TemplatesWritten, LIMITS);
         assert!(!life.may_drain());
         life.take(Instant::START, Input::StopRequested, LIMITS);
         assert!(life.may_drain());
@@ -509,6 +551,7 @@ mod tests {
     fn the_drain_takes_as_long_as_the_plan_says() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::TemplatesWritten, LIMITS);
         life.take(Instant::START, Input::StopRequested, LIMITS);
         let later = Instant::START + Duration::from_secs(1);
         life.take(later, Input::ServicesDeregistered, LIMITS);
@@ -523,6 +566,7 @@ mod tests {
     fn an_application_that_ends_during_the_deregistrations_does_not_extend_them() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::TemplatesWritten, LIMITS);
         life.take(Instant::START, Input::StopRequested, LIMITS);
         let bound = life.deadline();
         let later = Instant::START + Duration::from_secs(1);
@@ -539,6 +583,7 @@ mod tests {
         life.after_standstill(Instant::START, LIMITS);
         assert_eq!(life.deadline(), None);
         life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::TemplatesWritten, LIMITS);
         life.take(Instant::START, Input::StopRequested, LIMITS);
         let later = Instant::START + Duration::from_secs(60);
         life.after_standstill(later, LIMITS);
@@ -549,6 +594,7 @@ mod tests {
     fn deregistering_takes_two_seconds_at_the_most() {
         let mut life = Lifecycle::new();
         life.take(Instant::START, Input::PreStartPassed, LIMITS);
+        life.take(Instant::START, Input::TemplatesWritten, LIMITS);
         life.take(Instant::START, Input::StopRequested, LIMITS);
         assert_eq!(life.deadline(), Some(Instant::START + Duration::from_secs(2)));
     }

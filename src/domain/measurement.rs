@@ -3,7 +3,7 @@
 //! The core states what happened and how long it took. The adapter decides names, units and labels of metrics. The
 //! core keeps no counters.
 
-use crate::catalogue::{Answer, Request};
+use crate::catalogue::{Answer, Dependency, Request};
 use crate::plan::Role;
 use crate::sensor::Value;
 use crate::time::Duration;
@@ -96,6 +96,10 @@ pub enum CatalogueOperation {
     List(WatchedBackend),
     /// Lists the instances of a backend; the answer comes when they change.
     Watch(WatchedBackend),
+    /// Looks up what a template uses; the answer comes at once.
+    LookUp(Dependency),
+    /// Looks up what a template uses; the answer comes when it changes.
+    Await(Dependency),
 }
 
 impl CatalogueOperation {
@@ -118,6 +122,13 @@ impl CatalogueOperation {
                     Some(_) => Self::Watch(watched),
                 }
             }
+            Request::LookUp(look_up) => {
+                let dependency = look_up.dependency.clone();
+                match look_up.after {
+                    None => Self::LookUp(dependency),
+                    Some(_) => Self::Await(dependency),
+                }
+            }
         }
     }
 }
@@ -137,7 +148,9 @@ impl Outcome {
     /// The result of an answer.
     pub fn of(answer: &Answer) -> Self {
         match answer {
-            Answer::Done | Answer::Removed | Answer::Instances(_) | Answer::Holder(_) => Self::Done,
+            Answer::Done | Answer::Removed | Answer::Instances(_) | Answer::Found(_) | Answer::Holder(_) => {
+                Self::Done
+            }
             Answer::Unknown(..) => Self::Unknown,
             Answer::Failed(_) | Answer::Busy(_) => Self::Failed,
         }

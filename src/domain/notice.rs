@@ -5,6 +5,8 @@
 //! default log format shows no fields. [`Failures`](crate::failures::Failures) decides which repetitions of a
 //! failure keep their level; the others are logged at [`Level::Debug`].
 
+pub mod templates;
+
 use crate::catalogue::Endpoint;
 use crate::plan::{Level, Role};
 use crate::process::{Ending, Pid};
@@ -14,6 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
+use templates::TemplateNotice;
 
 /// Calls the macro `$of` with the names of all log fields besides level, time and message, sorted. The core
 /// and the console share this list.
@@ -183,6 +186,8 @@ pub enum Notice {
         /// How many runs in a row gave no value.
         failures: u32,
     },
+    /// A message about templates.
+    Template(TemplateNotice),
     /// The machine was paused for at least this long, and time limits start again.
     WokenLate(Duration),
     /// Telemetry is served at this address from now on.
@@ -249,10 +254,10 @@ pub struct Failure {
 
 impl Notice {
     /// The level of the message.
-    #[expect(clippy::too_many_lines, reason = "one sentence a line, and no logic")]
     pub fn level(&self) -> Level {
         match self {
             notice if notice.failure().is_some_and(|failure| !failure.at_full_level) => Level::Debug,
+            Self::Template(notice) => notice.level(),
             Self::LoadedConfiguration(_)
             | Self::Started(..)
             | Self::Stopped(..)
@@ -260,11 +265,7 @@ impl Notice {
             | Self::SignalKept(_)
             | Self::Changed { .. } => Level::Debug,
             Self::Ended(role, ending) => ended_level(role, ending),
-            Self::NotStarted {
-                role: Role::Health { .. } | Role::Sensor { .. },
-                ..
-            }
-            | Self::StartedAgain(Role::Health { .. } | Role::Sensor { .. }, _) => Level::Debug,
+            Self::NotStarted { role, .. } | Self::StartedAgain(role, _) if is_reported(role) => Level::Debug,
             Self::NotStarted { .. } => Level::Error,
             Self::Warning(_)
             | Self::StillRegistered(_)
@@ -324,6 +325,7 @@ impl Notice {
             | Self::QueryFailed { failure, .. }
             | Self::SensorFailed { failure, .. }
             | Self::NotStarted { failure, .. } => Some(failure),
+            Self::Template(notice) => notice.failure(),
             _ => None,
         }
     }
@@ -374,6 +376,7 @@ impl Notice {
             | Self::Maintenance(_)
             | Self::BudgetCut { .. }
             | Self::BudgetWhole(_)
+            | Self::Template(_)
             | Self::WokenLate(_)
             | Self::Listening(_)
             | Self::TimedOut { .. }
@@ -392,6 +395,11 @@ impl Notice {
     }
 }
 
+/// Whether another message reports that a run of this role failed.
+fn is_reported(role: &Role) -> bool {
+    matches!(role, Role::Health { .. } | Role::Sensor { .. })
+}
+
 /// The exit of the application with a code other than 0 is logged at [`Level::Info`]; of the other runs only failures
 /// are logged above [`Level::Debug`]. [`Notice::Unhealthy`] reports a failed health check, and
 /// [`Notice::SensorFailed`] a failed sensor.
@@ -406,6 +414,7 @@ fn ended_level(role: &Role, ending: &Ending) -> Level {
         | Role::OnUnhealthy { .. }
         | Role::OnHealthy { .. }
         | Role::OnChange { .. }
+        | Role::Template { .. }
         | Role::Task { .. }
         | Role::Coprocess { .. } => match ending.passed() {
             true => Level::Debug,
@@ -588,6 +597,7 @@ impl fmt::Display for Notice {
                     "Sensor {sensor} gives values again after {failures} failed runs"
                 )
             }
+            Self::Template(notice) => write!(f, "{notice}"),
             Self::WokenLate(late) => write!(
                 f,
                 "Woken {}.{:03} s late: the machine was paused or overloaded; time limits count from now",
@@ -647,6 +657,7 @@ fn ended(f: &mut fmt::Formatter<'_>, role: &Role, ending: &Ending) -> fmt::Resul
         | Role::OnUnhealthy { .. }
         | Role::OnHealthy { .. }
         | Role::OnChange { .. }
+        | Role::Template { .. }
         | Role::Task { .. }
         | Role::Sensor { .. } => match ending.passed() {
             true => write!(f, "{role} exited: {ending}"),
@@ -666,6 +677,7 @@ fn not_started(f: &mut fmt::Formatter<'_>, role: &Role, code: u8, failure: &Fail
         | Role::OnUnhealthy { .. }
         | Role::OnHealthy { .. }
         | Role::OnChange { .. }
+        | Role::Template { .. }
         | Role::Task { .. }
         | Role::Sensor { .. } => write!(f, "Unable to start {role}: {failure}"),
     }

@@ -23,6 +23,10 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 /// How many heartbeats there are for one request for the holder of a service's ID (docs/bounds.md).
 pub const HEARTBEATS_PER_INSPECTION: u8 = 10;
 
+/// How long the start waits for the templates that are required, unless the configuration says otherwise
+/// (docs/bounds.md).
+pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The whole configuration of the shim, checked and complete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Plan {
@@ -53,6 +57,12 @@ pub struct Plan {
     pub backends: Vec<Backend>,
     /// Tasks and coprocesses.
     pub jobs: Vec<Job>,
+    /// The files that are rendered from templates; no two have one path.
+    pub templates: Vec<Template>,
+    /// How long the start waits for the templates that are required.
+    pub start_timeout: Duration,
+    /// Whether the shim only writes the templates, and ends then.
+    pub renders_only: bool,
     /// The telemetry endpoint. If it is registered, it is also one of [`Self::services`].
     pub telemetry: Option<Telemetry>,
 }
@@ -74,7 +84,30 @@ impl Plan {
             services: Vec::new(),
             backends: Vec::new(),
             jobs: Vec::new(),
+            templates: Vec::new(),
+            start_timeout: START_TIMEOUT,
+            renders_only: false,
             telemetry: None,
+        }
+    }
+}
+
+impl Plan {
+    /// The same plan for a shim that only writes the templates: each of them once, and without its command.
+    #[must_use]
+    pub fn only_templates(self) -> Self {
+        let template = |template| Template {
+            command: None,
+            required: true,
+            ..template
+        };
+        Self {
+            max_connections: self.max_connections,
+            logging: self.logging,
+            templates: self.templates.into_iter().map(template).collect(),
+            start_timeout: self.start_timeout,
+            renders_only: true,
+            ..Self::new(self.catalogue)
         }
     }
 }
@@ -486,7 +519,7 @@ impl Timing {
 pub struct Wait {
     /// How long nothing may change.
     pub quiet: Duration,
-    /// How long changes can delay the handler, from the first of them on; at least the quiet time.
+    /// How long changes can delay what follows from them, from the first of them on; at least the quiet time.
     pub most: Duration,
 }
 
@@ -509,6 +542,34 @@ impl Backend {
             && self.filter == other.filter
             && self.json == other.json
     }
+}
+
+/// A file that is rendered from a template, and written whenever its contents change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Template {
+    /// Where the template is.
+    pub source: TemplateSource,
+    /// The path of the file.
+    pub destination: String,
+    /// The permissions of the file; without them those that it has.
+    pub mode: Option<u32>,
+    /// The numbers of the user and the group that own the file; without them those that it has.
+    pub owner: Option<(u32, u32)>,
+    /// Run after the file has changed.
+    pub command: Option<Job>,
+    /// How long values have to stay the same before the template is rendered again.
+    pub wait: Option<Wait>,
+    /// Whether the application starts only after the file was written.
+    pub required: bool,
+}
+
+/// Where a template is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TemplateSource {
+    /// In the file of this path, which is read for each rendering.
+    File(String),
+    /// In the configuration.
+    Contents(String),
 }
 
 /// The endpoint that telemetry is read at, and what is measured beside the shim itself.
@@ -678,6 +739,11 @@ pub enum Role {
         /// The metric's name.
         name: String,
     },
+    /// The command of a template.
+    Template {
+        /// The path of the template's file.
+        destination: String,
+    },
 }
 
 impl Role {
@@ -707,6 +773,7 @@ impl Role {
             Self::Task { name } => [("process", "task"), ("task", name)].into(),
             Self::Coprocess { name } => [("coprocess", name.as_str()), ("process", "coprocess")].into(),
             Self::Sensor { name } => [("process", "sensor"), ("sensor", name)].into(),
+            Self::Template { .. } => [("process", "template")].into(),
         }
     }
 
@@ -723,7 +790,8 @@ impl Role {
             | Self::OnHealthy { .. }
             | Self::OnChange { .. }
             | Self::Task { .. }
-            | Self::Sensor { .. } => return None,
+            | Self::Sensor { .. }
+            | Self::Template { .. } => return None,
         };
         Some(variable)
     }
@@ -761,6 +829,7 @@ impl fmt::Display for Role {
             Self::Task { name } => write!(f, "task[{name}]"),
             Self::Coprocess { name } => write!(f, "coprocess[{name}]"),
             Self::Sensor { name } => write!(f, "{name}.sensor"),
+            Self::Template { destination } => write!(f, "template[{destination}]"),
         }
     }
 }
@@ -927,7 +996,19 @@ pub enum SignalTarget {
 }
 
 crate::keyed_as_is!(
-    Plan, Job, Service, Backend, Timing, Sensor, SensorKind, Role, Restarts, Stop
+    Plan,
+    Job,
+    Service,
+    Backend,
+    Timing,
+    Wait,
+    Sensor,
+    SensorKind,
+    Role,
+    Restarts,
+    Stop,
+    Template,
+    TemplateSource
 );
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod backend;
 mod checker;
+mod dependency;
 mod id;
 mod job;
 mod outbox;
@@ -14,6 +15,8 @@ mod reload;
 mod runner;
 mod sensor;
 mod service;
+mod template;
+mod templates;
 
 crate::keyed!(Shim { plan, lifecycle, maintenance, units, pending_plan, kept, standstill, out } without { last_unit, jitter });
 
@@ -125,6 +128,8 @@ impl Shim {
             Event::Answered(ticket, answer) => self.on_answered(now, ticket, answer),
             Event::Probed(ticket, end, text) => self.on_probed(now, ticket, end, text),
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
+            Event::Rendered(ticket, rendered) => self.on_rendered(now, ticket, rendered),
+            Event::Written(ticket, written) => self.on_written(now, ticket, written),
             Event::StatusRequested(status_request) => self.report(now, status_request),
         }
     }
@@ -173,7 +178,7 @@ impl Shim {
         match id {
             UnitId::Application => self.on_application_ended(now, ending),
             UnitId::Hook(hook) => self.on_hook_ended(now, hook, ending),
-            UnitId::Service(_) | UnitId::Backend(_) | UnitId::Job(_) | UnitId::Sensor(_) => {}
+            _ => {}
         }
     }
 
@@ -203,7 +208,7 @@ impl Shim {
                 self.units.remove(id);
                 self.advance(now, Input::PreStartFailed);
             }
-            UnitId::Service(_) | UnitId::Backend(_) | UnitId::Job(_) | UnitId::Sensor(_) => {}
+            _ => {}
         }
     }
 
@@ -234,6 +239,7 @@ impl Shim {
         let (id, listed) = (reply.requester, self.units.listed());
         self.units
             .change(id, |unit| unit.on_reply(now, reply, listed, &mut self.out));
+        self.pass_on_change(now, id);
     }
 
     fn on_loaded(&mut self, now: Instant, ticket: Ticket, loaded: Loaded) {
@@ -315,12 +321,14 @@ impl Shim {
         self.out.log(Notice::WokenLate(late));
         self.units.change_all(|unit| unit.after_standstill(now));
         self.lifecycle.after_standstill(now, self.limits());
+        self.lifecycle.limit_templates(now, self.plan.start_timeout);
         self.restart_wait(now);
     }
 
     fn on_time(&mut self, now: Instant) {
         for id in self.units.due(now) {
             self.units.change(id, |unit| unit.on_time(now, &mut self.out));
+            self.render_if_due(now, id);
         }
         self.out.on_time(now);
         for requester in self.out.waited_too_long(now) {
@@ -358,8 +366,7 @@ impl Shim {
         let Some(id) = self.out.requests().revoke() else {
             return self.grant_connections(now);
         };
-        self.units
-            .change_backend(id, |unit| unit.stop_blocking(&mut self.out));
+        self.units.change(id, |unit| unit.stop_blocking(&mut self.out));
         true
     }
 
@@ -368,7 +375,7 @@ impl Shim {
         let mut granted = false;
         while let Some(id) = self.out.requests().grant() {
             granted = true;
-            self.units.change_backend(id, |unit| unit.let_block(now));
+            self.units.change(id, |unit| unit.let_block(now));
             if self.units.deadline().is_some_and(|deadline| deadline <= now) {
                 break;
             }
@@ -380,8 +387,13 @@ impl Shim {
         if input == Input::TimeIsUp && self.lifecycle.awaits_deregistrations() {
             self.log_still_registered();
         }
+        if input == Input::TimeIsUp && self.lifecycle.phase() == Phase::AwaitingTemplates {
+            self.log_unwritten();
+        }
         match self.lifecycle.take(now, input, self.limits()) {
             Action::Nothing => {}
+            Action::OpenTemplates => self.begin_templates(now),
+            Action::CancelStart => self.cancel_start(now),
             Action::Open => self.open(now),
             Action::StopHook => self.stop_hook(now),
             Action::KillHook => self.kill_hook(),
@@ -409,6 +421,13 @@ impl Shim {
         self.run_hook(now, Hook::PreStart);
     }
 
+    /// Renders the templates; the start continues at once if none is required.
+    fn begin_templates(&mut self, now: Instant) {
+        self.lifecycle.limit_templates(now, self.plan.start_timeout);
+        self.open_templates(now);
+        self.await_templates(now);
+    }
+
     /// Coprocesses, then heartbeats, watches, sensors and tasks, then the application (docs/behaviour.md EX-25).
     fn open(&mut self, now: Instant) {
         self.open_jobs(now);
@@ -421,6 +440,9 @@ impl Shim {
         }
         for signal in core::mem::take(&mut self.kept) {
             self.forward(signal);
+        }
+        if self.plan.renders_only {
+            self.advance(now, Input::StopRequested);
         }
     }
 
@@ -526,7 +548,11 @@ impl Shim {
         if let Some(application) = application.filter(|application| application.runner().ticket().is_some()) {
             self.out.log(Notice::SignalForwarded(signal));
             application.send(signal, SignalTarget::Process, &mut self.out);
-        } else if self.lifecycle.phase() == Phase::PreStarting && self.plan.application.is_some() {
+        } else if matches!(
+            self.lifecycle.phase(),
+            Phase::PreStarting | Phase::AwaitingTemplates
+        ) && self.plan.application.is_some()
+        {
             self.out.log(Notice::SignalKept(signal));
             self.kept.retain(|kept| *kept != signal);
             self.kept.push(signal);

@@ -87,6 +87,24 @@ impl Watch {
         }
     }
 
+    /// A watch whose first query is due at once; if `paused`, after [`Self::restarted`].
+    pub fn at_once(now: Instant, poll: Duration, paused: bool, jitter: Jitter) -> Self {
+        let mut watch = Self::new(now, poll, paused, jitter);
+        if !paused {
+            watch.schedule(now, Duration::ZERO);
+        }
+        watch
+    }
+
+    /// The same watch, whose next query is due at once and has no cursor.
+    #[must_use]
+    pub fn restarted(&self, now: Instant) -> Self {
+        let mut watch = self.clone();
+        watch.cursor = None;
+        watch.schedule(now, Duration::ZERO);
+        watch
+    }
+
     /// When [`Self::on_time`] returns a query.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
@@ -164,6 +182,14 @@ impl Watch {
         let changed = self.store(instances);
         self.after_answer(now, since + wait, changed, cursor);
         changed
+    }
+
+    /// Called with data that the caller compares: whether they have changed, and how many bytes they take.
+    pub fn on_data(&mut self, now: Instant, changed: bool, size: usize, cursor: Option<Cursor>) {
+        if let State::InFlight { since, wait } = self.state {
+            self.size = size;
+            self.after_answer(now, since + wait, changed, cursor);
+        }
     }
 
     /// Called when the catalogue answered but hid all instances: the last list stays in force.

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use domain::Ticket;
-use domain::catalogue::{Endpoint, Listing, Query, Report, Request};
+use domain::catalogue::{Dependency, Endpoint, Found, Listing, LookUp, Query, Report, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use std::fmt;
@@ -83,6 +83,28 @@ pub trait Catalogue {
     /// The catalogue cannot be reached or refuses the request: the list is unknown, which is not an empty
     /// list.
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError>;
+
+    /// Looks up what a template uses. With [`LookUp::after`] the answer comes as soon as it differs from the state at that
+    /// cursor, or after [`LookUp::wait`]; without it, at once.
+    ///
+    /// # Errors
+    /// The catalogue cannot be reached, refuses the request or has no such data.
+    async fn look_up(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
+        match &look_up.dependency {
+            Dependency::Service { name, tag } => {
+                let query = Query {
+                    service: name.clone(),
+                    tag: tag.clone(),
+                    details: true,
+                    after: look_up.after,
+                    wait: look_up.wait,
+                    ..Query::default()
+                };
+                Ok(self.instances(&query).await?.found())
+            }
+            _ => Err(CatalogueError::Failed("only services can be looked up".into())),
+        }
+    }
 }
 
 /// The result of a heartbeat or a report.

@@ -12,6 +12,7 @@ mod processes;
 mod programs;
 mod settings;
 mod telemetry;
+mod templates;
 mod users;
 
 pub use clock::{Clock, Inbox};
@@ -23,6 +24,7 @@ pub use processes::Processes;
 pub use programs::{NotExecutable, Programs};
 pub use settings::Settings;
 pub use telemetry::Telemetry;
+pub use templates::Templates;
 pub use users::Users;
 
 #[cfg(test)]
@@ -36,5 +38,6 @@ pub use {
     programs::MockPrograms,
     settings::MockSettings,
     telemetry::MockTelemetry,
+    templates::MockTemplates,
     users::MockUsers,
 };

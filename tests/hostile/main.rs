@@ -61,6 +61,7 @@ mod pids;
 mod probes;
 mod reloads;
 mod silence;
+mod templates;
 mod trees;
 
 use std::env;

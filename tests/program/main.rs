@@ -55,5 +55,6 @@ mod secured;
 mod signals;
 mod stopping;
 mod telemetry;
+mod templates;
 mod terminal;
 mod users;

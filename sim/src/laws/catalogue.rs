@@ -29,6 +29,7 @@ pub(super) fn one_request_of_each_requester(observer: &Observer, entry: &TraceEn
             let alike = observer.backends.get(&key).map_or(1, |facts| facts.alike);
             (key, alike)
         }
+        Some(Request::LookUp(look_up)) => (look_up.dependency.to_string(), 1),
         Some(
             Request::Register(r)
             | Request::Renew(r)
@@ -55,6 +56,10 @@ pub(super) fn requests_are_bounded(observer: &Observer, entry: &TraceEntry) -> V
             let poll = observer.backends.get(&key).map(|facts| facts.poll);
             *limit <= bound && *limit > query.wait && poll.is_none_or(|poll| query.wait <= poll)
         }
+        Request::LookUp(look_up) => {
+            let bound = look_up.wait + look_up.wait / 16 + REQUEST;
+            *limit <= bound && *limit > look_up.wait
+        }
         Request::Register(r)
         | Request::Renew(r)
         | Request::Inspect(r)
@@ -73,7 +78,7 @@ pub(super) fn requests_stay_within_the_budget(observer: &Observer, entry: &Trace
     let (Some(request), Some(budget)) = (request_in(entry), observer.budget()) else {
         return Ok(());
     };
-    let is_query = matches!(request, Request::Instances(_));
+    let is_query = matches!(request, Request::Instances(_) | Request::LookUp(_));
     let fits = !is_query || observer.queries() < budget / 2;
     hold(fits && observer.requests.len() < budget, || {
         format!("{entry} while {} are on their way", observer.requests.len())
@@ -480,7 +485,12 @@ pub(super) fn a_deregistered_service_stays_absent(observer: &Observer, entry: &T
     let EntryKind::Effect(Effect::Exit(_)) = &entry.kind else {
         return Ok(());
     };
-    if observer.arrived_late || observer.requests.values().any(|asked| asked.kind != Kind::List) {
+    if observer.arrived_late
+        || observer
+            .requests
+            .values()
+            .any(|asked| !matches!(asked.kind, Kind::List | Kind::LookUp))
+    {
         return Ok(());
     }
     let left = observer

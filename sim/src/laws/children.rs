@@ -117,6 +117,11 @@ pub(super) fn only_permitted_children_get_sigkill(observer: &Observer, entry: &T
             let leaves = facts.is_none_or(|facts| facts.superseded || facts.alike > 1);
             expired || leaves || observer.stop.is_some()
         }
+        Role::Template { destination } => {
+            let facts = observer.templates.get(destination);
+            let leaves = facts.is_none_or(|facts| facts.closing);
+            expired || leaves || observer.is_stopping()
+        }
         Role::Sensor { .. } => {
             let leaves = observer
                 .schedules

@@ -12,6 +12,7 @@ use crate::simulated_run::{SimulatedRun, simulate, simulate_emergency};
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Answer, Report, Request};
 use domain::event::Loaded;
+use domain::notice::templates::TemplateNotice;
 use domain::plan::{Job, Role, SignalTarget};
 use domain::signal::Signal;
 use domain::time::Duration;
@@ -58,6 +59,7 @@ fn somewhere(trace: &[TraceEntry], choices: &mut Choices) -> usize {
                     | Event::NotStarted(..)
                     | Event::Outlived(_)
                     | Event::Stopped(_)
+                    | Event::Written(..)
             ) | EntryKind::Fact(_)
                 | EntryKind::Effect(Effect::Log(Notice::FailedTooOften { .. }))
                 | EntryKind::Effect(Effect::Request {
@@ -109,10 +111,20 @@ fn without_variables(kind: &EntryKind) -> Option<EntryKind> {
     Some(EntryKind::Effect(Effect::Start(*ticket, Box::new(job))))
 }
 
+/// The report that a template was not written in time.
+fn missing_template() -> EntryKind {
+    EntryKind::Effect(Effect::Log(Notice::Template(TemplateNotice::Missing {
+        destination: "/etc/t0".into(),
+        waits_for: vec![],
+        limit: Duration::ZERO,
+    })))
+}
+
 /// One entry is left out, repeated elsewhere, or replaced by a wrong one.
 fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
     let (place, other) = (somewhere(trace, choices), somewhere(trace, choices));
     let entry = &trace[place];
+    let at = entry.at;
     if let Some(asked) = stop_signal_after_outlived(trace, place) {
         return drop(trace.remove(asked));
     }
@@ -154,6 +166,7 @@ fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
             connections: *connections,
             limit: *limit * 100,
         })),
+        (EntryKind::Event(Event::Written(..)), 3) => Some(missing_template()),
         (EntryKind::Wait(Some(_)), 0) => Some(EntryKind::Wait(Some(entry.at))),
         (EntryKind::Wait(Some(_)), 3) => Some(EntryKind::Wait(None)),
         (EntryKind::Effect(Effect::Exit(_)), 0) => Some(EntryKind::Effect(Effect::Exit(0))),
@@ -165,10 +178,7 @@ fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
         _ => None,
     };
     match wrong {
-        Some(kind) => {
-            let at = entry.at;
-            trace.insert(place + 1, TraceEntry { at, kind });
-        }
+        Some(kind) => trace.insert(place + 1, TraceEntry { at, kind }),
         None => drop(trace.remove(place)),
     }
 }

@@ -15,12 +15,14 @@ mod reload;
 mod requests;
 mod services;
 mod standstill;
+mod templates;
 mod trees;
 
 use super::turn::Turn;
 use crate::trace::{EntryKind, Fact, TraceEntry};
 pub(crate) use backends::{Address, BackendFacts};
 pub(crate) use children::{CoprocessFacts, JobFacts, Run, is_periodic, owner};
+use domain::notice::templates::TemplateNotice;
 use domain::plan::Plan;
 use domain::process::Ending;
 use domain::signal::Signal;
@@ -33,6 +35,7 @@ pub(crate) use probes::ProbeFacts;
 pub(crate) use requests::{InFlight, Kind};
 pub(crate) use services::{KnownRegistration, ServiceFacts, check_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+pub(crate) use templates::{TemplateFacts, Work, command_of};
 pub(crate) use trees::Remaining;
 
 /// The observer: see the documentation of the module.
@@ -81,6 +84,11 @@ pub struct Observer {
     /// The schedules of tasks and sensors.
     pub(crate) schedules: BTreeMap<String, JobFacts>,
     pub(crate) coprocesses: BTreeMap<String, CoprocessFacts>,
+    pub(crate) templates: BTreeMap<String, TemplateFacts>,
+    /// The renderings and writings in progress.
+    pub(crate) works: BTreeMap<Ticket, Work>,
+    /// Since when the start waits for the templates that are required.
+    pub(crate) awaiting: Option<Instant>,
     pub(crate) left_behind: usize,
     pub(crate) remaining: Remaining,
     /// The instances of the shim that the catalogue has.
@@ -142,6 +150,9 @@ impl Observer {
             backends: BTreeMap::new(),
             schedules: BTreeMap::new(),
             coprocesses: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            works: BTreeMap::new(),
+            awaiting: None,
             left_behind: 0,
             remaining: Remaining::default(),
             entries: BTreeSet::new(),
@@ -201,7 +212,9 @@ impl Observer {
 
     fn on_event(&mut self, event: &Event) {
         match event {
-            Event::Begin if self.plan.pre_start.is_none() => self.open(),
+            Event::Begin if self.plan.pre_start.is_none() => self.await_templates(),
+            Event::Rendered(ticket, rendered) => self.rendered(*ticket, rendered),
+            Event::Written(ticket, written) => self.written(*ticket, written),
             Event::Signal(signal) => self.signalled(*signal),
             Event::Started(ticket, pid) => {
                 self.turn.starting = None;
@@ -241,6 +254,8 @@ impl Observer {
             Effect::Cancel(ticket) => self.request_cancelled(*ticket),
             Effect::Probe(ticket, probe) => self.probe_starts(*ticket, probe),
             Effect::EndProbe(ticket) => self.probe_ended(*ticket),
+            Effect::Render(ticket, rendering) => self.renders(*ticket, rendering),
+            Effect::Write(ticket, writing) => self.writes(*ticket, writing),
             Effect::Connect(_) => self.entries.clear(),
             Effect::Export { name, value } => {
                 let exported = self.turn.export.as_ref();
@@ -261,6 +276,10 @@ impl Observer {
     fn on_notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Reloaded => self.reloaded(),
+            Notice::Template(TemplateNotice::Missing { .. }) => {
+                self.failed_start = true;
+                self.code = Some(1);
+            }
             Notice::HeldByAnother { named, other, .. } => self.holder_reported(&named.id, other),
             Notice::FailedTooOften { .. } => self.turn.fails = None,
             Notice::LeftBehind(_) => self.left_behind += 1,
@@ -320,7 +339,7 @@ impl Observer {
 
 domain::keyed!(Observer {
     now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, hurried, drain_began, maintenance, exited, code,
-    failed_check,     application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, to_be_read, services, backends,
-    schedules, coprocesses, left_behind, remaining, entries, other_instances, arrived_late, refused, cut, paused, pauses,
+    failed_check, application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, to_be_read, services, backends,
+    schedules, coprocesses, templates, works, awaiting, left_behind, remaining, entries, other_instances, arrived_late, refused, cut, paused, pauses,
     emergency, application_unkillable, deadline, late_in_a_row,
 } without { generation });

@@ -36,12 +36,21 @@ pub(super) fn nothing_follows_the_exit(observer: &Observer, entry: &TraceEntry) 
     hold(!(observer.exited && counts), || format!("{entry}"))
 }
 
-/// Nothing starts and no request is sent before preStart ended (LC-2).
+/// Nothing starts and no request is sent before preStart ended (LC-2), except what the templates need, before all of them
+/// are written that are required.
 pub(super) fn nothing_starts_before_pre_start_ended(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let before = observer.opened.is_none() && !observer.is_stopping();
     let begins = match &entry.kind {
-        EntryKind::Effect(Effect::Start(_, job)) => job.role != Role::PreStart,
-        EntryKind::Effect(Effect::Request { .. } | Effect::Probe(..)) => true,
+        EntryKind::Effect(Effect::Start(_, job)) => match job.role {
+            Role::PreStart => false,
+            Role::Template { .. } => observer.awaiting.is_none(),
+            _ => true,
+        },
+        EntryKind::Effect(Effect::Request { request, .. }) => {
+            !matches!(request, Request::LookUp(_)) || observer.awaiting.is_none()
+        }
+        EntryKind::Effect(Effect::Probe(..)) => true,
+        EntryKind::Effect(Effect::Render(..)) => observer.awaiting.is_none(),
         _ => false,
     };
     hold(!(before && begins), || format!("{entry}"))

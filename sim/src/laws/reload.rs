@@ -3,6 +3,7 @@
 use super::bounds::LONGEST_RELOAD_WAIT;
 use super::observer::{Address, BackendFacts, Observer, OnceRun, key_of, sensor_jobs};
 use super::{Verdict, hold};
+use crate::templates::names;
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Report, Request};
 use domain::plan::{Check, HealthActions, Job, Plan, Restarts, Role};
@@ -25,6 +26,10 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
             | Request::Deregister(r)
             | Request::Report(Report { registration: r, .. }) => {
                 plan.services.iter().any(|service| service.registration == *r)
+            }
+            Request::LookUp(look_up) => {
+                let mut used = plan.templates.iter().map(|template| names(&template.source));
+                used.any(|names| names.contains(&look_up.dependency))
             }
             Request::Instances(query) => {
                 let same = |name: &str, tag: &Option<String>| *name == query.service && *tag == query.tag;
@@ -59,6 +64,7 @@ fn is_planned(plan: &Plan, started: &Job) -> bool {
         Role::OnHealthy { .. } => actions(plan).any(|actions| one(&actions.on_healthy)),
         Role::OnChange { .. } => plan.backends.iter().any(|backend| backend.on_change == *job),
         Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
+        Role::Template { .. } => plan.templates.iter().any(|template| one(&template.command)),
         Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == job),
     }
 }
@@ -101,7 +107,8 @@ pub(super) fn a_reload_waits_for_what_it_removes(observer: &Observer, entry: &Tr
         return Err("there is no plan that waits".into());
     };
     let patient = observer.now >= *since + LONGEST_RELOAD_WAIT;
-    let free = observer.opened.is_none() || observer.replaced_have_ended();
+    let begun = observer.opened.or(observer.awaiting).is_some();
+    let free = !begun || observer.replaced_have_ended();
     let patient = patient && observer.removed_have_deregistered();
     hold(observer.takes_configuration() && (free || patient), || {
         format!("{entry} too early")
@@ -114,7 +121,8 @@ pub(super) fn a_reload_ends_without_delay(observer: &Observer, entry: &TraceEntr
         return Ok(());
     };
     let due = observer.turn.began >= *since + LONGEST_RELOAD_WAIT && observer.removed_have_deregistered();
-    let waits = observer.opened.is_some() && !observer.replaced_have_ended() && !due;
+    let begun = observer.opened.or(observer.awaiting).is_some();
+    let waits = begun && !observer.replaced_have_ended() && !due;
     let alike = observer.backends.values().any(|facts| facts.alike > 1);
     hold(waits || alike && !due || observer.is_stopping(), || {
         "the new plan is not in force".into()

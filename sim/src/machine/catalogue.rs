@@ -8,7 +8,7 @@ use super::{ScheduledItem, State};
 use crate::fake_catalogue::FakeCatalogue;
 use crate::trace::{EntryKind, Fact};
 use containerpilot::ports::Renewal;
-use domain::catalogue::{Answer, Query, Report, Request};
+use domain::catalogue::{Answer, Dependency, LookUp, Query, Report, Request};
 use domain::plan::{Catalogue, Host, Registration};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Ticket};
@@ -50,6 +50,25 @@ impl FakeCatalogues {
     fn waits(&mut self, ticket: Ticket, waits: bool) -> bool {
         let in_flight = self.in_flight.get_mut(&ticket);
         in_flight.is_some_and(|in_flight| std::mem::replace(&mut in_flight.waits, waits))
+    }
+}
+
+/// The query for the instances that a request is about, if it is about any.
+fn query_of(request: &Request) -> Option<Query> {
+    match request {
+        Request::Instances(query) => Some(query.clone()),
+        Request::LookUp(LookUp {
+            dependency: Dependency::Service { name, tag },
+            after,
+            wait,
+        }) => Some(Query {
+            service: name.clone(),
+            tag: tag.clone(),
+            after: *after,
+            wait: *wait,
+            ..Query::default()
+        }),
+        _ => None,
     }
 }
 
@@ -138,6 +157,7 @@ impl State {
             let after = self.choices.between(0, latest);
             let answer = match in_flight.request {
                 Request::Instances(query) => self.list(&in_flight.path, &query),
+                Request::LookUp(look_up) => self.look_up(&in_flight.path, &look_up),
                 _ => Answer::Done,
             };
             self.schedule(after, ScheduledItem::Post(Event::Answered(ticket, answer)));
@@ -157,8 +177,8 @@ impl State {
         let Some((path, request)) = self.fake_catalogues.in_flight(ticket) else {
             return;
         };
-        if let Request::Instances(query) = &request
-            && !self.catalogue(&path).has_news(query)
+        if let Some(query) = query_of(&request)
+            && !self.catalogue(&path).has_news(&query)
         {
             self.fake_catalogues.waits(ticket, true);
             let mut wait = query.wait;
@@ -194,10 +214,10 @@ impl State {
     /// A query that waited is answered now.
     pub(super) fn answer_waiting(&mut self, ticket: Ticket) {
         let in_flight = self.fake_catalogues.in_flight(ticket);
-        if let Some((path, Request::Instances(query))) =
+        if let Some((path, request @ (Request::Instances(_) | Request::LookUp(_)))) =
             in_flight.filter(|_| self.fake_catalogues.waits(ticket, false))
         {
-            let answer = self.list(&path, &query);
+            let answer = self.take(&path, request);
             self.send_back(ticket, answer);
         }
     }
@@ -220,7 +240,19 @@ impl State {
                 Answer::Done
             }
             Request::Instances(query) => self.list(path, &query),
+            Request::LookUp(look_up) => self.look_up(path, &look_up),
         }
+    }
+
+    /// The answer for templates, which has the same instances as that for backends.
+    fn look_up(&mut self, path: &str, look_up: &LookUp) -> Answer {
+        let Some(query) = query_of(&Request::LookUp(look_up.clone())) else {
+            return Answer::Failed("only services are simulated".into());
+        };
+        let Answer::Instances(listing) = self.list(path, &query) else {
+            return Answer::Failed("no list".into());
+        };
+        Answer::Found(listing.found())
     }
 
     fn enter(&mut self, path: &str, registration: &Registration) -> Answer {
@@ -329,7 +361,9 @@ impl State {
             self.overwrite();
         }
         self.fact(Fact::InstancesChanged(name.into(), listed));
-        let about = |in_flight: &RequestInFlight| matches!(&in_flight.request, Request::Instances(q) if q.service == name);
+        let about = |in_flight: &RequestInFlight| {
+            query_of(&in_flight.request).is_some_and(|query| query.service == name)
+        };
         let waiting = self
             .fake_catalogues
             .in_flight

@@ -113,6 +113,7 @@ async fn perform(catalogue: &dyn Catalogue, request: Request) -> Answer {
         Request::Inspect(registration) => catalogue.holder(&registration).await.map(Answer::Holder),
         Request::Deregister(registration) => catalogue.deregister(&registration).await.map(|()| Answer::Done),
         Request::Instances(query) => catalogue.instances(&query).await.map(Answer::Instances),
+        Request::LookUp(look_up) => catalogue.look_up(&look_up).await.map(Answer::Found),
     };
     answer.unwrap_or_else(Answer::from)
 }

@@ -204,6 +204,7 @@ fn kind(role: &Role) -> (&'static str, Option<&str>) {
         Role::Task { name } => ("task", Some(name)),
         Role::Coprocess { name } => ("coprocess", Some(name)),
         Role::Sensor { name } => ("sensor", Some(name)),
+        Role::Template { destination } => ("template", Some(destination)),
     }
 }
 
@@ -211,6 +212,7 @@ fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::PreStarting => "pre_starting",
         Phase::AbortingStart => "aborting_start",
+        Phase::AwaitingTemplates => "awaiting_templates",
         Phase::Running => "running",
         Phase::Deregistering => "deregistering",
         Phase::Draining => "draining",

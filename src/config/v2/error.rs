@@ -8,7 +8,7 @@ use domain::plan::{Registration, SensorKind};
 use domain::signal::Signal;
 use domain::time::Duration;
 use std::fmt::{self, Display};
-use template::TemplateError;
+use template::TemplateError as Unrendered;
 
 /// The subject of a message.
 #[derive(Clone, Copy)]
@@ -19,6 +19,8 @@ pub enum Subject<'a> {
     Backend(&'a str),
     /// A sensor of this name.
     Sensor(&'a str),
+    /// The template of the file of this path.
+    Template(&'a str),
 }
 
 impl Display for Subject<'_> {
@@ -27,6 +29,7 @@ impl Display for Subject<'_> {
             Self::Service(name) => write!(f, "service {name}"),
             Self::Backend(name) => write!(f, "backend {name}"),
             Self::Sensor(name) => write!(f, "sensor {name}"),
+            Self::Template(destination) => write!(f, "template {destination}"),
         }
     }
 }
@@ -37,6 +40,8 @@ pub enum DurationKey<'a> {
     StopTimeout,
     /// `drain`.
     Drain,
+    /// `startTimeout`.
+    StartTimeout,
     /// A key of a subject.
     Key(&'static str, Subject<'a>),
     /// How often a task runs.
@@ -58,6 +63,7 @@ impl Display for DurationKey<'_> {
         match self {
             Self::StopTimeout => f.write_str("`stopTimeout`"),
             Self::Drain => f.write_str("`drain`"),
+            Self::StartTimeout => f.write_str("`startTimeout`"),
             Self::Key(key, subject) => write!(f, "`{key}` in {subject}"),
             Self::Frequency => f.write_str("Unable to parse frequency"),
             Self::Timeout => f.write_str("Unable to parse timeout"),
@@ -421,6 +427,57 @@ impl Display for ProbeError<'_> {
 
 impl Message for ProbeError<'_> {}
 
+/// Errors of a template.
+#[derive(Clone, Copy)]
+pub enum TemplateError<'a> {
+    /// No destination.
+    NoDestination,
+    /// Neither `source` nor `contents`, or both of them.
+    Source(Subject<'a>, bool),
+    /// Two templates with this destination.
+    OneDestination(&'a str),
+    /// More templates than there may be: their number, and how many are allowed.
+    TooMany(usize, usize),
+    /// No permissions in octal digits.
+    Mode(Subject<'a>),
+    /// `contents` is not a template.
+    Syntax(Subject<'a>, &'a Unrendered),
+}
+
+impl Display for TemplateError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDestination => {
+                f.write_str("a template needs a `destination`, allowed is the path of a file")
+            }
+            Self::Source(subject, false) => {
+                write!(
+                    f,
+                    "{subject} needs a `source`, which is the path of a file, or `contents`"
+                )
+            }
+            Self::Source(subject, true) => {
+                write!(
+                    f,
+                    "`source` and `contents` are both given in {subject}, allowed is one of them"
+                )
+            }
+            Self::OneDestination(path) => write!(f, "there are two templates with the destination {path}"),
+            Self::TooMany(found, most) => {
+                write!(f, "there are {found} templates, allowed are {most} at the most")
+            }
+            Self::Mode(subject) => write!(f, "`mode` in {subject} is not a mode"),
+            Self::Syntax(subject, error) => write!(
+                f,
+                "`contents` of {subject} is not a template: line {} of it: {}",
+                error.line, error.message
+            ),
+        }
+    }
+}
+
+impl Message for TemplateError<'_> {}
+
 /// Errors of a task or a coprocess.
 #[derive(Clone, Copy)]
 pub enum JobError<'a> {
@@ -561,7 +618,7 @@ pub enum Warning<'a> {
     /// `stopTimeout` is 0.
     ZeroStopTimeout,
     /// An argument of the application is not a valid template.
-    Arguments(&'a TemplateError),
+    Arguments(&'a Unrendered),
     /// An address of Consul without a port; the one that is used.
     NoPort(u16),
     /// A name that does not follow the rule.

@@ -32,7 +32,7 @@ pub fn timing(section: &mut Section<'_>, subject: Subject<'_>, problems: &mut Pr
 }
 
 /// A quiet time, or a quiet time and its maximum, with a colon between them.
-fn wait(value: &Value<'_>, subject: Subject<'_>, problems: &mut Problems<'_>) -> Option<Wait> {
+pub fn wait(value: &Value<'_>, subject: Subject<'_>, problems: &mut Problems<'_>) -> Option<Wait> {
     let key = DurationKey::Key("wait", subject);
     let Some((quiet, most)) = value.string().and_then(|text| text.split_once(':')) else {
         let quiet = duration::limit(value, &key, problems)?;

@@ -45,8 +45,18 @@ pub fn on_demand(role: Role, run: Run) -> Job {
     run.job(role, Trigger::OnDemand, Output::Log)
 }
 
-/// Reads `tasks`.
-pub fn read_tasks(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
+/// Takes `tasks` and `coprocesses`.
+pub fn read(section: &mut Section<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
+    let tasks = section
+        .take("tasks")
+        .map(|value| read_tasks(value, target, problems));
+    let coprocesses = section
+        .take("coprocesses")
+        .map(|value| read_coprocesses(value, target, problems));
+    tasks.into_iter().chain(coprocesses).flatten().collect()
+}
+
+fn read_tasks(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
     let tasks = list(value, "an array of tasks", problems, |value, problems| {
         task(value, target, problems)
     });
@@ -79,8 +89,7 @@ fn task(
     Some((name, job))
 }
 
-/// Reads `coprocesses`.
-pub fn read_coprocesses(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
+fn read_coprocesses(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Job> {
     let coprocesses = list(value, "an array of coprocesses", problems, |value, problems| {
         coprocess(value, target, problems)
     });

@@ -15,6 +15,7 @@ mod registration;
 mod services;
 mod stop;
 mod telemetry;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -56,12 +57,8 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
     let backends = section.take("backends").map_or_else(Vec::new, |value| {
         services::read_backends(value, target, abilities, problems)
     });
-    let tasks = section
-        .take("tasks")
-        .map(|value| jobs::read_tasks(value, target, problems));
-    let coprocesses = section
-        .take("coprocesses")
-        .map(|value| jobs::read_coprocesses(value, target, problems));
+    let jobs = jobs::read(&mut section, target, problems);
+    let (templates, start_timeout) = templates::take(&mut section, target, problems);
     let telemetry = section
         .take("telemetry")
         .and_then(|value| telemetry::read(value, target, &services, problems));
@@ -82,7 +79,10 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         stop_on: stopping.on,
         services,
         backends,
-        jobs: tasks.into_iter().chain(coprocesses).flatten().collect(),
+        jobs,
+        templates,
+        start_timeout,
+        renders_only: false,
         telemetry,
     })
 }

@@ -5,6 +5,7 @@ mod backends;
 mod extremes;
 mod identities;
 mod registration;
+mod templates;
 
 use super::*;
 use crate::config::{Compiled, Readable, Source, load};

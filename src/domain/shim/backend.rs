@@ -29,7 +29,7 @@ use alloc::vec::Vec;
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// The most bytes that the lists of all backends take together (docs/bounds.md)
-const MOST_LISTED: usize = 32 * 1024 * 1024;
+pub(super) const MOST_LISTED: usize = 32 * 1024 * 1024;
 
 /// One backend of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,19 +127,6 @@ impl BackendUnit {
         out.cancel(self.id);
         if !self.paused {
             self.watch.resume(now);
-        }
-    }
-
-    /// From now on its queries may block.
-    pub fn let_block(&mut self, now: Instant) {
-        self.watch.let_block(now);
-    }
-
-    /// From now on they may not; one that does is cancelled.
-    pub fn stop_blocking(&mut self, out: &mut Outbox) {
-        let was_sent = !out.requests().is_waiting(self.id);
-        if self.watch.stop_blocking(was_sent) {
-            out.cancel(self.id);
         }
     }
 
@@ -351,9 +338,20 @@ impl Unit for BackendUnit {
             Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _) => {
                 self.on_failure(now, cause, out)
             }
-            Answer::Done | Answer::Removed | Answer::Holder(_) => {
+            Answer::Done | Answer::Removed | Answer::Found(_) | Answer::Holder(_) => {
                 self.on_failure(now, "the catalogue gave no list".into(), out)
             }
+        }
+    }
+
+    fn let_block(&mut self, now: Instant) {
+        self.watch.let_block(now);
+    }
+
+    fn stop_blocking(&mut self, out: &mut Outbox) {
+        let was_sent = !out.requests().is_waiting(self.id);
+        if self.watch.stop_blocking(was_sent) {
+            out.cancel(self.id);
         }
     }
 

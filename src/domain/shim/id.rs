@@ -17,6 +17,9 @@ pub(super) enum UnitId {
     /// A task or a coprocess.
     Job(Serial),
     Sensor(Serial),
+    /// What templates read from the catalogue under one name.
+    Dependency(Serial),
+    Template(Serial),
 }
 
 /// A hook of the lifecycle.
@@ -34,7 +37,9 @@ impl Keyed for UnitId {
             Self::Service(Serial(number))
             | Self::Backend(Serial(number))
             | Self::Job(Serial(number))
-            | Self::Sensor(Serial(number)) => key.unit(*number),
+            | Self::Sensor(Serial(number))
+            | Self::Dependency(Serial(number))
+            | Self::Template(Serial(number)) => key.unit(*number),
             Self::Application => {}
             Self::Hook(hook) => write_variant(hook, key),
         }

@@ -65,6 +65,8 @@ pub(super) struct Outbox {
     requests: Requests<UnitId>,
     budget: Option<u32>,
     jitter: Jitter,
+    /// The renderings and writings in progress.
+    works: BTreeMap<Ticket, UnitId>,
     load: Option<Ticket>,
     load_again: bool,
     /// Whether a unit has requested the stop of the shim in this step.
@@ -84,6 +86,7 @@ impl Outbox {
             requests: Requests::new(),
             budget: None,
             jitter,
+            works: BTreeMap::new(),
             load: None,
             load_again: false,
             stop: false,
@@ -229,7 +232,7 @@ impl Outbox {
             Request::Register(_) | Request::Renew(_) | Request::Report(_) | Request::Inspect(_) => {
                 Kind::Heartbeat
             }
-            Request::Instances(_) => Kind::Query,
+            Request::Instances(_) | Request::LookUp(_) => Kind::Query,
         };
         let open = OpenRequest {
             operation: CatalogueOperation::of(&request),
@@ -436,6 +439,18 @@ impl Outbox {
         core::mem::take(&mut self.stop)
     }
 
+    /// The ticket of a rendering or a writing for this unit.
+    pub fn work(&mut self, owner: UnitId) -> Ticket {
+        let ticket = self.ticket();
+        self.works.insert(ticket, owner);
+        ticket
+    }
+
+    /// A rendering or a writing has ended; returns its unit.
+    pub fn worked(&mut self, ticket: Ticket) -> Option<UnitId> {
+        self.works.remove(&ticket)
+    }
+
     fn ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
@@ -447,14 +462,17 @@ impl OpenRequest {
     fn given_up(&self) -> Option<Instant> {
         let is_query = matches!(
             self.operation,
-            CatalogueOperation::List(_) | CatalogueOperation::Watch(_)
+            CatalogueOperation::List(_)
+                | CatalogueOperation::Watch(_)
+                | CatalogueOperation::LookUp(_)
+                | CatalogueOperation::Await(_)
         );
         let waits = self.sent.is_none() && (!is_query || self.refused.is_some());
         self.until.filter(|_| waits)
     }
 }
 
-crate::keyed!(Outbox { effects, children, probes, open_requests, requesters, requests, budget, load, load_again, stop }
+crate::keyed!(Outbox { effects, children, probes, open_requests, requesters, requests, budget, works, load, load_again, stop }
     without { last_ticket, jitter });
 crate::keyed!(OpenRequest {
     request,

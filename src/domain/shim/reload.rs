@@ -19,7 +19,7 @@ use crate::effect::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Backend, Filter, Plan, Sensor, Service, Trigger};
+use crate::plan::{Backend, Filter, Plan, Sensor, Service, Template, Trigger};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -102,6 +102,10 @@ impl Shim {
         let listening = self.listening();
         let other_catalogue = self.follow(plan);
         self.units.retain(|_, unit| !unit.is_closing());
+        self.adopt_templates(now, other_catalogue);
+        if self.lifecycle.phase() == Phase::AwaitingTemplates {
+            return self.await_templates(now);
+        }
         self.open_services(now);
         self.adopt_backends(now, other_catalogue);
         self.open_backends(now);
@@ -223,6 +227,7 @@ impl Shim {
             .iter()
             .map(|backend| (watched(backend), &backend.on_change));
         let handled: BTreeSet<_> = handled.collect();
+        let rendered: BTreeSet<&Template> = plan.templates.iter().collect();
         let measured: BTreeSet<&Sensor> = sensors(plan).iter().collect();
         let out = &mut self.out;
         self.units.retain(|id, unit| {
@@ -236,6 +241,7 @@ impl Shim {
                     unit.supersede(out);
                 }
                 (_, AnyUnit::Sensor(unit)) if !measured.contains(&unit.sensor) => unit.close(now, out),
+                (_, AnyUnit::Template(unit)) if !rendered.contains(&unit.template) => unit.close(now, out),
                 (UnitId::Job(_), AnyUnit::Job(unit)) => unit.end(out),
                 _ => {}
             }

@@ -291,9 +291,10 @@ impl ServiceUnit {
             (_, Answer::Failed(cause) | Answer::Busy(cause) | Answer::Unknown(cause, _)) => {
                 self.log_failure(operation, cause, out)
             }
-            (_, Answer::Done | Answer::Removed | Answer::Instances(_) | Answer::Holder(_)) => {
-                self.log_recovery(out)
-            }
+            (
+                _,
+                Answer::Done | Answer::Removed | Answer::Instances(_) | Answer::Found(_) | Answer::Holder(_),
+            ) => self.log_recovery(out),
         }
     }
 
@@ -496,7 +497,9 @@ fn outcome(reply: &outbox::Reply) -> Reply {
         _ if reply.sent.is_none() => Reply::Unsent,
         Answer::Done => Reply::Done,
         Answer::Unknown(..) | Answer::Removed => Reply::NotRegistered,
-        Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) | Answer::Holder(_) => Reply::Failed,
+        Answer::Failed(_) | Answer::Busy(_) | Answer::Instances(_) | Answer::Found(_) | Answer::Holder(_) => {
+            Reply::Failed
+        }
     }
 }
 

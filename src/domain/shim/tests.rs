@@ -9,6 +9,7 @@ mod probes;
 mod requests;
 mod state_key;
 mod telemetry;
+mod templates;
 mod terminal;
 mod trees;
 
@@ -29,6 +30,8 @@ struct Fixture {
     probes: BTreeMap<String, Ticket>,
     requests: BTreeMap<String, Ticket>,
     loads: Vec<Ticket>,
+    /// Renderings and writings.
+    works: Vec<(Ticket, String)>,
     logged: Vec<String>,
     levels: Vec<Level>,
     measured: Vec<Measurement>,
@@ -49,6 +52,7 @@ impl Fixture {
             probes: BTreeMap::new(),
             requests: BTreeMap::new(),
             loads: Vec::new(),
+            works: Vec::new(),
             logged: Vec::new(),
             levels: Vec::new(),
             measured: Vec::new(),
@@ -109,6 +113,8 @@ impl Fixture {
                 assert_eq!(earlier, None, "one probe of {} at a time", probe.role);
             }
             Effect::Cancel(ticket) => self.requests.retain(|_, open| *open != ticket),
+            Effect::Render(ticket, rendering) => self.works.push((ticket, rendering.destination)),
+            Effect::Write(ticket, writing) => self.works.push((ticket, writing.destination)),
             Effect::Load(ticket) => self.loads.push(ticket),
             Effect::Log(notice) => {
                 self.logged.push(notice.to_string());
@@ -220,6 +226,7 @@ fn requester(request: &Request) -> String {
         }
         Request::Report(report) => report.registration.name.clone(),
         Request::Instances(query) => format!("{}?", query.service),
+        Request::LookUp(look_up) => format!("{}?", look_up.dependency),
     }
 }
 
@@ -261,6 +268,14 @@ fn brief(effect: &Effect, children: &BTreeMap<String, Ticket>) -> String {
             request: Request::Instances(query),
             ..
         } => format!("list {}", query.service),
+        Effect::Request {
+            request: Request::LookUp(look_up),
+            ..
+        } => format!("look up {}", look_up.dependency),
+        Effect::Render(_, rendering) => {
+            format!("render {} with {}", rendering.destination, rendering.known.len())
+        }
+        Effect::Write(_, writing) => format!("write {}: {}", writing.destination, writing.contents),
         other => format!("{other:?}").to_lowercase(),
     }
 }

@@ -30,6 +30,12 @@ pub(super) trait Unit {
     /// The unit's catalogue request was answered or given up. The lists of all backends take `listed` bytes.
     fn on_reply(&mut self, _now: Instant, _reply: Reply, _listed: usize, _out: &mut Outbox) {}
 
+    /// From now on the unit's queries may block.
+    fn let_block(&mut self, _now: Instant) {}
+
+    /// From now on they may not; one that does is cancelled.
+    fn stop_blocking(&mut self, _out: &mut Outbox) {}
+
     /// Whether a request that the catalogue refused for now is sent again.
     fn is_sent_again(&self) -> bool {
         true

@@ -4,11 +4,13 @@
 //! event is decided by the unit.
 
 use super::backend::BackendUnit;
+use super::dependency::DependencyUnit;
 use super::id::UnitId;
 use super::job::JobUnit;
 use super::outbox::{Outbox, Reply};
 use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
+use super::template::TemplateUnit;
 use super::unit::Unit;
 use crate::event::Ticket;
 use crate::process::Ending;
@@ -33,6 +35,8 @@ pub(super) enum AnyUnit {
     /// The application, a hook, a task or a coprocess.
     Job(JobUnit),
     Sensor(SensorUnit),
+    Dependency(DependencyUnit),
+    Template(TemplateUnit),
 }
 
 /// Does the same with a unit of any kind.
@@ -43,6 +47,8 @@ macro_rules! each {
             AnyUnit::Backend($unit) => $call,
             AnyUnit::Job($unit) => $call,
             AnyUnit::Sensor($unit) => $call,
+            AnyUnit::Dependency($unit) => $call,
+            AnyUnit::Template($unit) => $call,
         }
     };
 }
@@ -74,6 +80,14 @@ impl Unit for AnyUnit {
 
     fn on_reply(&mut self, now: Instant, reply: Reply, listed: usize, out: &mut Outbox) {
         each!(self, unit => unit.on_reply(now, reply, listed, out));
+    }
+
+    fn let_block(&mut self, now: Instant) {
+        each!(self, unit => unit.let_block(now));
+    }
+
+    fn stop_blocking(&mut self, out: &mut Outbox) {
+        each!(self, unit => unit.stop_blocking(out));
     }
 
     fn is_sent_again(&self) -> bool {
@@ -275,9 +289,39 @@ impl Units {
         self.change(id, change).flatten()
     }
 
-    pub fn change_backend<T>(&mut self, id: UnitId, change: impl FnOnce(&mut BackendUnit) -> T) -> Option<T> {
+    pub fn templates(&self) -> impl Iterator<Item = (UnitId, &TemplateUnit)> {
+        self.iter().filter_map(|(id, unit)| match unit {
+            AnyUnit::Template(unit) => Some((id, unit)),
+            _ => None,
+        })
+    }
+
+    pub fn dependencies(&self) -> impl Iterator<Item = (UnitId, &DependencyUnit)> {
+        self.iter().filter_map(|(id, unit)| match unit {
+            AnyUnit::Dependency(unit) => Some((id, unit)),
+            _ => None,
+        })
+    }
+
+    pub fn change_template<T>(
+        &mut self,
+        id: UnitId,
+        change: impl FnOnce(&mut TemplateUnit) -> T,
+    ) -> Option<T> {
         let change = |unit: &mut AnyUnit| match unit {
-            AnyUnit::Backend(unit) => Some(change(unit)),
+            AnyUnit::Template(unit) => Some(change(unit)),
+            _ => None,
+        };
+        self.change(id, change).flatten()
+    }
+
+    pub fn change_dependency<T>(
+        &mut self,
+        id: UnitId,
+        change: impl FnOnce(&mut DependencyUnit) -> T,
+    ) -> Option<T> {
+        let change = |unit: &mut AnyUnit| match unit {
+            AnyUnit::Dependency(unit) => Some(change(unit)),
             _ => None,
         };
         self.change(id, change).flatten()

@@ -86,6 +86,7 @@ pub(crate) fn is_periodic(role: &Role) -> bool {
             | Role::OnChange { .. }
             | Role::Task { .. }
             | Role::Sensor { .. }
+            | Role::Template { .. }
     )
 }
 
@@ -157,6 +158,7 @@ impl Observer {
                     facts.schedule.begin(turn, now);
                 }
             }
+            Role::Template { destination } => self.template_command_starts(destination),
             Role::Coprocess { .. } => {
                 if let Some(facts) = self.coprocesses.get_mut(&run.owner) {
                     facts.runs += 1;
@@ -206,6 +208,7 @@ impl Observer {
                 self.reaction_ended(id, ending);
             }
             Role::OnChange { .. } => self.handler_ended(&run.owner, ending),
+            Role::Template { destination } => self.template_command_ended(&destination, ending),
         }
     }
 

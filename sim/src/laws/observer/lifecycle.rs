@@ -166,7 +166,7 @@ impl Observer {
             return;
         }
         if ending.passed() {
-            return self.open();
+            return self.await_templates();
         }
         self.failed_start = true;
         self.code = Some(ending.code());

@@ -26,6 +26,7 @@ impl Observer {
             && !jobs.any(|run| matches!(run.role, Role::Task { .. } | Role::Coprocess { .. }))
             && !sensors.any(|(owner, _)| self.is_running(owner))
             && !backends.any(|(owner, _)| self.is_running(owner))
+            && self.closing_templates_have_ended()
     }
 
     /// The configuration was read.
@@ -42,6 +43,7 @@ impl Observer {
             pre_start: self.first.pre_start.clone(),
             ..(**plan).clone()
         };
+        self.close_templates(&plan);
         if self.opened.is_some() {
             self.close_replaced(&plan);
         }
@@ -95,8 +97,12 @@ impl Observer {
         }
         self.plan = plan;
         if self.opened.is_none() {
+            if self.awaiting.is_some() {
+                self.adopt_templates();
+            }
             return;
         }
+        self.adopt_templates();
         for run in self.children.values_mut() {
             let leaves = match &run.role {
                 Role::Task { .. } | Role::Coprocess { .. } => true,

@@ -30,6 +30,7 @@ pub(crate) enum Kind {
     Inspect,
     Deregister,
     List,
+    LookUp,
 }
 
 impl InFlight {
@@ -47,6 +48,7 @@ impl InFlight {
             }
             Request::Inspect(r) => (Kind::Inspect, r.id.clone(), Duration::ZERO),
             Request::Deregister(r) => (Kind::Deregister, r.id.clone(), Duration::ZERO),
+            Request::LookUp(q) => (Kind::LookUp, q.dependency.to_string(), q.wait),
             Request::Instances(q) => (Kind::List, backend_key(&q.service, q.tag.as_deref()), q.wait),
         };
         Self {
@@ -67,6 +69,12 @@ impl Observer {
         self.requests
             .get(&ticket)
             .map(|request| request.kind == Kind::List)
+    }
+
+    /// Whether this request in flight is for templates.
+    pub(crate) fn is_look_up(&self, ticket: Ticket) -> bool {
+        let request = self.requests.get(&ticket);
+        request.is_some_and(|request| request.kind == Kind::LookUp)
     }
 
     /// Whether this request in flight is a heartbeat.
@@ -96,7 +104,9 @@ impl Observer {
     /// How many of the requests in flight are about backends.
     pub(crate) fn queries(&self) -> usize {
         let requests = self.requests.values();
-        requests.filter(|request| request.kind == Kind::List).count()
+        requests
+            .filter(|request| matches!(request.kind, Kind::List | Kind::LookUp))
+            .count()
     }
 
     /// How many of the requests in flight may block.
@@ -199,6 +209,7 @@ impl Observer {
         }
         match request.kind {
             Kind::List => self.listed(&request, answer),
+            Kind::LookUp => {}
             _ => self.service_answered(&request, answer),
         }
     }
@@ -213,6 +224,7 @@ impl Observer {
                     facts.refused = true;
                 }
             }
+            Kind::LookUp => {}
             _ => self.service_not_taken(request),
         }
         let delayed = self.now + LONGEST_PAUSE;

@@ -232,7 +232,7 @@ impl Observer {
                 facts.critical = false;
                 return;
             }
-            Kind::Inspect | Kind::List => return,
+            Kind::Inspect | Kind::List | Kind::LookUp => return,
             Kind::Register | Kind::Renew => {}
         }
         request.due = facts.heartbeat_waits_since().unwrap_or(turn);

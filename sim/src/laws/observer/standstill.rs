@@ -31,6 +31,7 @@ impl Observer {
         if !self.has_drained() {
             self.drain_began = self.drain_began.map(|_| now);
         }
+        self.awaiting = self.awaiting.map(|_| now);
         let before = self.turn.began;
         if let Some((_, since)) = &mut self.incoming
             && before < *since + LONGEST_RELOAD_WAIT

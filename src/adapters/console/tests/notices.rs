@@ -3,7 +3,8 @@
 use super::{Console, LogFormat, Read};
 use crate::ports::Console as _;
 use domain::Notice;
-use domain::catalogue::Endpoint;
+use domain::catalogue::{Dependency, Endpoint};
+use domain::notice::templates::TemplateNotice;
 use domain::notice::{Failure, Named};
 use domain::plan::{Level, Role};
 use domain::process::{Ending, ExitStatus, Pid};
@@ -31,7 +32,7 @@ variants! {
     SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     FailedTooOften
-    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed BudgetCut BudgetWhole SensorFailed SensorResumed WokenLate
+    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed BudgetCut BudgetWhole SensorFailed SensorResumed Template WokenLate
     Listening TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
@@ -39,11 +40,17 @@ variants! {
 /// At least one notice of each variant, with these names of a service, a backend and a sensor.
 pub(super) fn every() -> Vec<Notice> {
     let of_roles = roles().into_iter().flat_map(of_role);
-    [of_the_program(), of_services(), of_backends(), of_sensors()]
-        .concat()
-        .into_iter()
-        .chain(of_roles)
-        .collect()
+    [
+        of_the_program(),
+        of_services(),
+        of_backends(),
+        of_sensors(),
+        of_templates(),
+    ]
+    .concat()
+    .into_iter()
+    .chain(of_roles)
+    .collect()
 }
 
 fn roles() -> Vec<Role> {
@@ -69,6 +76,7 @@ fn roles() -> Vec<Role> {
         Role::Task { name: name() },
         Role::Coprocess { name: name() },
         Role::Sensor { name: name() },
+        Role::Template { destination: name() },
     ]
 }
 
@@ -234,6 +242,40 @@ fn of_sensors() -> Vec<Notice> {
             failures: 3,
         },
     ]
+}
+
+fn of_templates() -> Vec<Notice> {
+    let destination = || String::from("/etc/app.conf");
+    let dependency = || Dependency::Service {
+        name: "db".into(),
+        tag: Some("blue".into()),
+    };
+    let notices = [
+        TemplateNotice::Written(destination()),
+        TemplateNotice::Failed {
+            destination: destination(),
+            failure: failure(),
+        },
+        TemplateNotice::Resumed {
+            destination: destination(),
+            failures: 3,
+        },
+        TemplateNotice::Missing {
+            destination: destination(),
+            waits_for: vec![dependency()],
+            limit: Duration::from_secs(60),
+        },
+        TemplateNotice::LookUpFailed {
+            dependency: dependency(),
+            failure: failure(),
+        },
+        TemplateNotice::LookUpResumed {
+            dependency: dependency(),
+            failures: 3,
+        },
+        TemplateNotice::Hidden(dependency()),
+    ];
+    notices.map(Notice::Template).into()
 }
 
 #[test]

@@ -230,7 +230,8 @@ impl OwnMetrics {
                 | Role::OnUnhealthy { .. }
                 | Role::OnHealthy { .. }
                 | Role::OnChange { .. }
-                | Role::Sensor { .. } => {}
+                | Role::Sensor { .. }
+                | Role::Template { .. } => {}
             }
         }
         self.name_series(&TASK_RUNS, product(tasks.into_iter(), RUN_RESULTS));
@@ -288,7 +289,8 @@ impl OwnMetrics {
             | Role::PostStop
             | Role::OnUnhealthy { .. }
             | Role::OnHealthy { .. }
-            | Role::Coprocess { .. } => {}
+            | Role::Coprocess { .. }
+            | Role::Template { .. } => {}
         }
     }
 
@@ -308,6 +310,7 @@ impl OwnMetrics {
                 "renew"
             }
             CatalogueOperation::Fail(_) => "fail",
+            CatalogueOperation::LookUp(_) | CatalogueOperation::Await(_) => "look_up",
             CatalogueOperation::Inspect(_) => "inspect",
             CatalogueOperation::Deregister(service) => {
                 self.take(&DEREGISTRATIONS, &[service, result], 1.0);

@@ -1,0 +1,313 @@
+//! What a template looks up: the known data of the catalogue, files and the time; and the record of what it wanted.
+
+use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
+use domain::catalogue::{Data, Dependency, Instance};
+use nix::libc::O_NONBLOCK;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use template::{Lookup, Type, Value};
+
+/// The most names that one template may use (docs/bounds.md).
+const MOST_NAMES: usize = 1000;
+/// The largest file that a template reads, and the largest template, in bytes (docs/bounds.md).
+const LARGEST_FILE: usize = 1024 * 1024;
+/// The longest name that is looked up, in bytes (docs/bounds.md).
+const LONGEST_NAME: usize = 1024;
+
+/// What is known during one rendering.
+pub(super) struct Known<'a> {
+    data: &'a BTreeMap<Dependency, Data>,
+    now: DateTime<FixedOffset>,
+    names: RefCell<BTreeSet<Dependency>>,
+    is_incomplete: Cell<bool>,
+    files: RefCell<Option<DefaultHasher>>,
+    /// The lists that were made already.
+    values: RefCell<BTreeMap<Dependency, Value>>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn new(data: &'a BTreeMap<Dependency, Data>, now: DateTime<FixedOffset>) -> Self {
+        Self {
+            data,
+            now,
+            names: RefCell::default(),
+            is_incomplete: Cell::new(false),
+            files: RefCell::default(),
+            values: RefCell::default(),
+        }
+    }
+
+    /// Whether something was wanted that is not known.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_incomplete.get()
+    }
+
+    /// The names that were wanted, and a number that stands for the contents of the files that were read.
+    pub(super) fn wanted(self) -> (BTreeSet<Dependency>, Option<u64>) {
+        let files = self.files.into_inner().map(|hasher| hasher.finish());
+        (self.names.into_inner(), files)
+    }
+
+    /// Reads a file and adds it to those that were read.
+    pub(super) fn read(&self, path: &str) -> Result<String, String> {
+        let text = read_file(path).map_err(|error| {
+            let cause = crate::cause::in_kernel_words(&error);
+            format!("{path} cannot be read: {cause}")
+        });
+        let mut files = self.files.borrow_mut();
+        (path, &text).hash(files.get_or_insert_default());
+        text
+    }
+
+    /// What is known under a name, which is wanted from now on.
+    fn look_up(&self, name: Dependency) -> Result<Option<&'a Data>, String> {
+        let data = self.data.get(&name);
+        let mut names = self.names.borrow_mut();
+        names.insert(name);
+        if names.len() > MOST_NAMES {
+            names.pop_last();
+            return Err(format!("a template uses more than {MOST_NAMES} names"));
+        }
+        if data.is_none() {
+            self.is_incomplete.set(true);
+        }
+        Ok(data)
+    }
+
+    /// The list that is known under a name, made once; empty if it is not known.
+    fn list(&self, name: Dependency, make: impl FnOnce(&Data) -> Vec<Value>) -> Result<Value, String> {
+        if let Some(value) = self.values.borrow().get(&name) {
+            return Ok(value.clone());
+        }
+        let Some(data) = self.look_up(name.clone())? else {
+            return Ok(Value::list(Type::Any, []));
+        };
+        let value = Value::list(Type::Any, make(data));
+        self.values.borrow_mut().insert(name, value.clone());
+        Ok(value)
+    }
+}
+
+impl Lookup for Known<'_> {
+    fn service(&self, wanted: &str) -> Result<Value, String> {
+        let dependency = service(wanted)?;
+        let Dependency::Service { name, .. } = &dependency else {
+            return Err("not a service".into());
+        };
+        let name = name.clone();
+        self.list(dependency, |data| match data {
+            Data::Instances(instances) => instances
+                .iter()
+                .map(|instance| structure(&name, instance))
+                .collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn services(&self) -> Result<Value, String> {
+        self.list(Dependency::Services, |data| match data {
+            Data::Services(services) => services
+                .iter()
+                .map(|(name, tags)| {
+                    Value::structure([("Name", Value::text(name.as_str())), ("Tags", texts(tags))])
+                })
+                .collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn key(&self, path: &str, needs: bool) -> Result<Option<Value>, String> {
+        let found = self.look_up(Dependency::Key(of_key(path)?))?;
+        let value = match found {
+            Some(Data::Key(value)) => value.as_deref().map(Value::text),
+            _ => None,
+        };
+        if needs && value.is_none() {
+            self.is_incomplete.set(true);
+        }
+        Ok(value)
+    }
+
+    fn keys(&self, path: &str) -> Result<Value, String> {
+        let folder = of_key(path)?;
+        let folder = folder.trim_end_matches('/');
+        self.list(Dependency::Keys(format!("{folder}/")), |data| match data {
+            Data::Keys(keys) => keys
+                .iter()
+                .filter_map(|(key, value)| {
+                    let key = key.strip_prefix(folder)?.strip_prefix('/')?;
+                    let is_direct = !key.is_empty() && !key.contains('/');
+                    is_direct.then(|| {
+                        Value::structure([("Key", Value::text(key)), ("Value", Value::text(value.as_str()))])
+                    })
+                })
+                .collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn file(&self, path: &str) -> Result<Value, String> {
+        self.read(path).map(Value::text)
+    }
+
+    fn timestamp(&self, format: Option<&str>) -> Result<Value, String> {
+        let now = self.now.with_timezone(&Utc);
+        match format {
+            None => Ok(Value::text(now.to_rfc3339_opts(SecondsFormat::Secs, true))),
+            Some("unix") => Ok(Value::text(now.timestamp().to_string())),
+            Some(_) => Err("the only format is \"unix\"".into()),
+        }
+    }
+}
+
+/// The name of a service, or a tag, a dot and a name.
+fn service(wanted: &str) -> Result<Dependency, String> {
+    if wanted.len() > LONGEST_NAME {
+        return Err(format!("the name is longer than {LONGEST_NAME} bytes"));
+    }
+    if let Some(mark) = wanted.chars().find(|mark| matches!(mark, '@' | '~' | '|' | '?')) {
+        return Err(format!(
+            "\"{}\" has a '{mark}' in it; only a name, or a tag, a dot and a name can be looked up",
+            wanted.escape_debug()
+        ));
+    }
+    let (tag, name) = match wanted.rsplit_once('.') {
+        Some((tag, name)) => (Some(tag.to_owned()), name),
+        None => (None, wanted),
+    };
+    if name.is_empty() || tag.as_deref() == Some("") {
+        return Err(format!(
+            "\"{}\" is not the name of a service",
+            wanted.escape_debug()
+        ));
+    }
+    let name = name.to_owned();
+    Ok(Dependency::Service { name, tag })
+}
+
+/// A path of keys without the slashes around it.
+fn of_key(path: &str) -> Result<String, String> {
+    let path = path.trim_start_matches('/');
+    match path.len() {
+        ..=LONGEST_NAME => Ok(path.to_owned()),
+        _ => Err(format!("the path is longer than {LONGEST_NAME} bytes")),
+    }
+}
+
+fn structure(name: &str, instance: &Instance) -> Value {
+    let details = instance.details.as_deref().cloned().unwrap_or_default();
+    let meta = details
+        .meta
+        .into_iter()
+        .map(|(key, value)| (key, Value::text(value)));
+    let meta = Value::map(Type::Text, meta);
+    Value::structure([
+        ("ID", Value::text(instance.id.as_str())),
+        ("Name", Value::text(name)),
+        ("Address", Value::text(instance.address.as_str())),
+        ("Port", Value::Int(instance.port.into())),
+        ("Tags", texts(&details.tags)),
+        ("Meta", meta.clone()),
+        ("ServiceMeta", meta),
+        ("Node", Value::text(details.node)),
+    ])
+}
+
+fn texts(texts: &[String]) -> Value {
+    Value::list(Type::Text, texts.iter().map(|text| Value::text(text.as_str())))
+}
+
+/// The text of a regular file that is not too large. Reading never waits for a writer.
+fn read_file(path: &str) -> io::Result<String> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(O_NONBLOCK).open(path)?;
+    let unfit = |sentence: String| io::Error::new(ErrorKind::InvalidData, sentence);
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(unfit("it is a directory".into()));
+    }
+    if !metadata.is_file() {
+        return Err(unfit("it is not a regular file".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > LARGEST_FILE {
+        return Err(unfit(format!("it is larger than {LARGEST_FILE} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| unfit("it is not UTF-8".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_service_may_have_a_tag_before_it() {
+        let named = |tag: Option<&str>, name: &str| {
+            Ok(Dependency::Service {
+                name: name.into(),
+                tag: tag.map(Into::into),
+            })
+        };
+        assert_eq!(service("web"), named(None, "web"));
+        assert_eq!(service("v1.2.web"), named(Some("v1.2"), "web"));
+        assert!(service(&"x".repeat(LONGEST_NAME)).is_ok());
+        assert!(service(&"x".repeat(LONGEST_NAME + 1)).is_err());
+        for wrong in ["", ".web", "web.", "web@dc1", "web|any", "web~near"] {
+            assert!(service(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_template_may_use_a_thousand_names_and_no_more() {
+        let data = BTreeMap::new();
+        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+        for number in 0..MOST_NAMES {
+            known.service(&format!("s{number}")).unwrap();
+        }
+        assert!(known.service("s0").is_ok());
+        assert!(known.service("one-more").is_err());
+        assert!(known.is_incomplete());
+        assert_eq!(known.wanted().0.len(), MOST_NAMES);
+    }
+
+    #[test]
+    fn keys_are_those_directly_below_a_path() {
+        let keys = [("a/b/", ""), ("a/b/c", "1"), ("a/b/d/e", "2"), ("a/bc", "3")];
+        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let data = [(Dependency::Keys("a/b/".into()), Data::Keys(keys.into()))].into();
+        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+        let only = Value::structure([("Key", Value::text("c")), ("Value", Value::text("1"))]);
+        for path in ["a/b", "/a/b/"] {
+            assert_eq!(
+                known.keys(path),
+                Ok(Value::list(Type::Any, [only.clone()])),
+                "{path}"
+            );
+        }
+        assert!(!known.is_incomplete());
+    }
+
+    #[test]
+    fn a_needed_key_that_does_not_exist_is_waited_for() {
+        let data = [(Dependency::Key("a".into()), Data::Key(None))].into();
+        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+        assert_eq!(known.key("a", false), Ok(None));
+        assert!(!known.is_incomplete());
+        assert_eq!(known.key("/a", true), Ok(None));
+        assert!(known.is_incomplete());
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_calendar_in_utc() {
+        let data = BTreeMap::new();
+        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+        assert_eq!(known.timestamp(None), Ok(Value::text("1970-01-01T00:00:00Z")));
+        assert_eq!(known.timestamp(Some("unix")), Ok(Value::text("0")));
+        assert!(known.timestamp(Some("2006-01-02")).is_err());
+    }
+}

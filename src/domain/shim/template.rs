@@ -1,0 +1,243 @@
+//! The unit of one template: its renderings and writings, and its command.
+//!
+//! The command runs after each writing that changed the file. Changes that come while it runs, or in maintenance, collapse
+//! into one more run, and a command that cannot be started is tried again until it runs, as with the handlers of backends.
+
+use super::id::UnitId;
+use super::outbox::Outbox;
+use super::runner::JobRunner;
+use super::unit::Unit;
+use crate::catalogue::Dependency;
+use crate::event::{Rendered, Ticket};
+use crate::failures::Failures;
+use crate::notice::Notice;
+use crate::notice::templates::TemplateNotice;
+use crate::plan::Template;
+use crate::process::Ending;
+use crate::template::{Outcome, TemplateState, Written};
+use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The first wait before a command that could not be started is started again, and the longest.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// One template of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct TemplateUnit {
+    pub template: Template,
+    state: TemplateState,
+    /// What the last rendering has looked up.
+    pub names: BTreeSet<Dependency>,
+    command: Option<JobRunner>,
+    again: bool,
+    /// The waits between attempts to start the command, and when the next one is due.
+    retries: Backoff,
+    retry_at: Option<Instant>,
+    paused: bool,
+    closing: bool,
+    failures: Failures,
+}
+
+impl TemplateUnit {
+    pub fn new(now: Instant, id: UnitId, template: &Template, paused: bool, mut jitter: Jitter) -> Self {
+        let command = template.command.as_ref();
+        Self {
+            template: template.clone(),
+            state: TemplateState::new(now, template.wait, paused, jitter.split()),
+            names: BTreeSet::new(),
+            command: command.map(|job| JobRunner::new(now, id, job, jitter.split())),
+            again: false,
+            retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, jitter),
+            retry_at: None,
+            paused,
+            closing: false,
+            failures: Failures::default(),
+        }
+    }
+
+    /// Whether the file has been written, or had the right contents.
+    pub fn is_written(&self) -> bool {
+        self.state.is_written()
+    }
+
+    /// Whether the last rendering or writing failed.
+    pub fn has_failed(&self) -> bool {
+        self.failures.count() > 0
+    }
+
+    /// Whether the rendering is due; it is in progress from now on.
+    pub fn take(&mut self, now: Instant) -> bool {
+        !self.closing && self.state.take(now)
+    }
+
+    /// A value that it uses has changed.
+    pub fn on_change(&mut self, now: Instant) {
+        if !self.closing {
+            self.state.on_change(now);
+        }
+    }
+
+    /// The configuration was read again, and the template is the same.
+    pub fn refresh(&mut self, now: Instant) {
+        self.state.refresh(now);
+    }
+
+    /// It was rendered. Returns the contents to write.
+    pub fn on_rendered(&mut self, now: Instant, rendered: Rendered, out: &mut Outbox) -> Option<String> {
+        if self.closing {
+            return None;
+        }
+        self.names = rendered.names;
+        let complete = matches!(rendered.outcome, Outcome::Complete(_));
+        if let Outcome::Failed(cause) = &rendered.outcome {
+            self.log_failure(cause.clone(), out);
+        }
+        let contents = self.state.on_rendered(now, rendered.files, rendered.outcome);
+        if contents.is_none() && complete && self.state.is_written() {
+            self.log_recovery(out);
+        }
+        contents
+    }
+
+    /// It was written.
+    pub fn on_written(&mut self, now: Instant, written: Written, out: &mut Outbox) {
+        let changed = self.state.on_written(now, &written);
+        if self.closing {
+            return;
+        }
+        match written {
+            Written::Failed(cause) => return self.log_failure(cause, out),
+            Written::Changed => out.log(Notice::Template(TemplateNotice::Written(
+                self.template.destination.clone(),
+            ))),
+            Written::Unchanged => {}
+        }
+        self.log_recovery(out);
+        self.again |= changed && self.command.is_some();
+        self.start_command_if_due(now, out);
+    }
+
+    /// Why it is not written yet: what it waits for.
+    pub fn waits_for(&self, known: impl Fn(&Dependency) -> bool) -> Vec<Dependency> {
+        let unknown = self.names.iter().filter(|name| !known(name));
+        unknown.cloned().collect()
+    }
+
+    fn start_command_if_due(&mut self, now: Instant, out: &mut Outbox) {
+        let due = self.retry_at.is_none_or(|at| at <= now) && self.may_start_command();
+        if let Some(command) = self.command.as_mut().filter(|_| due) {
+            self.again = false;
+            self.retry_at = None;
+            command.start(now, out);
+        }
+    }
+
+    /// Whether changes wait for the command, and it may run.
+    fn may_start_command(&self) -> bool {
+        let runs = self.command.as_ref().is_some_and(JobRunner::is_running);
+        self.again && !self.paused && !self.closing && !runs
+    }
+
+    /// The command could not be started, so the change still waits for it.
+    fn try_again_later(&mut self, now: Instant, out: &mut Outbox) {
+        let delay = self.retries.delay();
+        self.again = true;
+        self.retry_at = Some(now + delay);
+        if let Some(command) = &self.command
+            && self.retries.failures() == 1
+            && self.may_start_command()
+        {
+            out.log(Notice::StartRetried(command.job.role.clone(), delay));
+        }
+    }
+
+    fn log_failure(&mut self, cause: String, out: &mut Outbox) {
+        let failure = self.failures.add(cause);
+        let destination = self.template.destination.clone();
+        out.log(Notice::Template(TemplateNotice::Failed { destination, failure }));
+    }
+
+    fn log_recovery(&mut self, out: &mut Outbox) {
+        if let Some(failures) = self.failures.end() {
+            let destination = self.template.destination.clone();
+            out.log(Notice::Template(TemplateNotice::Resumed {
+                destination,
+                failures,
+            }));
+        }
+    }
+}
+
+impl Unit for TemplateUnit {
+    fn deadline(&self) -> Option<Instant> {
+        let retry_at = self.retry_at.filter(|_| self.may_start_command());
+        let command = self.command.as_ref().and_then(JobRunner::deadline);
+        let rendering = self.state.deadline().filter(|_| !self.closing);
+        earliest(earliest(rendering, command), retry_at)
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(command) = &mut self.command {
+            command.on_time(now, out);
+        }
+        self.start_command_if_due(now, out);
+    }
+
+    fn after_standstill(&mut self, now: Instant) {
+        if let Some(command) = &mut self.command {
+            command.after_standstill(now);
+        }
+    }
+
+    fn on_ended(
+        &mut self,
+        now: Instant,
+        _ticket: Ticket,
+        ending: &Ending,
+        _outlived: bool,
+        out: &mut Outbox,
+    ) {
+        if let Some(command) = &mut self.command {
+            command.on_ended(now, ending, false, out);
+        }
+        match ending {
+            Ending::NotStarted(_) => self.try_again_later(now, out),
+            Ending::Exited(_) | Ending::Probed(_) => self.retries.reset(),
+        }
+        self.start_command_if_due(now, out);
+    }
+
+    /// Begins no rendering and no command until [`Self::resume`]; what is in progress may finish.
+    fn pause(&mut self, _now: Instant, _out: &mut Outbox) {
+        self.paused = true;
+        self.state.pause();
+    }
+
+    fn resume(&mut self, now: Instant, out: &mut Outbox) {
+        self.paused = false;
+        self.state.resume(now);
+        self.start_command_if_due(now, out);
+    }
+
+    /// Renders and writes no more, and kills a command that runs.
+    fn close(&mut self, _now: Instant, out: &mut Outbox) {
+        self.closing = true;
+        self.names.clear();
+        if let Some(command) = &mut self.command {
+            command.end(out);
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    fn delays_plan(&self) -> bool {
+        self.closing && self.command.as_ref().is_some_and(JobRunner::is_running)
+    }
+}
+
+crate::keyed!(TemplateUnit { template, state, names, command, again, retries, retry_at, paused, closing }
+    without { failures });
