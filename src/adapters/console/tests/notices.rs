@@ -10,6 +10,7 @@ use domain::plan::{Level, Role};
 use domain::process::{Ending, ExitStatus, Pid};
 use domain::signal::Signal;
 use domain::time::Duration;
+use regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -315,4 +316,50 @@ fn every_notice_is_formatted_in_every_format_with_all_its_fields() {
             .collect();
         assert_eq!(read, expected, "{notice:?}");
     }
+}
+
+/// The rows of the tables in docs/log.md: the levels and the sentence, as an expression.
+fn documented() -> Vec<(Vec<String>, String, Regex)> {
+    let page = include_str!("../../../../docs/log.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let rows = rows.filter_map(|row| {
+        let (levels, rest) = row.split_once(" | `")?;
+        let (sentence, _) = rest.split_once("` |")?;
+        let parts: Vec<String> = sentence
+            .split('<')
+            .enumerate()
+            .map(|(index, part)| match (index, part.split_once('>')) {
+                (1.., Some((_, after))) => format!(".*{}", regex::escape(after)),
+                _ => regex::escape(part),
+            })
+            .collect();
+        let expression = Regex::new(&format!("(?s)^{}$", parts.concat())).unwrap();
+        let levels = levels.split(", ").map(str::to_owned).collect();
+        Some((levels, sentence.to_owned(), expression))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_documentation_lists_every_sentence_with_its_level_and_no_others() {
+    let rows = documented();
+    let mut used = BTreeSet::new();
+    let has_any_text = |notice: &Notice| matches!(notice, Notice::Warning(_));
+    for notice in every().iter().filter(|notice| !has_any_text(notice)) {
+        let sentence = notice.to_string();
+        let level = match notice.level() {
+            Level::Warning => "WARN".to_owned(),
+            level => format!("{level:?}").to_uppercase(),
+        };
+        let row = rows
+            .iter()
+            .position(|(levels, _, expression)| levels.contains(&level) && expression.is_match(&sentence));
+        used.insert(row.unwrap_or_else(|| panic!("docs/log.md lacks, at {level}: {sentence}")));
+    }
+    let unused = rows.iter().enumerate().filter(|(row, _)| !used.contains(row));
+    let unused: Vec<&String> = unused.map(|(_, (_, sentence, _))| sentence).collect();
+    assert!(
+        unused.is_empty(),
+        "docs/log.md has sentences that do not exist: {unused:?}"
+    );
 }
