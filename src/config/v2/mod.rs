@@ -36,6 +36,8 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         return None;
     }
     let mut section = Section::open(root, "an object", problems)?;
+    // Editors find the schema of the file by it.
+    section.take("$schema");
     let (catalogue, max_connections) = catalogue::read(root, &mut section, target, problems).unzip();
     let logging = section
         .take("logging")
