@@ -51,6 +51,7 @@ mod probes;
 mod prometheus;
 mod proxied;
 mod registration;
+mod rolling;
 mod secured;
 mod signals;
 mod stopping;
