@@ -69,7 +69,9 @@ impl<'a> Known<'a> {
         let mut names = self.names.borrow_mut();
         names.insert(name);
         if names.len() > MOST_NAMES {
-            names.pop_last();
+            // The rendering ends with this error, and waits for nothing.
+            names.clear();
+            self.is_incomplete.set(false);
             return Err(format!("a template uses more than {MOST_NAMES} names"));
         }
         if data.is_none() {
@@ -263,16 +265,17 @@ mod tests {
     }
 
     #[test]
-    fn a_template_may_use_a_thousand_names_and_no_more() {
+    fn a_template_may_use_a_thousand_names_and_with_more_none_is_watched() {
         let data = BTreeMap::new();
         let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
         for number in 0..MOST_NAMES {
             known.service(&format!("s{number}")).unwrap();
         }
-        assert!(known.service("s0").is_ok());
+        assert!(known.service("s0").is_ok() && known.is_incomplete());
+        assert_eq!(known.names.borrow().len(), MOST_NAMES);
         assert!(known.service("one-more").is_err());
-        assert!(known.is_incomplete());
-        assert_eq!(known.wanted().0.len(), MOST_NAMES);
+        assert!(!known.is_incomplete());
+        assert_eq!(known.wanted().0.len(), 0);
     }
 
     #[test]
