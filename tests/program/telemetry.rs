@@ -427,10 +427,10 @@ fn the_status_reports_the_current_state() {
 fn an_invalid_request_gets_the_right_status_code() {
     let served = Served::start("");
     let status = |request: &str| http::exchange(&served.address, request).map_or(0, |page| page.status);
-    assert_eq!(status(&request("GET", "/")), 404);
+    assert_eq!(status(&request("GET", "/unknown")), 404);
     assert_eq!(status(&request("GET", "/metrics/")), 404);
     assert_eq!(status(&request("POST", "/unknown")), 404);
-    for path in ["/metrics", "/status"] {
+    for path in ["/metrics", "/status", "/", "/health"] {
         for method in ["POST", "DELETE", "BREW"] {
             let page = http::exchange(&served.address, &request(method, path)).unwrap();
             assert_eq!(page.status, 405, "{method} {path}");
