@@ -281,7 +281,12 @@ impl Observer {
                 self.code = Some(1);
             }
             Notice::HeldByAnother { named, other, .. } => self.holder_reported(&named.id, other),
-            Notice::FailedTooOften { .. } => self.turn.fails = None,
+            Notice::FailedTooOften { .. } => {
+                self.turn.fails = None;
+                if !self.is_stopping() {
+                    self.begin_stop(true);
+                }
+            }
             Notice::LeftBehind(_) => self.left_behind += 1,
             Notice::BudgetCut { allowed, .. } => self.cut = Some(*allowed),
             Notice::BudgetWhole(_) => self.cut = None,

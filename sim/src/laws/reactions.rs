@@ -31,8 +31,9 @@ pub(super) fn a_command_starts_only_after_a_change_of_health(
         return Ok(());
     };
     let facts = observer.services.get(id).map(|facts| &facts.reactions);
-    let may =
-        facts.is_some_and(|facts| facts.unsure || (facts.latest == unhealthy && facts.handled != unhealthy));
+    // The core gets the failed start of a check after all effects of the step.
+    let is_of = |health| health == unhealthy || observer.turn.has_late_failure;
+    let may = facts.is_some_and(|facts| facts.unsure || (is_of(facts.latest) && facts.handled != unhealthy));
     hold(may, || format!("{entry}"))
 }
 

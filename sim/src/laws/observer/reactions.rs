@@ -90,7 +90,7 @@ impl Observer {
     /// A check of the service ended; this comes before its result is added to the health.
     pub(super) fn result_counts(&mut self, id: &str, passed: bool) -> bool {
         let (now, turn) = (self.now, self.turn.began);
-        let ignored = self.maintenance || self.is_stopping();
+        let ignored = self.maintenance || self.is_stopping() || self.turn.fails.is_some();
         let Some(facts) = self.services.get_mut(id).filter(|facts| !facts.closing) else {
             return false;
         };
@@ -116,7 +116,11 @@ impl Observer {
         if facts.reactions.add(unhealthy, passed) {
             self.turn.fails = Some((id.to_owned(), facts.reactions.failures));
             self.failed_check = true;
-            return self.begin_stop(true);
+            // The core gets a failed start after all effects of the step, and the stop begins then.
+            if !self.turn.has_late_failure {
+                self.begin_stop(true);
+            }
+            return;
         }
         if !reacting {
             facts.reactions.skip();
