@@ -292,7 +292,8 @@ impl Lifecycle {
         if (self.phase, phase) == (Phase::PreStarting, Phase::AbortingStart) {
             self.code = CANCELLED_START;
         }
-        self.hurries |= (self.phase, input) == (Phase::Deregistering, Input::StopRequested);
+        let again = (self.phase, input) == (Phase::Deregistering, Input::StopRequested);
+        self.hurries |= again && limits.drain > Duration::ZERO;
         if (self.phase, action) == (Phase::AwaitingTemplates, Action::CancelStart) {
             self.code = match input {
                 Input::StopRequested => CANCELLED_START,

@@ -94,15 +94,24 @@ impl HealthReactions {
         self.runners_mut().for_each(|runner| runner.after_standstill(now));
     }
 
-    /// A result of the check that counts: the health after it, and its description.
-    pub fn on_health(&mut self, now: Instant, health: Health, reason: &str, out: &mut Outbox) {
+    /// A result of the check that counts: the health after it, and how to describe it. Without commands nothing is kept.
+    pub fn on_health(
+        &mut self,
+        now: Instant,
+        health: Health,
+        reason: impl FnOnce() -> String,
+        out: &mut Outbox,
+    ) {
+        if self.runners().next().is_none() {
+            return;
+        }
         let side = match health {
             Health::Unknown => return,
             Health::Healthy => Side::Healthy,
             Health::Unhealthy => Side::Unhealthy,
         };
         if side != self.reactions.latest() {
-            self.reason = reason.into();
+            self.reason = reason();
         }
         let due = self.reactions.on_health(now, side);
         self.start(now, due, out);

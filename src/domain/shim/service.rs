@@ -149,8 +149,9 @@ impl ServiceUnit {
             return self.leave_out(action);
         }
         if counts {
-            let (health, reason) = (self.health(), self.reason());
-            self.reactions.on_health(now, health, &reason, out);
+            let (health, check) = (self.health(), &self.check);
+            self.reactions
+                .on_health(now, health, || described_last(check), out);
         }
         self.perform(now, action, out);
     }
@@ -175,7 +176,7 @@ impl ServiceUnit {
             return false;
         }
         let failures = exit.limit().get();
-        let (named, reason) = (self.named(), shortened(&self.reason()));
+        let (named, reason) = (self.named(), shortened(&described_last(&self.check)));
         out.log(Notice::FailedTooOften {
             named,
             failures,
@@ -190,12 +191,6 @@ impl ServiceUnit {
         if let Some(Action::Send(_)) = action {
             self.heartbeat.on_cancelled(Reply::Unsent);
         }
-    }
-
-    /// How the last run of the check ended and the end of its output.
-    fn reason(&self) -> String {
-        let last = self.check.as_ref().and_then(Checker::last);
-        last.map_or_else(String::new, |run| described_within(run, LONGEST_REASON))
     }
 
     fn request(&mut self, now: Instant, operation: Operation, out: &mut Outbox) {
@@ -450,6 +445,12 @@ impl Unit for ServiceUnit {
     }
 }
 
+/// How the last run of a check ended and the end of its output; empty before the first one.
+fn described_last(check: &Option<Checker>) -> String {
+    let last = check.as_ref().and_then(Checker::last);
+    last.map_or_else(String::new, |run| described_within(run, LONGEST_REASON))
+}
+
 /// The end of the check's output, and how it ended if it failed; `ok` if there is nothing to say.
 fn described(run: &Run) -> String {
     let output = run.output.trim();
@@ -478,8 +479,8 @@ fn described_within(run: &Run, most: usize) -> String {
     let output = output.as_str();
     let ending = whole.strip_suffix(output).unwrap_or_default();
     let ending = shortened(ending.trim_end());
-    let room = most.saturating_sub(ending.len() + " …".len());
-    let mut begin = output.len().saturating_sub(room);
+    let longest = most.saturating_sub(ending.len() + " …".len());
+    let mut begin = output.len().saturating_sub(longest);
     while !output.is_char_boundary(begin) {
         begin += 1;
     }

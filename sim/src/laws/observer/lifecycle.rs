@@ -123,7 +123,7 @@ impl Observer {
             signal
                 if (stops || matches!(signal, Signal::HUP | Signal::USR1)) && !self.takes_configuration() =>
             {
-                self.hurried |= stops;
+                self.hurried |= stops && self.drain() > Duration::ZERO;
             }
             _ if stops && self.opened.is_some() => self.begin_stop(true),
             _ if stops => {

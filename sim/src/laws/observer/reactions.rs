@@ -45,6 +45,11 @@ impl ReactionFacts {
         self.latest != self.handled
     }
 
+    /// Whether there is a command. Without one, nothing is remembered.
+    fn has_any(&self) -> bool {
+        self.has_command != (false, false)
+    }
+
     /// A change for which there is no command needs none.
     fn skip(&mut self) {
         let (on_unhealthy, on_healthy) = self.has_command;
@@ -56,11 +61,15 @@ impl ReactionFacts {
 
     /// A result counts. Returns whether it ends the shim.
     fn add(&mut self, unhealthy: Option<bool>, passed: bool) -> bool {
-        self.failures = if passed { 0 } else { self.failures + 1 };
-        if self.limit == Some(self.failures) {
-            return true;
+        if let Some(limit) = self.limit {
+            self.failures = if passed { 0 } else { self.failures + 1 };
+            if self.failures == limit {
+                return true;
+            }
         }
-        self.latest = unhealthy.unwrap_or(self.latest);
+        if self.has_any() {
+            self.latest = unhealthy.unwrap_or(self.latest);
+        }
         false
     }
 
@@ -96,7 +105,7 @@ impl Observer {
         };
         let starting = facts.health.as_ref().map(|health| health.is_starting(turn, now));
         let starting = starting.unwrap_or(Some(false));
-        facts.reactions.unsure |= starting.is_none();
+        facts.reactions.unsure |= facts.reactions.has_any() && starting.is_none();
         !ignored && (passed || starting == Some(false))
     }
 
@@ -112,7 +121,8 @@ impl Observer {
             Some(health) if health.is_unhealthy() => Some(true),
             Some(_) => None,
         };
-        facts.reactions.unsure |= facts.health.as_ref().is_some_and(HealthFacts::is_unsure);
+        let unsure = facts.health.as_ref().is_some_and(HealthFacts::is_unsure);
+        facts.reactions.unsure |= facts.reactions.has_any() && unsure;
         if facts.reactions.add(unhealthy, passed) {
             self.turn.fails = Some((id.to_owned(), facts.reactions.failures));
             self.failed_check = true;
