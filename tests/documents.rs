@@ -13,26 +13,38 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// README.md and the pages in docs/.
-fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let entries = fs::read_dir(root.join("docs")).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    pages.chain([root.join("README.md")]).collect()
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What is in a folder of the project.
+fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+    entries.map(|entry| entry.unwrap().path())
 }
 
-/// The blocks of JSON in a page.
-fn configurations(page: &str) -> Vec<&str> {
-    let blocks = page.split("\n```json\n").skip(1);
-    blocks
-        .map(|block| {
-            block
-                .split_once("\n```")
-                .unwrap_or_else(|| panic!("not closed: {block}"))
-                .0
-        })
+/// README.md, the pages in docs/ and those of the examples.
+fn pages() -> Vec<PathBuf> {
+    let pages = entries("docs").filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let examples = entries("examples").map(|folder| folder.join("README.md"));
+    let examples = examples.filter(|page| page.exists());
+    pages
+        .chain(examples)
+        .chain([Path::new(ROOT).join("README.md")])
         .collect()
+}
+
+/// The blocks of a language in a page.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let blocks = page
+        .split(&format!("\n```{language}\n"))
+        .skip(1)
+        .collect::<Vec<_>>();
+    let closed = blocks.into_iter().map(|block| {
+        let (block, _) = block
+            .split_once("\n```")
+            .unwrap_or_else(|| panic!("not closed: {block}"));
+        block
+    });
+    closed.collect()
 }
 
 /// What is wrong with a configuration: errors or warnings.
@@ -56,13 +68,42 @@ fn every_configuration_in_the_documentation_is_accepted_without_a_warning() {
     let mut read = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
-        for configuration in configurations(&text) {
+        for configuration in blocks(&text, "json") {
             read += 1;
             let report = report(configuration);
             assert_eq!(report, None, "{}:\n{configuration}", page.display());
         }
     }
     assert!(read >= 5, "only {read} configurations were found");
+}
+
+#[test]
+fn the_configurations_of_the_examples_are_accepted_without_any_variable() {
+    let files = entries("examples")
+        .filter(|path| path.is_dir())
+        .flat_map(|folder| {
+            let files = fs::read_dir(folder).unwrap();
+            files.map(|entry| entry.unwrap().path())
+        });
+    let mut read = 0;
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "json")) {
+        read += 1;
+        let report = report(&fs::read_to_string(&file).unwrap());
+        assert_eq!(report, None, "{}", file.display());
+    }
+    assert!(read >= 2, "only {read} configurations were found");
+}
+
+#[test]
+fn what_the_readme_shows_of_the_examples_is_what_they_have() {
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    for (language, file) in [
+        ("dockerfile", "app/Dockerfile"),
+        ("yaml", "nginx/docker-compose.yml"),
+    ] {
+        let example = fs::read_to_string(Path::new(ROOT).join("examples").join(file)).unwrap();
+        assert_eq!(blocks(&readme, language), [example.trim_end()], "{file}");
+    }
 }
 
 /// The targets of the links in a page to other files, and to headings.

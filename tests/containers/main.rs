@@ -23,6 +23,8 @@ mod http;
 mod waiting;
 
 mod clusters;
+mod examples;
 mod faults;
 mod originals;
 mod process_1;
+mod quick_start;

@@ -30,8 +30,7 @@ impl Network {
     /// Makes a network.
     pub fn new() -> Self {
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
-        static READY: LazyLock<Result<(), String>> = LazyLock::new(|| block_on(make_ready()));
-        READY.clone().unwrap_or_else(|missing| panic!("{missing}"));
+        make_sure_there_is_a_daemon();
         let run = std::process::id();
         let network = format!("cp-{run}-{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
         let request = NetworkCreateRequest {
@@ -52,6 +51,12 @@ impl Drop for Network {
             "the network is empty and can be removed: {removed:?}"
         );
     }
+}
+
+/// Fails if no Docker daemon answers; removes what killed test runs left.
+pub fn make_sure_there_is_a_daemon() {
+    static READY: LazyLock<Result<(), String>> = LazyLock::new(|| block_on(make_ready()));
+    READY.clone().unwrap_or_else(|missing| panic!("{missing}"));
 }
 
 /// The Docker daemon that `testcontainers` uses.

@@ -116,7 +116,7 @@ fn reaches_app_from_the_front<S: Store>(network: &Network, store: &S, ask: &str,
             "backends": [{{"name": "app", "poll": 1, "onChange": "sh /remember.sh"}}]}}"#
     );
     let front = Shim::new(&config)
-        .file("/remember.sh", &format!("{ask}{REMEMBER}"))
+        .file("/remember.sh", format!("{ask}{REMEMBER}"))
         .file("/srv/health.txt", "ok")
         .file("/srv/cgi-bin/app", PROXY)
         .start(network, "front", &FRONT);

@@ -41,6 +41,14 @@ impl Shim {
         }
     }
 
+    /// A container that runs a shell in the place of the program; the command line must have its commands.
+    pub fn shell() -> Self {
+        let image = image_of_ours("containerpilot-test-shim");
+        Self {
+            request: image.with_entrypoint("/bin/sh").into(),
+        }
+    }
+
     /// Sets a variable of its environment.
     pub fn variable(self, name: &str, value: &str) -> Self {
         Self {
@@ -49,10 +57,10 @@ impl Shim {
     }
 
     /// Puts a file into it, which may be executed.
-    pub fn file(self, path: &str, content: &str) -> Self {
+    pub fn file(self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         let target = CopyTargetOptions::new(path).with_mode(0o755);
         Self {
-            request: self.request.with_copy_to(target, content.as_bytes().to_vec()),
+            request: self.request.with_copy_to(target, content.into()),
         }
     }
 

@@ -97,7 +97,7 @@ impl Consul {
     }
 
     fn run(network: &Network, role: &str, arguments: &str) -> Self {
-        let image = image("CONSUL_IMAGE", "containerpilot-test-consul").with_entrypoint("consul");
+        let image = image_or("CONSUL_IMAGE", "containerpilot-test-consul").with_entrypoint("consul");
         let common = "agent -client=0.0.0.0 -log-level=warn -hcl disable_update_check=true";
         let arguments = common.split(' ').chain(arguments.split_whitespace());
         let machine = Machine::start(network, role, image.with_cmd(arguments));
@@ -285,11 +285,11 @@ impl Store for Etcd {
 
 /// The image of etcd.
 pub fn etcd_image() -> GenericImage {
-    image("ETCD_IMAGE", "containerpilot-test-etcd")
+    image_or("ETCD_IMAGE", "containerpilot-test-etcd")
 }
 
 /// The image that a variable names; if it is not set, the one of this project.
-fn image(variable: &str, ours: &str) -> GenericImage {
+pub fn image_or(variable: &str, ours: &str) -> GenericImage {
     let Some(name) = std::env::var(variable).ok().filter(|name| !name.is_empty()) else {
         return image_of_ours(ours);
     };

@@ -1,4 +1,4 @@
-//! The example in examples/nginx: nginx in front of two applications, whose list a template writes. One application is
+//! The examples app and nginx: nginx in front of two applications, whose list a template writes. One application is
 //! stopped under load: with `drain` no request fails, and without it some do.
 
 use crate::agent::Agent;
@@ -34,9 +34,7 @@ fn server(name: &str) -> PathBuf {
 }
 
 fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples/nginx")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
 /// A shim on one of the example's configurations, with these variables, that runs an application.
@@ -77,7 +75,7 @@ fn application(catalogue: &str, id: &str, drain: &str) -> (Program, SocketAddr) 
         "-h",
         pages.to_str().unwrap(),
     ];
-    (started("app.json", &variables, &words), address)
+    (started("app/app.json", &variables, &words), address)
 }
 
 /// nginx behind the shim.
@@ -92,7 +90,7 @@ fn proxy(catalogue: &str) -> (Program, SocketAddr) {
         nginx.parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
-    let template = example("nginx.conf.template");
+    let template = example("nginx/nginx.conf.template");
     let variables = [
         ("CATALOGUE", catalogue),
         ("FOLDER", folder),
@@ -102,7 +100,7 @@ fn proxy(catalogue: &str) -> (Program, SocketAddr) {
     ];
     let file = format!("{folder}/nginx.conf");
     let program = started(
-        "proxy.json",
+        "nginx/proxy.json",
         &variables,
         &["nginx", "-c", &file, "-g", "daemon off;"],
     );
