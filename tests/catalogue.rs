@@ -64,7 +64,12 @@ struct CatalogueUnderTest {
     _home: Box<dyn Any>,
     /// How it may differ from other catalogues.
     differences: Differences,
+    /// Sets a key of the catalogue to a value, or removes it; none if it has no keys.
+    set_key: Option<SetKey>,
 }
+
+/// Sets a key to a value, or removes it.
+type SetKey = Box<dyn Fn(&str, Option<&[u8]>)>;
 
 /// How catalogues may differ.
 #[derive(Clone, Copy)]
@@ -77,6 +82,8 @@ struct Differences {
     forgets_the_expired: bool,
     /// Whether a waiting request may be answered early although nothing has changed.
     answers_early: bool,
+    /// Whether a key may have any bytes as its value.
+    keeps_bytes: bool,
     /// Which names the catalogue distinguishes from all others. It may refuse or confuse other names.
     distinguishes: fn(&str) -> bool,
 }
@@ -88,6 +95,7 @@ const ALL: fn(&str) -> bool = |_| true;
 struct Names {
     fact: &'static str,
     differences: Differences,
+    set_key: Option<SetKey>,
 }
 
 impl Names {
@@ -322,6 +330,244 @@ async fn templates_look_up_instances_with_their_tags(catalogue: &dyn Catalogue, 
         (found(next) == [of_first(&["green"]), (8002, vec![])]).then_some(())
     });
     both(sees, changes).await;
+}
+
+/// Looks up until the data are these, each time with the cursor of the answer before.
+async fn looks_up(catalogue: &dyn Catalogue, dependency: &Dependency, expected: &Data) -> Option<Cursor> {
+    let mut after = None;
+    within(PROMPTLY, &format!("{dependency} is {expected:?}"), async || {
+        let look_up = LookUp {
+            dependency: dependency.clone(),
+            after,
+            wait: PROMPTLY * 5,
+        };
+        let found = catalogue.look_up(&look_up).await.expect("data");
+        after = found.cursor;
+        (found.data.sorted() == *expected).then_some(after)
+    })
+    .await
+}
+
+/// A look-up that waits is answered with these data after `happens`; before, with the earlier ones at the most.
+async fn look_up_follows(
+    catalogue: &dyn Catalogue,
+    names: &Names,
+    dependency: &Dependency,
+    [before, expected]: [&Data; 2],
+    happens: impl Future<Output = ()>,
+) {
+    let mut after = looks_up(catalogue, dependency, before).await;
+    let answered = async {
+        loop {
+            let look_up = LookUp {
+                dependency: dependency.clone(),
+                after,
+                wait: PROMPTLY * 5,
+            };
+            let found = catalogue.look_up(&look_up).await.expect("data");
+            after = found.cursor;
+            let data = found.data.sorted();
+            if data == *expected {
+                return;
+            }
+            assert!(names.differences.answers_early, "an answer without a change");
+            assert_eq!(data, *before);
+        }
+    };
+    let in_time = timeout(PROMPTLY, both(answered, happens)).await;
+    in_time.unwrap_or_else(|_| panic!("a look-up that waits is answered after the change to {expected:?}"));
+}
+
+/// The services of a test, as they are looked up, with their tags.
+fn services_of(names: &Names, data: Data) -> Vec<(String, Vec<String>)> {
+    let Data::Services(services) = data.sorted() else {
+        panic!("services were looked up")
+    };
+    let services = services.into_iter();
+    services
+        .filter(|(name, _)| name.starts_with(&names.service()))
+        .collect()
+}
+
+async fn templates_look_up_all_services_with_their_tags(catalogue: &dyn Catalogue, names: &Names) {
+    let mut after = None;
+    let mut until = async |expected: &[(String, &[&str])]| {
+        within(PROMPTLY, &format!("the services are {expected:?}"), async || {
+            let look_up = LookUp {
+                dependency: Dependency::Services,
+                after,
+                wait: PROMPTLY * 5,
+            };
+            let found = catalogue.look_up(&look_up).await.expect("data");
+            after = found.cursor;
+            let services = services_of(names, found.data);
+            let services: Vec<_> = services
+                .iter()
+                .map(|(name, tags)| (name.clone(), tags.iter().map(String::as_str).collect::<Vec<_>>()))
+                .collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(name, tags)| (name.clone(), tags.to_vec()))
+                .collect();
+            (services == expected).then_some(())
+        })
+        .await;
+    };
+    until(&[]).await;
+    let (first, other) = (names.service(), names.service() + "-other");
+    let tagged = |number: u16, tags: &[&str]| {
+        let mut tagged = names.numbered(number);
+        tagged.tags = tags.iter().map(ToString::to_string).collect();
+        tagged
+    };
+    let [blue, green] = [tagged(1, &["blue", "v1"]), tagged(2, &["green", "v1"])];
+    both(
+        until(&[(first.clone(), &["blue", "v1"])]),
+        register(catalogue, &blue),
+    )
+    .await;
+    let elsewhere = long_lived_registration(&other, &format!("{other}-host"), 1);
+    register(catalogue, &elsewhere).await;
+    both(
+        until(&[(first.clone(), &["blue", "green", "v1"]), (other, &[])]),
+        register(catalogue, &green),
+    )
+    .await;
+    deregister(catalogue, &elsewhere).await;
+    both(until(&[(first, &["green", "v1"])]), deregister(catalogue, &blue)).await;
+    both(until(&[]), deregister(catalogue, &green)).await;
+}
+
+async fn a_service_without_a_healthy_instance_is_among_all_where_entries_are_kept(
+    catalogue: &dyn Catalogue,
+    names: &Names,
+) {
+    let is_listed = async || {
+        let look_up = LookUp {
+            dependency: Dependency::Services,
+            after: None,
+            wait: Duration::ZERO,
+        };
+        let found = catalogue.look_up(&look_up).await.expect("data");
+        !services_of(names, found.data).is_empty()
+    };
+    register(catalogue, &names.instance()).await;
+    let listed = async || is_listed().await.then_some(());
+    within(PROMPTLY, "the service is listed", listed).await;
+    report(catalogue, &names.instance(), false).await;
+    has(catalogue, &names.service(), &[]).await;
+    assert_eq!(is_listed().await, !names.differences.forgets_the_expired);
+    deregister(catalogue, &names.instance()).await;
+    let gone = async || (!is_listed().await).then_some(());
+    within(PROMPTLY, "the service is gone", gone).await;
+}
+
+/// Without keys, a look-up fails with a sentence.
+async fn keys_are_refused(catalogue: &dyn Catalogue) {
+    for dependency in [Dependency::Key("a".into()), Dependency::Keys("a/".into())] {
+        let look_up = LookUp {
+            dependency,
+            after: None,
+            wait: Duration::ZERO,
+        };
+        let refused = catalogue.look_up(&look_up).await.expect_err("it has no keys");
+        assert!(refused.to_string().contains("need Consul or etcd"), "{refused}");
+    }
+}
+
+async fn a_key_is_looked_up_and_changes_are_noticed(catalogue: &dyn Catalogue, names: &Names) {
+    let Some(set) = &names.set_key else {
+        return keys_are_refused(catalogue).await;
+    };
+    let path = format!("{}/a b/é%2F?", names.service());
+    let dependency = Dependency::Key(path.clone());
+    let value = |text: &str| Data::Key(Some(text.into()));
+    let none = Data::Key(None);
+    let change = async |port: u16, states: [&Data; 2], to: Option<&str>| {
+        let happens = async {
+            set(
+                &format!("{}/other", names.service()),
+                Some(port.to_string().as_bytes()),
+            );
+            another_service_changes(catalogue, names, port).await;
+            set(&path, to.map(str::as_bytes));
+        };
+        look_up_follows(catalogue, names, &dependency, states, happens).await;
+    };
+    change(7001, [&none, &value("one\n \"two\"")], Some("one\n \"two\"")).await;
+    change(7002, [&value("one\n \"two\""), &value("")], Some("")).await;
+    change(7003, [&value(""), &none], None).await;
+    change(7004, [&none, &value("again")], Some("again")).await;
+}
+
+async fn the_keys_of_one_level_are_looked_up(catalogue: &dyn Catalogue, names: &Names) {
+    let Some(set) = &names.set_key else {
+        return keys_are_refused(catalogue).await;
+    };
+    let folder = names.service();
+    let put = |key: &str, value: &str| set(&format!("{folder}{key}"), Some(value.as_bytes()));
+    let pairs = |pairs: &[(&str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Data::Keys(pairs.collect())
+    };
+    let dependency = Dependency::Keys(format!("{folder}/"));
+    let none = pairs(&[]);
+    looks_up(catalogue, &dependency, &none).await;
+    put("/a/deep", "1");
+    put("/a/deeper/still", "2");
+    put("2/b", "3");
+    put("", "4");
+    let arrives = async {
+        another_service_changes(catalogue, names, 7001).await;
+        put("/c", "5");
+    };
+    let one = pairs(&[("c", "5")]);
+    look_up_follows(catalogue, names, &dependency, [&none, &one], arrives).await;
+    let arrives = async { put("/a", "6") };
+    let two = pairs(&[("a", "6"), ("c", "5")]);
+    look_up_follows(catalogue, names, &dependency, [&one, &two], arrives).await;
+    let changes = async { put("/c", "") };
+    let changed = pairs(&[("a", "6"), ("c", "")]);
+    look_up_follows(catalogue, names, &dependency, [&two, &changed], changes).await;
+    let leaves = async { set(&format!("{folder}/a"), None) };
+    let left = pairs(&[("c", "")]);
+    look_up_follows(catalogue, names, &dependency, [&changed, &left], leaves).await;
+}
+
+async fn values_that_are_no_text_or_too_large_are_refused(catalogue: &dyn Catalogue, names: &Names) {
+    let Some(set) = &names.set_key else {
+        return keys_are_refused(catalogue).await;
+    };
+    if !names.differences.keeps_bytes {
+        return;
+    }
+    let key = format!("{}/level/key", names.service());
+    let look_ups = [
+        Dependency::Key(key.clone()),
+        Dependency::Keys(format!("{}/level/", names.service())),
+    ];
+    let answers = async |data: [Data; 2]| {
+        for (dependency, data) in look_ups.iter().zip(&data) {
+            looks_up(catalogue, dependency, data).await;
+        }
+    };
+    set(&key, Some(b"no text: \xff"));
+    for dependency in look_ups.clone() {
+        let look_up = LookUp {
+            dependency,
+            after: None,
+            wait: Duration::ZERO,
+        };
+        let refused = catalogue.look_up(&look_up).await.expect_err("no text");
+        let sentence = format!("the value of key {key} is not UTF-8");
+        assert_eq!(refused.to_string(), sentence);
+    }
+    let large = "x".repeat(512 * 1024);
+    set(&key, Some(large.as_bytes()));
+    let pairs = Data::Keys([("key".into(), large.clone())].into());
+    answers([Data::Key(Some(large)), pairs]).await;
 }
 
 async fn ipv6_addresses_are_kept(catalogue: &dyn Catalogue, names: &Names) {
@@ -837,6 +1083,11 @@ macro_rules! catalogue_tests {
         catalogue_tests! { $name, $open;
             registering_makes_it_listed
             templates_look_up_instances_with_their_tags
+            templates_look_up_all_services_with_their_tags
+            a_service_without_a_healthy_instance_is_among_all_where_entries_are_kept
+            a_key_is_looked_up_and_changes_are_noticed
+            the_keys_of_one_level_are_looked_up
+            values_that_are_no_text_or_too_large_are_refused
             ipv6_addresses_are_kept
             a_second_registration_overwrites_the_first
             heartbeats_keep_it_beyond_the_ttl
@@ -886,7 +1137,11 @@ macro_rules! catalogue_tests {
                 fn $fact() {
                     super::run(async {
                         let under_test: super::CatalogueUnderTest = $open.await;
-                        let names = super::Names { fact: stringify!($fact), differences: under_test.differences };
+                        let names = super::Names {
+                            fact: stringify!($fact),
+                            differences: under_test.differences,
+                            set_key: under_test.set_key,
+                        };
                         super::$fact(&*under_test.catalogue, &names).await;
                     });
                 }
@@ -924,11 +1179,13 @@ async fn directory_in_a_new_folder() -> CatalogueUnderTest {
     CatalogueUnderTest {
         catalogue: Box::new(Directory::new(home.path().join("not").join("there-yet"))),
         _home: Box::new(home),
+        set_key: None,
         differences: Differences {
             shortest_ttl: Duration::from_millis(400),
             expiry_slack: Duration::from_millis(500),
             forgets_the_expired: true,
             answers_early: false,
+            keeps_bytes: true,
             distinguishes: ALL,
         },
     }
@@ -938,14 +1195,21 @@ catalogue_tests!(directory, super::directory_in_a_new_folder());
 
 /// The catalogue of the simulation, in both of its variants.
 async fn simulated(forgets_the_expired: bool) -> CatalogueUnderTest {
+    let simulated = Simulated::new(forgets_the_expired);
+    let keys = simulated.clone();
     CatalogueUnderTest {
-        catalogue: Box::new(Simulated::new(forgets_the_expired)),
+        catalogue: Box::new(simulated),
         _home: Box::new(()),
+        set_key: Some(Box::new(move |key, value| {
+            let text = |value| std::str::from_utf8(value).expect("text");
+            keys.set_key(key, value.map(text));
+        })),
         differences: Differences {
             shortest_ttl: Duration::from_millis(400),
             expiry_slack: Duration::from_millis(500),
             forgets_the_expired,
             answers_early: false,
+            keeps_bytes: false,
             distinguishes: ALL,
         },
     }
@@ -985,6 +1249,10 @@ async fn etcd(version: &'static str, server: &Shared<Server>) -> CatalogueUnderT
     };
     CatalogueUnderTest {
         catalogue: Box::new(Etcd::new(&settings).expect("settings of etcd")),
+        set_key: Some({
+            let server = Arc::clone(&server);
+            Box::new(move |key, value| server.set_key(key, value))
+        }),
         _home: Box::new(server),
         differences: Differences {
             // etcd raises shorter leases to two seconds.
@@ -993,6 +1261,7 @@ async fn etcd(version: &'static str, server: &Shared<Server>) -> CatalogueUnderT
             expiry_slack: Duration::from_secs(3),
             forgets_the_expired: true,
             answers_early: false,
+            keeps_bytes: true,
             distinguishes: ALL,
         },
     }
@@ -1017,6 +1286,10 @@ async fn consul_1_8() -> CatalogueUnderTest {
     };
     CatalogueUnderTest {
         catalogue: Box::new(Consul::new(&settings).expect("settings of Consul")),
+        set_key: Some({
+            let agent = Arc::clone(&agent);
+            Box::new(move |key, value| agent.set_key(key, value))
+        }),
         _home: Box::new(agent),
         differences: Differences {
             // The adapter sends whole seconds to Consul.
@@ -1026,6 +1299,7 @@ async fn consul_1_8() -> CatalogueUnderTest {
             forgets_the_expired: false,
             // Consul's index also grows when other services change.
             answers_early: true,
+            keeps_bytes: true,
             // Consul ignores case, and its URLs cannot express some names, such as `.` or `/`.
             distinguishes: |name| {
                 let is_path = ["", ".", ".."].contains(&name) || name.contains(['/', '\0', '\n']);

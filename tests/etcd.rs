@@ -23,7 +23,7 @@ mod sending;
 use common::{PROMPTLY, both, run, while_waiting, within};
 use containerpilot::adapters::discovery::etcd::Etcd;
 use containerpilot::ports::{Catalogue, Renewal};
-use domain::catalogue::{Cursor, Query};
+use domain::catalogue::{Cursor, Data, Dependency, LookUp, Query};
 use domain::plan::{self, Registration, Secret, Tls};
 use etcd_server::{SELF_SIGNED_CERTIFICATE, Server, folder_of_certificates};
 use loopback::OwnAddress;
@@ -227,21 +227,24 @@ fn with_a_login_an_expired_token_is_renewed_and_a_wrong_password_is_reported() {
 }
 
 /// The commands in docs/registration.md for a user with few rights, without `etcdctl`.
-fn documented_role() -> impl Iterator<Item = Vec<&'static str>> {
+/// First those that suffice for services and backends, then those for templates.
+fn documented_role() -> [Vec<Vec<&'static str>>; 2] {
     let page = include_str!("../docs/registration.md");
     let (_, after) = page.split_once("### Access control in etcd").unwrap();
-    let (_, commands) = after.split_once("```sh\n").unwrap();
-    let (commands, _) = commands.split_once("```").unwrap();
-    commands
-        .lines()
-        .map(|line| line.split(' ').skip(1).collect::<Vec<_>>())
+    let mut blocks = after.split("```sh\n").skip(1);
+    [(); 2].map(|()| {
+        let (commands, _) = blocks.next().unwrap().split_once("```").unwrap();
+        let words = |line: &'static str| line.split(' ').skip(1).collect();
+        commands.lines().map(words).collect()
+    })
 }
 
 #[test]
 fn the_documented_role_suffices() {
     for version in ["3.4", "3.5"] {
         let server = Server::start(version);
-        for mut command in documented_role() {
+        let [role, for_templates] = documented_role();
+        for mut command in role {
             if command[..2] == ["user", "add"] {
                 command[2] = "containerpilot:secret";
             }
@@ -266,6 +269,34 @@ fn the_documented_role_suffices() {
             let elsewhere = Etcd::new(&settings).unwrap();
             let refused = elsewhere.register(&instance(1)).await.unwrap_err().to_string();
             assert!(refused.contains("permission denied"), "{refused}");
+            settings.prefix = "/containerpilot".into();
+            let etcd = Etcd::new(&settings).unwrap();
+            let look_up = async |dependency: Dependency| {
+                let wait = Duration::from_millis(100);
+                let look_up = |after| LookUp {
+                    dependency: dependency.clone(),
+                    after,
+                    wait,
+                };
+                let first = etcd.look_up(&look_up(None)).await;
+                let again = etcd.look_up(&look_up(first.clone()?.cursor)).await;
+                again.map(|again| again.data)
+            };
+            let key = |key: &str| Dependency::Key(key.into());
+            let level = Dependency::Keys("app/".into());
+            assert_eq!(look_up(Dependency::Services).await, Ok(Data::Services(vec![])));
+            for dependency in [key("app/color"), key("/motd"), level.clone()] {
+                let refused = look_up(dependency).await.unwrap_err().to_string();
+                assert!(refused.contains("permission denied"), "{refused}");
+            }
+            for command in for_templates {
+                server.ctl(&[&["--user=root:secret"], &command[..]].concat());
+            }
+            let none = Ok(Data::Key(None));
+            assert_eq!(look_up(key("app/color")).await, none);
+            assert_eq!(look_up(key("/motd")).await, none);
+            assert_eq!(look_up(level).await, Ok(Data::Keys(vec![])));
+            assert!(look_up(key("/motd2")).await.is_err());
         });
     }
 }
@@ -368,6 +399,74 @@ fn all_pages_are_of_one_revision() {
             assert_eq!(listed(&etcd).await.unwrap().instances.len(), 1_001);
         }
         moving.abort();
+    });
+}
+
+/// What is looked up under this name.
+async fn looked_up(etcd: &Etcd, dependency: Dependency) -> Result<Data, String> {
+    let look_up = LookUp {
+        dependency,
+        after: None,
+        wait: Duration::ZERO,
+    };
+    let found = etcd.look_up(&look_up).await;
+    found.map(|found| found.data).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_value_of_etcd_may_have_half_a_mebibyte() {
+    let server = Server::start("3.5");
+    run(async {
+        let etcd = adapter(&[&server.url()]);
+        let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();
+        let (key, level) = (Dependency::Key("a/b".into()), Dependency::Keys("a/".into()));
+        // What is too large below the level, or beside it, does not count.
+        client
+            .put("a/deep/b", vec![0xff; 1024 * 1024], None)
+            .await
+            .unwrap();
+        client.put("a0", vec![0xff; 1024 * 1024], None).await.unwrap();
+        for size in [0, 60 * 1024, 300 * 1024, 512 * 1024] {
+            let text = "x".repeat(size);
+            client.put("a/b", text.clone(), None).await.unwrap();
+            let found = looked_up(&etcd, key.clone()).await.unwrap();
+            assert!(found == Data::Key(Some(text.clone())), "{size}");
+            let found = looked_up(&etcd, level.clone()).await.unwrap();
+            assert!(found == Data::Keys([("b".into(), text)].into()), "{size}");
+        }
+        for size in [512 * 1024 + 1, 1024 * 1024] {
+            client.put("a/b", "x".repeat(size), None).await.unwrap();
+            for dependency in [&key, &level] {
+                let error = looked_up(&etcd, dependency.clone()).await.unwrap_err();
+                assert_eq!(error, "the value of key a/b is larger than 512 KiB");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_level_of_etcd_is_read_in_pages_without_what_is_below_it() {
+    let server = Server::start("3.5");
+    run(async {
+        let etcd = adapter(&[&server.url()]);
+        let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();
+        // Below one key are 25 MiB, more than is read of a list.
+        for number in 0..25 {
+            client
+                .put(format!("a/deep/{number}"), vec![b'x'; 1024 * 1024], None)
+                .await
+                .unwrap();
+        }
+        let mut keys: Vec<_> = (0..1_000).map(|number| format!("{number:04}")).collect();
+        keys.push("z".into());
+        for some in keys.chunks(100) {
+            let put = |key: &String| etcd_client::TxnOp::put(format!("a/{key}"), "1", None);
+            let puts: Vec<_> = some.iter().map(put).collect();
+            client.txn(etcd_client::Txn::new().and_then(puts)).await.unwrap();
+        }
+        let found = looked_up(&etcd, Dependency::Keys("a/".into())).await.unwrap();
+        let expected = keys.into_iter().map(|key| (key, "1".into())).collect();
+        assert_eq!(found, Data::Keys(expected));
     });
 }
 

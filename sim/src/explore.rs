@@ -30,7 +30,7 @@ use domain::signal::Signal;
 use domain::template::{Outcome, Written};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Shim, Ticket};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::ControlFlow;
 
 /// What can happen in the explored world.
@@ -602,6 +602,7 @@ fn results(ticket: Ticket, work: &Work) -> Vec<Event> {
     };
     let rendered = |outcome| Rendered {
         names: templates::names(source),
+        missing: BTreeSet::new(),
         files: None,
         outcome,
     };

@@ -5,9 +5,11 @@
 
 use containerpilot::ports::Renewal;
 use domain::Instant;
-use domain::catalogue::{Cursor, Details, Endpoint, Instance, Listing, Query, Report};
+use domain::catalogue::{
+    Cursor, Data, Dependency, Details, Endpoint, Found, Instance, Listing, LookUp, Query, Report,
+};
 use domain::plan::Registration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A simulated catalogue.
 #[derive(Debug)]
@@ -17,6 +19,10 @@ pub struct FakeCatalogue {
     entries: BTreeMap<String, CatalogueEntry>,
     /// How often the list of each service has changed.
     changes: BTreeMap<String, u64>,
+    /// The keys and their values.
+    keys: BTreeMap<String, String>,
+    /// How often each key has changed.
+    key_changes: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -34,6 +40,15 @@ fn details(registration: &Registration) -> Box<Details> {
     })
 }
 
+/// The keys directly below a prefix, without it, and what they have.
+fn level<T: Clone>(keys: &BTreeMap<String, T>, prefix: &str) -> Vec<(String, T)> {
+    let named = |(key, value): (&String, &T)| {
+        let name = key.strip_prefix(prefix)?;
+        (!name.is_empty() && !name.contains('/')).then(|| (name.to_owned(), value.clone()))
+    };
+    keys.iter().filter_map(named).collect()
+}
+
 fn endpoint(registration: &Registration) -> Endpoint {
     Endpoint {
         address: registration.address.to_string(),
@@ -48,6 +63,8 @@ impl FakeCatalogue {
             removes_expired,
             entries: BTreeMap::new(),
             changes: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            key_changes: BTreeMap::new(),
         }
     }
 
@@ -184,6 +201,70 @@ impl FakeCatalogue {
             instances,
             cursor,
             ..Listing::default()
+        }
+    }
+
+    /// Sets the value of a key, or removes it.
+    pub fn set_key(&mut self, key: &str, value: Option<&str>) {
+        let before = match value {
+            Some(value) => self.keys.insert(key.into(), value.into()),
+            None => self.keys.remove(key),
+        };
+        if before.as_deref() != value {
+            *self.key_changes.entry(key.into()).or_default() += 1;
+        }
+    }
+
+    /// Whether a look-up of something other than instances is answered at once.
+    pub fn has_other_data(&self, look_up: &LookUp) -> bool {
+        let cursor = self.cursor_of(&look_up.dependency);
+        look_up.after.is_none_or(|after| after != cursor)
+    }
+
+    /// What is looked up.
+    pub fn look_up(&self, look_up: &LookUp) -> Found {
+        let data = match &look_up.dependency {
+            Dependency::Service { .. } => {
+                let query = look_up.query().unwrap_or_default();
+                return self.list(&query).found();
+            }
+            Dependency::Services => Data::Services(self.services()),
+            Dependency::Key(key) => Data::Key(self.keys.get(key).cloned()),
+            Dependency::Keys(prefix) => Data::Keys(level(&self.keys, prefix)),
+        };
+        Found {
+            data,
+            cursor: Some(self.cursor_of(&look_up.dependency)),
+            filtered: false,
+        }
+    }
+
+    /// The services that have an instance, with the tags of all their instances.
+    fn services(&self) -> Vec<(String, Vec<String>)> {
+        let mut services: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
+        for entry in self.entries.values() {
+            if entry.passing || !self.removes_expired {
+                let tags = services.entry(&entry.registration.name).or_default();
+                tags.extend(&entry.registration.tags);
+            }
+        }
+        let owned = |(name, tags): (&String, BTreeSet<&String>)| {
+            let tags = tags.into_iter().cloned();
+            (name.clone(), tags.collect())
+        };
+        services.into_iter().map(owned).collect()
+    }
+
+    /// A number that grows with each change.
+    fn cursor_of(&self, dependency: &Dependency) -> Cursor {
+        match dependency {
+            Dependency::Service { name, .. } => self.cursor(name),
+            Dependency::Services => Cursor(self.changes.values().sum()),
+            Dependency::Key(key) => Cursor(self.key_changes.get(key).copied().unwrap_or_default()),
+            Dependency::Keys(prefix) => {
+                let changes = level(&self.key_changes, prefix);
+                Cursor(changes.into_iter().map(|(_, count)| count).sum())
+            }
         }
     }
 

@@ -78,9 +78,9 @@ pub enum Dependency {
     },
     /// All services.
     Services,
-    /// The value of a key.
+    /// The value of a key, which only catalogues have that keep keys with values.
     Key(String),
-    /// All keys below a path.
+    /// The keys of one level: those that begin with this text, which ends in a slash, and have no slash after it.
     Keys(String),
 }
 
@@ -93,6 +93,23 @@ impl fmt::Display for Dependency {
             Self::Key(path) => write!(f, "key {path}"),
             Self::Keys(path) => write!(f, "the keys below {path}"),
         }
+    }
+}
+
+impl LookUp {
+    /// The query for the instances, if those of a service are looked up.
+    pub fn query(&self) -> Option<Query> {
+        let Dependency::Service { name, tag } = &self.dependency else {
+            return None;
+        };
+        Some(Query {
+            service: name.clone(),
+            tag: tag.clone(),
+            details: true,
+            after: self.after,
+            wait: self.wait,
+            ..Query::default()
+        })
     }
 }
 
@@ -127,7 +144,7 @@ pub enum Data {
     Services(Vec<(String, Vec<String>)>),
     /// The value of a key; `None` if there is no such key.
     Key(Option<String>),
-    /// Keys and their values.
+    /// The keys of one level, without what all of them begin with, and their values.
     Keys(Vec<(String, String)>),
 }
 

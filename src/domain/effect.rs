@@ -86,6 +86,8 @@ pub struct Rendering {
     pub source: TemplateSource,
     /// What is known of what it looks up.
     pub known: BTreeMap<Dependency, Data>,
+    /// Whether the catalogue has keys with values; if not, a template that looks them up is wrong.
+    pub has_keys: bool,
 }
 
 /// A file to write.

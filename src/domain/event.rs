@@ -68,6 +68,8 @@ pub enum Event {
 pub struct Rendered {
     /// What it has looked up in the catalogue.
     pub names: BTreeSet<Dependency>,
+    /// The keys among them without whose values it is not complete, and that do not exist.
+    pub missing: BTreeSet<Dependency>,
     /// A number that stands for the contents of all files that it has read; `None` if it has read none.
     pub files: Option<u64>,
     /// The contents of its file, or why there are none.

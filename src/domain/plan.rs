@@ -140,6 +140,11 @@ impl Catalogue {
         without_contents(self) == without_contents(other)
     }
 
+    /// Whether it has keys with values besides its entries.
+    pub fn has_keys(&self) -> bool {
+        !matches!(self, Self::Directory { .. })
+    }
+
     /// The TLS options, if the catalogue has any.
     pub fn tls_mut(&mut self) -> Option<&mut Tls> {
         match self {

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use domain::Ticket;
-use domain::catalogue::{Dependency, Endpoint, Found, Listing, LookUp, Query, Report, Request};
+use domain::catalogue::{Endpoint, Found, Listing, LookUp, Query, Report, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use std::fmt;
@@ -89,22 +89,7 @@ pub trait Catalogue {
     ///
     /// # Errors
     /// The catalogue cannot be reached, refuses the request or has no such data.
-    async fn look_up(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
-        match &look_up.dependency {
-            Dependency::Service { name, tag } => {
-                let query = Query {
-                    service: name.clone(),
-                    tag: tag.clone(),
-                    details: true,
-                    after: look_up.after,
-                    wait: look_up.wait,
-                    ..Query::default()
-                };
-                Ok(self.instances(&query).await?.found())
-            }
-            _ => Err(CatalogueError::Failed("only services can be looked up".into())),
-        }
-    }
+    async fn look_up(&self, look_up: &LookUp) -> Result<Found, CatalogueError>;
 }
 
 /// The result of a heartbeat or a report.

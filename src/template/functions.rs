@@ -12,7 +12,7 @@ use crate::value::{Environment, Outcome, Value};
 pub(crate) fn find(name: &str, vocabulary: Vocabulary) -> Option<&'static Function> {
     let more = match vocabulary {
         Vocabulary::Common => &[],
-        Vocabulary::WithLookup => LOOKUPS,
+        Vocabulary::WithLookup | Vocabulary::WithoutKeys => LOOKUPS,
     };
     let mut functions = FUNCTIONS.iter().chain(more);
     functions.find(|function| function.name == name)
@@ -25,6 +25,13 @@ pub(crate) enum Vocabulary {
     Common,
     /// Also those of consul-template, which need a [`Lookup`].
     WithLookup,
+    /// The same, but a template that looks up keys is wrong.
+    WithoutKeys,
+}
+
+/// Whether a function looks up keys.
+pub(crate) fn needs_keys(name: &str) -> bool {
+    matches!(name, "key" | "keyExists" | "keyOrDefault" | "ls")
 }
 
 /// The names of all functions.

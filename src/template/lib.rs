@@ -79,9 +79,14 @@ pub fn render_with_lookup(
     exec::execute(text, &templates, &data, environment, Some(lookup)).map(|rendered| rendered.text)
 }
 
-/// Whether the text is a template for [`render_with_lookup`]; it is not executed.
-pub fn check_with_lookup(text: &str) -> Result<(), TemplateError> {
-    parse::parse(text, Vocabulary::WithLookup).map(drop)
+/// Whether the text is a template for [`render_with_lookup`]; it is not executed. If `has_keys` is false, the lookup has no
+/// keys, and a template that uses their functions is refused.
+pub fn check_with_lookup(text: &str, has_keys: bool) -> Result<(), TemplateError> {
+    let vocabulary = match has_keys {
+        true => Vocabulary::WithLookup,
+        false => Vocabulary::WithoutKeys,
+    };
+    parse::parse(text, vocabulary).map(drop)
 }
 
 /// Renders a Go text template over the environment. The result records which part of the template produced

@@ -318,9 +318,25 @@ mod tests {
     }
 
     #[test]
+    fn a_template_for_a_lookup_without_keys_may_not_use_them() {
+        for text in [
+            "{{key \"a\"}}",
+            "{{keyOrDefault \"a\" \"b\"}}",
+            "{{ls \"a\"}}",
+            "{{if keyExists \"a\"}}{{end}}",
+        ] {
+            assert!(check_with_lookup(text, true).is_ok(), "{text}");
+            let error = check_with_lookup(text, false).unwrap_err();
+            assert!(error.message.ends_with(" needs Consul or etcd"), "{error}");
+            assert_eq!(error.unknown_function, None);
+        }
+        assert!(check_with_lookup("{{services}}{{service \"a\"}}{{file \"a\"}}", false).is_ok());
+    }
+
+    #[test]
     fn a_template_is_checked_without_being_executed() {
-        assert!(check_with_lookup("{{range service \"x\"}}{{.Port}}{{end}}").is_ok());
-        let error = check_with_lookup("{{range secret \"x\"}}{{end}}").unwrap_err();
+        assert!(check_with_lookup("{{range service \"x\"}}{{.Port}}{{end}}", true).is_ok());
+        let error = check_with_lookup("{{range secret \"x\"}}{{end}}", true).unwrap_err();
         assert_eq!(error.unknown_function.as_deref(), Some("secret"));
         assert!(crate::render("{{service \"x\"}}", &[].into()).is_err());
     }

@@ -477,6 +477,10 @@ impl<'a> Parser<'a> {
     }
 
     fn function(&self, name: String) -> Parsed<OperandKind> {
+        if self.vocabulary == Vocabulary::WithoutKeys && functions::needs_keys(&name) {
+            let quoted = quote(&name, false);
+            return self.fail(format!("function {quoted} needs Consul or etcd"));
+        }
         if functions::find(&name, self.vocabulary).is_none() {
             let quoted = quote(&name, false);
             let error = self.fail(format!("function {quoted} not defined"));

@@ -2,28 +2,36 @@
 
 use async_trait::async_trait;
 use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
-use domain::catalogue::{Endpoint, Listing, Query, Report};
+use domain::catalogue::{Endpoint, Found, Listing, LookUp, Query, Report};
 use domain::plan::Registration;
 use sim::fake_catalogue::FakeCatalogue;
 use std::cell::{RefCell, RefMut};
+use std::rc::Rc;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// The simulated catalogue with the port's asynchronous methods.
+#[derive(Clone)]
 pub struct Simulated {
-    book: RefCell<FakeCatalogue>,
+    book: Rc<RefCell<FakeCatalogue>>,
     began: Instant,
-    written: Notify,
+    written: Rc<Notify>,
 }
 
 impl Simulated {
     /// An empty catalogue; `forgets_the_expired` decides whether an expired entry is removed.
     pub fn new(forgets_the_expired: bool) -> Self {
         Self {
-            book: RefCell::new(FakeCatalogue::new(forgets_the_expired)),
+            book: Rc::new(RefCell::new(FakeCatalogue::new(forgets_the_expired))),
             began: Instant::now(),
-            written: Notify::new(),
+            written: Rc::default(),
         }
+    }
+
+    /// Sets the value of a key, or removes it.
+    pub fn set_key(&self, key: &str, value: Option<&str>) {
+        self.book().set_key(key, value);
+        self.written.notify_waiters();
     }
 
     fn now(&self) -> domain::Instant {
@@ -66,6 +74,24 @@ impl Catalogue for Simulated {
         self.book().deregister(&registration.id);
         self.written.notify_waiters();
         Ok(())
+    }
+
+    async fn look_up(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
+        if let Some(query) = look_up.query() {
+            return Ok(self.instances(&query).await?.found());
+        }
+        let over = Instant::now() + look_up.wait;
+        loop {
+            let written = self.written.notified();
+            let expiry = {
+                let book = self.book();
+                if book.has_other_data(look_up) || Instant::now() >= over {
+                    return Ok(book.look_up(look_up));
+                }
+                book.next_expiry().map(|expiry| self.began + expiry.since_start())
+            };
+            timeout_at(expiry.unwrap_or(over).min(over), written).await.ok();
+        }
     }
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {

@@ -58,6 +58,11 @@ fn holds_against(first: &'static [u8], then: Vec<u8>) {
 
 /// Checks for eight polls that everything is on time and that few resources are used.
 fn holds(observed: &Observed) {
+    holds_with(observed, 2);
+}
+
+/// The same for a shim with this number of threads.
+fn holds_with(observed: &Observed, threads: usize) {
     let (used_before, began) = (observed.processor_time(), Instant::now());
     observed.until_starts(8);
     let (busy, took) = (observed.processor_time() - used_before, began.elapsed());
@@ -70,7 +75,7 @@ fn holds(observed: &Observed) {
     assert_eq!(status.map(|status| status.status), Some(200));
     assert!(took < Duration::from_millis(250) * slowness(), "{took:?}");
     assert!(memory < 64 << 20, "{memory} bytes");
-    assert!(observed.threads() <= 2, "{} threads", observed.threads());
+    assert!(observed.threads() <= threads, "{} threads", observed.threads());
 }
 
 const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\nX-Consul-Index: 1\r\nContent-Length: 100000000000\r\n\r\n[";
@@ -325,4 +330,140 @@ fn a_consul_never_sees_more_connections_than_the_budget_in_force() {
     until(SOON, counts, || seen.answered.load(SeqCst) >= before + 40);
     assert_eq!(seen.most.load(SeqCst), 4);
     assert_eq!(observed.get("/status").0.map(|status| status.status), Some(200));
+}
+
+/// What a Consul answers for keys, by the path after `/v1/kv/`, and what the log says of it.
+const KEYS: [(&str, &str, &str); 7] = [
+    (
+        "endless",
+        r#"{{key "endless"}}"#,
+        "the value of key endless is larger than 512 KiB",
+    ),
+    (
+        "large",
+        r#"{{key "large"}}"#,
+        "the value of key large is larger than 512 KiB",
+    ),
+    (
+        "no-base64",
+        r#"{{key "no-base64"}}"#,
+        "the value of key no-base64 is not base64: ",
+    ),
+    (
+        "no-text",
+        r#"{{key "no-text"}}"#,
+        "the value of key no-text is not UTF-8",
+    ),
+    (
+        "no-json",
+        r#"{{key "no-json"}}"#,
+        "the answer is not what was asked for: ",
+    ),
+    (
+        "another",
+        r#"{{key "another"}}"#,
+        "the answer is not what was asked for: it has the key else",
+    ),
+    (
+        "many/",
+        r#"{{range ls "many"}}{{.Value}}{{end}}"#,
+        "there are more than 16384 keys directly below many/",
+    ),
+];
+
+/// The hostile answer for a key: its body, and what follows as long as the client reads.
+fn answer_of(name: &str) -> (Vec<u8>, &'static [u8]) {
+    let pair = |key: &str, value: &str| format!(r#"{{"Key":"{key}","Flags":0,"Value":"{value}"}}"#);
+    let body = match name {
+        "endless" => return (br#"[{"Key":"endless","Value":""#.to_vec(), &[b'A'; 64 * 1024]),
+        // Three bytes of a value are four letters.
+        "large" => format!("[{}]", pair(name, &"AAAA".repeat(512 * 1024 / 3 + 1))),
+        "no-base64" => format!("[{}]", pair(name, "%%")),
+        "no-text" => format!("[{}]", pair(name, "//79")),
+        "no-json" => "<html>".into(),
+        "another" => format!("[{}]", pair("else", "eA==")),
+        _ => {
+            let pairs = (0..100_000).map(|number| pair(&format!("many/{number}"), "eA=="));
+            format!("[{}]", pairs.collect::<Vec<_>>().join(","))
+        }
+    };
+    (body.into_bytes(), b"")
+}
+
+/// A Consul that answers requests for keys with hostile answers, and correctly once it is healed.
+fn of_keys(is_healed: &Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let is_healed = Arc::clone(is_healed);
+    spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let is_healed = Arc::clone(&is_healed);
+            spawn(move || answer_for_keys(stream, &is_healed));
+        }
+    });
+    address
+}
+
+fn answer_for_keys(mut stream: TcpStream, is_healed: &AtomicBool) {
+    let mut space = vec![0; 64 * 1024];
+    while let Ok(size @ 1..) = stream.read(&mut space) {
+        let request = String::from_utf8_lossy(&space[..size]);
+        let name = request
+            .strip_prefix("GET /v1/kv/")
+            .and_then(|rest| rest.split(['?', ' ']).next());
+        let (body, more) = match name {
+            None => (Vec::new(), &b""[..]),
+            Some(name) if is_healed.load(SeqCst) => {
+                let key = if name == "many/" { "many/one" } else { name };
+                let right = format!(r#"[{{"Key": "{key}", "Value": "cmlnaHQ="}}]"#);
+                (right.into_bytes(), &b""[..])
+            }
+            Some(name) => answer_of(name),
+        };
+        let length = if more.is_empty() {
+            body.len()
+        } else {
+            100_000_000_000
+        };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        if stream.write_all(head.as_bytes()).is_err() || stream.write_all(&body).is_err() {
+            return;
+        }
+        while !more.is_empty() && stream.write_all(more).is_ok() {}
+    }
+}
+
+#[test]
+fn hostile_keys_of_consul_cost_little_write_nothing_and_healed_ones_are_used() {
+    let is_healed = Arc::<AtomicBool>::default();
+    let consul = of_keys(&is_healed);
+    let file = |name: &str| name.replace('/', "");
+    let template = |(name, text, _): &(&str, &str, &str)| {
+        let contents = format!("{{{{`{text}`}}}}").replace('"', "\\\"");
+        format!(
+            r#"{{"contents": "{contents}", "destination": "@/{}"}}"#,
+            file(name)
+        )
+    };
+    let templates: Vec<String> = KEYS.iter().map(template).collect();
+    let observed = Observed::start(&Hostile {
+        catalogue: Some(&format!(r#""consul": "{consul}""#)),
+        sections: &format!(r#", "templates": [{}]"#, templates.join(",")),
+        ..Hostile::default()
+    });
+    for (_, _, sentence) in KEYS {
+        observed.program.until_logged(sentence);
+    }
+    holds_with(&observed, 3);
+    for (name, ..) in KEYS {
+        assert!(!observed.program.has(&file(name)), "{name}");
+    }
+    is_healed.store(true, SeqCst);
+    for (name, ..) in KEYS {
+        observed.program.until("it is written", |program| {
+            program.has(&file(name)) && program.read(&file(name)) == "right"
+        });
+    }
+    let stopped = observed.terminate();
+    assert!(stopped < Duration::from_secs(3) * slowness(), "{stopped:?}");
 }

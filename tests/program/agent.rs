@@ -101,6 +101,27 @@ impl Agent {
             .unwrap_or_else(|| panic!("Consul takes {path}"));
     }
 
+    /// Sets a key to a value, or removes it.
+    #[allow(dead_code, reason = "only some tests set keys")]
+    pub fn set_key(&self, key: &str, value: Option<&[u8]>) {
+        let escaped: String = key
+            .bytes()
+            .map(|byte| match byte {
+                b'/' => "/".into(),
+                byte => format!("%{byte:02X}"),
+            })
+            .collect();
+        let method = if value.is_some() { "PUT" } else { "DELETE" };
+        let token = format!("X-Consul-Token: {}\r\n", self.token);
+        let first = format!("{method} /v1/kv/{escaped}");
+        let answer = http::ask(&self.address(), &first, &token, value.unwrap_or_default());
+        assert_eq!(
+            answer.map(|answer| answer.status),
+            Some(200),
+            "Consul takes {key}"
+        );
+    }
+
     /// The passing instances of a service.
     pub fn passing(&self, service: &str) -> Vec<Value> {
         self.entries(service)

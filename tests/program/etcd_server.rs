@@ -145,6 +145,22 @@ impl Server {
         assert!(child.wait().expect("etcdctl ends").success(), "etcdctl txn");
     }
 
+    /// Sets a key to a value, or removes it.
+    #[allow(dead_code, reason = "only some tests set keys")]
+    pub fn set_key(&self, key: &str, value: Option<&[u8]>) {
+        let mut command = Command::new(binary(&format!("etcd-{}", self.version), "etcdctl"));
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url()]);
+        command.args([if value.is_some() { "put" } else { "del" }, "--", key]);
+        // It reads no empty value from its standard input.
+        command.args(value.filter(|value| value.is_empty()).map(|_| ""));
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("etcdctl can be started");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(value.unwrap_or_default()).expect("etcdctl reads");
+        drop(stdin);
+        assert!(child.wait().expect("etcdctl ends").success(), "etcdctl of {key}");
+    }
+
     /// All keys and values, each on a line of its own.
     pub fn everything(&self) -> Vec<String> {
         self.ctl(&["get", "--prefix", ""])

@@ -22,14 +22,16 @@ pub struct Answer {
 
 /// Sends a request to `host:port`; `request` is method and path, `headers` are lines. `None` if there is no
 /// complete answer.
-pub fn ask(address: &str, request: &str, headers: &str, body: &str) -> Option<Answer> {
+pub fn ask(address: &str, request: &str, headers: &str, body: impl AsRef<[u8]>) -> Option<Answer> {
     let mut stream = connect(address)?;
+    let body = body.as_ref();
     let length = body.len();
     write!(
         stream,
-        "{request} HTTP/1.0\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        "{request} HTTP/1.0\r\n{headers}Content-Length: {length}\r\n\r\n"
     )
     .ok()?;
+    stream.write_all(body).ok()?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok()?;
     parse(bytes)

@@ -55,11 +55,11 @@ fn the_token_of_the_environment_takes_precedence() {
     agent.until_passing("app", 1);
 }
 
-/// The policy in docs/registration.md.
-fn documented_policy() -> &'static str {
+/// The policies in docs/registration.md: of a service and a backend, and what templates need besides.
+fn documented_policies() -> [&'static str; 2] {
     let page = include_str!("../../docs/registration.md");
-    let (_, policy) = page.split_once("```hcl\n").unwrap();
-    policy.split_once("```").unwrap().0
+    let mut policies = page.split("```hcl\n").skip(1);
+    [(); 2].map(|()| policies.next().unwrap().split_once("```").unwrap().0)
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn the_documented_policy_suffices() {
     let put = |path: &str, body: serde_json::Value| agent.put(path, &body.to_string());
     put(
         "/v1/acl/policy",
-        json!({"Name": "shim", "Rules": documented_policy()}),
+        json!({"Name": "shim", "Rules": documented_policies()[0]}),
     );
     put(
         "/v1/acl/token",
@@ -98,6 +98,46 @@ fn the_documented_policy_suffices() {
     for failure in ["403", "hide", "failed"] {
         assert!(!program.stdout().contains(failure), "{}", program.stdout());
     }
+}
+
+#[test]
+fn the_documented_policy_for_templates_suffices_and_is_needed() {
+    let agent = Agent::start_with(&[ACCESS_CONTROL], "root");
+    agent.register("db", "db-1", 5432);
+    for (key, value) in [("app/color", "red"), ("app/limits/a", "1"), ("other", "secret")] {
+        agent.set_key(key, Some(value.as_bytes()));
+    }
+    let [policy, more] = documented_policies();
+    let started = |name: &str, rules: &str, text: &str| {
+        let policy = json!({"Name": name, "Rules": rules}).to_string();
+        agent.put("/v1/acl/policy", &policy);
+        let token = format!("11111111-2222-3333-4444-{name}");
+        let made = json!({"SecretID": token, "Policies": [{"Name": name}]}).to_string();
+        agent.put("/v1/acl/token", &made);
+        let mut program = Program::new();
+        program.write("t", text);
+        program.configure(&format!(
+            r#"{{"consul": {{"address": "{}", "token": "{token}"}},
+                "templates": [{{"source": "@/t", "destination": "@/out"}}]}}"#,
+            agent.address()
+        ));
+        program.launch(&APPLICATION);
+        program
+    };
+    let text = r#"{{key "app/color"}}{{range ls "app/limits"}} {{.Key}}={{.Value}}{{end}}
+        {{- range services}}{{if eq .Name "db"}} {{.Name}}{{end}}{{end}}"#;
+    let program = started("100000000001", &format!("{policy}{more}"), text);
+    program.until("everything is read", |program| {
+        program.has("out") && program.read("out") == "red a=1 db"
+    });
+    assert!(!program.stdout().contains("403"), "{}", program.stdout());
+    let program = started("100000000002", policy, text);
+    program.until_logged(
+        "Failed to look up key app/color for templates: Unexpected response code: 403 (Permission denied",
+    );
+    let program = started("100000000003", &format!("{policy}{more}"), r#"{{key "other"}}"#);
+    program.until_logged("Failed to look up key other for templates: Unexpected response code: 403");
+    assert!(!program.has("out"));
 }
 
 #[test]

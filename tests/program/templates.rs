@@ -82,6 +82,130 @@ fn in_consul_an_instance_has_its_node_and_the_tag_selects_it() {
     );
 }
 
+/// Uses a key that has to exist, one with a default, the keys of one level and all services.
+const KEYS: &str = r#"{{key "conf/color"}} {{keyOrDefault "conf/size" "small"}}
+{{- range ls "conf/limits"}} {{.Key}}={{.Value}}{{end}}
+{{- range services}}{{if eq .Name "app"}} {{.Name}}:{{join "," .Tags}}{{end}}{{end}}"#;
+
+fn a_file_follows_keys_and_services(catalogue: &str, set: &dyn Fn(&str, Option<&[u8]>)) {
+    let mut program = Program::new();
+    program.write("upstreams.tmpl", KEYS);
+    program.write("healthy", "");
+    let config = config(&format!(r#"{catalogue}, "startTimeout": "1h""#));
+    program.configure(&config.replace(r#""mode": "0640""#, r#""required": true"#));
+    set("conf/limits/b/deeper", Some(b"0"));
+    set("conf/limits/b", Some(b"2"));
+    program.launch(&UNTIL_TERM);
+    program.until_logged(
+        &program.expand("Template @/out/upstreams is not written before key conf/color exists"),
+    );
+    assert!(!program.has("up") && !program.has("out/upstreams"));
+    set("conf/color", Some(b"red"));
+    program.until_file("up");
+    until_written(&program, "out/upstreams", "red small b=2 app:blue");
+    set("conf/limits/a", Some(b"1"));
+    until_written(&program, "out/upstreams", "red small a=1 b=2 app:blue");
+    set("conf/size", Some(b"large"));
+    until_written(&program, "out/upstreams", "red large a=1 b=2 app:blue");
+    set("conf/limits/b", None);
+    until_written(&program, "out/upstreams", "red large a=1 app:blue");
+    set("conf/color", None);
+    program.until("the key is missed", |program| {
+        program
+            .stdout()
+            .matches("is not written before key conf/color exists")
+            .count()
+            == 2
+    });
+    assert_eq!(program.read("out/upstreams"), "red large a=1 app:blue");
+    set("conf/color", Some(b"blue"));
+    until_written(&program, "out/upstreams", "blue large a=1 app:blue");
+    set("conf/size", None);
+    until_written(&program, "out/upstreams", "blue small a=1 app:blue");
+    assert_eq!(program.stop(), 0);
+}
+
+#[test]
+fn a_file_follows_keys_and_services_in_consul() {
+    let agent = Agent::start();
+    let catalogue = format!(r#""consul": "{}""#, agent.address());
+    a_file_follows_keys_and_services(&catalogue, &|key, value| agent.set_key(key, value));
+}
+
+#[test]
+fn a_file_follows_keys_and_services_in_etcd() {
+    let server = Server::start("3.5");
+    let catalogue = format!(r#""etcd": {{"endpoints": "{}"}}"#, server.url());
+    a_file_follows_keys_and_services(&catalogue, &|key, value| server.set_key(key, value));
+}
+
+#[test]
+fn a_file_follows_the_services_in_a_folder() {
+    let mut program = Program::new();
+    program.write(
+        "upstreams.tmpl",
+        "{{range services}}{{.Name}}:{{join \",\" .Tags}} {{end}}",
+    );
+    program.configure(&config(r#""directory": "@/catalogue""#));
+    program.launch(&UNTIL_TERM);
+    until_written(&program, "out/upstreams", "");
+    program.write("healthy", "");
+    until_written(&program, "out/upstreams", "app:blue ");
+    fs::remove_file(program.path("healthy")).unwrap();
+    until_written(&program, "out/upstreams", "");
+    assert_eq!(program.stop(), 0);
+}
+
+#[test]
+fn keys_of_a_folder_are_an_error_with_its_place() {
+    let mut program = Program::new();
+    program.write("t", "a\n  {{key \"a\"}}");
+    program.configure(&REQUIRED.replace("LIMIT", "1h"));
+    program.launch(&UNTIL_TERM);
+    let place = program.expand("Template @/out was not written: @/t, line 2, column 5: ");
+    program.until_logged(&format!(
+        "{place}error calling key: keys need Consul or etcd, and the catalogue is a folder (in key \"a\")"
+    ));
+    program.write("t", "b");
+    program.until_file("up");
+    assert_eq!(program.read("out"), "b");
+}
+
+#[test]
+fn a_key_that_does_not_exist_ends_a_start_that_needs_it_and_a_rendering() {
+    let agent = Agent::start();
+    let mut program = Program::new();
+    program.write("t", "{{key \"conf/color\"}}{{keyOrDefault \"conf/size\" \"\"}}");
+    let catalogue = format!(r#""consul": "{}""#, agent.address());
+    let config = REQUIRED.replace(r#""directory": "@/catalogue""#, &catalogue);
+    program.configure(&config.replace("LIMIT", "2s"));
+    program.launch(&UNTIL_TERM);
+    assert_eq!(program.code(), 1);
+    let sentence = program
+        .expand("Template @/out is required and was not written within 2s: it waits for key conf/color\n");
+    assert!(program.stdout().contains(&sentence), "{}", program.stdout());
+    assert!(!program.has("up") && !program.has("out"));
+    let rendered = |limit: &str| {
+        let mut program = Program::new();
+        program.write(
+            "t",
+            "{{key \"conf/color\"}}{{range ls \"conf\"}} {{.Key}}{{end}}{{len services}}",
+        );
+        program.configure(&config.replace("LIMIT", limit));
+        (render(&mut program), program)
+    };
+    assert_eq!(rendered("1s").0, 1);
+    agent.set_key("conf/color", Some(b"red"));
+    let (code, program) = rendered("1h");
+    // Consul itself is a service.
+    assert_eq!(
+        (code, program.read("out").as_str()),
+        (0, "red color1"),
+        "{}",
+        program.stdout()
+    );
+}
+
 /// A template that cannot be rendered before the file `input` is there, and that the application needs.
 const REQUIRED: &str = r#"{"directory": "@/catalogue", "startTimeout": "LIMIT",
     "templates": [{"source": "@/t", "destination": "@/out", "required": true}]}"#;

@@ -8,6 +8,7 @@ use domain::effect::{Rendering, Writing};
 use domain::event::Rendered;
 use domain::template::{Outcome, Written};
 use domain::{Effect, Event, Ticket};
+use std::collections::BTreeSet;
 
 impl Templates for super::SimulatedMachine {
     fn render(&mut self, ticket: Ticket, rendering: Rendering) {
@@ -30,6 +31,7 @@ impl State {
         };
         let rendered = Rendered {
             names: templates::names(&rendering.source),
+            missing: BTreeSet::new(),
             files: None,
             outcome,
         };

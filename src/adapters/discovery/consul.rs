@@ -9,7 +9,9 @@
 //! discarded: after a restart of the server, a query with the old index would wait until its time limit.
 
 pub(in crate::adapters) mod client;
+mod entries;
 mod idle;
+mod keys;
 mod listing;
 pub(in crate::adapters) mod multiplexed;
 pub(in crate::adapters) mod open;
@@ -25,8 +27,9 @@ use super::tls::Secured;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use client::{Answer, Client, Refusal};
-use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query, Report};
+use domain::catalogue::{Cursor, Dependency, Endpoint, Found, Instance, Listing, LookUp, Query, Report};
 use domain::plan::{self, Registration, Scheme};
+use domain::time::Duration;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -217,22 +220,28 @@ impl Catalogue for Consul {
     }
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
-        let index = query.after.map(|Cursor(index)| index.to_string());
-        let wait = format!("{}ms", query.wait.as_millis());
+        let waiting = waiting(query.after, query.wait);
         let filter = &query.filter;
         let mut parameters = Vec::from_iter((!filter.also_failing).then_some(("passing", "1")));
         let tags = query.tag.iter().chain(&filter.tags);
         parameters.extend(tags.map(|tag| ("tag", tag.as_str())));
         parameters.extend(filter.datacenter.as_deref().map(|name| ("dc", name)));
-        if let Some(index) = &index {
-            parameters.extend([("index", index.as_str()), ("wait", &wait)]);
-        }
+        parameters.extend(waiting.iter().map(|(key, value)| (*key, value.as_str())));
         let path = path(&["v1", "health", "service", &query.service], &parameters);
         let answer = self.send(Method::GET, &path, "").await?;
         if answer.status() != StatusCode::OK {
             return Err(CatalogueError::Failed(answer.refusal().await.to_string()));
         }
         list(answer, query).await
+    }
+
+    async fn look_up(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
+        match (look_up.query(), &look_up.dependency) {
+            (Some(query), _) => Ok(self.instances(&query).await?.found()),
+            (None, Dependency::Key(path)) => self.key(path, look_up).await,
+            (None, Dependency::Keys(prefix)) => self.keys(prefix, look_up).await,
+            (None, _) => self.services(look_up).await,
+        }
     }
 }
 
@@ -253,8 +262,8 @@ async fn read_service(mut answer: Answer) -> Result<Vec<u8>, CatalogueError> {
 }
 
 fn endpoint(service: &[u8]) -> Result<Endpoint, CatalogueError> {
-    let found: Result<Found, _> = serde_json::from_slice(service);
-    let Found { address, port } =
+    let found: Result<AgentService, _> = serde_json::from_slice(service);
+    let AgentService { address, port } =
         found.map_err(|error| CatalogueError::Failed(format!("the answer is not a service: {error}")))?;
     Ok(Endpoint { address, port })
 }
@@ -262,8 +271,7 @@ fn endpoint(service: &[u8]) -> Result<Endpoint, CatalogueError> {
 /// Reads the answer to a query for instances.
 async fn list(mut answer: Answer, query: &Query) -> Result<Listing, CatalogueError> {
     let cursor = cursor(answer.headers(), query.after);
-    let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs");
-    let filtered = filtered.is_some_and(|value| value == "true");
+    let filtered = is_filtered(answer.headers());
     let mut reader = listing::Reader::new(query.details);
     let malformed = |malformed: listing::Malformed| CatalogueError::Failed(malformed.to_string());
     while let Some(piece) = answer.piece().await? {
@@ -346,13 +354,28 @@ fn cursor(headers: &HeaderMap, before: Option<Cursor>) -> Option<Cursor> {
     (index > 0 && !went_back).then_some(Cursor(index))
 }
 
+/// The parameters with which Consul waits for a change after the cursor, if there is one.
+fn waiting(after: Option<Cursor>, wait: Duration) -> Vec<(&'static str, String)> {
+    let Some(Cursor(index)) = after else {
+        return Vec::new();
+    };
+    let wait = format!("{}ms", wait.as_millis());
+    [("index", index.to_string()), ("wait", wait)].into()
+}
+
+/// Whether Consul reports that its ACLs hid something.
+fn is_filtered(headers: &HeaderMap) -> bool {
+    let filtered = headers.get("X-Consul-Results-Filtered-By-ACLs");
+    filtered.is_some_and(|value| value == "true")
+}
+
 /// The instances in an answer of the health endpoint. Public for the properties in `fuzz/`.
 ///
 /// # Errors
 /// The body is not a JSON list of instances.
 #[doc(hidden)]
 pub fn instances(body: &[u8]) -> Result<Vec<Instance>, Box<dyn std::error::Error>> {
-    let mut reader = listing::Reader::default();
+    let mut reader = listing::Reader::new(false);
     reader.take(body)?;
     Ok(reader.finish()?.0)
 }
@@ -367,7 +390,7 @@ fn is_unknown_check(refusal: &Refusal) -> bool {
 /// The fields that are read of an agent's description of a service.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Found {
+struct AgentService {
     address: String,
     port: u16,
 }

@@ -11,6 +11,7 @@ mod metered;
 pub mod names;
 mod pacing;
 pub(super) mod tls;
+mod values;
 
 use crate::adapters::clock;
 use crate::adapters::inbox::InboxSender;
@@ -20,7 +21,7 @@ use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
 use async_trait::async_trait;
 use consul::Consul;
 use directory::Directory;
-use domain::catalogue::{Answer, Endpoint, Listing, Query, Request};
+use domain::catalogue::{Answer, Endpoint, Found, Listing, LookUp, Query, Request};
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use domain::{Event, Ticket};
@@ -159,6 +160,10 @@ impl Catalogue for UnusableCatalogue {
     }
 
     async fn instances(&self, _: &Query) -> Result<Listing, CatalogueError> {
+        Err(self.0.clone())
+    }
+
+    async fn look_up(&self, _: &LookUp) -> Result<Found, CatalogueError> {
         Err(self.0.clone())
     }
 }

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use domain::catalogue::{Data, Dependency, Instance};
+use domain::event::Rendered;
+use domain::template::Outcome;
 use nix::libc::O_NONBLOCK;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +20,17 @@ const LARGEST_FILE: usize = 1024 * 1024;
 /// The longest name that is looked up, in bytes (docs/bounds.md).
 const LONGEST_NAME: usize = 1024;
 
+/// Why no key is looked up.
+const NO_KEYS: &str = "keys need Consul or etcd, and the catalogue is a folder";
+
 /// What is known during one rendering.
 pub(super) struct Known<'a> {
     data: &'a BTreeMap<Dependency, Data>,
+    has_keys: bool,
     now: DateTime<FixedOffset>,
     names: RefCell<BTreeSet<Dependency>>,
+    /// The keys that were needed and do not exist.
+    missing: RefCell<BTreeSet<Dependency>>,
     is_incomplete: Cell<bool>,
     files: RefCell<Option<DefaultHasher>>,
     /// The lists that were made already.
@@ -30,11 +38,18 @@ pub(super) struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    pub(super) fn new(data: &'a BTreeMap<Dependency, Data>, now: DateTime<FixedOffset>) -> Self {
+    /// What is known of the catalogue, whether it has keys with values, and the time.
+    pub(super) fn new(
+        data: &'a BTreeMap<Dependency, Data>,
+        has_keys: bool,
+        now: DateTime<FixedOffset>,
+    ) -> Self {
         Self {
             data,
+            has_keys,
             now,
             names: RefCell::default(),
+            missing: RefCell::default(),
             is_incomplete: Cell::new(false),
             files: RefCell::default(),
             values: RefCell::default(),
@@ -46,10 +61,15 @@ impl<'a> Known<'a> {
         self.is_incomplete.get()
     }
 
-    /// The names that were wanted, and a number that stands for the contents of the files that were read.
-    pub(super) fn wanted(self) -> (BTreeSet<Dependency>, Option<u64>) {
-        let files = self.files.into_inner().map(|hasher| hasher.finish());
-        (self.names.into_inner(), files)
+    /// The result of the rendering, with the names that were wanted, and a number that stands for the contents of the files
+    /// that were read.
+    pub(super) fn rendered(self, outcome: Outcome) -> Rendered {
+        Rendered {
+            names: self.names.into_inner(),
+            missing: self.missing.into_inner(),
+            files: self.files.into_inner().map(|hasher| hasher.finish()),
+            outcome,
+        }
     }
 
     /// Reads a file and adds it to those that were read.
@@ -71,6 +91,7 @@ impl<'a> Known<'a> {
         if names.len() > MOST_NAMES {
             // The rendering ends with this error, and waits for nothing.
             names.clear();
+            self.missing.borrow_mut().clear();
             self.is_incomplete.set(false);
             return Err(format!("a template uses more than {MOST_NAMES} names"));
         }
@@ -78,6 +99,15 @@ impl<'a> Known<'a> {
             self.is_incomplete.set(true);
         }
         Ok(data)
+    }
+
+    /// The path of a key, or of keys, as it was given. What a slash before it means depends on the catalogue.
+    fn path(&self, path: &str) -> Result<String, String> {
+        match path.len() {
+            _ if !self.has_keys => Err(NO_KEYS.into()),
+            ..=LONGEST_NAME => Ok(path.to_owned()),
+            _ => Err(format!("the path is longer than {LONGEST_NAME} bytes")),
+        }
     }
 
     /// The list that is known under a name, made once; empty if it is not known.
@@ -123,31 +153,28 @@ impl Lookup for Known<'_> {
     }
 
     fn key(&self, path: &str, needs: bool) -> Result<Option<Value>, String> {
-        let found = self.look_up(Dependency::Key(of_key(path)?))?;
-        let value = match found {
-            Some(Data::Key(value)) => value.as_deref().map(Value::text),
-            _ => None,
+        let name = Dependency::Key(self.path(path)?);
+        let Some(Data::Key(value)) = self.look_up(name.clone())? else {
+            return Ok(None);
         };
         if needs && value.is_none() {
+            self.missing.borrow_mut().insert(name);
             self.is_incomplete.set(true);
         }
-        Ok(value)
+        Ok(value.as_deref().map(Value::text))
     }
 
     fn keys(&self, path: &str) -> Result<Value, String> {
-        let folder = of_key(path)?;
-        let folder = folder.trim_end_matches('/');
-        self.list(Dependency::Keys(format!("{folder}/")), |data| match data {
-            Data::Keys(keys) => keys
-                .iter()
-                .filter_map(|(key, value)| {
-                    let key = key.strip_prefix(folder)?.strip_prefix('/')?;
-                    let is_direct = !key.is_empty() && !key.contains('/');
-                    is_direct.then(|| {
-                        Value::structure([("Key", Value::text(key)), ("Value", Value::text(value.as_str()))])
-                    })
-                })
-                .collect(),
+        let mut prefix = self.path(path)?;
+        if !prefix.ends_with('/') {
+            prefix.push('/');
+        }
+        let pair = |(key, value): &(String, String)| {
+            let (key, value) = (Value::text(key.as_str()), Value::text(value.as_str()));
+            Value::structure([("Key", key), ("Value", value)])
+        };
+        self.list(Dependency::Keys(prefix), |data| match data {
+            Data::Keys(keys) => keys.iter().map(pair).collect(),
             _ => Vec::new(),
         })
     }
@@ -189,15 +216,6 @@ fn service(wanted: &str) -> Result<Dependency, String> {
     }
     let name = name.to_owned();
     Ok(Dependency::Service { name, tag })
-}
-
-/// A path of keys without the slashes around it.
-fn of_key(path: &str) -> Result<String, String> {
-    let path = path.trim_start_matches('/');
-    match path.len() {
-        ..=LONGEST_NAME => Ok(path.to_owned()),
-        _ => Err(format!("the path is longer than {LONGEST_NAME} bytes")),
-    }
 }
 
 fn structure(name: &str, instance: &Instance) -> Value {
@@ -267,7 +285,7 @@ mod tests {
     #[test]
     fn a_template_may_use_a_thousand_names_and_with_more_none_is_watched() {
         let data = BTreeMap::new();
-        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+        let known = Known::new(&data, true, DateTime::UNIX_EPOCH.fixed_offset());
         for number in 0..MOST_NAMES {
             known.service(&format!("s{number}")).unwrap();
         }
@@ -275,40 +293,60 @@ mod tests {
         assert_eq!(known.names.borrow().len(), MOST_NAMES);
         assert!(known.service("one-more").is_err());
         assert!(!known.is_incomplete());
-        assert_eq!(known.wanted().0.len(), 0);
+        assert_eq!(known.rendered(Outcome::Incomplete).names.len(), 0);
     }
 
     #[test]
-    fn keys_are_those_directly_below_a_path() {
-        let keys = [("a/b/", ""), ("a/b/c", "1"), ("a/b/d/e", "2"), ("a/bc", "3")];
-        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let data = [(Dependency::Keys("a/b/".into()), Data::Keys(keys.into()))].into();
-        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+    fn the_keys_of_a_level_are_a_list_of_pairs() {
+        let keys = [("c".to_owned(), "1".to_owned())];
+        let data = [(Dependency::Keys("/a/b/".into()), Data::Keys(keys.into()))].into();
+        let known = Known::new(&data, true, DateTime::UNIX_EPOCH.fixed_offset());
         let only = Value::structure([("Key", Value::text("c")), ("Value", Value::text("1"))]);
-        for path in ["a/b", "/a/b/"] {
-            assert_eq!(
-                known.keys(path),
-                Ok(Value::list(Type::Any, [only.clone()])),
-                "{path}"
-            );
+        for path in ["/a/b", "/a/b/"] {
+            let pairs = known.keys(path);
+            assert_eq!(pairs, Ok(Value::list(Type::Any, [only.clone()])), "{path}");
         }
         assert!(!known.is_incomplete());
+        assert!(
+            known.keys("a/b").is_ok() && known.is_incomplete(),
+            "that is another"
+        );
+        assert!(known.keys(&"x".repeat(LONGEST_NAME + 1)).is_err());
     }
 
     #[test]
     fn a_needed_key_that_does_not_exist_is_waited_for() {
         let data = [(Dependency::Key("a".into()), Data::Key(None))].into();
-        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+        let known = Known::new(&data, true, DateTime::UNIX_EPOCH.fixed_offset());
         assert_eq!(known.key("a", false), Ok(None));
         assert!(!known.is_incomplete());
-        assert_eq!(known.key("/a", true), Ok(None));
+        assert_eq!(known.key("a", true), Ok(None));
+        assert_eq!(known.key("not known", true), Ok(None));
         assert!(known.is_incomplete());
+        let rendered = known.rendered(Outcome::Incomplete);
+        assert_eq!(rendered.missing, [Dependency::Key("a".into())].into());
+        assert_eq!(rendered.names.len(), 2);
+    }
+
+    #[test]
+    fn without_a_catalogue_that_has_keys_they_are_an_error_and_nothing_is_waited_for() {
+        let data = BTreeMap::new();
+        let known = Known::new(&data, false, DateTime::UNIX_EPOCH.fixed_offset());
+        assert_eq!(known.key("a", true), Err(NO_KEYS.into()));
+        assert_eq!(known.key("a", false), Err(NO_KEYS.into()));
+        assert_eq!(known.keys("a"), Err(NO_KEYS.into()));
+        assert!(!known.is_incomplete());
+        assert!(known.services().is_ok());
+        assert_eq!(
+            known.rendered(Outcome::Incomplete).names,
+            [Dependency::Services].into()
+        );
     }
 
     #[test]
     fn the_time_is_that_of_the_calendar_in_utc() {
         let data = BTreeMap::new();
-        let known = Known::new(&data, DateTime::UNIX_EPOCH.fixed_offset());
+        let known = Known::new(&data, true, DateTime::UNIX_EPOCH.fixed_offset());
         assert_eq!(known.timestamp(None), Ok(Value::text("1970-01-01T00:00:00Z")));
         assert_eq!(known.timestamp(Some("unix")), Ok(Value::text("0")));
         assert!(known.timestamp(Some("2006-01-02")).is_err());

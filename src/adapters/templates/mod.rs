@@ -144,6 +144,7 @@ impl Templates for MachineTemplates {
         self.begin(work, move |rendered| {
             let rendered = rendered.unwrap_or_else(|cause| Rendered {
                 names: BTreeSet::new(),
+                missing: BTreeSet::new(),
                 files: None,
                 outcome: Outcome::Failed(cause),
             });
@@ -180,6 +181,7 @@ mod tests {
             destination: "/nowhere".into(),
             source: TemplateSource::Contents(text.into()),
             known: BTreeMap::new(),
+            has_keys: true,
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Surroundings {
 /// Renders a template. An error is reported only if everything was known that the template uses: until then a list may
 /// be empty that will not be.
 pub(super) fn render(rendering: &Rendering, surroundings: &Surroundings) -> Rendered {
-    let known = Known::new(&rendering.known, surroundings.now);
+    let known = Known::new(&rendering.known, rendering.has_keys, surroundings.now);
     let (name, text) = match &rendering.source {
         TemplateSource::File(path) => (path.as_str(), known.read(path)),
         TemplateSource::Contents(text) => ("contents", Ok(text.clone())),
@@ -41,12 +41,7 @@ pub(super) fn render(rendering: &Rendering, surroundings: &Surroundings) -> Rend
         Ok(contents) => Outcome::Complete(contents),
         Err(cause) => Outcome::Failed(cause),
     };
-    let (names, files) = known.wanted();
-    Rendered {
-        names,
-        files,
-        outcome,
-    }
+    known.rendered(outcome)
 }
 
 /// The error with the line and the column, both from 1, and the part of the template.
@@ -85,6 +80,7 @@ mod tests {
             destination: "/nowhere".into(),
             source,
             known: known.iter().cloned().collect(),
+            has_keys: true,
         };
         let surroundings = Surroundings {
             variables: [("ZONE".to_owned(), "a".to_owned())].into(),

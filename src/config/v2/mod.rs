@@ -60,7 +60,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         services::read_backends(value, target, abilities, problems)
     });
     let jobs = jobs::read(&mut section, target, problems);
-    let (templates, start_timeout) = templates::take(&mut section, target, problems);
+    let (templates, start_timeout) = templates::take(&mut section, target, abilities, problems);
     let telemetry = section
         .take("telemetry")
         .and_then(|value| telemetry::read(value, target, &services, problems));

@@ -34,6 +34,11 @@ const HOSTS: &str = "an IP address that others can reach, or a host name";
 pub struct Abilities<'c>(pub Option<&'c Catalogue>);
 
 impl Abilities<'_> {
+    /// Whether templates may look up keys; so if the catalogue is not known.
+    pub fn has_keys(self) -> bool {
+        self.0.is_none_or(Catalogue::has_keys)
+    }
+
     /// Reports a key that the catalogue has no place for.
     fn need_consul(
         self,

@@ -1,6 +1,7 @@
 //! The section `templates`, and `startTimeout` (docs/templates.md). Neither is a key of ContainerPilot 2.
 
 use super::error::{DurationKey, Subject, TemplateError};
+use super::registration::Abilities;
 use super::{handlers, jobs};
 use crate::config::Target;
 use crate::config::keys::{Section, boolean, command, duration, identity, list, string, text};
@@ -20,21 +21,27 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 pub fn take(
     section: &mut Section<'_>,
     target: &Target<'_>,
+    abilities: Abilities<'_>,
     problems: &mut Problems<'_>,
 ) -> (Vec<Template>, Duration) {
     let limit = section.take("startTimeout");
     let limit = limit.and_then(|value| duration::positive(value, &DurationKey::StartTimeout, problems));
     let templates = section
         .take("templates")
-        .map(|value| read(value, target, problems));
+        .map(|value| read(value, target, abilities, problems));
     (templates.unwrap_or_default(), limit.unwrap_or(START_TIMEOUT))
 }
 
 /// Reads `templates`. Two templates with one destination are refused, because they would overwrite each other.
-fn read(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Vec<Template> {
+fn read(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    abilities: Abilities<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<Template> {
     let mut destinations: HashSet<String> = HashSet::new();
     let templates = list(value, "an array of templates", problems, |value, problems| {
-        let template = template(value, target, problems)?;
+        let template = template(value, target, abilities, problems)?;
         if !destinations.insert(template.destination.clone()) {
             problems.error(value, TemplateError::OneDestination(&template.destination));
         }
@@ -46,14 +53,19 @@ fn read(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> 
     templates
 }
 
-fn template(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Template> {
+fn template(
+    value: &Value<'_>,
+    target: &Target<'_>,
+    abilities: Abilities<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Template> {
     let mut section = Section::open(value, "an object", problems)?;
     let destination = text(&mut section, "destination", problems);
     if destination.is_none() {
         problems.error(value, TemplateError::NoDestination);
     }
     let subject = Subject::Template(destination.as_deref().unwrap_or_default());
-    let source = source(value, &mut section, subject, problems);
+    let source = source(value, &mut section, abilities, subject, problems);
     let mode = section
         .take("mode")
         .and_then(|value| mode(value, subject, problems));
@@ -96,6 +108,7 @@ fn template(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>)
 fn source(
     value: &Value<'_>,
     section: &mut Section<'_>,
+    abilities: Abilities<'_>,
     subject: Subject<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<TemplateSource> {
@@ -105,7 +118,7 @@ fn source(
         (Some(path), None) => Some(TemplateSource::File(path)),
         (None, Some(contents)) => {
             let text = string(contents, problems)?;
-            if let Err(error) = template::check_with_lookup(text) {
+            if let Err(error) = template::check_with_lookup(text, abilities.has_keys()) {
                 problems.error(contents, TemplateError::Syntax(subject, &error));
             }
             Some(TemplateSource::Contents(text.to_owned()))

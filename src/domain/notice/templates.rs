@@ -36,6 +36,15 @@ pub enum TemplateNotice {
         /// How long the start has waited.
         limit: Duration,
     },
+    /// A template is not written before keys exist that do not exist.
+    Waits {
+        /// The path of the file.
+        destination: String,
+        /// The first of the keys.
+        first: Dependency,
+        /// How many others there are.
+        others: usize,
+    },
     /// What a template uses could not be looked up.
     LookUpFailed {
         /// The name that the template uses.
@@ -60,7 +69,9 @@ impl TemplateNotice {
         match self {
             Self::Failed { .. } | Self::Missing { .. } => Level::Error,
             Self::LookUpFailed { .. } | Self::Hidden(_) => Level::Warning,
-            Self::Written(_) | Self::Resumed { .. } | Self::LookUpResumed { .. } => Level::Info,
+            Self::Written(_) | Self::Resumed { .. } | Self::Waits { .. } | Self::LookUpResumed { .. } => {
+                Level::Info
+            }
         }
     }
 
@@ -103,6 +114,18 @@ impl fmt::Display for TemplateNotice {
                 }
                 Ok(())
             }
+            Self::Waits {
+                destination,
+                first,
+                others,
+            } => {
+                write!(f, "Template {destination} is not written before {first} exists")?;
+                match others {
+                    0 => Ok(()),
+                    1 => f.write_str(", nor before 1 other"),
+                    more => write!(f, ", nor before {more} others"),
+                }
+            }
             Self::LookUpFailed { dependency, failure } => {
                 write!(f, "Failed to look up {dependency} for templates: {failure}")
             }
@@ -123,6 +146,25 @@ impl fmt::Display for TemplateNotice {
 mod tests {
     use super::*;
     use std::string::ToString;
+
+    #[test]
+    fn a_template_that_waits_names_the_first_key() {
+        let notice = |others| TemplateNotice::Waits {
+            destination: "/etc/app".into(),
+            first: Dependency::Key("a/b".into()),
+            others,
+        };
+        let sentence = "Template /etc/app is not written before key a/b exists";
+        assert_eq!(notice(0).to_string(), sentence);
+        assert_eq!(
+            notice(1).to_string(),
+            std::format!("{sentence}, nor before 1 other")
+        );
+        assert_eq!(
+            notice(5).to_string(),
+            std::format!("{sentence}, nor before 5 others")
+        );
+    }
 
     #[test]
     fn a_missing_template_names_what_it_waits_for() {

@@ -30,6 +30,8 @@ pub(super) struct TemplateUnit {
     state: TemplateState,
     /// What the last rendering has looked up.
     pub names: BTreeSet<Dependency>,
+    /// The keys that it waits for although the catalogue has answered: they do not exist.
+    missing: BTreeSet<Dependency>,
     command: Option<JobRunner>,
     again: bool,
     /// The waits between attempts to start the command, and when the next one is due.
@@ -47,6 +49,7 @@ impl TemplateUnit {
             template: template.clone(),
             state: TemplateState::new(now, template.wait, paused, jitter.split()),
             names: BTreeSet::new(),
+            missing: BTreeSet::new(),
             command: command.map(|job| JobRunner::new(now, id, job, jitter.split())),
             again: false,
             retries: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, jitter),
@@ -90,6 +93,7 @@ impl TemplateUnit {
             return None;
         }
         self.names = rendered.names;
+        self.log_missing(rendered.missing, out);
         let complete = matches!(rendered.outcome, Outcome::Complete(_));
         if let Outcome::Failed(cause) = &rendered.outcome {
             self.log_failure(cause.clone(), out);
@@ -121,8 +125,21 @@ impl TemplateUnit {
 
     /// Why it is not written yet: what it waits for.
     pub fn waits_for(&self, known: impl Fn(&Dependency) -> bool) -> Vec<Dependency> {
-        let unknown = self.names.iter().filter(|name| !known(name));
-        unknown.cloned().collect()
+        let waits = |name: &&Dependency| !known(name) || self.missing.contains(name);
+        self.names.iter().filter(waits).cloned().collect()
+    }
+
+    /// Logs each key that does not exist when the template begins to wait for it.
+    fn log_missing(&mut self, missing: BTreeSet<Dependency>, out: &mut Outbox) {
+        let mut new = missing.difference(&self.missing);
+        if let Some(first) = new.next() {
+            out.log(Notice::Template(TemplateNotice::Waits {
+                destination: self.template.destination.clone(),
+                first: first.clone(),
+                others: new.count(),
+            }));
+        }
+        self.missing = missing;
     }
 
     fn start_command_if_due(&mut self, now: Instant, out: &mut Outbox) {
@@ -225,6 +242,7 @@ impl Unit for TemplateUnit {
     fn close(&mut self, _now: Instant, out: &mut Outbox) {
         self.closing = true;
         self.names.clear();
+        self.missing.clear();
         if let Some(command) = &mut self.command {
             command.end(out);
         }
@@ -239,5 +257,5 @@ impl Unit for TemplateUnit {
     }
 }
 
-crate::keyed!(TemplateUnit { template, state, names, command, again, retries, retry_at, paused, closing }
+crate::keyed!(TemplateUnit { template, state, names, missing, command, again, retries, retry_at, paused, closing }
     without { failures });

@@ -57,9 +57,7 @@ impl Shim {
         let unwritten: Vec<_> = self
             .unwritten()
             .map(|unit| {
-                let is_there =
-                    |name: &Dependency| known.get(name).is_some_and(|data| **data != Data::Key(None));
-                let waits_for = unit.waits_for(is_there);
+                let waits_for = unit.waits_for(|name| known.contains_key(name));
                 (unit.template.destination.clone(), waits_for)
             })
             .collect();
@@ -107,6 +105,7 @@ impl Shim {
             destination: template.destination,
             source: template.source,
             known,
+            has_keys: self.plan.catalogue.has_keys(),
         };
         self.out.render(id, rendering);
     }

@@ -266,6 +266,16 @@ fn of_templates() -> Vec<Notice> {
             waits_for: vec![dependency()],
             limit: Duration::from_secs(60),
         },
+        TemplateNotice::Waits {
+            destination: destination(),
+            first: dependency(),
+            others: 0,
+        },
+        TemplateNotice::Waits {
+            destination: destination(),
+            first: dependency(),
+            others: 2,
+        },
         TemplateNotice::LookUpFailed {
             dependency: dependency(),
             failure: failure(),

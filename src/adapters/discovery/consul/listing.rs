@@ -1,10 +1,10 @@
 //! Parses the instances in an answer of Consul's health endpoint, piece by piece as it arrives.
 //!
-//! An answer may have 16 MiB. It is divided into the entries of its outermost array, and each entry is parsed
-//! separately: at most one entry is stored as text, no step takes long, and an entry that is not a valid
-//! instance is skipped without affecting the others. If the text is not JSON, or too long, the whole answer
-//! is an error.
+//! An answer may have 16 MiB. It is divided into the entries of its outermost array (`entries.rs`), and each entry is
+//! parsed separately. An entry that is not a valid instance is skipped without affecting the others. If the text is not
+//! JSON, or too long, the whole answer is an error.
 
+use super::entries::{Broken, Entry, Outermost, Splitter};
 use domain::catalogue::{CheckState, Details, Instance, Skipped};
 use serde::Deserialize;
 use serde_json::Value;
@@ -42,33 +42,22 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// The position of the next byte in the outermost array.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Position {
-    /// Before its opening bracket.
-    #[default]
-    Before,
-    /// After its opening bracket: an entry or the end follows.
-    Begun,
-    /// After a comma: an entry follows.
-    Between,
-    /// In an entry.
-    Within,
-    /// After its closing bracket.
-    Behind,
+impl From<Broken> for Malformed {
+    fn from(broken: Broken) -> Self {
+        Self(broken.to_string())
+    }
 }
 
 /// Parses a list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
-    position: Position,
-    entry: Vec<u8>,
-    is_too_long: bool,
-    /// How many brackets and braces of the entry are open.
-    depth: usize,
-    /// Whether the next byte is in a string of the entry; and whether a backslash precedes it.
-    quoted: bool,
-    escaped: bool,
+    splitter: Splitter,
+    list: List,
+}
+
+/// The instances that were parsed so far.
+#[derive(Debug, Default)]
+struct List {
     instances: Vec<Instance>,
     skipped: Skipped,
     text: usize,
@@ -81,8 +70,11 @@ impl Reader {
     /// Parses instances with their details, or without.
     pub fn new(details: bool) -> Self {
         Self {
-            details,
-            ..Self::default()
+            splitter: Splitter::new(Outermost::Array, LONGEST_ENTRY),
+            list: List {
+                details,
+                ..List::default()
+            },
         }
     }
 
@@ -91,7 +83,8 @@ impl Reader {
     /// # Errors
     /// The text is not JSON, or exceeds a limit.
     pub fn take(&mut self, piece: &[u8]) -> Result<(), Malformed> {
-        piece.iter().try_for_each(|byte| self.step(*byte))
+        let list = &mut self.list;
+        self.splitter.take(piece, |entry| list.take(entry))
     }
 
     /// The instances, and the entries that were left out.
@@ -99,70 +92,26 @@ impl Reader {
     /// # Errors
     /// The answer is not complete.
     pub fn finish(self) -> Result<(Vec<Instance>, Skipped), Malformed> {
-        match self.position {
-            Position::Behind => Ok((self.instances, self.skipped)),
-            _ => Err(Malformed("it ends too early".into())),
-        }
+        self.splitter.finish()?;
+        Ok((self.list.instances, self.list.skipped))
     }
+}
 
-    fn step(&mut self, byte: u8) -> Result<(), Malformed> {
-        match (self.position, byte) {
-            (Position::Within, byte) => return self.within(byte),
-            (_, b' ' | b'\t' | b'\n' | b'\r') => {}
-            (Position::Before, b'[') => self.position = Position::Begun,
-            (Position::Begun, b']') => self.position = Position::Behind,
-            (Position::Begun | Position::Between, byte) if byte != b',' && byte != b']' => {
-                self.position = Position::Within;
-                return self.within(byte);
-            }
-            (position, byte) => return Err(unexpected(position, byte)),
-        }
-        Ok(())
-    }
-
-    /// Takes a byte of an entry, or the one that ends it.
-    fn within(&mut self, byte: u8) -> Result<(), Malformed> {
-        if self.quoted {
-            self.quoted = self.escaped || byte != b'"';
-            self.escaped = !self.escaped && byte == b'\\';
-        } else {
-            match byte {
-                b'"' => self.quoted = true,
-                b'{' | b'[' => self.depth += 1,
-                b',' | b']' if self.depth == 0 => return self.end_of_entry(byte),
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        match self.entry.len() < LONGEST_ENTRY {
-            true => self.entry.push(byte),
-            false => self.is_too_long = true,
-        }
-        Ok(())
-    }
-
-    fn end_of_entry(&mut self, byte: u8) -> Result<(), Malformed> {
-        self.position = if byte == b',' {
-            Position::Between
-        } else {
-            Position::Behind
-        };
-        let entry = std::mem::take(&mut self.entry);
-        if std::mem::take(&mut self.is_too_long) {
+impl List {
+    fn take(&mut self, entry: Entry<'_>) -> Result<(), Malformed> {
+        let Entry::Text(entry) = entry else {
             let sentence = format!("an entry is longer than {} KiB", LONGEST_ENTRY / 1024);
             self.skip(|| sentence);
-        } else {
-            match instance(&entry) {
-                Ok(mut instance) => {
-                    instance.details = self.details.then(|| Box::new(details(&entry)));
-                    self.add(instance)?;
-                }
-                Err(error) if error.is_data() => self.skip(|| reason(&entry, &error)),
-                Err(error) => return Err(Malformed(error.to_string())),
+            return Ok(());
+        };
+        match instance(entry) {
+            Ok(mut instance) => {
+                instance.details = self.details.then(|| Box::new(details(entry)));
+                self.add(instance)?;
             }
+            Err(error) if error.is_data() => self.skip(|| reason(entry, &error)),
+            Err(error) => return Err(Malformed(error.to_string())),
         }
-        self.entry = entry;
-        self.entry.clear();
         Ok(())
     }
 
@@ -196,15 +145,19 @@ impl Reader {
 
 /// How many bytes one list contributes to [`AT_ONCE`].
 #[derive(Debug, Default)]
-struct MemoryShare(usize);
+pub(super) struct MemoryShare(usize);
 
 impl MemoryShare {
-    fn add(&mut self, bytes: usize) -> Result<(), Malformed> {
+    /// So many bytes more.
+    ///
+    /// # Errors
+    /// All lists together exceed their limit.
+    pub(super) fn add(&mut self, bytes: usize) -> Result<(), Broken> {
         self.0 += bytes;
         if AT_ONCE.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_AT_ONCE {
             let limit = MOST_AT_ONCE / 1024 / 1024;
             let sentence = format!("all lists that are being read are longer than {limit} MiB together");
-            return Err(Malformed(sentence));
+            return Err(Broken(sentence));
         }
         Ok(())
     }
@@ -214,16 +167,6 @@ impl Drop for MemoryShare {
     fn drop(&mut self) {
         AT_ONCE.fetch_sub(self.0, Ordering::Relaxed);
     }
-}
-
-fn unexpected(position: Position, byte: u8) -> Malformed {
-    let expected = match position {
-        Position::Before => "'['",
-        Position::Begun => "an entry or ']'",
-        Position::Between | Position::Within => "an entry",
-        Position::Behind => "nothing more",
-    };
-    Malformed(format!("found '{}', expected {expected}", byte.escape_ascii()))
 }
 
 /// Parses one entry. A service without an address has the address of its node (SD-7).
@@ -379,7 +322,7 @@ mod tests {
     use serde_json::json;
 
     fn read(text: &str, piece: usize) -> Result<(Vec<Instance>, Skipped), Malformed> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(false);
         for piece in text.as_bytes().chunks(piece) {
             reader.take(piece)?;
         }

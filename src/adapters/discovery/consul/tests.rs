@@ -2,6 +2,7 @@
 
 use super::client::CUT;
 use super::*;
+use domain::catalogue::Data;
 use domain::plan::{Attributes, Tls};
 use domain::time::Duration;
 use hyper::header::HeaderValue;
@@ -553,4 +554,102 @@ fn the_description_of_a_service_is_read_up_to_its_limit() {
     for wrong in [r#"{"Address":"h","Port":70000}"#, r#"{"Port":1}"#, "[]", ""] {
         assert!(ask(answer("", wrong)).is_err(), "{wrong}");
     }
+}
+
+/// What is looked up in a Consul that answers this.
+fn looked_up(dependency: Dependency, after: Option<u64>, answer: &[u8]) -> (Result<Found, String>, String) {
+    run(async {
+        let (address, seen) = server(answer, b"").await;
+        let consul = Consul::new(&settings(&address.to_string())).unwrap();
+        let look_up = LookUp {
+            dependency,
+            after: after.map(Cursor),
+            wait: Duration::from_secs(10),
+        };
+        let found = timeout(Duration::from_secs(60), consul.look_up(&look_up)).await;
+        let first = seen.lock().unwrap()[0].clone();
+        let line = first.lines().next().unwrap().to_owned();
+        (found.unwrap().map_err(|error| error.to_string()), line)
+    })
+}
+
+fn key(path: &str) -> Dependency {
+    Dependency::Key(path.into())
+}
+
+#[test]
+fn a_key_is_a_blocking_query_and_its_value_is_decoded() {
+    let body = r#"[{"LockIndex":0,"Key":"a b/\u00e9%2F?","Flags":0,"Value":"b25l","ModifyIndex":7}]"#;
+    let index = "X-Consul-Index: 7\r\nX-Consul-Results-Filtered-By-ACLs: true\r\n";
+    let (found, line) = looked_up(key("//a b/é%2F?"), Some(5), &answer(index, body));
+    assert_eq!(
+        line,
+        "GET /v1/kv/a%20b/%C3%A9%252F%3F?index=5&wait=10000ms HTTP/1.1"
+    );
+    let expected = Found {
+        data: Data::Key(Some("one".into())),
+        cursor: Some(Cursor(7)),
+        filtered: true,
+    };
+    assert_eq!(found, Ok(expected));
+    let (found, _) = looked_up(key("a"), Some(9), &answer(index, r#"[{"Key":"a","Value":null}]"#));
+    let found = found.unwrap();
+    assert_eq!((found.data, found.cursor), (Data::Key(Some(String::new())), None));
+    let missing = b"HTTP/1.1 404 Not Found\r\nX-Consul-Index: 3\r\nContent-Length: 0\r\n\r\n";
+    let found = looked_up(key("a"), None, missing).0.unwrap();
+    assert_eq!((found.data, found.cursor), (Data::Key(None), Some(Cursor(3))));
+}
+
+#[test]
+fn a_level_is_read_with_all_that_is_below_it_and_only_its_keys_are_kept() {
+    let body = r#"[{"Key":"a/b/","Value":null},{"Key":"a/b/c","Value":"MQ=="},{"Key":"a/b/d/e","Value":"%"},
+        {"Key":"other","Value":"MQ=="}]"#;
+    let (found, line) = looked_up(Dependency::Keys("/a/b/".into()), None, &answer("", body));
+    assert_eq!(line, "GET /v1/kv/a/b/?recurse=1 HTTP/1.1");
+    assert_eq!(found.unwrap().data, Data::Keys([("c".into(), "1".into())].into()));
+    let (_, line) = looked_up(Dependency::Keys("/".into()), Some(5), &answer("", "[]"));
+    assert_eq!(line, "GET /v1/kv/?recurse=1&index=5&wait=10000ms HTTP/1.1");
+}
+
+#[test]
+fn all_services_are_read_with_their_tags() {
+    let body = r#"{"consul":[],"web":["v1","blue","v1"],"none":null}"#;
+    let (found, line) = looked_up(Dependency::Services, None, &answer("X-Consul-Index: 7\r\n", body));
+    assert_eq!(line, "GET /v1/catalog/services HTTP/1.1");
+    let service = |name: &str, tags: &[&str]| (name.into(), tags.iter().map(ToString::to_string).collect());
+    let expected = [
+        service("consul", &[]),
+        service("none", &[]),
+        service("web", &["blue", "v1"]),
+    ];
+    assert_eq!(found.unwrap().data, Data::Services(expected.into()));
+}
+
+#[test]
+fn what_is_no_list_of_services_is_an_error() {
+    let error = |body: &str| {
+        looked_up(Dependency::Services, None, &answer("", body))
+            .0
+            .unwrap_err()
+    };
+    for body in [
+        "",
+        "[]",
+        "null",
+        "{\"a\"}",
+        "{\"a\": 1}",
+        "{\"a\": [1]}",
+        "{\"a\": []",
+    ] {
+        let error = error(body);
+        assert!(
+            error.starts_with("the answer is not what was asked for: "),
+            "{error}"
+        );
+    }
+    let long = format!("{{\"a\": [\"{}\"]}}", "x".repeat(256 * 1024));
+    assert_eq!(error(&long), "a service has more than 256 KiB of tags");
+    let many: Vec<String> = (0..16_385).map(|number| format!("\"{number}\":[]")).collect();
+    let error = error(&format!("{{{}}}", many.join(",")));
+    assert_eq!(error, "the services are more than 16384");
 }

@@ -10,6 +10,7 @@
 //! are opened without blocking, so a pipe does not hold up the reader.
 
 use super::entry::{BootTime, DirectoryEntry};
+use super::name;
 use domain::time::Duration;
 use nix::fcntl::OFlag;
 use std::collections::BTreeSet;
@@ -77,11 +78,31 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
 
 /// Reads one file of a service's folder. Returns its content and the size of its text in bytes.
 pub(super) fn read(folder: &Path, file: &OsStr, service: &str) -> io::Result<(FileContent, usize)> {
+    read_as(folder, file, |text| parse(text, file, service))
+}
+
+/// As [`read`], of whatever service the folder is.
+pub(super) fn read_any(folder: &Path, file: &OsStr) -> io::Result<(FileContent, usize)> {
+    read_as(folder, file, |text| {
+        let entry = entry(text)?;
+        let service = entry.name.clone();
+        if folder.file_name() != Some(name::of_folder(&service).as_ref()) {
+            return Err(elsewhere(&entry));
+        }
+        checked(entry, file, &service)
+    })
+}
+
+fn read_as(
+    folder: &Path,
+    file: &OsStr,
+    parse: impl FnOnce(&[u8]) -> Result<DirectoryEntry, String>,
+) -> io::Result<(FileContent, usize)> {
     let text = match text_of(&folder.join(file)) {
         Ok(text) => text,
         Err(error) => return Ok((failure(error)?, 0)),
     };
-    let found = match parse(&text, file, service) {
+    let found = match parse(&text) {
         Ok(entry) => FileContent::Entry(entry),
         Err(reason) => FileContent::Foreign(reason),
     };
@@ -125,15 +146,25 @@ fn text_of(path: &Path) -> io::Result<Vec<u8>> {
 /// Parses an entry. The error is the reason why the text is not an entry of this file in this service's
 /// folder.
 pub(super) fn parse(text: &[u8], file: &OsStr, service: &str) -> Result<DirectoryEntry, String> {
-    let entry: DirectoryEntry =
-        serde_json::from_slice(text).map_err(|error| format!("not an entry: {error}"))?;
+    checked(entry(text)?, file, service)
+}
+
+fn entry(text: &[u8]) -> Result<DirectoryEntry, String> {
+    serde_json::from_slice(text).map_err(|error| format!("not an entry: {error}"))
+}
+
+fn checked(entry: DirectoryEntry, file: &OsStr, service: &str) -> Result<DirectoryEntry, String> {
     if entry.name != service || file != entry.file_name().as_str() {
-        return Err(format!(
-            "the entry of {:?} of service {:?} does not belong here",
-            entry.id, entry.name
-        ));
+        return Err(elsewhere(&entry));
     }
     Ok(entry)
+}
+
+fn elsewhere(entry: &DirectoryEntry) -> String {
+    format!(
+        "the entry of {:?} of service {:?} does not belong here",
+        entry.id, entry.name
+    )
 }
 
 /// Writes an entry to its file, replacing the file if it exists, and creates the folder if necessary.

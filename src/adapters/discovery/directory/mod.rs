@@ -9,6 +9,7 @@
 //! finds an entry with different values. All access to the folder happens on a separate thread, because its
 //! file system may hang. The loop itself waits only for timers and for events of the kernel.
 
+mod all_services;
 mod boot_clock;
 mod entry;
 mod file;
@@ -24,8 +25,9 @@ mod watcher;
 mod worker;
 
 use crate::ports::{Catalogue, CatalogueError, Renewal};
+use all_services::AllServices;
 use async_trait::async_trait;
-use domain::catalogue::{Cursor, Endpoint, Instance, Listing, Query};
+use domain::catalogue::{Cursor, Dependency, Endpoint, Found, Instance, Listing, LookUp, Query};
 use domain::plan::Registration;
 use domain::time::Duration;
 use folders::{Folders, failed};
@@ -40,6 +42,14 @@ use worker::{IsAbandoned, Worker};
 
 /// The time between two reads of a folder by a waiting reader. Changes in that time are read together.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// The time between two reads of all folders by a reader that waits for a change of the services (docs/bounds.md).
+const GATHER_ALL: Duration = Duration::from_millis(500);
+/// The most folders of services that are watched for a change of the services; if there are more, the folders are read at
+/// intervals (docs/bounds.md).
+const MOST_WATCHES: usize = 1000;
+/// Why no key is looked up.
+const NO_KEYS: &str = "keys need Consul or etcd, and the catalogue is a folder";
 
 /// The `directory` catalogue.
 #[derive(Debug)]
@@ -124,6 +134,42 @@ impl Directory {
         Ok(self.worker.run(read).await?.listing)
     }
 
+    /// All services that have a valid entry, as soon as they differ from those at the cursor.
+    async fn services(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
+        if let Some(cursor) = look_up.after
+            && let Ok(answer) = timeout(look_up.wait, self.other_services(cursor)).await
+        {
+            return answer;
+        }
+        Ok(self.read_services().await?.1.found)
+    }
+
+    async fn other_services(&self, cursor: Cursor) -> Result<Found, CatalogueError> {
+        loop {
+            let (watch, services) = self.read_services().await?;
+            if services.found.cursor != Some(cursor) {
+                return Ok(services.found);
+            }
+            let watch = watch.attach();
+            let changed = async { while watch.next().await == FolderEvent::Files(BTreeSet::new()) {} };
+            match services.expiry {
+                Some(expiry) => timeout(expiry, changed).await.unwrap_or_default(),
+                None => changed.await,
+            }
+            sleep(GATHER_ALL).await;
+        }
+    }
+
+    /// Starts the watches before it reads the folders, so that every change after the read is reported.
+    async fn read_services(&self) -> Result<(FolderWatch, AllServices), CatalogueError> {
+        let folders = Arc::clone(&self.folders);
+        let read = move |is_abandoned: IsAbandoned<'_>| {
+            let watch = FolderWatch::start_all(&folders.path, MOST_WATCHES);
+            Ok((watch, AllServices::read(&folders, is_abandoned)?))
+        };
+        self.worker.run(read).await
+    }
+
     /// Runs one operation on the files of one instance on the folder's thread.
     async fn change<T: Send + 'static>(
         &self,
@@ -185,6 +231,16 @@ impl Catalogue for Directory {
 
     async fn deregister(&self, registration: &Registration) -> Result<(), CatalogueError> {
         self.change(registration, Folders::remove).await
+    }
+
+    async fn look_up(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
+        if let Some(query) = look_up.query() {
+            return Ok(self.instances(&query).await?.found());
+        }
+        match look_up.dependency {
+            Dependency::Services => self.services(look_up).await,
+            _ => Err(CatalogueError::Failed(NO_KEYS.into())),
+        }
     }
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {

@@ -664,3 +664,78 @@ fn an_entry_that_is_renewed_continuously_is_in_every_listing() {
         busy.await.unwrap();
     });
 }
+
+fn services(after: Option<Cursor>, wait: Duration) -> LookUp {
+    LookUp {
+        dependency: Dependency::Services,
+        after,
+        wait,
+    }
+}
+
+fn of_service(name: &str) -> Registration {
+    Registration {
+        name: name.into(),
+        ..instance(1)
+    }
+}
+
+#[test]
+fn the_services_of_a_folder_are_read_within_bounds() {
+    let (_home, directory) = home();
+    let names = |found: Found| match found.data {
+        domain::catalogue::Data::Services(services) => services.into_iter().map(|(name, _)| name).collect(),
+        other => vec![format!("{other:?}")],
+    };
+    let read = async || directory.look_up(&services(None, Duration::ZERO)).await;
+    run(async {
+        directory.write_now(&of_service("a/b")).unwrap();
+        directory.write_now(&of_service("c")).unwrap();
+        fs::write(directory.folders.path.join("file"), "x").unwrap();
+        // An entry in the folder of another service does not count.
+        let there = directory.folder("d");
+        fs::create_dir(&there).unwrap();
+        fs::copy(directory.folder("c").join("app-1.json"), there.join("app-1.json")).unwrap();
+        assert_eq!(names(read().await.unwrap()), ["a/b", "c"]);
+        for number in 0..20_000 {
+            fs::write(there.join(format!("x{number}")), "").unwrap();
+        }
+        let error = read().await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("it holds more than 20000 files")
+                || error.contains("more than 20000 files or 16 MiB"),
+            "{error}"
+        );
+        fs::remove_dir_all(&there).unwrap();
+        for number in 0..70 {
+            let name = format!("large{number}");
+            fs::create_dir(directory.folder(&name)).unwrap();
+            fs::write(directory.folder(&name).join("x"), vec![b' '; 256 * 1024]).unwrap();
+        }
+        let error = read().await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("all services have more than 20000 files or 16 MiB"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn more_folders_than_are_watched_are_read_at_intervals() {
+    let (_home, directory) = home();
+    run(async {
+        for number in 0..=MOST_WATCHES {
+            fs::create_dir_all(directory.folders.path.join(number.to_string())).unwrap();
+        }
+        let watch = |most| FolderWatch::start_all(&directory.folders.path, most).attach();
+        assert!(matches!(watch(MOST_WATCHES), watcher::FolderEvents::Polling));
+        assert!(matches!(
+            watch(MOST_WATCHES + 1),
+            watcher::FolderEvents::Inotify(_)
+        ));
+        let before = directory.look_up(&services(None, Duration::ZERO)).await.unwrap();
+        directory.write_now(&of_service("5")).unwrap();
+        let after = timeout(PROMPTLY, directory.look_up(&services(before.cursor, LONG))).await;
+        assert_ne!(after.unwrap().unwrap().data, before.data);
+    });
+}

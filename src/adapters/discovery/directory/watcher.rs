@@ -5,7 +5,7 @@
 //! inotify is not available or its limit is reached, a change is assumed every [`POLL`]. Contents of files are not read
 //! here.
 
-use super::file::is_hidden;
+use super::file::{self, is_hidden};
 use domain::time::Duration;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
@@ -62,6 +62,23 @@ impl FolderWatch {
             }
         }
         Self(None)
+    }
+
+    /// Starts to watch this folder and all folders in it; none if there are more than `most`.
+    pub fn start_all(folder: &Path, most: usize) -> Self {
+        let watch = Self::start(folder);
+        let Some(InotifyWatch {
+            notifier,
+            awaited: None,
+        }) = &watch.0
+        else {
+            return watch;
+        };
+        let watched = notifier.watch_folders(folder, most);
+        if watched.is_err() {
+            return Self(None);
+        }
+        watch
     }
 
     /// Registers the watch with the runtime.
@@ -158,6 +175,27 @@ impl Notifier {
     )]
     fn listen(self) -> io::Result<AsyncFd<Self>> {
         AsyncFd::new(self)
+    }
+
+    /// Watches a folder for new folders, and all folders that are in it.
+    fn watch_folders(&self, folder: &Path, most: usize) -> io::Result<()> {
+        let changes = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVE_SELF;
+        self.0.add_watch(folder, changes | AddWatchFlags::IN_ONLYDIR)?;
+        let names = file::names(folder)?;
+        if names.len() > most {
+            return Err(Errno::ENOSPC.into());
+        }
+        for name in names {
+            match self.watch(&folder.join(name), true) {
+                Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Watches the folder of a service, or a folder above it. Temporary files are ignored until they are

@@ -15,9 +15,10 @@ pub fn of_service(prefix: &str, name: &str) -> String {
     format!("{prefix}/{}/", part(name))
 }
 
-/// The first key after all those that begin with `service`, which ends in a slash.
-pub fn end_of(service: &str) -> Vec<u8> {
-    [service.trim_end_matches('/').as_bytes(), &[b'/' + 1]].concat()
+/// The first key after all those that begin with `prefix`, which ends in a slash.
+pub fn end_of(prefix: &str) -> Vec<u8> {
+    let before = prefix.strip_suffix('/').unwrap_or(prefix);
+    [before.as_bytes(), &[b'/' + 1]].concat()
 }
 
 /// What all keys of an instance begin with.
@@ -77,6 +78,7 @@ mod tests {
         let end = end_of("/p/app/");
         assert!(b"/p/app/\xff\xff/service"[..] < end[..]);
         assert!(b"/p/app0"[..] >= end[..]);
+        assert_eq!(end_of("//"), b"/0");
     }
 
     #[test]

@@ -6,9 +6,12 @@
 //! continue with the existing lease. Granted leases are recorded for one purpose: a deregistration revokes
 //! them, so that a put still in flight has no effect afterwards.
 //!
+//! Templates also read values of keys anywhere in etcd, exactly as they are given, and the names of all services.
+//!
 //! No lease is kept alive without a heartbeat, no connection is used again on which a request was cancelled,
 //! and a query waits for a change only with the revision of an earlier answer.
 
+mod collectors;
 mod connection;
 mod failure;
 mod key;
@@ -19,17 +22,18 @@ mod pages;
 pub mod value;
 mod watch;
 
-use crate::adapters::clock;
+use crate::adapters::discovery::values;
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
-use domain::catalogue::{Endpoint, Listing, Query};
+use collectors::{AllServices, Instances, OneLevel};
+use domain::catalogue::{Cursor, Data, Dependency, Endpoint, Found, Listing, LookUp, Query};
 use domain::plan::{self, Registration};
 use etcd_client::{DeleteOptions, Error, PutOptions};
 use leases::Leases;
 use members::Members;
-use pages::{ListReader, Page, PageRequest};
+use pages::{Collector, Page, PageRequest, RangeReader};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use watch::Watched;
 
 /// The expected size of an answer about one key or lease, in bytes.
 const SHORT: usize = 16 * 1024;
@@ -120,9 +124,13 @@ impl Etcd {
         self.members.request(SHORT, question).await.map(drop)
     }
 
-    async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
-        let folder = key::of_service(&self.prefix, &query.service);
-        let mut reading = ListReader::new(&folder, query);
+    /// Reads all keys below a prefix, at one revision.
+    async fn range<C: Collector>(
+        &self,
+        prefix: &str,
+        collector: C,
+    ) -> Result<(C, Option<Cursor>), CatalogueError> {
+        let mut reading = RangeReader::new(prefix, collector);
         let mut turn = None;
         while let Some(request) = reading.request() {
             if request.is_large() && turn.is_none() {
@@ -131,7 +139,27 @@ impl Etcd {
             let page = self.page(&request).await?;
             reading.take(&page, &request)?;
         }
-        Ok(reading.listing())
+        let cursor = reading.cursor();
+        Ok((reading.collected, cursor))
+    }
+
+    /// The value of a key. A small answer is expected at first, because only one reader at a time may read a large one.
+    async fn value(&self, key: &str) -> Result<(Option<String>, Option<Cursor>), CatalogueError> {
+        let mut page = self.page(&PageRequest::for_key(key)).await?;
+        if matches!(page, Page::TooLarge) {
+            let _turn = self.large_pages.acquire().await;
+            page = self.page(&PageRequest::for_value(key)).await?;
+        }
+        let Page::Found(found) = page else {
+            return Err(values::too_large(key));
+        };
+        let value = found
+            .kvs()
+            .first()
+            .map(|kv| values::text(key, kv.value().to_vec()));
+        let revision = found.header().map(etcd_client::ResponseHeader::revision);
+        let cursor = revision.and_then(|revision| u64::try_from(revision).ok());
+        Ok((value.transpose()?, cursor.map(Cursor)))
     }
 }
 
@@ -192,10 +220,45 @@ impl Catalogue for Etcd {
     }
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
-        if let Some(cursor) = query.after {
-            let differing = timeout(clock::limit(query.wait), self.differing(query, cursor)).await;
-            differing.unwrap_or(Ok(()))?;
+        let folder = key::of_service(&self.prefix, &query.service);
+        self.wait(Watched::Instances(&folder, query), query.after, query.wait)
+            .await?;
+        let (collected, cursor) = self.range(&folder, Instances::new(&folder, query)).await?;
+        Ok(Listing {
+            instances: collected.instances,
+            cursor,
+            skipped: collected.skipped,
+            ..Listing::default()
+        })
+    }
+
+    async fn look_up(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
+        if let Some(query) = look_up.query() {
+            return Ok(self.instances(&query).await?.found());
         }
-        self.list(query).await
+        let wait = async |watched| self.wait(watched, look_up.after, look_up.wait).await;
+        let (data, cursor) = match &look_up.dependency {
+            Dependency::Key(key) => {
+                wait(Watched::Key(key)).await?;
+                let (value, cursor) = self.value(key).await?;
+                (Data::Key(value), cursor)
+            }
+            Dependency::Keys(prefix) => {
+                wait(Watched::Level(prefix)).await?;
+                let (collected, cursor) = self.range(prefix, OneLevel::new(prefix)).await?;
+                (collected.level.data(), cursor)
+            }
+            _ => {
+                let prefix = format!("{}/", self.prefix);
+                wait(Watched::Services(&prefix)).await?;
+                let (collected, cursor) = self.range(&prefix, AllServices::new(&prefix)).await?;
+                (collected.services.data(), cursor)
+            }
+        };
+        Ok(Found {
+            data,
+            cursor,
+            filtered: false,
+        })
     }
 }

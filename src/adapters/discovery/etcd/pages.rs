@@ -1,24 +1,20 @@
-//! Reads all keys of a service: in pages, at one revision, up to a limit.
+//! Reads all keys of a range, such as those of a service: in pages, at one revision, up to a limit.
 //!
 //! The first page is small, so that many backends may read theirs at the same time; the rest of a longer list
 //! is read by one reader at a time. So the memory is bounded for any number of backends. Between two pages
 //! the loop runs other tasks.
 //!
-//! Values of other programs are skipped and counted; they do not make the list unreadable. A value that is
-//! longer than a page is skipped by its key. The server's answers are checked against what was requested.
+//! What becomes of the keys is decided by a [`Collector`]. A value that is longer than a page is not read, and reported by
+//! its key. The server's answers are checked against what was requested.
 
-use super::{key, value};
+use super::key;
 use crate::ports::CatalogueError;
-use domain::catalogue::{Cursor, Instance, Listing, Query, Skipped};
-use etcd_client::{Client, Error, GetOptions, GetResponse, KeyValue, KvClient, ResponseHeader};
+use domain::catalogue::Cursor;
+use etcd_client::{Client, Error, GetOptions, GetResponse, KvClient, ResponseHeader};
 use tonic::Code;
 
 /// The limit on a list: the bytes of keys and values together (docs/bounds.md).
 const LARGEST_LIST: usize = 16 * 1024 * 1024;
-/// The most instances in a list (docs/bounds.md).
-const MOST_INSTANCES: usize = 20_000;
-/// The largest value that is read as an instance, in bytes (docs/bounds.md).
-const LARGEST_VALUE: usize = 64 * 1024;
 /// The size limit on the first page of a list, as a message, in bytes (docs/bounds.md).
 const FIRST_PAGE: usize = 64 * 1024;
 /// The size limit on a further page of a list, as a message, in bytes (docs/bounds.md).
@@ -27,8 +23,9 @@ const LARGEST_PAGE: usize = 512 * 1024;
 const FIRST_KEYS: usize = 128;
 /// How many keys a page may have.
 const MOST_KEYS: usize = 2048;
-/// How many bytes of a skipped value's key are logged.
-const LONGEST_KEY: usize = 200;
+/// The size limit on an answer with the value of one key, as a message, in bytes: the largest value, and the rest
+/// (docs/bounds.md).
+const ONE_VALUE: usize = 528 * 1024;
 /// The size that a further page should have, in bytes.
 const DESIRED_PAGE: usize = 256 * 1024;
 
@@ -55,6 +52,14 @@ pub enum Page {
 }
 
 impl PageRequest {
+    /// A request for this key alone, whose value may be as large as the values that templates read.
+    pub fn for_value(key: &str) -> Self {
+        Self {
+            size: ONE_VALUE,
+            ..Self::for_key(key)
+        }
+    }
+
     /// A request for this key alone.
     pub fn for_key(key: &str) -> Self {
         Self {
@@ -111,64 +116,71 @@ fn is_too_large(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if is_size(status))
 }
 
-/// A list that is being read: the instances so far, and the next request.
+/// What becomes of the keys that are read.
+pub trait Collector {
+    /// Takes a key and its value; without a value that is too large to be read.
+    ///
+    /// # Errors
+    /// A sentence: the keys exceed a limit, or the value cannot be used.
+    fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CatalogueError>;
+
+    /// The first key after this one that may be of use; `None` if it may be the next one.
+    fn next_after(&self, _key: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// A range of keys that is being read: the next request, and what becomes of the keys.
 #[derive(Debug)]
-pub struct ListReader<'q> {
-    folder: &'q str,
-    query: &'q Query,
+pub struct RangeReader<C> {
+    /// What all keys begin with.
+    prefix: String,
     next: Option<PageRequest>,
     /// The revision of the first page, which the further pages use, too.
     revision: i64,
     size: usize,
-    instances: Vec<Instance>,
-    skipped: Skipped,
+    /// What the keys were made of so far.
+    pub collected: C,
 }
 
-impl<'q> ListReader<'q> {
-    /// A reader of all instances below `folder` that the query selects.
-    pub fn new(folder: &'q str, query: &'q Query) -> Self {
+impl<C: Collector> RangeReader<C> {
+    /// A reader of all keys that begin with this prefix, which ends in a slash.
+    pub fn new(prefix: &str, collector: C) -> Self {
         let first = PageRequest {
-            from: folder.into(),
-            end: key::end_of(folder),
+            from: prefix.into(),
+            end: key::end_of(prefix),
             revision: 0,
             keys: FIRST_KEYS,
             size: FIRST_PAGE,
             keys_only: false,
         };
         Self {
-            folder,
-            query,
+            prefix: prefix.into(),
             next: Some(first),
             revision: 0,
             size: 0,
-            instances: Vec::new(),
-            skipped: Skipped::default(),
+            collected: collector,
         }
     }
 
-    /// The next request; `None` when the list is complete.
+    /// The next request; `None` when everything was read.
     pub fn request(&self) -> Option<PageRequest> {
         self.next.clone()
+    }
+
+    /// The revision at which everything is read.
+    pub fn cursor(&self) -> Option<Cursor> {
+        u64::try_from(self.revision).ok().map(Cursor)
     }
 
     /// Takes the answer to the last request.
     ///
     /// # Errors
-    /// A sentence: the list exceeds a limit, or the answer does not match the request.
+    /// A sentence: the keys exceed a limit, or the answer does not match the request.
     pub fn take(&mut self, page: &Page, request: &PageRequest) -> Result<(), CatalogueError> {
         match page {
             Page::Found(found) => self.add(found, request),
             Page::TooLarge => self.shrink(request),
-        }
-    }
-
-    /// The complete list.
-    pub fn listing(self) -> Listing {
-        Listing {
-            instances: self.instances,
-            cursor: u64::try_from(self.revision).ok().map(Cursor),
-            skipped: self.skipped,
-            ..Listing::default()
         }
     }
 
@@ -178,13 +190,19 @@ impl<'q> ListReader<'q> {
             self.revision = found.header().map_or(0, ResponseHeader::revision);
         }
         for kv in found.kvs() {
-            self.add_one(kv, request)?;
+            self.size = self.size.saturating_add(kv.key().len() + kv.value().len());
+            if self.size > LARGEST_LIST {
+                return Err(self.too_large(&format!("{} MiB", LARGEST_LIST / (1024 * 1024))));
+            }
+            self.collected
+                .take(kv.key(), (!request.keys_only).then(|| kv.value()))?;
         }
         self.next = match found.kvs().last() {
             Some(last) if found.more() => {
                 let average = ((self.size - before) / found.kvs().len()).max(1);
+                let next = after(last.key(), request)?;
                 Some(PageRequest {
-                    from: after(last.key(), request)?,
+                    from: self.collected.next_after(last.key()).unwrap_or(next),
                     end: request.end.clone(),
                     revision: self.revision,
                     keys: (DESIRED_PAGE / average).clamp(1, MOST_KEYS),
@@ -197,45 +215,19 @@ impl<'q> ListReader<'q> {
         Ok(())
     }
 
-    fn add_one(&mut self, kv: &KeyValue, request: &PageRequest) -> Result<(), CatalogueError> {
-        self.size = self.size.saturating_add(kv.key().len() + kv.value().len());
-        if self.size > LARGEST_LIST {
-            return Err(self.too_large(&format!("{} MiB", LARGEST_LIST / (1024 * 1024))));
-        }
-        if !key::is_instance(self.folder, kv.key()) {
-            return Ok(());
-        }
-        let read = match kv.value() {
-            _ if request.keys_only => Err(format!("is larger than {} KiB", LARGEST_PAGE / 1024)),
-            long if long.len() > LARGEST_VALUE => Err(format!("is larger than {} KiB", LARGEST_VALUE / 1024)),
-            value => value::instance(value, self.query),
-        };
-        match read {
-            Ok(instance) => self.instances.extend(instance),
-            Err(reason) => self.skip(kv.key(), &reason),
-        }
-        match self.instances.len() > MOST_INSTANCES {
-            true => Err(self.too_large(&format!("{MOST_INSTANCES} instances"))),
-            false => Ok(()),
-        }
-    }
-
-    fn skip(&mut self, key: &[u8], reason: &str) {
-        self.skipped.count += 1;
-        if self.skipped.count == 1 {
-            let key = String::from_utf8_lossy(key.get(..LONGEST_KEY).unwrap_or(key));
-            self.skipped.example = format!("the value of {key} {reason}");
-        }
-    }
-
-    /// Makes the next request smaller: first it permits a larger message, then it requests fewer keys, and at
-    /// last one key without its value.
+    /// Makes the next request smaller: first it permits a larger message, then it requests fewer keys, then one key of the
+    /// largest value that is used at all, and at last one key without its value.
     fn shrink(&mut self, request: &PageRequest) -> Result<(), CatalogueError> {
         let mut next = request.clone();
         match request {
             PageRequest { keys_only: true, .. } => return Err(self.too_large("one key of its size")),
             PageRequest { size: FIRST_PAGE, .. } => next.size = LARGEST_PAGE,
-            PageRequest { keys: 1, .. } => next.keys_only = true,
+            PageRequest {
+                keys: 1,
+                size: ONE_VALUE,
+                ..
+            } => next.keys_only = true,
+            PageRequest { keys: 1, .. } => next.size = ONE_VALUE,
             PageRequest { keys, .. } => next.keys = (keys / 4).max(1),
         }
         self.next = Some(next);
@@ -243,11 +235,15 @@ impl<'q> ListReader<'q> {
     }
 
     fn too_large(&self, allowed: &str) -> CatalogueError {
-        CatalogueError::Failed(format!(
-            "what stands below {} is more than is read of one service, {allowed}",
-            self.folder
-        ))
+        beyond(&self.prefix, allowed)
     }
+}
+
+/// The error for more keys than are read.
+pub fn beyond(prefix: &str, allowed: &str) -> CatalogueError {
+    CatalogueError::Failed(format!(
+        "what stands below {prefix} is more than is read of one service, {allowed}"
+    ))
 }
 
 /// The first key after `last`, which must lie in the requested range.

@@ -61,6 +61,13 @@ pub fn instance(value: &[u8], query: &Query) -> Result<Option<Instance>, String>
     }))
 }
 
+/// The name and the tags of the service whose instance a value describes; `None` if it describes none.
+pub fn service(value: &[u8]) -> Option<(String, Vec<String>)> {
+    instance(value, &Query::default()).ok()?;
+    let Named { name, tags } = serde_json::from_slice(value).ok()?;
+    Some((name, tags.unwrap_or_default()))
+}
+
 /// The address and port that a value describes.
 ///
 /// # Errors
@@ -89,6 +96,12 @@ struct WrittenEtcdEntry<'a> {
     tags: &'a [String],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     meta: &'a BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    tags: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]

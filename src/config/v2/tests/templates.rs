@@ -121,3 +121,16 @@ fn errors_in_templates_are_reported() {
         "{report}"
     );
 }
+
+#[test]
+fn contents_that_look_up_keys_need_consul_or_etcd() {
+    let with_a_folder = |contents: &str| {
+        let template = format!(r#"{{"destination": "/d", "contents": "{{{{"{{{{"}}}}{contents}}}}}"}}"#);
+        let text = format!(r#"{{"directory": "/c", "templates": [{template}]}}"#);
+        compiled_with(&text, &[], &[]).map(|compiled| compiled.plan.templates.len())
+    };
+    assert_eq!(with_a_folder("services"), Ok(1));
+    let report = with_a_folder(r#"ls \"x\""#).unwrap_err();
+    let sentence = "templates[0].contents: `contents` of template /d is not a template: line 1 of it: function \"ls\" needs Consul or etcd";
+    assert!(report.contains(sentence), "{report}");
+}

@@ -1,7 +1,7 @@
 //! Templates: what is looked up, rendered and written, when commands run, and what the start waits for.
 
 use super::*;
-use crate::catalogue::{Dependency, Found};
+use crate::catalogue::{Data, Dependency, Found};
 use crate::event::Rendered;
 use crate::template::{Outcome, Written};
 use std::collections::BTreeSet;
@@ -38,6 +38,18 @@ fn service(name: &str) -> Dependency {
     Dependency::Service { name, tag: None }
 }
 
+fn key(name: &str) -> Dependency {
+    Dependency::Key(name.into())
+}
+
+fn value(value: Option<&str>) -> Answer {
+    Answer::Found(Found {
+        data: Data::Key(value.map(Into::into)),
+        cursor: Some(Cursor(1)),
+        filtered: false,
+    })
+}
+
 fn found(ports: &[u16]) -> Answer {
     match instances(ports) {
         Answer::Instances(listing) => Answer::Found(listing.found()),
@@ -58,6 +70,19 @@ impl Fixture {
         let ticket = self.work(name);
         let rendered = Rendered {
             names: uses.iter().map(|name| service(name)).collect(),
+            missing: BTreeSet::new(),
+            files: None,
+            outcome,
+        };
+        self.step(Event::Rendered(ticket, rendered))
+    }
+
+    /// A rendering that uses keys, of which some do not exist.
+    fn renders_keys(&mut self, uses: &[&str], missing: &[&str], outcome: Outcome) -> Vec<String> {
+        let ticket = self.work("a");
+        let rendered = Rendered {
+            names: uses.iter().map(|name| key(name)).collect(),
+            missing: missing.iter().map(|name| key(name)).collect(),
             files: None,
             outcome,
         };
@@ -119,6 +144,54 @@ fn a_template_is_rendered_until_all_its_names_are_known_then_written_then_its_co
         "and it is not forgotten"
     );
     assert_eq!(fixture.exits("template[/etc/a]", 1), [""; 0]);
+}
+
+#[test]
+fn a_key_that_does_not_exist_is_waited_for_and_logged_once() {
+    let mut fixture = Fixture::running(with(vec![template("a")]));
+    let looks_up = fixture.renders_keys(&["k", "d"], &[], Outcome::Incomplete);
+    assert_eq!(looks_up, ["look up key d", "look up key k"]);
+    let sentence = "Template /etc/a is not written before key k exists";
+    let renders = ["render /etc/a with 1"];
+    assert_eq!(fixture.answers("key d?", value(None)), renders);
+    assert_eq!(
+        fixture.renders_keys(&["k", "d"], &[], Outcome::Incomplete),
+        [""; 0]
+    );
+    assert_eq!(fixture.answers("key k?", value(None)), ["render /etc/a with 2"]);
+    assert!(!fixture.has_logged(sentence));
+    let waits = fixture.renders_keys(&["k", "d"], &["k"], Outcome::Incomplete);
+    assert_eq!((waits, fixture.how_often(sentence)), (vec![], 1));
+    fixture.after(50);
+    fixture.answers("key d?", value(Some("x")));
+    fixture.renders_keys(&["k", "d"], &["k"], Outcome::Incomplete);
+    assert_eq!(fixture.how_often(sentence), 1);
+    fixture.after(50);
+    fixture.answers("key k?", value(Some("1")));
+    let writes = fixture.renders_keys(&["k", "d"], &[], complete("1"));
+    assert_eq!(writes, ["write /etc/a: 1"]);
+    fixture.writes("a", Written::Changed);
+    fixture.after(50);
+    assert_eq!(fixture.answers("key k?", value(None)), ["render /etc/a with 2"]);
+    let gone = fixture.renders_keys(&["k", "d"], &["k"], Outcome::Incomplete);
+    assert_eq!((gone, fixture.how_often(sentence)), (vec![], 2));
+}
+
+#[test]
+fn of_the_keys_that_do_not_exist_only_those_that_are_needed_hold_back_the_start() {
+    let mut fixture = Fixture::running(required());
+    fixture.renders_keys(&["k", "d"], &[], Outcome::Incomplete);
+    fixture.answers("key d?", value(None));
+    fixture.renders_keys(&["k", "d"], &[], Outcome::Incomplete);
+    fixture.answers("key k?", value(None));
+    fixture.renders_keys(&["k", "d"], &["k"], Outcome::Incomplete);
+    let end = Instant::START + Duration::from_secs(60);
+    while let Some(next) = fixture.shim.deadline().filter(|next| *next <= end) {
+        fixture.now = next;
+        fixture.step(Event::Woken);
+    }
+    let sentence = "Template /etc/a is required and was not written within 1m0s: it waits for key k";
+    assert!(fixture.has_logged(sentence));
 }
 
 #[test]
