@@ -270,6 +270,28 @@ fn at_the_stop(plan: &Plan) -> Vec<String> {
 }
 
 /// The catalogue, without its secrets.
+/// What a plan has, in a few words.
+pub fn summary(plan: &Plan) -> String {
+    let counted = |number: usize, one: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        _ => Some(format!("{number} {one}s")),
+    };
+    let parts = [
+        Some(catalogue(&plan.catalogue)),
+        counted(plan.services.len(), "service"),
+        counted(plan.backends.len(), "backend"),
+        counted(plan.templates.len(), "template"),
+        counted(plan.jobs.len(), "other job"),
+    ];
+    let application = plan.application.as_ref().map_or_else(
+        || "there is no application".to_owned(),
+        |job| format!("the application is {}", job.command.program),
+    );
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("{}; {application}", parts.join(", "))
+}
+
 fn catalogue(catalogue: &Catalogue) -> String {
     match catalogue {
         Catalogue::Consul(consul) => {

@@ -20,10 +20,14 @@ use containerpilot::check::CheckResult;
 use containerpilot::command_line::{CommandLine, Format, Refusal, usage};
 use containerpilot::config::{self, Readable, Source};
 use containerpilot::driver::{self, Ports};
+use containerpilot::explain;
 use containerpilot::panics;
 use containerpilot::ports::Console as _;
 use containerpilot::version::{COMMIT, VERSION};
 use domain::emergency::FAULT;
+use domain::notice::lifecycle::LifecycleNotice;
+use domain::plan::Plan;
+use domain::process::Pid;
 use domain::time::Duration;
 use domain::{Notice, Shim};
 use std::hash::{BuildHasher, RandomState};
@@ -155,6 +159,25 @@ fn start(source: Source, line: CommandLine) -> Result<u8, String> {
     code
 }
 
+/// Opens the log, and logs what starts and the warnings about its configuration.
+fn open_console(source: &Source, plan: &Plan, notices: &[Notice]) -> Result<Console, String> {
+    let console = Console::open();
+    let mut console = console.map_err(|error| format!("the log cannot be opened: {error}"))?;
+    console.install();
+    console.watch_readers();
+    console.configure(plan.logging);
+    console.log(&Notice::Lifecycle(LifecycleNotice::Starting {
+        version: VERSION,
+        pid: Pid(process::id().cast_signed()),
+        configuration: source.to_string(),
+        contents: explain::summary(plan),
+    }));
+    for notice in notices {
+        console.log(notice);
+    }
+    Ok(console)
+}
+
 /// Creates the machine's adapters and runs the shim to its end.
 async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -> Result<u8, String> {
     let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
@@ -182,13 +205,7 @@ async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -
         return Ok(STOPPED);
     };
     let (plan, notices) = compiled?;
-    let mut console = Console::open().map_err(refused("the log cannot be opened"))?;
-    console.install();
-    console.watch_readers();
-    console.configure(plan.logging);
-    for notice in notices {
-        console.log(&notice);
-    }
+    let mut console = open_console(&settings.source, &plan, &notices)?;
     if let Err(error) = processes::adopt_orphans() {
         let sentence = format!("orphans of the application will not be reaped: {error}");
         console.log(&Notice::Warning(sentence));

@@ -125,7 +125,7 @@ fn bases() -> Vec<(Value, Vec<&'static str>)> {
     let command = json!({"command": "run"});
     let whole = json!({
         "consul": {"address": "consul:8500", "tls": {}},
-        "logging": {},
+        "logging": { "checks": true, "format": "plain" },
         "preStart": command,
         "services": [{"name": "web", "port": 80, "poll": 100_000, "ttl": 200_000, "consul": {}, "health": command,
             "weights": {}, "taggedAddresses": {"lan": {"address": "192.0.2.7"}}}],

@@ -36,20 +36,7 @@ pub struct Lists<'a> {
 impl Changes {
     /// The lists for a run that starts with these instances, which are in order.
     pub fn lists<'a>(&'a self, instances: &'a [AddressPort]) -> Lists<'a> {
-        let (mut added, mut removed) = (Vec::new(), Vec::new());
-        let (mut before, mut now) = (self.handled.iter().peekable(), instances.iter().peekable());
-        while let (Some(old), Some(new)) = (before.peek(), now.peek()) {
-            match old.cmp(new) {
-                Ordering::Less => removed.extend(before.next()),
-                Ordering::Greater => added.extend(now.next()),
-                Ordering::Equal => {
-                    before.next();
-                    now.next();
-                }
-            }
-        }
-        removed.extend(before);
-        added.extend(now);
+        let (added, removed) = compare(&self.handled, instances);
         Lists {
             instances: instances.iter().collect(),
             added,
@@ -69,6 +56,49 @@ impl Changes {
             self.handled = given;
         }
     }
+}
+
+/// What is in the second list only, and what is in the first only. Both are in order.
+fn compare<'a>(
+    first: &'a [AddressPort],
+    second: &'a [AddressPort],
+) -> (Vec<&'a AddressPort>, Vec<&'a AddressPort>) {
+    let (mut added, mut removed) = (Vec::new(), Vec::new());
+    let (mut before, mut now) = (first.iter().peekable(), second.iter().peekable());
+    while let (Some(old), Some(new)) = (before.peek(), now.peek()) {
+        match old.cmp(new) {
+            Ordering::Less => removed.extend(before.next()),
+            Ordering::Greater => added.extend(now.next()),
+            Ordering::Equal => {
+                before.next();
+                now.next();
+            }
+        }
+    }
+    removed.extend(before);
+    added.extend(now);
+    (added, removed)
+}
+
+/// How many instances [`difference`] names. (docs/bounds.md)
+const MOST_NAMED: usize = 10;
+
+/// The difference between two lists, which are in order, such as `+10.0.0.7:80 -10.0.0.9:80`.
+pub fn difference(before: &[AddressPort], now: &[AddressPort]) -> String {
+    let (added, removed) = compare(before, now);
+    let all = added.len() + removed.len();
+    let signed = |sign: char, list: Vec<&AddressPort>| {
+        let named = list.into_iter().take(MOST_NAMED);
+        let named = named.map(|(address, port)| format!("{sign}{}", endpoint(address, *port)));
+        named.collect::<Vec<String>>()
+    };
+    let mut named = [signed('+', added), signed('-', removed)].concat();
+    named.truncate(MOST_NAMED);
+    let mut text = named.join(" ");
+    if all > named.len() {
+        text += &format!(" and {} more", all - named.len());
+    }
+    text
 }
 
 /// The variables of a run, and the name of the first one that is left out because its list is too long.

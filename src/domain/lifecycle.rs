@@ -19,6 +19,7 @@
 //! It has no access to services, processes or hooks; its inputs say only that one of them has ended.
 
 use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
 
 /// How long children that are left may take to stop before they are killed. (docs/bounds.md)
 pub const TERMINATING_REMAINING: Duration = Duration::from_secs(5);
@@ -194,6 +195,29 @@ pub struct Limits {
     pub stop_grace: Duration,
 }
 
+impl Phase {
+    /// The name of the phase in `/status` and in the log; there are spaces in the place of its underscores in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PreStarting => "pre_starting",
+            Self::AbortingStart => "aborting_start",
+            Self::AwaitingTemplates => "awaiting_templates",
+            Self::Running => "running",
+            Self::Deregistering => "deregistering",
+            Self::Draining => "draining",
+            Self::PreStopping => "pre_stopping",
+            Self::Terminating => "terminating",
+            Self::Killing => "killing",
+            Self::DeregisteringAfterExit => "deregistering_after_exit",
+            Self::PreStoppingAfterExit => "pre_stopping_after_exit",
+            Self::PostStopping => "post_stopping",
+            Self::TerminatingRemaining => "terminating_remaining",
+            Self::KillingRemaining => "killing_remaining",
+            Self::Exited => "exited",
+        }
+    }
+}
+
 /// The state of the lifecycle: its phase, how long that may take, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lifecycle {
@@ -204,6 +228,10 @@ pub struct Lifecycle {
     code: u8,
     /// Whether a health check ends the shim.
     unhealthy: bool,
+    /// When the present phase began.
+    began: Instant,
+    /// How long the phases of the stop took that are over.
+    took: Vec<(Phase, Duration)>,
 }
 
 impl Lifecycle {
@@ -215,7 +243,14 @@ impl Lifecycle {
             hurries: false,
             code: 0,
             unhealthy: false,
+            began: Instant::START,
+            took: Vec::new(),
         }
+    }
+
+    /// The phases of the stop that are over, in their order, and how long each took.
+    pub fn stop_phases(&self) -> &[(Phase, Duration)] {
+        &self.took
     }
 
     /// The phase.
@@ -307,8 +342,21 @@ impl Lifecycle {
         } else if input == Input::TimeIsUp {
             self.deadline = None;
         }
+        if phase != self.phase {
+            self.leave(now);
+        }
         self.phase = phase;
         action
+    }
+}
+
+impl Lifecycle {
+    /// Another phase begins. What is kept is only reported, and each phase comes once.
+    fn leave(&mut self, now: Instant) {
+        if !self.takes_configuration() {
+            self.took.push((self.phase, now.since(self.began)));
+        }
+        self.began = now;
     }
 }
 
@@ -343,6 +391,9 @@ crate::keyed!(Lifecycle {
     hurries,
     code,
     unhealthy
+} without {
+    began,
+    took
 });
 
 crate::keyed_as_is!(Phase);

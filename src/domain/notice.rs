@@ -5,6 +5,7 @@
 //! default log format shows no fields. [`Failures`](crate::failures::Failures) decides which repetitions of a
 //! failure keep their level; the others are logged at [`Level::Debug`].
 
+pub mod lifecycle;
 pub mod templates;
 
 use crate::catalogue::Endpoint;
@@ -16,6 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
+use lifecycle::LifecycleNotice;
 use templates::TemplateNotice;
 
 /// Calls the macro `$of` with the names of all log fields besides level, time and message, sorted. The core
@@ -44,10 +46,8 @@ pub enum Notice {
     ReloadRefused(String),
     /// A signal that has no effect in the present phase.
     SignalIgnored(Signal),
-    /// The services were deregistered, and the application goes on for this long.
-    Draining(Duration),
-    /// A second signal that requests the stop: the application does not go on any longer.
-    DrainEnded(Signal),
+    /// A message about the start and the stop of the shim.
+    Lifecycle(LifecycleNotice),
     /// A signal was passed on to the application.
     SignalForwarded(Signal),
     /// A signal is kept until the application runs.
@@ -143,6 +143,8 @@ pub enum Notice {
         backend: String,
         /// Their number now.
         instances: usize,
+        /// Which were added and removed.
+        difference: String,
     },
     /// A change of a backend waits for more instances before its handler runs.
     HeldBack {
@@ -258,12 +260,12 @@ impl Notice {
         match self {
             notice if notice.failure().is_some_and(|failure| !failure.at_full_level) => Level::Debug,
             Self::Template(notice) => notice.level(),
+            Self::Lifecycle(notice) => notice.level(),
             Self::LoadedConfiguration(_)
             | Self::Started(..)
             | Self::Stopped(..)
             | Self::SignalForwarded(_)
-            | Self::SignalKept(_)
-            | Self::Changed { .. } => Level::Debug,
+            | Self::SignalKept(_) => Level::Debug,
             Self::Ended(role, ending) => ended_level(role, ending),
             Self::NotStarted { role, .. } | Self::StartedAgain(role, _) if is_reported(role) => Level::Debug,
             Self::NotStarted { .. } => Level::Error,
@@ -293,8 +295,6 @@ impl Notice {
             | Self::ReloadFollows
             | Self::Reloaded
             | Self::SignalIgnored(_)
-            | Self::Draining(_)
-            | Self::DrainEnded(_)
             | Self::Maintenance(_)
             | Self::MarkedForMaintenance(_)
             | Self::Deregistering(_)
@@ -303,6 +303,7 @@ impl Notice {
             | Self::Registered(_)
             | Self::HeartbeatsResumed(..)
             | Self::Healthy(_)
+            | Self::Changed { .. }
             | Self::Failing { counted: None, .. }
             | Self::Answer(..)
             | Self::QueryResumed { .. }
@@ -368,9 +369,8 @@ impl Notice {
             | Self::ReloadFollows
             | Self::Reloaded
             | Self::ReloadRefused(_)
+            | Self::Lifecycle(_)
             | Self::SignalIgnored(_)
-            | Self::Draining(_)
-            | Self::DrainEnded(_)
             | Self::SignalForwarded(_)
             | Self::SignalKept(_)
             | Self::Maintenance(_)
@@ -435,11 +435,8 @@ impl fmt::Display for Notice {
             }
             Self::Reloaded => f.write_str("Configuration reloaded."),
             Self::ReloadRefused(report) => write!(f, "Error initializing config: {report}"),
+            Self::Lifecycle(notice) => write!(f, "{notice}"),
             Self::SignalIgnored(signal) => write!(f, "Ignoring {signal}: the shim is already stopping"),
-            Self::Draining(drain) => {
-                write!(f, "Draining: the application goes on for {}", InUnits(*drain))
-            }
-            Self::DrainEnded(signal) => write!(f, "{signal} came again: the stop continues without draining"),
             Self::SignalForwarded(signal) => write!(f, "Passing {signal} on to the application"),
             Self::SignalKept(signal) => write!(f, "Keeping {signal} until the application runs"),
             Self::Maintenance(true) => f.write_str("Entering maintenance"),
@@ -527,7 +524,7 @@ impl fmt::Display for Notice {
                 named.service
             ),
             Self::QueryFailed { backend, failure } => {
-                write!(f, "Failed to query {backend}: {failure} [<nil>]")
+                write!(f, "Failed to query {backend}: {failure}")
             }
             Self::QueryResumed { backend, failures } => {
                 write!(
@@ -559,9 +556,14 @@ impl fmt::Display for Notice {
                 f,
                 "Left out {count} unusable instances of {backend}, for example: {example}"
             ),
-            Self::Changed { backend, instances } => {
-                write!(f, "Backend {backend} changed: {instances} passing instances")
-            }
+            Self::Changed {
+                backend,
+                instances,
+                difference,
+            } => write!(
+                f,
+                "Backend {backend} changed: {instances} passing instances ({difference})"
+            ),
             Self::HeldBack {
                 backend,
                 instances,
@@ -783,7 +785,7 @@ mod tests {
                     backend: "db".into(),
                     failure: failure(1),
                 },
-                "Failed to query db: refused [<nil>]",
+                "Failed to query db: refused",
             ),
             (
                 Notice::Listening("[2001:db8::1]:9090".parse().unwrap()),

@@ -242,6 +242,8 @@ pub struct Logging {
     pub format: LogFormat,
     /// The stream it goes to.
     pub output: LogOutput,
+    /// Whether the output of health checks is logged as that of other children is, and not at [`Level::Debug`].
+    pub checks: bool,
 }
 
 /// How important an entry of the log is, least first.
@@ -272,6 +274,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// Time with its zone, level, name and message.
+    Plain,
 }
 
 /// The stream log entries go to.

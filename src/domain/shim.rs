@@ -31,6 +31,7 @@ use crate::event::{Event, Loaded, StatusRequest, Ticket};
 use crate::lifecycle::{Action, Input, Lifecycle, Limits, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
+use crate::notice::lifecycle::LifecycleNotice;
 use crate::plan::{Job, Plan, SignalTarget};
 use crate::probe::ProbeEnd;
 use crate::process::Ending;
@@ -146,7 +147,8 @@ impl Shim {
         let stops = self.plan.stop_on.contains(&signal);
         match signal {
             signal if stops && self.drains() => {
-                self.out.log(Notice::DrainEnded(signal));
+                self.out
+                    .log(Notice::Lifecycle(LifecycleNotice::DrainEnded(signal)));
                 self.advance(now, Input::StopRequested);
             }
             signal
@@ -155,7 +157,11 @@ impl Shim {
             {
                 self.out.log(Notice::SignalIgnored(signal));
             }
-            _ if stops => self.advance(now, Input::StopRequested),
+            _ if stops => {
+                self.out
+                    .log(Notice::Lifecycle(LifecycleNotice::StopRequested(signal)));
+                self.advance(now, Input::StopRequested);
+            }
             Signal::HUP => self.out.load(),
             Signal::USR1 => self.toggle_maintenance(now),
             other => self.forward(other),
@@ -258,7 +264,25 @@ impl Shim {
     fn on_application_ended(&mut self, now: Instant, ending: &Ending) {
         self.lifecycle.will_exit_with(ending.code());
         if !self.runs_on(UnitId::Application) {
+            self.log_end_of_application(ending);
             self.application_is_gone(now);
+        }
+    }
+
+    fn log_end_of_application(&mut self, ending: &Ending) {
+        let last = self
+            .units
+            .job(UnitId::Application)
+            .and_then(|application| application.runner().last());
+        if let (Ending::Exited(status), Some(run)) = (ending, last) {
+            let (status, ran) = (*status, run.took);
+            let requested = !self.lifecycle.takes_configuration();
+            let ended = LifecycleNotice::ApplicationEnded {
+                status,
+                ran,
+                requested,
+            };
+            self.out.log(Notice::Lifecycle(ended));
         }
     }
 
@@ -491,7 +515,8 @@ impl Shim {
         if self.plan.drain == Duration::ZERO || !self.lifecycle.may_drain() {
             return self.advance(now, Input::TimeIsUp);
         }
-        self.out.log(Notice::Draining(self.plan.drain));
+        self.out
+            .log(Notice::Lifecycle(LifecycleNotice::Draining(self.plan.drain)));
     }
 
     /// Stops the application. The time between SIGTERM and SIGKILL is that of the plan in force.
@@ -539,7 +564,11 @@ impl Shim {
 
     fn exit(&mut self) {
         self.out.log_left_behind();
-        self.out.push(Effect::Exit(self.lifecycle.code()));
+        let code = self.lifecycle.code();
+        let phases = self.lifecycle.stop_phases().into();
+        self.out
+            .log(Notice::Lifecycle(LifecycleNotice::StopDone(phases, code)));
+        self.out.push(Effect::Exit(code));
     }
 
     /// A signal for the application. While preStart runs it is kept until the application runs (LC-18).

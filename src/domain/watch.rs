@@ -16,6 +16,7 @@ use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::{Backoff, Duration, Instant, Jitter};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
 
 /// The shortest pause after an early answer, and the first step of its backoff.
 const EARLY: Duration = Duration::from_millis(50);
@@ -174,14 +175,19 @@ impl Watch {
         }
     }
 
-    /// Called with the list of instances. Returns whether it differs from the last one.
-    pub fn on_instances(&mut self, now: Instant, instances: &[Instance], cursor: Option<Cursor>) -> bool {
+    /// Called with the list of instances. Returns the last one, in order, if they differ.
+    pub fn on_instances(
+        &mut self,
+        now: Instant,
+        instances: &[Instance],
+        cursor: Option<Cursor>,
+    ) -> Option<Vec<AddressPort>> {
         let State::InFlight { since, wait } = self.state else {
-            return false;
+            return None;
         };
-        let changed = self.store(instances);
-        self.after_answer(now, since + wait, changed, cursor);
-        changed
+        let last = self.store(instances);
+        self.after_answer(now, since + wait, last.is_some(), cursor);
+        last
     }
 
     /// Called with data that the caller compares: whether they have changed, and how many bytes they take.
@@ -252,14 +258,14 @@ impl Watch {
         self.state = State::Scheduled { since, until };
     }
 
-    fn store(&mut self, instances: &[Instance]) -> bool {
+    fn store(&mut self, instances: &[Instance]) -> Option<Vec<AddressPort>> {
         let endpoint = |instance: &Instance| (instance.address.clone(), instance.port);
         let mut now_there: Vec<AddressPort> = instances.iter().map(endpoint).collect();
         now_there.sort_unstable();
         let changed = now_there != self.seen;
-        self.seen = now_there;
+        let last = mem::replace(&mut self.seen, now_there);
         self.size = size(instances);
-        changed
+        changed.then_some(last)
     }
 }
 
@@ -343,7 +349,11 @@ mod tests {
     fn watching() -> (Watch, Instant) {
         let mut watch = fresh();
         watch.on_time(at(10_000), true);
-        assert!(watch.on_instances(at(10_000), &instances(&[1]), Some(Cursor(7))));
+        assert!(
+            watch
+                .on_instances(at(10_000), &instances(&[1]), Some(Cursor(7)))
+                .is_some()
+        );
         let next = watch.deadline().unwrap();
         watch.on_time(next, true);
         (watch, next)
@@ -375,7 +385,7 @@ mod tests {
                 wait: POLL
             })
         );
-        assert!(!watch.on_instances(at(20_000), &[], Some(Cursor(7))));
+        assert!(watch.on_instances(at(20_000), &[], Some(Cursor(7))).is_none());
         assert_eq!(
             watch.on_time(at(20_000), true),
             Some(NextQuery {
@@ -390,7 +400,7 @@ mod tests {
         for (found, changed) in [(instances(&[1]), true), (Vec::new(), false)] {
             let mut watch = fresh();
             watch.on_time(at(10_000), true);
-            assert_eq!(watch.on_instances(at(10_001), &found, None), changed);
+            assert_eq!(watch.on_instances(at(10_001), &found, None).is_some(), changed);
         }
     }
 
@@ -403,7 +413,11 @@ mod tests {
         assert!(now > at(10_000) && now <= at(10_050));
         for change in 0..20 {
             watch.on_time(now, true);
-            assert!(watch.on_instances(now, &instances(&[change + 2]), Some(Cursor(2))));
+            assert!(
+                watch
+                    .on_instances(now, &instances(&[change + 2]), Some(Cursor(2)))
+                    .is_some()
+            );
             let next = watch.deadline().unwrap();
             assert!(next > now && next <= now + EARLY, "a busy backend stays as quick");
             now = next;
@@ -414,7 +428,11 @@ mod tests {
     fn early_answers_without_a_change_increase_the_pause_up_to_one_poll() {
         let (mut watch, mut now) = watching();
         for _ in 0..20 {
-            assert!(!watch.on_instances(now, &instances(&[1]), Some(Cursor(8))));
+            assert!(
+                watch
+                    .on_instances(now, &instances(&[1]), Some(Cursor(8)))
+                    .is_none()
+            );
             now = watch.deadline().unwrap();
             watch.on_time(now, true);
         }
@@ -436,7 +454,11 @@ mod tests {
                 wait: Duration::ZERO
             })
         );
-        assert!(!watch.on_instances(next, &instances(&[1]), Some(Cursor(1))));
+        assert!(
+            watch
+                .on_instances(next, &instances(&[1]), Some(Cursor(1)))
+                .is_none()
+        );
         assert_eq!(watch.failed.failures(), 0);
     }
 
@@ -453,7 +475,7 @@ mod tests {
         let (mut watch, now) = watching();
         watch.pause();
         assert!(
-            !watch.on_instances(now, &[], Some(Cursor(9))),
+            watch.on_instances(now, &[], Some(Cursor(9))).is_none(),
             "the answer counts for nothing"
         );
         assert_eq!(watch.deadline(), None);
@@ -465,7 +487,11 @@ mod tests {
                 wait: Duration::ZERO
             })
         );
-        assert!(!watch.on_instances(at(70_000), &instances(&[1]), Some(Cursor(9))));
+        assert!(
+            watch
+                .on_instances(at(70_000), &instances(&[1]), Some(Cursor(9)))
+                .is_none()
+        );
     }
 
     #[test]
@@ -474,7 +500,11 @@ mod tests {
         watch.retime(now, POLL / 2);
         assert_eq!(watch.deadline(), Some(now + POLL / 2));
         watch.on_time(now + POLL / 2, true);
-        assert!(!watch.on_instances(now + POLL / 2, &instances(&[1]), None));
+        assert!(
+            watch
+                .on_instances(now + POLL / 2, &instances(&[1]), None)
+                .is_none()
+        );
     }
 
     proptest! {
@@ -488,7 +518,7 @@ mod tests {
             watch.on_time(at(20_000), true);
             let mut renamed = instances(&shuffled);
             renamed.iter_mut().for_each(|instance| instance.id.push_str("-other"));
-            prop_assert!(!watch.on_instances(at(20_000), &renamed, None));
+            prop_assert!(watch.on_instances(at(20_000), &renamed, None).is_none());
         }
 
         #[test]
@@ -499,7 +529,7 @@ mod tests {
             watch.on_time(at(20_000), true);
             let counts = |ports: &[u16]| { let mut sorted = ports.to_vec(); sorted.sort_unstable(); sorted };
             let differs = counts(&before) != counts(&after);
-            prop_assert_eq!(watch.on_instances(at(20_000), &instances(&after), None), differs);
+            prop_assert_eq!(watch.on_instances(at(20_000), &instances(&after), None).is_some(), differs);
         }
     }
 }

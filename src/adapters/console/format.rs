@@ -15,6 +15,8 @@ pub struct LogEntry<'a> {
     pub level: Level,
     /// When it was logged.
     pub time: &'a Stamp,
+    /// The name of the child that wrote the message; empty for the shim itself.
+    pub name: &'a str,
     /// The message; any bytes.
     pub message: &'a [u8],
     /// The other fields, sorted by name.
@@ -58,14 +60,34 @@ pub fn render(line: &mut Vec<u8>, format: LogFormat, entry: &LogEntry<'_>) {
         LogFormat::Default => default(line, entry),
         LogFormat::Text => text(line, entry),
         LogFormat::Json => json(line, entry),
+        LogFormat::Plain => plain(line, entry),
     }
 }
 
-/// `2016/04/14 01:27:38 message`: without level and fields, the message unescaped (LG-1).
+/// `2016/04/14 01:27:38 message`: without level and fields, the message unescaped (LG-1). Before the message of a child is
+/// its name, because there are no fields that have it.
 fn default(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
     line.extend_from_slice(entry.time.plain.as_bytes());
+    if !entry.name.is_empty() {
+        line.extend_from_slice(entry.name.as_bytes());
+        line.extend_from_slice(b": ");
+    }
     line.extend_from_slice(entry.message);
     line.push(b'\n');
+}
+
+/// `2016-04-14T01:27:38Z INFO web.health: message`, the message unescaped. If it has several lines, each has the whole beginning.
+fn plain(line: &mut Vec<u8>, entry: &LogEntry<'_>) {
+    let name = match entry.name {
+        "" => "containerpilot",
+        name => name,
+    };
+    for message in entry.message.split(|byte| *byte == b'\n') {
+        let level = self::name(entry.level).to_ascii_uppercase();
+        append(line, format_args!("{} {level} {name}: ", entry.time.rfc3339));
+        line.extend_from_slice(message);
+        line.push(b'\n');
+    }
 }
 
 /// `key=value` pairs, each followed by a space, the last one too (LG-3).
@@ -288,6 +310,7 @@ mod tests {
         let entry = LogEntry {
             level,
             time: &stamp(time),
+            name: "",
             message,
             fields: &fields,
         };
@@ -474,7 +497,7 @@ mod tests {
         #[test]
         fn the_text_and_json_formats_have_one_line_whatever_a_child_prints(message in any::<Vec<u8>>()) {
             let when = stamp("2026-11-22T11:36:55Z");
-            let entry = LogEntry { level: Level::Info, time: &when, message: &message, fields: &[] };
+            let entry = LogEntry { level: Level::Info, time: &when, name: "", message: &message, fields: &[] };
             for format in [LogFormat::Text, LogFormat::Json] {
                 let line = line(format, &entry);
                 assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
@@ -485,7 +508,7 @@ mod tests {
         fn an_entry_in_json_is_parsed_back_unchanged(message in any::<String>(), task in any::<String>()) {
             let when = stamp("2026-11-22T11:36:55Z");
             let fields = [("task", task.clone())];
-            let entry = LogEntry { level: Level::Info, time: &when, message: message.as_bytes(), fields: &fields };
+            let entry = LogEntry { level: Level::Info, time: &when, name: "", message: message.as_bytes(), fields: &fields };
             let read: serde_json::Value = serde_json::from_slice(&line(LogFormat::Json, &entry)).unwrap();
             assert_eq!(read["msg"], message);
             assert_eq!(read["task"], task);

@@ -133,15 +133,23 @@ impl events::Log for Console {
     }
 }
 
-/// The origin of a child's lines: the fields of its job, sorted by name (EX-12).
+/// The origin of a child's lines: its name, and the fields of its job, sorted by name (EX-12).
 #[derive(Clone, Debug)]
-pub struct Origin(Vec<(&'static str, String)>);
+pub struct Origin {
+    name: String,
+    fields: Vec<(&'static str, String)>,
+    is_check: bool,
+}
 
 impl Origin {
     /// The output of jobs of this role.
     pub fn of(role: &Role) -> Self {
         let fields = role.fields().into_iter();
-        Self(fields.map(|(name, value)| (name, value.to_owned())).collect())
+        Self {
+            name: role.to_string(),
+            fields: fields.map(|(name, value)| (name, value.to_owned())).collect(),
+            is_check: matches!(role, Role::Health { .. }),
+        }
     }
 }
 
@@ -181,6 +189,7 @@ fn last_entry<'a>(time: &'a Stamp, message: &'a str) -> LogEntry<'a> {
     LogEntry {
         level: Level::Fatal,
         time,
+        name: "",
         message: message.as_bytes(),
         fields: &[],
     }
@@ -220,23 +229,33 @@ impl Log {
         let output = self.logging.output;
         self.drain(output);
         self.stamp.update((self.calendar)());
-        self.take(output, level, &record.message, &record.fields);
+        self.take(output, level, ("", &record.message), &record.fields);
         self.sink(output).drain();
     }
 
     fn lines(&mut self, origin: &Origin, write: impl FnOnce(&mut dyn FnMut(&[u8]))) {
-        if !self.enabled(Level::Info) {
+        let level = match origin.is_check && !self.logging.checks {
+            true => Level::Debug,
+            false => Level::Info,
+        };
+        if !self.enabled(level) {
             return write(&mut |_| {});
         }
         let output = self.logging.output;
         self.drain(output);
         self.stamp.update((self.calendar)());
-        write(&mut |line| self.take(output, Level::Info, line, &origin.0));
+        write(&mut |line| self.take(output, level, (&origin.name, line), &origin.fields));
         self.sink(output).drain();
     }
 
-    /// Passes an entry to its stream, in the configured format.
-    fn take(&mut self, output: LogOutput, level: Level, message: &[u8], fields: &[(&'static str, String)]) {
+    /// Passes an entry to its stream, in the configured format: the name of a child, if it is of one, and the message.
+    fn take(
+        &mut self,
+        output: LogOutput,
+        level: Level,
+        (name, message): (&str, &[u8]),
+        fields: &[(&'static str, String)],
+    ) {
         let sink = match output {
             LogOutput::Stdout => &mut self.stdout,
             LogOutput::Stderr => &mut self.stderr,
@@ -244,6 +263,7 @@ impl Log {
         let entry = LogEntry {
             level,
             time: &self.stamp,
+            name,
             message,
             fields,
         };
@@ -263,7 +283,7 @@ impl Log {
         let message = format!("{count} log entries were dropped because nobody read them");
         if self.enabled(Level::Warning) {
             self.stamp.update((self.calendar)());
-            self.take(output, Level::Warning, message.as_bytes(), &[]);
+            self.take(output, Level::Warning, ("", message.as_bytes()), &[]);
         }
     }
 
@@ -297,6 +317,7 @@ mod tests {
                 level,
                 format,
                 output: LogOutput::Stdout,
+                checks: false,
             });
             Self {
                 console,
@@ -442,7 +463,45 @@ mod tests {
         let plain = Read::new(Level::Info, LogFormat::Default);
         assert_eq!(
             plain.after(|console| output(console, &task, b"\xff")),
-            r"2026/11/22 12:00:00 \xff\n"
+            r"2026/11/22 12:00:00 task[t1]: \xff\n"
+        );
+        let plain = Read::new(Level::Info, LogFormat::Plain);
+        assert_eq!(
+            plain.after(|console| output(console, &task, b"\xff")),
+            r"2026-11-22T12:00:00Z INFO task[t1]: \xff\n"
+        );
+    }
+
+    #[test]
+    fn what_a_health_check_prints_is_logged_at_debug_level_unless_the_configuration_says_otherwise() {
+        let check = Role::Health {
+            service: "app".into(),
+            id: "app-host".into(),
+        };
+        let log = |level, checks| {
+            Read::new(level, LogFormat::Default).after(|console| {
+                console.configure(Logging {
+                    level,
+                    checks,
+                    ..Logging::default()
+                });
+                output(console, &check, b"fine");
+            })
+        };
+        assert_eq!(log(Level::Info, false), "");
+        let line = r"2026/11/22 12:00:00 app.health: fine\n";
+        assert_eq!(log(Level::Debug, false), line);
+        assert_eq!(log(Level::Info, true), line);
+        assert_eq!(log(Level::Warning, true), "");
+    }
+
+    #[test]
+    fn the_plain_format_has_zone_level_and_name_on_every_line() {
+        let log = Read::new(Level::Info, LogFormat::Plain);
+        assert_eq!(
+            log.after(|console| console.log(&Notice::ReloadRefused("a\nb".into()))),
+            r"2026-11-22T12:00:00Z ERROR containerpilot: Error initializing config: a\n".to_owned()
+                + r"2026-11-22T12:00:00Z ERROR containerpilot: b\n"
         );
     }
 
@@ -474,6 +533,7 @@ mod tests {
                     level,
                     format: LogFormat::Default,
                     output: LogOutput::Stdout,
+                    checks: false,
                 });
                 output(console, &Role::PreStart, b"here");
             }
@@ -481,10 +541,11 @@ mod tests {
                 level: Level::Info,
                 format: LogFormat::Text,
                 output: LogOutput::Stderr,
+                checks: false,
             });
             output(console, &Role::PreStart, b"there");
         });
-        assert_eq!(stdout, r"2026/11/22 12:00:00 here\n".repeat(2));
+        assert_eq!(stdout, r"2026/11/22 12:00:00 preStart: here\n".repeat(2));
         assert_eq!(
             taken(&read.stderr),
             r#"time="2026-11-22T12:00:00Z" level=info msg=there process=PreStart \n"#
@@ -521,7 +582,8 @@ mod tests {
         let [kept @ .., lost, after] = entries.as_slice() else {
             panic!("too few entries");
         };
-        assert!(kept.iter().all(|entry| entry.len() == LONG));
+        let length = "preStart: ".len() + LONG;
+        assert!(kept.iter().all(|entry| entry.len() == length));
         assert_eq!(
             *lost,
             format!(
@@ -529,7 +591,7 @@ mod tests {
                 10 - kept.len()
             )
         );
-        assert_eq!(*after, "after");
+        assert_eq!(*after, "preStart: after");
     }
 
     #[test]
@@ -542,7 +604,7 @@ mod tests {
             read.run(|console| output(console, &Role::PreStart, b"after"));
         }
         let (_, rest) = all.split_once("nobody read them").unwrap();
-        assert!(rest.starts_with(r"\n2026/11/22 12:00:00 after\n"));
+        assert!(rest.starts_with(r"\n2026/11/22 12:00:00 preStart: after\n"));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::version::{COMMIT, VERSION};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use domain::Instant;
 use domain::check::Health;
-use domain::lifecycle::Phase;
 use domain::measurement::RunResult;
 use domain::plan::Role;
 use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
@@ -116,7 +115,7 @@ impl<'a> StatusDocument<'a> {
             commit: COMMIT,
             time: calendar.show(status.at),
             uptime_seconds: status.at.since_start().as_secs_f64(),
-            phase: phase(status.phase),
+            phase: status.phase.name(),
             maintenance: status.maintenance,
             services: services.map(|service| Service::new(service, calendar)).collect(),
             backends: backends.map(|backend| Backend::new(backend, calendar)).collect(),
@@ -205,25 +204,5 @@ fn kind(role: &Role) -> (&'static str, Option<&str>) {
         Role::Coprocess { name } => ("coprocess", Some(name)),
         Role::Sensor { name } => ("sensor", Some(name)),
         Role::Template { destination } => ("template", Some(destination)),
-    }
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::PreStarting => "pre_starting",
-        Phase::AbortingStart => "aborting_start",
-        Phase::AwaitingTemplates => "awaiting_templates",
-        Phase::Running => "running",
-        Phase::Deregistering => "deregistering",
-        Phase::Draining => "draining",
-        Phase::PreStopping => "pre_stopping",
-        Phase::Terminating => "terminating",
-        Phase::Killing => "killing",
-        Phase::DeregisteringAfterExit => "deregistering_after_exit",
-        Phase::PreStoppingAfterExit => "pre_stopping_after_exit",
-        Phase::PostStopping => "post_stopping",
-        Phase::TerminatingRemaining => "terminating_remaining",
-        Phase::KillingRemaining => "killing_remaining",
-        Phase::Exited => "exited",
     }
 }

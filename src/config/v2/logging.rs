@@ -1,7 +1,7 @@
 //! The section `logging`.
 
 use super::error::LoggingError;
-use crate::config::keys::{Section, string};
+use crate::config::keys::{Section, boolean, string};
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::plan::{Level, LogFormat, LogOutput, Logging};
@@ -11,6 +11,7 @@ pub fn read(value: &Value<'_>, problems: &mut Problems<'_>) -> Logging {
     let Some(mut section) = Section::open(value, "an object", problems) else {
         return Logging::default();
     };
+    let checks = section.take("checks").and_then(|value| boolean(value, problems));
     let logging = Logging {
         level: choice(
             section.take("level"),
@@ -30,6 +31,7 @@ pub fn read(value: &Value<'_>, problems: &mut Problems<'_>) -> Logging {
             |word| LoggingError::Output(word),
             problems,
         ),
+        checks: checks.unwrap_or_default(),
     };
     section.close(problems);
     logging
@@ -45,10 +47,11 @@ const LEVELS: [(&str, Level); 7] = [
     ("panic", Level::Panic),
 ];
 
-const FORMATS: [(&str, LogFormat); 3] = [
+const FORMATS: [(&str, LogFormat); 4] = [
     ("default", LogFormat::Default),
     ("text", LogFormat::Text),
     ("json", LogFormat::Json),
+    ("plain", LogFormat::Plain),
 ];
 
 const OUTPUTS: [(&str, LogOutput); 2] = [("stdout", LogOutput::Stdout), ("stderr", LogOutput::Stderr)];

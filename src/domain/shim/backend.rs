@@ -177,14 +177,19 @@ impl BackendUnit {
             backend: self.watched(),
             instances,
         });
-        let changed = self.watch.on_instances(now, &listing.instances, listing.cursor);
+        let last = self.watch.on_instances(now, &listing.instances, listing.cursor);
         if self.backend.json {
             self.detailed = core::mem::take(&mut listing.instances);
         }
-        out.requests().answered(self.id, blocked, changed);
-        if changed {
+        out.requests().answered(self.id, blocked, last.is_some());
+        if let Some(last) = last {
             let backend = self.backend.name.clone();
-            out.log(Notice::Changed { backend, instances });
+            let difference = changes::difference(&last, self.watch.seen());
+            out.log(Notice::Changed {
+                backend,
+                instances,
+                difference,
+            });
             self.changed = Some(now);
             self.delay.on_change(now, instances);
             self.start_handler_if_due(now, out);

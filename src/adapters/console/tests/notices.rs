@@ -4,6 +4,8 @@ use super::{Console, LogFormat, Read};
 use crate::ports::Console as _;
 use domain::Notice;
 use domain::catalogue::{Dependency, Endpoint};
+use domain::lifecycle::Phase;
+use domain::notice::lifecycle::LifecycleNotice;
 use domain::notice::templates::TemplateNotice;
 use domain::notice::{Failure, Named};
 use domain::plan::{Level, Role};
@@ -29,7 +31,7 @@ macro_rules! variants {
 }
 
 variants! {
-    Warning LoadedConfiguration Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored Draining DrainEnded SignalForwarded
+    Warning LoadedConfiguration Lifecycle Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded
     SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     FailedTooOften
@@ -103,8 +105,24 @@ fn of_the_program() -> Vec<Notice> {
         Notice::Reloaded,
         Notice::ReloadRefused(text()),
         Notice::SignalIgnored(Signal::TERM),
-        Notice::Draining(Duration::from_secs(10)),
-        Notice::DrainEnded(Signal::TERM),
+        Notice::Lifecycle(LifecycleNotice::Starting {
+            version: "0.1.0",
+            pid: Pid(7),
+            configuration: text(),
+            contents: text(),
+        }),
+        Notice::Lifecycle(LifecycleNotice::StopRequested(Signal::TERM)),
+        Notice::Lifecycle(LifecycleNotice::StopDone(
+            vec![(Phase::Terminating, Duration::from_millis(1_500))],
+            143,
+        )),
+        Notice::Lifecycle(LifecycleNotice::ApplicationEnded {
+            status: ExitStatus::Code(3),
+            ran: Duration::from_secs(2),
+            requested: false,
+        }),
+        Notice::Lifecycle(LifecycleNotice::Draining(Duration::from_secs(10))),
+        Notice::Lifecycle(LifecycleNotice::DrainEnded(Signal::TERM)),
         Notice::SignalForwarded(Signal::HUP),
         Notice::SignalKept(Signal::HUP),
         Notice::Maintenance(true),
@@ -227,6 +245,7 @@ fn of_backends() -> Vec<Notice> {
         Notice::Changed {
             backend: backend(),
             instances: 1,
+            difference: "+192.0.2.1:80".into(),
         },
     ]
 }
