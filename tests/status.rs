@@ -12,13 +12,14 @@ mod schema;
 use chrono::{DateTime, Utc};
 use containerpilot::adapters::telemetry::status::json;
 use domain::Instant;
+use domain::availability::CatalogueStatus;
 use domain::check::Health;
 use domain::lifecycle::Phase;
 use domain::measurement::{RunResult, WatchedBackend};
 use domain::plan::{Registration, Role};
 use domain::process::{Ending, ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
-use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
+use domain::status::{BackendStatus, JobStatus, ReloadStatus, Run, ServiceStatus, Status};
 use domain::time::Duration;
 use schema::{assert_is_status, check_status};
 use serde_json::{Value, json};
@@ -36,6 +37,8 @@ fn empty() -> Status {
         at: at(0),
         phase: Phase::PreStarting,
         maintenance: false,
+        last_reload: None,
+        catalogue: CatalogueStatus::default(),
         services: Vec::new(),
         backends: Vec::new(),
         jobs: Vec::new(),
@@ -93,6 +96,16 @@ fn full() -> Status {
         at: at(62_000),
         phase: Phase::Running,
         maintenance: true,
+        last_reload: Some(ReloadStatus {
+            at: at(60_000),
+            refused: Some("line 1: \"a\"".into()),
+        }),
+        catalogue: CatalogueStatus {
+            available: Some(false),
+            since: Some(at(59_000)),
+            failures: 3,
+            last_error: Some("connection refused".into()),
+        },
         services: vec![
             ServiceStatus {
                 registration: registration("app", "192.0.2.7"),

@@ -166,6 +166,18 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_names_a_limited_number_of_instances() {
+        assert_eq!(
+            difference(&pairs(&[1, 2, 2]), &pairs(&[2, 3])),
+            "+192.0.2.1:3 -192.0.2.1:1 -192.0.2.1:2"
+        );
+        let many: Vec<u16> = (100..112).collect();
+        let text = difference(&pairs(&[1]), &pairs(&many));
+        assert_eq!(text.matches('+').count(), MOST_NAMED);
+        assert!(text.ends_with("+192.0.2.1:109 and 3 more"), "{text}");
+    }
+
+    #[test]
     fn the_changes_are_those_since_the_last_successful_run() {
         let mut changes = Changes::default();
         let seen = pairs(&[1, 2, 2]);

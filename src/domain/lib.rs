@@ -22,6 +22,7 @@
 extern crate alloc;
 
 pub mod address;
+pub mod availability;
 pub mod catalogue;
 pub mod causes;
 pub mod changes;

@@ -53,6 +53,8 @@ pub enum Measurement {
         /// Whether it came into force.
         accepted: bool,
     },
+    /// Whether the catalogue carries out requests, if that has changed.
+    CatalogueAvailable(bool),
     /// Maintenance began or ended.
     Maintenance(bool),
 }

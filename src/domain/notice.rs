@@ -5,6 +5,7 @@
 //! default log format shows no fields. [`Failures`](crate::failures::Failures) decides which repetitions of a
 //! failure keep their level; the others are logged at [`Level::Debug`].
 
+pub mod catalogue;
 pub mod lifecycle;
 pub mod templates;
 
@@ -15,6 +16,7 @@ use crate::signal::Signal;
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
+use catalogue::CatalogueNotice;
 use core::fmt;
 use core::net::SocketAddr;
 use lifecycle::LifecycleNotice;
@@ -162,18 +164,8 @@ pub enum Notice {
         /// The first variable that is left out, or what else is.
         what: &'static str,
     },
-    /// The catalogue accepts no more connections or requests, so the limit on requests in flight is lower for
-    /// a while.
-    BudgetCut {
-        /// The limit now.
-        allowed: u32,
-        /// The limit otherwise.
-        whole: u32,
-        /// The catalogue's message.
-        cause: String,
-    },
-    /// The limit on requests in flight is the usual one again.
-    BudgetWhole(u32),
+    /// A message about the catalogue as a whole.
+    Catalogue(CatalogueNotice),
     /// A sensor gave no value.
     SensorFailed {
         /// The metric's name.
@@ -261,6 +253,7 @@ impl Notice {
             notice if notice.failure().is_some_and(|failure| !failure.at_full_level) => Level::Debug,
             Self::Template(notice) => notice.level(),
             Self::Lifecycle(notice) => notice.level(),
+            Self::Catalogue(notice) => notice.level(),
             Self::LoadedConfiguration(_)
             | Self::Started(..)
             | Self::Stopped(..)
@@ -284,7 +277,6 @@ impl Notice {
             | Self::TimedOut { .. }
             | Self::Killing(_)
             | Self::RestartDelayed(..)
-            | Self::BudgetCut { .. }
             | Self::WokenLate(_)
             | Self::LeftBehind(_) => Level::Warning,
             Self::FailedTooOften { .. }
@@ -308,7 +300,6 @@ impl Notice {
             | Self::Answer(..)
             | Self::QueryResumed { .. }
             | Self::NoLongerFiltered(_)
-            | Self::BudgetWhole(_)
             | Self::SensorResumed { .. }
             | Self::Listening(_)
             | Self::StartedAgain(..)
@@ -329,6 +320,27 @@ impl Notice {
             Self::Template(notice) => notice.failure(),
             _ => None,
         }
+    }
+
+    /// The failure of a request to the catalogue, if the message is about one.
+    pub fn request_failure(&mut self) -> Option<&mut Failure> {
+        match self {
+            Self::RegistrationFailed(_, failure)
+            | Self::HeartbeatFailed(_, failure)
+            | Self::QueryFailed { failure, .. }
+            | Self::Template(TemplateNotice::LookUpFailed { failure, .. }) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Whether the message is that requests of one part succeed again.
+    pub fn is_resumption(&self) -> bool {
+        matches!(
+            self,
+            Self::HeartbeatsResumed(..)
+                | Self::QueryResumed { .. }
+                | Self::Template(TemplateNotice::LookUpResumed { .. })
+        )
     }
 
     /// The log fields besides level, time and message, sorted by name.
@@ -374,8 +386,7 @@ impl Notice {
             | Self::SignalForwarded(_)
             | Self::SignalKept(_)
             | Self::Maintenance(_)
-            | Self::BudgetCut { .. }
-            | Self::BudgetWhole(_)
+            | Self::Catalogue(_)
             | Self::Template(_)
             | Self::WokenLate(_)
             | Self::Listening(_)
@@ -575,23 +586,7 @@ impl fmt::Display for Notice {
             Self::ListLeftOut { backend, what } => {
                 write!(f, "{backend}.onChange runs without {what}: the list is too long")
             }
-            Self::BudgetCut {
-                allowed,
-                whole,
-                cause,
-            } => {
-                write!(
-                    f,
-                    "The catalogue takes no more connections, asking it {allowed} things at a time instead of \
-                     {whole} for a while: {cause}"
-                )
-            }
-            Self::BudgetWhole(whole) => {
-                write!(
-                    f,
-                    "The catalogue takes connections again, asking it {whole} things at a time"
-                )
-            }
+            Self::Catalogue(notice) => write!(f, "{notice}"),
             Self::SensorFailed { sensor, failure } => write!(f, "Sensor {sensor} gave no value: {failure}"),
             Self::SensorResumed { sensor, failures } => {
                 write!(

@@ -17,7 +17,7 @@ use core::hash::{Hash, Hasher};
 const SHOWN: usize = 64;
 
 /// The metrics that are exposed beside those of sensors: those of the shim and of its process.
-pub const OWN: [(&str, SensorKind); 22] = [
+pub const OWN: [(&str, SensorKind); 24] = [
     ("containerpilot_backend_instances", SensorKind::Gauge),
     ("containerpilot_backend_queries_total", SensorKind::Counter),
     ("containerpilot_build_info", SensorKind::Gauge),
@@ -25,8 +25,10 @@ pub const OWN: [(&str, SensorKind); 22] = [
         "containerpilot_catalogue_request_duration_seconds",
         SensorKind::Histogram,
     ),
+    ("containerpilot_catalogue_up", SensorKind::Gauge),
     ("containerpilot_check_duration_seconds", SensorKind::Histogram),
     ("containerpilot_checks_total", SensorKind::Counter),
+    ("containerpilot_config_last_reload_successful", SensorKind::Gauge),
     ("containerpilot_coprocess_restarts_total", SensorKind::Counter),
     ("containerpilot_deregistrations_total", SensorKind::Counter),
     ("containerpilot_handler_runs_total", SensorKind::Counter),

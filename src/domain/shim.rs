@@ -18,7 +18,7 @@ mod service;
 mod template;
 mod templates;
 
-crate::keyed!(Shim { plan, lifecycle, maintenance, units, pending_plan, kept, standstill, out } without { last_unit, jitter });
+crate::keyed!(Shim { plan, lifecycle, maintenance, units, pending_plan, kept, standstill, out } without { last_unit, jitter, last_reload });
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,7 @@ use crate::process::Ending;
 use crate::registration::DesiredState;
 use crate::signal::Signal;
 use crate::standstill::Standstill;
-use crate::status::Status;
+use crate::status::{ReloadStatus, Status};
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -64,6 +64,7 @@ pub struct Shim {
     last_unit: u32,
     jitter: Jitter,
     standstill: Standstill,
+    last_reload: Option<ReloadStatus>,
     out: Outbox,
 }
 
@@ -80,6 +81,7 @@ impl Shim {
             last_unit: 0,
             jitter: Jitter::new(seed),
             standstill: Standstill::default(),
+            last_reload: None,
             out: Outbox::new(Jitter::new(!seed)),
         }
     }
@@ -254,7 +256,7 @@ impl Shim {
         }
         match loaded {
             Loaded::Plan { plan, notices } => self.receive(now, *plan, notices),
-            Loaded::Refused(report) => self.refuse(report),
+            Loaded::Refused(report) => self.refuse(now, report),
         }
         if self.out.shall_load_again() {
             self.out.load();
@@ -615,6 +617,8 @@ impl Shim {
             at: now,
             phase: self.lifecycle.phase(),
             maintenance: self.maintenance,
+            last_reload: self.last_reload.clone(),
+            catalogue: out.catalogue_status(),
             services: units.services().map(|unit| unit.status(out)).collect(),
             backends: units.backends().map(|(_, unit)| unit.status(out)).collect(),
             jobs: jobs.chain(sensors).chain(actions).collect(),

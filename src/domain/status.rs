@@ -2,6 +2,7 @@
 //!
 //! It is made from the core's own state when it is requested. Nothing is stored for it but each job's last run.
 
+use crate::availability::CatalogueStatus;
 use crate::check::Health;
 use crate::lifecycle::Phase;
 use crate::measurement::{RunResult, WatchedBackend};
@@ -21,6 +22,10 @@ pub struct Status {
     pub phase: Phase,
     /// Whether it is in maintenance.
     pub maintenance: bool,
+    /// The last reload, if there was one.
+    pub last_reload: Option<ReloadStatus>,
+    /// Whether the catalogue carries out requests.
+    pub catalogue: CatalogueStatus,
     /// The services it registers.
     pub services: Vec<ServiceStatus>,
     /// The backends it watches.
@@ -41,6 +46,18 @@ impl Status {
                 .all(|service| service.health == Health::Healthy)
     }
 }
+
+/// A reload of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReloadStatus {
+    /// When it came into force or was refused.
+    pub at: Instant,
+    /// Why it was refused, at most [`LONGEST_REPORT`] bytes; none if it came into force.
+    pub refused: Option<String>,
+}
+
+/// The longest beginning of a report on a configuration that is kept for the status, in bytes. (docs/bounds.md)
+pub const LONGEST_REPORT: usize = 4096;
 
 /// The state of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

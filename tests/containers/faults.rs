@@ -76,7 +76,7 @@ fn a_server_that_was_stopped_and_started_again_lists_the_service_again<S: Store>
     store.machine().stop();
     one.until_logged(FAILED);
     store.machine().start_again();
-    one.until_logged("The catalogue answers again for app after");
+    one.until_logged("The catalogue answers again ");
     store.until_listed("app", &ONE);
     store.stays_listed("app", &ONE, Duration::from_secs(4));
 }

@@ -91,7 +91,7 @@ const WRONG: [(&str, &str); 20] = [
         "@/cp.json:2:41: logging.level: Unknown log level 'loud': found \"loud\", allowed is debug, info, warn, warning, error, fatal, panic\n\
          \x20   2 | \"directory\": \"/x\", \"logging\": {\"level\": \"loud\",\n\
          \x20     |                                         ^^^^^^\n\
-         @/cp.json:3:23: logging.format: Unknown log format 'xml': found \"xml\", allowed is default, text, json\n\
+         @/cp.json:3:23: logging.format: Unknown log format 'xml': found \"xml\", allowed is default, text, json, plain\n\
          \x20   3 |             \"format\": \"xml\"}}\n\
          \x20     |                       ^^^^^",
     ),

@@ -118,7 +118,7 @@ fn in_a_read_only_root_without_proc_process_1_works_as_elsewhere_with_a_server_a
 fn without_proc_the_directory_catalogue_names_the_file_that_it_needs() {
     let mut program = start(r#""directory": "/run/catalogue""#, false);
     program.until_logged(
-        "Service registration failed: the ID of this boot, /proc/sys/kernel/random/boot_id, cannot be read",
+        "fails all requests: the ID of this boot, /proc/sys/kernel/random/boot_id, cannot be read",
     );
     send(children(program.pid())[0], Signal::SIGTERM);
     assert_eq!(program.code(), 7, "{}", program.stdout());

@@ -275,7 +275,7 @@ fn nothing_is_started_through_a_shell() {
     let (code, program) = Program::run(config, &["printf", "%s", " $(id) *"]);
     assert_eq!(code, 0);
     assert!(program.stdout().contains("$HOME;echo"), "{}", program.stdout());
-    assert!(program.stdout().ends_with(" $(id) *"), "{}", program.stdout());
+    assert!(program.stdout().contains("echo $(id) *"), "{}", program.stdout());
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn lifecycle_hooks_inherit_the_output() {
         |name: &str| format!(r#""{name}": ["sh", "-c", "printf '\\377{name}'; printf '{name}.' >&2"]"#);
     let hooks = ["preStart", "preStop", "postStop"].map(hook).join(", ");
     let mut program = Program::start(
-        &format!(r#"{{{hooks}, "directory": "@/catalogue"}}"#),
+        &format!(r#"{{{hooks}, "directory": "@/catalogue", "logging": {{"level": "ERROR"}}}}"#),
         &[
             "sh",
             "-c",
@@ -108,7 +108,7 @@ fn lifecycle_hooks_inherit_the_output() {
 /// Every job whose output is logged; each prints the same.
 fn talkative(format: &str) -> String {
     format!(
-        r#"{{"directory": "@/catalogue", "logging": {{"format": "{format}"}},
+        r#"{{"directory": "@/catalogue", "logging": {{"format": "{format}", "checks": true}},
             "services": [{{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 30, "health": "@/say"}}],
             "backends": [{{"name": "app", "poll": 1, "onChange": "@/say"}}],
             "tasks": [{{"name": "clean up", "command": "@/say", "frequency": "1s"}}],
@@ -171,7 +171,11 @@ fn fields() -> [(String, String, String); 4] {
 
 #[test]
 fn what_jobs_print_is_in_the_log_line_by_line_in_the_default_format() {
-    let lines = [r#"he said "hi" <\>"#, "", "wrong", "end"].map(ToString::to_string);
+    let messages = [r#"he said "hi" <\>"#, "", "wrong", "end"];
+    let lines: Vec<String> = ["app.health", "app.onChange", "task[clean up]", "coprocess[side]"]
+        .iter()
+        .flat_map(|name| messages.map(|message| format!("{name}: {message}")))
+        .collect();
     // The length of `2016/04/14 01:27:38` and a space.
     expect_lines("default", &lines, |line| {
         let shape: String = line
@@ -222,7 +226,7 @@ fn a_check_that_writes_megabytes_without_an_end_of_line_still_passes_and_all_is_
         "#!/bin/sh\n[ -e @/ran ] && exit 0\ntouch @/ran\nhead -c 5000000 /dev/zero | tr '\\0' '\\377'\nprintf '\\376'",
     );
     program.configure(
-        r#"{"directory": "@/catalogue", "services":
+        r#"{"directory": "@/catalogue", "logging": {"checks": true}, "services":
             [{"name": "app", "port": 1, "interfaces": "lo", "poll": 1, "ttl": 30, "health": "@/check"}]}"#,
     );
     program.launch(&UNTIL_TERM);

@@ -22,6 +22,7 @@ use super::turn::Turn;
 use crate::trace::{EntryKind, Fact, TraceEntry};
 pub(crate) use backends::{Address, BackendFacts};
 pub(crate) use children::{CoprocessFacts, JobFacts, Run, is_periodic, owner};
+use domain::notice::catalogue::CatalogueNotice;
 use domain::notice::templates::TemplateNotice;
 use domain::plan::Plan;
 use domain::process::Ending;
@@ -288,8 +289,8 @@ impl Observer {
                 }
             }
             Notice::LeftBehind(_) => self.left_behind += 1,
-            Notice::BudgetCut { allowed, .. } => self.cut = Some(*allowed),
-            Notice::BudgetWhole(_) => self.cut = None,
+            Notice::Catalogue(CatalogueNotice::BudgetCut { allowed, .. }) => self.cut = Some(*allowed),
+            Notice::Catalogue(CatalogueNotice::BudgetWhole(_)) => self.cut = None,
             Notice::QueryFailed { backend, .. } => self.query_given_up(backend),
             Notice::RegistrationFailed(named, _) | Notice::HeartbeatFailed(named, _) => {
                 self.given_up(&named.id);

@@ -4,7 +4,7 @@
 //! Every text of the status is escaped by the template. The page shows what `/status` shows, and a limited part of long
 //! lists.
 
-use super::status::{Backend, Job, Service, StatusDocument};
+use super::status::{Backend, Catalogue, Job, Service, StatusDocument};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// How many instances of a backend are shown. (docs/bounds.md)
@@ -50,6 +50,16 @@ pub fn html(status: &StatusDocument<'_>) -> String {
                         ", for " (for_people(status.uptime_seconds))
                     }
                     p { time { (status.time) } }
+                    (catalogue(&status.catalogue))
+                    @if let Some(reload) = &status.last_reload {
+                        p {
+                            @if reload.successful { "configuration read again at " } @else {
+                                strong class="failed" { "a new configuration was refused" } " at "
+                            }
+                            time { (reload.at) }
+                        }
+                        @if let Some(errors) = reload.errors { pre { (errors) } }
+                    }
                 }
                 (section("Services", &status.services, service))
                 (section("Backends", &status.backends, backend))
@@ -58,6 +68,21 @@ pub fn html(status: &StatusDocument<'_>) -> String {
         }
     };
     page.into_string()
+}
+
+fn catalogue(catalogue: &Catalogue<'_>) -> Markup {
+    let (class, words) = match catalogue.available {
+        None => ("unknown", "has not answered yet"),
+        Some(true) => ("healthy", "answers"),
+        Some(false) => ("unhealthy", "does not answer"),
+    };
+    html! {
+        p id="catalogue" {
+            "the catalogue " span class=(class) { (words) }
+            @if let Some(since) = &catalogue.since { " since " time { (since) } }
+        }
+        @if let (Some(false), Some(error)) = (catalogue.available, catalogue.last_error) { pre { (error) } }
+    }
 }
 
 fn section<T>(title: &str, entries: &[T], show: impl Fn(&T) -> Markup) -> Markup {
@@ -155,6 +180,7 @@ mod tests {
     use super::*;
     use chrono::{DateTime, Utc};
     use domain::Instant;
+    use domain::availability::CatalogueStatus;
     use domain::lifecycle::Phase;
     use domain::measurement::WatchedBackend;
     use domain::plan::Role;
@@ -185,6 +211,8 @@ mod tests {
             at: Instant::START,
             phase: Phase::Running,
             maintenance: true,
+            last_reload: None,
+            catalogue: CatalogueStatus::default(),
             services: vec![],
             backends: vec![backend],
             jobs: (0..1000).map(|number| job(format!("task-{number}"))).collect(),

@@ -43,9 +43,28 @@ pub(super) struct StatusDocument<'a> {
     pub(super) uptime_seconds: f64,
     pub(super) phase: &'static str,
     pub(super) maintenance: bool,
+    pub(super) last_reload: Option<Reload<'a>>,
+    pub(super) catalogue: Catalogue<'a>,
     pub(super) services: Vec<Service<'a>>,
     pub(super) backends: Vec<Backend<'a>>,
     pub(super) jobs: Vec<Job<'a>>,
+}
+
+/// The last reload.
+#[derive(Serialize)]
+pub(super) struct Reload<'a> {
+    pub(super) at: String,
+    pub(super) successful: bool,
+    pub(super) errors: Option<&'a str>,
+}
+
+/// The catalogue.
+#[derive(Serialize)]
+pub(super) struct Catalogue<'a> {
+    pub(super) available: Option<bool>,
+    pub(super) since: Option<String>,
+    pub(super) failures: u32,
+    pub(super) last_error: Option<&'a str>,
 }
 
 /// A service.
@@ -117,6 +136,17 @@ impl<'a> StatusDocument<'a> {
             uptime_seconds: status.at.since_start().as_secs_f64(),
             phase: status.phase.name(),
             maintenance: status.maintenance,
+            last_reload: status.last_reload.as_ref().map(|reload| Reload {
+                at: calendar.show(reload.at),
+                successful: reload.refused.is_none(),
+                errors: reload.refused.as_deref(),
+            }),
+            catalogue: Catalogue {
+                available: status.catalogue.available,
+                since: status.catalogue.since.map(|since| calendar.show(since)),
+                failures: status.catalogue.failures,
+                last_error: status.catalogue.last_error.as_deref(),
+            },
             services: services.map(|service| Service::new(service, calendar)).collect(),
             backends: backends.map(|backend| Backend::new(backend, calendar)).collect(),
             jobs: jobs.map(|job| Job::new(job, calendar)).collect(),

@@ -4,11 +4,13 @@
 //! discarded; a child whose owner is gone is still counted until it is reaped.
 
 use super::id::UnitId;
+use crate::availability::{self, Availability, CatalogueStatus};
 use crate::catalogue::{Answer, Request};
 use crate::effect::Effect;
 use crate::event::Ticket;
 use crate::measurement::{CatalogueOperation, Measurement, Outcome};
 use crate::notice::Notice;
+use crate::notice::catalogue::CatalogueNotice;
 use crate::plan::{Job, Role, SignalTarget};
 use crate::probe::Probe;
 use crate::process::Pid;
@@ -71,6 +73,9 @@ pub(super) struct Outbox {
     load_again: bool,
     /// Whether a unit has requested the stop of the shim in this step.
     stop: bool,
+    availability: Availability<UnitId>,
+    /// Whether the answer that is handled is the first success of its unit after an outage.
+    recovers: bool,
 }
 
 impl Outbox {
@@ -90,7 +95,14 @@ impl Outbox {
             load: None,
             load_again: false,
             stop: false,
+            availability: Availability::new(),
+            recovers: false,
         }
+    }
+
+    /// The state of the catalogue.
+    pub fn catalogue_status(&self) -> CatalogueStatus {
+        self.availability.status()
     }
 
     /// The effects of the step, in order.
@@ -102,8 +114,21 @@ impl Outbox {
         self.effects.push(effect);
     }
 
-    pub fn log(&mut self, notice: Notice) {
+    /// Logs a message. In an outage of the catalogue, which is logged once for all, the messages of the parts are details.
+    pub fn log(&mut self, mut notice: Notice) {
+        if self.recovers && notice.is_resumption() {
+            return;
+        }
+        if self.availability.is_outage()
+            && let Some(failure) = notice.request_failure()
+        {
+            failure.at_full_level = false;
+        }
         self.push(Effect::Log(notice));
+    }
+
+    fn log_catalogue(&mut self, notice: CatalogueNotice) {
+        self.push(Effect::Log(Notice::Catalogue(notice)));
     }
 
     pub fn measure(&mut self, measurement: Measurement) {
@@ -293,6 +318,7 @@ impl Outbox {
             outcome: Outcome::of(&answer),
             took: now - sent,
         });
+        self.judge_catalogue(now, requester, &answer);
         match answer {
             Answer::Busy(cause) if self.budget.is_some() => {
                 self.refused(now, requester, sent, cause.clone());
@@ -305,6 +331,35 @@ impl Outbox {
                 }
                 Some(self.end(requester, Some(sent), answer))
             }
+        }
+    }
+
+    /// Keeps whether the catalogue carries out requests. An agent that is busy says nothing about that.
+    fn judge_catalogue(&mut self, now: Instant, requester: UnitId, answer: &Answer) {
+        let before = self.availability.is_available();
+        let change = match answer {
+            Answer::Busy(_) => return,
+            Answer::Failed(cause) => {
+                self.recovers = false;
+                self.availability.on_failure(now, requester, cause)
+            }
+            _ => {
+                self.recovers = self.availability.recovers(&requester);
+                self.availability.on_success(now)
+            }
+        };
+        let available = self.availability.is_available();
+        if available != before {
+            self.measure(Measurement::CatalogueAvailable(available));
+        }
+        match (change, answer) {
+            (Some(availability::Change::Lost), Answer::Failed(cause)) => {
+                self.log_catalogue(CatalogueNotice::Lost(cause.clone()));
+            }
+            (Some(availability::Change::Regained(outage, failures)), _) => {
+                self.log_catalogue(CatalogueNotice::Regained(outage, failures));
+            }
+            _ => {}
         }
     }
 
@@ -386,12 +441,12 @@ impl Outbox {
     fn log_budget_change(&mut self, change: Option<Change>, cause: String) {
         let whole = self.budget.unwrap_or_default();
         match change {
-            Some(Change::Cut(allowed)) => self.log(Notice::BudgetCut {
+            Some(Change::Cut(allowed)) => self.log_catalogue(CatalogueNotice::BudgetCut {
                 allowed,
                 whole,
                 cause,
             }),
-            Some(Change::Whole(whole)) => self.log(Notice::BudgetWhole(whole)),
+            Some(Change::Whole(whole)) => self.log_catalogue(CatalogueNotice::BudgetWhole(whole)),
             None => {}
         }
     }
@@ -473,7 +528,7 @@ impl OpenRequest {
 }
 
 crate::keyed!(Outbox { effects, children, probes, open_requests, requesters, requests, budget, works, load, load_again, stop }
-    without { last_ticket, jitter });
+    without { last_ticket, jitter, availability, recovers });
 crate::keyed!(OpenRequest {
     request,
     operation,

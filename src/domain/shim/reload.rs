@@ -20,6 +20,7 @@ use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
 use crate::notice::Notice;
 use crate::plan::{Backend, Filter, Plan, Sensor, Service, Template, Trigger};
+use crate::status::{LONGEST_REPORT, ReloadStatus};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,7 @@ impl Shim {
             self.out.log(notice);
         }
         if self.lifecycle.phase() == Phase::PreStarting {
-            self.follow(plan);
+            self.follow(now, plan);
             return;
         }
         self.close_replaced(now, &plan);
@@ -68,7 +69,13 @@ impl Shim {
         }
     }
 
-    pub(super) fn refuse(&mut self, report: String) {
+    pub(super) fn refuse(&mut self, now: Instant, report: String) {
+        let mut end = report.len().min(LONGEST_REPORT);
+        while !report.is_char_boundary(end) {
+            end -= 1;
+        }
+        let refused = report.get(..end).map(String::from);
+        self.last_reload = Some(ReloadStatus { at: now, refused });
         self.out.measure(Measurement::Reloaded { accepted: false });
         self.out.log(Notice::ReloadRefused(report));
     }
@@ -100,7 +107,7 @@ impl Shim {
             return;
         };
         let listening = self.listening();
-        let other_catalogue = self.follow(plan);
+        let other_catalogue = self.follow(now, plan);
         self.units.retain(|_, unit| !unit.is_closing());
         self.adopt_templates(now, other_catalogue);
         if self.lifecycle.phase() == Phase::AwaitingTemplates {
@@ -197,7 +204,7 @@ impl Shim {
     }
 
     /// Puts the plan in force; returns whether its catalogue is another.
-    fn follow(&mut self, plan: Plan) -> bool {
+    fn follow(&mut self, now: Instant, plan: Plan) -> bool {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
         let connect = plan.catalogue != self.plan.catalogue;
         let application = self.plan.application.take();
@@ -208,6 +215,10 @@ impl Shim {
             ..plan
         };
         self.announce_plan(connect);
+        self.last_reload = Some(ReloadStatus {
+            at: now,
+            refused: None,
+        });
         self.out.measure(Measurement::Reloaded { accepted: true });
         self.out.log(Notice::Reloaded);
         other_catalogue

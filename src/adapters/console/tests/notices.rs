@@ -5,6 +5,7 @@ use crate::ports::Console as _;
 use domain::Notice;
 use domain::catalogue::{Dependency, Endpoint};
 use domain::lifecycle::Phase;
+use domain::notice::catalogue::CatalogueNotice;
 use domain::notice::lifecycle::LifecycleNotice;
 use domain::notice::templates::TemplateNotice;
 use domain::notice::{Failure, Named};
@@ -35,7 +36,7 @@ variants! {
     SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     FailedTooOften
-    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed BudgetCut BudgetWhole SensorFailed SensorResumed Template WokenLate
+    QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed Catalogue SensorFailed SensorResumed Template WokenLate
     Listening TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
@@ -127,12 +128,14 @@ fn of_the_program() -> Vec<Notice> {
         Notice::SignalKept(Signal::HUP),
         Notice::Maintenance(true),
         Notice::Maintenance(false),
-        Notice::BudgetCut {
+        Notice::Catalogue(CatalogueNotice::Lost(text())),
+        Notice::Catalogue(CatalogueNotice::Regained(Duration::from_secs(70), 12)),
+        Notice::Catalogue(CatalogueNotice::BudgetCut {
             allowed: 1,
             whole: 2,
             cause: text(),
-        },
-        Notice::BudgetWhole(2),
+        }),
+        Notice::Catalogue(CatalogueNotice::BudgetWhole(2)),
         Notice::WokenLate(Duration::from_secs(1)),
         Notice::Listening(([192, 0, 2, 1], 9090).into()),
         Notice::KillingApplication(Pid(7)),

@@ -80,6 +80,16 @@ const HEARTBEATS: Metric = counter(
     &["service", "result"],
     "Heartbeats of a service, by result; unknown means that the catalogue had no such service.",
 );
+const CATALOGUE_UP: Metric = gauge(
+    "containerpilot_catalogue_up",
+    &[],
+    "Whether the catalogue carries out requests: 1 or 0.",
+);
+const LAST_RELOAD: Metric = gauge(
+    "containerpilot_config_last_reload_successful",
+    &[],
+    "Whether the configuration that was read last came into force: 1 or 0.",
+);
 const MAINTENANCE: Metric = gauge(
     "containerpilot_maintenance",
     &[],
@@ -111,13 +121,15 @@ const TASK_RUNS: Metric = counter(
     "Runs of a task that ended, by result.",
 );
 
-const ALL: [Metric; 16] = [
+const ALL: [Metric; 18] = [
     BACKEND_INSTANCES,
     BACKEND_QUERIES,
     BUILD,
     CATALOGUE_REQUESTS,
+    CATALOGUE_UP,
     CHECK_DURATIONS,
     CHECKS,
+    LAST_RELOAD,
     COPROCESS_RESTARTS,
     DEREGISTRATIONS,
     HANDLER_RUNS,
@@ -182,6 +194,9 @@ impl OwnMetrics {
             &CATALOGUE_REQUESTS,
             OPERATIONS.map(|operation| labels(&[operation])),
         );
+        own.name_series(&CATALOGUE_UP, [Labels::new()]);
+        own.name_series(&LAST_RELOAD, [Labels::new()]);
+        own.take(&LAST_RELOAD, &[], 1.0);
         own.name_series(&MAINTENANCE, [Labels::new()]);
         own.name_series(&ORPHANS_REAPED, [Labels::new()]);
         own.name_series(&RELOADS, RELOAD_RESULTS.map(|result| labels(&[result])));
@@ -259,8 +274,12 @@ impl OwnMetrics {
             }
             Measurement::OrphanReaped => self.take(&ORPHANS_REAPED, &[], 1.0),
             Measurement::Reloaded { accepted } => {
+                self.take(&LAST_RELOAD, &[], u8::from(*accepted).into());
                 let result = if *accepted { "success" } else { "refused" };
                 self.take(&RELOADS, &[result], 1.0);
+            }
+            Measurement::CatalogueAvailable(available) => {
+                self.take(&CATALOGUE_UP, &[], u8::from(*available).into());
             }
             Measurement::Maintenance(on) => self.take(&MAINTENANCE, &[], u8::from(*on).into()),
             Measurement::Restarted(_) | Measurement::Sensed { .. } => {}

@@ -157,6 +157,7 @@ fn every_series_of_what_the_plan_names_is_there_from_the_start_and_zero() {
         ("backend_instances", 2),
         ("backend_queries_total", 4),
         ("catalogue_request_duration_seconds_count", 7),
+        ("catalogue_up", 1),
         ("check_duration_seconds_count", 1),
         ("checks_total", 3),
         ("coprocess_restarts_total", 1),
@@ -322,7 +323,17 @@ fn metrics_that_do_not_depend_on_a_plan_count_before_the_first_plan() {
     assert_eq!(series("orphans_reaped_total"), "2");
     assert_eq!(series("reloads_total{result=\"success\"}"), "2");
     assert_eq!(series("reloads_total{result=\"refused\"}"), "1");
+    assert_eq!(series("config_last_reload_successful"), "1");
+    metrics.record(&Measurement::Reloaded { accepted: false });
+    assert_eq!(
+        value(&metrics, "containerpilot_config_last_reload_successful").unwrap(),
+        "0"
+    );
+    let series = |name: &str| value(&metrics, &format!("containerpilot_{name}")).unwrap();
+    assert_eq!(series("catalogue_up"), "0");
     assert_eq!(series("maintenance"), "1");
+    metrics.record(&Measurement::CatalogueAvailable(true));
+    assert_eq!(value(&metrics, "containerpilot_catalogue_up").unwrap(), "1");
     metrics.record(&Measurement::Maintenance(false));
     assert_eq!(value(&metrics, "containerpilot_maintenance").unwrap(), "0");
 }

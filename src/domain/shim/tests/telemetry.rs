@@ -4,7 +4,7 @@ use super::*;
 use crate::event::StatusRequest;
 use crate::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use crate::sensor::Value;
-use crate::status::{JobStatus, Status};
+use crate::status::{JobStatus, LONGEST_REPORT, Status};
 use core::net::SocketAddr;
 
 fn sensor(name: &str, kind: SensorKind) -> Sensor {
@@ -292,6 +292,52 @@ fn a_refused_reload_is_measured_and_changes_nothing() {
     );
     assert_eq!(reloads, [&refused, &accepted]);
     assert_eq!(fixture.exposed.len(), 2);
+}
+
+#[test]
+fn the_status_has_the_beginning_of_the_errors_of_a_refused_reload() {
+    let mut fixture = Fixture::running(counter());
+    assert_eq!(fixture.status().last_reload, None);
+    fixture.signal(Signal::HUP);
+    let ticket = fixture.loads.pop().unwrap();
+    let report = "é".repeat(LONGEST_REPORT);
+    fixture.step(Event::Loaded(ticket, Loaded::Refused(report.clone())));
+    let reload = fixture.status().last_reload.unwrap();
+    assert_eq!(reload.at, fixture.now);
+    let refused = reload.refused.unwrap();
+    assert!(refused.len() == LONGEST_REPORT && report.starts_with(&refused));
+    fixture.reload(counter());
+    assert_eq!(fixture.status().last_reload.unwrap().refused, None);
+}
+
+#[test]
+fn an_outage_of_the_catalogue_is_logged_and_measured_once_and_the_parts_are_details_then() {
+    let mut fixture = Fixture::running(Plan {
+        backends: vec![backend("db"), backend("cache")],
+        ..bare()
+    });
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1]));
+    fixture.answers("cache?", instances(&[2]));
+    assert!(fixture.has_measured(&Measurement::CatalogueAvailable(true)));
+    let refused = || Answer::Failed("refused".into());
+    for _ in 0..4 {
+        fixture.after(10_000);
+        fixture.answers("db?", refused());
+        fixture.answers("cache?", refused());
+    }
+    assert!(fixture.has_measured(&Measurement::CatalogueAvailable(false)));
+    let catalogue = fixture.status().catalogue;
+    assert_eq!((catalogue.available, catalogue.failures), (Some(false), 8));
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1]));
+    fixture.answers("cache?", instances(&[2]));
+    assert_eq!(fixture.status().catalogue.available, Some(true));
+    assert_eq!(fixture.how_often("The catalogue fails all requests: refused"), 1);
+    assert_eq!(fixture.how_often("The catalogue answers again after"), 1);
+    assert_eq!(fixture.how_often("The catalogue answers again for"), 0);
+    let loud = fixture.warnings().filter(|text| text.contains("Failed to query"));
+    assert_eq!(loud.count(), 1, "the first, before the outage was one");
 }
 
 #[test]
