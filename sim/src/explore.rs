@@ -21,7 +21,7 @@ use crate::state_key::StateKeys;
 use crate::templates;
 use crate::trace::{EntryKind, TraceEntry};
 use containerpilot::driver;
-use domain::catalogue::{Answer, Cursor, Endpoint, Instance, Listing};
+use domain::catalogue::{Answer, Cursor, Data, Endpoint, Found, Instance, Listing};
 use domain::event::{Loaded, Rendered, StatusRequest};
 use domain::plan::{Plan, Role};
 use domain::probe::{ProbeEnd, Verdict};
@@ -30,7 +30,7 @@ use domain::signal::Signal;
 use domain::template::{Outcome, Written};
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Shim, Ticket};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::ControlFlow;
 
 /// What can happen in the explored world.
@@ -381,6 +381,9 @@ impl State {
             };
             return vec![Answer::Holder(None), Answer::Holder(Some(another)), failed];
         }
+        if self.environment.observer.is_look_up_of_key(ticket) {
+            return vec![value(None), value(Some("1")), failed];
+        }
         if self.environment.observer.is_look_up(ticket) {
             return vec![looked_up(&[]), looked_up(&[80]), failed];
         }
@@ -590,7 +593,7 @@ fn probed(ticket: Ticket, verdict: Verdict) -> Event {
 
 /// How a rendering or a writing may end, the failure last.
 fn results(ticket: Ticket, work: &Work) -> Vec<Event> {
-    let Some((source, contents)) = &work.rendering else {
+    let Some((source, contents, missing)) = &work.rendering else {
         let failed = Written::Failed("no space".into());
         return [Written::Changed, failed]
             .map(|written| Event::Written(ticket, written))
@@ -602,7 +605,7 @@ fn results(ticket: Ticket, work: &Work) -> Vec<Event> {
     };
     let rendered = |outcome| Rendered {
         names: templates::names(source),
-        missing: BTreeSet::new(),
+        missing: missing.clone(),
         files: None,
         outcome,
     };
@@ -610,6 +613,15 @@ fn results(ticket: Ticket, work: &Work) -> Vec<Event> {
     outcomes
         .map(|outcome| Event::Rendered(ticket, rendered(outcome)))
         .into()
+}
+
+/// The value of a key.
+fn value(value: Option<&str>) -> Answer {
+    Answer::Found(Found {
+        data: Data::Key(value.map(Into::into)),
+        cursor: Some(Cursor(1)),
+        filtered: false,
+    })
 }
 
 /// A list of instances in the form that templates get.

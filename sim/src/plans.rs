@@ -26,7 +26,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     let mut plan = Plan {
         stop_timeout: stop_timeout(choices),
         max_connections: options.connections,
-        ..Plan::new(catalogue(0))
+        ..Plan::new(catalogue(options, 0))
     };
     plan.application = options.application.then(|| hook(choices, Role::Application));
     // Drawn together with the jitter, so that saved runs keep their meaning.
@@ -53,7 +53,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     set_probes(options, &mut plan);
     set_actions(options, &mut plan);
     if has_templates(options) {
-        plan.templates = [0, 1].map(|number| template(choices, number)).into();
+        plan.templates = [0, 1].map(|number| template(choices, options, number)).into();
     }
     for number in 0..options.backends {
         plan.backends.push(backend(choices, number));
@@ -85,7 +85,7 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
             5 => replace_service(choices, &mut plan),
             6 => replace_backend(choices, &mut plan, options),
             7 => replace_job(choices, &mut plan),
-            8 => plan.catalogue = catalogue(choices.below(2)),
+            8 => plan.catalogue = catalogue(options, choices.below(2)),
             9 => swap_backends(&mut plan.backends),
             10 => {
                 plan.stop_timeout = stop_timeout(choices);
@@ -100,7 +100,7 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
     set_actions(options, &mut plan);
     if has_templates(options) && choices.below(2) == 1 {
         let number = choices.below(2);
-        let new = template(choices, number);
+        let new = template(choices, options, number);
         plan.templates.retain(|old| old.destination != new.destination);
         plan.templates.push(new);
     }
@@ -143,8 +143,13 @@ fn has_templates(options: &Options) -> bool {
     matches!(options.jitter % 11, 2 | 8)
 }
 
+/// In half of these runs the templates use keys.
+pub fn has_keys(options: &Options) -> bool {
+    has_templates(options) && options.jitter / 11 % 2 == 1
+}
+
 /// Draws a template; its source is explained in [`crate::templates`].
-fn template(choices: &mut Choices, number: u32) -> Template {
+fn template(choices: &mut Choices, options: &Options, number: u32) -> Template {
     let destination = format!("/etc/t{number}");
     let role = Role::Template {
         destination: destination.clone(),
@@ -157,8 +162,12 @@ fn template(choices: &mut Choices, number: u32) -> Template {
         quiet: Duration::from_secs(2),
         most: Duration::from_secs(5),
     };
+    let sources = match has_keys(options) {
+        true => ["=k0", "?k1 b0", ":p/", "b0/blue =k1"],
+        false => ["b0", "b1", "b0/blue b1", ""],
+    };
     Template {
-        source: TemplateSource::Contents(choices.one_of(&["b0", "b1", "b0/blue b1", ""]).into()),
+        source: TemplateSource::Contents(choices.one_of(&sources).into()),
         destination,
         mode: None,
         owner: None,
@@ -246,7 +255,16 @@ fn set_actions(options: &Options, plan: &mut Plan) {
     }
 }
 
-fn catalogue(number: u32) -> Catalogue {
+/// One of two catalogues, which have keys if the templates use some.
+fn catalogue(options: &Options, number: u32) -> Catalogue {
+    if has_keys(options) {
+        return Catalogue::Etcd(Etcd {
+            endpoints: vec![format!("http://etcd{number}")],
+            prefix: String::new(),
+            login: None,
+            tls: Tls::default(),
+        });
+    }
     let path = format!("/run/containerpilot/{number}");
     Catalogue::Directory { path }
 }

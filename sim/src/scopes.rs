@@ -270,6 +270,16 @@ pub fn templates() -> Scope {
     }
 }
 
+/// One template that the application needs and that needs a key, with a command; every answer of the catalogue, with the key
+/// and without it.
+pub fn keys() -> Scope {
+    let mut scope = templates();
+    for template in scope.plans.iter_mut().flat_map(|plan| &mut plan.templates) {
+        template.source = TemplateSource::Contents("=k".into());
+    }
+    scope
+}
+
 /// One backend whose handler a reload replaces; maintenance and answers.
 pub fn handlers() -> Scope {
     let with = |backends| Plan { backends, ..bare() };
@@ -347,25 +357,27 @@ pub fn large() -> Scope {
 }
 
 /// The worlds that the ordinary tests explore.
-pub const QUICK: [&str; 8] = [
+pub const QUICK: [&str; 9] = [
     "hooks",
     "thresholds",
     "reactions",
     "probes",
     "templates",
+    "keys",
     "reloads",
     "handlers",
     "delays",
 ];
 
 /// All worlds by name; those that are explored in seconds come first.
-pub fn all() -> [(&'static str, Scope); 12] {
+pub fn all() -> [(&'static str, Scope); 13] {
     [
         ("hooks", hooks()),
         ("thresholds", thresholds()),
         ("reactions", reactions()),
         ("probes", probes()),
         ("templates", templates()),
+        ("keys", keys()),
         ("reloads", reloads()),
         ("handlers", handlers()),
         ("delays", delays()),

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_field_of_the_observer_is_in_the_key() {
-        let changes: [Change; 21] = [
+        let changes: [Change; 22] = [
             ("lenient", |observer| observer.lenient = true),
             ("opened", |observer| observer.opened = Some(Instant::START)),
             ("start_cancelled", |observer| observer.start_cancelled = true),
@@ -245,6 +245,9 @@ mod tests {
             }),
             ("other_instances", |observer| {
                 drop(observer.other_instances.insert("a".into(), vec![]))
+            }),
+            ("keys", |observer| {
+                drop(observer.keys.insert("a".into(), "1".into()))
             }),
             ("arrived_late", |observer| observer.arrived_late = true),
             ("refused", |observer| observer.refused = Some(Instant::START)),

@@ -46,6 +46,8 @@ pub enum Fact {
     Critical(String),
     /// The instances of a backend have changed.
     InstancesChanged(String, Vec<(String, u16)>),
+    /// A key has this value now, or is gone.
+    KeyChanged(String, Option<String>),
     /// The catalogue becomes unreachable.
     Outage,
     /// The catalogue becomes reachable again.

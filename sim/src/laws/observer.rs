@@ -96,6 +96,8 @@ pub struct Observer {
     pub(crate) entries: BTreeSet<String>,
     /// The instances of each backend in the catalogue.
     pub(crate) other_instances: BTreeMap<String, Vec<Address>>,
+    /// The keys in the catalogue.
+    pub(crate) keys: BTreeMap<String, String>,
     pub(crate) arrived_late: bool,
     /// When the catalogue last took no more requests.
     pub(crate) refused: Option<Instant>,
@@ -158,6 +160,7 @@ impl Observer {
             remaining: Remaining::default(),
             entries: BTreeSet::new(),
             other_instances: BTreeMap::new(),
+            keys: BTreeMap::new(),
             arrived_late: false,
             refused: None,
             cut: None,
@@ -324,6 +327,11 @@ impl Observer {
             Fact::InstancesChanged(name, listed) => {
                 drop(self.other_instances.insert(name.clone(), listed.clone()))
             }
+            Fact::KeyChanged(key, value) => {
+                self.keys.remove(key);
+                self.keys
+                    .extend(value.iter().map(|value| (key.clone(), value.clone())));
+            }
             Fact::MachinePaused(_) => self.delay_all(),
             Fact::Panics => self.emergency = Some(Emergency::new(self)),
             Fact::Overwritten(id, _) => self.delay(id),
@@ -346,6 +354,6 @@ impl Observer {
 domain::keyed!(Observer {
     now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, hurried, drain_began, maintenance, exited, code,
     failed_check, application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, to_be_read, services, backends,
-    schedules, coprocesses, templates, works, awaiting, left_behind, remaining, entries, other_instances, arrived_late, refused, cut, paused, pauses,
+    schedules, coprocesses, templates, works, awaiting, left_behind, remaining, entries, other_instances, keys, arrived_late, refused, cut, paused, pauses,
     emergency, application_unkillable, deadline, late_in_a_row,
 } without { generation });

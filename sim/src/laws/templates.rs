@@ -102,7 +102,7 @@ pub(super) fn the_start_waits_for_templates_as_long_as_said(
 }
 
 /// Every lasting change is written: some time after faults stop each file has the contents that its template gives with
-/// the present instances.
+/// the present instances and keys, unless a key is missing that it needs.
 pub(super) fn every_lasting_change_is_written(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let calm = !observer.is_stopping() && !observer.exited && !observer.maintenance;
     let calm = calm && observer.incoming.is_none() && observer.opened.is_some();
@@ -115,7 +115,8 @@ pub(super) fn every_lasting_change_is_written(observer: &Observer, entry: &Trace
             .into_iter()
             .map(|name| present(observer, name));
         let known: BTreeMap<Dependency, Data> = known.collect();
-        facts.written != templates::contents(source, &known)
+        let contents = templates::contents(source, &known);
+        contents.is_some() && facts.written != contents
     });
     hold(stale.is_none(), || {
         format!(
@@ -128,6 +129,20 @@ pub(super) fn every_lasting_change_is_written(observer: &Observer, entry: &Trace
 /// What the catalogue has under a name at present.
 fn present(observer: &Observer, name: Dependency) -> (Dependency, Data) {
     let mut instances = Vec::new();
+    match &name {
+        Dependency::Key(key) => {
+            let value = observer.keys.get(key).cloned();
+            return (name, Data::Key(value));
+        }
+        Dependency::Keys(prefix) => {
+            let named = |(key, value): (&String, &String)| {
+                Some((key.strip_prefix(prefix)?.to_owned(), value.clone()))
+            };
+            let pairs = observer.keys.iter().filter_map(named).collect();
+            return (name, Data::Keys(pairs));
+        }
+        Dependency::Service { .. } | Dependency::Services => {}
+    }
     if let Dependency::Service { name, tag } = &name {
         let listed = observer.other_instances.get(name).into_iter().flatten();
         for (address, port) in listed.filter(|(_, port)| tag.is_none() || port % 2 == 0) {

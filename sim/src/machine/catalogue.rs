@@ -21,6 +21,8 @@ pub(super) struct FakeCatalogues {
     path: String,
     catalogues: BTreeMap<String, FakeCatalogue>,
     other_instances: BTreeMap<String, Vec<Address>>,
+    /// The keys, which other programs have set in each catalogue.
+    keys: BTreeMap<String, String>,
     out: bool,
     in_flight: BTreeMap<Ticket, RequestInFlight>,
 }
@@ -68,6 +70,14 @@ fn query_of(request: &Request) -> Option<Query> {
             wait: *wait,
             ..Query::default()
         }),
+        _ => None,
+    }
+}
+
+/// What is looked up that is no list of instances.
+fn other_look_up(request: &Request) -> Option<&LookUp> {
+    match request {
+        Request::LookUp(look_up) if look_up.query().is_none() => Some(look_up),
         _ => None,
     }
 }
@@ -177,11 +187,13 @@ impl State {
         let Some((path, request)) = self.fake_catalogues.in_flight(ticket) else {
             return;
         };
-        if let Some(query) = query_of(&request)
-            && !self.catalogue(&path).has_news(&query)
-        {
+        let wait = match (query_of(&request), other_look_up(&request)) {
+            (Some(query), _) => (!self.catalogue(&path).has_news(&query)).then_some(query.wait),
+            (None, Some(look_up)) => (!self.catalogue(&path).has_other_data(look_up)).then_some(look_up.wait),
+            (None, None) => None,
+        };
+        if let Some(mut wait) = wait {
             self.fake_catalogues.waits(ticket, true);
-            let mut wait = query.wait;
             if self.faults.early_answers && self.choices.odds(20) {
                 wait = self.choices.between(0, 300).min(wait);
             }
@@ -247,7 +259,9 @@ impl State {
     /// The answer for templates, which has the same instances as that for backends.
     fn look_up(&mut self, path: &str, look_up: &LookUp) -> Answer {
         let Some(query) = query_of(&Request::LookUp(look_up.clone())) else {
-            return Answer::Failed("only services are simulated".into());
+            let mut found = self.catalogue(path).look_up(look_up);
+            found.cursor = found.cursor.filter(|_| self.options.cursors);
+            return Answer::Found(found);
         };
         let Answer::Instances(listing) = self.list(path, &query) else {
             return Answer::Failed("no list".into());
@@ -323,6 +337,7 @@ impl State {
     fn catalogue(&mut self, path: &str) -> &mut FakeCatalogue {
         let (now, removes) = (self.now, self.options.expired_are_gone);
         let other_instances = &self.fake_catalogues.other_instances;
+        let keys = &self.fake_catalogues.keys;
         self.fake_catalogues
             .catalogues
             .entry(path.into())
@@ -330,6 +345,9 @@ impl State {
                 let mut catalogue = FakeCatalogue::new(removes);
                 for (name, listed) in other_instances {
                     register_other_instances(&mut catalogue, now, name, listed);
+                }
+                for (key, value) in keys {
+                    catalogue.set_key(key, Some(value));
                 }
                 catalogue
             })
@@ -370,6 +388,41 @@ impl State {
             .iter()
             .filter(|(_, in_flight)| in_flight.waits && about(in_flight));
         for ticket in waiting.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
+            self.answer_waiting(ticket);
+        }
+    }
+
+    /// Changes a key now and then.
+    pub(super) fn keys_change(&mut self) {
+        if self.faults.instances_change {
+            let key = self.choices.one_of(&["k0", "k1", "p/a", "p/b"]);
+            let value = self.choices.one_of(&[Some("1"), None, Some("2")]);
+            self.set_key(key, value);
+            let after = self.choices.until(20, 30_000);
+            self.schedule(after, ScheduledItem::KeysChange);
+        }
+    }
+
+    /// Sets a key to a value, or removes it; look-ups of it that wait are answered.
+    pub(super) fn set_key(&mut self, key: &str, value: Option<&str>) {
+        for catalogue in self.fake_catalogues.catalogues.values_mut() {
+            catalogue.set_key(key, value);
+        }
+        match value {
+            Some(value) => self.fake_catalogues.keys.insert(key.into(), value.into()),
+            None => self.fake_catalogues.keys.remove(key),
+        };
+        self.fact(Fact::KeyChanged(key.into(), value.map(Into::into)));
+        let in_flight = self.fake_catalogues.in_flight.iter();
+        let waiting: Vec<_> = in_flight
+            .filter(|(_, in_flight)| in_flight.waits)
+            .filter_map(|(ticket, in_flight)| {
+                let look_up = other_look_up(&in_flight.request)?;
+                let catalogue = self.fake_catalogues.catalogues.get(&in_flight.path)?;
+                catalogue.has_other_data(look_up).then_some(*ticket)
+            })
+            .collect();
+        for ticket in waiting {
             self.answer_waiting(ticket);
         }
     }

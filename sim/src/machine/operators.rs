@@ -4,6 +4,7 @@
 use super::{ScheduledItem, State};
 use crate::laws::bounds;
 use crate::options::Faults;
+use crate::plans;
 use crate::trace::Fact;
 use domain::Event;
 use domain::event::StatusRequest;
@@ -34,6 +35,10 @@ impl State {
         self.schedule(after, ScheduledItem::CatalogueFault);
         let after = self.choices.until(100, 20_000);
         self.schedule(after, ScheduledItem::InstancesChange);
+        if plans::has_keys(&self.options) {
+            let after = self.choices.until(100, 20_000);
+            self.schedule(after, ScheduledItem::KeysChange);
+        }
         if self.faults.machine_pauses {
             let after = self.choices.until(1_000, 60_000);
             self.schedule(after, ScheduledItem::MachinePauses);
@@ -114,6 +119,7 @@ impl State {
         self.outage_over();
         self.pids_again();
         self.heal_children();
+        self.set_keys("1");
         self.fact(Fact::Healed);
         self.schedule(SETTLING, ScheduledItem::Settle);
         self.schedule(SETTLING + REACTING, ScheduledItem::Settle);
@@ -126,6 +132,16 @@ impl State {
         self.fact(Fact::Settled);
         self.change("b0");
         self.change("b1");
+        self.set_keys("2");
+    }
+
+    /// Sets all keys that templates need, if they use keys.
+    fn set_keys(&mut self, value: &str) {
+        if plans::has_keys(&self.options) {
+            for key in ["k0", "k1"] {
+                self.set_key(key, Some(value));
+            }
+        }
     }
 
     fn longest_stop(&self) -> Duration {

@@ -8,7 +8,6 @@ use domain::effect::{Rendering, Writing};
 use domain::event::Rendered;
 use domain::template::{Outcome, Written};
 use domain::{Effect, Event, Ticket};
-use std::collections::BTreeSet;
 
 impl Templates for super::SimulatedMachine {
     fn render(&mut self, ticket: Ticket, rendering: Rendering) {
@@ -26,12 +25,15 @@ impl State {
             _ if self.faults.configurations_break && self.choices.odds(15) => {
                 Outcome::Failed("it says nonsense".into())
             }
+            _ if templates::uses_keys(&rendering.source) && !rendering.has_keys => {
+                Outcome::Failed("the catalogue has no keys".into())
+            }
             Some(contents) => Outcome::Complete(contents),
             None => Outcome::Incomplete,
         };
         let rendered = Rendered {
             names: templates::names(&rendering.source),
-            missing: BTreeSet::new(),
+            missing: templates::missing(&rendering.source, &rendering.known),
             files: None,
             outcome,
         };

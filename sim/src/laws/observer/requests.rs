@@ -77,6 +77,12 @@ impl Observer {
         request.is_some_and(|request| request.kind == Kind::LookUp)
     }
 
+    /// Whether this request in flight is for the value of a key.
+    pub(crate) fn is_look_up_of_key(&self, ticket: Ticket) -> bool {
+        let request = self.requests.get(&ticket);
+        request.is_some_and(|request| request.kind == Kind::LookUp && request.owner.starts_with("key "))
+    }
+
     /// Whether this request in flight is a heartbeat.
     pub(crate) fn is_renewal(&self, ticket: Ticket) -> bool {
         let request = self.requests.get(&ticket);

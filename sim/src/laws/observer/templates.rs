@@ -3,12 +3,14 @@
 use super::Observer;
 use crate::laws::bounds::HANDLER_PAUSE;
 use crate::templates;
+use domain::catalogue::Dependency;
 use domain::effect::{Rendering, Writing};
 use domain::event::Rendered;
 use domain::plan::{Plan, Role, Template, TemplateSource};
 use domain::process::Ending;
 use domain::template::{Outcome, Written};
 use domain::{Instant, Ticket};
+use std::collections::BTreeSet;
 
 /// A template of the plan in force.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,8 +37,8 @@ pub(crate) struct TemplateFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Work {
     pub destination: String,
-    /// The source, if it is a rendering, and the contents that it gives if it does not fail.
-    pub rendering: Option<(TemplateSource, Option<String>)>,
+    /// The source, if it is a rendering, the contents that it gives if it does not fail, and the keys that are missing.
+    pub rendering: Option<(TemplateSource, Option<String>, BTreeSet<Dependency>)>,
 }
 
 /// The label of the command of a template.
@@ -90,9 +92,10 @@ impl Observer {
 
     pub(super) fn renders(&mut self, ticket: Ticket, rendering: &Rendering) {
         let contents = templates::contents(&rendering.source, &rendering.known);
+        let missing = templates::missing(&rendering.source, &rendering.known);
         let work = Work {
             destination: rendering.destination.clone(),
-            rendering: Some((rendering.source.clone(), contents)),
+            rendering: Some((rendering.source.clone(), contents, missing)),
         };
         if let Some(facts) = self.templates.get_mut(&rendering.destination) {
             facts.work = Some(ticket);
