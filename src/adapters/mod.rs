@@ -7,6 +7,7 @@ pub mod console;
 pub mod descriptors;
 pub mod discovery;
 pub mod environment;
+pub mod http;
 pub mod inbox;
 pub mod interfaces;
 pub mod probes;

@@ -7,11 +7,11 @@
 use crate::adapters::descriptors::while_opening;
 use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
+use crate::adapters::http::Listeners;
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::interfaces::{Listed, MachineInterfaces};
 use crate::adapters::probes;
 use crate::adapters::programs::MachinePrograms;
-use crate::adapters::telemetry::Listeners;
 use crate::adapters::users::MachineUsers;
 use crate::cause;
 use crate::config::{self, Checked, Compiled, Examination, Readable, Report, Source, Target};
@@ -23,6 +23,7 @@ use domain::{Event, Notice, Plan, Ticket};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::task::spawn_local;
@@ -74,7 +75,7 @@ pub struct MachineSettings<I> {
     /// The application and its arguments.
     pub application: Vec<Word>,
     /// The listening socket of the telemetry, on which an address is bound on trial.
-    pub listeners: Listeners,
+    pub listeners: Listeners<SocketAddr>,
     /// Whether the shim only writes the templates of the configuration.
     pub renders_only: bool,
     /// The inbox for the result of a reload.
@@ -189,7 +190,7 @@ fn answer(loaded: Result<(Plan, Vec<Notice>), String>) -> Loaded {
 /// Binds the telemetry address on trial; an address that cannot be bound is refused like any other error
 /// (TM-10).
 fn try_out(
-    listeners: &Listeners,
+    listeners: &Listeners<SocketAddr>,
     source: &Source,
     compiled: Compiled,
 ) -> Result<(Plan, Vec<Notice>), String> {
@@ -199,7 +200,7 @@ fn try_out(
         shown,
     } = compiled;
     let address = plan.telemetry.as_ref().map(|Telemetry { address, .. }| *address);
-    listeners.try_out(address).map_err(|error| {
+    listeners.try_out(address.as_ref()).map_err(|error| {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         let cause = cause::in_kernel_words(&error);
         format!("{source}: Error serving telemetry on {address}: {cause}")

@@ -4,17 +4,18 @@
 use super::metrics::Metrics;
 use super::page;
 use super::status::{self, StatusDocument};
+use crate::adapters::http::{Answer, Answers};
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::turns::Turns;
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::Event;
 use domain::event::StatusRequest;
 use domain::status::Status;
 use domain::time::Duration;
-use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use prometheus::TEXT_FORMAT;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -29,8 +30,6 @@ const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 /// The page has a style of its own, and needs nothing else.
 const NOTHING_ELSE: &str = "default-src 'none'; style-src 'unsafe-inline'";
-
-type Page = Response<Full<Bytes>>;
 
 /// The form of a status.
 #[derive(Clone, Copy)]
@@ -49,7 +48,7 @@ pub struct Pages {
     inbox_sender: InboxSender,
     turns: Turns,
     last: Cell<u64>,
-    waiting: RefCell<BTreeMap<StatusRequest, (Form, oneshot::Sender<Page>)>>,
+    waiting: RefCell<BTreeMap<StatusRequest, (Form, oneshot::Sender<Answer>)>>,
 }
 
 impl Pages {
@@ -64,11 +63,51 @@ impl Pages {
         }
     }
 
-    /// Answers a request. In each round of the loop one request is answered, however many clients there are.
+    /// Sends the status to the client with this request number. `now` is the calendar time of the status.
+    pub fn report(
+        &self,
+        status_request: StatusRequest,
+        status: &Status,
+        now: impl FnOnce() -> DateTime<Utc>,
+    ) {
+        if let Some((form, waiting)) = self.waiting.borrow_mut().remove(&status_request) {
+            // The client may be gone.
+            waiting.send(answer(form, status, now())).ok();
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        match self.metrics.borrow().text() {
+            Ok(text) => answer_with(StatusCode::OK, TEXT_FORMAT, text),
+            Err(cause) => answer_with(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{cause}\n")),
+        }
+    }
+
+    async fn status(&self, form: Form) -> Answer {
+        let status_request = StatusRequest(self.last.get() + 1);
+        self.last.set(status_request.0);
+        let (sender, status) = oneshot::channel();
+        self.waiting.borrow_mut().insert(status_request, (form, sender));
+        self.inbox_sender.post(Event::StatusRequested(status_request));
+        match timeout(LONGEST_WAIT, status).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => {
+                let sentence = "The shim did not answer in time.\n";
+                answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, sentence.into())
+            }
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Answers for Pages {
+    const KEEPS_CONNECTIONS: bool = true;
+
+    /// In each round of the loop one request is answered, however many clients there are.
     /// HEAD is handled as GET; the server omits the body.
-    pub async fn answer(&self, method: &Method, path: &str) -> Page {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
         self.turns.next().await;
-        match (path, method) {
+        match (request.uri().path(), request.method()) {
             ("/metrics", &Method::GET | &Method::HEAD) => self.metrics(),
             ("/status", &Method::GET | &Method::HEAD) => self.status(Form::Json).await,
             ("/", &Method::GET | &Method::HEAD) => self.status(Form::Html).await,
@@ -88,44 +127,9 @@ impl Pages {
             ),
         }
     }
-
-    /// Sends the status to the client with this request number. `now` is the calendar time of the status.
-    pub fn report(
-        &self,
-        status_request: StatusRequest,
-        status: &Status,
-        now: impl FnOnce() -> DateTime<Utc>,
-    ) {
-        if let Some((form, waiting)) = self.waiting.borrow_mut().remove(&status_request) {
-            // The client may be gone.
-            waiting.send(answer(form, status, now())).ok();
-        }
-    }
-
-    fn metrics(&self) -> Page {
-        match self.metrics.borrow().text() {
-            Ok(text) => answer_with(StatusCode::OK, TEXT_FORMAT, text),
-            Err(cause) => answer_with(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{cause}\n")),
-        }
-    }
-
-    async fn status(&self, form: Form) -> Page {
-        let status_request = StatusRequest(self.last.get() + 1);
-        self.last.set(status_request.0);
-        let (sender, status) = oneshot::channel();
-        self.waiting.borrow_mut().insert(status_request, (form, sender));
-        self.inbox_sender.post(Event::StatusRequested(status_request));
-        match timeout(LONGEST_WAIT, status).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => {
-                let sentence = "The shim did not answer in time.\n";
-                answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, sentence.into())
-            }
-        }
-    }
 }
 
-fn answer(form: Form, status: &Status, now: DateTime<Utc>) -> Page {
+fn answer(form: Form, status: &Status, now: DateTime<Utc>) -> Answer {
     match form {
         Form::Json => answer_with(StatusCode::OK, JSON, status::json(status, now)),
         Form::Html => {
@@ -141,13 +145,39 @@ fn answer(form: Form, status: &Status, now: DateTime<Utc>) -> Page {
     }
 }
 
-fn answer_with(status: StatusCode, content_type: &'static str, body: String) -> Page {
-    let mut page = Response::new(Full::from(body));
+fn answer_with(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut page = Answer::new(body.into());
     *page.status_mut() = status;
     with(page, CONTENT_TYPE, content_type)
 }
 
-fn with(mut page: Page, name: HeaderName, value: &'static str) -> Page {
+fn with(mut page: Answer, name: HeaderName, value: &'static str) -> Answer {
     page.headers_mut().insert(name, HeaderValue::from_static(value));
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use tokio::time::Instant;
+
+    /// No task reads the inbox.
+    #[test]
+    fn a_status_that_does_not_come_is_503_after_two_seconds() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
+        runtime.unwrap().block_on(async {
+            let clock = MachineClock::start();
+            let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
+            let pages = Pages::new(metrics, Queue::new(clock).sender());
+            let began = Instant::now();
+            let answer = pages.status(Form::Json).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(began.elapsed().as_secs(), 2);
+        });
+    }
 }

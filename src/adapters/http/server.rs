@@ -1,27 +1,33 @@
-//! The bounds of telemetry connections: their number, their duration, and the size of a request.
+//! The bounds of connections: their number, their duration, and the size of a request.
 //!
 //! Any number of clients may connect, and all of them may be slow, silent or wrong. The number of connections
 //! is limited; a new one beyond the limit closes the oldest. A connection on which no request begins for a
 //! while is closed, whatever its state. So memory, descriptors and time are bounded, and a client with a
 //! short request is served even beside many slow ones.
 
-use super::pages::Pages;
+use crate::panics;
+use async_trait::async_trait;
 use domain::time::Duration;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-/// The limit on connections at a time. (docs/bounds.md)
+/// The limit on connections of a server at a time. (docs/bounds.md)
 const CONNECTIONS: usize = 64;
 /// How long a connection may take from the beginning of one request to the beginning of the next. Longer than
 /// Prometheus' default interval between scrapes, one minute. (docs/bounds.md)
@@ -30,54 +36,104 @@ const LONGEST_WAIT: Duration = Duration::from_secs(90);
 /// (docs/bounds.md)
 const REQUEST: usize = 16 * 1024;
 /// The pause after a connection could not be accepted because no descriptor was available.
-pub const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves clients until the future is dropped, which closes all connections.
-pub async fn serve(listener: &TcpListener, pages: Rc<Pages>) {
-    let mut connections = OpenConnections::default();
+/// The answer to a request.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Answers the requests of a server.
+#[async_trait(?Send)]
+pub trait Answers: 'static {
+    /// Whether a connection may carry further requests after the first one.
+    const KEEPS_CONNECTIONS: bool;
+
+    /// The answer to a request. The body of the request is read only if the answer needs it.
+    async fn answer(&self, request: Request<Incoming>) -> Answer;
+}
+
+/// A listening socket.
+#[async_trait(?Send)]
+pub trait Accept {
+    /// The stream of a client.
+    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+
+    /// Waits for the next client.
+    ///
+    /// # Errors
+    /// No descriptor is available, or the client is gone already.
+    async fn accept(&self) -> io::Result<Self::Stream>;
+}
+
+#[async_trait(?Send)]
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        Self::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+/// The open connections of a server; clones share them.
+#[derive(Clone, Default)]
+pub struct Connections(Rc<RefCell<VecDeque<AbortHandle>>>);
+
+impl Connections {
+    /// Beyond the limit the oldest connection is closed.
+    fn admit(&self, next: AbortHandle) {
+        let mut open = self.0.borrow_mut();
+        open.retain(|connection| !connection.is_finished());
+        if open.len() == CONNECTIONS
+            && let Some(first) = open.pop_front()
+        {
+            first.abort();
+        }
+        open.push_back(next);
+    }
+
+    /// Closes all connections.
+    pub fn close(&self) {
+        for connection in self.0.borrow_mut().drain(..) {
+            connection.abort();
+        }
+    }
+}
+
+/// Serves clients until the future is dropped. The connections stay open then.
+pub async fn serve_until_dropped<A: Answers>(
+    listener: impl Accept,
+    answers: Rc<A>,
+    connections: Connections,
+) {
+    // A request that makes the server panic affects only its own connection.
+    while panics::caught(serve(&listener, &answers, &connections))
+        .await
+        .is_err()
+    {
+        sleep(PAUSE).await;
+    }
+}
+
+async fn serve<A: Answers>(listener: &impl Accept, answers: &Rc<A>, connections: &Connections) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.admit(spawn_local(serve_connection(stream, Rc::clone(&pages))).abort_handle())
+            Ok(stream) => {
+                let connection = spawn_local(serve_connection(stream, Rc::clone(answers)));
+                connections.admit(connection.abort_handle());
             }
             Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
-/// The open connections, oldest first.
-#[derive(Default)]
-struct OpenConnections(VecDeque<AbortHandle>);
-
-impl OpenConnections {
-    fn admit(&mut self, next: AbortHandle) {
-        self.0.retain(|conversation| !conversation.is_finished());
-        if self.0.len() == CONNECTIONS
-            && let Some(first) = self.0.pop_front()
-        {
-            first.abort();
-        }
-        self.0.push_back(next);
-    }
-}
-
-impl Drop for OpenConnections {
-    fn drop(&mut self) {
-        for conversation in &self.0 {
-            conversation.abort();
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, pages: Rc<Pages>) {
+async fn serve_connection<A: Answers>(stream: impl AsyncRead + AsyncWrite + Unpin, answers: Rc<A>) {
     let requests = Cell::new(0_u64);
     let answer = service_fn(|request| {
         requests.set(requests.get() + 1);
-        let pages = Rc::clone(&pages);
-        async move { Ok::<_, Infallible>(pages.answer(request.method(), request.uri().path()).await) }
+        let answers = Rc::clone(&answers);
+        async move { Ok::<_, Infallible>(answers.answer(request).await) }
     });
     let mut http = http1::Builder::new();
-    http.max_buf_size(REQUEST);
+    http.max_buf_size(REQUEST).keep_alive(A::KEEPS_CONNECTIONS);
     let mut talk = pin!(http.serve_connection(TokioIo::new(stream), answer));
     loop {
         let begun = requests.get();
@@ -95,14 +151,22 @@ async fn serve_connection(stream: TcpStream, pages: Rc<Pages>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::clock::MachineClock;
-    use crate::adapters::inbox::Queue;
-    use crate::adapters::telemetry::metrics::Metrics;
-    use std::cell::RefCell;
     use std::net::SocketAddr;
     use tokio::time::Instant;
 
     const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+
+    /// Answers every request with an empty page.
+    struct Empty;
+
+    #[async_trait(?Send)]
+    impl Answers for Empty {
+        const KEEPS_CONNECTIONS: bool = true;
+
+        async fn answer(&self, _request: Request<Incoming>) -> Answer {
+            Answer::default()
+        }
+    }
 
     /// Runs a test with a server, on a clock that jumps to the next timer when all tasks wait.
     fn beside_a_server<F: Future>(test: impl FnOnce(SocketAddr) -> F) -> F::Output {
@@ -114,10 +178,7 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let clock = MachineClock::start();
-            let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
-            let pages = Rc::new(Pages::new(metrics, Queue::new(clock).sender()));
-            spawn_local(async move { serve(&listener, pages).await });
+            spawn_local(serve_until_dropped(listener, Rc::new(Empty), Connections::default()));
             test(address).await
         })
     }
@@ -155,22 +216,6 @@ mod tests {
                 );
             });
         }
-    }
-
-    /// No task reads the inbox of the server under test.
-    #[test]
-    fn a_status_that_does_not_come_is_503_after_two_seconds() {
-        beside_a_server(async |address| {
-            let began = Instant::now();
-            let stream = client(address, b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").await;
-            let answer = received(&stream).await;
-            assert!(answer.starts_with(b"HTTP/1.1 503 Service Unavailable\r\n"));
-            let took = began.elapsed();
-            assert!(
-                took >= Duration::from_secs(2) && took < Duration::from_secs(3),
-                "{took:?}"
-            );
-        });
     }
 
     #[test]
