@@ -5,7 +5,9 @@
 //! which ends everything in order.
 
 use crate::panics;
-use crate::ports::{Clock, Console, Discovery, Inbox, Probes, Processes, Settings, Telemetry, Templates};
+use crate::ports::{
+    Clock, Console, Control, Discovery, Inbox, Probes, Processes, Settings, Telemetry, Templates,
+};
 use domain::emergency::{Emergency, FAULT, WithStopList};
 use domain::{Effect, Event, Instant, Shim};
 use std::collections::VecDeque;
@@ -33,6 +35,8 @@ pub struct Ports<'a> {
     pub settings: &'a mut dyn Settings,
     /// Logs notices.
     pub console: &'a mut dyn Console,
+    /// Takes requests of clients and sends the answers.
+    pub control: &'a mut dyn Control,
     /// Counts measurements and serves metrics and the status.
     pub telemetry: &'a mut dyn Telemetry,
     /// Renders templates and writes their files.
@@ -179,7 +183,8 @@ impl Ports<'_> {
             Effect::Log(notice) => self.console.log(&notice),
             Effect::Measure(measurement) => self.telemetry.record(&measurement),
             Effect::Expose(plan) => self.telemetry.expose(&plan),
-            Effect::Report(status_request, status) => self.telemetry.report(status_request, &status),
+            Effect::Listen(socket) => self.control.listen(socket.as_ref()),
+            Effect::Answer(number, answer) => self.control.answer(number, answer),
             Effect::Exit(code) => return Break(code),
         }
         Continue(None)
@@ -190,8 +195,8 @@ impl Ports<'_> {
 mod tests {
     use super::*;
     use crate::ports::{
-        MockClock, MockConsole, MockDiscovery, MockInbox, MockProbes, MockProcesses, MockSettings,
-        MockTelemetry, MockTemplates,
+        MockClock, MockConsole, MockControl, MockDiscovery, MockInbox, MockProbes, MockProcesses,
+        MockSettings, MockTelemetry, MockTemplates,
     };
     use domain::Instant;
     use domain::event::Loaded;
@@ -213,6 +218,7 @@ mod tests {
         discovery: MockDiscovery,
         settings: MockSettings,
         console: MockConsole,
+        control: MockControl,
         telemetry: MockTelemetry,
         templates: MockTemplates,
     }
@@ -280,6 +286,7 @@ mod tests {
                 discovery: &mut self.discovery,
                 settings: &mut self.settings,
                 console: &mut self.console,
+                control: &mut self.control,
                 telemetry: &mut self.telemetry,
                 templates: &mut self.templates,
             };

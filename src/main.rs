@@ -3,8 +3,10 @@
 #[path = "adapters/processes/early.rs"]
 mod early;
 
+use containerpilot::adapters::clients::Clients;
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
+use containerpilot::adapters::control::ControlServer;
 use containerpilot::adapters::descriptors::OpenFiles;
 use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
@@ -190,13 +192,14 @@ async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -
         .post_to(inbox.sender());
     let environment = Environment::default();
     environment.export("CONTAINERPILOT_PID", &process::id().to_string());
-    let listeners = Listeners::default();
+    let (listeners, control_listeners) = (Listeners::default(), Listeners::default());
     let mut settings = MachineSettings {
         source,
         environment: environment.clone(),
         interfaces: MachineInterfaces,
         application: line.application,
         listeners: listeners.clone(),
+        control_listeners: control_listeners.clone(),
         renders_only: line.render,
         inbox_sender: inbox.sender(),
         unfinished: UnfinishedRead::default(),
@@ -216,7 +219,9 @@ async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -
     let mut children = children.map_err(refused("children cannot be reaped"))?;
     let mut discovery = Dispatcher::new(inbox.sender());
     let mut probes = Prober::new(inbox.sender());
-    let mut telemetry = TelemetryServer::new(clock, inbox.sender(), listeners);
+    let clients = Clients::new(inbox.sender());
+    let mut control = ControlServer::new(clients.clone(), inbox.sender(), control_listeners);
+    let mut telemetry = TelemetryServer::new(clock, clients, inbox.sender(), listeners);
     let broken = inbox.broken();
     let mut ports = Ports {
         clock: &clock,
@@ -226,6 +231,7 @@ async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -
         discovery: &mut discovery,
         settings: &mut settings,
         console: &mut console,
+        control: &mut control,
         telemetry: &mut telemetry,
         templates: &mut templates,
     };

@@ -419,7 +419,7 @@ fn the_calendar_clock_is_read_for_time_stamps_only() {
     let users = [
         "src/adapters/clock.rs",
         "src/adapters/console/mod.rs",
-        "src/adapters/telemetry/mod.rs",
+        "src/adapters/control/mod.rs",
         "src/adapters/templates/mod.rs",
     ];
     let words = [

@@ -22,7 +22,8 @@ use crate::templates;
 use crate::trace::{EntryKind, TraceEntry};
 use containerpilot::driver;
 use domain::catalogue::{Answer, Cursor, Data, Endpoint, Found, Instance, Listing};
-use domain::event::{Loaded, Rendered, StatusRequest};
+use domain::control::{ControlRequest, RequestNumber};
+use domain::event::{Loaded, Rendered};
 use domain::plan::{Plan, Role};
 use domain::probe::{ProbeEnd, Verdict};
 use domain::process::{ExitStatus, Pid, StartFailure};
@@ -440,15 +441,37 @@ impl State {
         }
     }
 
+    /// Checks that requests of clients are answered, or wait for what they must wait for, and that a stop answers those that
+    /// wait.
+    fn check_answers(mut self, scope: &Scope, trace: &mut Vec<TraceEntry>) -> Steps {
+        let quiet = &mut Choices::recorded(Vec::new());
+        let requests = [
+            ControlRequest::Ping,
+            ControlRequest::Reload,
+            ControlRequest::Maintenance(true),
+            ControlRequest::Maintenance(true),
+            ControlRequest::Reload,
+            ControlRequest::Maintenance(false),
+        ];
+        for (number, request) in (2..).zip(requests) {
+            let event = Event::Requested(RequestNumber(number), request);
+            self.turn(scope, event, quiet, trace)?;
+        }
+        self.turn(scope, Event::Signal(Signal::TERM), quiet, trace)
+    }
+
     /// Checks that the units are those of the plan, and that a stop without further faults ends.
     fn check_units_and_stop(mut self, scope: &Scope, number: usize, trace: &mut Vec<TraceEntry>) -> Steps {
         let quiet = &mut Choices::recorded(Vec::new());
         let mut asked = self.clone();
-        asked.turn(scope, Event::StatusRequested(StatusRequest(1)), quiet, trace)?;
+        let status = Event::Requested(RequestNumber(1), ControlRequest::Status);
+        asked.turn(scope, status, quiet, trace)?;
         trace.clear();
         if !number.is_multiple_of(scope.stop_every) {
             return Ok(());
         }
+        asked.check_answers(scope, trace)?;
+        trace.clear();
         let observer = &self.environment.observer;
         let (began, drain, grace) = (self.environment.now, observer.drain(), observer.grace());
         self.turn(scope, Event::Signal(Signal::TERM), quiet, trace)?;

@@ -7,6 +7,7 @@
 pub(crate) mod bounds;
 mod catalogue;
 mod children;
+mod control;
 #[cfg(test)]
 mod corrupted_traces;
 mod emergency;
@@ -159,6 +160,9 @@ pub const LAWS: &[(&str, Law)] = laws![
     time::no_tick_of_a_task_or_sensor_is_omitted,
     time::there_is_a_pause_between_queries,
     time::every_backend_is_queried_once_a_poll,
+    control::every_request_is_answered_once,
+    control::every_answer_is_true,
+    control::answers_come_without_delay,
     templates::one_rendering_or_writing_of_each_template,
     templates::only_what_was_rendered_is_written,
     templates::the_same_bytes_are_not_written_twice,
@@ -212,6 +216,7 @@ mod tests {
             include_str!("laws/order.rs"),
             include_str!("laws/children.rs"),
             include_str!("laws/probes.rs"),
+            include_str!("laws/control.rs"),
             include_str!("laws/catalogue.rs"),
             include_str!("laws/reactions.rs"),
             include_str!("laws/time.rs"),

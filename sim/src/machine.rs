@@ -18,15 +18,17 @@ use crate::trace::{EntryKind, Fact, TraceEntry};
 use async_trait::async_trait;
 use catalogue::FakeCatalogues;
 use children::{Child, Tree};
-use containerpilot::ports::{Clock, Console, Discovery, Inbox, Probes, Processes, Settings, Telemetry};
+use containerpilot::ports::{
+    Clock, Console, Control, Discovery, Inbox, Probes, Processes, Settings, Telemetry,
+};
 use domain::catalogue::{Answer, Request};
-use domain::event::{Loaded, StatusRequest};
+use domain::control::{ControlAnswer, RequestNumber};
+use domain::event::Loaded;
 use domain::measurement::Measurement;
-use domain::plan::{Catalogue, Job, Logging, Plan, SignalTarget};
+use domain::plan::{Catalogue, ControlSocket, Job, Logging, Plan, SignalTarget};
 use domain::probe::{Probe, Verdict};
 use domain::process::{ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
-use domain::status::Status;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant, Notice, Ticket};
 use std::cell::RefCell;
@@ -103,6 +105,8 @@ pub(crate) struct State {
     trace: Option<Vec<TraceEntry>>,
     hash: DefaultHasher,
     entries: u64,
+    /// How many requests of clients there were.
+    clients: u64,
 }
 
 /// The result of a run.
@@ -152,6 +156,7 @@ impl SimulatedMachine {
             trace: keep.then(Vec::new),
             hash: DefaultHasher::new(),
             entries: 0,
+            clients: 0,
         };
         state.prepare();
         state.record(EntryKind::Event(Event::Begin));
@@ -409,8 +414,14 @@ impl Telemetry for SimulatedMachine {
     fn record(&mut self, measurement: &Measurement) {
         self.record_effect(Effect::Measure(measurement.clone()));
     }
+}
 
-    fn report(&mut self, status_request: StatusRequest, status: &Status) {
-        self.record_effect(Effect::Report(status_request, status.clone().into()));
+impl Control for SimulatedMachine {
+    fn listen<'a>(&mut self, socket: Option<&'a ControlSocket>) {
+        self.record_effect(Effect::Listen(socket.cloned()));
+    }
+
+    fn answer(&mut self, number: RequestNumber, answer: ControlAnswer) {
+        self.record_effect(Effect::Answer(number, answer));
     }
 }

@@ -60,7 +60,7 @@ fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option
     let code = {
         let mut inbox = world.clone();
         let (mut processes, mut probes, mut discovery) = (world.clone(), world.clone(), world.clone());
-        let mut templates = world.clone();
+        let (mut templates, mut control) = (world.clone(), world.clone());
         let (mut settings, mut console, mut telemetry) = (world.clone(), world.clone(), world.clone());
         let mut ports = driver::Ports {
             clock: &world,
@@ -70,6 +70,7 @@ fn run(choices: Choices, options: Options, plan: Plan, keep: bool, fault: Option
             discovery: &mut discovery,
             settings: &mut settings,
             console: &mut console,
+            control: &mut control,
             telemetry: &mut telemetry,
             templates: &mut templates,
         };

@@ -1,9 +1,11 @@
 //! The implementations of the ports for a real machine. Adapters use the ports and the domain. Several also
-//! use the adapters that are shared: the inbox, the clock, the environment, the console and the turns of the
-//! loop.
+//! use the adapters that are shared: the inbox, the clock, the environment, the console, the requests of clients, the HTTP
+//! server and the turns of the loop.
 
+pub mod clients;
 pub mod clock;
 pub mod console;
+pub mod control;
 pub mod descriptors;
 pub mod discovery;
 pub mod environment;

@@ -17,7 +17,7 @@ use crate::cause;
 use crate::config::{self, Checked, Compiled, Examination, Readable, Report, Source, Target};
 use crate::ports::{Interfaces, Settings};
 use domain::event::Loaded;
-use domain::plan::{Telemetry, Word};
+use domain::plan::{ControlSocket, Telemetry, Word};
 use domain::time::Duration;
 use domain::{Event, Notice, Plan, Ticket};
 use std::cell::RefCell;
@@ -76,6 +76,8 @@ pub struct MachineSettings<I> {
     pub application: Vec<Word>,
     /// The listening socket of the telemetry, on which an address is bound on trial.
     pub listeners: Listeners<SocketAddr>,
+    /// The control socket, likewise.
+    pub control_listeners: Listeners<ControlSocket>,
     /// Whether the shim only writes the templates of the configuration.
     pub renders_only: bool,
     /// The inbox for the result of a reload.
@@ -115,7 +117,15 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
             // If the thread cannot be started, reading happens here, and signals wait for it.
             Err(_) => reading.run(),
         };
-        outcome.and_then(|compiled| try_out(&self.listeners, &self.source, compiled))
+        outcome.and_then(|compiled| self.trial().try_out(compiled))
+    }
+
+    fn trial(&self) -> Trial {
+        Trial {
+            source: self.source.clone(),
+            listeners: self.listeners.clone(),
+            control_listeners: self.control_listeners.clone(),
+        }
     }
 
     fn reading(&self, readable: Readable) -> Loader<I> {
@@ -151,11 +161,7 @@ impl<I: Interfaces + Clone + Send + 'static> MachineSettings<I> {
 
 impl<I: Interfaces + Clone + Send + 'static> Settings for MachineSettings<I> {
     fn load(&mut self, ticket: Ticket) {
-        let (inbox_sender, listeners, source) = (
-            self.inbox_sender.clone(),
-            self.listeners.clone(),
-            self.source.clone(),
-        );
+        let (inbox_sender, trial) = (self.inbox_sender.clone(), self.trial());
         let (unfinished, aborted) = (self.unfinished.clone(), self.aborted());
         let mut outcome = match self.begin() {
             Ok(outcome) => outcome,
@@ -163,12 +169,13 @@ impl<I: Interfaces + Clone + Send + 'static> Settings for MachineSettings<I> {
         };
         spawn_local(async move {
             let loaded = match timeout(LOAD_LIMIT, &mut outcome).await {
-                Ok(Ok(outcome)) => outcome.and_then(|compiled| try_out(&listeners, &source, compiled)),
+                Ok(Ok(outcome)) => outcome.and_then(|compiled| trial.try_out(compiled)),
                 Ok(Err(_)) => Err(aborted),
                 Err(_) => {
                     *unfinished.0.borrow_mut() = Some(outcome);
                     Err(format!(
-                        "{source}: it could not be read and checked within {LOAD_LIMIT:?}"
+                        "{}: it could not be read and checked within {LOAD_LIMIT:?}",
+                        trial.source
                     ))
                 }
             };
@@ -187,29 +194,40 @@ fn answer(loaded: Result<(Plan, Vec<Notice>), String>) -> Loaded {
     }
 }
 
-/// Binds the telemetry address on trial; an address that cannot be bound is refused like any other error
-/// (TM-10).
-fn try_out(
-    listeners: &Listeners<SocketAddr>,
-    source: &Source,
-    compiled: Compiled,
-) -> Result<(Plan, Vec<Notice>), String> {
-    let Compiled {
-        plan,
-        warnings,
-        shown,
-    } = compiled;
-    let address = plan.telemetry.as_ref().map(|Telemetry { address, .. }| *address);
-    listeners.try_out(address.as_ref()).map_err(|error| {
-        let address = address.map(|address| address.to_string()).unwrap_or_default();
-        let cause = cause::in_kernel_words(&error);
-        format!("{source}: Error serving telemetry on {address}: {cause}")
-    })?;
-    let notices = warnings
-        .into_iter()
-        .map(Notice::Warning)
-        .chain([Notice::LoadedConfiguration(shown)]);
-    Ok((plan, notices.collect()))
+/// Binds the addresses of a plan on trial; one that cannot be bound is refused like any other error (TM-10).
+struct Trial {
+    source: Source,
+    listeners: Listeners<SocketAddr>,
+    control_listeners: Listeners<ControlSocket>,
+}
+
+impl Trial {
+    fn try_out(&self, compiled: Compiled) -> Result<(Plan, Vec<Notice>), String> {
+        let Compiled {
+            plan,
+            warnings,
+            shown,
+        } = compiled;
+        let source = &self.source;
+        let address = plan.telemetry.as_ref().map(|Telemetry { address, .. }| *address);
+        self.listeners.try_out(address.as_ref()).map_err(|error| {
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            let cause = cause::in_kernel_words(&error);
+            format!("{source}: Error serving telemetry on {address}: {cause}")
+        })?;
+        // The last one: it may change the group of the socket in use.
+        let socket = plan.control.as_ref();
+        self.control_listeners.try_out(socket).map_err(|error| {
+            let path = socket.map(|socket| socket.path.as_str()).unwrap_or_default();
+            let cause = cause::in_kernel_words(&error);
+            format!("{source}: Error serving the control socket {path}: {cause}")
+        })?;
+        let notices = warnings
+            .into_iter()
+            .map(Notice::Warning)
+            .chain([Notice::LoadedConfiguration(shown)]);
+        Ok((plan, notices.collect()))
+    }
 }
 
 /// All that the thread needs; it shares nothing with the loop.
@@ -311,6 +329,7 @@ mod tests {
             interfaces: BlockingInterfaces(Arc::new(Barrier::new(barrier))),
             application: vec![],
             listeners: Listeners::default(),
+            control_listeners: Listeners::default(),
             renders_only: false,
             inbox_sender: inbox.sender(),
             unfinished: UnfinishedRead::default(),

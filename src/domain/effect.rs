@@ -1,13 +1,13 @@
 //! The effects that the core returns: one closed enum.
 
 use crate::catalogue::{Data, Dependency, Request};
-use crate::event::{StatusRequest, Ticket};
+use crate::control::{ControlAnswer, RequestNumber};
+use crate::event::Ticket;
 use crate::measurement::Measurement;
 use crate::notice::Notice;
-use crate::plan::{Catalogue, Job, Logging, Plan, SignalTarget, TemplateSource};
+use crate::plan::{Catalogue, ControlSocket, Job, Logging, Plan, SignalTarget, TemplateSource};
 use crate::probe::Probe;
 use crate::signal::Signal;
-use crate::status::Status;
 use crate::time::Duration;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -71,8 +71,10 @@ pub enum Effect {
     Measure(Measurement),
     /// From now on serve telemetry at this plan's address, with a series for each thing in the plan.
     Expose(Box<Plan>),
-    /// Answer a request for the status.
-    Report(StatusRequest, Box<Status>),
+    /// From now on clients send their requests to this socket, or to none.
+    Listen(Option<ControlSocket>),
+    /// Answer the request of a client.
+    Answer(RequestNumber, ControlAnswer),
     /// End the program with this exit code. This is the last effect.
     Exit(u8),
 }

@@ -4,6 +4,7 @@
 //! do.
 
 use crate::catalogue::{Answer, Dependency};
+use crate::control::{ControlRequest, RequestNumber};
 use crate::notice::Notice;
 use crate::plan::Plan;
 use crate::probe::ProbeEnd;
@@ -59,8 +60,8 @@ pub enum Event {
     Rendered(Ticket, Rendered),
     /// The file of a template was written. Answers [`crate::Effect::Write`].
     Written(Ticket, Written),
-    /// A client requests the status. Answered by [`Effect::Report`].
-    StatusRequested(StatusRequest),
+    /// A client of the shim requests something. Answered by [`crate::Effect::Answer`].
+    Requested(RequestNumber, ControlRequest),
 }
 
 /// The result of rendering a template.
@@ -94,10 +95,6 @@ pub enum Loaded {
 /// result comes back as an event with this number; the result of a cancelled request is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
-
-/// The number that the telemetry adapter gave to a request for the status; it comes back with the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StatusRequest(pub u64);
 
 impl Keyed for Ticket {
     fn write_key(&self, key: &mut impl StateKey) {

@@ -27,6 +27,7 @@ pub mod catalogue;
 pub mod causes;
 pub mod changes;
 pub mod check;
+pub mod control;
 pub mod delay;
 pub mod effect;
 pub mod emergency;

@@ -38,9 +38,9 @@ pub enum Notice {
     Warning(String),
     /// The configuration that was loaded, without its secrets (LG-5).
     LoadedConfiguration(String),
-    /// The shim received SIGHUP and reads the configuration.
+    /// The shim received SIGHUP, or a request of a client, and reads the configuration.
     Reloading,
-    /// The shim received SIGHUP while it was reading the configuration; it will read it once more.
+    /// The same while it was reading the configuration; it will read it once more.
     ReloadFollows,
     /// The new configuration is in force.
     Reloaded,
@@ -54,7 +54,7 @@ pub enum Notice {
     SignalForwarded(Signal),
     /// A signal is kept until the application runs.
     SignalKept(Signal),
-    /// The shim received SIGUSR1: maintenance begins or ends.
+    /// Maintenance begins or ends.
     Maintenance(bool),
     /// A service is deregistered because of maintenance.
     MarkedForMaintenance(Named),
@@ -186,6 +186,8 @@ pub enum Notice {
     WokenLate(Duration),
     /// Telemetry is served at this address from now on.
     Listening(SocketAddr),
+    /// Requests of clients are taken at the socket with this path from now on.
+    Serving(String),
     /// A run exceeded its time limit.
     TimedOut {
         /// The role of the job.
@@ -302,6 +304,7 @@ impl Notice {
             | Self::NoLongerFiltered(_)
             | Self::SensorResumed { .. }
             | Self::Listening(_)
+            | Self::Serving(_)
             | Self::StartedAgain(..)
             | Self::StartRetried(..)
             | Self::Outlived(_)
@@ -390,6 +393,7 @@ impl Notice {
             | Self::Template(_)
             | Self::WokenLate(_)
             | Self::Listening(_)
+            | Self::Serving(_)
             | Self::TimedOut { .. }
             | Self::Killing(_)
             | Self::Started(..)
@@ -602,6 +606,7 @@ impl fmt::Display for Notice {
                 late.subsec_millis()
             ),
             Self::Listening(address) => write!(f, "telemetry: Listening on {address}"),
+            Self::Serving(path) => write!(f, "control: serving at {path}"),
             Self::TimedOut { role, limit } => write!(f, "{role} timeout after {}", InUnits(*limit)),
             Self::Killing(role) => write!(f, "killing command for {role}"),
             Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
@@ -786,6 +791,7 @@ mod tests {
                 Notice::Listening("[2001:db8::1]:9090".parse().unwrap()),
                 "telemetry: Listening on [2001:db8::1]:9090",
             ),
+            (Notice::Serving("/run/s".into()), "control: serving at /run/s"),
             (Notice::KillingApplication(Pid(7)), "Killing Process 7"),
             (
                 Notice::Killing(Role::Task { name: "t".into() }),

@@ -63,6 +63,8 @@ pub struct Plan {
     pub start_timeout: Duration,
     /// Whether the shim only writes the templates, and ends then.
     pub renders_only: bool,
+    /// The socket to which clients send their requests.
+    pub control: Option<ControlSocket>,
     /// The telemetry endpoint. If it is registered, it is also one of [`Self::services`].
     pub telemetry: Option<Telemetry>,
 }
@@ -87,6 +89,7 @@ impl Plan {
             templates: Vec::new(),
             start_timeout: START_TIMEOUT,
             renders_only: false,
+            control: None,
             telemetry: None,
         }
     }
@@ -110,6 +113,15 @@ impl Plan {
             ..Self::new(self.catalogue)
         }
     }
+}
+
+/// A Unix socket to which clients send their requests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ControlSocket {
+    /// The path of its file.
+    pub path: String,
+    /// The number of the group whose members may connect too, besides the shim's own user.
+    pub group: Option<u32>,
 }
 
 /// A service catalogue and how to reach it.

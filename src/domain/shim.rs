@@ -6,6 +6,7 @@
 
 mod backend;
 mod checker;
+mod control;
 mod dependency;
 mod id;
 mod job;
@@ -18,7 +19,7 @@ mod service;
 mod template;
 mod templates;
 
-crate::keyed!(Shim { plan, lifecycle, maintenance, units, pending_plan, kept, standstill, out } without { last_unit, jitter, last_reload });
+crate::keyed!(Shim { plan, lifecycle, maintenance, units, pending_plan, waiting, kept, standstill, out } without { last_unit, jitter, last_reload });
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,9 @@ mod unit;
 mod units;
 
 use crate::catalogue::Answer;
+use crate::control::WaitingRequests;
 use crate::effect::Effect;
-use crate::event::{Event, Loaded, StatusRequest, Ticket};
+use crate::event::{Event, Loaded, Ticket};
 use crate::lifecycle::{Action, Input, Lifecycle, Limits, Phase};
 use crate::measurement::Measurement;
 use crate::notice::Notice;
@@ -40,7 +42,6 @@ use crate::signal::Signal;
 use crate::standstill::Standstill;
 use crate::status::{ReloadStatus, Status};
 use crate::time::{Duration, Instant, Jitter, earliest};
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use id::{Hook, Serial, UnitId};
@@ -59,6 +60,8 @@ pub struct Shim {
     maintenance: bool,
     units: Units,
     pending_plan: Option<PendingPlan>,
+    /// The requests of clients that wait for their answers.
+    waiting: WaitingRequests,
     /// Signals for an application that does not run yet, the one that came last at the end; one of each number.
     kept: Vec<Signal>,
     last_unit: u32,
@@ -77,6 +80,7 @@ impl Shim {
             maintenance: false,
             units: Units::default(),
             pending_plan: None,
+            waiting: WaitingRequests::default(),
             kept: Vec::new(),
             last_unit: 0,
             jitter: Jitter::new(seed),
@@ -96,6 +100,7 @@ impl Shim {
             self.on_event(now, event);
             self.stop_if_requested(now);
             self.settle(now);
+            self.answer_waiting();
         }
         self.out.take()
     }
@@ -133,7 +138,7 @@ impl Shim {
             Event::Loaded(ticket, loaded) => self.on_loaded(now, ticket, loaded),
             Event::Rendered(ticket, rendered) => self.on_rendered(now, ticket, rendered),
             Event::Written(ticket, written) => self.on_written(now, ticket, written),
-            Event::StatusRequested(status_request) => self.report(now, status_request),
+            Event::Requested(number, request) => self.on_request(now, number, request),
         }
     }
 
@@ -254,6 +259,7 @@ impl Shim {
         if !self.out.loaded(ticket) || !self.lifecycle.takes_configuration() {
             return;
         }
+        self.answer_reloads(&loaded);
         match loaded {
             Loaded::Plan { plan, notices } => self.receive(now, *plan, notices),
             Loaded::Refused(report) => self.refuse(now, report),
@@ -444,6 +450,7 @@ impl Shim {
 
     fn begin(&mut self, now: Instant) {
         self.announce_plan(true);
+        self.listen(None);
         self.run_hook(now, Hook::PreStart);
     }
 
@@ -602,12 +609,7 @@ impl Shim {
         });
     }
 
-    fn report(&mut self, now: Instant, status_request: StatusRequest) {
-        let status = Box::new(self.status(now));
-        self.out.push(Effect::Report(status_request, status));
-    }
-
-    /// The state that `/status` shows.
+    /// The state that clients see.
     fn status(&self, now: Instant) -> Status {
         let (units, out) = (&self.units, &self.out);
         let jobs = units.jobs().map(|unit| unit.status(out));

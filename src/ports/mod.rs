@@ -5,6 +5,7 @@
 
 mod clock;
 mod console;
+mod control;
 mod discovery;
 mod interfaces;
 mod probes;
@@ -17,6 +18,7 @@ mod users;
 
 pub use clock::{Clock, Inbox};
 pub use console::Console;
+pub use control::Control;
 pub use discovery::{Catalogue, CatalogueError, Discovery, Renewal};
 pub use interfaces::Interfaces;
 pub use probes::Probes;
@@ -31,6 +33,7 @@ pub use users::Users;
 pub use {
     clock::{MockClock, MockInbox},
     console::MockConsole,
+    control::MockControl,
     discovery::{MockCatalogue, MockDiscovery},
     interfaces::MockInterfaces,
     probes::MockProbes,

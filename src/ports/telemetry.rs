@@ -1,9 +1,7 @@
-//! What the shim publishes: metrics and its status.
+//! What the shim publishes: metrics, and the pages that show its status.
 
 use domain::Plan;
-use domain::event::StatusRequest;
 use domain::measurement::Measurement;
-use domain::status::Status;
 
 /// Counts measurements, and serves metrics and the status to clients.
 #[cfg_attr(test, mockall::automock)]
@@ -14,7 +12,4 @@ pub trait Telemetry {
 
     /// Records a measurement. One about a thing that the plan does not name is dropped.
     fn record(&mut self, measurement: &Measurement);
-
-    /// Answers the client with this request number. If the client is gone, the answer is dropped.
-    fn report(&mut self, status_request: StatusRequest, status: &Status);
 }

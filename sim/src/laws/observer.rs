@@ -5,6 +5,7 @@
 
 mod backends;
 mod children;
+mod control;
 mod emergency;
 mod health;
 mod lifecycle;
@@ -22,6 +23,8 @@ use super::turn::Turn;
 use crate::trace::{EntryKind, Fact, TraceEntry};
 pub(crate) use backends::{Address, BackendFacts};
 pub(crate) use children::{CoprocessFacts, JobFacts, Run, is_periodic, owner};
+pub(crate) use control::ClientRequest;
+use domain::control::RequestNumber;
 use domain::notice::catalogue::CatalogueNotice;
 use domain::notice::templates::TemplateNotice;
 use domain::plan::Plan;
@@ -78,7 +81,9 @@ pub struct Observer {
     pub(crate) requests: BTreeMap<Ticket, InFlight>,
     /// The reading of the configuration that is in progress.
     pub loading: Option<Ticket>,
-    /// Whether a SIGHUP came after the configuration was last read.
+    /// The requests of clients that are not answered yet.
+    pub(crate) clients: BTreeMap<RequestNumber, ClientRequest>,
+    /// Whether a SIGHUP, or a request of a client, came after the configuration was last read.
     pub to_be_read: bool,
     pub(crate) services: BTreeMap<String, ServiceFacts>,
     pub(crate) backends: BTreeMap<String, BackendFacts>,
@@ -148,6 +153,7 @@ impl Observer {
             last_probes: BTreeMap::new(),
             requests: BTreeMap::new(),
             loading: None,
+            clients: BTreeMap::new(),
             to_be_read: false,
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
@@ -242,8 +248,10 @@ impl Observer {
             Event::Probed(ticket, end, _) => self.probed(*ticket, end),
             Event::Loaded(ticket, loaded) => {
                 self.loading = self.loading.filter(|loading| loading != ticket);
+                self.reading_ended(*ticket, loaded);
                 self.loaded(loaded);
             }
+            Event::Requested(number, request) => self.requested(*number, *request),
             _ => {}
         }
     }
@@ -271,7 +279,9 @@ impl Observer {
             Effect::Load(ticket) => {
                 self.loading = Some(*ticket);
                 self.to_be_read = false;
+                self.reading_begins(*ticket);
             }
+            Effect::Answer(number, _) => drop(self.clients.remove(number)),
             Effect::Exit(_) => self.exited = true,
             _ => {}
         }
@@ -353,7 +363,7 @@ impl Observer {
 
 domain::keyed!(Observer {
     now, turn, lenient, first, plan, incoming, opened, start_cancelled, failed_start, stop, hurried, drain_began, maintenance, exited, code,
-    failed_check, application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, to_be_read, services, backends,
+    failed_check, application, kept, pre_start, pre_stop, post_stop, children, probes, last_probes, requests, loading, clients, to_be_read, services, backends,
     schedules, coprocesses, templates, works, awaiting, left_behind, remaining, entries, other_instances, keys, arrived_late, refused, cut, paused, pauses,
     emergency, application_unkillable, deadline, late_in_a_row,
 } without { generation });

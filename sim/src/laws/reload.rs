@@ -6,6 +6,7 @@ use super::{Verdict, hold};
 use crate::templates::names;
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Report, Request};
+use domain::control::ControlAnswer;
 use domain::plan::{Check, HealthActions, Job, Plan, Restarts, Role};
 use domain::{Effect, Notice};
 
@@ -91,7 +92,11 @@ pub(super) fn a_refused_configuration_changes_nothing(observer: &Observer, entry
     let changes = matches!(
         entry.kind,
         EntryKind::Effect(
-            Effect::Connect(_) | Effect::Configure(_) | Effect::Expose(_) | Effect::Log(Notice::Reloaded)
+            Effect::Connect(_)
+                | Effect::Configure(_)
+                | Effect::Expose(_)
+                | Effect::Listen(_)
+                | Effect::Log(Notice::Reloaded)
         )
     );
     hold(!(observer.turn.refused && changes), || format!("{entry}"))
@@ -132,7 +137,7 @@ pub(super) fn a_reload_ends_without_delay(observer: &Observer, entry: &TraceEntr
 /// After a reload the units equal those of a fresh start: the status lists the services, backends and jobs of
 /// the plan, and no others.
 pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &TraceEntry) -> Verdict {
-    let EntryKind::Effect(Effect::Report(_, status)) = &entry.kind else {
+    let EntryKind::Effect(Effect::Answer(_, ControlAnswer::Status(status))) = &entry.kind else {
         return Ok(());
     };
     hold(status.maintenance == observer.maintenance, || {

@@ -7,7 +7,7 @@ use crate::options::Faults;
 use crate::plans;
 use crate::trace::Fact;
 use domain::Event;
-use domain::event::StatusRequest;
+use domain::control::{ControlRequest, RequestNumber};
 use domain::plan::{Plan, StopTimeout};
 use domain::signal::Signal;
 use domain::time::Duration;
@@ -66,12 +66,25 @@ impl State {
                 28 => return self.terminal(),
                 number => Signal::new(number),
             },
-            11..=13 => return Some(Event::StatusRequested(StatusRequest(7))),
+            kind @ 11..=13 => return Some(self.client(kind)),
             14 if self.options.stops_early => Signal::INT,
             15 if self.options.stops_early => Signal::TERM,
             _ => return None,
         };
         Some(Event::Signal(signal))
+    }
+
+    /// The request of a client. Every second one of a kind is the other one of two.
+    fn client(&mut self, kind: u32) -> Event {
+        self.clients += 1;
+        let even = self.clients.is_multiple_of(2);
+        let request = match kind {
+            11 if even => ControlRequest::Ping,
+            11 => ControlRequest::Status,
+            12 => ControlRequest::Reload,
+            _ => ControlRequest::Maintenance(even),
+        };
+        Event::Requested(RequestNumber(self.clients), request)
     }
 
     /// The terminal changes its size, stops the application, or is gone.

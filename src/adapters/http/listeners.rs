@@ -20,6 +20,14 @@ pub trait Address: Clone + PartialEq {
     /// # Errors
     /// The address cannot be bound.
     fn bind(&self) -> io::Result<Self::Listener>;
+
+    /// Whether a socket that is `bound` at another address serves for this one as well; it is changed then.
+    ///
+    /// # Errors
+    /// It cannot be changed.
+    fn becomes(&self, _bound: &Self) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 impl Address for SocketAddr {
@@ -55,14 +63,25 @@ impl<A: Address> Listeners<A> {
     /// # Errors
     /// The address cannot be bound.
     pub fn try_out(&self, address: Option<&A>) -> io::Result<()> {
-        let mut state = self.0.borrow_mut();
-        let Some(address) = address.filter(|address| state.open.as_ref() != Some(address)) else {
-            state.ready = None;
+        let State { open, ready } = &mut *self.0.borrow_mut();
+        let Some(address) = address else {
+            *ready = None;
             return Ok(());
         };
-        if state.ready.as_ref().is_none_or(|(ready, _)| ready != address) {
-            state.ready = Some((address.clone(), address.bind()?));
+        if let Some(open) = open
+            && (open == address || address.becomes(open)?)
+        {
+            *open = address.clone();
+            *ready = None;
+            return Ok(());
         }
+        if let Some((ready, _)) = ready
+            && (ready == address || address.becomes(ready)?)
+        {
+            *ready = address.clone();
+            return Ok(());
+        }
+        *ready = Some((address.clone(), address.bind()?));
         Ok(())
     }
 
@@ -128,7 +147,11 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_refused_and_nothing_changes() {
-        let (listeners, own, other) = (Listeners::<SocketAddr>::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (listeners, own, other) = (
+            Listeners::<SocketAddr>::default(),
+            OwnAddress::reserve(),
+            OwnAddress::reserve(),
+        );
         let (address, taken) = (own.socket(), other.socket());
         listeners.try_out(Some(&address)).unwrap();
         let _holder = TcpListener::bind(taken).unwrap();
@@ -139,7 +162,11 @@ mod tests {
 
     #[test]
     fn a_later_trial_closes_the_listener_of_the_earlier_one() {
-        let (listeners, one, other) = (Listeners::<SocketAddr>::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (listeners, one, other) = (
+            Listeners::<SocketAddr>::default(),
+            OwnAddress::reserve(),
+            OwnAddress::reserve(),
+        );
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(&first)).unwrap();
         listeners.try_out(Some(&second)).unwrap();
@@ -151,7 +178,11 @@ mod tests {
 
     #[test]
     fn a_reload_back_to_the_open_address_leaves_it_open() {
-        let (listeners, one, other) = (Listeners::<SocketAddr>::default(), OwnAddress::reserve(), OwnAddress::reserve());
+        let (listeners, one, other) = (
+            Listeners::<SocketAddr>::default(),
+            OwnAddress::reserve(),
+            OwnAddress::reserve(),
+        );
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(&first)).unwrap();
         let Step::Open(_listener) = listeners.switch_to(Some(&first)) else {

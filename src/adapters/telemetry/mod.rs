@@ -8,14 +8,13 @@ mod page;
 mod pages;
 pub mod status;
 
-use crate::adapters::clock::{MachineClock, calendar};
+use crate::adapters::clients::Clients;
+use crate::adapters::clock::MachineClock;
 use crate::adapters::http::{Connections, Listeners, Step, serve_until_dropped};
 use crate::adapters::inbox::InboxSender;
 use crate::ports::Telemetry;
 use domain::Plan;
-use domain::event::StatusRequest;
 use domain::measurement::Measurement;
-use domain::status::Status;
 use metrics::Metrics;
 use pages::Pages;
 use std::cell::RefCell;
@@ -33,11 +32,15 @@ pub struct TelemetryServer {
 }
 
 impl TelemetryServer {
-    /// A server that does not listen yet. It posts requests for the status to the inbox, and uses the socket
-    /// that `listeners` bound on trial.
-    pub fn new(clock: MachineClock, inbox_sender: InboxSender, listeners: Listeners<SocketAddr>) -> Self {
+    /// A server that does not listen yet. It uses the socket that `listeners` bound on trial.
+    pub fn new(
+        clock: MachineClock,
+        clients: Clients,
+        inbox_sender: InboxSender,
+        listeners: Listeners<SocketAddr>,
+    ) -> Self {
         let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
-        let pages = Rc::new(Pages::new(Rc::clone(&metrics), inbox_sender));
+        let pages = Rc::new(Pages::new(Rc::clone(&metrics), clients, inbox_sender));
         Self {
             metrics,
             pages,
@@ -82,9 +85,5 @@ impl Telemetry for TelemetryServer {
 
     fn record(&mut self, measurement: &Measurement) {
         self.metrics.borrow_mut().record(measurement);
-    }
-
-    fn report(&mut self, status_request: StatusRequest, status: &Status) {
-        self.pages.report(status_request, status, || calendar().to_utc());
     }
 }

@@ -4,24 +4,21 @@
 use super::metrics::Metrics;
 use super::page;
 use super::status::{self, StatusDocument};
+use crate::adapters::clients::{Answered, Clients, NO_ANSWER};
 use crate::adapters::http::{Answer, Answers};
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::turns::Turns;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::Event;
-use domain::event::StatusRequest;
+use domain::control::{ControlAnswer, ControlRequest};
 use domain::status::Status;
 use domain::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus::TEXT_FORMAT;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::rc::Rc;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 /// How long a request for the status waits for the core. (docs/bounds.md)
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -45,34 +42,17 @@ enum Form {
 /// Answers requests.
 pub struct Pages {
     metrics: Rc<RefCell<Metrics>>,
-    inbox_sender: InboxSender,
+    clients: Clients,
     turns: Turns,
-    last: Cell<u64>,
-    waiting: RefCell<BTreeMap<StatusRequest, (Form, oneshot::Sender<Answer>)>>,
 }
 
 impl Pages {
     /// Pages for these metrics, and for the status of the shim that reads this inbox.
-    pub fn new(metrics: Rc<RefCell<Metrics>>, inbox_sender: InboxSender) -> Self {
+    pub fn new(metrics: Rc<RefCell<Metrics>>, clients: Clients, inbox_sender: InboxSender) -> Self {
         Self {
             metrics,
-            turns: Turns::new(inbox_sender.clone()),
-            inbox_sender,
-            last: Cell::new(0),
-            waiting: RefCell::default(),
-        }
-    }
-
-    /// Sends the status to the client with this request number. `now` is the calendar time of the status.
-    pub fn report(
-        &self,
-        status_request: StatusRequest,
-        status: &Status,
-        now: impl FnOnce() -> DateTime<Utc>,
-    ) {
-        if let Some((form, waiting)) = self.waiting.borrow_mut().remove(&status_request) {
-            // The client may be gone.
-            waiting.send(answer(form, status, now())).ok();
+            clients,
+            turns: Turns::new(inbox_sender),
         }
     }
 
@@ -84,17 +64,13 @@ impl Pages {
     }
 
     async fn status(&self, form: Form) -> Answer {
-        let status_request = StatusRequest(self.last.get() + 1);
-        self.last.set(status_request.0);
-        let (sender, status) = oneshot::channel();
-        self.waiting.borrow_mut().insert(status_request, (form, sender));
-        self.inbox_sender.post(Event::StatusRequested(status_request));
-        match timeout(LONGEST_WAIT, status).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => {
-                let sentence = "The shim did not answer in time.\n";
-                answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, sentence.into())
-            }
+        let answered = self.clients.request(ControlRequest::Status, LONGEST_WAIT).await;
+        match answered {
+            Some(Answered {
+                answer: ControlAnswer::Status(status),
+                time,
+            }) => answer(form, &status, time),
+            Some(_) | None => answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, NO_ANSWER.into()),
         }
     }
 }
@@ -173,7 +149,8 @@ mod tests {
         runtime.unwrap().block_on(async {
             let clock = MachineClock::start();
             let metrics = Rc::new(RefCell::new(Metrics::new(clock)));
-            let pages = Pages::new(metrics, Queue::new(clock).sender());
+            let inbox_sender = Queue::new(clock).sender();
+            let pages = Pages::new(metrics, Clients::new(inbox_sender.clone()), inbox_sender);
             let began = Instant::now();
             let answer = pages.status(Form::Json).await;
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -85,6 +85,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         templates,
         start_timeout,
         renders_only: false,
+        control: None,
         telemetry,
     })
 }

@@ -474,6 +474,11 @@ impl Outbox {
         }
     }
 
+    /// Whether a reading is under way.
+    pub fn is_loading(&self) -> bool {
+        self.load.is_some()
+    }
+
     /// Whether this is the reading under way. It is over then.
     pub fn loaded(&mut self, ticket: Ticket) -> bool {
         self.load.take_if(|newest| *newest == ticket).is_some()

@@ -209,6 +209,7 @@ impl Shim {
         let connect = plan.catalogue != self.plan.catalogue;
         let application = self.plan.application.take();
         let pre_start = self.plan.pre_start.take();
+        let control = self.plan.control.take();
         self.plan = Plan {
             application,
             pre_start,
@@ -221,6 +222,7 @@ impl Shim {
         });
         self.out.measure(Measurement::Reloaded { accepted: true });
         self.out.log(Notice::Reloaded);
+        self.listen(control.as_ref());
         other_catalogue
     }
 

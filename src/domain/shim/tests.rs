@@ -1,6 +1,7 @@
 //! Scenarios of the whole core: its effects, event by event, in the short form of [`brief`].
 
 mod actions;
+mod control;
 mod drain;
 mod handlers;
 mod health;
@@ -140,7 +141,8 @@ impl Fixture {
             Effect::Send(..)
             | Effect::Suspend
             | Effect::EndProbe(_)
-            | Effect::Report(..)
+            | Effect::Listen(_)
+            | Effect::Answer(..)
             | Effect::Exit(_) => {}
         }
         Some(brief)

@@ -196,7 +196,7 @@ impl Observer {
         }
     }
 
-    fn toggle_maintenance(&mut self) {
+    pub(super) fn toggle_maintenance(&mut self) {
         self.maintenance = !self.maintenance;
         self.reactions_in_maintenance();
         if self.maintenance {

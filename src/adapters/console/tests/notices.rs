@@ -37,7 +37,7 @@ variants! {
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     FailedTooOften
     QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed Catalogue SensorFailed SensorResumed Template WokenLate
-    Listening TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
+    Listening Serving TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
 
@@ -138,6 +138,7 @@ fn of_the_program() -> Vec<Notice> {
         Notice::Catalogue(CatalogueNotice::BudgetWhole(2)),
         Notice::WokenLate(Duration::from_secs(1)),
         Notice::Listening(([192, 0, 2, 1], 9090).into()),
+        Notice::Serving(text()),
         Notice::KillingApplication(Pid(7)),
     ]
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::Health;
-use crate::event::StatusRequest;
+use crate::control::{ControlAnswer, ControlRequest, RequestNumber};
 use core::num::NonZeroU32;
 
 /// A machine with one service whose check has these thresholds.
@@ -34,11 +34,10 @@ fn check(fixture: &mut Fixture, output: &str, code: u8, answer: Answer) -> Vec<S
 }
 
 fn health(fixture: &mut Fixture) -> Health {
-    let effects = fixture
-        .shim
-        .step(fixture.now, Event::StatusRequested(StatusRequest(1)));
+    let request = Event::Requested(RequestNumber(1), ControlRequest::Status);
+    let effects = fixture.shim.step(fixture.now, request);
     let healths = effects.iter().find_map(|effect| match effect {
-        Effect::Report(_, status) => Some(status.services[0].health),
+        Effect::Answer(_, ControlAnswer::Status(status)) => Some(status.services[0].health),
         _ => None,
     });
     healths.expect("a status")

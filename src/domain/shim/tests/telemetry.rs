@@ -1,7 +1,7 @@
 //! Sensors, measurements, and the status.
 
 use super::*;
-use crate::event::StatusRequest;
+use crate::control::{ControlAnswer, ControlRequest, RequestNumber};
 use crate::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use crate::sensor::Value;
 use crate::status::{JobStatus, LONGEST_REPORT, Status};
@@ -66,9 +66,10 @@ impl Fixture {
     }
 
     fn status(&mut self) -> Status {
-        let effects = self.shim.step(self.now, Event::StatusRequested(StatusRequest(7)));
+        let request = Event::Requested(RequestNumber(7), ControlRequest::Status);
+        let effects = self.shim.step(self.now, request);
         match effects.as_slice() {
-            [Effect::Report(StatusRequest(7), status)] => (**status).clone(),
+            [Effect::Answer(RequestNumber(7), ControlAnswer::Status(status))] => (**status).clone(),
             other => panic!("{other:?}"),
         }
     }
@@ -483,5 +484,6 @@ fn the_status_has_the_state_of_all_units() {
 fn after_the_exit_a_status_request_is_not_answered() {
     let mut fixture = Fixture::running(bare());
     fixture.exits("APP", 0);
-    assert_eq!(fixture.step(Event::StatusRequested(StatusRequest(1))), [""; 0]);
+    let request = Event::Requested(RequestNumber(1), ControlRequest::Status);
+    assert_eq!(fixture.step(request), [""; 0]);
 }

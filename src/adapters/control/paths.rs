@@ -1,0 +1,126 @@
+//! The paths of the control socket: those of ContainerPilot 3 with their answers, `/v3/status` and `/v3/health`.
+
+use crate::adapters::clients::{Answered, Clients, NO_ANSWER};
+use crate::adapters::http::{Answer, Answers};
+use crate::adapters::inbox::InboxSender;
+use crate::adapters::telemetry::status;
+use crate::adapters::turns::Turns;
+use async_trait::async_trait;
+use domain::control::{ControlAnswer, ControlRequest, Obstacle};
+use domain::time::Duration;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Request, StatusCode};
+
+/// How long a client waits for an answer that the core gives at once (docs/bounds.md).
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long a client waits for the end of a reload, or of the deregistrations of a maintenance (docs/bounds.md).
+const LONGEST_CHANGE: Duration = Duration::from_secs(25);
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What is requested of the core.
+#[derive(Clone, Copy)]
+enum Page {
+    Status,
+    Health,
+    /// An answer without contents.
+    Done(ControlRequest, Duration),
+}
+
+/// Answers requests.
+pub struct Paths {
+    clients: Clients,
+    turns: Turns,
+}
+
+impl Paths {
+    pub fn new(clients: Clients, inbox_sender: InboxSender) -> Self {
+        Self {
+            clients,
+            turns: Turns::new(inbox_sender),
+        }
+    }
+
+    async fn page(&self, page: Page) -> Answer {
+        let (request, limit) = match page {
+            Page::Status | Page::Health => (ControlRequest::Status, LONGEST_WAIT),
+            Page::Done(request, limit) => (request, limit),
+        };
+        match self.clients.request(request, limit).await {
+            Some(answered) => answer(page, answered),
+            None => error(StatusCode::SERVICE_UNAVAILABLE, NO_ANSWER.into()),
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Answers for Paths {
+    /// As in ContainerPilot 3.
+    const KEEPS_CONNECTIONS: bool = false;
+
+    /// In each round of the loop one request is answered, however many clients there are. The body of a request is
+    /// not read. HEAD is handled as GET; the server omits the body.
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        self.turns.next().await;
+        let change = |request| Page::Done(request, LONGEST_CHANGE);
+        let (page, allowed) = match request.uri().path() {
+            "/v3/ping" => return self.page(Page::Done(ControlRequest::Ping, LONGEST_WAIT)).await,
+            "/v3/status" => (Page::Status, "GET, HEAD"),
+            "/v3/health" => (Page::Health, "GET, HEAD"),
+            "/v3/reload" => (change(ControlRequest::Reload), "POST"),
+            "/v3/maintenance/enable" => (change(ControlRequest::Maintenance(true)), "POST"),
+            "/v3/maintenance/disable" => (change(ControlRequest::Maintenance(false)), "POST"),
+            _ => return error(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+        };
+        let fits = match *request.method() {
+            Method::GET | Method::HEAD => allowed != "POST",
+            Method::POST => allowed == "POST",
+            _ => false,
+        };
+        if fits {
+            return self.page(page).await;
+        }
+        let refusal = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n".into());
+        with(refusal, ALLOW, allowed)
+    }
+}
+
+fn answer(page: Page, Answered { answer, time }: Answered) -> Answer {
+    match answer {
+        ControlAnswer::Status(status) => match page {
+            Page::Health if status.is_healthy() => text(StatusCode::OK, "healthy\n".into()),
+            Page::Health => text(StatusCode::SERVICE_UNAVAILABLE, "not healthy\n".into()),
+            _ => answer_with(StatusCode::OK, JSON, status::json(&status, time)),
+        },
+        ControlAnswer::Done => text(StatusCode::OK, "\n".into()),
+        ControlAnswer::Refused(report) => error(StatusCode::UNPROCESSABLE_ENTITY, format!("{report}\n")),
+        ControlAnswer::Ineffective(obstacle) => {
+            let code = match obstacle {
+                Obstacle::Superseded => StatusCode::CONFLICT,
+                Obstacle::Stopping | Obstacle::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            error(code, format!("{obstacle}\n"))
+        }
+    }
+}
+
+fn error(code: StatusCode, body: String) -> Answer {
+    with(text(code, body), X_CONTENT_TYPE_OPTIONS, "nosniff")
+}
+
+fn text(code: StatusCode, body: String) -> Answer {
+    answer_with(code, PLAIN, body)
+}
+
+fn answer_with(code: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Answer::new(body.into());
+    *answer.status_mut() = code;
+    with(answer, CONTENT_TYPE, content_type)
+}
+
+fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    answer
+}
