@@ -20,16 +20,35 @@ pub struct CommandLine {
     pub check: bool,
     /// `-explain`: with `-check`, describe what the configuration makes the shim do.
     pub explain: bool,
-    /// `-format`: the form of what `-check` reports.
+    /// `-format`: the form of what `-check` or `-status` prints.
     pub format: Format,
     /// `-interfaces optional`: with `-check`, an address that this machine does not have is only a warning.
     pub interfaces_optional: bool,
+    /// `-reload`, `-maintenance`, `-ping`, `-status` or `-healthy`: send this to the running shim and end.
+    pub control: Option<ControlCommand>,
+    /// `-socket`: the control socket of the running shim, instead of that of the configuration.
+    pub socket: Option<String>,
     /// `-render`: write the files of all templates once and end.
     pub render: bool,
     /// `-out`: the file for the rendered configuration; `-` is the standard output.
     pub out: Option<String>,
     /// The application and its arguments.
     pub application: Vec<Word>,
+}
+
+/// What is sent to the running shim. Of several, the first one in this order counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ControlCommand {
+    /// Read the configuration again.
+    Reload,
+    /// Begin or end maintenance.
+    Maintenance(bool),
+    /// Answer.
+    Ping,
+    /// Describe the state.
+    Status,
+    /// Say whether all is well.
+    Healthy,
 }
 
 /// The form of an answer.
@@ -71,23 +90,41 @@ impl CommandLine {
         }
         line.application
             .extend(rest.map(|argument| Word(argument.into_vec())));
-        line.refuse_flags_without_check()?;
+        line.refuse_flags_without_others()?;
         Ok(line)
     }
 
     /// # Errors
-    /// A flag that means nothing without `-check`.
-    fn refuse_flags_without_check(&self) -> Result<(), Refusal> {
+    /// A flag that means nothing without another one.
+    fn refuse_flags_without_others(&self) -> Result<(), Refusal> {
+        let check = ("-check", self.check);
+        let printed = self.check || self.control == Some(ControlCommand::Status);
+        let printed = ("-check or -status", printed);
+        let asks = (
+            "-reload, -maintenance, -ping, -status or -healthy",
+            self.control.is_some(),
+        );
         let given = [
-            ("explain", self.explain),
-            ("format", self.format != Format::default()),
-            ("interfaces", self.interfaces_optional),
+            ("explain", self.explain, check),
+            ("format", self.format != Format::default(), printed),
+            ("interfaces", self.interfaces_optional, check),
+            ("socket", self.socket.is_some(), asks),
         ];
-        match given.iter().find(|(_, given)| *given && !self.check) {
-            Some((name, _)) => Err(Refusal::Wrong(format!(
-                "-{name} is used together with -check only"
+        match given.iter().find(|(_, given, (_, fits))| *given && !fits) {
+            Some((name, _, (others, _))) => Err(Refusal::Wrong(format!(
+                "-{name} is used together with {others} only"
             ))),
             None => Ok(()),
+        }
+    }
+
+    /// Notes a command for the running shim.
+    fn send(&mut self, command: ControlCommand, given: bool) {
+        let first = self.control.filter(|first| *first < command);
+        if given {
+            self.control = first.or(Some(command));
+        } else {
+            self.control = self.control.filter(|other| *other != command);
         }
     }
 
@@ -111,8 +148,18 @@ impl CommandLine {
                 let answers = [("required", false), ("optional", true)];
                 self.interfaces_optional = one_of(&answers, name, value, rest)?;
             }
+            "healthy" => self.send(ControlCommand::Healthy, boolean(name, value)?),
+            "maintenance" => {
+                let answers = [("enable", true), ("disable", false)];
+                let on = one_of(&answers, name, value, rest)?;
+                self.send(ControlCommand::Maintenance(on), true);
+            }
             "out" => self.out = Some(text(name, value, rest)?),
+            "ping" => self.send(ControlCommand::Ping, boolean(name, value)?),
+            "reload" => self.send(ControlCommand::Reload, boolean(name, value)?),
             "render" => self.render = boolean(name, value)?,
+            "socket" => self.socket = Some(text(name, value, rest)?),
+            "status" => self.send(ControlCommand::Status, boolean(name, value)?),
             "template" => self.template = boolean(name, value)?,
             "version" => self.version = boolean(name, value)?,
             "h" | "help" => return Err(Refusal::HelpRequested),
@@ -187,20 +234,41 @@ pub fn usage(program: &str) -> String {
         ),
         (
             "format string",
-            "With -check: the form of the report, text or json. (default \"text\")",
+            "With -check or -status: the form of the answer, text or json. (default \"text\")",
+        ),
+        (
+            "healthy",
+            "Ask the running shim and quit: 0 if it runs, is not in maintenance, and all services are healthy, otherwise 1.",
         ),
         (
             "interfaces string",
             "With -check: required, or optional for a configuration of a machine with other interfaces. (default \"required\")",
         ),
         (
+            "maintenance string",
+            "Begin or end maintenance of the running shim and quit when it is done: enable or disable.",
+        ),
+        (
             "out string",
             "-(default) for stdout or file:// path where to save rendered JSON config file. (default \"-\")",
+        ),
+        (
+            "ping",
+            "Ask the running shim for an answer and quit: 0 if there is one.",
+        ),
+        (
+            "reload",
+            "Make the running shim read its configuration again and quit: 1 if it has errors, which are printed.",
         ),
         (
             "render",
             "Write the files of all templates once and quit. (default: false)",
         ),
+        (
+            "socket string",
+            "The control socket of the running shim. (default: that of the configuration)",
+        ),
+        ("status", "Print the state of the running shim and quit."),
         ("template", "Render template and quit. (default: false)"),
         ("version", "Show version identifier and quit."),
     ];
@@ -294,6 +362,39 @@ mod tests {
     }
 
     #[test]
+    fn of_several_commands_for_the_running_shim_the_first_in_order_counts() {
+        let control = |arguments: &[&str]| parse(arguments).unwrap().control;
+        assert_eq!(control(&["-status"]), Some(ControlCommand::Status));
+        assert_eq!(
+            control(&["-maintenance", "enable"]),
+            Some(ControlCommand::Maintenance(true))
+        );
+        assert_eq!(
+            control(&["-ping", "-maintenance=disable", "-healthy"]),
+            Some(ControlCommand::Maintenance(false))
+        );
+        assert_eq!(
+            control(&["-healthy", "-ping", "-reload"]),
+            Some(ControlCommand::Reload)
+        );
+        assert_eq!(control(&["-ping=false"]), None);
+        assert_eq!(control(&["-ping", "-ping=false"]), None);
+        let line = parse(&["-status", "-format", "json", "-socket", "/run/s"]).unwrap();
+        assert_eq!(
+            (line.format, line.socket.as_deref()),
+            (Format::Json, Some("/run/s"))
+        );
+        for wrong in [
+            &["-maintenance", "on"][..],
+            &["-maintenance"],
+            &["-socket", "/run/s"],
+            &["-ping", "-format", "json"],
+        ] {
+            assert!(matches!(parse(wrong), Err(Refusal::Wrong(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn bytes_that_are_not_utf_8_reach_the_application() {
         let odd = OsString::from_vec(vec![b'-', 0xff]);
         let line = CommandLine::parse([odd.clone()]).unwrap();
@@ -303,8 +404,11 @@ mod tests {
     #[test]
     fn the_usage_names_every_flag() {
         let usage = usage("containerpilot");
+        let flags = usage.lines().filter_map(|line| line.strip_prefix("  -"));
+        let flags: Vec<&str> = flags.map(|flag| flag.split(' ').next().unwrap()).collect();
+        assert!(flags.is_sorted(), "{flags:?}");
         assert!(usage.starts_with("Usage of containerpilot:\n  -check\n"));
         assert!(usage.contains("\n  -config string\n    \tJSON config or"));
-        assert!(usage.contains("(default \"-\")\n  -render\n"));
+        assert!(usage.contains("(default \"-\")\n  -ping\n"));
     }
 }

@@ -183,7 +183,7 @@ impl Ports<'_> {
             Effect::Log(notice) => self.console.log(&notice),
             Effect::Measure(measurement) => self.telemetry.record(&measurement),
             Effect::Expose(plan) => self.telemetry.expose(&plan),
-            Effect::Listen(socket) => self.control.listen(socket.as_ref()),
+            Effect::Listen(socket) => self.control.listen(socket),
             Effect::Answer(number, answer) => self.control.answer(number, answer),
             Effect::Exit(code) => return Break(code),
         }

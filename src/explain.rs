@@ -3,8 +3,8 @@
 use domain::catalogue::Endpoint;
 use domain::lifecycle;
 use domain::plan::{
-    Backend, Catalogue, Check, HealthActions, Job, Plan, Restarts, Role, Scheme, Service, StopTimeout,
-    Telemetry, Timing, Trigger, Wait,
+    Backend, Catalogue, Check, ControlSocket, HealthActions, Job, Plan, Restarts, Role, Scheme, Service,
+    StopTimeout, Telemetry, Timing, Trigger, Wait,
 };
 use domain::probe::{Probe, ProbeTarget};
 use domain::signal::Signal;
@@ -93,6 +93,13 @@ fn while_it_runs(plan: &Plan) -> Vec<String> {
             "metrics are served at http://{address}/metrics and the state at http://{address}/status{sensors}"
         )
     });
+    let control = plan.control.as_ref().map(|ControlSocket { path, group }| {
+        let group = group.map(|group| format!(" and members of the group {group}"));
+        let group = group.unwrap_or_default();
+        format!(
+            "the flags -status, -healthy, -reload, -maintenance and -ping reach the shim at the socket {path}, for its own user{group}"
+        )
+    });
     let templates = plan.templates.iter().map(|template| {
         let destination = &template.destination;
         let then = template.command.as_ref().map(command);
@@ -107,6 +114,7 @@ fn while_it_runs(plan: &Plan) -> Vec<String> {
         .chain(templates)
         .chain(tasks)
         .chain(telemetry)
+        .chain(control)
         .collect()
 }
 

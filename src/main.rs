@@ -6,7 +6,7 @@ mod early;
 use containerpilot::adapters::clients::Clients;
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
-use containerpilot::adapters::control::ControlServer;
+use containerpilot::adapters::control::{ControlServer, client};
 use containerpilot::adapters::descriptors::OpenFiles;
 use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
@@ -20,7 +20,7 @@ use containerpilot::adapters::signals::Signals;
 use containerpilot::adapters::telemetry::TelemetryServer;
 use containerpilot::adapters::templates::MachineTemplates;
 use containerpilot::check::CheckResult;
-use containerpilot::command_line::{CommandLine, Format, Refusal, usage};
+use containerpilot::command_line::{CommandLine, ControlCommand, Format, Refusal, usage};
 use containerpilot::config::{self, Readable, Source};
 use containerpilot::driver::{self, Ports};
 use containerpilot::explain;
@@ -71,6 +71,7 @@ fn execute(line: CommandLine) -> u8 {
         return print_version();
     }
     let done = match source(&line) {
+        _ if line.control.is_some() && !line.check && !line.template => control(&line),
         Ok(source) if line.check => check(&source, line),
         Ok(source) if line.template => print_template(&source, line.out.as_deref()),
         Ok(source) => start(source, line),
@@ -145,6 +146,38 @@ fn check(source: &Source, line: CommandLine) -> Result<u8, String> {
     let written = io::stdout().write_all(answer.as_bytes());
     written.map_err(|error| format!("Could not write the result: {error}"))?;
     Ok(if result.is_valid() { 0 } else { REFUSED })
+}
+
+/// Sends a command to the running shim, and prints its answer.
+fn control(line: &CommandLine) -> Result<u8, String> {
+    early::unblock();
+    let (command, name) = match line.control {
+        Some(command @ ControlCommand::Reload) => (command, "-reload"),
+        Some(command @ ControlCommand::Maintenance(_)) => (command, "-maintenance"),
+        Some(command @ ControlCommand::Ping) => (command, "-ping"),
+        Some(command @ ControlCommand::Status) => (command, "-status"),
+        Some(command @ ControlCommand::Healthy) => (command, "-healthy"),
+        None => return Ok(0),
+    };
+    let named = |sentence| format!("{name}: {sentence}");
+    let socket = control_socket(line).map_err(named)?;
+    let outcome = client::run(command, line.format, &socket).map_err(named)?;
+    let written = io::stdout().write_all(outcome.printed.as_bytes());
+    written.map_err(|error| format!("Could not write the answer: {error}"))?;
+    match outcome.failure {
+        Some(sentence) => Err(named(sentence)),
+        None => Ok(outcome.code),
+    }
+}
+
+/// The path of the control socket: `-socket`, otherwise that of the configuration.
+fn control_socket(line: &CommandLine) -> Result<String, String> {
+    if let Some(socket) = &line.socket {
+        return Ok(socket.clone());
+    }
+    let source = source(line)?;
+    let socket = config::control_socket(&source, &Environment::default().variables())?;
+    socket.ok_or_else(|| format!("{source} has no `control`: the running shim has no control socket"))
 }
 
 fn start(source: Source, line: CommandLine) -> Result<u8, String> {

@@ -152,8 +152,12 @@ fn the_manual_page_and_the_completions_name_the_flags_of_the_program_and_no_othe
         .collect();
     assert_eq!(in_manual, flags());
     let bash = read("packaging/completions/containerpilot.bash");
-    let list = bash.split_once("flags='").unwrap().1.split_once('\'').unwrap().0;
-    let in_bash: BTreeSet<String> = list.split(' ').map(|flag| flag[1..].to_owned()).collect();
+    let lists = bash
+        .split("flags='")
+        .skip(1)
+        .chain(bash.split("flags+='").skip(1));
+    let listed = lists.flat_map(|list| list.split('\'').next().unwrap().split_whitespace());
+    let in_bash: BTreeSet<String> = listed.map(|flag| flag[1..].to_owned()).collect();
     assert_eq!(in_bash, flags());
     let fish = read("packaging/completions/containerpilot.fish");
     let options = fish.lines().filter_map(|line| line.split_once(" -o "));
@@ -205,6 +209,7 @@ fn bash_completes_flags_their_values_files_and_the_application() {
     assert_eq!(complete("containerpilot -ch"), ["-check"]);
     assert_eq!(complete("containerpilot -check -format j"), ["json"]);
     assert_eq!(complete("containerpilot -interfaces "), ["required", "optional"]);
+    assert_eq!(complete("containerpilot -maintenance "), ["enable", "disable"]);
     assert_eq!(complete("containerpilot -config "), ["file://"]);
     assert_eq!(complete("containerpilot -config file://app"), ["//app.json"]);
     assert!(complete("containerpilot -config file:///x.json tou").contains(&"touch".to_owned()));

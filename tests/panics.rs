@@ -26,17 +26,20 @@ mod waiting;
 
 use crate::program::{Program, UNTIL_TERM, in_namespaces};
 use async_trait::async_trait;
+use containerpilot::adapters::clients::Clients;
 use containerpilot::adapters::clock::MachineClock;
 use containerpilot::adapters::console::{self, Console};
+use containerpilot::adapters::control::ControlServer;
 use containerpilot::adapters::discovery::Dispatcher;
 use containerpilot::adapters::environment::Environment;
+use containerpilot::adapters::http::Listeners;
 use containerpilot::adapters::inbox::Queue;
 use containerpilot::adapters::interfaces::MachineInterfaces;
 use containerpilot::adapters::probes::Prober;
 use containerpilot::adapters::processes::Children;
 use containerpilot::adapters::settings::{MachineSettings, UnfinishedRead};
 use containerpilot::adapters::signals::Signals;
-use containerpilot::adapters::telemetry::{Listeners, TelemetryServer};
+use containerpilot::adapters::telemetry::TelemetryServer;
 use containerpilot::adapters::templates::MachineTemplates;
 use containerpilot::config::Source;
 use containerpilot::driver::{self, Ports};
@@ -109,7 +112,7 @@ async fn live(folder: PathBuf) -> u8 {
     let inbox_sender = queue.sender();
     let died = Signals::install().expect("signals").post_to(inbox_sender.clone());
     let environment = Environment::default();
-    let listeners = Listeners::default();
+    let (listeners, control_listeners) = (Listeners::default(), Listeners::default());
     let application = UNTIL_TERM.map(|word| word.replace('@', &folder.display().to_string()));
     let mut settings = MachineSettings {
         source: Source::new(&format!("file://{}", folder.join("cp.json").display())),
@@ -117,6 +120,7 @@ async fn live(folder: PathBuf) -> u8 {
         interfaces: MachineInterfaces,
         application: application.iter().map(|word| word.as_str().into()).collect(),
         listeners: listeners.clone(),
+        control_listeners: control_listeners.clone(),
         renders_only: false,
         inbox_sender: inbox_sender.clone(),
         unfinished: UnfinishedRead::default(),
@@ -126,6 +130,7 @@ async fn live(folder: PathBuf) -> u8 {
     console.install();
     let mut templates = MachineTemplates::new(environment.clone(), inbox_sender.clone());
     let children = Children::new(environment, None, inbox_sender.clone(), console.clone(), died);
+    let clients = Clients::new(inbox_sender.clone());
     let (broken, file) = (queue.broken(), folder.join("panic"));
     let mut ports = Ports {
         clock: &clock,
@@ -135,7 +140,8 @@ async fn live(folder: PathBuf) -> u8 {
         discovery: &mut Dispatcher::new(inbox_sender.clone()),
         settings: &mut settings,
         console: &mut console,
-        telemetry: &mut TelemetryServer::new(clock, inbox_sender, listeners),
+        control: &mut ControlServer::new(clients.clone(), inbox_sender.clone(), control_listeners),
+        telemetry: &mut TelemetryServer::new(clock, clients, inbox_sender, listeners),
         templates: &mut templates,
     };
     driver::run_to_exit(Shim::new(plan, 1), &mut ports, broken).await

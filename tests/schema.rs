@@ -133,6 +133,7 @@ fn bases() -> Vec<(Value, Vec<&'static str>)> {
         "templates": [{"source": "/etc/x", "destination": "/run/x"}],
         "tasks": [{"command": command, "frequency": 10}],
         "coprocesses": [{"command": command}],
+        "control": {"socket": "/run/x"},
         "telemetry": {"sensors": [{"name": "a", "help": "b", "type": "gauge", "poll": 1, "check": command}]}
     });
     let places = vec![
@@ -154,6 +155,7 @@ fn bases() -> Vec<(Value, Vec<&'static str>)> {
         "/tasks/0/command",
         "/coprocesses/0",
         "/coprocesses/0/command",
+        "/control",
         "/telemetry",
         "/telemetry/sensors/0",
         "/telemetry/sensors/0/check",
@@ -339,6 +341,7 @@ fn every_key_has_a_description_and_is_in_the_documentation() {
         "backends",
         "registration",
         "telemetry",
+        "control",
         "templates",
         "lifecycle",
     ];

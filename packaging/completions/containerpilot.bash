@@ -8,7 +8,8 @@ _containerpilot() {
     COMPREPLY=()
     for ((index = 1; index < ${#words[@]} - 1; index++)); do
         case ${words[index]} in
-        -config | --config | -out | --out | -format | --format | -interfaces | --interfaces) ((index++)) ;;
+        -config | --config | -out | --out | -format | --format | -interfaces | --interfaces | -maintenance | --maintenance | \
+            -socket | --socket) ((index++)) ;;
         -*) ;;
         *) # The application; what follows are its arguments.
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
@@ -19,6 +20,8 @@ _containerpilot() {
     case ${words[-2]}:$current in
     -format:* | --format:*) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current") ;;
     -interfaces:* | --interfaces:*) mapfile -t COMPREPLY < <(compgen -W 'required optional' -- "$current") ;;
+    -maintenance:* | --maintenance:*) mapfile -t COMPREPLY < <(compgen -W 'enable disable' -- "$current") ;;
+    -socket:* | --socket:*) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
     -config:file://* | --config:file://* | -out:file://* | --out:file://*)
         mapfile -t COMPREPLY < <(compgen -f -- "${current#file://}" | sed 's,^,//,')
         ;;
@@ -27,7 +30,8 @@ _containerpilot() {
         mapfile -t COMPREPLY < <(compgen -W 'file://' -- "$current")
         ;;
     *:-*)
-        local flags='-check -config -explain -format -help -interfaces -out -render -template -version'
+        local flags='-check -config -explain -format -healthy -help -interfaces -maintenance -out -ping -reload -render -socket -status'
+        flags+=' -template -version'
         mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$current")
         ;;
     *) mapfile -t COMPREPLY < <(compgen -c -- "$current") ;;

@@ -417,8 +417,8 @@ impl Telemetry for SimulatedMachine {
 }
 
 impl Control for SimulatedMachine {
-    fn listen<'a>(&mut self, socket: Option<&'a ControlSocket>) {
-        self.record_effect(Effect::Listen(socket.cloned()));
+    fn listen(&mut self, socket: Option<ControlSocket>) {
+        self.record_effect(Effect::Listen(socket));
     }
 
     fn answer(&mut self, number: RequestNumber, answer: ControlAnswer) {

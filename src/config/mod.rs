@@ -139,6 +139,21 @@ pub fn render(
     Ok(listing.into_text())
 }
 
+/// Reads a configuration and finds the path of its control socket. Nothing else is checked, so that a client finds the
+/// socket on whatever machine it runs. `None` if the configuration has no control socket.
+///
+/// # Errors
+/// The file cannot be read, the template is invalid, or the result is not JSON.
+pub fn control_socket(
+    source: &Source,
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<String>, String> {
+    let listing = listing(source, Readable::Files, variables).map_err(|error| error.to_string())?;
+    let root = json::parse(listing.text());
+    let root = root.map_err(|error| syntax::report(source, &listing, &error, variables).to_string())?;
+    Ok(v2::control::socket_of(&root))
+}
+
 fn listing(
     source: &Source,
     readable: Readable,

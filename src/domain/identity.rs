@@ -260,7 +260,11 @@ impl Accounts {
         Ok(index.and_then(|index| self.users.get(*index)))
     }
 
-    fn group(&self, name: &Name) -> Result<u32, Refusal> {
+    /// The number of a group.
+    ///
+    /// # Errors
+    /// There is no group with this name.
+    pub fn group(&self, name: &Name) -> Result<u32, Refusal> {
         match name {
             Name::Number(number) => Ok(*number),
             Name::Text(text) => {

@@ -31,6 +31,24 @@ macro_rules! with_log_fields {
     };
 }
 
+/// A server of the shim, and where it takes requests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Server {
+    /// Telemetry, at this address.
+    Telemetry(SocketAddr),
+    /// The control socket, with this path.
+    Control(String),
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Telemetry(address) => write!(f, "telemetry: Listening on {address}"),
+            Self::Control(path) => write!(f, "control: serving at {path}"),
+        }
+    }
+}
+
 /// A message for operators.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Notice {
@@ -184,10 +202,8 @@ pub enum Notice {
     Template(TemplateNotice),
     /// The machine was paused for at least this long, and time limits start again.
     WokenLate(Duration),
-    /// Telemetry is served at this address from now on.
-    Listening(SocketAddr),
-    /// Requests of clients are taken at the socket with this path from now on.
-    Serving(String),
+    /// A server takes requests from now on.
+    Listening(Server),
     /// A run exceeded its time limit.
     TimedOut {
         /// The role of the job.
@@ -304,7 +320,6 @@ impl Notice {
             | Self::NoLongerFiltered(_)
             | Self::SensorResumed { .. }
             | Self::Listening(_)
-            | Self::Serving(_)
             | Self::StartedAgain(..)
             | Self::StartRetried(..)
             | Self::Outlived(_)
@@ -393,7 +408,6 @@ impl Notice {
             | Self::Template(_)
             | Self::WokenLate(_)
             | Self::Listening(_)
-            | Self::Serving(_)
             | Self::TimedOut { .. }
             | Self::Killing(_)
             | Self::Started(..)
@@ -605,8 +619,7 @@ impl fmt::Display for Notice {
                 late.as_secs(),
                 late.subsec_millis()
             ),
-            Self::Listening(address) => write!(f, "telemetry: Listening on {address}"),
-            Self::Serving(path) => write!(f, "control: serving at {path}"),
+            Self::Listening(server) => write!(f, "{server}"),
             Self::TimedOut { role, limit } => write!(f, "{role} timeout after {}", InUnits(*limit)),
             Self::Killing(role) => write!(f, "killing command for {role}"),
             Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
@@ -788,10 +801,13 @@ mod tests {
                 "Failed to query db: refused",
             ),
             (
-                Notice::Listening("[2001:db8::1]:9090".parse().unwrap()),
+                Notice::Listening(Server::Telemetry("[2001:db8::1]:9090".parse().unwrap())),
                 "telemetry: Listening on [2001:db8::1]:9090",
             ),
-            (Notice::Serving("/run/s".into()), "control: serving at /run/s"),
+            (
+                Notice::Listening(Server::Control("/run/s".into())),
+                "control: serving at /run/s",
+            ),
             (Notice::KillingApplication(Pid(7)), "Killing Process 7"),
             (
                 Notice::Killing(Role::Task { name: "t".into() }),

@@ -8,7 +8,7 @@ use domain::plan::ControlSocket;
 pub trait Control {
     /// From now on clients send their requests to this socket, or to none. Requests that were taken before are
     /// still answered.
-    fn listen<'a>(&mut self, socket: Option<&'a ControlSocket>);
+    fn listen(&mut self, socket: Option<ControlSocket>);
 
     /// Answers the client with this number, at whatever server its request came. If the client is gone, the answer is
     /// dropped.

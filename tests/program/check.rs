@@ -26,7 +26,8 @@ const GOOD: &str = r#"{
   "services": [{"name": "web", "port": 80, "poll": 5, "ttl": 20, "interfaces": "lo",
     "health": "no-such-check --quick", "timeout": "7s"}],
   "backends": [{"name": "db", "poll": 3, "onChange": ["sh", "-c", "reload 'all'"]}],
-  "tasks": [{"name": "backup", "command": "/nowhere/backup", "frequency": "1h"}]
+  "tasks": [{"name": "backup", "command": "/nowhere/backup", "frequency": "1h"}],
+  "control": {"socket": "@/s", "group": 7}
 }"#;
 
 #[test]
@@ -108,10 +109,19 @@ fn an_explanation_names_every_step_in_order() {
 
 #[test]
 fn a_flag_that_means_nothing_without_check_is_refused() {
-    for flag in [&["-explain"][..], &["-format=json"], &["-interfaces", "optional"]] {
+    for (flag, others) in [
+        (&["-explain"][..], "-check"),
+        (&["-format=json"], "-check or -status"),
+        (&["-interfaces", "optional"], "-check"),
+        (
+            &["-socket", "/run/s"],
+            "-reload, -maintenance, -ping, -status or -healthy",
+        ),
+    ] {
         let output = command().args(flag).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{flag:?}");
-        assert!(text(&output.stderr).contains("is used together with -check only"));
+        let sentence = format!("is used together with {others} only");
+        assert!(text(&output.stderr).contains(&sentence), "{flag:?}");
     }
     let output = command().args(["-check", "-format", "xml"]).output().unwrap();
     let sentence = "invalid value \"xml\" for flag -format: allowed is text or json\n";

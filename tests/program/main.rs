@@ -32,6 +32,7 @@ mod check;
 mod children;
 mod clocks;
 mod consul;
+mod control;
 mod descendants;
 mod directory;
 mod drain;

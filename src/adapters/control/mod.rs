@@ -4,6 +4,7 @@
 //! The server decides nothing about the shim: it posts requests to the core and sends its answers. Its connections have
 //! the same bounds as those of the telemetry.
 
+pub mod client;
 mod paths;
 mod socket;
 
@@ -61,8 +62,8 @@ impl ControlServer {
 }
 
 impl Control for ControlServer {
-    fn listen<'a>(&mut self, socket: Option<&'a ControlSocket>) {
-        match self.listeners.switch_to(socket) {
+    fn listen(&mut self, socket: Option<ControlSocket>) {
+        match self.listeners.switch_to(socket.as_ref()) {
             Step::Stay => {}
             Step::Close => self.close(),
             Step::Open(bound) => {

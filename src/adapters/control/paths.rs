@@ -124,3 +124,31 @@ fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use tokio::time::Instant;
+
+    /// No task reads the inbox.
+    #[test]
+    fn a_request_without_an_answer_is_503_in_its_time_limit() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
+        runtime.unwrap().block_on(async {
+            let inbox_sender = Queue::new(MachineClock::start()).sender();
+            let paths = Paths::new(Clients::new(inbox_sender.clone()), inbox_sender);
+            let reload = Page::Done(ControlRequest::Reload, LONGEST_CHANGE);
+            for (page, seconds) in [(Page::Status, 2), (Page::Health, 2), (reload, 25)] {
+                let began = Instant::now();
+                let answer = paths.page(page).await;
+                assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+                assert_eq!(began.elapsed().as_secs(), seconds);
+            }
+        });
+    }
+}

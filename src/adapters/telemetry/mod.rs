@@ -8,6 +8,8 @@ mod page;
 mod pages;
 pub mod status;
 
+pub use page::for_people;
+
 use crate::adapters::clients::Clients;
 use crate::adapters::clock::MachineClock;
 use crate::adapters::http::{Connections, Listeners, Step, serve_until_dropped};

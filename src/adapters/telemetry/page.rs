@@ -165,7 +165,7 @@ fn words(name: &str) -> String {
 }
 
 /// A duration, rounded.
-fn for_people(seconds: f64) -> String {
+pub fn for_people(seconds: f64) -> String {
     match seconds {
         ..1.0 => format!("{:.0} ms", seconds * 1000.0),
         ..120.0 => format!("{seconds:.1} s"),

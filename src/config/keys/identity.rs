@@ -51,6 +51,23 @@ pub fn identity(
     accounts.resolve(&request).map_err(refused).ok()
 }
 
+/// The number of a group.
+pub fn group(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<u32> {
+    let name = name(value, GROUPS, problems)?;
+    let accounts = match target.users.accounts() {
+        Ok(accounts) => accounts,
+        Err(error) => {
+            problems.error(value, Error::NoAccounts(error));
+            return None;
+        }
+    };
+    let refused = |refusal: Refusal| {
+        let meant = meant(&accounts, value.string().unwrap_or_default(), &refusal);
+        problems.wrong(value, Error::Identity(refusal, meant), GROUPS);
+    };
+    accounts.group(&name).map_err(refused).ok()
+}
+
 /// A name or a number. Digits in quotes are a number: the value of a template is always in quotes.
 fn name(value: &Value<'_>, allowed: &str, problems: &mut Problems<'_>) -> Option<Name> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -11,7 +11,7 @@ pub mod url;
 mod values;
 
 pub use id::{default_id, written_id};
-pub use identity::identity;
+pub use identity::{group, identity};
 pub use interfaces::interfaces;
 pub use section::{Section, nearest};
 pub use values::{boolean, integer, list, string, strings, tags, text};

@@ -81,7 +81,7 @@ impl Display for DurationKey<'_> {
 }
 
 /// Keys of ContainerPilot 3 that version 2 does not have.
-pub const KEYS_OF_VERSION_3: [&str; 4] = ["control", "jobs", "registry", "watches"];
+pub const KEYS_OF_VERSION_3: [&str; 3] = ["jobs", "registry", "watches"];
 
 /// The file is for another version.
 #[derive(Clone, Copy)]
@@ -106,6 +106,23 @@ impl Message for VersionError {
         ))
     }
 }
+
+/// Errors of the section `control`.
+#[derive(Clone, Copy)]
+pub enum ControlError {
+    /// The path is relative, empty or too long.
+    Path,
+}
+
+impl Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str("this cannot be the path of the control socket"),
+        }
+    }
+}
+
+impl Message for ControlError {}
 
 /// Errors of the section of the catalogue.
 #[derive(Clone, Copy)]

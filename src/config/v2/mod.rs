@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod checks;
+pub mod control;
 mod error;
 mod handlers;
 mod jobs;
@@ -61,6 +62,9 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
     });
     let jobs = jobs::read(&mut section, target, problems);
     let (templates, start_timeout) = templates::take(&mut section, target, abilities, problems);
+    let control = section
+        .take("control")
+        .map(|value| control::read(value, target, problems));
     let telemetry = section
         .take("telemetry")
         .and_then(|value| telemetry::read(value, target, &services, problems));
@@ -85,7 +89,7 @@ pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Prob
         templates,
         start_timeout,
         renders_only: false,
-        control: None,
+        control: control.flatten(),
         telemetry,
     })
 }

@@ -86,6 +86,74 @@ fn line(command: &Job) -> Vec<String> {
 }
 
 #[test]
+fn the_control_socket_is_off_unless_it_is_written() {
+    assert_eq!(plan_of(r#""stopTimeout": 5"#).control, None);
+    assert_eq!(plan_of(r#""control": null"#).control, None);
+    let socket = |members: &str| plan_of(&format!("\"control\": {{{members}}}")).control.unwrap();
+    assert_eq!(socket("").path, "/var/run/containerpilot.socket");
+    assert_eq!(socket("").group, None);
+    let longest = format!("/{}", "x".repeat(106));
+    let written = socket(&format!(r#""socket": "{longest}", "group": 7"#));
+    assert_eq!((written.path, written.group), (longest, Some(7)));
+    assert_eq!(socket(r#""group": "www-data""#).group, Some(33));
+}
+
+#[test]
+fn errors_in_the_control_socket_are_reported() {
+    let too_long = format!("/{}", "x".repeat(107));
+    for (members, sentence) in [
+        (
+            r#""socket": """#,
+            "this cannot be the path of the control socket: found \"\", allowed is an absolute path of at most 107 bytes",
+        ),
+        (
+            r#""socket": "run/s""#,
+            "this cannot be the path of the control socket",
+        ),
+        (
+            r#""socket": "/a\u0000""#,
+            "this cannot be the path of the control socket",
+        ),
+        (
+            &format!(r#""socket": "{too_long}""#),
+            "this cannot be the path of the control socket",
+        ),
+        (r#""socket": 7"#, "not a string"),
+        (r#""group": "wheels""#, "control.group: "),
+        (r#""path": "/run/s""#, "unknown key `path`"),
+    ] {
+        let report = report_of(&format!("\"control\": {{{members}}}"));
+        assert!(report.contains(sentence), "{members}: {report}");
+        assert_eq!(
+            report.matches("allowed is").count(),
+            report.matches("found ").count(),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn the_control_socket_is_found_in_a_configuration_with_errors_elsewhere() {
+    let found = |text: &str| {
+        let variables = [("RUN".to_owned(), "/run/x".to_owned())].into();
+        crate::config::control_socket(&Source::Inline(text.into()), &variables)
+    };
+    let text = r#"{"nonsense": [], "control": {"socket": "{{.RUN}}/s", "more": 1}}"#;
+    assert_eq!(found(text), Ok(Some("/run/x/s".into())));
+    assert_eq!(
+        found(r#"{"control": {}}"#),
+        Ok(Some("/var/run/containerpilot.socket".into()))
+    );
+    for without in ["{}", r#"{"control": null}"#, "7"] {
+        assert_eq!(found(without), Ok(None), "{without}");
+    }
+    let twice = r#"{"control": {"socket": "/a"}, "control": {"socket": "/b"}}"#;
+    assert_eq!(found(twice), Ok(Some("/b".into())));
+    assert!(found("{").is_err());
+    assert!(found("{{ nonsense }}").is_err());
+}
+
+#[test]
 fn the_configuration_of_the_original_unit_test_loads() {
     let text = r#"{
         "consul": "consul:8500",

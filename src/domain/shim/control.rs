@@ -8,7 +8,7 @@ use super::unit::Unit;
 use crate::control::{Awaited, ControlAnswer, ControlRequest, Obstacle, RequestNumber};
 use crate::effect::Effect;
 use crate::event::Loaded;
-use crate::notice::Notice;
+use crate::notice::{Notice, Server};
 use crate::plan::ControlSocket;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -83,7 +83,7 @@ impl Shim {
         }
         self.out.push(Effect::Listen(socket.clone()));
         if let Some(ControlSocket { path, .. }) = socket {
-            self.out.log(Notice::Serving(path));
+            self.out.log(Notice::Listening(Server::Control(path)));
         }
     }
 

@@ -18,7 +18,7 @@ use super::units::{AnyUnit, Units};
 use crate::effect::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
-use crate::notice::Notice;
+use crate::notice::{Notice, Server};
 use crate::plan::{Backend, Filter, Plan, Sensor, Service, Template, Trigger};
 use crate::status::{LONGEST_REPORT, ReloadStatus};
 use crate::time::{Duration, Instant};
@@ -184,7 +184,7 @@ impl Shim {
     pub(super) fn expose(&mut self, before: Option<SocketAddr>) {
         self.out.push(Effect::Expose(Box::new(self.plan.clone())));
         if let Some(address) = self.listening().filter(|address| Some(*address) != before) {
-            self.out.log(Notice::Listening(address));
+            self.out.log(Notice::Listening(Server::Telemetry(address)));
         }
     }
 

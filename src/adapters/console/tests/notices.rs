@@ -8,7 +8,7 @@ use domain::lifecycle::Phase;
 use domain::notice::catalogue::CatalogueNotice;
 use domain::notice::lifecycle::LifecycleNotice;
 use domain::notice::templates::TemplateNotice;
-use domain::notice::{Failure, Named};
+use domain::notice::{Failure, Named, Server};
 use domain::plan::{Level, Role};
 use domain::process::{Ending, ExitStatus, Pid};
 use domain::signal::Signal;
@@ -37,7 +37,7 @@ variants! {
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     FailedTooOften
     QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed Catalogue SensorFailed SensorResumed Template WokenLate
-    Listening Serving TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
+    Listening TimedOut Killing Started Ended Answer NotStarted StartedAgain StartRetried Stopped Outlived RestartDelayed
     KillingApplication LeftBehind
 }
 
@@ -137,8 +137,8 @@ fn of_the_program() -> Vec<Notice> {
         }),
         Notice::Catalogue(CatalogueNotice::BudgetWhole(2)),
         Notice::WokenLate(Duration::from_secs(1)),
-        Notice::Listening(([192, 0, 2, 1], 9090).into()),
-        Notice::Serving(text()),
+        Notice::Listening(Server::Telemetry(([192, 0, 2, 1], 9090).into())),
+        Notice::Listening(Server::Control(text())),
         Notice::KillingApplication(Pid(7)),
     ]
 }
