@@ -133,6 +133,7 @@ fn service(number: u16, port: u16) -> Service {
         poll: Duration::from_secs(10),
         check: None,
         thresholds: None,
+        checks: vec![],
         actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }

@@ -3,8 +3,8 @@
 use domain::catalogue::Endpoint;
 use domain::lifecycle;
 use domain::plan::{
-    Backend, Catalogue, Check, ControlSocket, HealthActions, Job, Plan, Restarts, Role, Scheme, Service,
-    StopTimeout, Telemetry, Timing, Trigger, Wait,
+    Backend, Catalogue, Check, ControlSocket, HealthActions, Job, OwnCheck, Plan, Restarts, Role, Scheme,
+    Service, StopTimeout, Telemetry, Timing, Trigger, Wait,
 };
 use domain::probe::{Probe, ProbeTarget};
 use domain::signal::Signal;
@@ -126,18 +126,42 @@ fn service(service: &Service, catalogue: &str) -> String {
         address: registration.address.to_string(),
         port: registration.port,
     };
+    let place = format!("{address} in {catalogue} as {id}");
     let check = match &service.check {
+        _ if !service.checks.is_empty() => own_checks(service, &poll, &place),
         Some(check) => format!(
-            "every {poll} its health check {}. Each check that passes sends a heartbeat, and the first one registers {address} \
-             in {catalogue} as {id}",
+            "every {poll} its health check {}. Each check that passes sends a heartbeat, and the first one registers {place}",
             checks(check)
         ),
         None => format!(
-            "there is no health check; every {poll} a heartbeat is sent, and the first one registers {address} in {catalogue} as {id}"
+            "there is no health check; every {poll} a heartbeat is sent, and the first one registers {place}"
         ),
     };
     let actions = actions(&service.actions);
     format!("the service {name}: {check}. Without a heartbeat for {ttl} the entry is critical{actions}")
+}
+
+/// What checks with schedules of their own do.
+fn own_checks(service: &Service, poll: &str, place: &str) -> String {
+    let checks: Vec<String> = service.checks.iter().map(own_check).collect();
+    let checks = checks.join("; ");
+    let all = match service.checks.len() {
+        1 => "it passes",
+        _ => "all of them pass",
+    };
+    format!("{checks}. While {all}, a heartbeat is sent every {poll}, and the first one registers {place}")
+}
+
+fn own_check(own: &OwnCheck) -> String {
+    let name = own
+        .name
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" {name}"));
+    format!(
+        "every {} its health check{name} {}",
+        time(own.interval),
+        checks(&own.check)
+    )
 }
 
 /// What follows from a change of health.
@@ -386,6 +410,53 @@ mod tests {
         ] {
             assert_eq!(time(Duration::from_millis(milliseconds)), text);
         }
+    }
+
+    #[test]
+    fn checks_with_schedules_of_their_own_are_described() {
+        let own = |name: Option<&str>, interval| OwnCheck {
+            name: name.map(str::to_owned),
+            check: Check::Command(Job::new(
+                Role::PreStart,
+                Command::new("look", []),
+                Trigger::OnDemand,
+                Output::Log,
+            )),
+            interval: Duration::from_secs(interval),
+            thresholds: domain::plan::Thresholds::default(),
+        };
+        let service = |checks| Service {
+            registration: domain::plan::Registration {
+                id: "app-host".into(),
+                name: "app".into(),
+                address: [192, 0, 2, 1].into(),
+                port: 80,
+                tags: vec![],
+                ttl: Duration::from_secs(20),
+                enable_tag_override: false,
+                deregister_critical_after: None,
+                attributes: Box::default(),
+            },
+            poll: Duration::from_secs(5),
+            check: None,
+            thresholds: None,
+            checks,
+            actions: HealthActions::default(),
+            heartbeats_per_inspection: 0,
+        };
+        let end = "a heartbeat is sent every 5s, and the first one registers 192.0.2.1:80 in Consul as app-host. \
+                   Without a heartbeat for 20s the entry is critical";
+        assert_eq!(
+            super::service(&service(vec![own(Some("a"), 2), own(Some("b"), 60)]), "Consul"),
+            format!(
+                "the service app: every 2s its health check a runs `look`; every 1m its health check b runs `look`. \
+                 While all of them pass, {end}"
+            )
+        );
+        assert_eq!(
+            super::service(&service(vec![own(None, 60)]), "Consul"),
+            format!("the service app: every 1m its health check runs `look`. While it passes, {end}")
+        );
     }
 
     #[test]

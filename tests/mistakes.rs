@@ -77,6 +77,12 @@ const MISTAKES: &[(&str, &[u8])] = &[
           \"health\": {\"http\": \"localhost/health\", \"status\": [300, 200], \"tls\": {}, \"body\": \"(ok\"}}]}",
     ),
     (
+        "several health checks with mistakes",
+        b"{\"consul\": \"consul:8500\", \"services\": [\n  {\"name\": \"web\", \"poll\": 5, \"ttl\": 10, \"port\": 80, \"health\": \"check\",\n   \
+          \"checks\": [\n    {\"name\": \"a\", \"tcp\": \"web:80\", \"interval\": \"2s\", \"timeout\": \"3s\"},\n    \
+          {\"name\": \"a\", \"command\": \"check\", \"failures\": 0},\n    {\"http\": \"http://web/\"}]}]}",
+    ),
+    (
         "a reaction to a health that is never checked",
         b"{\"consul\": \"c:1\", \"services\": [\n  {\"name\": \"web\", \"poll\": 5, \"ttl\": 10, \"port\": 80,\n   \
           \"onUnhealthy\": \"notify\", \"exitAfter\": 0}]}",

@@ -120,6 +120,22 @@ impl Schema {
     }
 }
 
+/// A service with a check of each kind.
+fn several_checks() -> (Value, Vec<&'static str>) {
+    let checks = json!([
+        {"name": "a", "command": "run"}, {"name": "b", "http": "https://localhost/"},
+        {"name": "c", "tcp": "localhost:80"}, {"name": "d", "grpc": "localhost:80"}
+    ]);
+    let service = json!({"name": "web", "port": 80, "poll": 100_000, "ttl": 200_000, "checks": checks});
+    let places = vec![
+        "/services/0/checks/0",
+        "/services/0/checks/1",
+        "/services/0/checks/2",
+        "/services/0/checks/3",
+    ];
+    (json!({"consul": "consul:8500", "services": [service]}), places)
+}
+
 /// Configurations that together have every object, and the places of those objects.
 fn bases() -> Vec<(Value, Vec<&'static str>)> {
     let command = json!({"command": "run"});
@@ -169,6 +185,7 @@ fn bases() -> Vec<(Value, Vec<&'static str>)> {
     };
     vec![
         (whole, places),
+        several_checks(),
         checked(json!({"http": "https://localhost/"})),
         checked(json!({"tcp": "localhost:80"})),
         checked(json!({"grpc": "localhost:80"})),

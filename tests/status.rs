@@ -19,7 +19,7 @@ use domain::measurement::{RunResult, WatchedBackend};
 use domain::plan::{Registration, Role};
 use domain::process::{Ending, ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
-use domain::status::{BackendStatus, JobStatus, ReloadStatus, Run, ServiceStatus, Status};
+use domain::status::{BackendStatus, CheckStatus, JobStatus, ReloadStatus, Run, ServiceStatus, Status};
 use domain::time::Duration;
 use schema::{assert_is_status, check_status};
 use serde_json::{Value, json};
@@ -88,6 +88,7 @@ fn full() -> Status {
     let health = Role::Health {
         service: "app".into(),
         id: "app-host".into(),
+        check: None,
     };
     let failed = run(RunResult::Failed, exited(1), "…not ready\n\u{fffd}");
     let on_change = Role::OnChange { backend: "db".into() };
@@ -112,12 +113,21 @@ fn full() -> Status {
                 registered: true,
                 health: Health::Unhealthy,
                 check: Some(job(health, Some(42), Some(failed))),
+                checks: vec![],
+            },
+            ServiceStatus {
+                registration: registration("web", "192.0.2.9"),
+                registered: true,
+                health: Health::Unknown,
+                check: None,
+                checks: named_checks(),
             },
             ServiceStatus {
                 registration: registration("containerpilot", "2001:db8::7"),
                 registered: false,
                 health: Health::Healthy,
                 check: None,
+                checks: vec![],
             },
         ],
         backends: vec![BackendStatus {
@@ -132,6 +142,30 @@ fn full() -> Status {
         }],
         jobs: jobs(),
     }
+}
+
+/// A check that passed and one that has not run yet.
+fn named_checks() -> Vec<CheckStatus> {
+    let role = |check: &str| Role::Health {
+        service: "web".into(),
+        id: "web-host".into(),
+        check: Some(check.into()),
+    };
+    let passed = run(RunResult::Passed, exited(0), "");
+    vec![
+        CheckStatus {
+            name: "disk usage".into(),
+            interval: Duration::from_secs(60),
+            health: Health::Healthy,
+            job: job(role("disk usage"), None, Some(passed)),
+        },
+        CheckStatus {
+            name: "db".into(),
+            interval: Duration::from_millis(500),
+            health: Health::Unknown,
+            job: job(role("db"), Some(7), None),
+        },
+    ]
 }
 
 fn jobs() -> Vec<JobStatus> {

@@ -6,6 +6,7 @@
 
 pub(crate) mod bounds;
 mod catalogue;
+mod checks;
 mod children;
 mod control;
 #[cfg(test)]
@@ -99,7 +100,7 @@ pub const LAWS: &[(&str, Law)] = laws![
     order::the_exit_code_is_correct,
     order::without_faults_a_stop_ends_within_its_time_limits,
     children::one_run_of_each_job,
-    probes::one_probe_of_each_service,
+    probes::one_probe_of_each_check,
     probes::only_the_last_probe_is_ended,
     probes::probes_end_with_what_needs_them,
     children::signals_go_to_running_children,
@@ -131,6 +132,12 @@ pub const LAWS: &[(&str, Law)] = laws![
     catalogue::critical_only_after_so_many_failures,
     catalogue::an_unhealthy_service_is_reported_at_once,
     catalogue::a_passing_check_is_a_heartbeat,
+    checks::no_heartbeat_while_a_check_fails_or_is_overdue,
+    checks::critical_only_while_a_check_says_so,
+    checks::requests_follow_a_change_or_a_tick,
+    checks::no_tick_of_a_heartbeat_is_omitted,
+    checks::each_check_starts_at_its_own_ticks,
+    checks::no_tick_of_one_of_several_checks_is_omitted,
     catalogue::only_an_unregistered_service_is_registered,
     catalogue::only_a_service_that_is_to_be_absent_is_deregistered,
     catalogue::a_service_that_is_to_be_absent_is_deregistered,
@@ -218,6 +225,7 @@ mod tests {
             include_str!("laws/probes.rs"),
             include_str!("laws/control.rs"),
             include_str!("laws/catalogue.rs"),
+            include_str!("laws/checks.rs"),
             include_str!("laws/reactions.rs"),
             include_str!("laws/time.rs"),
             include_str!("laws/reload.rs"),

@@ -51,6 +51,7 @@ pub fn draw(choices: &mut Choices, options: &Options) -> Plan {
     }
     set_thresholds(options, &mut plan);
     set_probes(options, &mut plan);
+    set_checks(options, &mut plan);
     set_actions(options, &mut plan);
     if has_templates(options) {
         plan.templates = [0, 1].map(|number| template(choices, options, number)).into();
@@ -97,6 +98,7 @@ pub fn edit(choices: &mut Choices, options: &Options, plan: &Plan) -> Plan {
     set_thresholds(options, &mut plan);
     set_timing(options, &mut plan);
     set_probes(options, &mut plan);
+    set_checks(options, &mut plan);
     set_actions(options, &mut plan);
     if has_templates(options) && choices.below(2) == 1 {
         let number = choices.below(2);
@@ -134,6 +136,59 @@ fn set_probes(options: &Options, plan: &mut Plan) {
                 keeps_connection: true,
             }));
         }
+    }
+}
+
+/// In two of seven runs each check has a schedule of its own, and in one of them some services have two checks. They are
+/// drawn together with the jitter, so that saved runs keep their meaning.
+fn set_checks(options: &Options, plan: &mut Plan) {
+    let drawn = options.jitter as usize;
+    if !matches!(drawn % 7, 1 | 4) {
+        return;
+    }
+    for service in &mut plan.services {
+        let Some(check) = service.check.take() else {
+            continue;
+        };
+        let thresholds = service.thresholds.take().unwrap_or_default();
+        let several = drawn % 7 == 1 && service.registration.port % 2 == 0;
+        let names: &[Option<&str>] = if several { &[Some("a"), Some("b")] } else { &[None] };
+        service.checks = names
+            .iter()
+            .enumerate()
+            .map(|(number, name)| {
+                let factor = [2, 1, 3, 2][(drawn / 7 + number) % 4];
+                let thresholds = if number == 0 {
+                    thresholds
+                } else {
+                    Thresholds::default()
+                };
+                own_check(*name, check.clone(), service.poll * factor / 2, thresholds)
+            })
+            .collect();
+    }
+}
+
+fn own_check(name: Option<&str>, mut check: Check, interval: Duration, thresholds: Thresholds) -> OwnCheck {
+    let name = name.map(str::to_owned);
+    let (role, limit) = match &mut check {
+        Check::Command(job) => {
+            job.time_limit = job.time_limit.or(Some(interval));
+            (&mut job.role, job.time_limit.as_mut())
+        }
+        Check::Probe(probe) => (&mut probe.role, Some(&mut probe.time_limit)),
+    };
+    if let Some(limit) = limit {
+        *limit = interval.min(*limit);
+    }
+    if let Role::Health { check, .. } = role {
+        check.clone_from(&name);
+    }
+    OwnCheck {
+        name,
+        check,
+        interval,
+        thresholds,
     }
 }
 
@@ -229,7 +284,8 @@ fn set_actions(options: &Options, plan: &mut Plan) {
     if !matches!(drawn % 5, 2 | 3) {
         return;
     }
-    for service in plan.services.iter_mut().filter(|service| service.check.is_some()) {
+    let is_checked = |service: &&mut Service| service.all_checks().next().is_some();
+    for service in plan.services.iter_mut().filter(is_checked) {
         let Registration { name, id, .. } = &service.registration;
         let (name, id) = (name.clone(), id.clone());
         let on_unhealthy = Role::OnUnhealthy {
@@ -242,9 +298,10 @@ fn set_actions(options: &Options, plan: &mut Plan) {
             time_limit: limit,
             ..plain(role, Trigger::OnDemand, 0)
         };
-        let starts_slowly = service
-            .thresholds
-            .is_some_and(|thresholds| thresholds.start_period > Duration::ZERO);
+        let own = service.checks.iter().map(|own| own.thresholds);
+        let starts_slowly = own
+            .chain(service.thresholds)
+            .any(|thresholds| thresholds.start_period > Duration::ZERO);
         let exit_after = [0, 3, 0, 1, 0, 5][drawn / 10 % 6];
         service.actions = HealthActions {
             on_unhealthy: (drawn / 60 % 4 != 3).then(|| job(on_unhealthy)),
@@ -325,6 +382,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
     let role = Role::Health {
         service: name.clone(),
         id: id.clone(),
+        check: None,
     };
     let check = (choices.below(6) < 5).then(|| {
         Check::Command(Job {
@@ -348,6 +406,7 @@ fn service(choices: &mut Choices, number: u32) -> Service {
         poll,
         check,
         thresholds: None,
+        checks: vec![],
         actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }

@@ -42,6 +42,7 @@ fn service(name: &str, port: u16) -> Service {
     let role = Role::Health {
         service: name.into(),
         id: id.clone(),
+        check: None,
     };
     Service {
         registration: Registration {
@@ -58,6 +59,7 @@ fn service(name: &str, port: u16) -> Service {
         poll: seconds(10),
         check: Some(Check::Command(job(role, Trigger::OnDemand, "run"))),
         thresholds: None,
+        checks: vec![],
         actions: HealthActions::default(),
         heartbeats_per_inspection: 2,
     }
@@ -158,6 +160,48 @@ pub fn thresholds() -> Scope {
         ..scope(vec![Plan {
             services: vec![Service {
                 thresholds: Some(thresholds),
+                ..service("s", 80)
+            }],
+            ..bare()
+        }])
+    }
+}
+
+/// One service with two probes with schedules of their own, one of which has two failures; every answer and failure.
+pub fn checks() -> Scope {
+    let own = |name: &str, interval, failures| {
+        let role = Role::Health {
+            service: "s".into(),
+            id: "s-host".into(),
+            check: Some(name.into()),
+        };
+        let place = Place {
+            host: name.into(),
+            port: 80,
+        };
+        OwnCheck {
+            name: Some(name.into()),
+            check: Check::Probe(Probe {
+                role,
+                target: ProbeTarget::Tcp(place),
+                time_limit: seconds(4),
+                keeps_connection: true,
+            }),
+            interval: seconds(interval),
+            thresholds: Thresholds {
+                failures: NonZeroU32::new(failures),
+                ..Thresholds::default()
+            },
+        }
+    };
+    Scope {
+        maintenance: false,
+        between: false,
+        starts_fail: false,
+        ..scope(vec![Plan {
+            services: vec![Service {
+                check: None,
+                checks: vec![own("a", 10, 0), own("b", 20, 2)],
                 ..service("s", 80)
             }],
             ..bare()
@@ -360,6 +404,7 @@ pub fn large() -> Scope {
 pub const QUICK: [&str; 9] = [
     "hooks",
     "thresholds",
+    "checks",
     "reactions",
     "probes",
     "templates",
@@ -374,6 +419,7 @@ pub fn all() -> [(&'static str, Scope); 13] {
     [
         ("hooks", hooks()),
         ("thresholds", thresholds()),
+        ("checks", checks()),
         ("reactions", reactions()),
         ("probes", probes()),
         ("templates", templates()),

@@ -3,7 +3,7 @@
 //! Each entry is an event, an effect or a fact of the simulated machine. Nothing in it is read from the core.
 
 use domain::catalogue::{Answer, Endpoint, Request};
-use domain::plan::{Check, HealthActions, Plan, Role, Thresholds, Timing};
+use domain::plan::{Check, HealthActions, OwnCheck, Plan, Role, Thresholds, Timing};
 use domain::process::Ending;
 use domain::time::Duration;
 use domain::{Effect, Event, Instant};
@@ -262,6 +262,29 @@ impl fmt::Display for PrintedActions<'_> {
     }
 }
 
+fn thresholds(thresholds: &Thresholds) -> String {
+    let Thresholds {
+        failures,
+        successes,
+        start_period,
+    } = thresholds;
+    format!(" ({failures:?} failures, {successes} successes, after {start_period:?})")
+}
+
+/// A check with a schedule of its own.
+fn own_check(own: &OwnCheck) -> String {
+    let kind = match own.check {
+        Check::Command(_) => "command",
+        Check::Probe(_) => "probe",
+    };
+    let (name, limit) = (own.name.as_deref().unwrap_or("-"), own.check.time_limit());
+    let thresholds = thresholds(&own.thresholds);
+    format!(
+        " [{kind} {name} every {:?} for {limit:?}{thresholds}]",
+        own.interval
+    )
+}
+
 /// The contents of a plan in one line.
 pub(crate) struct PrintedPlan<'a>(pub &'a Plan);
 
@@ -273,20 +296,15 @@ impl fmt::Display for PrintedPlan<'_> {
             let check = match service.check {
                 Some(Check::Command(_)) => "checked",
                 Some(Check::Probe(_)) => "probed",
+                None if !service.checks.is_empty() => "with checks",
                 None => "unchecked",
             };
-            let thresholds = service.thresholds.map_or_else(String::new, |thresholds| {
-                let Thresholds {
-                    failures,
-                    successes,
-                    start_period,
-                } = thresholds;
-                format!(" ({failures:?} failures, {successes} successes, after {start_period:?})")
-            });
+            let own: String = service.checks.iter().map(own_check).collect();
+            let thresholds = service.thresholds.as_ref().map_or_else(String::new, thresholds);
             let (poll, ttl, actions) = (service.poll, registration.ttl, &service.actions);
             write!(
                 f,
-                "service {} at {} {check}{thresholds} every {poll:?} for {ttl:?}{}; ",
+                "service {} at {} {check}{thresholds}{own} every {poll:?} for {ttl:?}{}; ",
                 registration.id,
                 registration.address,
                 PrintedActions(actions)

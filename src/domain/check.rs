@@ -157,6 +157,19 @@ impl CheckSchedule {
         }
     }
 
+    /// A check that is due for the first time after `first`, and then once in each `interval`.
+    pub fn beginning(now: Instant, first: Duration, interval: Duration) -> Self {
+        Self {
+            cadence: Cadence::beginning(now, first, interval),
+            checking: false,
+        }
+    }
+
+    /// The schedule begins anew: the next run is due after `first`. A run in progress goes on.
+    pub fn begin_anew(&mut self, now: Instant, first: Duration) {
+        self.cadence = Cadence::beginning(now, first, self.cadence.period());
+    }
+
     /// When the next run is due; none while a check runs.
     pub fn deadline(&self) -> Option<Instant> {
         (!self.checking).then(|| self.cadence.next())

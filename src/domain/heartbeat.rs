@@ -5,8 +5,12 @@
 //! critical (docs/behaviour.md EX-18). With thresholds, each check of a service that counts as healthy leads to a
 //! heartbeat, and each failed check of one that counts as unhealthy to a report, if the thresholds have a number of
 //! failures. No check starts while a request other than an inspection is in flight.
+//!
+//! If the service has [`crate::checks::Checks`] with schedules of their own, there is one heartbeat at every tick of the
+//! poll interval while they pass, or one report while they call for it, and a change is sent at once.
 
 use crate::check::{CheckResults, CheckSchedule, Health};
+use crate::checks::Standing;
 use crate::plan::Thresholds;
 use crate::registration::{DesiredState, Operation, RegistrationState, Reply};
 use crate::time::{Duration, Instant};
@@ -17,7 +21,18 @@ pub struct Heartbeat {
     schedule: CheckSchedule,
     /// The results so far, if thresholds say which of them count.
     results: Option<CheckResults>,
+    /// What is sent, if the checks have schedules of their own; the schedule is that of the heartbeats then.
+    pace: Option<Pace>,
     registration: RegistrationState,
+}
+
+/// What the checks called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Pace {
+    /// When they were last looked at.
+    present: Standing,
+    /// When a request was sent last; [`Standing::Silent`] if they called for none after that.
+    sent: Standing,
 }
 
 /// The next action of the service's unit.
@@ -35,6 +50,7 @@ impl Heartbeat {
         Self {
             schedule: CheckSchedule::new(now, poll),
             results: None,
+            pace: None,
             registration: RegistrationState::new(desired, heartbeats_per_inspection),
         }
     }
@@ -44,6 +60,19 @@ impl Heartbeat {
     pub fn with(self, now: Instant, thresholds: Option<Thresholds>) -> Self {
         Self {
             results: thresholds.map(|thresholds| CheckResults::new(now, thresholds)),
+            ..self
+        }
+    }
+
+    /// The same for checks with schedules of their own.
+    #[must_use]
+    pub fn paced(self) -> Self {
+        let pace = Pace {
+            present: Standing::Silent,
+            sent: Standing::Silent,
+        };
+        Self {
+            pace: Some(pace),
             ..self
         }
     }
@@ -58,11 +87,12 @@ impl Heartbeat {
         &self.registration
     }
 
-    /// When [`Self::on_time`] returns an action, unless something else happens first.
+    /// When [`Self::on_time`] or [`Self::on_standing`] returns an action, unless something else happens first.
     pub fn deadline(&self) -> Option<Instant> {
+        let waits = self.pace.is_some_and(|pace| pace.present == Standing::Silent);
         self.schedule
             .deadline()
-            .filter(|_| self.registration.allows_check())
+            .filter(|_| self.registration.allows_check() && !waits)
     }
 
     /// Called when time has passed. An inspection that is in flight when the next check starts is discarded.
@@ -119,6 +149,58 @@ impl Heartbeat {
         }
     }
 
+    /// Called when something has happened to checks with schedules of their own, or time has passed: what they call for
+    /// now is sent if that has changed, or if a heartbeat is due. An inspection in flight is discarded then.
+    pub fn on_standing(&mut self, now: Instant, standing: Standing) -> Option<Action> {
+        let pace = self.pace.as_mut()?;
+        pace.present = standing;
+        if !self.registration.allows_check() {
+            return None;
+        }
+        if standing == Standing::Silent {
+            pace.sent = standing;
+            return None;
+        }
+        let changes = core::mem::replace(&mut pace.sent, standing) != standing;
+        let is_due = self.schedule.start_if_due(now);
+        self.schedule.end();
+        if !changes && !is_due {
+            return None;
+        }
+        self.registration.discard_inspection();
+        let operation = match standing {
+            Standing::Silent => None,
+            Standing::Passing => self.registration.on_healthy(),
+            Standing::Critical => self.registration.on_unhealthy(),
+        };
+        operation.map(Action::Send)
+    }
+
+    /// Whether the request in flight says another thing than what the checks call for now.
+    pub fn is_outdated(&self) -> bool {
+        self.pace.is_some_and(|pace| match self.registration.in_flight() {
+            Some(Operation::Register | Operation::Renew) => pace.present != Standing::Passing,
+            Some(Operation::Fail) => pace.present != Standing::Critical,
+            Some(Operation::Inspect | Operation::Deregister) | None => false,
+        })
+    }
+
+    /// The same as [`Self::on_reply`] for checks with schedules of their own. What the answer calls for is not sent if
+    /// the checks call for another thing by now.
+    pub fn on_paced_reply(&mut self, now: Instant, reply: Reply, standing: Standing) -> Option<Action> {
+        let follows = self.registration.on_reply(reply);
+        match follows {
+            Some(Operation::Register | Operation::Renew) if standing != Standing::Passing => {
+                self.registration.on_cancelled(Reply::Unsent);
+                self.on_standing(now, standing)
+            }
+            Some(Operation::Inspect) | None => self
+                .on_standing(now, standing)
+                .or_else(|| follows.map(Action::Send)),
+            Some(_) => follows.map(Action::Send),
+        }
+    }
+
     /// Called when the request in flight was cancelled: it was never sent, or the catalogue refused it for
     /// now.
     pub fn on_cancelled(&mut self, reply: Reply) {
@@ -137,15 +219,20 @@ impl Heartbeat {
         if let Some(results) = &mut self.results {
             results.forget();
         }
+        if let Some(pace) = &mut self.pace {
+            (pace.present, pace.sent) = (Standing::Silent, Standing::Silent);
+        }
     }
 }
 
 #[cfg(test)]
 mod model;
 
+crate::keyed_as_is!(Pace);
 crate::keyed!(Heartbeat {
     schedule,
     results,
+    pace,
     registration
 });
 
@@ -456,5 +543,94 @@ mod tests {
             heartbeat.on_checked(at(21), true),
             Some(Action::Send(Operation::Register))
         );
+    }
+
+    use crate::checks::Standing::{Critical, Passing, Silent};
+
+    fn paced() -> Heartbeat {
+        fresh().paced()
+    }
+
+    fn sends(operation: Operation) -> Option<Action> {
+        Some(Action::Send(operation))
+    }
+
+    #[test]
+    fn checks_that_pass_lead_to_one_heartbeat_a_poll_and_the_first_at_once() {
+        let mut heartbeat = paced();
+        assert_eq!(heartbeat.on_standing(at(3), Silent), None);
+        assert_eq!(heartbeat.on_standing(at(4), Passing), sends(Operation::Register));
+        assert_eq!(
+            heartbeat.on_standing(at(5), Passing),
+            None,
+            "a request is in flight"
+        );
+        assert_eq!(heartbeat.on_paced_reply(at(5), Reply::Done, Passing), None);
+        assert_eq!(heartbeat.on_standing(at(9), Passing), None, "nothing new");
+        assert_eq!(heartbeat.deadline(), Some(at(10)));
+        assert_eq!(heartbeat.on_standing(at(10), Passing), sends(Operation::Renew));
+        assert_eq!(
+            heartbeat.on_paced_reply(at(10), Reply::Done, Passing),
+            sends(Operation::Inspect)
+        );
+        assert_eq!(heartbeat.on_standing(at(20), Passing), sends(Operation::Renew));
+    }
+
+    /// Registered at second 4.
+    fn passing() -> Heartbeat {
+        let mut heartbeat = paced();
+        heartbeat.on_standing(at(4), Passing);
+        heartbeat.on_paced_reply(at(4), Reply::Done, Passing);
+        heartbeat
+    }
+
+    #[test]
+    fn a_change_is_sent_at_once_and_repeated_at_each_tick() {
+        let mut heartbeat = passing();
+        assert_eq!(heartbeat.on_standing(at(6), Critical), sends(Operation::Fail));
+        assert_eq!(heartbeat.on_paced_reply(at(6), Reply::Failed, Critical), None);
+        assert_eq!(heartbeat.on_standing(at(7), Critical), None);
+        assert_eq!(heartbeat.on_standing(at(10), Critical), sends(Operation::Fail));
+        assert_eq!(heartbeat.on_paced_reply(at(10), Reply::Done, Critical), None);
+        assert_eq!(heartbeat.on_standing(at(11), Passing), sends(Operation::Renew));
+    }
+
+    #[test]
+    fn while_the_checks_call_for_nothing_nothing_is_sent_and_then_a_heartbeat_at_once() {
+        let mut heartbeat = passing();
+        assert_eq!(heartbeat.on_standing(at(10), Silent), None);
+        assert_eq!(heartbeat.deadline(), None);
+        assert_eq!(heartbeat.on_standing(at(47), Passing), sends(Operation::Renew));
+        assert_eq!(heartbeat.on_paced_reply(at(47), Reply::Failed, Passing), None);
+        assert_eq!(heartbeat.deadline(), Some(at(50)));
+    }
+
+    #[test]
+    fn what_changes_while_a_request_is_in_flight_is_sent_after_it() {
+        let mut heartbeat = passing();
+        assert_eq!(heartbeat.on_standing(at(10), Passing), sends(Operation::Renew));
+        assert!(!heartbeat.is_outdated());
+        assert_eq!(heartbeat.on_standing(at(11), Critical), None);
+        assert!(heartbeat.is_outdated());
+        assert_eq!(
+            heartbeat.on_paced_reply(at(12), Reply::NotRegistered, Critical),
+            sends(Operation::Fail),
+            "and not the registration that a healthy service would get"
+        );
+        let mut silent = passing();
+        silent.on_standing(at(10), Passing);
+        assert_eq!(silent.on_paced_reply(at(11), Reply::NotRegistered, Silent), None);
+        assert_eq!(silent.on_standing(at(12), Passing), sends(Operation::Register));
+    }
+
+    #[test]
+    fn after_maintenance_nothing_is_sent_before_the_checks_pass() {
+        let mut heartbeat = passing();
+        assert_eq!(heartbeat.deregister(), sends(Operation::Deregister));
+        assert_eq!(heartbeat.on_standing(at(20), Passing), None);
+        heartbeat.on_paced_reply(at(20), Reply::Done, Passing);
+        heartbeat.resume(at(34));
+        assert_eq!(heartbeat.deadline(), None);
+        assert_eq!(heartbeat.on_standing(at(36), Passing), sends(Operation::Register));
     }
 }

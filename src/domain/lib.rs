@@ -27,6 +27,7 @@ pub mod catalogue;
 pub mod causes;
 pub mod changes;
 pub mod check;
+pub mod checks;
 pub mod control;
 pub mod delay;
 pub mod effect;

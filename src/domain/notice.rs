@@ -251,6 +251,27 @@ pub struct Named {
     pub service: String,
     /// Its ID.
     pub id: String,
+    /// The name of the check that a notice is about, if the service has several.
+    pub check: Option<String>,
+}
+
+impl Named {
+    /// The log fields, sorted by name.
+    fn fields(&self) -> Vec<(&'static str, &str)> {
+        let check = self.check.iter().map(|check| ("check", check.as_str()));
+        let service = [("serviceID", self.id.as_str()), ("serviceName", &self.service)];
+        check.chain(service).collect()
+    }
+}
+
+/// `check of app`, or `check db of app`.
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.check {
+            Some(check) => write!(f, "check {check} of {}", self.service),
+            None => write!(f, "check of {}", self.service),
+        }
+    }
 }
 
 /// A failure and its number in a row.
@@ -378,9 +399,7 @@ impl Notice {
             | Self::UnhealthyAnew(named, _)
             | Self::Failing { named, .. }
             | Self::FailedTooOften { named, .. }
-            | Self::Healthy(named) => {
-                [("serviceID", named.id.as_str()), ("serviceName", &named.service)].into()
-            }
+            | Self::Healthy(named) => named.fields(),
             Self::Answer(role, _) => role.fields(),
             Self::QueryFailed { backend, .. }
             | Self::QueryResumed { backend, .. }
@@ -516,41 +535,25 @@ impl fmt::Display for Notice {
                 counted: Some((times, limit)),
             } => write!(
                 f,
-                "Health check of {} failed, {times} of {limit} times in a row: {ending}",
-                named.service
+                "Health {named} failed, {times} of {limit} times in a row: {ending}"
             ),
             Self::Failing {
                 named,
                 ending,
                 counted: None,
-            } => write!(
-                f,
-                "Health check of {} failed in its start period: {ending}",
-                named.service
-            ),
-            Self::Unhealthy(named, ending) => {
-                write!(
-                    f,
-                    "Health check of {} does not pass any more: {ending}",
-                    named.service
-                )
-            }
+            } => write!(f, "Health {named} failed in its start period: {ending}"),
+            Self::Unhealthy(named, ending) => write!(f, "Health {named} does not pass any more: {ending}"),
             Self::UnhealthyAnew(named, ending) => {
-                write!(
-                    f,
-                    "Health check of {} fails in another way now: {ending}",
-                    named.service
-                )
+                write!(f, "Health {named} fails in another way now: {ending}")
             }
-            Self::Healthy(named) => write!(f, "Health check of {} passes again", named.service),
+            Self::Healthy(named) => write!(f, "Health {named} passes again"),
             Self::FailedTooOften {
                 named,
                 failures,
                 reason,
             } => write!(
                 f,
-                "Health check of {} failed {failures} times in a row, the shim stops: {reason}",
-                named.service
+                "Health {named} failed {failures} times in a row, the shim stops: {reason}"
             ),
             Self::QueryFailed { backend, failure } => {
                 write!(f, "Failed to query {backend}: {failure}")
@@ -757,7 +760,22 @@ mod tests {
         Named {
             service: "app".into(),
             id: "app-host".into(),
+            check: None,
         }
+    }
+
+    #[test]
+    fn a_check_with_a_name_is_named_in_the_sentence_and_in_the_fields() {
+        let named = Named {
+            check: Some("db".into()),
+            ..named()
+        };
+        let notice = Notice::Healthy(named);
+        assert_eq!(notice.to_string(), "Health check db of app passes again");
+        assert_eq!(
+            notice.fields(),
+            [("check", "db"), ("serviceID", "app-host"), ("serviceName", "app")]
+        );
     }
 
     #[test]

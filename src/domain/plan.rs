@@ -332,15 +332,43 @@ pub struct Service {
     pub registration: Registration,
     /// The time between two health checks.
     pub poll: Duration,
-    /// The health check; without one the service is always healthy.
+    /// The health check that runs at each `poll`; without any check the service is always healthy.
     pub check: Option<Check>,
     /// Which of the check's results count; without thresholds each of them does.
     pub thresholds: Option<Thresholds>,
+    /// Checks with schedules of their own, which all have to pass; none if `check` decides.
+    pub checks: Vec<OwnCheck>,
     /// What is done when its health changes.
     pub actions: HealthActions,
     /// The first heartbeat that succeeds after a registration, and each of so many after it, is followed by a request
     /// for the holder of the service's ID. 0 means the same as 1.
     pub heartbeats_per_inspection: u8,
+}
+
+impl Service {
+    /// All its health checks.
+    pub fn all_checks(&self) -> impl Iterator<Item = &Check> {
+        self.check.iter().chain(self.checks.iter().map(|own| &own.check))
+    }
+
+    /// The same, to be changed.
+    pub fn all_checks_mut(&mut self) -> impl Iterator<Item = &mut Check> {
+        let own = self.checks.iter_mut().map(|own| &mut own.check);
+        self.check.iter_mut().chain(own)
+    }
+}
+
+/// A health check with a schedule of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnCheck {
+    /// Its name, if its service has an array of checks.
+    pub name: Option<String>,
+    /// What it does.
+    pub check: Check,
+    /// The time between two runs.
+    pub interval: Duration,
+    /// Which of its results count.
+    pub thresholds: Thresholds,
 }
 
 /// What decides whether a service can be used.
@@ -357,6 +385,22 @@ pub enum Check {
 }
 
 impl Check {
+    /// How long a run may take, if that is limited.
+    pub fn time_limit(&self) -> Option<Duration> {
+        match self {
+            Self::Command(job) => job.time_limit,
+            Self::Probe(probe) => Some(probe.time_limit),
+        }
+    }
+
+    /// What it is for.
+    pub fn role(&self) -> &Role {
+        match self {
+            Self::Command(job) => &job.role,
+            Self::Probe(probe) => &probe.role,
+        }
+    }
+
     /// The command, if it is one.
     pub fn job(&self) -> Option<&Job> {
         match self {
@@ -381,7 +425,7 @@ pub struct HealthActions {
     pub on_unhealthy: Option<Job>,
     /// Run when it becomes healthy after that.
     pub on_healthy: Option<Job>,
-    /// So many failures of the check in a row stop the shim; those that do not count for its thresholds do not count.
+    /// So many failures of a check in a row stop the shim; those that do not count for its thresholds do not count.
     pub exit_after: Option<NonZeroU32>,
 }
 
@@ -401,6 +445,17 @@ impl Thresholds {
     /// How many failures in a row make the service unhealthy.
     pub fn failures_in_a_row(&self) -> u32 {
         self.failures.map_or(1, NonZeroU32::get)
+    }
+}
+
+/// Each result decides alone.
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            failures: None,
+            successes: NonZeroU32::MIN,
+            start_period: Duration::ZERO,
+        }
     }
 }
 
@@ -725,6 +780,8 @@ pub enum Role {
         service: String,
         /// The service's ID.
         id: String,
+        /// The name of the check, if the service has an array of checks.
+        check: Option<String>,
     },
     /// The command for a service that becomes unhealthy.
     OnUnhealthy {
@@ -775,8 +832,16 @@ impl Role {
             Self::PreStart => [("process", "PreStart")].into(),
             Self::PreStop => [("process", "PreStop")].into(),
             Self::PostStop => [("process", "PostStop")].into(),
-            Self::Health { service, id } => {
-                [("process", "health"), ("serviceID", id), ("serviceName", service)].into()
+            Self::Health { service, id, check } => {
+                let mut fields = Vec::from([
+                    ("process", "health"),
+                    ("serviceID", id.as_str()),
+                    ("serviceName", service.as_str()),
+                ]);
+                if let Some(check) = check {
+                    fields.insert(0, ("check", check));
+                }
+                fields
             }
             Self::OnUnhealthy { service, id } => [
                 ("process", "onUnhealthy"),
@@ -843,6 +908,11 @@ impl fmt::Display for Role {
             Self::PreStart => f.write_str("preStart"),
             Self::PreStop => f.write_str("preStop"),
             Self::PostStop => f.write_str("postStop"),
+            Self::Health {
+                service,
+                check: Some(check),
+                ..
+            } => write!(f, "{service}.health[{check}]"),
             Self::Health { service, .. } => write!(f, "{service}.health"),
             Self::OnUnhealthy { service, .. } => write!(f, "{service}.onUnhealthy"),
             Self::OnHealthy { service, .. } => write!(f, "{service}.onHealthy"),
@@ -1068,8 +1138,15 @@ mod tests {
         let health = Role::Health {
             service: "app".into(),
             id: "app-host".into(),
+            check: None,
         };
         assert_eq!(health.to_string(), "app.health");
+        let named = Role::Health {
+            service: "app".into(),
+            id: "app-host".into(),
+            check: Some("db".into()),
+        };
+        assert_eq!(named.to_string(), "app.health[db]");
         assert_eq!(Role::OnChange { backend: "db".into() }.to_string(), "db.onChange");
         assert_eq!(Role::Task { name: "t1".into() }.to_string(), "task[t1]");
         assert_eq!(Role::Coprocess { name: "c".into() }.to_string(), "coprocess[c]");
@@ -1084,6 +1161,7 @@ mod tests {
             Role::Health {
                 service: "app".into(),
                 id: "app-host".into(),
+                check: Some("db".into()),
             },
             Role::OnChange { backend: "db".into() },
             Role::Task { name: "t1".into() },

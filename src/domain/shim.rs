@@ -16,6 +16,7 @@ mod reload;
 mod runner;
 mod sensor;
 mod service;
+mod service_check;
 mod template;
 mod templates;
 

@@ -68,8 +68,23 @@ pub struct ServiceStatus {
     pub registered: bool,
     /// Its health by the results of its check so far.
     pub health: Health,
-    /// Its health check, if it has one.
+    /// Its health check, if it has one without a name.
     pub check: Option<JobStatus>,
+    /// Its health checks with names.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// The state of a check with a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckStatus {
+    /// Its name.
+    pub name: String,
+    /// The time between two runs.
+    pub interval: Duration,
+    /// The health by its results so far.
+    pub health: Health,
+    /// Its command or probe.
+    pub job: JobStatus,
 }
 
 /// The state of a backend.

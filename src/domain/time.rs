@@ -72,6 +72,14 @@ impl Cadence {
         }
     }
 
+    /// Ticks with this period, the first of which comes after `first`.
+    pub fn beginning(now: Instant, first: Duration, period: Duration) -> Self {
+        Self {
+            next: now + first,
+            ..Self::new(now, period)
+        }
+    }
+
     /// When the next tick comes; in the past if a tick waits.
     pub fn next(&self) -> Instant {
         self.next

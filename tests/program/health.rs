@@ -68,7 +68,9 @@ fn the_folder_has_no_entry_while_the_service_is_unhealthy() {
     program.until("the entry is gone", |program| entries(program) == 0);
     program.write("healthy", "");
     program.until("the entry is back", |program| entries(program) == 1);
-    assert_eq!(program.stdout().matches("Service registered").count(), 2);
+    program.until("the second registration is logged", |program| {
+        program.stdout().matches("Service registered").count() == 2
+    });
     assert_eq!(program.stop(), 0);
 }
 

@@ -29,6 +29,7 @@ mod acting;
 mod bad_input;
 mod bare;
 mod check;
+mod checks;
 mod children;
 mod clocks;
 mod consul;

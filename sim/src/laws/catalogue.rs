@@ -2,8 +2,7 @@
 
 use super::bounds::{LONGEST_DEREGISTRATION_WAIT, LONGEST_QUERY_WAIT, REQUEST};
 use super::observer::{
-    Address, HealthFacts, Kind, KnownRegistration, Observer, ServiceFacts, backend_key, check_of,
-    is_periodic, owner,
+    Address, HealthFacts, Kind, KnownRegistration, Observer, ServiceFacts, backend_key, is_periodic, owner,
 };
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, Fact, TraceEntry};
@@ -110,7 +109,10 @@ pub(super) fn failures_have_an_answer_or_waited(observer: &Observer, entry: &Tra
     let service = |id: &str| observer.services.get(id);
     let has_reason = match notice {
         Notice::RegistrationFailed(named, _) | Notice::HeartbeatFailed(named, _) => {
+            // What checks with schedules of their own say may be valid for a shorter time.
+            let is_short = |facts: &ServiceFacts| facts.own.is_some() && observer.has_budget();
             observer.was_unsuccessful(&named.id)
+                || service(&named.id).is_some_and(is_short)
                 || service(&named.id)
                     .is_some_and(|facts| waited(facts.heartbeat_waits_since(), facts.longest_wait()))
         }
@@ -174,7 +176,7 @@ fn heartbeat(entry: &TraceEntry) -> Option<(&String, bool)> {
 /// A heartbeat follows only a check that passed in the same turn, or a tick of a service without a check;
 /// after a heartbeat that the catalogue answered with "unknown" only a registration follows (EX-18). With a
 /// budget it may wait for a `poll`, or two seconds. If the check has thresholds, the heartbeat follows a check that
-/// ended in the same turn while the service counts as healthy.
+/// ended in the same turn while the service counts as healthy. Checks with schedules of their own have laws of their own.
 pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let Some((id, registers)) = heartbeat(entry) else {
         return Ok(());
@@ -182,6 +184,9 @@ pub(super) fn no_heartbeat_without_a_passing_check(observer: &Observer, entry: &
     let Some(facts) = observer.services.get(id) else {
         return Err(format!("{entry}: there is no such service"));
     };
+    if facts.own.is_some() {
+        return Ok(());
+    }
     let waited =
         observer.plan.max_connections.is_some() && facts.schedule.waits(observer.now, facts.longest_wait());
     let schedules = !facts.checked && (waited || facts.schedule.may_begin(&observer.turn, observer.now));
@@ -214,7 +219,7 @@ pub(super) fn critical_only_after_so_many_failures(observer: &Observer, entry: &
     let facts = observer.services.get(&registration.id);
     let reason = facts.is_some_and(|facts| {
         let unsure = |health: &HealthFacts| health.is_unsure() && health.reports();
-        !facts.closing && (facts.critical || facts.health.as_ref().is_some_and(unsure))
+        !facts.closing && (facts.own.is_some() || facts.critical || facts.health.as_ref().is_some_and(unsure))
     });
     hold(reason, || format!("{entry}"))
 }
@@ -247,7 +252,7 @@ pub(super) fn a_passing_check_is_a_heartbeat(observer: &Observer, entry: &TraceE
         return Ok(());
     }
     let missing = observer.services.iter().find(|(id, facts)| {
-        let due = facts.passed || facts.unknown;
+        let due = facts.owes_heartbeat(observer.now);
         due && !facts.closing && observer.request_of(id, facts).is_none()
     });
     hold(missing.is_none(), || {
@@ -470,7 +475,9 @@ pub(super) fn a_healthy_entry_never_expires(observer: &Observer, entry: &TraceEn
     let half = facts.schedule.period() / 2;
     let slow = |since| observer.now - since >= half;
     let slow_probe = observer.probes_of(id).any(|probe| slow(probe.since));
-    let slow_check = slow_probe || observer.runs_of(&check_of(id)).any(|run| slow(run.since));
+    let labels = facts.check_labels(id);
+    let mut runs = labels.iter().flat_map(|label| observer.runs_of(label));
+    let slow_check = slow_probe || runs.any(|run| slow(run.since));
     let limited = observer.plan.max_connections.is_some();
     let others = observer.requests.values().filter(|_| limited);
     let mut waited_for = observer.request_of(id, facts).into_iter().chain(others);

@@ -4,6 +4,7 @@
 //! about each service. Laws read it, and each entry is added after they did. No decisions are made here.
 
 mod backends;
+mod checks;
 mod children;
 mod control;
 mod emergency;
@@ -22,6 +23,7 @@ mod trees;
 use super::turn::Turn;
 use crate::trace::{EntryKind, Fact, TraceEntry};
 pub(crate) use backends::{Address, BackendFacts};
+pub(crate) use checks::OwnChecks;
 pub(crate) use children::{CoprocessFacts, JobFacts, Run, is_periodic, owner};
 pub(crate) use control::ClientRequest;
 use domain::control::RequestNumber;
@@ -37,7 +39,7 @@ pub(crate) use lifecycle::{OnceRun, Stop};
 pub(crate) use plan::{SharedPlan, backend_key, key_of, sensor_jobs};
 pub(crate) use probes::ProbeFacts;
 pub(crate) use requests::{InFlight, Kind};
-pub(crate) use services::{KnownRegistration, ServiceFacts, check_of};
+pub(crate) use services::{KnownRegistration, ServiceFacts};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) use templates::{TemplateFacts, Work, command_of};
 pub(crate) use trees::Remaining;
@@ -75,8 +77,8 @@ pub struct Observer {
     pub(crate) children: BTreeMap<Ticket, Run>,
     /// The probes that run.
     pub(crate) probes: BTreeMap<Ticket, ProbeFacts>,
-    /// The last probe of each service, unless it was ended.
-    pub(crate) last_probes: BTreeMap<String, Ticket>,
+    /// The last probe of each check by its label, and the ID of its service, unless it was ended.
+    pub(crate) last_probes: BTreeMap<String, (Ticket, String)>,
     /// The requests in flight.
     pub(crate) requests: BTreeMap<Ticket, InFlight>,
     /// The reading of the configuration that is in progress.

@@ -5,22 +5,22 @@ use super::{Verdict, hold};
 use crate::trace::{EntryKind, TraceEntry};
 use domain::Effect;
 
-/// A service has at most one probe at a time.
-pub(super) fn one_probe_of_each_service(observer: &Observer, entry: &TraceEntry) -> Verdict {
+/// A check has at most one probe at a time.
+pub(super) fn one_probe_of_each_check(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let EntryKind::Effect(Effect::Probe(_, probe)) = &entry.kind else {
         return Ok(());
     };
-    hold(!observer.is_probing(&probe.role), || {
+    hold(!observer.is_probing(&probe.role.to_string()), || {
         format!("{entry} while one runs")
     })
 }
 
-/// A probe is ended once, and only if it is the last one of its service.
+/// A probe is ended once, and only if it is the last one of its check.
 pub(super) fn only_the_last_probe_is_ended(observer: &Observer, entry: &TraceEntry) -> Verdict {
     let EntryKind::Effect(Effect::EndProbe(ticket)) = &entry.kind else {
         return Ok(());
     };
-    let is_last = observer.last_probes.values().any(|last| last == ticket);
+    let is_last = observer.last_probes.values().any(|(last, _)| last == ticket);
     hold(is_last, || format!("{entry}"))
 }
 
@@ -30,7 +30,7 @@ pub(super) fn probes_end_with_what_needs_them(observer: &Observer, entry: &Trace
     let EntryKind::Wait(_) = &entry.kind else {
         return Ok(());
     };
-    let unneeded = observer.last_probes.keys().find(|id| {
+    let unneeded = observer.last_probes.values().map(|(_, id)| id).find(|id| {
         let closing = observer.services.get(*id).is_none_or(|facts| facts.closing);
         closing || observer.maintenance || observer.is_stopping()
     });

@@ -7,7 +7,7 @@ use crate::templates::names;
 use crate::trace::{EntryKind, Fact, TraceEntry};
 use domain::catalogue::{Report, Request};
 use domain::control::ControlAnswer;
-use domain::plan::{Check, HealthActions, Job, Plan, Restarts, Role};
+use domain::plan::{HealthActions, Job, Plan, Restarts, Role};
 use domain::{Effect, Notice};
 
 /// Whatever starts belongs to the plan in force, in every detail: after a reload the units start what they
@@ -17,8 +17,8 @@ pub(super) fn whatever_starts_is_of_the_plan_in_force(observer: &Observer, entry
     let there = match &entry.kind {
         EntryKind::Effect(Effect::Start(_, job)) => is_planned(plan, job),
         EntryKind::Effect(Effect::Probe(_, probe)) => plan.services.iter().any(|service| {
-            let check = service.check.as_ref();
-            check.and_then(Check::probe) == Some(&**probe)
+            let mut checks = service.all_checks();
+            checks.any(|check| check.probe() == Some(&**probe))
         }),
         EntryKind::Effect(Effect::Request { request, .. }) => match request {
             Request::Register(r)
@@ -58,8 +58,8 @@ fn is_planned(plan: &Plan, started: &Job) -> bool {
         Role::PreStop => one(&plan.pre_stop),
         Role::PostStop => one(&plan.post_stop),
         Role::Health { .. } => plan.services.iter().any(|service| {
-            let check = service.check.as_ref();
-            check.and_then(Check::job) == Some(job)
+            let mut checks = service.all_checks();
+            checks.any(|check| check.job() == Some(job))
         }),
         Role::OnUnhealthy { .. } => actions(plan).any(|actions| one(&actions.on_unhealthy)),
         Role::OnHealthy { .. } => actions(plan).any(|actions| one(&actions.on_healthy)),

@@ -14,6 +14,8 @@ pub(crate) struct Schedule {
     /// The earliest and the latest instant from which the period counts.
     opened: (Instant, Instant),
     period: Duration,
+    /// How much earlier than after one period the first tick comes.
+    ahead: Duration,
     /// The instant up to which ticks are used, at least and at most.
     used: (Instant, Instant),
     /// The turn in which the action last ended.
@@ -25,6 +27,7 @@ impl Schedule {
         Self {
             opened: (turn, now),
             period,
+            ahead: Duration::ZERO,
             used: (turn, now),
             freed: None,
         }
@@ -44,6 +47,11 @@ impl Schedule {
         self.used = (turn, now);
     }
 
+    /// The period counts from now on, and the first tick comes `ahead` of its end.
+    pub fn begin_anew(&mut self, turn: Instant, now: Instant, ahead: Duration) {
+        (self.opened, self.used, self.ahead) = ((turn, now), (turn, now), ahead);
+    }
+
     /// The action ended in this turn, so it may start again.
     pub fn end(&mut self, turn: Instant) {
         self.freed = Some(turn);
@@ -53,7 +61,7 @@ impl Schedule {
     /// (LC-15, LC-16).
     pub fn may_begin(&self, turn: &Turn, now: Instant) -> bool {
         if self.opened.0 != self.opened.1 {
-            return now >= self.opened.0 + self.period;
+            return now >= self.opened.0 + (self.period - self.ahead);
         }
         match self.last_tick(self.opened.0, now) {
             Some(tick) => tick > self.used.0 && (tick >= turn.ticks_since || self.freed == Some(turn.began)),
@@ -74,7 +82,10 @@ impl Schedule {
     pub fn next_due(&self, last: Instant) -> Instant {
         let exact = self.opened.0 == self.opened.1;
         let tick = if exact {
-            self.last_tick(self.opened.0, last).unwrap_or(self.opened.0) + self.period
+            let last = self.last_tick(self.opened.0, last);
+            last.map_or(self.opened.0 + (self.period - self.ahead), |last| {
+                last + self.period
+            })
         } else {
             last
         };
@@ -95,16 +106,23 @@ impl Schedule {
     pub fn after_standstill(&mut self, now: Instant, busy: bool) {
         let exact = self.opened.0 == self.opened.1;
         let next = self.used.0.max(self.opened.0);
-        let next = self.last_tick(self.opened.0, next).unwrap_or(self.opened.0) + self.period;
+        let next = match self.last_tick(self.opened.0, next) {
+            Some(tick) => tick + self.period,
+            None => self.opened.0 + (self.period - self.ahead),
+        };
         if !exact || next >= now {
             return;
         }
-        let opened = if busy {
-            now
+        let passed = now.since_start();
+        let before = |by| Instant::after_start(passed.saturating_sub(by));
+        let (opened, used, ahead) = if busy {
+            (now, now, Duration::ZERO)
+        } else if passed < self.period {
+            (now, before(Duration::from_nanos(1)), self.period)
         } else {
-            Instant::after_start(now.since_start().saturating_sub(self.period))
+            (before(self.period), before(self.period), Duration::ZERO)
         };
-        (self.opened, self.used) = ((opened, opened), (opened, opened));
+        (self.opened, self.used, self.ahead) = ((opened, opened), (used, used), ahead);
     }
 
     /// From now on the times of its ticks are unknown.
@@ -113,15 +131,16 @@ impl Schedule {
     }
 
     fn last_tick(&self, opened: Instant, now: Instant) -> Option<Instant> {
-        let ticks = (now - opened).as_nanos() / self.period.as_nanos();
+        let ticks = (now - opened + self.ahead).as_nanos() / self.period.as_nanos();
         let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
-        (ticks > 0).then(|| opened + self.period * ticks)
+        (ticks > 0).then(|| opened + (self.period * ticks - self.ahead))
     }
 }
 
 domain::keyed!(Schedule {
     opened,
     period,
+    ahead,
     used,
     freed
 });

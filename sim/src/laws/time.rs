@@ -1,7 +1,7 @@
 //! Laws of time: deadlines, schedules, pauses; and of tickets, whose order is that of time.
 
 use super::bounds::{DEREGISTRATION, LONGEST_RELOAD_WAIT};
-use super::observer::{Observer, OnceRun, backend_key, check_of, owner};
+use super::observer::{Observer, OnceRun, backend_key, owner};
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, TraceEntry};
 use domain::catalogue::Request;
@@ -95,6 +95,9 @@ pub(super) fn checks_start_at_their_ticks(observer: &Observer, entry: &TraceEntr
         return Ok(());
     };
     let facts = observer.services.get(id);
+    if facts.is_some_and(|facts| facts.own.is_some()) {
+        return Ok(());
+    }
     let may = facts.is_some_and(|facts| facts.schedule.may_begin(&observer.turn, observer.now));
     let busy = facts.is_some_and(|facts| observer.request_of(id, facts).is_some());
     hold(may && !busy, || format!("{entry}"))
@@ -106,10 +109,17 @@ pub(super) fn no_tick_of_a_check_is_omitted(observer: &Observer, entry: &TraceEn
         return Ok(());
     }
     let late = observer.services.iter().find(|(id, facts)| {
-        let checks = observer.is_running(&check_of(id)) || observer.probes_of(id).next().is_some();
+        let labels = facts.check_labels(id);
+        let checks = labels
+            .iter()
+            .any(|label| observer.is_running(label) || observer.is_probing(label));
         let idle = observer.request_of(id, facts).is_none() && !checks;
         let waits = observer.services_may_wait() || facts.passed;
-        !facts.closing && idle && !waits && facts.schedule.is_overdue(observer.turn.began)
+        facts.own.is_none()
+            && !facts.closing
+            && idle
+            && !waits
+            && facts.schedule.is_overdue(observer.turn.began)
     });
     hold(late.is_none(), || {
         format!("{} is not checked", late.map_or("", |(id, _)| id))

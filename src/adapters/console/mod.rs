@@ -388,6 +388,7 @@ mod tests {
         let named = Named {
             service: "app".into(),
             id: "app-host".into(),
+            check: None,
         };
         let cause = "a < b".into();
         Notice::RegistrationFailed(

@@ -20,7 +20,7 @@ use crate::adapters::inbox::InboxSender;
 use crate::cause;
 use crate::panics;
 use crate::ports::Probes;
-use domain::plan::{Check, Plan, Tls};
+use domain::plan::{Check, Plan, Role, Tls};
 use domain::probe::{Place, Probe, ProbeEnd, ProbeTarget, Verdict};
 use domain::{Event, Ticket};
 use grpc::Grpc;
@@ -45,15 +45,29 @@ const MOST_SETTINGS: usize = 16;
 pub fn prepare(plan: &mut Plan) -> Result<(), String> {
     let mut settings = Settings::default();
     for service in &mut plan.services {
-        if let Some(Check::Probe(probe)) = &mut service.check {
+        let name = service.registration.name.clone();
+        for check in service.all_checks_mut() {
+            let Check::Probe(probe) = check else {
+                continue;
+            };
             if let Some(tls) = probe.tls_mut() {
                 tls.contents = tls::contents(tls);
             }
             let opened = Client::new(probe, &mut settings);
-            opened.map_err(|cause| format!("the health check of {}: {cause}", service.registration.name))?;
+            opened.map_err(|cause| format!("the health check {}of {name}: {cause}", named(&probe.role)))?;
         }
     }
     Ok(())
+}
+
+/// The name of the check with this role and a space, if it has one.
+fn named(role: &Role) -> String {
+    match role {
+        Role::Health {
+            check: Some(check), ..
+        } => format!("{check} "),
+        _ => String::new(),
+    }
 }
 
 /// Runs probes. Runs on a tokio `LocalSet`.

@@ -131,6 +131,7 @@ fn probe(target: ProbeTarget) -> Probe {
         role: Role::Health {
             service: "app".into(),
             id: "app-host".into(),
+            check: None,
         },
         target,
         time_limit: Duration::from_secs(20),

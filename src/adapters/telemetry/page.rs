@@ -4,7 +4,7 @@
 //! Every text of the status is escaped by the template. The page shows what `/status` shows, and a limited part of long
 //! lists.
 
-use super::status::{Backend, Catalogue, Job, Service, StatusDocument};
+use super::status::{Backend, Catalogue, Job, Last, Service, StatusDocument};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// How many instances of a backend are shown. (docs/bounds.md)
@@ -104,7 +104,11 @@ fn service(service: &Service<'_>) -> Markup {
     html! {
         h3 { span { (service.name) } span class=(service.health) { (service.health) } span { (registered) } }
         p { (service.address) " port " (service.port) ", ID " (service.id) (tags(service.tags)) }
-        @if let Some(check) = &service.check { (last("check", check)) }
+        @if let Some(check) = &service.check { (last("check", check.last.as_ref())) }
+        @for check in &service.checks {
+            p { "check " (check.name) " " span class=(check.health) { (check.health) } }
+            (last("run", check.last.as_ref()))
+        }
     }
 }
 
@@ -131,7 +135,7 @@ fn backend(backend: &Backend<'_>) -> Markup {
             }
         }
         @if let Some(changed) = &backend.changed_at { p { "changed " time { (changed) } } }
-        (last("handler", &backend.handler))
+        (last("handler", backend.handler.last.as_ref()))
     }
 }
 
@@ -142,14 +146,14 @@ fn process(job: &Job<'_>) -> Markup {
             @if let Some(pid) = job.pid { span { "runs with PID " (pid) } } @else { span { "does not run" } }
             @if job.restarts > 0 { span { "restarted " (job.restarts) " times" } }
         }
-        (last("run", job))
+        (last("run", job.last.as_ref()))
     }
 }
 
 /// The run that ended last, and the end of what it printed.
-fn last(what: &str, job: &Job<'_>) -> Markup {
+fn last(what: &str, last: Option<&Last<'_>>) -> Markup {
     html! {
-        @if let Some(last) = &job.last {
+        @if let Some(last) = last {
             p {
                 "last " (what) " " span class=(last.result) { (words(last.result)) } " at " time { (last.ended_at) } " after "
                 (for_people(last.duration_seconds)) ": " (last.detail)

@@ -9,7 +9,7 @@ use domain::Instant;
 use domain::check::Health;
 use domain::measurement::RunResult;
 use domain::plan::Role;
-use domain::status::{BackendStatus, JobStatus, Run, ServiceStatus, Status};
+use domain::status::{BackendStatus, CheckStatus, JobStatus, Run, ServiceStatus, Status};
 use domain::watch::AddressPort;
 use serde::Serialize;
 
@@ -78,6 +78,17 @@ pub(super) struct Service<'a> {
     pub(super) registered: bool,
     pub(super) health: &'static str,
     pub(super) check: Option<Job<'a>>,
+    pub(super) checks: Vec<NamedCheck<'a>>,
+}
+
+/// A health check with a name.
+#[derive(Serialize)]
+pub(super) struct NamedCheck<'a> {
+    pub(super) name: &'a str,
+    pub(super) interval_seconds: f64,
+    pub(super) health: &'static str,
+    pub(super) pid: Option<i32>,
+    pub(super) last: Option<Last<'a>>,
 }
 
 /// A backend.
@@ -164,13 +175,34 @@ impl<'a> Service<'a> {
             port: registration.port,
             tags: &registration.tags,
             registered: service.registered,
-            health: match service.health {
-                Health::Unknown => "unknown",
-                Health::Healthy => "healthy",
-                Health::Unhealthy => "unhealthy",
-            },
+            health: health(service.health),
             check: service.check.as_ref().map(|check| Job::new(check, calendar)),
+            checks: service
+                .checks
+                .iter()
+                .map(|check| NamedCheck::new(check, calendar))
+                .collect(),
         }
+    }
+}
+
+impl<'a> NamedCheck<'a> {
+    fn new(check: &'a CheckStatus, calendar: &Calendar) -> Self {
+        Self {
+            name: &check.name,
+            interval_seconds: check.interval.as_secs_f64(),
+            health: health(check.health),
+            pid: check.job.pid.map(|pid| pid.0),
+            last: check.job.last.as_ref().map(|run| Last::new(run, calendar)),
+        }
+    }
+}
+
+fn health(health: Health) -> &'static str {
+    match health {
+        Health::Unknown => "unknown",
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
     }
 }
 

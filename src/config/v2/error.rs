@@ -21,6 +21,8 @@ pub enum Subject<'a> {
     Sensor(&'a str),
     /// The template of the file of this path.
     Template(&'a str),
+    /// A check of this name, of a service of that name.
+    Check(&'a str, &'a str),
 }
 
 impl Display for Subject<'_> {
@@ -30,6 +32,20 @@ impl Display for Subject<'_> {
             Self::Backend(name) => write!(f, "backend {name}"),
             Self::Sensor(name) => write!(f, "sensor {name}"),
             Self::Template(destination) => write!(f, "template {destination}"),
+            Self::Check("", service) => write!(f, "a check of service {service}"),
+            Self::Check(name, service) => write!(f, "check {name} of service {service}"),
+        }
+    }
+}
+
+/// The object of a health check: `health` of a service, or an element of `checks`.
+struct CheckObject<'a>(&'a Subject<'a>);
+
+impl Display for CheckObject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Subject::Check(..) => self.0.fmt(f),
+            subject => write!(f, "`health` in {subject}"),
         }
     }
 }
@@ -67,7 +83,7 @@ impl Display for DurationKey<'_> {
             Self::Key(key, subject) => write!(f, "`{key}` in {subject}"),
             Self::Frequency => f.write_str("Unable to parse frequency"),
             Self::Timeout => f.write_str("Unable to parse timeout"),
-            Self::HealthTimeout(subject) => write!(f, "Could not parse `health` in {subject}"),
+            Self::HealthTimeout(subject) => write!(f, "Could not parse {}", CheckObject(subject)),
             Self::HandlerTimeout(subject) => write!(f, "Could not parse `onChange` in {subject}"),
             Self::SensorTimeout(subject) => write!(f, "could not parse timeout in {subject}"),
             Self::DeregisterAfter(subject) => {
@@ -254,38 +270,71 @@ pub enum CheckError<'a> {
     TwoLimits(Subject<'a>),
     /// A number of results in a row outside the allowed range.
     OutOfRange(&'static str, Subject<'a>),
-    /// A time limit that is longer than the time between two checks.
-    TooLong(Subject<'a>, Duration),
+    /// A time limit that is longer than the time between two checks, which this key gives.
+    TooLong(Subject<'a>, &'static str, Duration),
     /// A number of failures that ends the shim, outside the allowed range.
     ExitAfter(Subject<'a>),
     /// A key that is about changes of health, in a service without a health check.
     NoHealth(&'static str, Subject<'a>),
+    /// `health` and `checks`.
+    HealthAndChecks(Subject<'a>),
+    /// `timeout` of a service beside `checks`.
+    TimeoutBesideChecks(Subject<'a>),
+    /// `checks` without an element.
+    NoChecks(Subject<'a>),
+    /// More checks than there may be: their number, and how many are allowed.
+    TooMany(Subject<'a>, usize, usize),
+    /// A check without a name.
+    NoName(Subject<'a>),
+    /// Two checks of this name.
+    OneName(&'a str, Subject<'a>),
 }
 
 impl Display for CheckError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing(subject) => {
-                write!(f, "`health` in {subject} needs a `command`, or one of {PROBES}")
+                write!(
+                    f,
+                    "{} needs a `command`, or one of {PROBES}",
+                    CheckObject(subject)
+                )
             }
             Self::Several(subject) => {
-                write!(f, "`health` in {subject} has a `command` and one of {PROBES}")
+                write!(f, "{} has a `command` and one of {PROBES}", CheckObject(subject))
             }
             Self::TwoLimits(subject) => {
-                write!(f, "`health` in {subject} has a `timeout` already")
+                write!(f, "{} has a `timeout` already", CheckObject(subject))
             }
-            Self::OutOfRange(key, subject) => write!(f, "`{key}` of `health` in {subject} is out of range"),
+            Self::OutOfRange(key, subject) => {
+                write!(f, "`{key}` of {} is out of range", CheckObject(subject))
+            }
             Self::ExitAfter(subject) => write!(f, "`exitAfter` in {subject} is out of range"),
             Self::NoHealth(key, subject) => {
                 write!(
                     f,
-                    "`{key}` in {subject} needs `health`: without it the service is always healthy"
+                    "`{key}` in {subject} needs `health` or `checks`: without them the service is always healthy"
                 )
             }
-            Self::TooLong(subject, poll) => write!(
+            Self::TooLong(subject, key, period) => write!(
                 f,
-                "the timeout of `health` in {subject} must not be longer than `poll`, which is {poll:?}"
+                "the timeout of {} must not be longer than `{key}`, which is {period:?}",
+                CheckObject(subject)
             ),
+            Self::HealthAndChecks(subject) => {
+                write!(f, "{subject} has `health` and `checks`: give one of them")
+            }
+            Self::TimeoutBesideChecks(subject) => write!(
+                f,
+                "`timeout` in {subject} has no effect with `checks`: each of them may have its own"
+            ),
+            Self::NoChecks(subject) => write!(f, "`checks` in {subject} is empty, so nothing is checked"),
+            Self::TooMany(subject, number, most) => write!(
+                f,
+                "`checks` in {subject} has {number} elements, and there can be {most} at most"
+            ),
+            Self::NoName(subject) => write!(f, "{subject} needs a `name`"),
+            Self::OneName(name, subject) => write!(f, "two checks of {subject} have the name {name}"),
         }
     }
 }
@@ -424,7 +473,9 @@ pub enum ProbeError<'a> {
 impl Display for ProbeError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Several(subject) => write!(f, "`health` in {subject} has more than one of {PROBES}"),
+            Self::Several(subject) => {
+                write!(f, "{} has more than one of {PROBES}", CheckObject(subject))
+            }
             Self::NoPlace => f.write_str("not a host and a port"),
             Self::Url(fault) => fault.fmt(f),
             Self::NoSocket => f.write_str("not the path of a socket"),
@@ -436,7 +487,11 @@ impl Display for ProbeError<'_> {
             Self::Status => f.write_str("not a range of statuses"),
             Self::Pattern(reason) => f.write_str(reason),
             Self::NeedlessTls(subject) => {
-                write!(f, "`tls` of `health` in {subject} has no effect without https://")
+                write!(
+                    f,
+                    "`tls` of {} has no effect without https://",
+                    CheckObject(subject)
+                )
             }
         }
     }

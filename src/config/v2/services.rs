@@ -52,10 +52,7 @@ fn service(
     let poll = seconds(value, &mut section, "poll", subject, problems);
     let ttl = seconds(value, &mut section, "ttl", subject, problems);
     let port = port(value, &mut section, subject, problems);
-    let limit = section.take("timeout");
-    let health = section.take("health");
-    let actions = checks::actions(&mut section, subject, health.is_some(), target, problems);
-    let health = health.and_then(|value| checks::health(value, subject, poll, limit, target, problems));
+    let (checks, actions) = checks::read(&mut section, subject, poll, target, problems);
     let address = registration::address(value, &mut section, subject, target, problems);
     let attributes = registration::attributes(&mut section, port, abilities, subject, problems);
     let tags = section
@@ -76,10 +73,6 @@ fn service(
         problems.warning(value, Warning::ShortTtl(subject));
     }
     let id = id?;
-    let role = Role::Health {
-        service: name.to_owned(),
-        id: id.clone(),
-    };
     let (enable_tag_override, deregister_critical_after) = consul.unwrap_or_default();
     let registration = Registration {
         id,
@@ -93,13 +86,13 @@ fn service(
         attributes: Box::new(attributes),
     };
     let actions = actions.of(name, &registration.id);
-    let thresholds = health.as_ref().and_then(|check| check.thresholds);
-    let check = health.map(|check| check.into_plan(role));
+    let (check, thresholds, checks) = checks.of(name, &registration.id, poll);
     Some(Service {
         registration,
         poll,
         check,
         thresholds,
+        checks,
         actions,
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })

@@ -100,6 +100,7 @@ fn service(
         poll: POLL,
         check: None,
         thresholds: None,
+        checks: Vec::new(),
         actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     })

@@ -2,6 +2,7 @@
 
 mod actions;
 mod backends;
+mod checks;
 mod extremes;
 mod identities;
 mod registration;
@@ -1270,6 +1271,7 @@ fn the_check_of_a_service_with_a_configured_id_has_that_id() {
     let role = Role::Health {
         service: "app".into(),
         id: "mine".into(),
+        check: None,
     };
     assert_eq!(command(&plan.services[0].check).role, role);
 }

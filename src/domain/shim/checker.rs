@@ -70,6 +70,14 @@ impl Checker {
         }
     }
 
+    /// Whether the run with this ticket is its present one.
+    pub fn owns(&self, ticket: Ticket) -> bool {
+        match self {
+            Self::Command(runner) => runner.ticket() == Some(ticket),
+            Self::Probe(runner) => runner.is_running && runner.ticket == Some(ticket),
+        }
+    }
+
     /// Keeps the end of what the run wrote, or the beginning of the answer, for its result.
     pub fn keep_output(&mut self, text: String) {
         match self {

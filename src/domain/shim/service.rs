@@ -1,13 +1,14 @@
 //! The unit of one service: its heartbeat, its health check, and the notices about them.
 
-use super::checker::Checker;
 use super::id::UnitId;
 use super::outbox::{self, Outbox};
 use super::reaction::HealthReactions;
+use super::service_check::ServiceCheck;
 use super::unit::Unit;
 use crate::catalogue::{Answer, Endpoint, Report, Request};
-use crate::causes::{Causes, MOST_CAUSES, shortened};
-use crate::check::{CheckResults, FailureLimit, Health};
+use crate::causes::{MOST_CAUSES, shortened};
+use crate::check::{CheckResults, Health};
+use crate::checks::{Checks, Standing};
 use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::heartbeat::{Action, Heartbeat};
@@ -16,7 +17,7 @@ use crate::notice::{Named, Notice};
 use crate::plan::{Host, REQUEST_LIMIT, Service};
 use crate::process::Ending;
 use crate::registration::{DesiredState, Operation, Reply};
-use crate::status::{JobStatus, Run, ServiceStatus};
+use crate::status::{CheckStatus, JobStatus, Run, ServiceStatus};
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -33,13 +34,11 @@ pub(super) struct ServiceUnit {
     pub service: Service,
     id: UnitId,
     heartbeat: Heartbeat,
-    check: Option<Checker>,
+    /// What the results say, if its checks have schedules of their own.
+    own: Option<Checks>,
+    /// Its checks; at most one if it has no schedule of its own.
+    checks: Vec<ServiceCheck>,
     reactions: HealthReactions,
-    /// How many failures in a row end the shim, if any number does.
-    exit: Option<FailureLimit>,
-    /// Whether it was reported as unhealthy.
-    unhealthy: bool,
-    reasons: Causes,
     failures: Failures,
     /// Other instances that held this ID and were reported.
     others: Vec<Endpoint>,
@@ -48,19 +47,22 @@ pub(super) struct ServiceUnit {
 
 impl ServiceUnit {
     pub fn new(now: Instant, id: UnitId, service: &Service, desired: DesiredState, jitter: Jitter) -> Self {
-        let check = service.check.as_ref();
         let (name, paused) = (&service.registration.name, desired == DesiredState::Absent);
+        let own = Checks::new(now, service.poll, &service.checks);
+        let heartbeat = Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired)
+            .with(now, service.thresholds);
         let reactions = HealthReactions::new(now, id, name, &service.actions, paused, jitter);
         Self {
             service: service.clone(),
             id,
-            heartbeat: Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired)
-                .with(now, service.thresholds),
-            check: check.map(|check| Checker::new(now, id, check, jitter)),
+            heartbeat: if own.is_some() {
+                heartbeat.paced()
+            } else {
+                heartbeat
+            },
+            own,
+            checks: ServiceCheck::all(now, id, service, jitter),
             reactions,
-            exit: service.actions.exit_after.map(FailureLimit::new),
-            unhealthy: false,
-            reasons: Causes::default(),
             failures: Failures::default(),
             others: Vec::new(),
             closing: false,
@@ -71,6 +73,16 @@ impl ServiceUnit {
         Named {
             service: self.service.registration.name.clone(),
             id: self.service.registration.id.clone(),
+            check: None,
+        }
+    }
+
+    /// The same with the name of a check, if it has one.
+    fn named_with(&self, number: usize) -> Named {
+        let check = self.checks.get(number).and_then(|check| check.name.clone());
+        Named {
+            check,
+            ..self.named()
         }
     }
 
@@ -79,8 +91,28 @@ impl ServiceUnit {
             registration: self.service.registration.clone(),
             registered: self.heartbeat.registration().is_registered(),
             health: self.health(),
-            check: self.check.as_ref().map(|check| check.status(out)),
+            check: self.only_check().map(|check| check.checker.status(out)),
+            checks: self.check_states(out),
         }
+    }
+
+    /// The check that has no name.
+    fn only_check(&self) -> Option<&ServiceCheck> {
+        self.checks.first().filter(|check| check.name.is_none())
+    }
+
+    /// The checks that have names.
+    fn check_states(&self, out: &Outbox) -> Vec<CheckStatus> {
+        let numbered = self.checks.iter().zip(&self.service.checks).enumerate();
+        let states = numbered.filter_map(|(number, (check, own))| {
+            Some(CheckStatus {
+                name: check.name.clone()?,
+                interval: own.interval,
+                health: self.health_of(number),
+                job: check.checker.status(out),
+            })
+        });
+        states.collect()
     }
 
     /// The commands for changes of its health.
@@ -90,15 +122,32 @@ impl ServiceUnit {
 
     /// The health by the results so far; a service without a check is always healthy.
     fn health(&self) -> Health {
-        let Some(check) = &self.check else {
+        match &self.own {
+            Some(checks) => checks.health(),
+            None => self.health_of(0),
+        }
+    }
+
+    /// The health by the results of one check.
+    fn health_of(&self, number: usize) -> Health {
+        let Some(check) = self.checks.get(number) else {
             return Health::Healthy;
         };
         let last = || {
             check
+                .checker
                 .last()
                 .map_or(Health::Unknown, |run| Health::of(run.ending.passed()))
         };
-        self.heartbeat.results().map_or_else(last, CheckResults::health)
+        self.results(number).map_or_else(last, CheckResults::health)
+    }
+
+    /// The results of one check, if thresholds say which of them count.
+    fn results(&self, number: usize) -> Option<&CheckResults> {
+        match &self.own {
+            Some(checks) => checks.results(number),
+            None => self.heartbeat.results(),
+        }
     }
 
     /// A registration, a heartbeat or a report that waits to be sent is cancelled.
@@ -133,8 +182,8 @@ impl ServiceUnit {
     /// Only an inspection can be in flight when a check starts; it is cancelled.
     fn run_check(&mut self, now: Instant, out: &mut Outbox) {
         out.cancel(self.id);
-        match &mut self.check {
-            Some(check) => check.start(now, out),
+        match self.checks.first_mut() {
+            Some(check) => check.checker.start(now, out),
             None => self.on_checked(now, None, out),
         }
     }
@@ -142,41 +191,99 @@ impl ServiceUnit {
     /// A service without a health check is always healthy.
     fn on_checked(&mut self, now: Instant, ending: Option<&Ending>, out: &mut Outbox) {
         let failed = ending.filter(|ending| !ending.passed());
-        let counts = self.counts(now, failed.is_none());
+        let counts = self.counts(now, 0, failed.is_none());
         let action = self.heartbeat.on_checked(now, failed.is_none());
-        self.log_health(failed, out);
-        if counts && self.ends_shim(failed.is_none(), out) {
+        self.log_health(0, failed, out);
+        if counts && self.ends_shim(0, failed.is_none(), out) {
             return self.leave_out(action);
         }
         if counts {
-            let (health, check) = (self.health(), &self.check);
-            self.reactions
-                .on_health(now, health, || described_last(check), out);
+            self.react(now, 0, out);
         }
         self.perform(now, action, out);
     }
 
-    /// Whether a result of its check counts for its reactions: not after it was closed, in maintenance, and no failure in the
-    /// start period.
-    fn counts(&self, now: Instant, passed: bool) -> bool {
+    /// A check with a schedule of its own has ended.
+    fn on_own_checked(&mut self, now: Instant, number: usize, ending: &Ending, out: &mut Outbox) {
+        let passed = ending.passed();
+        let counts = self.counts(now, number, passed);
+        if let Some(checks) = &mut self.own {
+            checks.on_ended(now, number, passed);
+        }
+        self.log_health(number, Some(ending).filter(|_| !passed), out);
+        if counts && self.ends_shim(number, passed, out) {
+            return;
+        }
+        if counts {
+            self.react(now, number, out);
+        }
+        self.proceed(now, out);
+    }
+
+    /// A result of this check counts. What makes a service unhealthy is the reason as long as it is.
+    fn react(&mut self, now: Instant, number: usize, out: &mut Outbox) {
+        let health = self.health();
+        let blamed = self.own.as_ref().and_then(Checks::blamed);
+        let (checks, number) = (&self.checks, blamed.unwrap_or(number));
+        let reason = || described_last(checks, number, LONGEST_REASON);
+        self.reactions.on_health(now, health, reason, out);
+    }
+
+    /// Starts the checks with schedules of their own that are due, and sends what they call for.
+    fn proceed(&mut self, now: Instant, out: &mut Outbox) {
+        if self.heartbeat.registration().desired() == DesiredState::Registered {
+            while let Some(number) = self.own.as_mut().and_then(|checks| checks.start_due(now)) {
+                if let Some(check) = self.checks.get_mut(number) {
+                    check.checker.start(now, out);
+                }
+            }
+        }
+        let standing = self.standing(now);
+        let mut action = self.heartbeat.on_standing(now, standing);
+        if self.heartbeat.is_outdated() {
+            self.cancel_waiting(out);
+            action = self.heartbeat.on_standing(now, standing);
+        }
+        self.perform_paced(now, action, out);
+    }
+
+    /// Only an inspection can be in flight when a request is sent; it is cancelled.
+    fn perform_paced(&mut self, now: Instant, action: Option<Action>, out: &mut Outbox) {
+        if action.is_some() {
+            out.cancel(self.id);
+        }
+        self.perform(now, action, out);
+    }
+
+    fn standing(&self, now: Instant) -> Standing {
+        let checks = self.own.as_ref();
+        checks.map_or(Standing::Silent, |checks| checks.standing(now))
+    }
+
+    /// Whether a result of a check counts for the reactions: not after the service was closed, in maintenance, and no failure
+    /// in the start period.
+    fn counts(&self, now: Instant, number: usize, passed: bool) -> bool {
         let wanted = self.heartbeat.registration().desired() == DesiredState::Registered;
         let starting = self
-            .heartbeat
-            .results()
+            .results(number)
             .is_some_and(|results| results.is_starting(now));
         wanted && !self.closing && (passed || !starting)
     }
 
     /// Counts a result, and requests the stop of the shim if the check has failed too often.
-    fn ends_shim(&mut self, passed: bool, out: &mut Outbox) -> bool {
-        let Some(exit) = &mut self.exit else {
+    fn ends_shim(&mut self, number: usize, passed: bool, out: &mut Outbox) -> bool {
+        let exit = self.checks.get_mut(number).and_then(|check| check.exit.as_mut());
+        let Some(exit) = exit else {
             return false;
         };
         if !exit.add(passed) {
             return false;
         }
         let failures = exit.limit().get();
-        let (named, reason) = (self.named(), shortened(&described_last(&self.check)));
+        let (named, reason) = (
+            self.named_with(number),
+            shortened(&described_last(&self.checks, number, LONGEST_REASON)),
+        );
         out.log(Notice::FailedTooOften {
             named,
             failures,
@@ -214,56 +321,88 @@ impl ServiceUnit {
             Operation::Deregister => Request::Deregister(registration),
         };
         let limit = REQUEST_LIMIT.min(self.service.poll);
+        let valid_until = self.own.as_ref().and_then(Checks::valid_until);
+        let valid_for = valid_until.map_or(Duration::MAX, |until| until - now);
+        let longest = REQUEST_LIMIT.max(self.service.poll);
         // The result of a passing check is valid until the next check is due.
         let longest_wait = match operation {
             Operation::Deregister => LONGEST_DEREGISTRATION_WAIT,
             Operation::Inspect => limit,
-            Operation::Register | Operation::Renew | Operation::Fail => REQUEST_LIMIT.max(self.service.poll),
+            Operation::Fail => longest,
+            Operation::Register | Operation::Renew => longest.min(valid_for),
         };
         out.request(now, self.id, request, limit, longest_wait);
     }
 
     /// What the catalogue gets as the result of the check, if its thresholds have a number of failures.
     fn report(&self) -> Option<String> {
+        if let Some(checks) = &self.own {
+            return self.report_of(checks);
+        }
         self.service.thresholds.as_ref()?.failures?;
-        self.check.as_ref()?.last().map(described)
+        self.checks.first()?.checker.last().map(described)
     }
 
-    fn log_health(&mut self, failed: Option<&Ending>, out: &mut Outbox) {
+    /// The check that made the service unhealthy, or a line for each check.
+    fn report_of(&self, checks: &Checks) -> Option<String> {
+        let mut all = self.service.checks.iter();
+        if !all.any(|own| own.thresholds.failures.is_some()) {
+            return None;
+        }
+        if let Some(number) = checks.blamed() {
+            return Some(described_last(&self.checks, number, LONGEST_REASON));
+        }
+        let share = LONGEST_REASON / self.checks.len().max(1);
+        let lines: Vec<String> = (0..self.checks.len())
+            .map(|number| described_last(&self.checks, number, share.saturating_sub(1)))
+            .collect();
+        let mut text = lines.join("\n");
+        let mut end = text.len().min(LONGEST_REASON);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        Some(text)
+    }
+
+    fn log_health(&mut self, number: usize, failed: Option<&Ending>, out: &mut Outbox) {
         if self.closing {
             return;
         }
-        let (named, health) = (self.named(), self.health());
+        let (named, health) = (self.named_with(number), self.health_of(number));
+        let counted = self.counted(number);
+        let Some(check) = self.checks.get_mut(number) else {
+            return;
+        };
         let Some(ending) = failed else {
             if health == Health::Healthy {
-                self.reasons.clear();
-                if core::mem::take(&mut self.unhealthy) {
+                check.reasons.clear();
+                if core::mem::take(&mut check.unhealthy) {
                     out.log(Notice::Healthy(named));
                 }
             }
             return;
         };
-        let is_new = self.reasons.is_new(&ending.to_string());
+        let is_new = check.reasons.is_new(&ending.to_string());
         let ending = ending.clone();
         if health != Health::Unhealthy {
             if is_new {
-                let counted = self.counted();
                 out.log(Notice::Failing {
                     named,
                     ending,
                     counted,
                 });
             }
-        } else if !core::mem::replace(&mut self.unhealthy, true) {
+        } else if !core::mem::replace(&mut check.unhealthy, true) {
             out.log(Notice::Unhealthy(named, ending));
         } else if is_new {
             out.log(Notice::UnhealthyAnew(named, ending));
         }
     }
 
-    /// How many failures in a row count, and how many make the service unhealthy.
-    fn counted(&self) -> Option<(u32, u32)> {
-        let results = self.heartbeat.results()?;
+    /// How many failures of a check in a row count, and how many make the service unhealthy.
+    fn counted(&self, number: usize) -> Option<(u32, u32)> {
+        let results = self.results(number)?;
         let times = results.failures();
         (times > 0).then(|| (times, results.thresholds().failures_in_a_row()))
     }
@@ -336,9 +475,12 @@ impl ServiceUnit {
 
 impl Unit for ServiceUnit {
     fn deadline(&self) -> Option<Instant> {
-        let check = self.check.as_ref().and_then(Checker::deadline);
+        let wanted = self.heartbeat.registration().desired() == DesiredState::Registered;
+        let own = self.own.as_ref().filter(|_| wanted).and_then(Checks::deadline);
+        let running = self.checks.iter().map(|check| check.checker.deadline());
+        let checks = running.fold(own, earliest);
         let reactions = self.reactions.deadline();
-        earliest(earliest(self.heartbeat.deadline(), check), reactions)
+        earliest(earliest(self.heartbeat.deadline(), checks), reactions)
     }
 
     /// Whether its deregistration is over, successful or not.
@@ -347,29 +489,36 @@ impl Unit for ServiceUnit {
     }
 
     /// Whether its request is sent again after the catalogue refused it for now: an inspection never is, and a
-    /// registration or a heartbeat is not if the service is to be absent by now.
+    /// registration or a heartbeat is not if the service is to be absent by now, or if it says what is not so any more.
     fn is_sent_again(&self) -> bool {
         let registration = self.heartbeat.registration();
         match registration.in_flight() {
             Some(Operation::Deregister) => true,
             Some(Operation::Inspect) => false,
-            _ => registration.desired() == DesiredState::Registered,
+            _ => registration.desired() == DesiredState::Registered && !self.heartbeat.is_outdated(),
         }
     }
 
     fn on_time(&mut self, now: Instant, out: &mut Outbox) {
-        let action = self.heartbeat.on_time(now);
-        self.perform(now, action, out);
-        if let Some(check) = &mut self.check {
-            check.on_time(now, out);
+        if self.own.is_some() {
+            self.proceed(now, out);
+        } else {
+            let action = self.heartbeat.on_time(now);
+            self.perform(now, action, out);
+        }
+        for check in &mut self.checks {
+            check.checker.on_time(now, out);
         }
         self.reactions.on_time(now, out);
     }
 
     fn after_standstill(&mut self, now: Instant) {
         self.heartbeat.after_standstill(now);
-        if let Some(check) = &mut self.check {
-            check.after_standstill(now);
+        if let Some(checks) = &mut self.own {
+            checks.after_standstill(now);
+        }
+        for check in &mut self.checks {
+            check.checker.after_standstill(now);
         }
         self.reactions.after_standstill(now);
     }
@@ -377,8 +526,8 @@ impl Unit for ServiceUnit {
     fn on_printed(&mut self, ticket: Ticket, text: String) {
         if self.reactions.owns(ticket) {
             self.reactions.on_printed(ticket, text);
-        } else if let Some(check) = &mut self.check {
-            check.keep_output(text);
+        } else if let Some(check) = self.checks.iter_mut().find(|check| check.checker.owns(ticket)) {
+            check.checker.keep_output(text);
         }
     }
 
@@ -386,10 +535,16 @@ impl Unit for ServiceUnit {
         if self.reactions.owns(ticket) {
             return self.reactions.on_ended(now, ticket, ending, out);
         }
-        if let Some(check) = &mut self.check {
-            check.on_ended(now, ending, out);
+        let Some(number) = self.checks.iter().position(|check| check.checker.owns(ticket)) else {
+            return;
+        };
+        if let Some(check) = self.checks.get_mut(number) {
+            check.checker.on_ended(now, ending, out);
         }
-        self.on_checked(now, Some(ending), out);
+        match self.own {
+            Some(_) => self.on_own_checked(now, number, ending, out),
+            None => self.on_checked(now, Some(ending), out),
+        }
     }
 
     fn on_reply(&mut self, now: Instant, reply: outbox::Reply, _listed: usize, out: &mut Outbox) {
@@ -398,14 +553,19 @@ impl Unit for ServiceUnit {
         };
         let outcome = outcome(&reply);
         self.log_answer(operation, reply.answer, out);
+        if self.own.is_some() {
+            let standing = self.standing(now);
+            let action = self.heartbeat.on_paced_reply(now, outcome, standing);
+            return self.perform_paced(now, action, out);
+        }
         let action = self.heartbeat.on_reply(now, outcome);
         self.perform(now, action, out);
     }
 
     /// Deregisters the service for good and ends its children (LC-5).
     fn close(&mut self, now: Instant, out: &mut Outbox) {
-        if let Some(check) = &mut self.check {
-            check.end(out);
+        for check in &mut self.checks {
+            check.checker.end(out);
         }
         self.reactions.end(out);
         self.closing = true;
@@ -417,8 +577,13 @@ impl Unit for ServiceUnit {
     fn pause(&mut self, now: Instant, out: &mut Outbox) {
         if !self.closing {
             self.reactions.pause();
-            if self.check.as_mut().is_some_and(|check| check.cancel_probe(out)) {
-                self.heartbeat.on_check_cancelled();
+            for (number, check) in self.checks.iter_mut().enumerate() {
+                if check.checker.cancel_probe(out) {
+                    match &mut self.own {
+                        Some(checks) => checks.on_cancelled(number),
+                        None => self.heartbeat.on_check_cancelled(),
+                    }
+                }
             }
             self.deregister(now, Notice::MarkedForMaintenance(self.named()), out);
         }
@@ -429,9 +594,10 @@ impl Unit for ServiceUnit {
         if !self.closing {
             self.heartbeat.resume(now);
             self.reactions.resume();
-            if let Some(exit) = &mut self.exit {
-                exit.forget();
+            if let Some(checks) = &mut self.own {
+                checks.resume(now);
             }
+            self.checks.iter_mut().for_each(ServiceCheck::forget);
         }
     }
 
@@ -440,15 +606,25 @@ impl Unit for ServiceUnit {
     }
 
     fn delays_plan(&self) -> bool {
-        let runs = self.check.as_ref().is_some_and(Checker::is_running) || self.reactions.is_running();
-        self.closing && runs
+        let mut checks = self.checks.iter();
+        self.closing && (checks.any(|check| check.checker.is_running()) || self.reactions.is_running())
     }
 }
 
-/// How the last run of a check ended and the end of its output; empty before the first one.
-fn described_last(check: &Option<Checker>) -> String {
-    let last = check.as_ref().and_then(Checker::last);
-    last.map_or_else(String::new, |run| described_within(run, LONGEST_REASON))
+/// How the last run of a check ended and the end of its output, after its name if it has one, in at most so many bytes;
+/// empty before the first run.
+fn described_last(checks: &[ServiceCheck], number: usize, most: usize) -> String {
+    let check = checks.get(number);
+    let Some((check, last)) = check.and_then(|check| Some((check, check.checker.last()?))) else {
+        return String::new();
+    };
+    match &check.name {
+        None => described_within(last, most),
+        Some(name) => {
+            let most = most.saturating_sub(name.len() + ": ".len());
+            alloc::format!("{name}: {}", described_within(last, most))
+        }
+    }
 }
 
 /// The end of the check's output, and how it ended if it failed; `ok` if there is nothing to say.
@@ -504,7 +680,7 @@ fn outcome(reply: &outbox::Reply) -> Reply {
     }
 }
 
-crate::keyed!(ServiceUnit { service, id, heartbeat, check, reactions, exit, others, closing } without { unhealthy, reasons, failures });
+crate::keyed!(ServiceUnit { service, id, heartbeat, own, checks, reactions, others, closing } without { failures });
 
 #[cfg(test)]
 mod tests {

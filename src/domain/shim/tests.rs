@@ -1,6 +1,7 @@
 //! Scenarios of the whole core: its effects, event by event, in the short form of [`brief`].
 
 mod actions;
+mod checks;
 mod control;
 mod drain;
 mod handlers;
@@ -313,12 +314,14 @@ fn service(name: &str) -> Service {
     let role = Role::Health {
         service: name.into(),
         id: format!("{name}-host"),
+        check: None,
     };
     Service {
         registration,
         poll: Duration::from_secs(10),
         check: Some(Check::Command(job(role, Trigger::OnDemand))),
         thresholds: None,
+        checks: vec![],
         actions: HealthActions::default(),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
     }

@@ -138,11 +138,7 @@ impl Observer {
             Role::PreStart => self.pre_start = OnceRun::Running(ticket),
             Role::PreStop => self.pre_stop = OnceRun::Running(ticket),
             Role::PostStop => self.post_stop = OnceRun::Running(ticket),
-            Role::Health { id, .. } => {
-                if let Some(facts) = self.services.get_mut(id) {
-                    facts.schedule.begin(turn, now);
-                }
-            }
+            Role::Health { id, .. } => self.check_starts(id, &run.owner),
             Role::OnUnhealthy { id, .. } => self.reaction_starts(id, true),
             Role::OnHealthy { id, .. } => self.reaction_starts(id, false),
             Role::OnChange { .. } => {
@@ -197,7 +193,7 @@ impl Observer {
             Role::PreStop => self.pre_stop = OnceRun::Ended(self.now),
             Role::PostStop => self.post_stop_ended(ending),
             _ if run.abandoned => {}
-            Role::Health { ref id, .. } => self.checked(id, run.since, ending.passed()),
+            Role::Health { ref id, .. } => self.checked(id, &run.owner, run.since, ending.passed()),
             Role::Task { .. } | Role::Sensor { .. } => {
                 if let Some(facts) = self.schedules.get_mut(&run.owner) {
                     facts.schedule.end(self.turn.began);

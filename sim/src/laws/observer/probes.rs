@@ -10,6 +10,8 @@ use domain::{Instant, Ticket};
 pub(crate) struct ProbeFacts {
     /// The ID of its service.
     pub id: String,
+    /// The label of its check.
+    pub label: String,
     pub since: Instant,
 }
 
@@ -22,9 +24,9 @@ fn checked_by(role: &Role) -> &str {
 }
 
 impl Observer {
-    /// Whether the service whose check has this role has a probe that runs.
-    pub(crate) fn is_probing(&self, role: &Role) -> bool {
-        self.probes_of(checked_by(role)).next().is_some()
+    /// Whether the check with this label is a probe that runs.
+    pub(crate) fn is_probing(&self, label: &str) -> bool {
+        self.probes.values().any(|probe| probe.label == label)
     }
 
     /// The probes of a service that run.
@@ -33,31 +35,42 @@ impl Observer {
     }
 
     pub(super) fn probe_starts(&mut self, ticket: Ticket, probe: &Probe) {
-        let (turn, now) = (self.turn.began, self.now);
-        let id = checked_by(&probe.role).to_owned();
-        if let Some(facts) = self.services.get_mut(&id) {
-            facts.schedule.begin(turn, now);
-        }
-        self.last_probes.insert(id.clone(), ticket);
-        self.probes.insert(ticket, ProbeFacts { id, since: turn });
+        let since = self.turn.began;
+        let (id, label) = (checked_by(&probe.role).to_owned(), probe.role.to_string());
+        self.check_starts(&id, &label);
+        self.last_probes.insert(label.clone(), (ticket, id.clone()));
+        self.probes.insert(ticket, ProbeFacts { id, label, since });
     }
 
     pub(super) fn probe_ended(&mut self, ticket: Ticket) {
-        self.last_probes.retain(|_, last| *last != ticket);
+        self.last_probes.retain(|_, (last, _)| *last != ticket);
         let Some(probe) = self.probes.remove(&ticket) else {
             return;
         };
         let turn = self.turn.began;
-        if let Some(facts) = self.services.get_mut(&probe.id) {
-            facts.schedule.end(turn);
+        let Some(facts) = self.services.get_mut(&probe.id) else {
+            return;
+        };
+        match &mut facts.own {
+            None => facts.schedule.end(turn),
+            Some(own) => {
+                if let Some(check) = own.checks.get_mut(&probe.label) {
+                    check.schedule.end(turn);
+                }
+            }
         }
     }
 
     pub(super) fn probed(&mut self, ticket: Ticket, end: &ProbeEnd) {
         if let Some(probe) = self.probes.remove(&ticket) {
-            self.checked(&probe.id, probe.since, end.verdict == Verdict::Passed);
+            self.checked(
+                &probe.id,
+                &probe.label,
+                probe.since,
+                end.verdict == Verdict::Passed,
+            );
         }
     }
 }
 
-domain::keyed!(ProbeFacts { id, since });
+domain::keyed!(ProbeFacts { id, label, since });

@@ -1,6 +1,7 @@
 //! The commands of a service for changes of its health, and the number of failures that ends the shim.
 
 use super::Observer;
+use super::checks::OwnChecks;
 use super::health::HealthFacts;
 use crate::laws::bounds::HANDLER_PAUSE;
 use domain::Instant;
@@ -59,18 +60,11 @@ impl ReactionFacts {
         }
     }
 
-    /// A result counts. Returns whether it ends the shim.
-    fn add(&mut self, unhealthy: Option<bool>, passed: bool) -> bool {
-        if let Some(limit) = self.limit {
-            self.failures = if passed { 0 } else { self.failures + 1 };
-            if self.failures == limit {
-                return true;
-            }
-        }
+    /// A result counts that does not end the shim.
+    fn add(&mut self, unhealthy: Option<bool>) {
         if self.has_any() {
             self.latest = unhealthy.unwrap_or(self.latest);
         }
-        false
     }
 
     /// Maintenance begins.
@@ -97,34 +91,48 @@ impl Observer {
     }
 
     /// A check of the service ended; this comes before its result is added to the health.
-    pub(super) fn result_counts(&mut self, id: &str, passed: bool) -> bool {
+    pub(super) fn result_counts(&mut self, id: &str, label: &str, passed: bool) -> bool {
         let (now, turn) = (self.now, self.turn.began);
         let ignored = self.maintenance || self.is_stopping() || self.turn.fails.is_some();
         let Some(facts) = self.services.get_mut(id).filter(|facts| !facts.closing) else {
             return false;
         };
-        let starting = facts.health.as_ref().map(|health| health.is_starting(turn, now));
+        let own = facts.own.as_ref().and_then(|own| own.checks.get(label));
+        let health = own.map(|check| &check.health).or(facts.health.as_ref());
+        let starting = health.map(|health| health.is_starting(turn, now));
         let starting = starting.unwrap_or(Some(false));
         facts.reactions.unsure |= facts.reactions.has_any() && starting.is_none();
         !ignored && (passed || starting == Some(false))
     }
 
     /// The result of a check counts.
-    pub(super) fn react(&mut self, id: &str, passed: bool) {
+    pub(super) fn react(&mut self, id: &str, label: &str, passed: bool) {
         let reacting = self.is_reacting(id);
         let Some(facts) = self.services.get_mut(id) else {
             return;
         };
+        let limit = facts.reactions.limit;
+        let own = facts.own.as_mut();
+        let failures = match own.and_then(|own| own.checks.get_mut(label)) {
+            Some(check) => &mut check.failures,
+            None => &mut facts.reactions.failures,
+        };
+        if limit.is_some() {
+            *failures = if passed { 0 } else { *failures + 1 };
+        }
+        let failures = *failures;
         let unhealthy = match &facts.health {
+            None if facts.own.is_some() => facts.own.as_ref().and_then(OwnChecks::unhealthy),
             None => Some(!passed),
             Some(health) if health.is_healthy() => Some(false),
             Some(health) if health.is_unhealthy() => Some(true),
             Some(_) => None,
         };
-        let unsure = facts.health.as_ref().is_some_and(HealthFacts::is_unsure);
+        let own_unsure = facts.own.as_ref().is_some_and(OwnChecks::is_unsure);
+        let unsure = own_unsure || facts.health.as_ref().is_some_and(HealthFacts::is_unsure);
         facts.reactions.unsure |= facts.reactions.has_any() && unsure;
-        if facts.reactions.add(unhealthy, passed) {
-            self.turn.fails = Some((id.to_owned(), facts.reactions.failures));
+        if limit == Some(failures) {
+            self.turn.fails = Some((id.to_owned(), failures));
             self.failed_check = true;
             // The core gets a failed start after all effects of the step, and the stop begins then.
             if !self.turn.has_late_failure {
@@ -132,6 +140,7 @@ impl Observer {
             }
             return;
         }
+        facts.reactions.add(unhealthy);
         if !reacting {
             facts.reactions.skip();
         }

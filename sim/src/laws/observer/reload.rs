@@ -2,7 +2,6 @@
 
 use super::Observer;
 use super::plan::{SharedPlan, key_of, sensors};
-use super::services::check_of;
 use domain::event::Loaded;
 use domain::plan::{Backend, Plan, Role, Sensor, Service};
 use std::collections::BTreeSet;
@@ -22,7 +21,10 @@ impl Observer {
         let superseded = |(_, facts): &(&String, &super::BackendFacts)| facts.superseded && facts.alike == 1;
         let mut backends = self.backends.iter().filter(superseded);
         self.removed_have_deregistered()
-            && services.all(|(id, _)| !self.is_running(&check_of(id)) && !self.is_reacting(id))
+            && services.all(|(id, facts)| {
+                let labels = facts.check_labels(id);
+                !labels.iter().any(|label| self.is_running(label)) && !self.is_reacting(id)
+            })
             && !jobs.any(|run| matches!(run.role, Role::Task { .. } | Role::Coprocess { .. }))
             && !sensors.any(|(owner, _)| self.is_running(owner))
             && !backends.any(|(owner, _)| self.is_running(owner))

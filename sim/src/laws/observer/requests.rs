@@ -63,6 +63,17 @@ impl InFlight {
     }
 }
 
+impl InFlight {
+    /// Whether it says that the service is healthy, if it says anything about that.
+    pub fn says(&self) -> Option<bool> {
+        match self.kind {
+            Kind::Register | Kind::Renew => Some(true),
+            Kind::Fail => Some(false),
+            Kind::Inspect | Kind::Deregister | Kind::List | Kind::LookUp => None,
+        }
+    }
+}
+
 impl Observer {
     /// Whether this request in flight is a query for a backend; `None` if it is not in flight.
     pub(crate) fn is_list_request(&self, ticket: Ticket) -> Option<bool> {

@@ -1,6 +1,7 @@
 //! The state of each service: its checks, the catalogue's answers, and whether it has to be deregistered.
 
 use super::Observer;
+use super::checks::OwnChecks;
 use super::health::HealthFacts;
 use super::reactions::ReactionFacts;
 use super::requests::{InFlight, Kind};
@@ -32,6 +33,9 @@ pub(crate) struct ServiceFacts {
     pub must_deregister: bool,
     /// Its health, if its check has thresholds.
     pub health: Option<HealthFacts>,
+    /// Its checks, if they have schedules of their own. Then `schedule` is that of its heartbeats, `passed` says that the
+    /// change to passing was not sent yet, and `critical` that the change to unhealthy was not.
+    pub own: Option<OwnChecks>,
     /// What its health calls for.
     pub reactions: ReactionFacts,
     /// Whether a check passed, in this turn or earlier, and its heartbeat was not sent yet; with thresholds, whether a
@@ -61,13 +65,14 @@ impl ServiceFacts {
         Self {
             schedule: Schedule::new(turn, now, service.poll),
             ttl: service.registration.ttl,
-            checked: service.check.is_some(),
+            checked: service.all_checks().next().is_some(),
             closing: false,
             registration: KnownRegistration::Unknown,
             must_deregister: false,
             health: service
                 .thresholds
                 .map(|thresholds| HealthFacts::new(turn, now, thresholds)),
+            own: OwnChecks::new(turn, now, service),
             reactions: ReactionFacts::new(service),
             passed: false,
             critical: false,
@@ -87,7 +92,21 @@ impl ServiceFacts {
         if self.passed || self.unknown || self.critical {
             return Some(self.since);
         }
-        (!self.checked).then(|| self.schedule.next_due(self.pushed))
+        (!self.checked || self.own.is_some()).then(|| self.schedule.next_due(self.pushed))
+    }
+
+    /// Whether a heartbeat has to be sent at once.
+    pub fn owes_heartbeat(&self, now: Instant) -> bool {
+        let passing = self.own.as_ref().is_none_or(|own| own.is_passing(now));
+        (self.passed || self.unknown) && passing
+    }
+
+    /// The labels of its checks.
+    pub fn check_labels(&self, id: &str) -> Vec<String> {
+        match &self.own {
+            None => vec![check_of(id)],
+            Some(own) => own.checks.keys().cloned().collect(),
+        }
     }
 
     /// Since when its deregistration waits, if it does.
@@ -110,8 +129,8 @@ impl ServiceFacts {
     }
 }
 
-/// The label of the health check of a service.
-pub(crate) fn check_of(id: &str) -> String {
+/// The label of the health check of a service that has no array of checks.
+fn check_of(id: &str) -> String {
     format!("{}.health", id.trim_end_matches("-host"))
 }
 
@@ -169,6 +188,10 @@ impl Observer {
             if let Some(health) = &mut facts.health {
                 health.resume();
             }
+            if let Some(own) = &mut facts.own {
+                own.resume(turn, now);
+                (facts.passed, facts.unknown, facts.critical) = (false, false, false);
+            }
             facts.pushed = turn;
             facts.delay(now);
         }
@@ -177,24 +200,86 @@ impl Observer {
     /// The driver waits.
     pub(super) fn services_on_wait(&mut self) {
         let (turn, limited) = (self.turn.began, self.has_budget());
-        let requesting = if limited {
+        let has_own = self.services.values().any(|facts| facts.own.is_some());
+        let requesting = if limited || has_own {
             self.requesting()
         } else {
             BTreeSet::new()
         };
+        let now = self.now;
         for (id, facts) in &mut self.services {
             let in_time = turn < facts.since + facts.longest_wait();
-            let waits = limited && !self.maintenance && in_time && !requesting.contains(id);
+            let mut waits = limited && !self.maintenance && in_time && !requesting.contains(id);
+            if let Some(own) = &mut facts.own {
+                // A change is sent after the request in flight.
+                waits |= requesting.contains(id) || limited;
+                facts.unknown &= own.is_passing(now);
+                own.may_pass &= waits;
+                own.may_fail &= waits;
+                if !own.is_passing(now) {
+                    facts.delayed = facts.delayed.max(now);
+                }
+            }
             facts.passed &= waits;
             facts.unknown &= waits;
             facts.critical &= waits;
         }
     }
 
-    pub(super) fn checked(&mut self, id: &str, since: Instant, passed: bool) {
+    /// A check of the service starts; its label tells which one.
+    pub(super) fn check_starts(&mut self, id: &str, label: &str) {
         let (now, turn) = (self.now, self.turn.began);
-        let counts = self.result_counts(id, passed);
-        if let Some(facts) = self.services.get_mut(id) {
+        let Some(facts) = self.services.get_mut(id) else {
+            return;
+        };
+        match &mut facts.own {
+            None => facts.schedule.begin(turn, now),
+            Some(own) => {
+                if let Some(check) = own.checks.get_mut(label) {
+                    check.schedule.begin(turn, now);
+                }
+            }
+        }
+    }
+
+    /// A check with a schedule of its own ended.
+    fn own_checked(&mut self, id: &str, label: &str, passed: bool) {
+        let (now, turn) = (self.now, self.turn.began);
+        let facts = self.services.get(id);
+        let in_flight = facts.and_then(|facts| self.request_of(id, facts)?.says());
+        let Some(facts) = self.services.get_mut(id) else {
+            return;
+        };
+        let Some(own) = &mut facts.own else {
+            return;
+        };
+        let (was_healthy, was_passing, was_critical) =
+            (own.is_healthy(), own.is_passing(now), own.is_critical());
+        if let Some(check) = own.checks.get_mut(label) {
+            check.add(turn, now, passed);
+        }
+        own.may_pass = own.can_pass(turn) && (own.may_pass || !was_passing);
+        own.may_fail = own.can_be_critical() && (own.may_fail || !was_critical);
+        let is_there = facts.registration != KnownRegistration::Absent;
+        let (passes, fails) = (own.is_passing(now), own.is_critical() && is_there);
+        let changed = (passes && !was_healthy) || (fails && !was_critical);
+        // What the request in flight says already is not sent again.
+        facts.passed = passes && in_flight != Some(true) && (facts.passed || !was_healthy);
+        facts.critical = fails && in_flight != Some(false) && (facts.critical || !was_critical);
+        if changed {
+            facts.since = turn;
+        }
+        if !passes {
+            facts.delay(now);
+        }
+    }
+
+    pub(super) fn checked(&mut self, id: &str, label: &str, since: Instant, passed: bool) {
+        let (now, turn) = (self.now, self.turn.began);
+        let counts = self.result_counts(id, label, passed);
+        if self.services.get(id).is_some_and(|facts| facts.own.is_some()) {
+            self.own_checked(id, label, passed);
+        } else if let Some(facts) = self.services.get_mut(id) {
             facts.schedule.end(turn);
             (facts.passed, facts.since) = (passed, turn);
             if let Some(health) = &mut facts.health {
@@ -210,7 +295,7 @@ impl Observer {
             }
         }
         if counts {
-            self.react(id, passed);
+            self.react(id, label, passed);
         }
     }
 
@@ -230,6 +315,11 @@ impl Observer {
             Kind::Fail => {
                 request.due = facts.heartbeat_waits_since().unwrap_or(turn);
                 facts.critical = false;
+                if let Some(own) = &mut facts.own {
+                    own.may_fail = false;
+                    facts.schedule.begin(turn, now);
+                    facts.pushed = request.due;
+                }
                 return;
             }
             Kind::Inspect | Kind::List | Kind::LookUp => return,
@@ -238,6 +328,10 @@ impl Observer {
         request.due = facts.heartbeat_waits_since().unwrap_or(turn);
         if facts.unknown {
             facts.unknown = false;
+        } else if let Some(own) = &mut facts.own {
+            (own.may_pass, facts.passed) = (false, false);
+            facts.schedule.begin(turn, now);
+            (facts.since, facts.pushed) = (request.due, request.due);
         } else if !facts.checked && !facts.passed {
             facts.schedule.begin(turn, now);
             (facts.since, facts.pushed) = (request.due, request.due);
@@ -342,6 +436,9 @@ impl Observer {
             self.turn.unsuccessful.push(request.owner.clone());
         } else {
             let fails = request.kind == Kind::Fail;
+            if let Some(own) = &mut facts.own {
+                (own.may_pass, own.may_fail) = (!fails, fails);
+            }
             (facts.passed, facts.critical, facts.since) = (!fails, fails, request.due);
         }
     }
@@ -354,7 +451,8 @@ impl Observer {
     /// A request of the service is reported as failed. Returns whether the reason is that it waited for too
     /// long, and not an answer.
     pub(super) fn given_up(&mut self, id: &str) -> bool {
-        let (turn, waited) = (self.turn.began, self.has_budget() && !self.was_unsuccessful(id));
+        let (turn, now) = (self.turn.began, self.now);
+        let waited = self.has_budget() && !self.was_unsuccessful(id);
         let Some(facts) = self.services.get_mut(id).filter(|_| waited) else {
             return false;
         };
@@ -363,6 +461,11 @@ impl Observer {
         }
         facts.schedule.end(turn);
         (facts.passed, facts.unknown, facts.critical) = (false, false, false);
+        if let Some(own) = &mut facts.own {
+            (own.may_pass, own.may_fail) = (false, false);
+            // Its tick is used, although nothing was sent.
+            facts.schedule.begin(turn, now);
+        }
         true
     }
 
@@ -411,6 +514,6 @@ impl Observer {
 
 domain::keyed_as_is!(KnownRegistration);
 domain::keyed!(ServiceFacts {
-    schedule, ttl, checked, closing, registration, must_deregister, health, reactions, passed, critical, since, must_deregister_since, pushed, unknown, delayed,
+    schedule, ttl, checked, closing, registration, must_deregister, health, own, reactions, passed, critical, since, must_deregister_since, pushed, unknown, delayed,
     was_registered, other_holders,
 } without { generation });

@@ -2,7 +2,6 @@
 
 use super::Observer;
 use super::lifecycle::OnceRun;
-use super::services::check_of;
 use crate::laws::bounds::{LATE, LONGEST_RELOAD_WAIT, MOST_LATE};
 use domain::Instant;
 use std::collections::BTreeSet;
@@ -59,12 +58,17 @@ impl Observer {
     fn schedules_after_standstill(&mut self, now: Instant) {
         let staying = self.children.values().filter(|run| !run.abandoned);
         let running: BTreeSet<String> = staying.map(|run| run.owner.clone()).collect();
-        let probing: BTreeSet<String> = self.probes.values().map(|probe| probe.id.clone()).collect();
+        let probing: BTreeSet<String> = self.probes.values().map(|probe| probe.label.clone()).collect();
+        let checks = |label: &String| running.contains(label) || probing.contains(label);
         let (limited, requesting) = (self.has_budget(), self.requesting());
         for (id, facts) in &mut self.services {
-            let checks = running.contains(&check_of(id)) || probing.contains(id);
-            let busy = checks || requesting.contains(id);
+            let is_checked = facts.own.is_none() && facts.check_labels(id).iter().any(checks);
+            let busy = is_checked || requesting.contains(id);
             facts.schedule.after_standstill(now, busy);
+            for (label, check) in facts.own.iter_mut().flat_map(|own| &mut own.checks) {
+                check.schedule.after_standstill(now, checks(label));
+                check.health.after_standstill(now);
+            }
             if let Some(health) = &mut facts.health {
                 health.after_standstill(now);
             }

@@ -67,6 +67,7 @@ fn roles() -> Vec<Role> {
         Role::Health {
             service: name(),
             id: name(),
+            check: None,
         },
         Role::OnUnhealthy {
             service: name(),
@@ -173,6 +174,7 @@ fn of_services() -> Vec<Notice> {
     let named = || Named {
         service: "app".into(),
         id: "app-host".into(),
+        check: None,
     };
     let endpoint = |port| Endpoint {
         address: "192.0.2.1".into(),

@@ -218,7 +218,10 @@ impl OwnMetrics {
         self.name_series(&REGISTRATIONS, product(services.clone(), OUTCOMES));
         self.name_series(&DEREGISTRATIONS, product(services, OUTCOMES));
 
-        let checked = plan.services.iter().filter(|service| service.check.is_some());
+        let checked = plan
+            .services
+            .iter()
+            .filter(|service| service.all_checks().next().is_some());
         let checked = checked.map(|service| [service.registration.name.as_str()]);
         self.name_series(&CHECK_DURATIONS, checked.clone().map(|service| labels(&service)));
         self.name_series(&CHECKS, product(checked, RUN_RESULTS));

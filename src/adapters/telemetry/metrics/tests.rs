@@ -29,11 +29,13 @@ fn service(name: &str, checked: bool) -> Service {
         },
         poll: Duration::from_secs(1),
         thresholds: None,
+        checks: vec![],
         actions: HealthActions::default(),
         check: checked.then(|| {
             Check::Command(job(Role::Health {
                 service: name.into(),
                 id,
+                check: None,
             }))
         }),
         heartbeats_per_inspection: HEARTBEATS_PER_INSPECTION,
@@ -121,6 +123,7 @@ fn health(service: &str) -> Role {
     Role::Health {
         service: service.into(),
         id: format!("{service}-host"),
+        check: None,
     }
 }
 

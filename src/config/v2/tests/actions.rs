@@ -33,7 +33,7 @@ fn errors_in_what_follows_from_the_health_are_reported() {
     for (keys, sentence) in [
         (
             r#""onUnhealthy": "dump""#,
-            "`onUnhealthy` in service app needs `health`: without it the service is always healthy",
+            "`onUnhealthy` in service app needs `health` or `checks`: without them the service is always healthy",
         ),
         (
             r#""onHealthy": "tell""#,

@@ -10,6 +10,7 @@ fn probed(name: &str) -> Service {
     let role = Role::Health {
         service: name.into(),
         id: format!("{name}-host"),
+        check: None,
     };
     let place = Place {
         host: name.into(),

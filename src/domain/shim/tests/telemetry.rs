@@ -354,6 +354,7 @@ fn every_run_and_every_answer_is_measured_with_its_time() {
     let role = Role::Health {
         service: "app".into(),
         id: "app-host".into(),
+        check: None,
     };
     let db = WatchedBackend {
         name: "db".into(),
