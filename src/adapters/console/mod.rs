@@ -477,6 +477,7 @@ mod tests {
     fn what_a_health_check_prints_is_logged_at_debug_level_unless_the_configuration_says_otherwise() {
         let check = Role::Health {
             service: "app".into(),
+            check: None,
             id: "app-host".into(),
         };
         let log = |level, checks| {

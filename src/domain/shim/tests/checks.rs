@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::check::Health;
-use crate::event::StatusRequest;
 use crate::probe::{Place, Probe, ProbeEnd, ProbeTarget, Verdict};
 use core::num::NonZeroU32;
 
@@ -100,13 +99,7 @@ fn pass(fixture: &mut Fixture, seconds: u64) -> Vec<String> {
 }
 
 fn status(fixture: &mut Fixture) -> crate::status::ServiceStatus {
-    let request = Event::StatusRequested(StatusRequest(1));
-    let effects = fixture.shim.step(fixture.now, request);
-    let found = effects.into_iter().find_map(|effect| match effect {
-        Effect::Report(_, mut status) => Some(status.services.remove(0)),
-        _ => None,
-    });
-    found.expect("a status")
+    fixture.status().services.remove(0)
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Fixture {
         self.measured.contains(measurement)
     }
 
-    fn status(&mut self) -> Status {
+    pub(super) fn status(&mut self) -> Status {
         let request = Event::Requested(RequestNumber(7), ControlRequest::Status);
         let effects = self.shim.step(self.now, request);
         match effects.as_slice() {
