@@ -16,6 +16,7 @@ mod accounts;
 pub mod adapters;
 mod cause;
 pub mod check;
+pub mod client;
 pub mod command_line;
 pub mod config;
 pub mod driver;

@@ -301,7 +301,7 @@ fn a_service_reports_its_last_check_and_its_output() {
     let picture = picture(&full());
     let expected = json!({
         "name": "app", "id": "app-host", "address": "192.0.2.7", "port": 8000, "tags": ["blue", "\"v2\""],
-        "registered": true, "health": "unhealthy",
+        "registered": true, "health": "unhealthy", "checks": [],
         "check": {
             "kind": "check", "name": "app", "pid": 42, "restarts": 0,
             "last": {
@@ -311,8 +311,8 @@ fn a_service_reports_its_last_check_and_its_output() {
         },
     });
     assert_eq!(picture["services"][0], expected);
-    assert_eq!(picture["services"][1]["check"], Value::Null);
-    assert_eq!(picture["services"][1]["address"], "2001:db8::7");
+    assert_eq!(picture["services"][2]["check"], Value::Null);
+    assert_eq!(picture["services"][2]["address"], "2001:db8::7");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! The server decides nothing about the shim: it posts requests to the core and sends its answers. Its connections have
 //! the same bounds as those of the telemetry.
 
-pub mod client;
 mod paths;
 mod socket;
 
