@@ -521,6 +521,9 @@ async fn the_keys_of_one_level_are_looked_up(catalogue: &dyn Catalogue, names: &
     put("", "4");
     let arrives = async {
         another_service_changes(catalogue, names, 7001).await;
+        put("/a/deep", "no change of the level");
+        put("2/b", "nor this");
+        another_service_changes(catalogue, names, 7002).await;
         put("/c", "5");
     };
     let one = pairs(&[("c", "5")]);

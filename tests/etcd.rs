@@ -450,12 +450,10 @@ fn a_level_of_etcd_is_read_in_pages_without_what_is_below_it() {
     run(async {
         let etcd = adapter(&[&server.url()]);
         let mut client = etcd_client::Client::connect([server.url()], None).await.unwrap();
-        // Below one key are 25 MiB, more than is read of a list.
-        for number in 0..25 {
-            client
-                .put(format!("a/deep/{number}"), vec![b'x'; 1024 * 1024], None)
-                .await
-                .unwrap();
+        // Below one key are 23 MiB, more than is read of a list.
+        for number in 0..60 {
+            let put = client.put(format!("a/deep/{number}"), vec![b'x'; 400 * 1024], None);
+            put.await.unwrap();
         }
         let mut keys: Vec<_> = (0..1_000).map(|number| format!("{number:04}")).collect();
         keys.push("z".into());

@@ -693,9 +693,9 @@ fn the_services_of_a_folder_are_read_within_bounds() {
         directory.write_now(&of_service("c")).unwrap();
         fs::write(directory.folders.path.join("file"), "x").unwrap();
         // An entry in the folder of another service does not count.
+        directory.write_now(&of_service("e")).unwrap();
         let there = directory.folder("d");
-        fs::create_dir(&there).unwrap();
-        fs::copy(directory.folder("c").join("app-1.json"), there.join("app-1.json")).unwrap();
+        fs::rename(directory.folder("e"), &there).unwrap();
         assert_eq!(names(read().await.unwrap()), ["a/b", "c"]);
         for number in 0..20_000 {
             fs::write(there.join(format!("x{number}")), "").unwrap();
