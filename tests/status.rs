@@ -82,15 +82,45 @@ fn registration(name: &str, address: &str) -> Registration {
     }
 }
 
-/// A service whose check failed and one without a check, a backend, and a job of every kind with every
-/// result.
-fn full() -> Status {
+fn services() -> Vec<ServiceStatus> {
     let health = Role::Health {
         service: "app".into(),
         id: "app-host".into(),
         check: None,
     };
     let failed = run(RunResult::Failed, exited(1), "…not ready\n\u{fffd}");
+    let service = |name: &str, address: &str, health| ServiceStatus {
+        registration: registration(name, address),
+        registered: true,
+        since: Some(at(3_000)),
+        last_heartbeat: Some(at(60_000)),
+        heartbeat_failures: 0,
+        health,
+        check: None,
+        checks: vec![],
+    };
+    vec![
+        ServiceStatus {
+            check: Some(job(health, Some(42), Some(failed))),
+            ..service("app", "192.0.2.7", Health::Unhealthy)
+        },
+        ServiceStatus {
+            checks: named_checks(),
+            ..service("web", "192.0.2.9", Health::Unknown)
+        },
+        ServiceStatus {
+            registered: false,
+            since: None,
+            last_heartbeat: None,
+            heartbeat_failures: 4,
+            ..service("containerpilot", "2001:db8::7", Health::Healthy)
+        },
+    ]
+}
+
+/// A service whose check failed and one without a check, a backend, and a job of every kind with every
+/// result.
+fn full() -> Status {
     let on_change = Role::OnChange { backend: "db".into() };
     let killed = Ending::Exited(ExitStatus::Signal(Signal::KILL));
     Status {
@@ -107,29 +137,7 @@ fn full() -> Status {
             failures: 3,
             last_error: Some("connection refused".into()),
         },
-        services: vec![
-            ServiceStatus {
-                registration: registration("app", "192.0.2.7"),
-                registered: true,
-                health: Health::Unhealthy,
-                check: Some(job(health, Some(42), Some(failed))),
-                checks: vec![],
-            },
-            ServiceStatus {
-                registration: registration("web", "192.0.2.9"),
-                registered: true,
-                health: Health::Unknown,
-                check: None,
-                checks: named_checks(),
-            },
-            ServiceStatus {
-                registration: registration("containerpilot", "2001:db8::7"),
-                registered: false,
-                health: Health::Healthy,
-                check: None,
-                checks: vec![],
-            },
-        ],
+        services: services(),
         backends: vec![BackendStatus {
             backend: WatchedBackend {
                 name: "db".into(),
@@ -301,7 +309,8 @@ fn a_service_reports_its_last_check_and_its_output() {
     let picture = picture(&full());
     let expected = json!({
         "name": "app", "id": "app-host", "address": "192.0.2.7", "port": 8000, "tags": ["blue", "\"v2\""],
-        "registered": true, "health": "unhealthy", "checks": [],
+        "registered": true, "last_heartbeat": "2026-11-23T09:29:58.250Z", "heartbeat_failures": 0,
+        "health": "unhealthy", "since": "2026-11-23T09:29:01.250Z", "checks": [],
         "check": {
             "kind": "check", "name": "app", "pid": 42, "restarts": 0,
             "last": {

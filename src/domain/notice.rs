@@ -105,17 +105,31 @@ pub enum Notice {
     Failing {
         /// The service.
         named: Named,
-        /// How the check ended.
-        ending: Ending,
+        /// How the check ended, and the end of its output.
+        reason: String,
         /// How many failures in a row count, and how many make the service unhealthy; `None` in the start period.
         counted: Option<(u32, u32)>,
     },
-    /// The health check fails, after it passed before.
-    Unhealthy(Named, Ending),
-    /// The health check still fails, for another reason than before.
-    UnhealthyAnew(Named, Ending),
+    /// The health check fails.
+    Unhealthy {
+        /// The service.
+        named: Named,
+        /// How the check ended, and the end of its output.
+        reason: String,
+        /// Whether it passed before.
+        passed_before: bool,
+    },
+    /// The health check still fails, for another reason than before: how it ended, and the end of its output.
+    UnhealthyAnew(Named, String),
     /// The health check passes again.
-    Healthy(Named),
+    Healthy {
+        /// The service.
+        named: Named,
+        /// The time since the first of the failures.
+        after: Duration,
+        /// How many failures in a row there were.
+        failures: u32,
+    },
     /// The health check failed so often in a row that the shim stops.
     FailedTooOften {
         /// The service.
@@ -297,7 +311,8 @@ impl Notice {
             | Self::Started(..)
             | Self::Stopped(..)
             | Self::SignalForwarded(_)
-            | Self::SignalKept(_) => Level::Debug,
+            | Self::SignalKept(_)
+            | Self::Answer(..) => Level::Debug,
             Self::Ended(role, ending) => ended_level(role, ending),
             Self::NotStarted { role, .. } | Self::StartedAgain(role, _) if is_reported(role) => Level::Debug,
             Self::NotStarted { .. } => Level::Error,
@@ -310,7 +325,7 @@ impl Notice {
             | Self::Skipped { .. }
             | Self::HeldBack { .. }
             | Self::ListLeftOut { .. }
-            | Self::Unhealthy(..)
+            | Self::Unhealthy { .. }
             | Self::UnhealthyAnew(..)
             | Self::Failing { counted: Some(_), .. }
             | Self::TimedOut { .. }
@@ -333,10 +348,9 @@ impl Notice {
             | Self::NotRegistered(..)
             | Self::Registered(_)
             | Self::HeartbeatsResumed(..)
-            | Self::Healthy(_)
+            | Self::Healthy { .. }
             | Self::Changed { .. }
             | Self::Failing { counted: None, .. }
-            | Self::Answer(..)
             | Self::QueryResumed { .. }
             | Self::NoLongerFiltered(_)
             | Self::SensorResumed { .. }
@@ -395,11 +409,11 @@ impl Notice {
             | Self::RegistrationFailed(named, _)
             | Self::HeartbeatFailed(named, _)
             | Self::HeartbeatsResumed(named, _)
-            | Self::Unhealthy(named, _)
+            | Self::Unhealthy { named, .. }
             | Self::UnhealthyAnew(named, _)
             | Self::Failing { named, .. }
             | Self::FailedTooOften { named, .. }
-            | Self::Healthy(named) => named.fields(),
+            | Self::Healthy { named, .. } => named.fields(),
             Self::Answer(role, _) => role.fields(),
             Self::QueryFailed { backend, .. }
             | Self::QueryResumed { backend, .. }
@@ -531,22 +545,37 @@ impl fmt::Display for Notice {
             }
             Self::Failing {
                 named,
-                ending,
+                reason,
                 counted: Some((times, limit)),
             } => write!(
                 f,
-                "Health {named} failed, {times} of {limit} times in a row: {ending}"
+                "Health {named} failed, {times} of {limit} times in a row: {reason}"
             ),
             Self::Failing {
                 named,
-                ending,
+                reason,
                 counted: None,
-            } => write!(f, "Health {named} failed in its start period: {ending}"),
-            Self::Unhealthy(named, ending) => write!(f, "Health {named} does not pass any more: {ending}"),
-            Self::UnhealthyAnew(named, ending) => {
-                write!(f, "Health {named} fails in another way now: {ending}")
+            } => write!(f, "Health {named} failed in its start period: {reason}"),
+            Self::Unhealthy {
+                named,
+                reason,
+                passed_before,
+            } => {
+                let how = if *passed_before { "any more" } else { "yet" };
+                write!(f, "Health {named} does not pass {how}: {reason}")
             }
-            Self::Healthy(named) => write!(f, "Health {named} passes again"),
+            Self::UnhealthyAnew(named, reason) => {
+                write!(f, "Health {named} fails in another way now: {reason}")
+            }
+            Self::Healthy {
+                named,
+                after,
+                failures,
+            } => write!(
+                f,
+                "Health {named} passes again after {} and {failures} failures",
+                rounded(*after)
+            ),
             Self::FailedTooOften {
                 named,
                 failures,
@@ -701,6 +730,17 @@ fn not_started(f: &mut fmt::Formatter<'_>, role: &Role, code: u8, failure: &Fail
     }
 }
 
+/// A duration in whole milliseconds, and from ten seconds on in tenths of a second.
+fn rounded(duration: Duration) -> InUnits {
+    let step: u32 = if duration.as_secs() < 10 {
+        1_000_000
+    } else {
+        100_000_000
+    };
+    let rest = duration.subsec_nanos() % step;
+    InUnits(duration.saturating_sub(Duration::from_nanos(rest.into())))
+}
+
 /// A duration as the original prints it: `1.5s`, `100ms`, `2m0s`.
 struct InUnits(Duration);
 
@@ -770,8 +810,15 @@ mod tests {
             check: Some("db".into()),
             ..named()
         };
-        let notice = Notice::Healthy(named);
-        assert_eq!(notice.to_string(), "Health check db of app passes again");
+        let notice = Notice::Healthy {
+            named,
+            after: Duration::from_secs(10),
+            failures: 5,
+        };
+        assert_eq!(
+            notice.to_string(),
+            "Health check db of app passes again after 10s and 5 failures"
+        );
         assert_eq!(
             notice.fields(),
             [("check", "db"), ("serviceID", "app-host"), ("serviceName", "app")]

@@ -622,7 +622,7 @@ impl Shim {
             maintenance: self.maintenance,
             last_reload: self.last_reload.clone(),
             catalogue: out.catalogue_status(),
-            services: units.services().map(|unit| unit.status(out)).collect(),
+            services: units.services().map(|unit| unit.status(now, out)).collect(),
             backends: units.backends().map(|(_, unit)| unit.status(out)).collect(),
             jobs: jobs.chain(sensors).chain(actions).collect(),
         }

@@ -64,10 +64,16 @@ pub const LONGEST_REPORT: usize = 4096;
 pub struct ServiceStatus {
     /// What is registered in the catalogue.
     pub registration: Registration,
-    /// Whether the service is registered, by the last answer of the catalogue.
+    /// Whether the catalogue accepted a registration or a heartbeat less than a TTL ago, and has not forgotten it.
     pub registered: bool,
     /// Its health by the results of its check so far.
     pub health: Health,
+    /// Since when it is that, if a result said so.
+    pub since: Option<Instant>,
+    /// When the catalogue last accepted a registration, a heartbeat or a report.
+    pub last_heartbeat: Option<Instant>,
+    /// How many requests of the service failed in a row.
+    pub heartbeat_failures: u32,
     /// Its health check, if it has one without a name.
     pub check: Option<JobStatus>,
     /// Its health checks with names.

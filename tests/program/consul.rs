@@ -75,7 +75,7 @@ fn a_service_that_never_was_healthy_is_not_registered() {
     let mut program = Program::new();
     program.configure(&service(&agent));
     program.launch(&UNTIL_TERM);
-    program.until_logged("Health check of app does not pass any more");
+    program.until_logged("Health check of app does not pass yet");
     assert_eq!(agent.get("/v1/agent/services"), serde_json::json!({}));
 }
 

@@ -222,7 +222,7 @@ fn a_server_with_tls_that_demands_a_certificate_is_checked() {
     program.until_logged("Service registered: app");
     let other = folder.expand(&format!(r#"{{"cafile": "@/other-agent-ca.pem", {CLIENT}}}"#));
     let refused = start(&health(&other));
-    refused.until_logged("Health check of app does not pass any more");
+    refused.until_logged("Health check of app does not pass yet");
     refused.until_logged("certificate");
     assert!(!refused.stdout().contains("Service registered"));
 }
@@ -234,11 +234,11 @@ fn etcd_is_checked_by_the_health_protocol_of_grpc_and_over_tcp() {
     let program = start(&format!(r#"{{"grpc": "{place}"}}"#));
     program.until_logged("Service registered: app");
     let unknown = start(&format!(r#"{{"grpc": "{place}", "service": "no.Such"}}"#));
-    unknown.until_logged("Health check of app does not pass any more: gRPC NotFound: unknown service");
+    unknown.until_logged("Health check of app does not pass yet: gRPC NotFound: unknown service");
     let tcp = start(&format!(r#"{{"tcp": "{place}"}}"#));
     tcp.until_logged("Service registered: app");
     server.stop();
-    program.until_logged("Health check of app does not pass any more");
+    program.until_logged("Health check of app does not pass yet");
     tcp.until_logged("connection refused");
 }
 

@@ -103,6 +103,10 @@ fn service(service: &Service<'_>) -> Markup {
     };
     html! {
         h3 { span { (service.name) } span class=(service.health) { (service.health) } span { (registered) } }
+        @if let Some(since) = &service.since { p { (service.health) " since " time { (since) } } }
+        @if service.heartbeat_failures > 0 {
+            p class="failed" { (service.heartbeat_failures) " requests to the catalogue failed in a row" }
+        }
         p { (service.address) " port " (service.port) ", ID " (service.id) (tags(service.tags)) }
         @if let Some(check) = &service.check { (last("check", check.last.as_ref())) }
         @for check in &service.checks {

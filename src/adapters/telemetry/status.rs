@@ -76,7 +76,10 @@ pub(super) struct Service<'a> {
     pub(super) port: u16,
     pub(super) tags: &'a [String],
     pub(super) registered: bool,
+    pub(super) last_heartbeat: Option<String>,
+    pub(super) heartbeat_failures: u32,
     pub(super) health: &'static str,
+    pub(super) since: Option<String>,
     pub(super) check: Option<Job<'a>>,
     pub(super) checks: Vec<NamedCheck<'a>>,
 }
@@ -175,6 +178,9 @@ impl<'a> Service<'a> {
             port: registration.port,
             tags: &registration.tags,
             registered: service.registered,
+            last_heartbeat: service.last_heartbeat.map(|at| calendar.show(at)),
+            heartbeat_failures: service.heartbeat_failures,
+            since: service.since.map(|since| calendar.show(since)),
             health: health(service.health),
             check: service.check.as_ref().map(|check| Job::new(check, calendar)),
             checks: service

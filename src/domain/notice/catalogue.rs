@@ -1,6 +1,6 @@
 //! Log messages about the catalogue as a whole.
 
-use super::InUnits;
+use super::rounded;
 use crate::plan::Level;
 use crate::time::Duration;
 use alloc::string::String;
@@ -45,9 +45,7 @@ impl fmt::Display for CatalogueNotice {
             Self::Regained(outage, failures) => write!(
                 f,
                 "The catalogue answers again after {}, {failures} requests failed",
-                InUnits(Duration::from_millis(
-                    u64::try_from(outage.as_millis()).unwrap_or(u64::MAX)
-                ))
+                rounded(*outage)
             ),
             Self::BudgetCut {
                 allowed,

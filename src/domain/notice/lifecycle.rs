@@ -1,6 +1,6 @@
 //! Log messages about the start and the stop of the shim, and about the end of the application.
 
-use super::InUnits;
+use super::{InUnits, rounded};
 use crate::lifecycle::Phase;
 use crate::plan::Level;
 use crate::process::{ExitStatus, Pid};
@@ -113,17 +113,6 @@ fn stop_done(f: &mut fmt::Formatter<'_>, phases: &[(Phase, Duration)], code: u8)
     }
     let close = if separator == " (" { "" } else { ")" };
     write!(f, "{close}, exit code {code}")
-}
-
-/// A duration in whole milliseconds, and from ten seconds on in tenths of a second.
-fn rounded(duration: Duration) -> InUnits {
-    let step: u32 = if duration.as_secs() < 10 {
-        1_000_000
-    } else {
-        100_000_000
-    };
-    let rest = duration.subsec_nanos() % step;
-    InUnits(duration.saturating_sub(Duration::from_nanos(rest.into())))
 }
 
 #[cfg(test)]

@@ -43,6 +43,16 @@ pub(super) struct ServiceUnit {
     /// Other instances that held this ID and were reported.
     others: Vec<Endpoint>,
     closing: bool,
+    shown: Shown,
+}
+
+/// What is only shown of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Shown {
+    /// When the catalogue last accepted a registration, a heartbeat or a report.
+    confirmed: Option<Instant>,
+    /// The health after the last result, and since when it is that.
+    health: Option<(Health, Instant)>,
 }
 
 impl ServiceUnit {
@@ -66,6 +76,7 @@ impl ServiceUnit {
             failures: Failures::default(),
             others: Vec::new(),
             closing: false,
+            shown: Shown::default(),
         }
     }
 
@@ -86,11 +97,21 @@ impl ServiceUnit {
         }
     }
 
-    pub fn status(&self, out: &Outbox) -> ServiceStatus {
+    pub fn status(&self, now: Instant, out: &Outbox) -> ServiceStatus {
+        let health = self.health();
+        let confirmed = self.shown.confirmed;
+        let is_valid = |at: Instant| now.since(at) < self.service.registration.ttl;
         ServiceStatus {
             registration: self.service.registration.clone(),
-            registered: self.heartbeat.registration().is_registered(),
-            health: self.health(),
+            registered: self.heartbeat.registration().is_registered() && confirmed.is_some_and(is_valid),
+            health,
+            since: self
+                .shown
+                .health
+                .filter(|(shown, _)| *shown == health)
+                .map(|(_, since)| since),
+            last_heartbeat: confirmed,
+            heartbeat_failures: self.failures.count(),
             check: self.only_check().map(|check| check.checker.status(out)),
             checks: self.check_states(out),
         }
@@ -193,7 +214,7 @@ impl ServiceUnit {
         let failed = ending.filter(|ending| !ending.passed());
         let counts = self.counts(now, 0, failed.is_none());
         let action = self.heartbeat.on_checked(now, failed.is_none());
-        self.log_health(0, failed, out);
+        self.log_health(now, 0, failed, out);
         if counts && self.ends_shim(0, failed.is_none(), out) {
             return self.leave_out(action);
         }
@@ -210,7 +231,7 @@ impl ServiceUnit {
         if let Some(checks) = &mut self.own {
             checks.on_ended(now, number, passed);
         }
-        self.log_health(number, Some(ending).filter(|_| !passed), out);
+        self.log_health(now, number, Some(ending).filter(|_| !passed), out);
         if counts && self.ends_shim(number, passed, out) {
             return;
         }
@@ -365,38 +386,33 @@ impl ServiceUnit {
         Some(text)
     }
 
-    fn log_health(&mut self, number: usize, failed: Option<&Ending>, out: &mut Outbox) {
+    fn log_health(&mut self, now: Instant, number: usize, failed: Option<&Ending>, out: &mut Outbox) {
         if self.closing {
             return;
+        }
+        let service_health = self.health();
+        let shown = self.shown.health.map(|(shown, _)| shown);
+        if shown != Some(service_health) {
+            self.shown.health = Some((service_health, now));
         }
         let (named, health) = (self.named_with(number), self.health_of(number));
         let counted = self.counted(number);
         let Some(check) = self.checks.get_mut(number) else {
             return;
         };
-        let Some(ending) = failed else {
-            if health == Health::Healthy {
-                check.reasons.clear();
-                if core::mem::take(&mut check.unhealthy) {
-                    out.log(Notice::Healthy(named));
-                }
+        let notice = match failed {
+            None => check.log.on_passed(now, named, health == Health::Healthy),
+            Some(ending) => {
+                let last = check.checker.last();
+                let reason = last.map_or_else(String::new, described_in_line);
+                let is_unhealthy = health == Health::Unhealthy;
+                check
+                    .log
+                    .on_failed(now, named, ending, reason, counted, is_unhealthy)
             }
-            return;
         };
-        let is_new = check.reasons.is_new(&ending.to_string());
-        let ending = ending.clone();
-        if health != Health::Unhealthy {
-            if is_new {
-                out.log(Notice::Failing {
-                    named,
-                    ending,
-                    counted,
-                });
-            }
-        } else if !core::mem::replace(&mut check.unhealthy, true) {
-            out.log(Notice::Unhealthy(named, ending));
-        } else if is_new {
-            out.log(Notice::UnhealthyAnew(named, ending));
+        if let Some(notice) = notice {
+            out.log(notice);
         }
     }
 
@@ -552,6 +568,13 @@ impl Unit for ServiceUnit {
             return;
         };
         let outcome = outcome(&reply);
+        match (operation, outcome) {
+            (Operation::Register | Operation::Renew | Operation::Fail, Reply::Done) => {
+                self.shown.confirmed = Some(now);
+            }
+            (Operation::Deregister, Reply::Done) | (_, Reply::NotRegistered) => self.shown.confirmed = None,
+            _ => {}
+        }
         self.log_answer(operation, reply.answer, out);
         if self.own.is_some() {
             let standing = self.standing(now);
@@ -609,6 +632,16 @@ impl Unit for ServiceUnit {
         let mut checks = self.checks.iter();
         self.closing && (checks.any(|check| check.checker.is_running()) || self.reactions.is_running())
     }
+}
+
+/// The longest description of a run in one line of the log, in bytes. (docs/bounds.md)
+const LONGEST_LINE: usize = 256;
+
+/// How a run ended and the end of its output, in one line.
+fn described_in_line(run: &Run) -> String {
+    let text = described_within(run, LONGEST_LINE);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" | ")
 }
 
 /// How the last run of a check ended and the end of its output, after its name if it has one, in at most so many bytes;
@@ -680,7 +713,7 @@ fn outcome(reply: &outbox::Reply) -> Reply {
     }
 }
 
-crate::keyed!(ServiceUnit { service, id, heartbeat, own, checks, reactions, others, closing } without { failures });
+crate::keyed!(ServiceUnit { service, id, heartbeat, own, checks, reactions, others, closing } without { failures, shown });
 
 #[cfg(test)]
 mod tests {

@@ -4,10 +4,13 @@ use super::checker::Checker;
 use super::id::UnitId;
 use crate::causes::Causes;
 use crate::check::FailureLimit;
+use crate::notice::{Named, Notice};
 use crate::plan::Service;
+use crate::process::Ending;
 use crate::time::{Instant, Jitter};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::mem;
 
 /// A check and its runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,9 +20,68 @@ pub(super) struct ServiceCheck {
     pub checker: Checker,
     /// How many failures in a row end the shim, if any number does.
     pub exit: Option<FailureLimit>,
+    pub log: ResultLog,
+}
+
+/// What is logged about the results of a check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ResultLog {
     /// Whether it was reported as failing.
-    pub unhealthy: bool,
-    pub reasons: Causes,
+    unhealthy: bool,
+    reasons: Causes,
+    has_passed: bool,
+    /// When the first of the failures in a row came, and how many there are.
+    failing: Option<(Instant, u32)>,
+}
+
+impl ResultLog {
+    /// The check passed. Whether the service is healthy by it is another matter: there may be more successes needed.
+    pub fn on_passed(&mut self, now: Instant, named: Named, is_healthy: bool) -> Option<Notice> {
+        self.has_passed = true;
+        if !is_healthy {
+            return None;
+        }
+        self.reasons.clear();
+        let (since, failures) = self.failing.take().unwrap_or((now, 0));
+        let after = now.since(since);
+        mem::take(&mut self.unhealthy).then_some(Notice::Healthy {
+            named,
+            after,
+            failures,
+        })
+    }
+
+    /// The check failed. `counted` is how many failures in a row count, and how many make the service unhealthy. The
+    /// `reason` has the end of the output, which may be another one each time, and so does not decide what is new.
+    pub fn on_failed(
+        &mut self,
+        now: Instant,
+        named: Named,
+        ending: &Ending,
+        reason: String,
+        counted: Option<(u32, u32)>,
+        is_unhealthy: bool,
+    ) -> Option<Notice> {
+        let (since, failures) = self.failing.unwrap_or((now, 0));
+        self.failing = Some((since, failures.saturating_add(1)));
+        let is_new = self.reasons.is_new(&ending.to_string());
+        if !is_unhealthy {
+            return is_new.then_some(Notice::Failing {
+                named,
+                reason,
+                counted,
+            });
+        }
+        if !mem::replace(&mut self.unhealthy, true) {
+            let passed_before = self.has_passed;
+            return Some(Notice::Unhealthy {
+                named,
+                reason,
+                passed_before,
+            });
+        }
+        is_new.then_some(Notice::UnhealthyAnew(named, reason))
+    }
 }
 
 impl ServiceCheck {
@@ -31,8 +93,7 @@ impl ServiceCheck {
             name: name.cloned(),
             checker: Checker::new(now, id, check, jitter),
             exit: service.actions.exit_after.map(FailureLimit::new),
-            unhealthy: false,
-            reasons: Causes::default(),
+            log: ResultLog::default(),
         });
         checks.collect()
     }
@@ -45,4 +106,4 @@ impl ServiceCheck {
     }
 }
 
-crate::keyed!(ServiceCheck { name, checker, exit } without { unhealthy, reasons });
+crate::keyed!(ServiceCheck { name, checker, exit } without { log });

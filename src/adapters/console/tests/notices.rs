@@ -202,17 +202,30 @@ fn of_services() -> Vec<Notice> {
         Notice::HeartbeatsResumed(named(), 3),
         Notice::Failing {
             named: named(),
-            ending: ending(1),
+            reason: "exit status 1: no".into(),
             counted: Some((1, 3)),
         },
         Notice::Failing {
             named: named(),
-            ending: ending(1),
+            reason: "exit status 1: no".into(),
             counted: None,
         },
-        Notice::Unhealthy(named(), ending(1)),
-        Notice::UnhealthyAnew(named(), ending(1)),
-        Notice::Healthy(named()),
+        Notice::Unhealthy {
+            named: named(),
+            reason: "exit status 1: no".into(),
+            passed_before: true,
+        },
+        Notice::Unhealthy {
+            named: named(),
+            reason: "exit status 1: no".into(),
+            passed_before: false,
+        },
+        Notice::UnhealthyAnew(named(), "exit status 1: no".into()),
+        Notice::Healthy {
+            named: named(),
+            after: Duration::from_secs(10),
+            failures: 5,
+        },
     ]
 }
 

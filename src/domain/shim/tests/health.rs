@@ -71,6 +71,29 @@ fn the_catalogue_gets_critical_after_so_many_failures_with_the_output() {
 }
 
 #[test]
+fn a_failing_check_is_logged_with_the_end_of_its_output_in_one_line() {
+    let mut fixture = with(1, 1, 0);
+    let long = format!("{}\n\n  refused \nat last\n", "x".repeat(400));
+    check(&mut fixture, &long, 7, Answer::Done);
+    let sentences: Vec<&String> = fixture
+        .logged
+        .iter()
+        .filter(|text| text.contains("does not pass yet"))
+        .collect();
+    let [sentence] = sentences.as_slice() else {
+        panic!("{sentences:?}");
+    };
+    assert!(sentence.starts_with("Health check of app does not pass yet: exit status 7: …x"));
+    assert!(
+        sentence.ends_with("x | refused | at last") && sentence.len() < 320,
+        "{sentence}"
+    );
+    check(&mut fixture, "", 0, Answer::Done);
+    check(&mut fixture, "again\n", 7, Answer::Done);
+    assert!(fixture.has_logged("Health check of app does not pass any more: exit status 7: again"));
+}
+
+#[test]
 fn while_it_is_unhealthy_no_heartbeat_is_sent_and_each_failure_is_reported() {
     let mut fixture = with(1, 3, 0);
     assert_eq!(check(&mut fixture, "", 0, Answer::Done), ["register app"]);
@@ -162,7 +185,7 @@ fn the_log_has_the_first_failure_that_counts_the_change_and_the_recovery() {
         [
             "Health check of app failed, 1 of 3 times in a row: exit status 7",
             "Health check of app does not pass any more: exit status 7",
-            "Health check of app passes again",
+            "Health check of app passes again after 50s and 4 failures",
             "Health check of app failed, 1 of 3 times in a row: exit status 7",
         ]
     );

@@ -95,7 +95,12 @@ fn the_catalogue_gets_the_answer_and_the_log_has_it_once() {
         );
         fixture.answers("app", Answer::Done);
     }
-    assert_eq!(fixture.how_often("warming up"), 1, "{:?}", fixture.logged);
+    assert_eq!(
+        fixture.how_often("app.health got: warming up"),
+        1,
+        "{:?}",
+        fixture.logged
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Sensors, measurements, and the status.
 
 use super::*;
+use crate::check::Health;
 use crate::control::{ControlAnswer, ControlRequest, RequestNumber};
 use crate::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use crate::sensor::Value;
@@ -309,6 +310,33 @@ fn the_status_has_the_beginning_of_the_errors_of_a_refused_reload() {
     assert!(refused.len() == LONGEST_REPORT && report.starts_with(&refused));
     fixture.reload(counter());
     assert_eq!(fixture.status().last_reload.unwrap().refused, None);
+}
+
+#[test]
+fn a_service_is_shown_as_registered_only_until_its_ttl_ends_without_a_heartbeat() {
+    let mut fixture = registered();
+    let service = |fixture: &mut Fixture| fixture.status().services.remove(0);
+    let before = service(&mut fixture);
+    assert!(before.registered);
+    assert_eq!(before.last_heartbeat, Some(fixture.now));
+    assert_eq!(
+        (before.health, before.since),
+        (Health::Healthy, Some(fixture.now))
+    );
+    let ttl = u64::try_from(before.registration.ttl.as_millis()).unwrap();
+    fixture.after(10_000);
+    fixture.exits("app.health", 1);
+    let failed = service(&mut fixture);
+    assert_eq!(
+        (failed.health, failed.since),
+        (Health::Unhealthy, Some(fixture.now))
+    );
+    fixture.after(ttl - 10_001);
+    assert!(service(&mut fixture).registered);
+    fixture.after(1);
+    let after = service(&mut fixture);
+    assert!(!after.registered, "the entry has expired");
+    assert_eq!(after.last_heartbeat, before.last_heartbeat);
 }
 
 #[test]
