@@ -20,6 +20,7 @@ pub fn of(text: &str) -> Option<String> {
     if status["maintenance"] == true {
         page.push_str("in maintenance: no service is registered, nothing is checked\n");
     }
+    page += &troubles(&status);
     page += &table(
         &["SERVICE", "HEALTH", "REGISTERED", "ADDRESS", "LAST CHECK"],
         &status["services"],
@@ -54,6 +55,21 @@ pub fn printable(text: &str, most: usize) -> String {
     text.chars().take(most).map(printable).collect()
 }
 
+/// What is wrong with the catalogue and the configuration, a line each.
+fn troubles(status: &Value) -> String {
+    let mut lines = String::new();
+    let (catalogue, reload) = (&status["catalogue"], &status["last_reload"]);
+    if catalogue["available"] == false {
+        let (since, error) = (cell(&catalogue["since"]), cell(&catalogue["last_error"]));
+        lines += &format!("the catalogue does not answer since {since}: {error}\n");
+    }
+    if reload["successful"] == false {
+        let (at, errors) = (cell(&reload["at"]), cell(&reload["errors"]));
+        lines += &format!("a new configuration was refused at {at}: {errors}\n");
+    }
+    lines
+}
+
 fn service(service: &Value) -> Vec<String> {
     let registered = match service["registered"] == true {
         true => "yes",
@@ -65,8 +81,22 @@ fn service(service: &Value) -> Vec<String> {
         cell(&service["health"]),
         registered.into(),
         address,
-        last(&service["check"]),
+        check(service),
     ]
+}
+
+/// The last run of its check. Of several checks it is that of the first one by which the service is not healthy.
+fn check(service: &Value) -> String {
+    let checks = service["checks"].as_array().map(Vec::as_slice);
+    let Some([first, ..]) = checks else {
+        return last(&service["check"]);
+    };
+    let failing = checks
+        .into_iter()
+        .flatten()
+        .find(|check| check["health"] != "healthy");
+    let shown = failing.unwrap_or(first);
+    self::shown(&format!("{}: {}", cell(&shown["name"]), last(shown)))
 }
 
 fn backend(backend: &Value) -> Vec<String> {
@@ -161,8 +191,12 @@ mod tests {
                 {"name": "web", "health": "unhealthy", "registered": false, "address": "10.0.0.7", "port": 80,
                  "check": {"last": last("failed", "refused\nmore")}},
                 {"name": "containerpilot", "health": "healthy", "registered": true, "address": "10.0.0.7",
-                 "port": 9090, "check": null},
+                 "port": 9090, "check": null, "checks": [
+                    {"name": "a", "health": "healthy", "last": last("passed", "")},
+                    {"name": "b", "health": "unhealthy", "last": last("failed", "no")}]},
             ],
+            "catalogue": {"available": false, "since": "2026-11-26T19:00:00.000Z", "last_error": "refused"},
+            "last_reload": {"successful": false, "at": "2026-11-26T19:00:01.000Z", "errors": "line 1\nline 2"},
             "backends": [{"name": "db", "tag": "ro", "instances": [{}, {}], "failures": 0, "changed_at": null,
                 "handler": {"last": last("passed", "done")}}],
             "jobs": [{"kind": "on_unhealthy", "name": "web", "pid": null, "restarts": 0, "last": null}],
@@ -170,10 +204,12 @@ mod tests {
         let expected = "\
 containerpilot 0.1.0, pre stopping, for 5 min
 in maintenance: no service is registered, nothing is checked
+the catalogue does not answer since 2026-11-26T19:00:00.000Z: refused
+a new configuration was refused at 2026-11-26T19:00:01.000Z: line 1 line 2
 
 SERVICE         HEALTH     REGISTERED  ADDRESS        LAST CHECK
 web             unhealthy  no          10.0.0.7:80    failed: exit status 3: refused
-containerpilot  healthy    yes         10.0.0.7:9090  -
+containerpilot  healthy    yes         10.0.0.7:9090  b: failed: exit status 3: no
 
 BACKEND         INSTANCES  FAILED REQUESTS  LAST CHANGE  LAST HANDLER
 db with tag ro  2          0                -            passed
