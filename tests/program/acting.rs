@@ -2,7 +2,6 @@
 
 use crate::agent::{Agent, hostname};
 use crate::program::{Program, UNTIL_TERM};
-use crate::waiting::{SOON, until};
 use std::fs;
 use std::path::Path;
 
@@ -53,11 +52,7 @@ fn with_thresholds_consul_is_critical_and_the_command_runs() {
     remove(&program.path("healthy"));
     program.until_file("unhealthy");
     let id = format!("app-{}", hostname());
-    until(
-        SOON,
-        || "the check is critical".into(),
-        || agent.status(&id) == "critical",
-    );
+    agent.until_critical(&id);
     program.write("healthy", "");
     program.until_file("recovered");
     agent.until_passing("app", 1);

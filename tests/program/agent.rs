@@ -144,6 +144,24 @@ impl Agent {
             .to_owned()
     }
 
+    /// Waits until a check of this agent is critical.
+    pub fn until_critical(&self, check: &str) {
+        let failed = || format!("{check} is critical, not {:?}", self.status(check));
+        until(SOON, failed, || self.status(check) == "critical");
+    }
+
+    /// The output of a check of this agent, empty if there is none.
+    pub fn output(&self, check: &str) -> String {
+        let output = &self.get("/v1/agent/checks")[check]["Output"];
+        output.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the output of a check of this agent is this.
+    pub fn until_output(&self, check: &str, output: &str) {
+        let failed = || format!("the output is {output:?}, not {:?}", self.output(check));
+        until(SOON, failed, || self.output(check) == output);
+    }
+
     /// Waits until a service has this many passing instances.
     pub fn until_passing(&self, service: &str, count: usize) {
         let failed = || {

@@ -5,7 +5,6 @@ use crate::http::get;
 use crate::loopback::OwnAddress;
 use crate::program::{Program, UNTIL_TERM};
 use crate::schema::assert_is_status;
-use crate::waiting::{SOON, until};
 use std::fs;
 
 const FOLDER: &str = r#""directory": "@/catalogue""#;
@@ -72,19 +71,10 @@ fn consul_gets_critical_with_the_name_of_the_check_that_fails() {
     let program = start(&config(&catalogue, r#", "failures": 2"#, ""));
     agent.until_passing("app", 1);
     let id = format!("app-{}", hostname());
-    let output = || agent.get("/v1/agent/checks")[&id]["Output"].clone();
-    until(
-        SOON,
-        || format!("the output is {}", output()),
-        || output() == "one: ok\ntwo: looked",
-    );
+    agent.until_output(&id, "one: ok\ntwo: looked");
     remove(&program, "two");
-    until(
-        SOON,
-        || "the check is critical".into(),
-        || agent.status(&id) == "critical",
-    );
-    assert_eq!(output(), "two: exit status 1: looked");
+    agent.until_critical(&id);
+    assert_eq!(agent.output(&id), "two: exit status 1: looked");
     program.write("two", "");
     agent.until_passing("app", 1);
     assert_eq!(program.stdout().matches("Service registered").count(), 1);

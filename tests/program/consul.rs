@@ -59,11 +59,7 @@ fn a_service_is_passing_while_its_check_passes_and_critical_after_the_ttl_when_i
         std::thread::yield_now();
     }
     std::fs::remove_file(program.path("healthy")).unwrap();
-    until(
-        SOON,
-        || "the check is critical".into(),
-        || agent.status(&id) == "critical",
-    );
+    agent.until_critical(&id);
     program.until_logged("Health check of app does not pass any more: exit status 1");
     program.write("healthy", "");
     agent.until_passing("app", 1);

@@ -2,7 +2,6 @@
 
 use crate::agent::{Agent, hostname};
 use crate::program::{Program, UNTIL_TERM};
-use crate::waiting::{SOON, until};
 use std::fs;
 
 /// A service that is healthy while the file `healthy` exists, with a TTL that no test waits for. Its check has these
@@ -28,19 +27,10 @@ fn consul_gets_critical_with_the_output_long_before_the_ttl_ends() {
     let program = start(&format!(r#""consul": "{}""#, agent.address()), r#""failures": 2"#);
     agent.until_passing("app", 1);
     let id = format!("app-{}", hostname());
-    let output = || agent.get("/v1/agent/checks")[&id]["Output"].clone();
-    until(
-        SOON,
-        || format!("the output is {}", output()),
-        || output() == "looked",
-    );
+    agent.until_output(&id, "looked");
     remove(&program, "healthy");
-    until(
-        SOON,
-        || "the check is critical".into(),
-        || agent.status(&id) == "critical",
-    );
-    assert_eq!(output(), "exit status 1: looked");
+    agent.until_critical(&id);
+    assert_eq!(agent.output(&id), "exit status 1: looked");
     program.until_logged("Health check of app failed, 1 of 2 times in a row: exit status 1");
     program.until_logged("Health check of app does not pass any more: exit status 1");
     program.write("healthy", "");

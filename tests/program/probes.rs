@@ -112,19 +112,10 @@ fn consul_shows_the_answer_of_an_application_that_fails_and_no_process_is_starte
     let program = start_in(&consul, &application.health(r#", "failures": 2"#));
     agent.until_passing("app", 1);
     let id = format!("app-{}", hostname());
-    let output = || agent.get("/v1/agent/checks")[&id]["Output"].clone();
-    until(
-        SOON,
-        || format!("the output is {}", output()),
-        || output() == "HTTP 200 OK: fine",
-    );
+    agent.until_output(&id, "HTTP 200 OK: fine");
     application.answers("503 Service Unavailable", "no database");
-    until(
-        SOON,
-        || "the check is critical".into(),
-        || agent.status(&id) == "critical",
-    );
-    assert_eq!(output(), "HTTP 503 Service Unavailable: no database");
+    agent.until_critical(&id);
+    assert_eq!(agent.output(&id), "HTTP 503 Service Unavailable: no database");
     program.until_logged("Health check of app failed, 1 of 2 times in a row: HTTP 503 Service Unavailable");
     program.until_logged("Health check of app does not pass any more: HTTP 503 Service Unavailable");
     program.until_logged("no database");

@@ -1,11 +1,11 @@
 //! Laws of services whose checks have schedules of their own.
 
 use super::observer::{KnownRegistration, Observer, OwnChecks, ServiceFacts};
+use super::time::check_started;
 use super::{Verdict, hold};
 use crate::trace::{EntryKind, TraceEntry};
 use domain::Effect;
 use domain::catalogue::{Report, Request};
-use domain::plan::Role;
 
 /// What a request says about a service: its ID, and whether it is healthy.
 fn said(entry: &TraceEntry) -> Option<(&str, bool)> {
@@ -91,12 +91,7 @@ pub(super) fn no_tick_of_a_heartbeat_is_omitted(observer: &Observer, entry: &Tra
 /// Each check starts at its own ticks, whatever the others do and whether a request is in flight or not: the first comes
 /// after one poll, or one interval if that is shorter.
 pub(super) fn each_check_starts_at_its_own_ticks(observer: &Observer, entry: &TraceEntry) -> Verdict {
-    let role = match &entry.kind {
-        EntryKind::Effect(Effect::Start(_, job)) => &job.role,
-        EntryKind::Effect(Effect::Probe(_, probe)) => &probe.role,
-        _ => return Ok(()),
-    };
-    let Role::Health { id, .. } = role else {
+    let Some((role, id)) = check_started(entry) else {
         return Ok(());
     };
     let Some((_, checks)) = own(observer, id) else {

@@ -83,15 +83,23 @@ pub(super) fn tickets_are_never_used_again(observer: &Observer, entry: &TraceEnt
     hold(!taken && ticket.0 > 0, || format!("{entry}"))
 }
 
-/// A check starts at a tick, the first of which comes one poll after the start; if the check before it, or
-/// its heartbeat, took longer, one tick waits for that (LC-12, LC-15, LC-16).
-pub(super) fn checks_start_at_their_ticks(observer: &Observer, entry: &TraceEntry) -> Verdict {
+/// The check that starts, and the ID of its service.
+pub(super) fn check_started(entry: &TraceEntry) -> Option<(&Role, &str)> {
     let role = match &entry.kind {
         EntryKind::Effect(Effect::Start(_, job)) => &job.role,
         EntryKind::Effect(Effect::Probe(_, probe)) => &probe.role,
-        _ => return Ok(()),
+        _ => return None,
     };
-    let Role::Health { id, .. } = role else {
+    match role {
+        Role::Health { id, .. } => Some((role, id)),
+        _ => None,
+    }
+}
+
+/// A check starts at a tick, the first of which comes one poll after the start; if the check before it, or
+/// its heartbeat, took longer, one tick waits for that (LC-12, LC-15, LC-16).
+pub(super) fn checks_start_at_their_ticks(observer: &Observer, entry: &TraceEntry) -> Verdict {
+    let Some((_, id)) = check_started(entry) else {
         return Ok(());
     };
     let facts = observer.services.get(id);

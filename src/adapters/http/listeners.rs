@@ -138,7 +138,7 @@ mod tests {
         listeners.try_out(Some(&address)).unwrap();
         assert!(TcpListener::bind(address).is_err());
         let Step::Open(listener) = listeners.switch_to(Some(&address)) else {
-            panic!("the door is ready");
+            panic!("the listener of the trial is used");
         };
         assert_eq!(listener.local_addr().unwrap(), address);
         listeners.try_out(Some(&address)).unwrap();
@@ -186,7 +186,7 @@ mod tests {
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(&first)).unwrap();
         let Step::Open(_listener) = listeners.switch_to(Some(&first)) else {
-            panic!("the door is ready");
+            panic!("the listener of the trial is used");
         };
         listeners.try_out(Some(&second)).unwrap();
         listeners.try_out(Some(&first)).unwrap();
