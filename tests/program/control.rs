@@ -5,7 +5,7 @@ use crate::program::{Program, UNTIL_TERM, command};
 use crate::schema::assert_is_status;
 use crate::waiting::{SOON, until};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::{Pid, getegid, geteuid};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -227,7 +227,17 @@ fn only_the_own_user_may_connect_and_the_file_is_removed_at_the_exit() {
     assert!(!program.has("s"));
 }
 
-/// Needs root.
+#[test]
+fn the_socket_belongs_to_the_group_that_is_named() {
+    let group = getegid().as_raw();
+    let control = format!(r#""control": {{"socket": "@/s", "group": {group}}}"#);
+    let program = started(&format!(r#"{{"directory": "@/catalogue", {control}}}"#));
+    let file = fs::metadata(program.path("s")).unwrap();
+    assert_eq!((file.permissions().mode() & 0o7777, file.gid()), (0o660, group));
+    assert_eq!(succeeds(&program, &["-ping"]), "ok\n");
+}
+
+/// Only root can have clients of other groups; what a user can do is in the test above.
 #[test]
 fn a_named_group_may_connect_and_others_may_not() {
     if !geteuid().is_root() {
