@@ -229,7 +229,7 @@ fn etcd_is_checked_by_the_health_protocol_of_grpc_and_over_tcp() {
     let tcp = start(&format!(r#"{{"tcp": "{place}"}}"#));
     tcp.until_logged("Service registered: app");
     server.stop();
-    program.until_logged("Health check of app does not pass yet");
+    program.until_logged("Health check of app does not pass any more");
     tcp.until_logged("connection refused");
 }
 

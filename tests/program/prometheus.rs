@@ -157,7 +157,7 @@ const EXPECTED: &[(&str, f64)] = &[
         1.0,
     ),
     ("containerpilot_catalogue_up", 1.0),
-    ("containerpilot_config_last_reload_successful", 0.0),
+    ("containerpilot_config_last_reload_successful", 1.0),
     ("containerpilot_maintenance", 1.0),
     ("containerpilot_orphans_reaped_total", 2.0),
     ("containerpilot_reloads_total{result='success'}", 1.0),
