@@ -179,9 +179,9 @@ pub(super) fn other_signals_are_passed_on_once(observer: &Observer, entry: &Trac
             if *signal != Signal::KILL && !asks_to_stop(*signal, *reach) =>
         {
             let due = observer.turn.forward.front() == Some(signal);
-            hold(due && observer.application == OnceRun::Running(*ticket), || {
-                format!("{entry}")
-            })
+            // The core gets a failed start of the application after the effects of the step.
+            let runs = observer.application == OnceRun::Running(*ticket) || observer.turn.has_late_failure;
+            hold(due && runs, || format!("{entry}"))
         }
         EntryKind::Wait(_) => hold(observer.turn.forward.is_empty(), || "a signal was lost".into()),
         _ => Ok(()),

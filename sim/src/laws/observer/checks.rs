@@ -30,6 +30,9 @@ pub(crate) struct OwnChecks {
     pub may_pass: bool,
     /// Whether a report that the service is unhealthy may be sent at once.
     pub may_fail: bool,
+    /// The machine was paused while the service was critical and not registered. Heartbeats have ticks then that send nothing,
+    /// so the trace does not show when the following ones are.
+    pub hidden_ticks: bool,
 }
 
 impl CheckFacts {
@@ -66,6 +69,7 @@ impl OwnChecks {
             checks: checks.collect(),
             may_pass: false,
             may_fail: false,
+            hidden_ticks: false,
         })
     }
 
@@ -136,5 +140,6 @@ domain::keyed!(CheckFacts { schedule, health, valid_until, failures } without { 
 domain::keyed!(OwnChecks {
     checks,
     may_pass,
-    may_fail
+    may_fail,
+    hidden_ticks
 });
