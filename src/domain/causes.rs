@@ -46,6 +46,15 @@ pub fn shortened(text: &str) -> String {
     shown
 }
 
+/// The beginning of a text that has at most so many bytes and ends with a whole character.
+pub fn beginning(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
 /// The characters that connect numbers to a longer text: an address, a time, a path.
 const JOINS: [char; 6] = ['.', ':', '-', '_', '/', '@'];
 

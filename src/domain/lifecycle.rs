@@ -348,9 +348,7 @@ impl Lifecycle {
         self.phase = phase;
         action
     }
-}
 
-impl Lifecycle {
     /// Another phase begins. What is kept is only reported, and each phase comes once.
     fn leave(&mut self, now: Instant) {
         if !self.takes_configuration() {

@@ -15,6 +15,7 @@ use super::sensor::SensorUnit;
 use super::service::ServiceUnit;
 use super::unit::Unit;
 use super::units::{AnyUnit, Units};
+use crate::causes::beginning;
 use crate::effect::Effect;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
@@ -70,11 +71,7 @@ impl Shim {
     }
 
     pub(super) fn refuse(&mut self, now: Instant, report: String) {
-        let mut end = report.len().min(LONGEST_REPORT);
-        while !report.is_char_boundary(end) {
-            end -= 1;
-        }
-        let refused = report.get(..end).map(String::from);
+        let refused = Some(beginning(&report, LONGEST_REPORT).into());
         self.last_reload = Some(ReloadStatus { at: now, refused });
         self.out.measure(Measurement::Reloaded { accepted: false });
         self.out.log(Notice::ReloadRefused(report));

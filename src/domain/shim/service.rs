@@ -6,7 +6,7 @@ use super::reaction::HealthReactions;
 use super::service_check::ServiceCheck;
 use super::unit::Unit;
 use crate::catalogue::{Answer, Endpoint, Report, Request};
-use crate::causes::{MOST_CAUSES, shortened};
+use crate::causes::{MOST_CAUSES, beginning, shortened};
 use crate::check::{CheckResults, Health};
 use crate::checks::{Checks, Standing};
 use crate::event::Ticket;
@@ -377,13 +377,7 @@ impl ServiceUnit {
         let lines: Vec<String> = (0..self.checks.len())
             .map(|number| described_last(&self.checks, number, share.saturating_sub(1)))
             .collect();
-        let mut text = lines.join("\n");
-        let mut end = text.len().min(LONGEST_REASON);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        Some(text)
+        Some(beginning(&lines.join("\n"), LONGEST_REASON).into())
     }
 
     fn log_health(&mut self, now: Instant, number: usize, failed: Option<&Ending>, out: &mut Outbox) {
@@ -404,7 +398,7 @@ impl ServiceUnit {
             None => check.log.on_passed(now, named, health == Health::Healthy),
             Some(ending) => {
                 let last = check.checker.last();
-                let reason = last.map_or_else(String::new, described_in_line);
+                let reason = || last.map_or_else(String::new, described_in_line);
                 let is_unhealthy = health == Health::Unhealthy;
                 check
                     .log

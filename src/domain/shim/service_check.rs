@@ -52,13 +52,14 @@ impl ResultLog {
     }
 
     /// The check failed. `counted` is how many failures in a row count, and how many make the service unhealthy. The
-    /// `reason` has the end of the output, which may be another one each time, and so does not decide what is new.
+    /// `reason`, which is made for what is logged only, has the end of the output. That may be another one each time, and so
+    /// does not decide what is new.
     pub fn on_failed(
         &mut self,
         now: Instant,
         named: Named,
         ending: &Ending,
-        reason: String,
+        reason: impl FnOnce() -> String,
         counted: Option<(u32, u32)>,
         is_unhealthy: bool,
     ) -> Option<Notice> {
@@ -66,9 +67,9 @@ impl ResultLog {
         self.failing = Some((since, failures.saturating_add(1)));
         let is_new = self.reasons.is_new(&ending.to_string());
         if !is_unhealthy {
-            return is_new.then_some(Notice::Failing {
+            return is_new.then(|| Notice::Failing {
                 named,
-                reason,
+                reason: reason(),
                 counted,
             });
         }
@@ -76,11 +77,11 @@ impl ResultLog {
             let passed_before = self.has_passed;
             return Some(Notice::Unhealthy {
                 named,
-                reason,
+                reason: reason(),
                 passed_before,
             });
         }
-        is_new.then_some(Notice::UnhealthyAnew(named, reason))
+        is_new.then(|| Notice::UnhealthyAnew(named, reason()))
     }
 }
 
