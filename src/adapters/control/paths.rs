@@ -1,7 +1,7 @@
 //! The paths of the control socket: those of ContainerPilot 3 with their answers, `/v3/status` and `/v3/health`.
 
 use crate::adapters::clients::{Answered, Clients, NO_ANSWER};
-use crate::adapters::http::{Answer, Answers};
+use crate::adapters::http::{Answer, Answers, JSON, answer_with, health, text, with};
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::telemetry::status;
 use crate::adapters::turns::Turns;
@@ -9,16 +9,13 @@ use async_trait::async_trait;
 use domain::control::{ControlAnswer, ControlRequest, Obstacle};
 use domain::time::Duration;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, StatusCode};
 
 /// How long a client waits for an answer that the core gives at once (docs/bounds.md).
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long a client waits for the end of a reload, or of the deregistrations of a maintenance (docs/bounds.md).
 const LONGEST_CHANGE: Duration = Duration::from_secs(25);
-
-const PLAIN: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
 
 /// What is requested of the core.
 #[derive(Clone, Copy)]
@@ -90,8 +87,7 @@ impl Answers for Paths {
 fn answer(page: Page, Answered { answer, time }: Answered) -> Answer {
     match answer {
         ControlAnswer::Status(status) => match page {
-            Page::Health if status.is_healthy() => text(StatusCode::OK, "healthy\n".into()),
-            Page::Health => text(StatusCode::SERVICE_UNAVAILABLE, "not healthy\n".into()),
+            Page::Health => health(status.is_healthy()),
             _ => answer_with(StatusCode::OK, JSON, status::json(&status, time)),
         },
         ControlAnswer::Done => text(StatusCode::OK, "\n".into()),
@@ -108,21 +104,6 @@ fn answer(page: Page, Answered { answer, time }: Answered) -> Answer {
 
 fn error(code: StatusCode, body: String) -> Answer {
     with(text(code, body), X_CONTENT_TYPE_OPTIONS, "nosniff")
-}
-
-fn text(code: StatusCode, body: String) -> Answer {
-    answer_with(code, PLAIN, body)
-}
-
-fn answer_with(code: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Answer::new(body.into());
-    *answer.status_mut() = code;
-    with(answer, CONTENT_TYPE, content_type)
-}
-
-fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
-    answer.headers_mut().insert(name, HeaderValue::from_static(value));
-    answer
 }
 
 #[cfg(test)]

@@ -131,6 +131,10 @@ mod tests {
         true
     }
 
+    fn listeners_and_two_addresses() -> (Listeners<SocketAddr>, OwnAddress, OwnAddress) {
+        (Listeners::default(), OwnAddress::reserve(), OwnAddress::reserve())
+    }
+
     #[test]
     fn the_listener_of_the_trial_is_the_one_that_is_used() {
         let (listeners, own) = (Listeners::<SocketAddr>::default(), OwnAddress::reserve());
@@ -147,11 +151,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_refused_and_nothing_changes() {
-        let (listeners, own, other) = (
-            Listeners::<SocketAddr>::default(),
-            OwnAddress::reserve(),
-            OwnAddress::reserve(),
-        );
+        let (listeners, own, other) = listeners_and_two_addresses();
         let (address, taken) = (own.socket(), other.socket());
         listeners.try_out(Some(&address)).unwrap();
         let _holder = TcpListener::bind(taken).unwrap();
@@ -162,11 +162,7 @@ mod tests {
 
     #[test]
     fn a_later_trial_closes_the_listener_of_the_earlier_one() {
-        let (listeners, one, other) = (
-            Listeners::<SocketAddr>::default(),
-            OwnAddress::reserve(),
-            OwnAddress::reserve(),
-        );
+        let (listeners, one, other) = listeners_and_two_addresses();
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(&first)).unwrap();
         listeners.try_out(Some(&second)).unwrap();
@@ -178,11 +174,7 @@ mod tests {
 
     #[test]
     fn a_reload_back_to_the_open_address_leaves_it_open() {
-        let (listeners, one, other) = (
-            Listeners::<SocketAddr>::default(),
-            OwnAddress::reserve(),
-            OwnAddress::reserve(),
-        );
+        let (listeners, one, other) = listeners_and_two_addresses();
         let (first, second) = (one.socket(), other.socket());
         listeners.try_out(Some(&first)).unwrap();
         let Step::Open(_listener) = listeners.switch_to(Some(&first)) else {

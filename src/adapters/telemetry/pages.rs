@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use super::page;
 use super::status::{self, StatusDocument};
 use crate::adapters::clients::{Answered, Clients, NO_ANSWER};
-use crate::adapters::http::{Answer, Answers};
+use crate::adapters::http::{Answer, Answers, JSON, answer_with, health, text, with};
 use crate::adapters::inbox::InboxSender;
 use crate::adapters::turns::Turns;
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use domain::control::{ControlAnswer, ControlRequest};
 use domain::status::Status;
 use domain::time::Duration;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY};
 use hyper::{Method, Request, StatusCode};
 use prometheus::TEXT_FORMAT;
 use std::cell::RefCell;
@@ -22,8 +22,6 @@ use std::rc::Rc;
 
 /// How long a request for the status waits for the core. (docs/bounds.md)
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-const PLAIN: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 /// The page has a style of its own, and needs nothing else.
 const NOTHING_ELSE: &str = "default-src 'none'; style-src 'unsafe-inline'";
@@ -58,8 +56,8 @@ impl Pages {
 
     fn metrics(&self) -> Answer {
         match self.metrics.borrow().text() {
-            Ok(text) => answer_with(StatusCode::OK, TEXT_FORMAT, text),
-            Err(cause) => answer_with(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{cause}\n")),
+            Ok(metrics) => answer_with(StatusCode::OK, TEXT_FORMAT, metrics),
+            Err(cause) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{cause}\n")),
         }
     }
 
@@ -70,7 +68,7 @@ impl Pages {
                 answer: ControlAnswer::Status(status),
                 time,
             }) => answer(form, &status, time),
-            Some(_) | None => answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, NO_ANSWER.into()),
+            Some(_) | None => text(StatusCode::SERVICE_UNAVAILABLE, NO_ANSWER.into()),
         }
     }
 }
@@ -89,16 +87,11 @@ impl Answers for Pages {
             ("/", &Method::GET | &Method::HEAD) => self.status(Form::Html).await,
             ("/health", &Method::GET | &Method::HEAD) => self.status(Form::Health).await,
             ("/metrics" | "/status" | "/" | "/health", _) => {
-                let refusal = answer_with(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    PLAIN,
-                    "Only GET and HEAD here.\n".into(),
-                );
+                let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD here.\n".into());
                 with(refusal, ALLOW, "GET, HEAD")
             }
-            _ => answer_with(
+            _ => text(
                 StatusCode::NOT_FOUND,
-                PLAIN,
                 "There are /, /health, /metrics and /status.\n".into(),
             ),
         }
@@ -116,20 +109,8 @@ fn answer(form: Form, status: &Status, now: DateTime<Utc>) -> Answer {
                 NOTHING_ELSE,
             )
         }
-        Form::Health if status.is_healthy() => answer_with(StatusCode::OK, PLAIN, "healthy\n".into()),
-        Form::Health => answer_with(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "not healthy\n".into()),
+        Form::Health => health(status.is_healthy()),
     }
-}
-
-fn answer_with(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut page = Answer::new(body.into());
-    *page.status_mut() = status;
-    with(page, CONTENT_TYPE, content_type)
-}
-
-fn with(mut page: Answer, name: HeaderName, value: &'static str) -> Answer {
-    page.headers_mut().insert(name, HeaderValue::from_static(value));
-    page
 }
 
 #[cfg(test)]
