@@ -332,16 +332,21 @@ async fn templates_look_up_instances_with_their_tags(catalogue: &dyn Catalogue, 
     both(sees, changes).await;
 }
 
+/// The answer of a look-up that waits.
+async fn look_up_after(catalogue: &dyn Catalogue, dependency: &Dependency, after: Option<Cursor>) -> Found {
+    let look_up = LookUp {
+        dependency: dependency.clone(),
+        after,
+        wait: PROMPTLY * 5,
+    };
+    catalogue.look_up(&look_up).await.expect("data")
+}
+
 /// Looks up until the data are these, each time with the cursor of the answer before.
 async fn looks_up(catalogue: &dyn Catalogue, dependency: &Dependency, expected: &Data) -> Option<Cursor> {
     let mut after = None;
     within(PROMPTLY, &format!("{dependency} is {expected:?}"), async || {
-        let look_up = LookUp {
-            dependency: dependency.clone(),
-            after,
-            wait: PROMPTLY * 5,
-        };
-        let found = catalogue.look_up(&look_up).await.expect("data");
+        let found = look_up_after(catalogue, dependency, after).await;
         after = found.cursor;
         (found.data.sorted() == *expected).then_some(after)
     })
@@ -359,12 +364,7 @@ async fn look_up_follows(
     let mut after = looks_up(catalogue, dependency, before).await;
     let answered = async {
         loop {
-            let look_up = LookUp {
-                dependency: dependency.clone(),
-                after,
-                wait: PROMPTLY * 5,
-            };
-            let found = catalogue.look_up(&look_up).await.expect("data");
+            let found = look_up_after(catalogue, dependency, after).await;
             after = found.cursor;
             let data = found.data.sorted();
             if data == *expected {

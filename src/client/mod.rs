@@ -172,7 +172,7 @@ fn failed(sentence: String) -> Outcome {
 mod tests {
     use super::*;
     use std::io::{Read as _, Write as _};
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
     use std::thread;
     use tempfile::tempdir;
 
@@ -238,8 +238,11 @@ mod tests {
         assert!(ping().contains(&path), "{}", ping());
     }
 
-    /// What a client is answered by a server that sends this text to each of the following connections.
-    fn answered_with(text: &'static str) -> Result<Outcome, String> {
+    /// Runs a command at a server that reads the request and does `serve`. Returns the results of both.
+    fn at_a_server<T: Send + 'static>(
+        command: ControlCommand,
+        serve: impl FnOnce(UnixStream) -> T + Send + 'static,
+    ) -> (Result<Outcome, String>, T) {
         let folder = tempdir().unwrap();
         let path = folder.path().join("s").display().to_string();
         let listener = UnixListener::bind(&path).unwrap();
@@ -247,11 +250,16 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1000];
             let _ = stream.read(&mut request).unwrap();
-            stream.write_all(text.as_bytes()).unwrap();
+            serve(stream)
         });
-        let outcome = run(ControlCommand::Ping, Format::Text, &path);
-        server.unwrap().join().unwrap();
-        outcome
+        let outcome = run(command, Format::Text, &path);
+        (outcome, server.unwrap().join().unwrap())
+    }
+
+    /// What a client is answered by a server that sends this text.
+    fn answered_with(text: &'static str) -> Result<Outcome, String> {
+        let serve = |mut stream: UnixStream| stream.write_all(text.as_bytes()).unwrap();
+        at_a_server(ControlCommand::Ping, serve).0
     }
 
     #[test]
@@ -298,13 +306,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_end_is_read_up_to_a_limit() {
-        let folder = tempdir().unwrap();
-        let path = folder.path().join("s").display().to_string();
-        let listener = UnixListener::bind(&path).unwrap();
-        let server = thread::Builder::new().spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1000];
-            let _ = stream.read(&mut request).unwrap();
+        let (outcome, sent) = at_a_server(ControlCommand::Status, |mut stream| {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
             let mut sent = 0_usize;
             while stream.write_all(&[b'x'; 65_536]).is_ok() {
@@ -312,9 +314,8 @@ mod tests {
             }
             sent
         });
-        let sentence = run(ControlCommand::Status, Format::Text, &path).unwrap_err();
+        let sentence = outcome.unwrap_err();
         assert!(sentence.contains("cannot be read: "), "{sentence}");
-        let sent = server.unwrap().join().unwrap();
         assert!(
             (LONGEST_ANSWER..LONGEST_ANSWER + (4 << 20)).contains(&sent),
             "{sent}"

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use containerpilot::ports::{Catalogue, CatalogueError, Renewal};
 use domain::catalogue::{Endpoint, Found, Listing, LookUp, Query, Report};
 use domain::plan::Registration;
+use domain::time::Duration;
 use sim::fake_catalogue::FakeCatalogue;
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
@@ -44,6 +45,27 @@ impl Simulated {
         book.expire(self.now());
         book
     }
+
+    /// What `answer` makes of the entries when they have news, and otherwise after the wait.
+    async fn wait_for<T>(
+        &self,
+        wait: Duration,
+        has_news: impl Fn(&FakeCatalogue) -> bool,
+        answer: impl Fn(&FakeCatalogue) -> T,
+    ) -> T {
+        let over = Instant::now() + wait;
+        loop {
+            let written = self.written.notified();
+            let expiry = {
+                let book = self.book();
+                if has_news(&book) || Instant::now() >= over {
+                    return answer(&book);
+                }
+                book.next_expiry().map(|expiry| self.began + expiry.since_start())
+            };
+            timeout_at(expiry.unwrap_or(over).min(over), written).await.ok();
+        }
+    }
 }
 
 #[async_trait(?Send)]
@@ -80,32 +102,14 @@ impl Catalogue for Simulated {
         if let Some(query) = look_up.query() {
             return Ok(self.instances(&query).await?.found());
         }
-        let over = Instant::now() + look_up.wait;
-        loop {
-            let written = self.written.notified();
-            let expiry = {
-                let book = self.book();
-                if book.has_other_data(look_up) || Instant::now() >= over {
-                    return Ok(book.look_up(look_up));
-                }
-                book.next_expiry().map(|expiry| self.began + expiry.since_start())
-            };
-            timeout_at(expiry.unwrap_or(over).min(over), written).await.ok();
-        }
+        let has_news = |book: &FakeCatalogue| book.has_other_data(look_up);
+        Ok(self
+            .wait_for(look_up.wait, has_news, |book| book.look_up(look_up))
+            .await)
     }
 
     async fn instances(&self, query: &Query) -> Result<Listing, CatalogueError> {
-        let over = Instant::now() + query.wait;
-        loop {
-            let written = self.written.notified();
-            let expiry = {
-                let book = self.book();
-                if book.has_news(query) || Instant::now() >= over {
-                    return Ok(book.list(query));
-                }
-                book.next_expiry().map(|expiry| self.began + expiry.since_start())
-            };
-            timeout_at(expiry.unwrap_or(over).min(over), written).await.ok();
-        }
+        let has_news = |book: &FakeCatalogue| book.has_news(query);
+        Ok(self.wait_for(query.wait, has_news, |book| book.list(query)).await)
     }
 }
