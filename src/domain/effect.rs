@@ -69,7 +69,7 @@ pub enum Effect {
     Log(Notice),
     /// Record a measurement.
     Measure(Measurement),
-    /// From now on serve telemetry at this plan's address, with a series for each thing in the plan.
+    /// From now on serve telemetry at this plan's address, or nowhere, with a series for each thing in the plan.
     Expose(Box<Plan>),
     /// From now on clients send their requests to this socket, or to none.
     Listen(Option<ControlSocket>),

@@ -6,7 +6,8 @@
 use crate::catalogue::{Answer, Dependency, Request};
 use crate::plan::Role;
 use crate::sensor::Value;
-use crate::time::Duration;
+use crate::template;
+use crate::time::{Duration, Instant};
 use alloc::string::String;
 
 /// A value that is counted, timed or set.
@@ -39,6 +40,29 @@ pub enum Measurement {
         /// How many there are.
         instances: usize,
     },
+    /// What `/status` says about a service has changed, or a plan that names it came into force.
+    ServiceState {
+        /// The service's name.
+        service: String,
+        /// Whether it is healthy.
+        healthy: bool,
+        /// It is registered until then, unless another measurement says something else before; `None` if it is not.
+        registered_until: Option<Instant>,
+    },
+    /// A template was rendered, or that failed.
+    Rendered {
+        /// The file that it makes.
+        destination: String,
+        /// The result.
+        result: RenderResult,
+    },
+    /// The file of a template was written, or that failed.
+    Written {
+        /// The file.
+        destination: String,
+        /// The result.
+        result: WriteResult,
+    },
     /// A sensor gave a value that is valid for its kind of metric.
     Sensed {
         /// The metric's name.
@@ -70,6 +94,50 @@ pub enum RunResult {
     TimedOut,
     /// The shim stopped it, for another reason than its time limit.
     Stopped,
+}
+
+/// The result of a rendering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RenderResult {
+    /// Everything that the template uses was known.
+    Complete,
+    /// Something that it uses is not known yet.
+    Incomplete,
+    /// The template is wrong, or cannot be read.
+    Failed,
+}
+
+impl RenderResult {
+    /// The result of an outcome.
+    pub const fn of(outcome: &template::Outcome) -> Self {
+        match outcome {
+            template::Outcome::Complete(_) => Self::Complete,
+            template::Outcome::Incomplete => Self::Incomplete,
+            template::Outcome::Failed(_) => Self::Failed,
+        }
+    }
+}
+
+/// The result of a writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WriteResult {
+    /// The file has other contents now.
+    Changed,
+    /// The file had these contents already.
+    Unchanged,
+    /// The file could not be written.
+    Failed,
+}
+
+impl WriteResult {
+    /// The result of a writing that has ended.
+    pub const fn of(written: &template::Written) -> Self {
+        match written {
+            template::Written::Changed => Self::Changed,
+            template::Written::Unchanged => Self::Unchanged,
+            template::Written::Failed(_) => Self::Failed,
+        }
+    }
 }
 
 /// A backend: a service's name, and the tag that its instances must have.

@@ -17,7 +17,7 @@ use core::hash::{Hash, Hasher};
 const SHOWN: usize = 64;
 
 /// The metrics that are exposed beside those of sensors: those of the shim and of its process.
-pub const OWN: [(&str, SensorKind); 24] = [
+pub const OWN: [(&str, SensorKind); 30] = [
     ("containerpilot_backend_instances", SensorKind::Gauge),
     ("containerpilot_backend_queries_total", SensorKind::Counter),
     ("containerpilot_build_info", SensorKind::Gauge),
@@ -35,10 +35,16 @@ pub const OWN: [(&str, SensorKind); 24] = [
     ("containerpilot_heartbeats_total", SensorKind::Counter),
     ("containerpilot_maintenance", SensorKind::Gauge),
     ("containerpilot_orphans_reaped_total", SensorKind::Counter),
+    ("containerpilot_reaction_runs_total", SensorKind::Counter),
     ("containerpilot_registrations_total", SensorKind::Counter),
     ("containerpilot_reloads_total", SensorKind::Counter),
     ("containerpilot_sensor_runs_total", SensorKind::Counter),
+    ("containerpilot_service_healthy", SensorKind::Gauge),
+    ("containerpilot_service_registered", SensorKind::Gauge),
     ("containerpilot_task_runs_total", SensorKind::Counter),
+    ("containerpilot_template_command_runs_total", SensorKind::Counter),
+    ("containerpilot_template_renders_total", SensorKind::Counter),
+    ("containerpilot_template_writes_total", SensorKind::Counter),
     ("process_cpu_seconds_total", SensorKind::Counter),
     ("process_max_fds", SensorKind::Gauge),
     ("process_open_fds", SensorKind::Gauge),

@@ -458,6 +458,7 @@ impl Shim {
     /// Renders the templates; the start continues at once if none is required.
     fn begin_templates(&mut self, now: Instant) {
         self.lifecycle.limit_templates(now, self.plan.start_timeout);
+        self.count_templates();
         self.open_templates(now);
         self.await_templates(now);
     }

@@ -42,7 +42,7 @@ const CONFIGURATION: &str = r#"{
     {"name": "app", "port": 8000, "interfaces": ["lo"], "poll": 1, "ttl": 1000, "timeout": "1000s",
      "health": ["sh", "@/counted", "4", "@/checks", "sh", "@/check"]},
     {"name": "sick", "port": 8001, "interfaces": ["lo"], "poll": 1, "ttl": 1000, "timeout": "1000s",
-     "health": ["sh", "@/counted", "2", "@/sick", "false"]},
+     "health": ["sh", "@/counted", "2", "@/sick", "false"], "onUnhealthy": "false", "onHealthy": "true"},
     {"name": "slow", "port": 8002, "interfaces": ["lo"], "poll": 1, "ttl": 1000, "timeout": "100ms",
      "health": ["sh", "@/counted", "0", "@/slow", "true"]}
   ],
@@ -53,6 +53,9 @@ const CONFIGURATION: &str = r#"{
   "tasks": [
     {"name": "tidy", "frequency": "1s", "timeout": "1000s", "command": ["sh", "@/counted", "3", "@/tidy", "true"]},
     {"name": "late", "frequency": "1s", "timeout": "100ms", "command": ["sh", "@/counted", "1", "@/late", "false"]}
+  ],
+  "templates": [
+    {"contents": "ready", "destination": "@/written", "command": "true"}
   ],
   "coprocesses": [
     {"name": "agent", "restarts": "unlimited", "command": ["sh", "@/counted", "2", "@/agent", "true"]}
@@ -154,6 +157,34 @@ const EXPECTED: &[(&str, f64)] = &[
     ),
     (
         "containerpilot_registrations_total{service='containerpilot',result='success'}",
+        1.0,
+    ),
+    (
+        "containerpilot_reaction_runs_total{service='sick',command='onUnhealthy',result='failed'}",
+        1.0,
+    ),
+    (
+        "containerpilot_reaction_runs_total{service='sick',command='onHealthy',result='passed'}",
+        0.0,
+    ),
+    ("containerpilot_service_healthy{service='app'}", 1.0),
+    ("containerpilot_service_healthy{service='sick'}", 0.0),
+    ("containerpilot_service_healthy{service='containerpilot'}", 1.0),
+    ("sum(containerpilot_service_registered)", 0.0),
+    // At the start, and at the reload.
+    (
+        "sum(containerpilot_template_renders_total{result='complete'})",
+        2.0,
+    ),
+    ("sum(containerpilot_template_renders_total)", 2.0),
+    ("sum(containerpilot_template_writes_total{result='changed'})", 1.0),
+    (
+        "sum(containerpilot_template_writes_total{result='unchanged'})",
+        1.0,
+    ),
+    ("sum(containerpilot_template_writes_total)", 2.0),
+    (
+        "sum(containerpilot_template_command_runs_total{result='passed'})",
         1.0,
     ),
     ("containerpilot_catalogue_up", 1.0),
@@ -330,6 +361,10 @@ fn run_until_counters_are_fixed(agent: &Agent, prometheus: &Prometheus, endpoint
     program.signal(Signal::SIGHUP);
     prometheus.until("containerpilot_reloads_total{result='success'}", &[1.0]);
 
+    for (service, registered) in [("app", 1.0), ("containerpilot", 1.0), ("sick", 0.0)] {
+        let query = format!("containerpilot_service_registered{{service='{service}'}}");
+        prometheus.until(&query, &[registered]);
+    }
     program.signal(Signal::SIGUSR1);
     program
 }

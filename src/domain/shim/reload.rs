@@ -108,6 +108,7 @@ impl Shim {
         self.units.retain(|_, unit| !unit.is_closing());
         self.adopt_templates(now, other_catalogue);
         if self.lifecycle.phase() == Phase::AwaitingTemplates {
+            self.count_templates();
             return self.await_templates(now);
         }
         self.open_services(now);
@@ -182,6 +183,22 @@ impl Shim {
         self.out.push(Effect::Expose(Box::new(self.plan.clone())));
         if let Some(address) = self.listening().filter(|address| Some(*address) != before) {
             self.out.log(Notice::Listening(Server::Telemetry(address)));
+        }
+        let out = &mut self.out;
+        self.units.change_all(|unit| {
+            if let AnyUnit::Service(unit) = unit {
+                unit.announce(out);
+            }
+        });
+    }
+
+    /// What happens to templates is counted from now on; telemetry is served once the application runs.
+    pub(super) fn count_templates(&mut self) {
+        if !self.plan.templates.is_empty() {
+            let telemetry = None;
+            let plan = self.plan.clone();
+            self.out
+                .push(Effect::Expose(Box::new(Plan { telemetry, ..plan })));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::checks::{Checks, Standing};
 use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::heartbeat::{Action, Heartbeat};
-use crate::measurement::RunResult;
+use crate::measurement::{Measurement, RunResult};
 use crate::notice::{Named, Notice};
 use crate::plan::{Host, REQUEST_LIMIT, Service};
 use crate::process::Ending;
@@ -53,6 +53,8 @@ struct Shown {
     confirmed: Option<Instant>,
     /// The health after the last result, and since when it is that.
     health: Option<(Health, Instant)>,
+    /// What was measured last.
+    measured: Option<Measurement>,
 }
 
 impl ServiceUnit {
@@ -99,21 +101,45 @@ impl ServiceUnit {
 
     pub fn status(&self, now: Instant, out: &Outbox) -> ServiceStatus {
         let health = self.health();
-        let confirmed = self.shown.confirmed;
-        let is_valid = |at: Instant| now.since(at) < self.service.registration.ttl;
         ServiceStatus {
             registration: self.service.registration.clone(),
-            registered: self.heartbeat.registration().is_registered() && confirmed.is_some_and(is_valid),
+            registered: self.registered_until().is_some_and(|until| now < until),
             health,
             since: self
                 .shown
                 .health
                 .filter(|(shown, _)| *shown == health)
                 .map(|(_, since)| since),
-            last_heartbeat: confirmed,
+            last_heartbeat: self.shown.confirmed,
             heartbeat_failures: self.failures.count(),
             check: self.only_check().map(|check| check.checker.status(out)),
             checks: self.check_states(out),
+        }
+    }
+
+    /// When its entry expires unless another heartbeat succeeds; `None` if it has none.
+    fn registered_until(&self) -> Option<Instant> {
+        let confirmed = self.shown.confirmed?;
+        let is_registered = self.heartbeat.registration().is_registered();
+        is_registered.then(|| confirmed + self.service.registration.ttl)
+    }
+
+    /// Measures its state, whether it has changed or not.
+    pub fn announce(&mut self, out: &mut Outbox) {
+        self.shown.measured = None;
+        self.measure(out);
+    }
+
+    /// Measures its state if that has changed.
+    fn measure(&mut self, out: &mut Outbox) {
+        let state = Measurement::ServiceState {
+            service: self.service.registration.name.clone(),
+            healthy: self.health() == Health::Healthy,
+            registered_until: self.registered_until(),
+        };
+        if self.shown.measured.as_ref() != Some(&state) {
+            self.shown.measured = Some(state.clone());
+            out.measure(state);
         }
     }
 
@@ -555,6 +581,7 @@ impl Unit for ServiceUnit {
             Some(_) => self.on_own_checked(now, number, ending, out),
             None => self.on_checked(now, Some(ending), out),
         }
+        self.measure(out);
     }
 
     fn on_reply(&mut self, now: Instant, reply: outbox::Reply, _listed: usize, out: &mut Outbox) {
@@ -573,10 +600,12 @@ impl Unit for ServiceUnit {
         if self.own.is_some() {
             let standing = self.standing(now);
             let action = self.heartbeat.on_paced_reply(now, outcome, standing);
-            return self.perform_paced(now, action, out);
+            self.perform_paced(now, action, out);
+        } else {
+            let action = self.heartbeat.on_reply(now, outcome);
+            self.perform(now, action, out);
         }
-        let action = self.heartbeat.on_reply(now, outcome);
-        self.perform(now, action, out);
+        self.measure(out);
     }
 
     /// Deregisters the service for good and ends its children (LC-5).
@@ -607,7 +636,7 @@ impl Unit for ServiceUnit {
     }
 
     /// Registers the service again, unless it is closed: from the next passing check on (LC-12).
-    fn resume(&mut self, now: Instant, _out: &mut Outbox) {
+    fn resume(&mut self, now: Instant, out: &mut Outbox) {
         if !self.closing {
             self.heartbeat.resume(now);
             self.reactions.resume();
@@ -615,6 +644,7 @@ impl Unit for ServiceUnit {
                 checks.resume(now);
             }
             self.checks.iter_mut().for_each(ServiceCheck::forget);
+            self.measure(out);
         }
     }
 

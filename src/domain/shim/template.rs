@@ -10,6 +10,7 @@ use super::unit::Unit;
 use crate::catalogue::Dependency;
 use crate::event::{Rendered, Ticket};
 use crate::failures::Failures;
+use crate::measurement::{Measurement, RenderResult, WriteResult};
 use crate::notice::Notice;
 use crate::notice::templates::TemplateNotice;
 use crate::plan::Template;
@@ -92,6 +93,10 @@ impl TemplateUnit {
         if self.closing {
             return None;
         }
+        out.measure(Measurement::Rendered {
+            destination: self.template.destination.clone(),
+            result: RenderResult::of(&rendered.outcome),
+        });
         self.names = rendered.names;
         self.log_missing(rendered.missing, out);
         let complete = matches!(rendered.outcome, Outcome::Complete(_));
@@ -111,6 +116,10 @@ impl TemplateUnit {
         if self.closing {
             return;
         }
+        out.measure(Measurement::Written {
+            destination: self.template.destination.clone(),
+            result: WriteResult::of(&written),
+        });
         match written {
             Written::Failed(cause) => return self.log_failure(cause, out),
             Written::Changed => out.log(Notice::Template(TemplateNotice::Written(

@@ -17,6 +17,7 @@ mod trees;
 
 use super::*;
 use crate::catalogue::{Cursor, Instance, Listing, Request, Skipped};
+use crate::check::Health;
 use crate::plan::*;
 use crate::process::{ExitStatus, Pid, StartFailure};
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ struct Fixture {
     logged: Vec<String>,
     levels: Vec<Level>,
     measured: Vec<Measurement>,
+    /// Of each service whether it is healthy, and until when it is registered, as measured last.
+    states: BTreeMap<String, (bool, Option<Instant>)>,
     exposed: Vec<Plan>,
     /// Signals for all processes that are left.
     to_all: Vec<Signal>,
@@ -58,6 +61,7 @@ impl Fixture {
             logged: Vec::new(),
             levels: Vec::new(),
             measured: Vec::new(),
+            states: BTreeMap::new(),
             exposed: Vec::new(),
             to_all: Vec::new(),
             others: false,
@@ -84,11 +88,36 @@ impl Fixture {
             .into_iter()
             .filter_map(|effect| self.note(effect))
             .collect();
+        self.measured_is_shown();
         let all_end = self.children.is_empty() && !self.others;
         if all_end && core::mem::take(&mut self.awaits_all) {
             done.extend(self.step(Event::AllEnded));
         }
         done
+    }
+
+    /// What is measured of the services is what the status shows.
+    fn measured_is_shown(&self) {
+        for shown in self.shim.status(self.now).services {
+            let state = self.states.get(&shown.registration.name);
+            let measured =
+                state.map(|(healthy, until)| (*healthy, until.is_some_and(|until| self.now < until)));
+            let shown = (shown.health == Health::Healthy, shown.registered);
+            assert_eq!(measured, Some(shown));
+        }
+    }
+
+    fn record(&mut self, measurement: Measurement) {
+        if let Measurement::ServiceState {
+            service,
+            healthy,
+            registered_until,
+        } = &measurement
+        {
+            let state = (*healthy, *registered_until);
+            self.states.insert(service.clone(), state);
+        }
+        self.measured.push(measurement);
     }
 
     fn note(&mut self, effect: Effect) -> Option<String> {
@@ -124,7 +153,7 @@ impl Fixture {
                 return None;
             }
             Effect::Measure(measurement) => {
-                self.measured.push(measurement);
+                self.record(measurement);
                 return None;
             }
             Effect::Expose(plan) => {

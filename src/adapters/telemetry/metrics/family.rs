@@ -31,7 +31,11 @@ pub struct Family {
 #[derive(Debug)]
 enum Series {
     Counter(f64),
-    Gauge(f64),
+    Gauge {
+        last: f64,
+        /// From then on the value is zero.
+        until: Option<Instant>,
+    },
     Histogram(Histogram),
     Summary(Summary),
 }
@@ -100,6 +104,14 @@ impl Family {
         }
     }
 
+    /// Sets a gauge to one until an instant, from which on it is zero.
+    pub fn hold_until(&mut self, end: Instant, labels: &[&str]) {
+        let labels: Labels = labels.iter().map(ToString::to_string).collect();
+        if let Some(Series::Gauge { last, until }) = self.series.get_mut(&labels) {
+            (*last, *until) = (1.0, Some(end));
+        }
+    }
+
     /// The metric with its present values; `None` without series.
     pub fn collect(&self, now: Instant) -> Option<MetricFamily> {
         let metric = |(labels, series): (&Labels, &Series)| {
@@ -135,7 +147,10 @@ impl Series {
     fn new(kind: SensorKind, bounds: &'static [f64]) -> Self {
         match kind {
             SensorKind::Counter => Self::Counter(0.0),
-            SensorKind::Gauge => Self::Gauge(0.0),
+            SensorKind::Gauge => Self::Gauge {
+                last: 0.0,
+                until: None,
+            },
             SensorKind::Histogram => Self::Histogram(Histogram {
                 bounds,
                 counts: vec![0; bounds.len() + 1],
@@ -148,7 +163,7 @@ impl Series {
     fn take(&mut self, now: Instant, value: f64) {
         match self {
             Self::Counter(sum) => *sum += value,
-            Self::Gauge(last) => *last = value,
+            Self::Gauge { last, until } => (*last, *until) = (value, None),
             Self::Histogram(histogram) => histogram.observe(value),
             Self::Summary(summary) => summary.observe(now, value),
         }
@@ -161,9 +176,10 @@ impl Series {
                 counter.set_value(*sum);
                 metric.set_counter(counter);
             }
-            Self::Gauge(last) => {
+            Self::Gauge { last, until } => {
+                let is_over = until.is_some_and(|until| until <= now);
                 let mut gauge = proto::Gauge::default();
-                gauge.set_value(*last);
+                gauge.set_value(if is_over { 0.0 } else { *last });
                 metric.set_gauge(gauge);
             }
             Self::Histogram(histogram) => metric.set_histogram(histogram.proto()),

@@ -4,7 +4,9 @@
 use super::family::{Family, Labels};
 use crate::version::{COMMIT, VERSION};
 use domain::Instant;
-use domain::measurement::{CatalogueOperation, Measurement, Outcome, RunResult, WatchedBackend};
+use domain::measurement::{
+    CatalogueOperation, Measurement, Outcome, RenderResult, RunResult, WatchedBackend, WriteResult,
+};
 use domain::plan::{Plan, Role, SensorKind};
 use domain::time::Duration;
 use std::collections::BTreeMap;
@@ -18,7 +20,9 @@ const DURATIONS: &[f64] = &[
 const RUN_RESULTS: &[&str] = &["passed", "failed", "timed_out"];
 const OUTCOMES: &[&str] = &["success", "failure"];
 const HEARTBEAT_OUTCOMES: &[&str] = &["success", "unknown", "failure"];
-const OPERATIONS: [&str; 7] = [
+const RENDER_RESULTS: &[&str] = &["complete", "incomplete", "failed"];
+const WRITE_RESULTS: &[&str] = &["changed", "unchanged", "failed"];
+const OPERATIONS: [&str; 8] = [
     "register",
     "renew",
     "fail",
@@ -26,7 +30,10 @@ const OPERATIONS: [&str; 7] = [
     "deregister",
     "list",
     "watch",
+    "look_up",
 ];
+const ON_UNHEALTHY: &str = "onUnhealthy";
+const ON_HEALTHY: &str = "onHealthy";
 const RELOAD_RESULTS: [&str; 2] = ["success", "refused"];
 
 const BACKEND_INSTANCES: Metric = gauge(
@@ -100,6 +107,11 @@ const ORPHANS_REAPED: Metric = counter(
     &[],
     "Processes that others had started and left, and that the shim reaped.",
 );
+const REACTION_RUNS: Metric = counter(
+    "containerpilot_reaction_runs_total",
+    &["service", "command", "result"],
+    "Runs of the commands onUnhealthy and onHealthy of a service that ended, by result.",
+);
 const REGISTRATIONS: Metric = counter(
     "containerpilot_registrations_total",
     &["service", "result"],
@@ -115,13 +127,39 @@ const SENSOR_RUNS: Metric = counter(
     &["sensor", "result"],
     "Runs of the command of a sensor that ended, by result; one that passed may still have printed no number.",
 );
+const SERVICE_HEALTHY: Metric = gauge(
+    "containerpilot_service_healthy",
+    &["service"],
+    "Whether a service is healthy by the results of its checks: 1 or 0.",
+);
+const SERVICE_REGISTERED: Metric = gauge(
+    "containerpilot_service_registered",
+    &["service"],
+    "Whether the catalogue accepted a registration or a heartbeat of a service less than a TTL ago: 1 or 0.",
+);
 const TASK_RUNS: Metric = counter(
     "containerpilot_task_runs_total",
     &["task", "result"],
     "Runs of a task that ended, by result.",
 );
 
-const ALL: [Metric; 18] = [
+const TEMPLATE_COMMAND_RUNS: Metric = counter(
+    "containerpilot_template_command_runs_total",
+    &["template", "result"],
+    "Runs of the command of a template that ended, by result.",
+);
+const TEMPLATE_RENDERS: Metric = counter(
+    "containerpilot_template_renders_total",
+    &["template", "result"],
+    "Renderings of a template, by result; incomplete means that something it uses is not known yet.",
+);
+const TEMPLATE_WRITES: Metric = counter(
+    "containerpilot_template_writes_total",
+    &["template", "result"],
+    "Writings of the file of a template, by result.",
+);
+
+const ALL: [Metric; 24] = [
     BACKEND_INSTANCES,
     BACKEND_QUERIES,
     BUILD,
@@ -136,10 +174,16 @@ const ALL: [Metric; 18] = [
     HEARTBEATS,
     MAINTENANCE,
     ORPHANS_REAPED,
+    REACTION_RUNS,
     REGISTRATIONS,
     RELOADS,
     SENSOR_RUNS,
+    SERVICE_HEALTHY,
+    SERVICE_REGISTERED,
     TASK_RUNS,
+    TEMPLATE_COMMAND_RUNS,
+    TEMPLATE_RENDERS,
+    TEMPLATE_WRITES,
 ];
 
 struct Metric {
@@ -216,7 +260,10 @@ impl OwnMetrics {
             .map(|service| [service.registration.name.as_str()]);
         self.name_series(&HEARTBEATS, product(services.clone(), HEARTBEAT_OUTCOMES));
         self.name_series(&REGISTRATIONS, product(services.clone(), OUTCOMES));
-        self.name_series(&DEREGISTRATIONS, product(services, OUTCOMES));
+        self.name_series(&DEREGISTRATIONS, product(services.clone(), OUTCOMES));
+        self.name_series(&SERVICE_HEALTHY, services.clone().map(|service| labels(&service)));
+        self.name_series(&SERVICE_REGISTERED, services.map(|service| labels(&service)));
+        self.name_series(&REACTION_RUNS, product(reactions(plan), RUN_RESULTS));
 
         let checked = plan
             .services
@@ -258,6 +305,14 @@ impl OwnMetrics {
         let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
         let sensors = sensors.map(|sensor| [sensor.name.as_str()]);
         self.name_series(&SENSOR_RUNS, product(sensors, RUN_RESULTS));
+
+        let templates = plan.templates.iter();
+        let commands = templates.clone().filter(|template| template.command.is_some());
+        let commands = commands.map(|template| [template.destination.as_str()]);
+        let templates = templates.map(|template| [template.destination.as_str()]);
+        self.name_series(&TEMPLATE_COMMAND_RUNS, product(commands, RUN_RESULTS));
+        self.name_series(&TEMPLATE_RENDERS, product(templates.clone(), RENDER_RESULTS));
+        self.name_series(&TEMPLATE_WRITES, product(templates, WRITE_RESULTS));
     }
 
     /// Records a measurement. Values of sensors are not among these metrics.
@@ -285,6 +340,33 @@ impl OwnMetrics {
                 self.take(&CATALOGUE_UP, &[], u8::from(*available).into());
             }
             Measurement::Maintenance(on) => self.take(&MAINTENANCE, &[], u8::from(*on).into()),
+            Measurement::ServiceState {
+                service,
+                healthy,
+                registered_until,
+            } => {
+                self.take(&SERVICE_HEALTHY, &[service], u8::from(*healthy).into());
+                match registered_until {
+                    Some(until) => self.hold_until(&SERVICE_REGISTERED, *until, &[service]),
+                    None => self.take(&SERVICE_REGISTERED, &[service], 0.0),
+                }
+            }
+            Measurement::Rendered { destination, result } => {
+                let result = match result {
+                    RenderResult::Complete => "complete",
+                    RenderResult::Incomplete => "incomplete",
+                    RenderResult::Failed => "failed",
+                };
+                self.take(&TEMPLATE_RENDERS, &[destination, result], 1.0);
+            }
+            Measurement::Written { destination, result } => {
+                let result = match result {
+                    WriteResult::Changed => "changed",
+                    WriteResult::Unchanged => "unchanged",
+                    WriteResult::Failed => "failed",
+                };
+                self.take(&TEMPLATE_WRITES, &[destination, result], 1.0);
+            }
             Measurement::Restarted(_) | Measurement::Sensed { .. } => {}
         }
     }
@@ -305,14 +387,14 @@ impl OwnMetrics {
             Role::OnChange { backend } => self.take(&HANDLER_RUNS, &[backend, result], 1.0),
             Role::Task { name } => self.take(&TASK_RUNS, &[name, result], 1.0),
             Role::Sensor { name } => self.take(&SENSOR_RUNS, &[name, result], 1.0),
-            Role::Application
-            | Role::PreStart
-            | Role::PreStop
-            | Role::PostStop
-            | Role::OnUnhealthy { .. }
-            | Role::OnHealthy { .. }
-            | Role::Coprocess { .. }
-            | Role::Template { .. } => {}
+            Role::OnUnhealthy { service, .. } => {
+                self.take(&REACTION_RUNS, &[service, ON_UNHEALTHY, result], 1.0);
+            }
+            Role::OnHealthy { service, .. } => self.take(&REACTION_RUNS, &[service, ON_HEALTHY, result], 1.0),
+            Role::Template { destination } => {
+                self.take(&TEMPLATE_COMMAND_RUNS, &[destination, result], 1.0);
+            }
+            Role::Application | Role::PreStart | Role::PreStop | Role::PostStop | Role::Coprocess { .. } => {}
         }
     }
 
@@ -361,12 +443,31 @@ impl OwnMetrics {
         }
     }
 
+    /// Sets a gauge to one until an instant.
+    fn hold_until(&mut self, metric: &Metric, until: Instant, labels: &[&str]) {
+        if let Some(family) = self.0.get_mut(metric.name) {
+            family.hold_until(until, labels);
+        }
+    }
+
     /// Records a value. None of the metrics is a summary, the only kind that uses the time.
     fn take(&mut self, metric: &Metric, labels: &[&str], value: f64) {
         if let Some(family) = self.0.get_mut(metric.name) {
             family.take(Instant::START, labels, value);
         }
     }
+}
+
+/// The services that have commands for changes of their health, with the key of each command.
+fn reactions(plan: &Plan) -> impl Iterator<Item = [&str; 2]> {
+    plan.services.iter().flat_map(|service| {
+        let commands = [
+            (&service.actions.on_unhealthy, ON_UNHEALTHY),
+            (&service.actions.on_healthy, ON_HEALTHY),
+        ];
+        let given = commands.into_iter().filter(|(command, _)| command.is_some());
+        given.map(|(_, key)| [service.registration.name.as_str(), key])
+    })
 }
 
 /// The tag of a backend. Without a tag the label is empty, which Prometheus treats as absent.

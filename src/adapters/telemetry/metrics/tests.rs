@@ -1,10 +1,13 @@
 //! Tests of the exposition after a plan, measurements, and another plan.
 
 use super::*;
-use domain::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
+use domain::catalogue::Dependency;
+use domain::measurement::{
+    CatalogueOperation, Outcome, RenderResult, RunResult, WatchedBackend, WriteResult,
+};
 use domain::plan::{
     Backend, Catalogue, Check, Command, Filter, HEARTBEATS_PER_INSPECTION, HealthActions, Job, Output,
-    Registration, Role, SensorKind, Service, Telemetry, Timing, Trigger,
+    Registration, Role, SensorKind, Service, Telemetry, Template, TemplateSource, Timing, Trigger,
 };
 use domain::sensor::{OWN, read};
 use domain::time::Duration;
@@ -63,10 +66,34 @@ fn sensor(kind: SensorKind, name: &str, help: &str) -> Sensor {
     }
 }
 
-/// A plan with two services, one backend, a task, a coprocess and these sensors.
+fn template(destination: &str) -> Template {
+    let destination: String = destination.into();
+    Template {
+        source: TemplateSource::Contents(String::new()),
+        command: Some(job(Role::Template {
+            destination: destination.clone(),
+        })),
+        destination,
+        mode: None,
+        owner: None,
+        wait: None,
+        required: false,
+    }
+}
+
+fn on_unhealthy(service: &str) -> Role {
+    Role::OnUnhealthy {
+        service: service.into(),
+        id: format!("{service}-host"),
+    }
+}
+
+/// A plan with two services, one backend, a template, a task, a coprocess and these sensors.
 fn plan(sensors: Vec<Sensor>) -> Plan {
     let mut plan = Plan::new(Catalogue::Directory { path: "/c".into() });
     plan.services = vec![service("app", true), service("admin", false)];
+    plan.services[0].actions.on_unhealthy = Some(job(on_unhealthy("app")));
+    plan.templates = vec![template("/etc/a")];
     plan.backends = vec![backend("db", Some("primary")), backend("db", None)];
     plan.jobs = vec![
         job(Role::Task { name: "tidy".into() }),
@@ -159,7 +186,7 @@ fn every_series_of_what_the_plan_names_is_there_from_the_start_and_zero() {
     for (name, count) in [
         ("backend_instances", 2),
         ("backend_queries_total", 4),
-        ("catalogue_request_duration_seconds_count", 7),
+        ("catalogue_request_duration_seconds_count", 8),
         ("catalogue_up", 1),
         ("check_duration_seconds_count", 1),
         ("checks_total", 3),
@@ -169,10 +196,16 @@ fn every_series_of_what_the_plan_names_is_there_from_the_start_and_zero() {
         ("heartbeats_total", 6),
         ("maintenance", 1),
         ("orphans_reaped_total", 1),
+        ("reaction_runs_total", 3),
         ("registrations_total", 4),
         ("reloads_total", 2),
         ("sensor_runs_total", 3),
+        ("service_healthy", 2),
+        ("service_registered", 2),
         ("task_runs_total", 3),
+        ("template_command_runs_total", 3),
+        ("template_renders_total", 3),
+        ("template_writes_total", 3),
     ] {
         let series = lines(&metrics, &format!("containerpilot_{name}"));
         assert_eq!(series.len(), count, "{series:?}");
@@ -236,6 +269,73 @@ fn runs_of_handlers_tasks_and_sensors_are_counted_by_result_and_restarts_by_copr
         let series = format!("containerpilot_{series}");
         assert_eq!(value(&metrics, &series).as_deref(), Some(expected), "{series}");
     }
+}
+
+/// Asserts that each series of the shim has this value.
+fn assert_values(metrics: &Metrics, expected: &[(&str, &str)]) {
+    for (series, expected) in expected {
+        let series = format!("containerpilot_{series}");
+        assert_eq!(value(metrics, &series).as_deref(), Some(*expected), "{series}");
+    }
+}
+
+#[test]
+fn commands_of_services_and_the_work_of_templates_are_counted_by_result() {
+    let mut metrics = metrics(&plan(Vec::new()));
+    ran(&mut metrics, on_unhealthy("app"), RunResult::Failed);
+    let on_healthy = Role::OnHealthy {
+        service: "app".into(),
+        id: "app-host".into(),
+    };
+    ran(&mut metrics, on_healthy, RunResult::Passed);
+    let destination = || "/etc/a".to_owned();
+    ran(
+        &mut metrics,
+        Role::Template {
+            destination: destination(),
+        },
+        RunResult::TimedOut,
+    );
+    metrics.record(&Measurement::Rendered {
+        destination: destination(),
+        result: RenderResult::Incomplete,
+    });
+    metrics.record(&Measurement::Written {
+        destination: destination(),
+        result: WriteResult::Changed,
+    });
+    answered(
+        &mut metrics,
+        CatalogueOperation::LookUp(Dependency::Services),
+        Outcome::Done,
+    );
+    let reactions = lines(&metrics, "containerpilot_reaction_runs_total");
+    assert_eq!(reactions.len(), 3, "the plan has no onHealthy");
+    assert_values(
+        &metrics,
+        &[
+            (
+                "reaction_runs_total{service=\"app\",command=\"onUnhealthy\",result=\"failed\"}",
+                "1",
+            ),
+            (
+                "template_command_runs_total{template=\"/etc/a\",result=\"timed_out\"}",
+                "1",
+            ),
+            (
+                "template_renders_total{template=\"/etc/a\",result=\"incomplete\"}",
+                "1",
+            ),
+            (
+                "template_writes_total{template=\"/etc/a\",result=\"changed\"}",
+                "1",
+            ),
+            (
+                "catalogue_request_duration_seconds_count{operation=\"look_up\"}",
+                "1",
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -310,6 +410,26 @@ fn instances_are_a_gauge_by_backend_and_tag() {
         "containerpilot_backend_instances{backend=\"db\",tag=\"primary\"} 2",
     ];
     assert_eq!(lines(&metrics, "containerpilot_backend_instances"), expected);
+}
+
+#[test]
+fn a_service_is_registered_until_its_time_is_over() {
+    let mut metrics = metrics(&plan(Vec::new()));
+    let state = |metrics: &mut Metrics, healthy, registered_until| {
+        metrics.record(&Measurement::ServiceState {
+            service: "app".into(),
+            healthy,
+            registered_until,
+        });
+        let of_app = |name: &str| format!("containerpilot_service_{name}{{service=\"app\"}}");
+        ["healthy", "registered"].map(|name| value(metrics, &of_app(name)).unwrap())
+    };
+    let now = metrics.clock.now();
+    let later = now + Duration::from_secs(1000);
+    assert_eq!(state(&mut metrics, true, Some(later)), ["1", "1"]);
+    assert_eq!(state(&mut metrics, false, Some(now)), ["0", "0"], "it is over");
+    assert_eq!(state(&mut metrics, true, Some(later)), ["1", "1"]);
+    assert_eq!(state(&mut metrics, true, None), ["1", "0"]);
 }
 
 #[test]

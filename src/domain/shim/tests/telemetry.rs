@@ -516,3 +516,41 @@ fn after_the_exit_a_status_request_is_not_answered() {
     let request = Event::Requested(RequestNumber(1), ControlRequest::Status);
     assert_eq!(fixture.step(request), [""; 0]);
 }
+
+/// What [`Fixture::measured_is_shown`] does not see: how often the state is measured.
+#[test]
+fn the_state_of_a_service_is_measured_when_it_changes_and_when_a_plan_comes_into_force() {
+    let mut fixture = registered();
+    let measured = |fixture: &Fixture| {
+        let states = fixture.measured.iter().filter_map(|measured| match measured {
+            Measurement::ServiceState {
+                healthy,
+                registered_until,
+                ..
+            } => Some((*healthy, registered_until.is_some())),
+            _ => None,
+        });
+        states.collect::<Vec<_>>()
+    };
+    let mut expected = vec![(false, false), (true, false), (true, true)];
+    assert_eq!(measured(&fixture), expected);
+    fixture.after(1_000);
+    assert_eq!(measured(&fixture), expected, "nothing has changed");
+    fixture.after(9_000);
+    fixture.exits("app.health", 1);
+    expected.push((false, true));
+    fixture.reload(full());
+    for killed in ["coprocess[side]", "task[clean]"] {
+        fixture.dies(killed, Signal::KILL);
+    }
+    expected.push((false, true));
+    fixture.signal(Signal::USR1);
+    fixture.answers("app", Answer::Done);
+    expected.push((false, false));
+    assert_eq!(measured(&fixture), expected);
+    let until = fixture.measured.iter().find_map(|measured| match measured {
+        Measurement::ServiceState { registered_until, .. } => *registered_until,
+        _ => None,
+    });
+    assert_eq!(until, Some(Instant::after_start(Duration::from_secs(10 + 30))));
+}

@@ -430,3 +430,41 @@ fn values_that_are_too_large_or_hidden_count_as_unknown() {
     assert_eq!(fixture.answers("service web?", Answer::Found(large)), [""; 0]);
     assert!(fixture.has_logged("would take more than 32 MiB"));
 }
+
+#[test]
+fn renderings_and_writings_are_measured_from_the_first_one_on() {
+    use crate::measurement::{RenderResult, WriteResult};
+    let mut fixture = Fixture::running(required());
+    let [counted] = fixture.exposed.as_slice() else {
+        panic!("{:?}", fixture.exposed);
+    };
+    assert_eq!((counted.templates.len(), &counted.telemetry), (1, &None));
+    fixture.renders("a", &["db"], Outcome::Incomplete);
+    fixture.answers("service db?", found(&[1]));
+    fixture.renders("a", &["db"], Outcome::Failed("no".into()));
+    fixture.after(30_000);
+    fixture.renders("a", &["db"], complete("x"));
+    fixture.writes("a", Written::Failed("full".into()));
+    fixture.after(30_000);
+    fixture.renders("a", &["db"], complete("x"));
+    fixture.writes("a", Written::Changed);
+    let results = fixture.measured.iter().filter_map(|measured| match measured {
+        Measurement::Rendered { destination, result } => Some((destination.as_str(), format!("{result:?}"))),
+        Measurement::Written { destination, result } => Some((destination.as_str(), format!("{result:?}"))),
+        _ => None,
+    });
+    let expected = [
+        "Incomplete",
+        "Failed",
+        "Complete",
+        "Failed",
+        "Complete",
+        "Changed",
+    ];
+    assert_eq!(
+        results.collect::<Vec<_>>(),
+        expected.map(|result| ("/etc/a", result.into()))
+    );
+    assert_eq!(RenderResult::of(&Outcome::Incomplete), RenderResult::Incomplete);
+    assert_eq!(WriteResult::of(&Written::Unchanged), WriteResult::Unchanged);
+}
