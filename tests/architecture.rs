@@ -368,10 +368,10 @@ fn every_path_in_the_documents_exists() {
         "ARCHITECTURE.md",
         "README.md",
         "CONTRIBUTING.md",
-        "docs/catalogues.md",
+        "docs/development/catalogues.md",
         "docs/checking.md",
         "docs/configuration.md",
-        "docs/containers.md",
+        "docs/development/containers.md",
         "docs/differences.md",
         "docs/lifecycle.md",
         "docs/migrating.md",
@@ -412,8 +412,8 @@ fn every_name_in_the_description_of_the_architecture_is_in_the_code() {
     }
 }
 
-/// Setting the calendar clock changes nothing but time stamps (docs/pid1.md, statement 36): timers and expiry times use
-/// clocks that no one can set.
+/// Setting the calendar clock changes nothing but time stamps (docs/development/pid1.md, statement 36):
+/// timers and expiry times use clocks that no one can set.
 #[test]
 fn the_calendar_clock_is_read_for_time_stamps_only() {
     let users = [

@@ -1,4 +1,5 @@
-//! docs/behaviour.md has every row of the reference, and every test that it names is a test that exists.
+//! docs/development/behaviour.md has every row of the reference, and every test that it names is a test that
+//! exists.
 #![allow(
     clippy::disallowed_macros,
     clippy::unwrap_used,
@@ -40,7 +41,7 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let text = fs::read_to_string(Path::new(ROOT).join("docs/behaviour.md")).unwrap();
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/development/behaviour.md")).unwrap();
     let cells = |line: &str| {
         line.trim_matches('|')
             .split('|')

@@ -1153,9 +1153,9 @@ macro_rules! catalogue_tests {
     };
 }
 
-/// docs/catalogues.md states the differences that the tests use.
+/// docs/development/catalogues.md states the differences that the tests use.
 fn are_documented(name: &str, differences: Differences) {
-    let document = include_str!("../docs/catalogues.md");
+    let document = include_str!("../docs/development/catalogues.md");
     let either = |holds, yes, no| if holds { yes } else { no };
     let row = format!(
         "| `{name}` | {} ms | {} ms | {} | {} | {} |",
@@ -1173,7 +1173,10 @@ fn are_documented(name: &str, differences: Differences) {
             "lower case, and no part of a path"
         ),
     );
-    assert!(document.contains(&row), "docs/catalogues.md needs the row {row}");
+    assert!(
+        document.contains(&row),
+        "docs/development/catalogues.md needs the row {row}"
+    );
 }
 
 /// A folder of its own for each test.

@@ -25,7 +25,7 @@ use std::path::Path;
 /// The release whose verdicts are compared.
 const ORIGINAL: &str = "2.7.8";
 
-/// Verdicts that differ on purpose: the file, and the row of docs/behaviour.md that decides it.
+/// Verdicts that differ on purpose: the file, and the row of docs/development/behaviour.md that decides it.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // The original checked these values only when it opened its log, and then did not start.
     ("032", "LG-6: unknown log format"),

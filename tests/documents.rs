@@ -21,9 +21,11 @@ fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.unwrap().path())
 }
 
-/// README.md, the pages in docs/ and those of the examples.
+/// README.md, the pages for users and for maintainers in docs/, and those of the examples.
 fn pages() -> Vec<PathBuf> {
-    let pages = entries("docs").filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let pages = entries("docs")
+        .chain(entries("docs/development"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let examples = entries("examples").map(|folder| folder.join("README.md"));
     let examples = examples.filter(|page| page.exists());
     pages
@@ -124,6 +126,19 @@ fn anchors(page: &str) -> Vec<String> {
         text.chars().filter(kept).collect::<String>().replace(' ', "-")
     };
     headings.map(anchor).collect()
+}
+
+#[test]
+fn the_list_of_the_pages_for_maintainers_has_each_of_them_once() {
+    let list = fs::read_to_string(Path::new(ROOT).join("docs/development/README.md")).unwrap();
+    let rows = list.lines().filter(|line| line.starts_with("| ["));
+    let mut listed: Vec<&str> = rows.flat_map(links).collect();
+    listed.sort_unstable();
+    let names =
+        entries("docs/development").map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    let mut there: Vec<String> = names.filter(|name| name != "README.md").collect();
+    there.sort_unstable();
+    assert_eq!(listed, there);
 }
 
 #[test]

@@ -112,6 +112,8 @@ fn the_package_can_be_installed_and_removed() {
     ] {
         assert!(installed.contains(file), "{file}: {installed:?}");
     }
+    let for_maintainers = installed.iter().find(|file| file.contains("docs/development"));
+    assert_eq!(for_maintainers, None);
     let version = output(Command::new(machine.path().join("usr/bin/containerpilot")).arg("-version"));
     assert!(
         version.starts_with(concat!("Version: ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -1,4 +1,5 @@
-//! docs/pid1.md has a row for each statement, and each test that a row names is a test that exists.
+//! docs/development/pid1.md has a row for each statement, and each test that a row names is a test that
+//! exists.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +27,7 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let text = fs::read_to_string(Path::new(ROOT).join("docs/pid1.md")).unwrap();
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/development/pid1.md")).unwrap();
     let row = |line: &str| {
         let line = line.strip_prefix("| ")?.strip_suffix('|')?;
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();

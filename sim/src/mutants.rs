@@ -3,6 +3,8 @@
 //! `sim/mutants.txt` has a name, a file, a text in the file and its replacement for each. This module parses
 //! and applies them; `scripts/mutants` tries them one after the other.
 
+use std::collections::BTreeMap;
+
 /// A deliberate fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mutant {
@@ -19,6 +21,18 @@ pub struct Mutant {
 /// All deliberate faults.
 pub fn all() -> Vec<Mutant> {
     read(include_str!("../mutants.txt"))
+}
+
+/// The rows of the table in `docs/development/mutants.md`: the fault, and what caught it.
+pub fn rows(page: &str) -> BTreeMap<String, String> {
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| ")?.strip_suffix(" |")?.splitn(3, " | ");
+        let (fault, _, caught) = (cells.next()?, cells.next()?, cells.next()?);
+        Some((fault.to_owned(), caught.to_owned()))
+    };
+    let is_head = |name: &str| name == "fault" || name.starts_with("---");
+    let found = page.lines().filter_map(row);
+    found.filter(|(name, _)| !is_head(name)).collect()
 }
 
 fn read(text: &str) -> Vec<Mutant> {

@@ -1,5 +1,6 @@
-//! Long runs with one fault that lasts: a catalogue that is silent for an hour, and checks that overrun in 1,500 ticks.
-//! All laws are checked, and what they leave open: how often each check starts (docs/pid1.md, statements 34 and 35).
+//! Long runs with one fault that lasts: a catalogue that is silent for an hour, and checks that overrun in
+//! 1,500 ticks. All laws are checked, and what they leave open: how often each check starts
+//! (docs/development/pid1.md, statements 34 and 35).
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use domain::plan::{Check, Plan, Role};

@@ -1,4 +1,5 @@
-//! The source of the configuration: a file, or the text itself (docs/behaviour.md: CLI-1, CFG-24).
+//! The source of the configuration: a file, or the text itself (docs/development/behaviour.md: CLI-1,
+//! CFG-24).
 //!
 //! A source stores the path, not the content: a reload reads the file again.
 

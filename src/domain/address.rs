@@ -1,5 +1,5 @@
-//! Selects the address that a service advertises, by interface specifications (docs/behaviour.md IF-1 to
-//! IF-5).
+//! Selects the address that a service advertises, by interface specifications (docs/development/behaviour.md
+//! IF-1 to IF-5).
 //!
 //! The specifications are tried in the order in which the operator wrote them. Each one examines the
 //! machine's addresses in one fixed order, so the result does not depend on the order in which the kernel

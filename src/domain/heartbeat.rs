@@ -2,9 +2,10 @@
 //!
 //! A check runs at every tick of the poll interval. One that passes leads to a registration or a renewal; one
 //! that fails leads to no request, so the TTL in the catalogue expires and the catalogue marks the service as
-//! critical (docs/behaviour.md EX-18). With thresholds, each check of a service that counts as healthy leads to a
-//! heartbeat, and each failed check of one that counts as unhealthy to a report, if the thresholds have a number of
-//! failures. No check starts while a request other than an inspection is in flight.
+//! critical (docs/development/behaviour.md EX-18). With thresholds, each check of a service that counts as
+//! healthy leads to a heartbeat, and each failed check of one that counts as unhealthy to a report, if the
+//! thresholds have a number of failures. No check starts while a request other than an inspection is in
+//! flight.
 //!
 //! If the service has [`crate::checks::Checks`] with schedules of their own, there is one heartbeat at every tick of the
 //! poll interval while they pass, or one report while they call for it, and a change is sent at once.

@@ -1,4 +1,5 @@
-//! Resolves the user and the group that a command asks for to the numbers that its process gets (docs/pid1.md, row 30).
+//! Resolves the user and the group that a command asks for to the numbers that its process gets
+//! (docs/development/pid1.md, row 30).
 //!
 //! A user has the groups that the databases of users and groups give it. A user without an entry has no group of its own:
 //! it is refused if no group is named, because group 0, and a group that has the user's number by chance, can have

@@ -245,7 +245,7 @@ pub enum Scheme {
     Https,
 }
 
-/// The level and the form of the shim's own log (docs/behaviour.md LG-1 to LG-6).
+/// The level and the form of the shim's own log (docs/development/behaviour.md LG-1 to LG-6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Logging {
     /// Entries below this level are not written.
@@ -670,7 +670,7 @@ pub struct Sensor {
     pub job: Job,
 }
 
-/// How a metric takes a value (docs/behaviour.md TM-5, TM-6).
+/// How a metric takes a value (docs/development/behaviour.md TM-5, TM-6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SensorKind {
     /// It is added.
@@ -825,7 +825,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The log fields of this job's output, sorted by name (docs/behaviour.md EX-12).
+    /// The log fields of this job's output, sorted by name (docs/development/behaviour.md EX-12).
     pub fn fields(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::Application => [("process", "APP")].into(),
@@ -863,7 +863,8 @@ impl Role {
         }
     }
 
-    /// The environment variable that later children find this job's PID in (docs/behaviour.md EX-15, EX-16).
+    /// The environment variable that later children find this job's PID in (docs/development/behaviour.md
+    /// EX-15, EX-16).
     pub fn pid_variable(&self) -> Option<String> {
         let variable = match self {
             Self::Application => "CONTAINERPILOT_APP_PID".into(),
@@ -884,7 +885,8 @@ impl Role {
 }
 
 impl Service {
-    /// The environment variable that children find this service's address in (docs/behaviour.md EX-17).
+    /// The environment variable that children find this service's address in (docs/development/behaviour.md
+    /// EX-17).
     pub fn address_variable(&self) -> String {
         variable(&self.registration.name, "IP")
     }
@@ -973,7 +975,7 @@ impl fmt::Display for Word {
     }
 }
 
-/// The user and the groups of a process, as the kernel takes them (docs/pid1.md, row 30).
+/// The user and the groups of a process, as the kernel takes them (docs/development/pid1.md, row 30).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// The number of the user.
@@ -1020,7 +1022,7 @@ impl Restarts {
     pub const NEVER: Self = Self::AtMost(0);
 }
 
-/// The standard input of a job, and whether it can use the terminal (docs/behaviour.md EX-1).
+/// The standard input of a job, and whether it can use the terminal (docs/development/behaviour.md EX-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Input {
     /// `/dev/null`, and no terminal.

@@ -463,7 +463,8 @@ impl Shim {
         self.await_templates(now);
     }
 
-    /// Coprocesses, then heartbeats, watches, sensors and tasks, then the application (docs/behaviour.md EX-25).
+    /// Coprocesses, then heartbeats, watches, sensors and tasks, then the application
+    /// (docs/development/behaviour.md EX-25).
     fn open(&mut self, now: Instant) {
         self.open_jobs(now);
         self.open_services(now);

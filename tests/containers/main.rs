@@ -2,7 +2,7 @@
 //! disconnected, or lose their leader.
 //!
 //! Every test creates a network and servers of its own and removes them. Tests poll conditions until a deadline. The images are
-//! made by `scripts/images`; `docs/containers.md` lists the scenarios.
+//! made by `scripts/images`; `docs/development/containers.md` lists the scenarios.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

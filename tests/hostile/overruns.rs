@@ -1,5 +1,6 @@
-//! Checks that never end by themselves, with a time limit three times their poll: they neither overlap nor queue,
-//! everything else is on time, and they pass soon after the fault is over (docs/behaviour.md, LC-15, LC-16).
+//! Checks that never end by themselves, with a time limit three times their poll: they neither overlap nor
+//! queue, everything else is on time, and they pass soon after the fault is over
+//! (docs/development/behaviour.md, LC-15, LC-16).
 
 use crate::machine::{lateness_since, since_boot};
 use crate::observed::{Hostile, Observed, POLL};

@@ -1,5 +1,5 @@
 //! Invalid configurations: every problem is reported, nothing is started, nothing is changed
-//! (docs/behaviour.md, CLI-5, CFG-2 and LC-14).
+//! (docs/development/behaviour.md, CLI-5, CFG-2 and LC-14).
 
 use crate::program::{Program, UNTIL_TERM, command};
 use nix::sys::signal::Signal;

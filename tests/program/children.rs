@@ -1,5 +1,5 @@
 //! Environment, arguments, process groups, descriptors, signal masks, time limits and restarts of children
-//! (docs/behaviour.md, EX-13 to EX-26).
+//! (docs/development/behaviour.md, EX-13 to EX-26).
 
 use crate::processes::{field, is_there, is_zombie, pids};
 use crate::program::{Program, UNTIL_TERM, started_by};

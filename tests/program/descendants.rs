@@ -1,5 +1,5 @@
 //! The processes that children of the shim start: those of a job end with its time limit or its stop, and all that is
-//! left is asked to stop before the shim ends (docs/behaviour.md, EX-13).
+//! left is asked to stop before the shim ends (docs/development/behaviour.md, EX-13).
 
 use crate::loopback::{OwnAddress, PORT};
 use crate::processes::{is_there, is_zombie, pids};

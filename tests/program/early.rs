@@ -1,5 +1,5 @@
-//! A signal that comes in the first milliseconds of a start, or while preStart runs, is not lost (docs/behaviour.md,
-//! LC-1, LC-18, LC-19).
+//! A signal that comes in the first milliseconds of a start, or while preStart runs, is not lost
+//! (docs/development/behaviour.md, LC-1, LC-18, LC-19).
 
 use crate::processes::{children, field, is_zombie};
 use crate::program::Program;

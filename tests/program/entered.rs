@@ -1,5 +1,6 @@
-//! Processes that entered the namespace of process 1 from outside, as `docker exec` makes them: before process 1 ends,
-//! they get SIGTERM and their time, although they are no descendants of it (docs/behaviour.md, EX-13).
+//! Processes that entered the namespace of process 1 from outside, as `docker exec` makes them: before
+//! process 1 ends, they get SIGTERM and their time, although they are no descendants of it
+//! (docs/development/behaviour.md, EX-13).
 
 use crate::program::Program;
 use crate::waiting::{SOON, until};

@@ -1,5 +1,5 @@
-//! The exit code is the application's; every other end has a code of its own (docs/behaviour.md, EX-2, EX-7,
-//! EX-8 and EX-20).
+//! The exit code is the application's; every other end has a code of its own (docs/development/behaviour.md,
+//! EX-2, EX-7, EX-8 and EX-20).
 
 use crate::program::{Program, command};
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
 //! No SIGHUP and no SIGCONT reaches a new child: neither one that the kernel sends when a session or a terminal changes
-//! hands, nor one that the shim got itself (docs/behaviour.md, EX-13).
+//! hands, nor one that the shim got itself (docs/development/behaviour.md, EX-13).
 
 use crate::program::{Program, UNTIL_TERM, in_namespaces};
 use nix::pty::{OpenptyResult, openpty};

@@ -1,5 +1,5 @@
-//! The destination of each child's output, byte for byte. No reader of it delays the shim (docs/behaviour.md,
-//! EX-10 to EX-12, EX-21 and LG-1 to LG-7).
+//! The destination of each child's output, byte for byte. No reader of it delays the shim
+//! (docs/development/behaviour.md, EX-10 to EX-12, EX-21 and LG-1 to LG-7).
 
 use crate::agent::hostname;
 use crate::program::{Program, UNTIL_TERM, command, started_by};

@@ -1,5 +1,5 @@
 //! The program as process 1 of a namespace: it reaps all orphans, and loses no status of its own children
-//! (docs/behaviour.md, EX-3 to EX-8). If another process is process 1, it reaps as a subreaper.
+//! (docs/development/behaviour.md, EX-3 to EX-8). If another process is process 1, it reaps as a subreaper.
 
 use crate::exit_codes::LIVES;
 use crate::processes::{children, is_there, pids, zombies_of};

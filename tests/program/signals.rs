@@ -1,4 +1,4 @@
-//! The effect of each signal in each phase (docs/behaviour.md, LC-1 to LC-20).
+//! The effect of each signal in each phase (docs/development/behaviour.md, LC-1 to LC-20).
 
 use crate::processes::{descriptors_of, is_there, is_zombie, pids, zombies_of};
 use crate::program::{Program, UNTIL_TERM};

@@ -1,5 +1,5 @@
 //! Interactive use: the terminal of the shim is a pseudo-terminal at whose other end the test types and reads
-//! (docs/behaviour.md EX-1, docs/pid1.md statements 20 to 23).
+//! (docs/development/behaviour.md EX-1, docs/development/pid1.md statements 20 to 23).
 
 use crate::processes::is_there;
 use crate::program::{Program, in_namespaces, started_by};

@@ -1,5 +1,5 @@
 //! The users and groups of the application and of commands, and the time limits of commands: the keys `user`, `group` and
-//! `timeout` (docs/pid1.md, row 30).
+//! `timeout` (docs/development/pid1.md, row 30).
 
 use crate::isolated::isolated;
 use crate::program::{Program, binary, started_by};

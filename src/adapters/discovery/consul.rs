@@ -1,4 +1,4 @@
-//! Consul, through its agent's HTTP API (docs/behaviour.md, rows SD-*).
+//! Consul, through its agent's HTTP API (docs/development/behaviour.md, rows SD-*).
 //!
 //! One call registers a service together with its TTL check, with the status "passing" (SD-1). IDs, check
 //! names, notes and TTL texts are those of the original, because dashboards and ACLs refer to them. Only an

@@ -198,7 +198,7 @@ impl Processes for Children {
 }
 
 /// The reason why a program could not be started, in the original's sentences (row EX-7 of
-/// docs/behaviour.md).
+/// docs/development/behaviour.md).
 fn start_failure(program: &Word, error: &io::Error) -> StartFailure {
     let not_found = matches!(
         error.kind(),

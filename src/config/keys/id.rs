@@ -1,5 +1,5 @@
 //! IDs of services: configured by the operator, or made of the service's name and the host's
-//! (docs/behaviour.md SD-18).
+//! (docs/development/behaviour.md SD-18).
 
 use super::{Error, string};
 use crate::config::Target;

@@ -1,4 +1,4 @@
-//! The keys `user` and `group` of a command, and of the application (docs/pid1.md, row 30).
+//! The keys `user` and `group` of a command, and of the application (docs/development/pid1.md, row 30).
 
 use super::section::nearest;
 use super::{Error, Section, integer};

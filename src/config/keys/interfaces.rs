@@ -1,4 +1,4 @@
-//! Interface specifications (docs/behaviour.md, rows IF-*).
+//! Interface specifications (docs/development/behaviour.md, rows IF-*).
 
 use super::{Error, Warning, strings};
 use crate::config::Target;

@@ -1,5 +1,5 @@
-//! The front end for version 2: the keys of ContainerPilot 2.7.8, and `directory` (docs/behaviour.md, rows
-//! CFG-*).
+//! The front end for version 2: the keys of ContainerPilot 2.7.8, and `directory`
+//! (docs/development/behaviour.md, rows CFG-*).
 //!
 //! One pass over the document takes the known keys, section by section, and reports all errors; there is a
 //! plan only if there are none. Keys are case-sensitive, and unknown keys are errors (CFG-3, CFG-14).

@@ -1,4 +1,4 @@
-//! The sections `services` and `backends` (docs/behaviour.md, rows CFG-*).
+//! The sections `services` and `backends` (docs/development/behaviour.md, rows CFG-*).
 
 use super::error::{DurationKey, ServiceError, Subject, Warning};
 use super::registration::{self, Abilities};

@@ -1,4 +1,5 @@
-//! Tests of what the front end accepts, refuses and warns of, by the rows CFG-* of docs/behaviour.md.
+//! Tests of what the front end accepts, refuses and warns of, by the rows CFG-* of
+//! docs/development/behaviour.md.
 
 mod actions;
 mod backends;

@@ -173,7 +173,8 @@ impl Outbox {
         self.push(Effect::Send(ticket, signal, target));
     }
 
-    /// The child runs; its PID is exported to children that start later, for the roles of docs/behaviour.md EX-15.
+    /// The child runs; its PID is exported to children that start later, for the roles of
+    /// docs/development/behaviour.md EX-15.
     pub fn child_started(&mut self, ticket: Ticket, pid: Pid) {
         let Some(child) = self.children.get_mut(&ticket) else {
             return;

@@ -1,4 +1,4 @@
-//! The change from one plan to the next (docs/behaviour.md LC-17, SD-19).
+//! The change from one plan to the next (docs/development/behaviour.md LC-17, SD-19).
 //!
 //! A service whose definition is unchanged keeps its unit, so its registration has no gap; a changed or
 //! removed one is deregistered first. An unchanged sensor keeps its unit, too, and a backend keeps what it has seen
