@@ -11,6 +11,8 @@
 mod accounts;
 #[path = "common/machine.rs"]
 mod machine;
+#[path = "schema/reference.rs"]
+mod reference;
 
 use boon::{Compiler, SchemaIndex, Schemas};
 use containerpilot::config::{self, Examination, Readable, Report, Source, Target};
@@ -18,7 +20,7 @@ use containerpilot::ports::{NotExecutable, Programs};
 use domain::plan::Word;
 use machine::Machine;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A machine that has every program, so that its absence is no difference.
@@ -33,7 +35,9 @@ impl Programs for EveryProgram {
 /// The errors of the compiler.
 fn errors(configuration: &Value) -> Vec<Report> {
     let target = Target {
-        variables: BTreeMap::new(),
+        variables: ["CONSUL_TOKEN", "ETCD_PASSWORD"]
+            .map(|name| (name.into(), "secret".into()))
+            .into(),
         hostname: Some("host".into()),
         interfaces: &Machine,
         users: &Machine,
@@ -78,6 +82,11 @@ impl Schema {
 
     /// The properties of the object at a place in a configuration.
     fn properties(&self, base: &Value, pointer: &str) -> &Map<String, Value> {
+        self.place(base, pointer)["properties"].as_object().unwrap()
+    }
+
+    /// The schema of the object at a place in a configuration.
+    fn place(&self, base: &Value, pointer: &str) -> &Value {
         let names = pointer.split('/').skip(1);
         let (mut at, mut instance) = (&self.document, base);
         for name in names {
@@ -87,8 +96,7 @@ impl Schema {
             };
             instance = instance.pointer(&format!("/{name}")).unwrap();
         }
-        let object = self.object(at, instance).unwrap_or_else(|| panic!("{pointer}"));
-        object["properties"].as_object().unwrap()
+        self.object(at, instance).unwrap_or_else(|| panic!("{pointer}"))
     }
 
     /// The schema that a reference leads to.
