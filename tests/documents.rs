@@ -142,6 +142,26 @@ fn the_list_of_the_pages_for_maintainers_has_each_of_them_once() {
 }
 
 #[test]
+fn the_book_has_every_page_once() {
+    let summary = fs::read_to_string(Path::new(ROOT).join("docs/SUMMARY.md")).unwrap();
+    let mut listed: Vec<PathBuf> = links(&summary)
+        .map(|link| Path::new(ROOT).join("docs").join(link).canonicalize().unwrap())
+        .collect();
+    listed.sort_unstable();
+    let outside_docs = [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "sim/README.md",
+    ];
+    let outside_docs = outside_docs.map(|page| Path::new(ROOT).join(page));
+    let mut there: Vec<PathBuf> = pages().into_iter().chain(outside_docs).collect();
+    there.retain(|page| !page.ends_with("docs/SUMMARY.md"));
+    there.sort_unstable();
+    assert_eq!(listed, there);
+}
+
+#[test]
 fn every_link_in_the_documentation_leads_to_a_file_and_a_heading_that_exist() {
     let mut followed = 0;
     for page in pages() {
