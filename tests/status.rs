@@ -13,13 +13,17 @@ use chrono::{DateTime, Utc};
 use containerpilot::adapters::telemetry::status::json;
 use domain::Instant;
 use domain::availability::CatalogueStatus;
+use domain::catalogue::Dependency;
 use domain::check::Health;
 use domain::lifecycle::Phase;
 use domain::measurement::{RunResult, WatchedBackend};
 use domain::plan::{Registration, Role};
 use domain::process::{Ending, ExitStatus, Pid, StartFailure};
 use domain::signal::Signal;
-use domain::status::{BackendStatus, CheckStatus, JobStatus, ReloadStatus, Run, ServiceStatus, Status};
+use domain::status::{
+    BackendStatus, CheckStatus, FileState, JobStatus, ReloadStatus, Run, ServiceStatus, Status,
+    TemplateStatus,
+};
 use domain::time::Duration;
 use schema::{assert_is_status, check_status};
 use serde_json::{Value, json};
@@ -41,6 +45,7 @@ fn empty() -> Status {
         catalogue: CatalogueStatus::default(),
         services: Vec::new(),
         backends: Vec::new(),
+        templates: Vec::new(),
         jobs: Vec::new(),
     }
 }
@@ -148,6 +153,7 @@ fn full() -> Status {
             failures: 2,
             handler: job(on_change, None, Some(run(RunResult::TimedOut, killed, ""))),
         }],
+        templates: templates(),
         jobs: jobs(),
     }
 }
@@ -172,6 +178,39 @@ fn named_checks() -> Vec<CheckStatus> {
             interval: Duration::from_millis(500),
             health: Health::Unknown,
             job: job(role("db"), Some(7), None),
+        },
+    ]
+}
+
+/// One that waits, one that was written, and one that failed.
+fn templates() -> Vec<TemplateStatus> {
+    let of = |destination: &str, state| TemplateStatus {
+        destination: destination.into(),
+        state,
+        written: None,
+        last_error: None,
+        names: vec![],
+        waits_for: vec![],
+        command: None,
+    };
+    let role = Role::Template {
+        destination: "/etc/b".into(),
+    };
+    let (key, list) = (Dependency::Key("app/limit".into()), Dependency::Services);
+    vec![
+        TemplateStatus {
+            names: vec![list, key.clone()],
+            waits_for: vec![key],
+            ..of("/etc/a", FileState::Waiting)
+        },
+        TemplateStatus {
+            written: Some(at(60_000)),
+            command: Some(job(role, None, Some(run(RunResult::Passed, exited(0), "")))),
+            ..of("/etc/b", FileState::Written)
+        },
+        TemplateStatus {
+            last_error: Some("/a.tmpl, line 2".into()),
+            ..of("/etc/c", FileState::Failed)
         },
     ]
 }
@@ -341,6 +380,21 @@ fn a_backend_reports_its_instances_and_its_handler() {
     assert_eq!(never["phase"], "terminating");
     assert_eq!(never["backends"][0]["changed_at"], Value::Null);
     assert_eq!(never["backends"][0]["tag"], Value::Null);
+}
+
+#[test]
+fn a_template_reports_its_state_and_what_it_waits_for() {
+    let picture = picture(&full());
+    let expected = json!({
+        "destination": "/etc/a", "state": "waiting", "written_at": null, "last_error": null,
+        "watches": ["the list of services", "key app/limit"], "waits_for": ["key app/limit"], "command": null,
+    });
+    assert_eq!(picture["templates"][0], expected);
+    assert_eq!(picture["templates"][1]["written_at"], "2026-11-23T09:29:58.250Z");
+    assert_eq!(picture["templates"][1]["command"]["kind"], "template");
+    assert_eq!(picture["templates"][1]["command"]["last"]["result"], "passed");
+    assert_eq!(picture["templates"][2]["state"], "failed");
+    assert_eq!(picture["templates"][2]["last_error"], "/a.tmpl, line 2");
 }
 
 #[test]

@@ -38,6 +38,11 @@ pub fn of(text: &str) -> Option<String> {
         backend,
     );
     page += &table(
+        &["TEMPLATE", "STATE", "LAST WRITTEN", "REASON", "LAST COMMAND"],
+        &status["templates"],
+        template,
+    );
+    page += &table(
         &["PROCESS", "PID", "RESTARTS", "LAST RUN"],
         &status["jobs"],
         process,
@@ -114,6 +119,25 @@ fn backend(backend: &Value) -> Vec<String> {
     ]
 }
 
+fn template(template: &Value) -> Vec<String> {
+    let names = template["waits_for"].as_array().map(Vec::as_slice);
+    let reason = match (template["state"].as_str(), names) {
+        (Some("failed"), _) => cell(&template["last_error"]),
+        (_, Some([first])) => shown(&format!("waits for {}", cell(first))),
+        (_, Some([first, others @ ..])) => {
+            shown(&format!("waits for {} and {} more", cell(first), others.len()))
+        }
+        _ => "-".into(),
+    };
+    vec![
+        cell(&template["destination"]),
+        cell(&template["state"]),
+        cell(&template["written_at"]),
+        reason,
+        last(&template["command"]),
+    ]
+}
+
 fn process(job: &Value) -> Vec<String> {
     let kind = cell(&job["kind"]).replace('_', " ");
     let name = match job["name"].as_str() {
@@ -183,7 +207,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_status_is_a_table_of_services_backends_and_processes() {
+    fn the_status_is_a_table_of_services_backends_templates_and_processes() {
         let last = |result: &str, output: &str| json!({"result": result, "detail": "exit status 3", "output": output});
         let status = json!({
             "version": "0.1.0", "phase": "pre_stopping", "maintenance": true, "uptime_seconds": 300.0,
@@ -199,6 +223,15 @@ mod tests {
             "last_reload": {"successful": false, "at": "2026-11-26T19:00:01.000Z", "errors": "line 1\nline 2"},
             "backends": [{"name": "db", "tag": "ro", "instances": [{}, {}], "failures": 0, "changed_at": null,
                 "handler": {"last": last("passed", "done")}}],
+            "templates": [
+                {"destination": "/etc/a", "state": "failed", "written_at": null, "last_error": "line 1: no\n",
+                 "waits_for": [], "command": {"last": last("failed", "")}},
+                {"destination": "/etc/b", "state": "waiting", "written_at": null, "last_error": null,
+                 "waits_for": ["service db", "key k", "key l"], "command": null},
+                {"destination": "/etc/c", "state": "waiting", "written_at": null, "last_error": null,
+                 "waits_for": ["service db"], "command": null},
+                {"destination": "/etc/d", "state": "written", "written_at": "2026-11-26T19:00:01.000Z",
+                 "last_error": "old", "waits_for": [], "command": null}],
             "jobs": [{"kind": "on_unhealthy", "name": "web", "pid": null, "restarts": 0, "last": null}],
         });
         let expected = "\
@@ -213,6 +246,12 @@ containerpilot  healthy    yes         10.0.0.7:9090  b: failed: exit status 3: 
 
 BACKEND         INSTANCES  FAILED REQUESTS  LAST CHANGE  LAST HANDLER
 db with tag ro  2          0                -            passed
+
+TEMPLATE  STATE    LAST WRITTEN              REASON                           LAST COMMAND
+/etc/a    failed   -                         line 1: no                       failed: exit status 3
+/etc/b    waiting  -                         waits for service db and 2 more  -
+/etc/c    waiting  -                         waits for service db             -
+/etc/d    written  2026-11-26T19:00:01.000Z  -                                -
 
 PROCESS           PID  RESTARTS  LAST RUN
 on unhealthy web  -    0         -

@@ -626,6 +626,7 @@ impl Shim {
             catalogue: out.catalogue_status(),
             services: units.services().map(|unit| unit.status(now, out)).collect(),
             backends: units.backends().map(|(_, unit)| unit.status(out)).collect(),
+            templates: self.template_states(),
             jobs: jobs.chain(sensors).chain(actions).collect(),
         }
     }

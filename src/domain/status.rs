@@ -3,6 +3,7 @@
 //! It is made from the core's own state when it is requested. Nothing is stored for it but each job's last run.
 
 use crate::availability::CatalogueStatus;
+use crate::catalogue::Dependency;
 use crate::check::Health;
 use crate::lifecycle::Phase;
 use crate::measurement::{RunResult, WatchedBackend};
@@ -30,6 +31,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The backends it watches.
     pub backends: Vec<BackendStatus>,
+    /// The files that it writes from templates.
+    pub templates: Vec<TemplateStatus>,
     /// The application, a hook that runs, tasks, coprocesses, sensors, and the commands for changes of health.
     pub jobs: Vec<JobStatus>,
 }
@@ -107,6 +110,42 @@ pub struct BackendStatus {
     /// The handler of its changes.
     pub handler: JobStatus,
 }
+
+/// The state of a template.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TemplateStatus {
+    /// The file that is written.
+    pub destination: String,
+    /// Whether it is.
+    pub state: FileState,
+    /// When the file was last written, or found to have the right contents already.
+    pub written: Option<Instant>,
+    /// The cause of the failure that came last, at most [`LONGEST_ERROR`] bytes.
+    pub last_error: Option<String>,
+    /// What it looks up in the catalogue, at most [`MOST_NAMES`].
+    pub names: Vec<Dependency>,
+    /// Which of these it waits for, at most [`MOST_NAMES`].
+    pub waits_for: Vec<Dependency>,
+    /// The command that runs after a change, if it has one.
+    pub command: Option<JobStatus>,
+}
+
+/// How far a template has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileState {
+    /// It was not written so far, or not since the configuration was read again.
+    Waiting,
+    /// The file has the contents that were last rendered.
+    Written,
+    /// The last rendering or writing failed.
+    Failed,
+}
+
+/// The longest beginning of the cause of a template's failure that is kept for the status, in bytes. (docs/bounds.md)
+pub const LONGEST_ERROR: usize = 1024;
+
+/// How many names of a template the status has. (docs/bounds.md)
+pub const MOST_NAMES: usize = 20;
 
 /// The state of a job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,6 +21,9 @@ fn served() -> (Program, OwnAddress, String) {
                 {{"name": "{HOSTILE}", "id": "web-1", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 5, "tags": ["<b>"],
                   "health": ["sh", "-c", "cat @/printed; test -e @/well"]}}],
             "backends": [{{"name": "db", "poll": 1, "onChange": "true", "tag": "<i>"}}],
+            "templates": [
+                {{"contents": "ready", "destination": "@/written <u>", "command": "true"}},
+                {{"source": "@/missing <u>", "destination": "@/never <u>"}}],
             "coprocesses": [{{"name": "agent </pre>", "command": ["sleep", "1000"]}}]}}"#
     ));
     program.launch(&UNTIL_TERM);
@@ -72,7 +75,7 @@ fn a_browser_shows_the_state_and_executes_nothing_of_it() {
     }
     let shown = in_chromium(&address);
     assert!(shown.contains("<title>containerpilot</title>"), "{shown}");
-    for element in ["<script", "<img", "<b>", "<i>"] {
+    for element in ["<script", "<img", "<b>", "<i>", "<u>"] {
         assert!(!shown.contains(element), "{element}: {shown}");
     }
     let escaped =
@@ -86,6 +89,10 @@ fn a_browser_shows_the_state_and_executes_nothing_of_it() {
         "ID web-1, tags &lt;b&gt;",
         "db with tag &lt;i&gt;",
         "coprocess agent &lt;/pre&gt;",
+        "/written &lt;u&gt;</span><span class=\"written\">written</span>",
+        "/never &lt;u&gt;</span><span class=\"failed\">failed</span>",
+        "last command <span class=\"passed\">passed</span>",
+        "/missing &lt;u&gt; cannot be read: no such file or directory",
         "exit status 1",
     ] {
         assert!(shown.contains(text), "{text}: {shown}");

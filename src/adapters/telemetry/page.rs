@@ -4,12 +4,12 @@
 //! Every text of the status is escaped by the template. The page shows what `/status` shows, and a limited part of long
 //! lists.
 
-use super::status::{Backend, Catalogue, Job, Last, Service, StatusDocument};
+use super::status::{Backend, Catalogue, Job, Last, Service, StatusDocument, Template};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// How many instances of a backend are shown. (docs/bounds.md)
 const INSTANCES: usize = 20;
-/// How many services, backends and processes are shown of each. (docs/bounds.md)
+/// How many services, backends, templates and processes are shown of each. (docs/bounds.md)
 const ENTRIES: usize = 500;
 /// Seconds until the page is loaded again.
 const REFRESH: u8 = 5;
@@ -25,8 +25,8 @@ article h3 { display: flex; flex-wrap: wrap; gap: .25rem .75rem; font-size: 1rem
 article p { margin: .25rem 0 0; overflow-wrap: anywhere; }
 pre { border-left: 3px solid var(--line); margin: .5rem 0 0; max-height: 12rem; overflow: auto; padding-left: .75rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }
-.healthy, .passed { color: var(--good); } .unhealthy, .failed, .timed_out { color: var(--bad); }
-.unknown, .stopped { color: var(--unknown); }
+.healthy, .passed, .written { color: var(--good); } .unhealthy, .failed, .timed_out { color: var(--bad); }
+.unknown, .stopped, .waiting { color: var(--unknown); }
 ";
 
 /// The page of a status.
@@ -63,6 +63,7 @@ pub fn html(status: &StatusDocument<'_>) -> String {
                 }
                 (section("Services", &status.services, service))
                 (section("Backends", &status.backends, backend))
+                (section("Templates", &status.templates, template))
                 (section("Processes", &status.jobs, process))
             }
         }
@@ -143,6 +144,17 @@ fn backend(backend: &Backend<'_>) -> Markup {
     }
 }
 
+fn template(template: &Template<'_>) -> Markup {
+    html! {
+        h3 { span { (template.destination) } span class=(template.state) { (template.state) } }
+        @if let Some(written) = &template.written_at { p { "last written " time { (written) } } }
+        @if !template.waits_for.is_empty() { p { "waits for " (template.waits_for.join(", ")) } }
+        @if let ("failed", Some(error)) = (template.state, template.last_error) { pre { (error) } }
+        @if !template.watches.is_empty() { p { "uses " (template.watches.join(", ")) } }
+        @if let Some(command) = &template.command { (last("command", command.last.as_ref())) }
+    }
+}
+
 fn process(job: &Job<'_>) -> Markup {
     html! {
         h3 {
@@ -189,10 +201,11 @@ mod tests {
     use chrono::{DateTime, Utc};
     use domain::Instant;
     use domain::availability::CatalogueStatus;
+    use domain::catalogue::Dependency;
     use domain::lifecycle::Phase;
     use domain::measurement::WatchedBackend;
     use domain::plan::Role;
-    use domain::status::{BackendStatus, JobStatus, Status};
+    use domain::status::{BackendStatus, FileState, JobStatus, Status, TemplateStatus};
 
     fn job(name: String) -> JobStatus {
         JobStatus {
@@ -200,6 +213,57 @@ mod tests {
             pid: None,
             restarts: 0,
             last: None,
+        }
+    }
+
+    fn empty() -> Status {
+        Status {
+            at: Instant::START,
+            phase: Phase::Running,
+            maintenance: false,
+            last_reload: None,
+            catalogue: CatalogueStatus::default(),
+            services: vec![],
+            backends: vec![],
+            templates: vec![],
+            jobs: vec![],
+        }
+    }
+
+    fn page_of(status: &Status) -> String {
+        html(&StatusDocument::new(status, DateTime::<Utc>::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn a_template_is_shown_with_what_it_waits_for_and_with_an_error_only_while_it_fails() {
+        let of = |state, waits_for: &[&str]| TemplateStatus {
+            destination: "/etc/a".into(),
+            state,
+            written: None,
+            last_error: Some("line 1".into()),
+            names: vec![Dependency::Services],
+            waits_for: waits_for
+                .iter()
+                .map(|key| Dependency::Key((*key).into()))
+                .collect(),
+            command: None,
+        };
+        for (template, shown, hidden) in [
+            (
+                of(FileState::Waiting, &["a", "b"]),
+                "<p>waits for key a, key b</p>",
+                "line 1",
+            ),
+            (of(FileState::Failed, &[]), "<pre>line 1</pre>", "waits for"),
+            (
+                of(FileState::Written, &[]),
+                "<p>uses the list of services</p>",
+                "line 1",
+            ),
+        ] {
+            let templates = vec![template];
+            let page = page_of(&Status { templates, ..empty() });
+            assert!(page.contains(shown) && !page.contains(hidden), "{page}");
         }
     }
 
@@ -215,17 +279,12 @@ mod tests {
             failures: 2,
             handler: job("handler".into()),
         };
-        let status = Status {
-            at: Instant::START,
-            phase: Phase::Running,
+        let page = page_of(&Status {
             maintenance: true,
-            last_reload: None,
-            catalogue: CatalogueStatus::default(),
-            services: vec![],
             backends: vec![backend],
             jobs: (0..1000).map(|number| job(format!("task-{number}"))).collect(),
-        };
-        let page = html(&StatusDocument::new(&status, DateTime::<Utc>::UNIX_EPOCH));
+            ..empty()
+        });
         assert_eq!(page.matches("192.0.2.1 port ").count(), INSTANCES);
         assert!(page.contains(", and 980 more"), "{page}");
         assert_eq!(page.matches("task task-").count(), ENTRIES);

@@ -9,7 +9,9 @@ use domain::Instant;
 use domain::check::Health;
 use domain::measurement::RunResult;
 use domain::plan::Role;
-use domain::status::{BackendStatus, CheckStatus, JobStatus, Run, ServiceStatus, Status};
+use domain::status::{
+    BackendStatus, CheckStatus, FileState, JobStatus, Run, ServiceStatus, Status, TemplateStatus,
+};
 use domain::watch::AddressPort;
 use serde::Serialize;
 
@@ -47,6 +49,7 @@ pub(super) struct StatusDocument<'a> {
     pub(super) catalogue: Catalogue<'a>,
     pub(super) services: Vec<Service<'a>>,
     pub(super) backends: Vec<Backend<'a>>,
+    pub(super) templates: Vec<Template<'a>>,
     pub(super) jobs: Vec<Job<'a>>,
 }
 
@@ -105,6 +108,18 @@ pub(super) struct Backend<'a> {
     pub(super) handler: Job<'a>,
 }
 
+/// A template.
+#[derive(Serialize)]
+pub(super) struct Template<'a> {
+    pub(super) destination: &'a str,
+    pub(super) state: &'static str,
+    pub(super) written_at: Option<String>,
+    pub(super) last_error: Option<&'a str>,
+    pub(super) watches: Vec<String>,
+    pub(super) waits_for: Vec<String>,
+    pub(super) command: Option<Job<'a>>,
+}
+
 /// An instance of a backend.
 #[derive(Serialize)]
 pub(super) struct Instance<'a> {
@@ -142,6 +157,7 @@ impl<'a> StatusDocument<'a> {
         };
         let services = status.services.iter();
         let backends = status.backends.iter();
+        let templates = status.templates.iter();
         let jobs = status.jobs.iter();
         Self {
             version: VERSION,
@@ -163,6 +179,9 @@ impl<'a> StatusDocument<'a> {
             },
             services: services.map(|service| Service::new(service, calendar)).collect(),
             backends: backends.map(|backend| Backend::new(backend, calendar)).collect(),
+            templates: templates
+                .map(|template| Template::new(template, calendar))
+                .collect(),
             jobs: jobs.map(|job| Job::new(job, calendar)).collect(),
         }
     }
@@ -222,6 +241,27 @@ impl<'a> Backend<'a> {
             changed_at: backend.changed.map(|changed| calendar.show(changed)),
             failures: backend.failures,
             handler: Job::new(&backend.handler, calendar),
+        }
+    }
+}
+
+impl<'a> Template<'a> {
+    fn new(template: &'a TemplateStatus, calendar: &Calendar) -> Self {
+        Self {
+            destination: &template.destination,
+            state: match template.state {
+                FileState::Waiting => "waiting",
+                FileState::Written => "written",
+                FileState::Failed => "failed",
+            },
+            written_at: template.written.map(|written| calendar.show(written)),
+            last_error: template.last_error.as_deref(),
+            watches: template.names.iter().map(ToString::to_string).collect(),
+            waits_for: template.waits_for.iter().map(ToString::to_string).collect(),
+            command: template
+                .command
+                .as_ref()
+                .map(|command| Job::new(command, calendar)),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use super::runner::JobRunner;
 use super::unit::Unit;
 use crate::catalogue::Dependency;
+use crate::causes::beginning;
 use crate::event::{Rendered, Ticket};
 use crate::failures::Failures;
 use crate::measurement::{Measurement, RenderResult, WriteResult};
@@ -15,6 +16,7 @@ use crate::notice::Notice;
 use crate::notice::templates::TemplateNotice;
 use crate::plan::Template;
 use crate::process::Ending;
+use crate::status::{FileState, LONGEST_ERROR, MOST_NAMES, TemplateStatus};
 use crate::template::{Outcome, TemplateState, Written};
 use crate::time::{Backoff, Duration, Instant, Jitter, earliest};
 use alloc::collections::BTreeSet;
@@ -41,6 +43,16 @@ pub(super) struct TemplateUnit {
     paused: bool,
     closing: bool,
     failures: Failures,
+    shown: Shown,
+}
+
+/// What is only shown of a template.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Shown {
+    /// When a writing last succeeded.
+    written: Option<Instant>,
+    /// The cause of the failure that came last.
+    error: Option<String>,
 }
 
 impl TemplateUnit {
@@ -58,6 +70,7 @@ impl TemplateUnit {
             paused,
             closing: false,
             failures: Failures::default(),
+            shown: Shown::default(),
         }
     }
 
@@ -69,6 +82,25 @@ impl TemplateUnit {
     /// Whether the last rendering or writing failed.
     pub fn has_failed(&self) -> bool {
         self.failures.count() > 0
+    }
+
+    /// The state; `known` are the names whose data the catalogue has sent.
+    pub fn status(&self, known: impl Fn(&Dependency) -> bool, out: &Outbox) -> TemplateStatus {
+        let mut waits_for = self.waits_for(known);
+        waits_for.truncate(MOST_NAMES);
+        TemplateStatus {
+            destination: self.template.destination.clone(),
+            state: match self.is_written() {
+                _ if self.has_failed() => FileState::Failed,
+                true => FileState::Written,
+                false => FileState::Waiting,
+            },
+            written: self.shown.written,
+            last_error: self.shown.error.clone(),
+            names: self.names.iter().take(MOST_NAMES).cloned().collect(),
+            waits_for,
+            command: self.command.as_ref().map(|command| command.status(out)),
+        }
     }
 
     /// Whether the rendering is due; it is in progress from now on.
@@ -127,6 +159,7 @@ impl TemplateUnit {
             ))),
             Written::Unchanged => {}
         }
+        self.shown.written = Some(now);
         self.log_recovery(out);
         self.again |= changed && self.command.is_some();
         self.start_command_if_due(now, out);
@@ -180,6 +213,7 @@ impl TemplateUnit {
     }
 
     fn log_failure(&mut self, cause: String, out: &mut Outbox) {
+        self.shown.error = Some(beginning(&cause, LONGEST_ERROR).into());
         let failure = self.failures.add(cause);
         let destination = self.template.destination.clone();
         out.log(Notice::Template(TemplateNotice::Failed { destination, failure }));
@@ -267,4 +301,4 @@ impl Unit for TemplateUnit {
 }
 
 crate::keyed!(TemplateUnit { template, state, names, missing, command, again, retries, retry_at, paused, closing }
-    without { failures });
+    without { failures, shown });

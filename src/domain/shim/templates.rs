@@ -17,6 +17,7 @@ use crate::lifecycle::{Input, Phase};
 use crate::notice::Notice;
 use crate::notice::templates::TemplateNotice;
 use crate::plan::Template;
+use crate::status::TemplateStatus;
 use crate::template::Written;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -75,6 +76,15 @@ impl Shim {
         let required =
             |unit: &&TemplateUnit| unit.template.required && !unit.is_closing() && !unit.is_written();
         self.units.templates().map(|(_, unit)| unit).filter(required)
+    }
+
+    /// The state of each template.
+    pub(super) fn template_states(&self) -> Vec<TemplateStatus> {
+        let known = self.known();
+        let units = self.units.templates().map(|(_, unit)| unit);
+        units
+            .map(|unit| unit.status(|name| known.contains_key(name), &self.out))
+            .collect()
     }
 
     /// What is known of all dependencies.

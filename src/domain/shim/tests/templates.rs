@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalogue::{Data, Dependency, Found};
 use crate::event::Rendered;
+use crate::status::{FileState, LONGEST_ERROR, MOST_NAMES};
 use crate::template::{Outcome, Written};
 use std::collections::BTreeSet;
 
@@ -467,4 +468,51 @@ fn renderings_and_writings_are_measured_from_the_first_one_on() {
     );
     assert_eq!(RenderResult::of(&Outcome::Incomplete), RenderResult::Incomplete);
     assert_eq!(WriteResult::of(&Written::Unchanged), WriteResult::Unchanged);
+}
+
+#[test]
+fn the_status_has_the_state_of_each_template() {
+    let mut fixture = Fixture::running(with(vec![template("a")]));
+    let state = |fixture: &mut Fixture| fixture.status().templates.remove(0);
+    let before = state(&mut fixture);
+    assert_eq!(
+        (before.destination.as_str(), before.state, before.written),
+        ("/etc/a", FileState::Waiting, None)
+    );
+    let many: Vec<String> = (10..10 + MOST_NAMES + 5)
+        .map(|number| format!("s{number}"))
+        .collect();
+    let names: Vec<&str> = many.iter().map(String::as_str).collect();
+    fixture.renders("a", &names, Outcome::Incomplete);
+    fixture.answers("service s10?", found(&[1]));
+    let waiting = state(&mut fixture);
+    assert_eq!(
+        (waiting.names.len(), waiting.waits_for.len()),
+        (MOST_NAMES, MOST_NAMES)
+    );
+    assert_eq!(
+        (&waiting.names[0], &waiting.waits_for[0]),
+        (&service("s10"), &service("s11"))
+    );
+    fixture.renders("a", &["s10"], Outcome::Failed("é".repeat(LONGEST_ERROR)));
+    let failed = state(&mut fixture);
+    assert_eq!((failed.state, failed.written), (FileState::Failed, None));
+    assert_eq!(failed.last_error, Some("é".repeat(LONGEST_ERROR / 2)));
+    fixture.after(30_000);
+    fixture.renders("a", &["s10"], complete("x"));
+    assert_eq!(
+        state(&mut fixture).state,
+        FileState::Failed,
+        "it is not written yet"
+    );
+    fixture.writes("a", Written::Changed);
+    fixture.exits("template[/etc/a]", 0);
+    let written = state(&mut fixture);
+    assert_eq!(
+        (written.state, written.written, written.last_error),
+        (FileState::Written, Some(fixture.now), failed.last_error)
+    );
+    assert_eq!((written.names, written.waits_for), (vec![service("s10")], vec![]));
+    let last = written.command.unwrap().last.unwrap();
+    assert_eq!(last.result, crate::measurement::RunResult::Passed);
 }
