@@ -221,3 +221,62 @@ fn bash_completes_flags_their_values_files_and_the_application() {
     );
     assert_eq!(complete("containerpilot touch -no-such-"), Vec::<String>::new());
 }
+
+/// What a shell prints that completes a line in a folder; the test fails in one line if the shell is not installed.
+fn offered(shell: &str, arguments: &[&str], folder: &Path) -> Vec<String> {
+    let is_there = Command::new(shell).arg("--version").output().is_ok();
+    assert!(is_there, "{shell} is missing: scripts/packages {shell}:{shell}");
+    let mut command = Command::new("timeout");
+    command.args(["60", shell]).args(arguments);
+    let lines = output(command.current_dir(folder).env("HOME", folder));
+    lines.lines().map(str::to_owned).collect()
+}
+
+/// What the shells other than bash have in common: the same words after the same lines.
+fn completes_like_bash(complete: impl Fn(&str) -> Vec<String>) {
+    assert_eq!(complete("containerpilot -ch"), ["-check"]);
+    assert_eq!(complete("containerpilot -check -format j"), ["json"]);
+    assert_eq!(complete("containerpilot -interfaces "), ["optional", "required"]);
+    assert_eq!(complete("containerpilot -maintenance "), ["disable", "enable"]);
+    assert_eq!(complete("containerpilot -config "), ["file://app.json"]);
+    assert_eq!(complete("containerpilot -config file://app"), ["file://app.json"]);
+    assert_eq!(complete("containerpilot -out "), ["file://app.json"]);
+    assert_eq!(complete("containerpilot -socket "), ["app.json"]);
+    assert!(complete("containerpilot -config file:///x.json tou").contains(&"touch".to_owned()));
+    assert_eq!(
+        complete("containerpilot -config file:///x.json touch app"),
+        ["app.json"]
+    );
+    assert!(!complete("containerpilot touch -").contains(&"-config".to_owned()));
+}
+
+#[test]
+fn fish_completes_flags_their_values_files_and_the_application() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("app.json"), "{}").unwrap();
+    let script = format!("source {ROOT}/packaging/completions/containerpilot.fish; complete -C $argv[1]");
+    completes_like_bash(|line| {
+        let lines = offered("fish", &["--no-config", "-c", &script, line], folder.path());
+        let words = lines
+            .iter()
+            .map(|line| line.split('\t').next().unwrap().to_owned());
+        let mut words: Vec<String> = words.collect();
+        words.sort_unstable();
+        words
+    });
+}
+
+#[test]
+fn zsh_completes_flags_their_values_files_and_the_application() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("app.json"), "{}").unwrap();
+    let (script, functions) = (
+        format!("{ROOT}/tests/completions.zsh"),
+        format!("{ROOT}/packaging/completions"),
+    );
+    completes_like_bash(|line| {
+        let mut words = offered("zsh", &["-f", &script, &functions, line], folder.path());
+        words.sort_unstable();
+        words
+    });
+}
