@@ -9,7 +9,8 @@ use std::process::Command;
 
 fn main() {
     let hash = Command::new("git")
-        .args(["rev-parse", "--short", "HEAD"])
+        // A fixed length: by default it depends on the number of objects in the repository, and a clone has fewer.
+        .args(["rev-parse", "--short=12", "HEAD"])
         .output();
     let hash = hash
         .ok()
