@@ -102,11 +102,18 @@ fn services() -> Vec<ServiceStatus> {
         heartbeat_failures: 0,
         health,
         check: None,
+        recent: vec![],
         checks: vec![],
     };
     vec![
         ServiceStatus {
             check: Some(job(health, Some(42), Some(failed))),
+            recent: vec![
+                RunResult::Passed,
+                RunResult::TimedOut,
+                RunResult::Stopped,
+                RunResult::Failed,
+            ],
             ..service("app", "192.0.2.7", Health::Unhealthy)
         },
         ServiceStatus {
@@ -172,12 +179,14 @@ fn named_checks() -> Vec<CheckStatus> {
             interval: Duration::from_secs(60),
             health: Health::Healthy,
             job: job(role("disk usage"), None, Some(passed)),
+            recent: vec![RunResult::Passed],
         },
         CheckStatus {
             name: "db".into(),
             interval: Duration::from_millis(500),
             health: Health::Unknown,
             job: job(role("db"), Some(7), None),
+            recent: vec![],
         },
     ]
 }
@@ -324,6 +333,11 @@ fn unknown_and_missing_members_violate_the_schema() {
         ("\"running\"", "\"walking\""),
         ("\"pid\":42", "\"pid\":\"42\""),
         ("\"exit_code\":1,", "\"exit_code\":1000,"),
+        (
+            "\"recent\":[\"passed\",\"timed",
+            "\"more\":[],\"recent\":[\"passed\",\"timed",
+        ),
+        ("\"kind\":\"application\"", "\"more\":1,\"kind\":\"application\""),
         ("2026-11-23T09:30:00.250Z", "2026-11-23T09:30:00.250+01:00"),
         ("192.0.2.7", "192.0.2.700"),
     ] {
@@ -352,6 +366,7 @@ fn a_service_reports_its_last_check_and_its_output() {
         "health": "unhealthy", "since": "2026-11-23T09:29:01.250Z", "checks": [],
         "check": {
             "kind": "check", "name": "app", "pid": 42, "restarts": 0,
+            "recent": ["passed", "timed_out", "stopped", "failed"],
             "last": {
                 "ended_at": "2026-11-23T09:29:59.750Z", "duration_seconds": 0.042, "result": "failed",
                 "exit_code": 1, "detail": "exit status 1", "output": "…not ready\n\u{fffd}",
@@ -359,6 +374,7 @@ fn a_service_reports_its_last_check_and_its_output() {
         },
     });
     assert_eq!(picture["services"][0], expected);
+    assert_eq!(picture["services"][1]["checks"][0]["recent"], json!(["passed"]));
     assert_eq!(picture["services"][2]["check"], Value::Null);
     assert_eq!(picture["services"][2]["address"], "2001:db8::7");
 }

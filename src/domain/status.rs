@@ -1,6 +1,7 @@
 //! The state of the shim at one time, as `/status` shows it.
 //!
-//! It is made from the core's own state when it is requested. Nothing is stored for it but each job's last run.
+//! It is made from the core's own state when it is requested. What is stored for it only, as each job's last run and the last
+//! results of each health check, decides nothing.
 
 use crate::availability::CatalogueStatus;
 use crate::catalogue::Dependency;
@@ -79,6 +80,8 @@ pub struct ServiceStatus {
     pub heartbeat_failures: u32,
     /// Its health check, if it has one without a name.
     pub check: Option<JobStatus>,
+    /// The results of the last runs of this check, the oldest first, at most [`MOST_RESULTS`].
+    pub recent: Vec<RunResult>,
     /// Its health checks with names.
     pub checks: Vec<CheckStatus>,
 }
@@ -94,7 +97,12 @@ pub struct CheckStatus {
     pub health: Health,
     /// Its command or probe.
     pub job: JobStatus,
+    /// The results of the last runs, the oldest first, at most [`MOST_RESULTS`].
+    pub recent: Vec<RunResult>,
 }
+
+/// How many results of a health check are kept for the status. (docs/bounds.md)
+pub const MOST_RESULTS: usize = 30;
 
 /// The state of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

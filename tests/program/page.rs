@@ -28,8 +28,8 @@ fn served() -> (Program, OwnAddress, String) {
     ));
     program.launch(&UNTIL_TERM);
     let address = own.socket().to_string();
-    program.until("the check has failed", |_| {
-        get(&address, "/status").is_some_and(|page| page.body.contains(r#""health":"unhealthy""#))
+    program.until("the check has failed twice", |_| {
+        get(&address, "/status").is_some_and(|page| page.body.contains(r#""recent":["failed","failed""#))
     });
     (program, own, address)
 }
@@ -94,6 +94,9 @@ fn a_browser_shows_the_state_and_executes_nothing_of_it() {
         "last command <span class=\"passed\">passed</span>",
         "/missing &lt;u&gt; cannot be read: no such file or directory",
         "exit status 1",
+        "<title>the last runs, the oldest first: ",
+        "<path class=\"failed\" d=\"M3 0V16M9 0V16",
+        "</svg> 0 of ",
     ] {
         assert!(shown.contains(text), "{text}: {shown}");
     }

@@ -14,6 +14,11 @@ const ENTRIES: usize = 500;
 /// Seconds until the page is loaded again.
 const REFRESH: u8 = 5;
 
+/// The width of a bar in a strip with the space between two, in pixels.
+const BAR: usize = 6;
+/// The results in a strip, and where the bar of each begins below the top.
+const BARS: [(&str, usize); 4] = [("passed", 8), ("failed", 0), ("timed_out", 0), ("stopped", 13)];
+
 const STYLE: &str = "
 :root { color-scheme: light dark; --good: #1a7f37; --bad: #cf222e; --unknown: #9a6700; --line: #8884; }
 @media (prefers-color-scheme: dark) { :root { --good: #3fb950; --bad: #ff7b72; --unknown: #d29922; } }
@@ -22,11 +27,13 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5re
 header p { margin: .25rem 0; opacity: .8; }
 article { border: 1px solid var(--line); border-radius: .5rem; margin: .5rem 0; padding: .75rem 1rem; }
 article h3 { display: flex; flex-wrap: wrap; gap: .25rem .75rem; font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
+time { white-space: nowrap; }
 article p { margin: .25rem 0 0; overflow-wrap: anywhere; }
 pre { border-left: 3px solid var(--line); margin: .5rem 0 0; max-height: 12rem; overflow: auto; padding-left: .75rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .healthy, .passed, .written { color: var(--good); } .unhealthy, .failed, .timed_out { color: var(--bad); }
 .unknown, .stopped, .waiting { color: var(--unknown); }
+svg { vertical-align: text-bottom; } path { stroke: currentColor; stroke-width: 4; } path.timed_out { stroke-dasharray: 3 2; }
 ";
 
 /// The page of a status.
@@ -109,12 +116,52 @@ fn service(service: &Service<'_>) -> Markup {
             p class="failed" { (service.heartbeat_failures) " requests to the catalogue failed in a row" }
         }
         p { (service.address) " port " (service.port) ", ID " (service.id) (tags(service.tags)) }
-        @if let Some(check) = &service.check { (last("check", check.last.as_ref())) }
+        @if let Some(check) = &service.check {
+            (strip(&check.recent))
+            (last("check", check.job.last.as_ref()))
+        }
         @for check in &service.checks {
             p { "check " (check.name) " " span class=(check.health) { (check.health) } }
+            (strip(&check.recent))
             (last("run", check.last.as_ref()))
         }
     }
+}
+
+/// The results of the last runs of a check as a bar each, the latest one on the right. The bars of different results have
+/// different colours and also different shapes, and the title has the results as words.
+fn strip(results: &[&str]) -> Markup {
+    let passed = results.iter().filter(|result| **result == "passed").count();
+    html! {
+        @if results.len() > 1 {
+            p {
+                svg role="img" width=(results.len() * BAR) height="16" {
+                    title { "the last runs, the oldest first: " (in_a_row(results)) }
+                    @for (result, from) in BARS {
+                        @let bars = bars(results, result, from);
+                        @if !bars.is_empty() { path class=(result) d=(bars) {} }
+                    }
+                }
+                " " (passed) " of " (results.len()) " passed"
+            }
+        }
+    }
+}
+
+/// A line from this height down to the ground for each run that has this result.
+fn bars(results: &[&str], result: &str, from: usize) -> String {
+    let places = results.iter().enumerate().filter(|(_, other)| **other == result);
+    let bar = |(place, _)| format!("M{} {from}V16", place * BAR + BAR / 2);
+    places.map(bar).collect()
+}
+
+/// How many results of each kind follow each other.
+fn in_a_row(results: &[&str]) -> String {
+    let rows = results.chunk_by(|one, next| one == next);
+    let rows: Vec<String> = rows
+        .map(|row| format!("{} {}", row.len(), words(row[0])))
+        .collect();
+    rows.join(", ")
 }
 
 fn tags(tags: &[String]) -> Markup {
@@ -232,6 +279,23 @@ mod tests {
 
     fn page_of(status: &Status) -> String {
         html(&StatusDocument::new(status, DateTime::<Utc>::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn a_strip_has_a_bar_for_each_result_and_the_results_as_words() {
+        let strip = |results: &[&str]| strip(results).into_string();
+        assert_eq!(strip(&["passed"]), "", "the last run is shown anyway");
+        let shown = strip(&["passed", "passed", "timed_out", "failed", "stopped", "passed"]);
+        let title = "the last runs, the oldest first: 2 passed, 1 timed out, 1 failed, 1 stopped, 1 passed";
+        assert_eq!(
+            shown,
+            format!(
+                "<p><svg role=\"img\" width=\"36\" height=\"16\"><title>{title}</title>\
+                 <path class=\"passed\" d=\"M3 8V16M9 8V16M33 8V16\"></path>\
+                 <path class=\"failed\" d=\"M21 0V16\"></path><path class=\"timed_out\" d=\"M15 0V16\"></path>\
+                 <path class=\"stopped\" d=\"M27 13V16\"></path></svg> 3 of 6 passed</p>"
+            )
+        );
     }
 
     #[test]

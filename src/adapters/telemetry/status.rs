@@ -83,8 +83,16 @@ pub(super) struct Service<'a> {
     pub(super) heartbeat_failures: u32,
     pub(super) health: &'static str,
     pub(super) since: Option<String>,
-    pub(super) check: Option<Job<'a>>,
+    pub(super) check: Option<OnlyCheck<'a>>,
     pub(super) checks: Vec<NamedCheck<'a>>,
+}
+
+/// The only health check of a service.
+#[derive(Serialize)]
+pub(super) struct OnlyCheck<'a> {
+    #[serde(flatten)]
+    pub(super) job: Job<'a>,
+    pub(super) recent: Vec<&'static str>,
 }
 
 /// A health check with a name.
@@ -95,6 +103,7 @@ pub(super) struct NamedCheck<'a> {
     pub(super) health: &'static str,
     pub(super) pid: Option<i32>,
     pub(super) last: Option<Last<'a>>,
+    pub(super) recent: Vec<&'static str>,
 }
 
 /// A backend.
@@ -201,7 +210,10 @@ impl<'a> Service<'a> {
             heartbeat_failures: service.heartbeat_failures,
             since: service.since.map(|since| calendar.show(since)),
             health: health(service.health),
-            check: service.check.as_ref().map(|check| Job::new(check, calendar)),
+            check: service.check.as_ref().map(|check| OnlyCheck {
+                job: Job::new(check, calendar),
+                recent: results(&service.recent),
+            }),
             checks: service
                 .checks
                 .iter()
@@ -219,7 +231,21 @@ impl<'a> NamedCheck<'a> {
             health: health(check.health),
             pid: check.job.pid.map(|pid| pid.0),
             last: check.job.last.as_ref().map(|run| Last::new(run, calendar)),
+            recent: results(&check.recent),
         }
+    }
+}
+
+fn results(results: &[RunResult]) -> Vec<&'static str> {
+    results.iter().copied().map(result).collect()
+}
+
+fn result(result: RunResult) -> &'static str {
+    match result {
+        RunResult::Passed => "passed",
+        RunResult::Failed => "failed",
+        RunResult::TimedOut => "timed_out",
+        RunResult::Stopped => "stopped",
     }
 }
 
@@ -284,12 +310,7 @@ impl<'a> Last<'a> {
         Self {
             ended_at: calendar.show(run.ended),
             duration_seconds: run.took.as_secs_f64(),
-            result: match run.result {
-                RunResult::Passed => "passed",
-                RunResult::Failed => "failed",
-                RunResult::TimedOut => "timed_out",
-                RunResult::Stopped => "stopped",
-            },
+            result: result(run.result),
             exit_code: run.ending.code(),
             detail: run.ending.to_string(),
             output: &run.output,

@@ -113,6 +113,7 @@ impl ServiceUnit {
             last_heartbeat: self.shown.confirmed,
             heartbeat_failures: self.failures.count(),
             check: self.only_check().map(|check| check.checker.status(out)),
+            recent: self.only_check().map(ServiceCheck::recent).unwrap_or_default(),
             checks: self.check_states(out),
         }
     }
@@ -157,6 +158,7 @@ impl ServiceUnit {
                 interval: own.interval,
                 health: self.health_of(number),
                 job: check.checker.status(out),
+                recent: check.recent(),
             })
         });
         states.collect()
@@ -575,7 +577,7 @@ impl Unit for ServiceUnit {
             return;
         };
         if let Some(check) = self.checks.get_mut(number) {
-            check.checker.on_ended(now, ending, out);
+            check.on_ended(now, ending, out);
         }
         match self.own {
             Some(_) => self.on_own_checked(now, number, ending, out),

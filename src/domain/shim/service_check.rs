@@ -2,12 +2,16 @@
 
 use super::checker::Checker;
 use super::id::UnitId;
+use super::outbox::Outbox;
 use crate::causes::Causes;
 use crate::check::FailureLimit;
+use crate::measurement::RunResult;
 use crate::notice::{Named, Notice};
 use crate::plan::Service;
 use crate::process::Ending;
+use crate::status::MOST_RESULTS;
 use crate::time::{Instant, Jitter};
+use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::mem;
@@ -21,6 +25,8 @@ pub(super) struct ServiceCheck {
     /// How many failures in a row end the shim, if any number does.
     pub exit: Option<FailureLimit>,
     pub log: ResultLog,
+    /// The results of the last runs, the oldest first.
+    recent: VecDeque<RunResult>,
 }
 
 /// What is logged about the results of a check.
@@ -95,8 +101,23 @@ impl ServiceCheck {
             checker: Checker::new(now, id, check, jitter),
             exit: service.actions.exit_after.map(FailureLimit::new),
             log: ResultLog::default(),
+            recent: VecDeque::new(),
         });
         checks.collect()
+    }
+
+    /// A run has ended.
+    pub fn on_ended(&mut self, now: Instant, ending: &Ending, out: &mut Outbox) {
+        self.checker.on_ended(now, ending, out);
+        if self.recent.len() >= MOST_RESULTS {
+            self.recent.pop_front();
+        }
+        self.recent.extend(self.checker.last().map(|run| run.result));
+    }
+
+    /// The results of the last runs, the oldest first.
+    pub fn recent(&self) -> Vec<RunResult> {
+        self.recent.iter().copied().collect()
     }
 
     /// It was not run for a while, so earlier failures do not count.
@@ -107,4 +128,4 @@ impl ServiceCheck {
     }
 }
 
-crate::keyed!(ServiceCheck { name, checker, exit } without { log });
+crate::keyed!(ServiceCheck { name, checker, exit } without { log, recent });

@@ -5,7 +5,7 @@ use crate::check::Health;
 use crate::control::{ControlAnswer, ControlRequest, RequestNumber};
 use crate::measurement::{CatalogueOperation, Outcome, RunResult, WatchedBackend};
 use crate::sensor::Value;
-use crate::status::{JobStatus, LONGEST_REPORT, Status};
+use crate::status::{JobStatus, LONGEST_REPORT, MOST_RESULTS, Status};
 use core::net::SocketAddr;
 
 fn sensor(name: &str, kind: SensorKind) -> Sensor {
@@ -553,4 +553,30 @@ fn the_state_of_a_service_is_measured_when_it_changes_and_when_a_plan_comes_into
         _ => None,
     });
     assert_eq!(until, Some(Instant::after_start(Duration::from_secs(10 + 30))));
+}
+
+#[test]
+fn the_status_has_the_last_results_of_each_check() {
+    let mut fixture = registered();
+    let recent = |fixture: &mut Fixture| fixture.status().services.remove(0).recent;
+    assert_eq!(recent(&mut fixture), [RunResult::Passed]);
+    let check = |fixture: &mut Fixture, code| {
+        fixture.after(10_000);
+        fixture.exits("app.health", code);
+        fixture.requests.clear();
+    };
+    check(&mut fixture, 1);
+    assert_eq!(recent(&mut fixture), [RunResult::Passed, RunResult::Failed]);
+    for _ in 0..MOST_RESULTS - 1 {
+        check(&mut fixture, 1);
+    }
+    assert_eq!(recent(&mut fixture), [RunResult::Failed; MOST_RESULTS]);
+    fixture.after(10_000);
+    fixture.signal(Signal::TERM);
+    fixture.dies("app.health", Signal::KILL);
+    let stopped = recent(&mut fixture);
+    assert_eq!(
+        (stopped.len(), stopped.last()),
+        (MOST_RESULTS, Some(&RunResult::Stopped))
+    );
 }
