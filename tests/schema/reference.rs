@@ -213,8 +213,8 @@ struct Row {
     meaning: String,
     kind: String,
     default: String,
-    since: &'static str,
     example: String,
+    since: &'static str,
     mistake: String,
 }
 
@@ -424,9 +424,9 @@ fn kind_of_check(properties: &Map<String, Value>) -> &'static str {
 
 const HEAD: &str = "# All keys
 
-Every key of the configuration: what it is, its type and default, an example, and what a mistake says. The page is made from
-[the schema](configuration.schema.json) and the program by a test (`tests/schema/reference.rs`). What it all means is explained
-in [configuration.md](configuration.md).
+Every key of the configuration: what it is, its type and default, an example, and what the program says of a mistake. The
+page is made from [the schema](configuration.schema.json) and the program by a test (`tests/schema/reference.rs`). What it all
+means is explained in [configuration.md](configuration.md).
 
 *since*: 2 is ContainerPilot 2, whose files keep working; 0.1 is the first version of this program. A *command* is a string or an
 array of strings, or [an object](#a-command-as-an-object). A *duration* is a number of seconds or a text such as `\"1m30s\"`. A whole
@@ -439,22 +439,29 @@ fn page() -> String {
     for section in &SECTIONS {
         let Section { title, text, .. } = section;
         write!(page, "\n## {title}\n\n{text}\n\n").unwrap();
-        page.push_str("| key | what it is | type | default | since | example | a mistake |\n");
-        page.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
+        page.push_str("| key | what it is | type | default | example | since |\n");
+        page.push_str("| --- | --- | --- | --- | --- | --- |\n");
+        let mut mistakes = String::new();
         for (key, row) in rows(&schema, section) {
             let Row {
                 meaning,
                 kind,
                 default,
-                since,
                 example,
+                since,
                 mistake,
             } = row;
             writeln!(
                 page,
-                "| {key} | {meaning} | {kind} | {default} | {since} | {example} | {mistake} |"
+                "| {key} | {meaning} | {kind} | {default} | {example} | {since} |"
             )
             .unwrap();
+            if !mistake.is_empty() {
+                writeln!(mistakes, "- {key}: {mistake}").unwrap();
+            }
+        }
+        if !mistakes.is_empty() {
+            write!(page, "\nMistakes:\n\n{mistakes}").unwrap();
         }
     }
     page
