@@ -81,6 +81,7 @@ impl Mutant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::laws::{EMERGENCY_LAWS, LAWS};
     use std::path::Path;
 
     #[test]
@@ -93,6 +94,28 @@ mod tests {
             let faulty = mutant.apply(&source);
             assert!(faulty.is_ok_and(|faulty| faulty != source), "{mutant:?}");
         }
+    }
+
+    /// A row names a law that exists, or the reason in the list why the fault survives; `scripts/mutants missing` tries those without a row.
+    #[test]
+    fn each_deliberate_fault_was_tried_and_is_caught_or_has_a_reason() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let page = std::fs::read_to_string(root.join("docs/development/mutants.md")).expect("the table");
+        let (mut rows, mutants) = (rows(&page), all());
+        for Mutant { name, reason, .. } in mutants {
+            let caught = rows.remove(&name);
+            let caught = caught.unwrap_or_else(|| panic!("`{name}` has no row: scripts/mutants missing"));
+            let survives = caught.strip_prefix("**survives**: ");
+            assert_eq!(survives, reason.as_deref(), "{name}");
+            let law = caught.split(" (").next().unwrap_or_default().replace(' ', "_");
+            let is_known = LAWS.iter().chain(EMERGENCY_LAWS).any(|(known, _)| *known == law);
+            let is_stuck = caught == "it never comes to rest, or panics";
+            assert!(
+                is_known || is_stuck || survives.is_some(),
+                "{name}: there is no law {law}"
+            );
+        }
+        assert!(rows.is_empty(), "rows of no fault: {rows:?}");
     }
 
     #[test]

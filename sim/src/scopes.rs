@@ -352,6 +352,27 @@ pub fn delays() -> Scope {
     }])
 }
 
+/// One backend of which reloads replace the minimum, and then the handler, while it runs; every answer.
+pub fn minimums() -> Scope {
+    let with = |minimum, program| Plan {
+        backends: vec![Backend {
+            timing: Timing {
+                minimum,
+                ..Timing::default()
+            },
+            ..backend(program)
+        }],
+        ..bare()
+    };
+    Scope {
+        reloads: true,
+        maintenance: false,
+        between: false,
+        starts_fail: false,
+        ..scope(vec![with(1, "run"), with(2, "run"), with(2, "walk")])
+    }
+}
+
 /// Two services without a check and a backend, with at most two requests in flight; a catalogue that refuses
 /// further requests now and then.
 pub fn budget() -> Scope {
@@ -401,7 +422,7 @@ pub fn large() -> Scope {
 }
 
 /// The worlds that the ordinary tests explore.
-pub const QUICK: [&str; 10] = [
+pub const QUICK: [&str; 11] = [
     "hooks",
     "thresholds",
     "checks",
@@ -412,10 +433,11 @@ pub const QUICK: [&str; 10] = [
     "reloads",
     "handlers",
     "delays",
+    "minimums",
 ];
 
 /// All worlds by name; those that are explored in seconds come first.
-pub fn all() -> [(&'static str, Scope); 14] {
+pub fn all() -> [(&'static str, Scope); 15] {
     [
         ("hooks", hooks()),
         ("thresholds", thresholds()),
@@ -427,6 +449,7 @@ pub fn all() -> [(&'static str, Scope); 14] {
         ("reloads", reloads()),
         ("handlers", handlers()),
         ("delays", delays()),
+        ("minimums", minimums()),
         ("small", small()),
         ("budget", budget()),
         ("whole", whole()),
