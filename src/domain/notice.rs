@@ -78,6 +78,8 @@ pub enum Notice {
     MarkedForMaintenance(Named),
     /// A service is deregistered.
     Deregistering(Named),
+    /// The same of a service that this run has not registered: an earlier run may have left its entry.
+    DeregisteringInCase(Named),
     /// The deregistration failed; the service may still be registered.
     DeregisteringFailed(Named, String),
     /// The catalogue did not answer within the time limit of the deregistrations.
@@ -224,9 +226,18 @@ pub enum Notice {
         role: Role,
         /// The time limit.
         limit: Duration,
+        /// The program. Its arguments may be secret.
+        program: String,
+        /// Whether the run before did as well.
+        again: bool,
     },
-    /// The process group of a run is killed.
-    Killing(Role),
+    /// A run exceeds its time limit, and its process group is killed.
+    Killing {
+        /// The role of the job.
+        role: Role,
+        /// Whether the run before exceeded it as well.
+        again: bool,
+    },
     /// A process was started.
     Started(Role, Pid),
     /// A run ended.
@@ -303,7 +314,7 @@ impl Notice {
     /// The level of the message.
     pub fn level(&self) -> Level {
         match self {
-            notice if notice.failure().is_some_and(|failure| !failure.at_full_level) => Level::Debug,
+            notice if notice.is_repetition() => Level::Debug,
             Self::Template(notice) => notice.level(),
             Self::Lifecycle(notice) => notice.level(),
             Self::Catalogue(notice) => notice.level(),
@@ -312,6 +323,7 @@ impl Notice {
             | Self::Stopped(..)
             | Self::SignalForwarded(_)
             | Self::SignalKept(_)
+            | Self::DeregisteringInCase(_)
             | Self::Answer(..) => Level::Debug,
             Self::Ended(role, ending) => ended_level(role, ending),
             Self::NotStarted { role, .. } | Self::StartedAgain(role, _) if is_reported(role) => Level::Debug,
@@ -329,7 +341,7 @@ impl Notice {
             | Self::UnhealthyAnew(..)
             | Self::Failing { counted: Some(_), .. }
             | Self::TimedOut { .. }
-            | Self::Killing(_)
+            | Self::Killing { .. }
             | Self::RestartDelayed(..)
             | Self::WokenLate(_)
             | Self::LeftBehind(_) => Level::Warning,
@@ -359,6 +371,15 @@ impl Notice {
             | Self::StartRetried(..)
             | Self::Outlived(_)
             | Self::KillingApplication(_) => Level::Info,
+        }
+    }
+
+    /// Whether the message was logged before at its own level, and says nothing new.
+    fn is_repetition(&self) -> bool {
+        match self {
+            Self::Killing { again, .. } => *again,
+            Self::TimedOut { role, again, .. } => *again && is_reported(role),
+            notice => notice.failure().is_some_and(|failure| !failure.at_full_level),
         }
     }
 
@@ -401,6 +422,7 @@ impl Notice {
         match self {
             Self::MarkedForMaintenance(named)
             | Self::Deregistering(named)
+            | Self::DeregisteringInCase(named)
             | Self::DeregisteringFailed(named, _)
             | Self::StillRegistered(named)
             | Self::NotRegistered(named, _)
@@ -442,7 +464,7 @@ impl Notice {
             | Self::WokenLate(_)
             | Self::Listening(_)
             | Self::TimedOut { .. }
-            | Self::Killing(_)
+            | Self::Killing { .. }
             | Self::Started(..)
             | Self::Ended(..)
             | Self::NotStarted { .. }
@@ -505,6 +527,11 @@ impl fmt::Display for Notice {
             Self::Maintenance(false) => f.write_str("Leaving maintenance"),
             Self::MarkedForMaintenance(named) => write!(f, "Marking for maintenance: {}", named.service),
             Self::Deregistering(named) => write!(f, "Deregistering service: {}", named.service),
+            Self::DeregisteringInCase(named) => write!(
+                f,
+                "Deregistering service: {}, in case an earlier run has left an entry",
+                named.service
+            ),
             Self::DeregisteringFailed(named, cause) => {
                 write!(f, "Deregistering failed: {cause} (service {})", named.service)
             }
@@ -652,8 +679,10 @@ impl fmt::Display for Notice {
                 late.subsec_millis()
             ),
             Self::Listening(server) => write!(f, "{server}"),
-            Self::TimedOut { role, limit } => write!(f, "{role} timeout after {}", InUnits(*limit)),
-            Self::Killing(role) => write!(f, "killing command for {role}"),
+            Self::TimedOut {
+                role, limit, program, ..
+            } => write!(f, "{role} timeout after {}: {program}", InUnits(*limit)),
+            Self::Killing { role, .. } => write!(f, "killing command for {role}"),
             Self::Started(role, pid) => write!(f, "{role} runs with PID {pid}"),
             Self::Ended(role, ending) => ended(f, role, ending),
             Self::Answer(role, text) => write!(f, "{role} got: {}", text.trim_end()),
@@ -874,10 +903,6 @@ mod tests {
                 "control: serving at /run/s",
             ),
             (Notice::KillingApplication(Pid(7)), "Killing Process 7"),
-            (
-                Notice::Killing(Role::Task { name: "t".into() }),
-                "killing command for task[t]",
-            ),
             (Notice::ReloadRefused("e".into()), "Error initializing config: e"),
         ];
         for (notice, sentence) in sentences {
@@ -886,13 +911,31 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_names_the_job_and_the_limit() {
-        let notice = Notice::TimedOut {
-            role: Role::Task { name: "task3".into() },
+    fn a_timeout_names_the_job_the_limit_and_the_program() {
+        let timed_out = |role: &Role, again| Notice::TimedOut {
+            role: role.clone(),
             limit: Duration::from_millis(100),
+            program: "/bin/tidy".into(),
+            again,
         };
-        assert_eq!(notice.to_string(), "task[task3] timeout after 100ms");
-        assert_eq!(notice.level(), Level::Warning);
+        let task = Role::Task { name: "task3".into() };
+        let sentence = "task[task3] timeout after 100ms: /bin/tidy";
+        assert_eq!(timed_out(&task, false).to_string(), sentence);
+        let killing = |again| Notice::Killing {
+            role: task.clone(),
+            again,
+        };
+        assert_eq!(killing(true).to_string(), "killing command for task[task3]");
+        assert_eq!(killing(false).level(), Level::Warning);
+        assert_eq!(killing(true).level(), Level::Debug, "what was killed is logged");
+        assert_eq!(timed_out(&task, true).level(), Level::Warning);
+        let sensor = Role::Sensor { name: "load".into() };
+        assert_eq!(timed_out(&sensor, false).level(), Level::Warning);
+        assert_eq!(
+            timed_out(&sensor, true).level(),
+            Level::Debug,
+            "other sentences report it"
+        );
     }
 
     #[test]

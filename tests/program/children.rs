@@ -171,7 +171,7 @@ fn a_task_that_takes_too_long_is_killed_with_its_group_and_runs_again() {
         "command": ["sh", "-c", "sleep 1000 & echo $$ $! >> @/pids; wait"]}]}"#;
     let mut program = Program::start(config, &UNTIL_TERM);
     program.until_lines("pids", 3);
-    program.until_logged("task[long] timeout after 200ms\n");
+    program.until_logged("task[long] timeout after 200ms: sh\n");
     program.until_logged("killing command for task[long]");
     let first = pids(program.read("pids").lines().next().unwrap());
     program.until("the first run and its child are gone", |_| {
@@ -192,10 +192,15 @@ fn a_check_that_takes_too_long_is_killed_and_is_no_heartbeat() {
     let config = r#"{"directory": "@/catalogue", "services": [{"name": "app", "port": 1, "interfaces": "lo",
         "poll": 1, "ttl": 30, "timeout": "100ms", "health": ["sh", "-c", "trap '' TERM; echo run >> @/runs; sleep 1000"]}]}"#;
     let mut program = Program::start(config, &UNTIL_TERM);
-    program.until_lines("runs", 2);
-    program.until_logged("app.health timeout after 100ms\n");
+    program.until_lines("runs", 4);
+    program.until_logged("app.health timeout after 100ms: sh\n");
     assert!(!program.has("catalogue/app"));
     assert_eq!(program.stop(), 0);
+    let log = program.stdout();
+    for once in ["timeout after", "killing command for"] {
+        assert_eq!(log.matches(once).count(), 1, "{log}");
+    }
+    assert!(!log.contains("Deregistering"), "it was not registered: {log}");
 }
 
 /// A coprocess that records its process ID and argument, and runs until it is killed.

@@ -120,6 +120,15 @@ fn missing_template() -> EntryKind {
     })))
 }
 
+fn timed_out(role: Role) -> Notice {
+    Notice::TimedOut {
+        role,
+        limit: Duration::from_secs(1),
+        program: "true".into(),
+        again: false,
+    }
+}
+
 /// One entry is left out, repeated elsewhere, or replaced by a wrong one.
 fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
     let (place, other) = (somewhere(trace, choices), somewhere(trace, choices));
@@ -144,10 +153,7 @@ fn corrupt(trace: &mut Vec<TraceEntry>, choices: &mut Choices) {
             .cloned(),
         (EntryKind::Event(Event::Answered(_, Answer::Instances(_))), 0) => handler_after(&trace[place..]),
         (EntryKind::Effect(Effect::Log(Notice::Ended(role, ending))), 0) if ending.passed() => {
-            Some(EntryKind::Effect(Effect::Log(Notice::TimedOut {
-                role: role.clone(),
-                limit: Duration::from_secs(1),
-            })))
+            Some(EntryKind::Effect(Effect::Log(timed_out(role.clone()))))
         }
         (EntryKind::Event(Event::Loaded(_, Loaded::Refused(_))), 0 | 1) => {
             Some(EntryKind::Effect(Effect::Log(Notice::Reloaded)))

@@ -2,6 +2,7 @@
 
 use super::id::UnitId;
 use super::outbox::Outbox;
+use crate::causes::shortened;
 use crate::event::Ticket;
 use crate::failures::Failures;
 use crate::job::{Action, JobState};
@@ -13,7 +14,7 @@ use crate::signal::Signal;
 use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::status::{JobStatus, Run};
 use crate::time::{Instant, Jitter};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// A job, its state and its process.
@@ -266,16 +267,30 @@ impl JobRunner {
     }
 
     fn expire(&self, out: &mut Outbox) {
-        out.log(Notice::Killing(self.job.role.clone()));
+        out.log(Notice::Killing {
+            role: self.job.role.clone(),
+            again: self.has_timed_out_before(),
+        });
         self.send(Signal::KILL, SignalTarget::Tree, out);
     }
 
     /// Reported once it is known that the run did not end by itself.
     fn log_timeout(&self, out: &mut Outbox) {
         if let Some(limit) = self.job.time_limit {
-            let role = self.job.role.clone();
-            out.log(Notice::TimedOut { role, limit });
+            out.log(Notice::TimedOut {
+                role: self.job.role.clone(),
+                limit,
+                program: shortened(&self.job.command.program.to_string()),
+                again: self.has_timed_out_before(),
+            });
         }
+    }
+
+    /// Whether the last run that has ended exceeded its time limit.
+    fn has_timed_out_before(&self) -> bool {
+        self.last
+            .as_ref()
+            .is_some_and(|run| run.result == RunResult::TimedOut)
     }
 }
 

@@ -53,6 +53,8 @@ struct Shown {
     confirmed: Option<Instant>,
     /// The health after the last result, and since when it is that.
     health: Option<(Health, Instant)>,
+    /// Whether the catalogue was asked to register the service, so that its entry may be one of this run.
+    asked: bool,
     /// What was measured last.
     measured: Option<Measurement>,
 }
@@ -352,7 +354,10 @@ impl ServiceUnit {
     fn request(&mut self, now: Instant, operation: Operation, out: &mut Outbox) {
         let registration = self.service.registration.clone();
         let request = match operation {
-            Operation::Register => Request::Register(registration),
+            Operation::Register => {
+                self.shown.asked = true;
+                Request::Register(registration)
+            }
             Operation::Renew => match self.report() {
                 Some(output) => Request::Report(Report {
                     registration,
@@ -617,7 +622,11 @@ impl Unit for ServiceUnit {
         }
         self.reactions.end(out);
         self.closing = true;
-        self.deregister(now, Notice::Deregistering(self.named()), out);
+        let notice = match self.shown.asked {
+            true => Notice::Deregistering(self.named()),
+            false => Notice::DeregisteringInCase(self.named()),
+        };
+        self.deregister(now, notice, out);
     }
 
     /// Deregisters the service until [`Unit::resume`]. A command that runs as health check may finish, its result is

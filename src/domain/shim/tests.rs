@@ -1754,3 +1754,29 @@ fn the_lifetime_of_a_job_says_whether_it_survives_the_beginning_of_the_stop() {
         ]
     );
 }
+
+#[test]
+fn a_timeout_is_logged_again_after_a_run_that_ended_in_time() {
+    let mut fixture = Fixture::running(Plan {
+        backends: vec![],
+        ..limited()
+    });
+    let mut check = |ends: bool| {
+        fixture.after(10_000);
+        fixture.logged.clear();
+        fixture.levels.clear();
+        if ends {
+            fixture.exits("app.health", 0);
+            fixture.answers("app", Answer::Done);
+        } else {
+            fixture.after(2_500);
+            fixture.dies("app.health", Signal::KILL);
+        }
+        let (warnings, all) = (fixture.warnings().collect::<Vec<_>>(), fixture.logged.iter());
+        let of_timeouts = |text: &&str| text.contains("timeout after") || text.contains("killing command");
+        let all = all.map(String::as_str).filter(of_timeouts).count();
+        (warnings.into_iter().filter(of_timeouts).count(), all)
+    };
+    assert_eq!([false, false, false].map(&mut check), [(2, 2), (0, 2), (0, 2)]);
+    assert_eq!([true, false, false].map(&mut check), [(0, 0), (2, 2), (0, 2)]);
+}

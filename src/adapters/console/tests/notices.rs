@@ -33,7 +33,7 @@ macro_rules! variants {
 
 variants! {
     Warning LoadedConfiguration Lifecycle Reloading ReloadFollows Reloaded ReloadRefused SignalIgnored SignalForwarded
-    SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringFailed StillRegistered NotRegistered Registered
+    SignalKept Maintenance MarkedForMaintenance Deregistering DeregisteringInCase DeregisteringFailed StillRegistered NotRegistered Registered
     HeldByAnother RegistrationFailed HeartbeatFailed HeartbeatsResumed Failing Unhealthy UnhealthyAnew Healthy
     FailedTooOften
     QueryFailed QueryResumed Filtered NoLongerFiltered Skipped HeldBack ListLeftOut Changed Catalogue SensorFailed SensorResumed Template WokenLate
@@ -150,8 +150,13 @@ fn of_role(role: Role) -> Vec<Notice> {
         Notice::TimedOut {
             role: role.clone(),
             limit: delay,
+            program: "/bin/true".into(),
+            again: false,
         },
-        Notice::Killing(role.clone()),
+        Notice::Killing {
+            role: role.clone(),
+            again: false,
+        },
         Notice::Started(role.clone(), Pid(7)),
         Notice::Ended(role.clone(), ending(0)),
         Notice::Ended(role.clone(), ending(1)),
@@ -183,6 +188,7 @@ fn of_services() -> Vec<Notice> {
     vec![
         Notice::MarkedForMaintenance(named()),
         Notice::Deregistering(named()),
+        Notice::DeregisteringInCase(named()),
         Notice::DeregisteringFailed(named(), "refused".into()),
         Notice::StillRegistered(named()),
         Notice::NotRegistered(named(), "unknown".into()),

@@ -211,3 +211,37 @@ fn a_service_that_leaves_while_its_report_is_on_its_way_is_deregistered_after_it
     assert_eq!(fixture.signal(Signal::USR1), [""; 0]);
     assert_eq!(fixture.answers("app", Answer::Done), ["deregister app"]);
 }
+
+#[test]
+fn only_a_service_that_this_run_has_registered_is_said_to_be_deregistered() {
+    let stopped = |checked: Option<(u8, Answer)>| {
+        let mut fixture = Fixture::running(Plan {
+            services: vec![service("app")],
+            ..bare()
+        });
+        if let Some((code, answer)) = checked {
+            fixture.after(10_000);
+            fixture.exits("app.health", code);
+            if code == 0 {
+                fixture.answers("app", answer);
+            }
+        }
+        let effects = fixture.signal(Signal::TERM);
+        assert!(effects.contains(&"deregister app".into()), "{effects:?}");
+        let logged = fixture.logged.iter().zip(&fixture.levels);
+        let found = logged.filter(|(sentence, _)| sentence.starts_with("Deregistering service: app"));
+        let found: Vec<_> = found
+            .map(|(sentence, level)| (sentence.contains("in case an earlier run"), *level))
+            .collect();
+        found
+    };
+    let failed = || Answer::Failed("refused".into());
+    assert_eq!(stopped(None), [(true, Level::Debug)]);
+    assert_eq!(stopped(Some((1, Answer::Done))), [(true, Level::Debug)]);
+    assert_eq!(stopped(Some((0, Answer::Done))), [(false, Level::Info)]);
+    assert_eq!(
+        stopped(Some((0, failed()))),
+        [(false, Level::Info)],
+        "it may be registered"
+    );
+}
