@@ -1,13 +1,15 @@
 //! Real configuration files: what the original 2.7.8 accepted is accepted and renders to the same bytes, and
-//! what it refused is refused, except for the exceptions below, which are deliberate.
+//! what it refused is refused, except for the exceptions below, which are deliberate. `-check` reports no error in what the
+//! original accepted.
 //!
 //! The files are other people's and not in this repository: `common/shared.rs` defines where they are.
 #![allow(
     clippy::disallowed_macros,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may fail by panicking, and prints what it counted"
+    reason = "a test may fail by panicking, starts the program and prints what it counted"
 )]
 
 #[path = "common/shared.rs"]
@@ -18,9 +20,11 @@ use containerpilot::adapters::users::MachineUsers;
 use containerpilot::config::{self, Examination, Readable, Source, Target};
 use containerpilot::ports::Interfaces;
 use domain::address::InterfaceAddress;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The release whose verdicts are compared.
 const ORIGINAL: &str = "2.7.8";
@@ -48,6 +52,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("442", "CFG-20: an empty address"),
     ("443", "CFG-20: an empty address"),
 ];
+
+/// How many checks report an address of Consul that is none, such as `:8500` where a variable is not set, or `[consul]`.
+/// The original accepted these and sent its requests elsewhere or nowhere.
+const WRONG_ADDRESSES: usize = 32;
 
 /// The interfaces the original ran with.
 struct OriginalsMachine;
@@ -77,35 +85,64 @@ struct Verdict {
     rendered: String,
 }
 
+/// The variables of each environment of each file.
+type Environments = BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>;
+
+/// The files, and what the original made of them.
+struct Corpus {
+    folder: PathBuf,
+    /// The generation and the path of each file.
+    files: BTreeMap<String, (String, String)>,
+    environments: Environments,
+}
+
+impl Corpus {
+    fn open() -> Option<Self> {
+        let Some(folder) = shared::shared("corpus") else {
+            println!("corpus: skipped, as asked for");
+            return None;
+        };
+        let files = table(&folder.join("manifest.tsv"));
+        Some(Self {
+            files: files.iter().map(|line| manifest(line)).collect(),
+            environments: serde_json::from_str(&read(&folder.join("environments.json"))).unwrap(),
+            folder,
+        })
+    }
+
+    /// The verdicts about files of the format that this program reads.
+    fn verdicts(&self) -> Vec<Verdict> {
+        let all = table(&self.folder.join("oracle.tsv"));
+        let verdicts = all.iter().filter_map(|line| verdict(line));
+        verdicts
+            .filter(|verdict| self.files[&verdict.id].0 != "v3")
+            .collect()
+    }
+
+    fn path(&self, verdict: &Verdict) -> PathBuf {
+        self.folder.join(&self.files[&verdict.id].1)
+    }
+
+    fn variables(&self, verdict: &Verdict) -> &BTreeMap<String, String> {
+        &self.environments[&verdict.id][&verdict.environment]
+    }
+}
+
+fn table(file: &Path) -> Vec<String> {
+    read(file).lines().skip(1).map(str::to_owned).collect()
+}
+
 #[test]
 fn the_original_s_verdicts_and_renderings() {
-    let Some(corpus) = shared::shared("corpus") else {
-        println!("corpus: skipped, as asked for");
+    let Some(corpus) = Corpus::open() else {
         return;
     };
-    let table = |name: &str| {
-        read(&corpus.join(name))
-            .lines()
-            .skip(1)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let files: BTreeMap<String, (String, String)> =
-        table("manifest.tsv").iter().map(|line| manifest(line)).collect();
-    let environments: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>> =
-        serde_json::from_str(&read(&corpus.join("environments.json"))).unwrap();
-    let oracle = table("oracle.tsv");
-    let verdicts = oracle
-        .iter()
-        .filter_map(|line| verdict(line))
-        .filter(|verdict| files[&verdict.id].0 != "v3");
-
     let mut tally = Tally::default();
-    for verdict in verdicts {
-        let source = read(&corpus.join(&files[&verdict.id].1));
-        let variables = &environments[&verdict.id][&verdict.environment];
+    for verdict in corpus.verdicts() {
+        let source = read(&corpus.path(&verdict));
+        let variables = corpus.variables(&verdict);
         tally.compare_verdict(&verdict, &load(&source, variables));
-        if let Some(original) = rendered(&corpus, &verdict, &source) {
+        if let Some(original) = rendered(&corpus.folder, &verdict, &source) {
             let ours = config::render(&Source::Inline(source), Readable::Files, variables);
             tally.compare_rendering(&verdict, &original, &ours);
         }
@@ -124,6 +161,76 @@ fn the_original_s_verdicts_and_renderings() {
             "{id} ({row}) is no exception any more"
         );
     }
+}
+
+/// On this machine, which does not have the interfaces of the files, and without their programs.
+#[test]
+fn a_check_reports_no_error_in_a_file_that_the_original_accepted() {
+    let Some(corpus) = Corpus::open() else {
+        return;
+    };
+    let accepted = corpus.verdicts().into_iter().filter(|verdict| {
+        let decided = EXCEPTIONS.iter().any(|(id, _)| *id == verdict.id);
+        verdict.status == "ok" && !decided
+    });
+    let (mut checked, mut addresses, mut wrong) = (0, 0, Vec::new());
+    let mut warnings: BTreeMap<String, usize> = BTreeMap::new();
+    for verdict in accepted {
+        let result = check(&corpus.path(&verdict), corpus.variables(&verdict));
+        checked += 1;
+        let explained = result["explanation"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty());
+        if has_wrong_address(&result) {
+            addresses += 1;
+        } else if result["valid"] != true || result["errors"] != json!([]) || !explained {
+            wrong.push(format!("{verdict}: {result}"));
+        }
+        for warning in result["warnings"].as_array().unwrap() {
+            *warnings.entry(kind(warning)).or_default() += 1;
+        }
+    }
+    let number: usize = warnings.values().sum();
+    println!("corpus: {checked} checks, {addresses} of them with a wrong address, and {number} warnings:");
+    for (kind, number) in &warnings {
+        println!("{number:>6} {kind}");
+    }
+    assert_eq!(wrong, [""; 0], "{} of {checked} checks", wrong.len());
+    assert_eq!(addresses, WRONG_ADDRESSES);
+    assert!(checked > 400, "the corpus is whole: {checked}");
+}
+
+/// What `-check` prints about a file.
+fn check(file: &Path, variables: &BTreeMap<String, String>) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_containerpilot"))
+        .args(["-check", "-explain", "-format", "json", "-interfaces", "optional"])
+        .args(["-config", &format!("file://{}", file.display())])
+        .env_clear()
+        .envs(variables)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {output:?}", file.display()))
+}
+
+/// Whether the only error is that the address of Consul is none.
+fn has_wrong_address(result: &Value) -> bool {
+    let errors = result["errors"].as_array().unwrap();
+    let is_address = |error: &Value| {
+        let message = error["message"].as_str().unwrap();
+        message.contains("' is not an address of Consul: ")
+    };
+    matches!(errors.as_slice(), [error] if is_address(error))
+}
+
+/// The message of a warning without its names and numbers.
+fn kind(warning: &Value) -> String {
+    let message = warning["message"].as_str().unwrap();
+    let words = message.split(' ').filter(|word| {
+        word.chars()
+            .all(|character| character.is_ascii_lowercase() || character == ',')
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// How many results are the same, and how many were compared.
