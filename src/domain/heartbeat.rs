@@ -90,7 +90,9 @@ impl Heartbeat {
 
     /// When [`Self::on_time`] or [`Self::on_standing`] returns an action, unless something else happens first.
     pub fn deadline(&self) -> Option<Instant> {
-        let waits = self.pace.is_some_and(|pace| pace.present == Standing::Silent);
+        let waits = self
+            .pace
+            .is_some_and(|pace| self.has_nothing_to_say(pace.present));
         self.schedule
             .deadline()
             .filter(|_| self.registration.allows_check() && !waits)
@@ -153,13 +155,14 @@ impl Heartbeat {
     /// Called when something has happened to checks with schedules of their own, or time has passed: what they call for
     /// now is sent if that has changed, or if a heartbeat is due. An inspection in flight is discarded then.
     pub fn on_standing(&mut self, now: Instant, standing: Standing) -> Option<Action> {
+        let is_silent = self.has_nothing_to_say(standing);
         let pace = self.pace.as_mut()?;
         pace.present = standing;
         if !self.registration.allows_check() {
             return None;
         }
-        if standing == Standing::Silent {
-            pace.sent = standing;
+        if is_silent {
+            pace.sent = Standing::Silent;
             return None;
         }
         let changes = core::mem::replace(&mut pace.sent, standing) != standing;
@@ -175,6 +178,16 @@ impl Heartbeat {
             Standing::Critical => self.registration.on_unhealthy(),
         };
         operation.map(Action::Send)
+    }
+
+    /// Whether the checks call for no request: also because the service is unhealthy and the catalogue has no entry that
+    /// could be one of it. Ticks wait until they do.
+    fn has_nothing_to_say(&self, standing: Standing) -> bool {
+        match standing {
+            Standing::Silent => true,
+            Standing::Passing => false,
+            Standing::Critical => self.registration.is_absent(),
+        }
     }
 
     /// Whether the request in flight says another thing than what the checks call for now.
@@ -633,5 +646,28 @@ mod tests {
         heartbeat.resume(at(34));
         assert_eq!(heartbeat.deadline(), None);
         assert_eq!(heartbeat.on_standing(at(36), Passing), sends(Operation::Register));
+    }
+
+    #[test]
+    fn while_it_is_unhealthy_and_has_no_entry_no_tick_is_taken() {
+        let mut heartbeat = paced();
+        heartbeat.on_standing(at(4), Passing);
+        heartbeat.on_paced_reply(at(4), Reply::Done, Passing);
+        assert_eq!(heartbeat.on_standing(at(6), Critical), sends(Operation::Fail));
+        assert_eq!(heartbeat.deadline(), None, "one request is in flight");
+        assert_eq!(
+            heartbeat.on_paced_reply(at(6), Reply::NotRegistered, Critical),
+            None
+        );
+        assert_eq!(heartbeat.deadline(), None);
+        assert_eq!(heartbeat.on_standing(at(10), Critical), None);
+        assert_eq!(heartbeat.deadline(), None);
+        assert_eq!(heartbeat.on_standing(at(14), Passing), sends(Operation::Register));
+        heartbeat.on_paced_reply(at(14), Reply::Done, Passing);
+        assert_eq!(
+            heartbeat.deadline(),
+            Some(at(20)),
+            "the ticks stay where they were"
+        );
     }
 }

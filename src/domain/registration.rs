@@ -96,6 +96,11 @@ impl RegistrationState {
         self.known == KnownRegistration::Registered
     }
 
+    /// Whether the catalogue has no entry, by its last answer.
+    pub fn is_absent(&self) -> bool {
+        self.known == KnownRegistration::Absent
+    }
+
     /// Whether the deregistration is over: the service is to be absent and no request is in flight. The deregistration
     /// may have failed.
     pub fn has_deregistered(&self) -> bool {

@@ -64,7 +64,7 @@ pub(super) fn requests_follow_a_change_or_a_tick(observer: &Observer, entry: &Tr
     let ticks = facts.schedule.may_begin(&observer.turn, observer.now);
     let waited =
         observer.plan.max_connections.is_some() && facts.schedule.waits(observer.now, facts.longest_wait());
-    let unsure = checks.is_unsure() || checks.hidden_ticks || observer.turn.has_late_failure;
+    let unsure = checks.is_unsure() || observer.turn.has_late_failure;
     let reason = changes || ticks || waited || facts.unknown || unsure;
     hold(reason && !facts.closing, || format!("{entry}"))
 }
@@ -79,7 +79,7 @@ pub(super) fn no_tick_of_a_heartbeat_is_omitted(observer: &Observer, entry: &Tra
     let late = observer.services.iter().find(|(id, facts)| {
         let due = facts.own.as_ref().is_some_and(|checks| {
             let critical = checks.is_critical() && facts.registration != KnownRegistration::Absent;
-            (checks.is_passing(observer.now) || critical) && !checks.is_unsure() && !checks.hidden_ticks
+            (checks.is_passing(observer.now) || critical) && !checks.is_unsure()
         });
         let idle = observer.request_of(id, facts).is_none();
         due && idle && !facts.closing && facts.schedule.is_overdue(observer.turn.began)

@@ -16,6 +16,8 @@ use domain::time::Duration;
 /// longest pause of a coprocess, two readings of the configuration and the time limit of a reload, and five
 /// seconds for the rest.
 const SETTLING: Duration = Duration::from_secs(2 * 10 + 10 + 2 * 2 + 5 + 5);
+/// How long a check that has to pass several times in a row may take for that besides its intervals.
+const PASSING: Duration = Duration::from_secs(5);
 /// How long the reaction to a change of a backend may take without faults.
 const REACTING: Duration = Duration::from_secs(15);
 /// How long the stop may take in addition to the drain and the stop timeout: the deregistrations, the end of
@@ -134,10 +136,19 @@ impl State {
         self.heal_children();
         self.set_keys("1");
         self.fact(Fact::Healed);
-        self.schedule(SETTLING, ScheduledItem::Settle);
-        self.schedule(SETTLING + REACTING, ScheduledItem::Settle);
-        self.schedule(SETTLING + REACTING, ScheduledItem::Stop);
-        self.schedule(SETTLING + REACTING + self.longest_stop(), ScheduledItem::Overdue);
+        let settling = self.settling();
+        self.schedule(settling, ScheduledItem::Settle);
+        self.schedule(settling + REACTING, ScheduledItem::Settle);
+        self.schedule(settling + REACTING, ScheduledItem::Stop);
+        self.schedule(settling + REACTING + self.longest_stop(), ScheduledItem::Overdue);
+    }
+
+    fn settling(&self) -> Duration {
+        let plans = [&self.file, self.observer.plan()];
+        let services = plans.iter().flat_map(|plan| &plan.services);
+        let checks = services.flat_map(|service| &service.checks);
+        let successes = checks.map(|own| own.interval * own.thresholds.successes.get());
+        SETTLING.max(successes.max().unwrap_or_default() + PASSING)
     }
 
     /// Checks the expected state, then changes a backend to check the reaction.

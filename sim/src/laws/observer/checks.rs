@@ -30,9 +30,6 @@ pub(crate) struct OwnChecks {
     pub may_pass: bool,
     /// Whether a report that the service is unhealthy may be sent at once.
     pub may_fail: bool,
-    /// The machine was paused while the service was critical and not registered. Heartbeats have ticks then that send nothing,
-    /// so the trace does not show when the following ones are.
-    pub hidden_ticks: bool,
 }
 
 impl CheckFacts {
@@ -69,7 +66,6 @@ impl OwnChecks {
             checks: checks.collect(),
             may_pass: false,
             may_fail: false,
-            hidden_ticks: false,
         })
     }
 
@@ -140,6 +136,5 @@ domain::keyed!(CheckFacts { schedule, health, valid_until, failures } without { 
 domain::keyed!(OwnChecks {
     checks,
     may_pass,
-    may_fail,
-    hidden_ticks
+    may_fail
 });

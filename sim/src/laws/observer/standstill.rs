@@ -1,6 +1,5 @@
 //! After a pause of the machine: a wake-up that is late by more than a second restarts time limits.
 
-use super::KnownRegistration;
 use super::Observer;
 use super::lifecycle::OnceRun;
 use crate::laws::bounds::{LATE, LONGEST_RELOAD_WAIT, MOST_LATE};
@@ -66,9 +65,6 @@ impl Observer {
             let is_checked = facts.own.is_none() && facts.check_labels(id).iter().any(checks);
             let busy = is_checked || requesting.contains(id);
             facts.schedule.after_standstill(now, busy);
-            if let Some(own) = &mut facts.own {
-                own.hidden_ticks |= own.can_be_critical() && facts.registration == KnownRegistration::Absent;
-            }
             for (label, check) in facts.own.iter_mut().flat_map(|own| &mut own.checks) {
                 check.schedule.after_standstill(now, checks(label));
                 check.health.after_standstill(now);
