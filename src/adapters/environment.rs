@@ -9,22 +9,33 @@ use std::rc::Rc;
 /// A handle to the environment; all clones share the exported variables.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    exports: Rc<RefCell<BTreeMap<String, String>>>,
+    exports: Rc<RefCell<Exports>>,
+}
+
+#[derive(Debug, Default)]
+struct Exports {
+    variables: BTreeMap<String, String>,
+    changes: u64,
 }
 
 impl Environment {
     /// Sets a variable for children that start, and templates that are rendered, from now on.
     pub fn export(&self, name: &str, value: &str) {
-        self.exports.borrow_mut().insert(name.into(), value.into());
+        let mut exports = self.exports.borrow_mut();
+        let before = exports.variables.insert(name.into(), value.into());
+        if before.as_deref() != Some(value) {
+            exports.changes += 1;
+        }
     }
 
     /// The exported variables, to be added to the environment that children inherit.
-    pub fn exports(&self) -> Vec<(String, String)> {
-        self.exports
-            .borrow()
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+    pub fn exports(&self) -> BTreeMap<String, String> {
+        self.exports.borrow().variables.clone()
+    }
+
+    /// How often an exported variable has changed: while this number is the same, so are [`Self::exports`].
+    pub fn changes(&self) -> u64 {
+        self.exports.borrow().changes
     }
 
     /// All variables, for templates. Bytes that are not UTF-8 become U+FFFD.
@@ -45,6 +56,18 @@ mod tests {
         let view = environment.clone();
         environment.export("PATH", "/nowhere");
         assert_eq!(view.variables()["PATH"], "/nowhere");
-        assert_eq!(view.exports(), [("PATH".to_owned(), "/nowhere".to_owned())]);
+        let exported = BTreeMap::from([("PATH".to_owned(), "/nowhere".to_owned())]);
+        assert_eq!(view.exports(), exported);
+    }
+
+    #[test]
+    fn changes_are_counted() {
+        let environment = Environment::default();
+        assert_eq!(environment.changes(), 0);
+        environment.export("A", "1");
+        environment.export("A", "1");
+        assert_eq!(environment.changes(), 1);
+        environment.export("A", "2");
+        assert_eq!(environment.changes(), 2);
     }
 }

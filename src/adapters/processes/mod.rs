@@ -152,8 +152,7 @@ impl Processes for Children {
         if job.identity.is_some() {
             output::let_others_open_own();
         }
-        let exports = self.environment.exports();
-        let spawned = self.spawner.spawn(job, &exports, capture.as_ref());
+        let spawned = self.spawner.spawn(job, &self.environment, capture.as_ref());
         let spawned = spawned.map_err(failure)?;
         // From here on nothing can fail: a running process is always in the table.
         let output = capture.map(|capture| capture.read(job, &self.readers));

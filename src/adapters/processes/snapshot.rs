@@ -14,13 +14,16 @@ use domain::signal::Signal;
 use nix::errno::Errno;
 use nix::libc;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// How many processes are read before other work is done (docs/bounds.md).
 const READ_AT_ONCE: usize = 64;
 /// How many processes are read in all; the others are not found (docs/bounds.md).
 const READ: usize = 65_536;
+/// More than the longest `/proc/PID/stat`, in bytes: 52 numbers of up to 20 digits, and a name of up to 64 bytes.
+const STAT: usize = 2048;
 
 /// A process: its ID, and when it started, in ticks of the kernel's clock since the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,10 +66,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads all processes, in turns. Empty where `/proc` is missing, or belongs to another PID namespace, in which the
+    /// Reads all processes, in turns. Empty if no other process is left, and where `/proc` is missing, or belongs to another PID namespace, in which the
     /// IDs are those of other processes.
     pub async fn take(turns: &Turns) -> Self {
         let mut snapshot = Self::default();
+        if wait::none_is_left() {
+            return snapshot;
+        }
         let own = fs::read_link("/proc/self");
         if own.is_ok_and(|own| own.to_str() != Some(&std::process::id().to_string())) {
             return snapshot;
@@ -141,9 +147,12 @@ pub fn parent_of(pid: i32) -> Option<i32> {
     read(pid).map(|entry| entry.parent)
 }
 
-/// `None` if the process has ended.
+/// `None` if the process has ended. What the kernel writes into the file is shorter than the buffer, and read at once.
 fn read(pid: i32) -> Option<Entry> {
-    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    let mut stat = [0; STAT];
+    let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = file.read(&mut stat).ok()?;
+    parse(stat.get(..length)?)
 }
 
 /// Reads the fields that follow the name. The name, in parentheses, may contain parentheses and spaces.

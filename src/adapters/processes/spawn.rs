@@ -11,6 +11,7 @@ use super::inherited;
 use super::output::Capture;
 use super::terminal::{Place, Terminal};
 use crate::adapters::descriptors::OpenFiles;
+use crate::adapters::environment::Environment;
 use domain::plan::{Input, Job, Login, Output, Word};
 use domain::process::Pid;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
@@ -37,7 +38,7 @@ const NULL: (u64, u64) = (1, 3);
 #[derive(Debug)]
 pub struct Spawner {
     nothing: OwnedFd,
-    pub(super) environment: Vec<CString>,
+    pub(super) variables: Variables,
     pub(super) open_files: Option<OpenFiles>,
     /// The controlling terminal of the shim.
     pub(super) terminal: Option<Rc<Terminal>>,
@@ -59,7 +60,7 @@ impl Spawner {
     pub fn new(open_files: Option<OpenFiles>) -> io::Result<Self> {
         Ok(Self {
             nothing: nothing()?,
-            environment: inherited::environment(),
+            variables: Variables::new(inherited::environment()),
             open_files,
             terminal: Terminal::controlling().map(Rc::new),
         })
@@ -70,21 +71,22 @@ impl Spawner {
     /// # Errors
     /// The program does not exist or is not executable, or the machine lacks memory or processes.
     pub fn spawn(
-        &self,
+        &mut self,
         job: &Job,
-        exports: &[(String, String)],
+        exports: &Environment,
         capture: Option<&Capture>,
     ) -> io::Result<Spawned> {
+        self.variables.update(exports)?;
         let words = std::iter::once(&job.command.program).chain(&job.command.arguments);
         let words = words.map(in_c).collect::<io::Result<Vec<_>>>()?;
-        let mut exported = exported(exports)?;
+        let mut own = Vec::new();
         if let Some(login) = job.identity.as_ref().and_then(|identity| identity.login.as_ref()) {
-            exported.extend(login_variables(login)?);
+            own.extend(login_variables(login)?);
         }
         for variable in &job.variables {
-            exported.push(entry(variable.name(), variable.value())?);
+            own.push(entry(variable.name(), variable.value())?);
         }
-        let environment = with_exports(&self.environment, &exported);
+        let environment = replaced(&self.variables.all, &own);
         let place = self.place(job.input);
         let text = job.text.as_deref().map(in_memory).transpose()?;
         let streams = self.streams(job, text.as_ref(), capture.map(Capture::writer));
@@ -228,9 +230,38 @@ fn in_memory(text: &str) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The exported variables as entries of an environment.
-fn exported(exports: &[(String, String)]) -> io::Result<Vec<CString>> {
-    exports.iter().map(|(name, value)| entry(name, value)).collect()
+/// The environment of children, which is made again only after an exported variable has changed: there may be thousands.
+#[derive(Debug)]
+pub(super) struct Variables {
+    inherited: Vec<CString>,
+    /// The inherited entries and the exported ones.
+    all: Vec<CString>,
+    /// [`Environment::changes`] of the exported ones.
+    changes: u64,
+}
+
+impl Variables {
+    /// The inherited entries, before anything is exported.
+    pub(super) fn new(inherited: Vec<CString>) -> Self {
+        Self {
+            all: inherited.clone(),
+            inherited,
+            changes: Environment::default().changes(),
+        }
+    }
+
+    fn update(&mut self, environment: &Environment) -> io::Result<()> {
+        let changes = environment.changes();
+        if self.changes != changes {
+            let exports = environment.exports();
+            let exported = exports.iter().map(|(name, value)| entry(name, value));
+            let exported = exported.collect::<io::Result<Vec<_>>>()?;
+            let all = replaced(&self.inherited, &exported);
+            self.all = all.into_iter().map(CStr::to_owned).collect();
+            self.changes = changes;
+        }
+        Ok(())
+    }
 }
 
 fn entry(name: &str, value: &str) -> io::Result<CString> {
@@ -251,11 +282,13 @@ fn login_variables(login: &Login) -> io::Result<Vec<CString>> {
     variables.into_iter().map(entry).collect()
 }
 
-/// The inherited entries except those with an exported name, followed by the exported entries.
-fn with_exports<'a>(inherited: &'a [CString], exported: &'a [CString]) -> Vec<&'a CStr> {
-    let names: BTreeSet<&[u8]> = exported.iter().map(|entry| name(entry)).collect();
-    let kept = inherited.iter().filter(|entry| !names.contains(name(entry)));
-    kept.chain(exported).map(CString::as_c_str).collect()
+/// The entries except those with a name that is also in `by`, followed by those of `by`.
+fn replaced<'a>(entries: &'a [CString], by: &'a [CString]) -> Vec<&'a CStr> {
+    let names: BTreeSet<&[u8]> = by.iter().map(|entry| name(entry)).collect();
+    let kept = entries
+        .iter()
+        .filter(|entry| names.is_empty() || !names.contains(name(entry)));
+    kept.chain(by).map(CString::as_c_str).collect()
 }
 
 /// The name in an entry: the part before `=`; the whole entry if it has none.
@@ -275,7 +308,7 @@ mod tests {
 
     fn merged(inherited: &[&str], exports: &[&str]) -> Vec<String> {
         let (inherited, exported) = (entries(inherited), entries(exports));
-        let merged = with_exports(&inherited, &exported);
+        let merged = replaced(&inherited, &exported);
         merged
             .iter()
             .map(|entry| entry.to_str().unwrap().into())

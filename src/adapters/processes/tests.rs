@@ -1,6 +1,7 @@
 //! Tests with real children: exit codes, process groups, output, orphans.
 
 use super::fork::{Prepared, Steps};
+use super::spawn::Variables;
 use super::table::HELD;
 use super::*;
 use crate::adapters::clock::MachineClock;
@@ -348,7 +349,7 @@ async fn the_environment_is_passed_on_byte_for_byte(children: &mut Children, que
         b"X=old",
     ];
     let odd: Vec<CString> = odd.iter().map(|entry| CString::new(*entry).unwrap()).collect();
-    let own = std::mem::replace(&mut children.spawner.environment, odd);
+    let own = std::mem::replace(&mut children.spawner.variables, Variables::new(odd));
     children.export("X", "new");
     let folder = tempfile::tempdir().unwrap();
     let found = folder.path().join("found");
@@ -367,7 +368,7 @@ async fn the_environment_is_passed_on_byte_for_byte(children: &mut Children, que
     };
     children.start(Ticket(60), &with_variables).unwrap();
     assert_eq!(ended(queue).await, (Ticket(60), ExitStatus::Code(0)));
-    children.spawner.environment = own;
+    children.spawner.variables = own;
     let found = std::fs::read(found).unwrap();
     let expected = b"PATH=/nowhere\0A=1\0NOTHING\0A=\xff\0=\0X=new\0REASON=two\nlines\xef\xbf\xbd\0EMPTY=\0";
     assert_eq!(found, expected);
