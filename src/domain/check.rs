@@ -7,6 +7,7 @@
 //! of a service, is decided elsewhere.
 
 use crate::plan::Thresholds;
+use crate::spread::Place;
 use crate::time::{Cadence, Duration, Instant};
 use core::num::NonZeroU32;
 
@@ -165,9 +166,20 @@ impl CheckSchedule {
         }
     }
 
-    /// The schedule begins anew: the next run is due after `first`. A run in progress goes on.
+    /// The same schedule for a service with this place among others.
+    #[must_use]
+    pub fn at(self, place: Place) -> Self {
+        let delay = place.delay(self.cadence.period());
+        Self {
+            cadence: self.cadence.delayed(delay),
+            ..self
+        }
+    }
+
+    /// The schedule begins anew: the next run is due after `first` and the delay of its place. A run in progress goes on.
     pub fn begin_anew(&mut self, now: Instant, first: Duration) {
-        self.cadence = Cadence::beginning(now, first, self.cadence.period());
+        let (period, delay) = (self.cadence.period(), self.cadence.delay());
+        self.cadence = Cadence::beginning(now, first, period).delayed(delay);
     }
 
     /// When the next run is due; none while a check runs.

@@ -7,6 +7,7 @@
 
 use crate::check::{CheckResults, CheckSchedule, Health};
 use crate::plan::OwnCheck;
+use crate::spread::Place;
 use crate::time::{Duration, Instant, earliest};
 use alloc::vec::Vec;
 
@@ -67,6 +68,19 @@ impl Checks {
             members: members.collect(),
             blamed: None,
         })
+    }
+
+    /// The same checks of a service with this place among others.
+    #[must_use]
+    pub fn at(self, place: Place) -> Self {
+        let at = |member: Member| Member {
+            schedule: member.schedule.at(place),
+            ..member
+        };
+        Self {
+            members: self.members.into_iter().map(at).collect(),
+            ..self
+        }
     }
 
     /// When a run is due, unless something else happens first.

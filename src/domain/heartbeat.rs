@@ -14,6 +14,7 @@ use crate::check::{CheckResults, CheckSchedule, Health};
 use crate::checks::Standing;
 use crate::plan::Thresholds;
 use crate::registration::{DesiredState, Operation, RegistrationState, Reply};
+use crate::spread::Place;
 use crate::time::{Duration, Instant};
 
 /// The heartbeats of one service.
@@ -61,6 +62,15 @@ impl Heartbeat {
     pub fn with(self, now: Instant, thresholds: Option<Thresholds>) -> Self {
         Self {
             results: thresholds.map(|thresholds| CheckResults::new(now, thresholds)),
+            ..self
+        }
+    }
+
+    /// The same for a service with this place among others.
+    #[must_use]
+    pub fn at(self, place: Place) -> Self {
+        Self {
+            schedule: self.schedule.at(place),
             ..self
         }
     }

@@ -50,6 +50,7 @@ pub mod requests;
 pub mod sensor;
 pub mod shim;
 pub mod signal;
+pub mod spread;
 pub mod standstill;
 pub mod state_key;
 pub mod status;

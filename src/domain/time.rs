@@ -60,6 +60,8 @@ pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 pub struct Cadence {
     period: Duration,
     next: Instant,
+    /// How much later the ticks come than at the ends of the periods.
+    delay: Duration,
 }
 
 impl Cadence {
@@ -69,6 +71,7 @@ impl Cadence {
         Self {
             period,
             next: now + period,
+            delay: Duration::ZERO,
         }
     }
 
@@ -78,6 +81,21 @@ impl Cadence {
             next: now + first,
             ..Self::new(now, period)
         }
+    }
+
+    /// The same ticks, each later by this time.
+    #[must_use]
+    pub fn delayed(self, by: Duration) -> Self {
+        Self {
+            next: self.next + by,
+            delay: by,
+            ..self
+        }
+    }
+
+    /// How much later the ticks come than at the ends of the periods.
+    pub fn delay(&self) -> Duration {
+        self.delay
     }
 
     /// When the next tick comes; in the past if a tick waits.
@@ -104,11 +122,12 @@ impl Cadence {
         true
     }
 
-    /// Called after the machine was paused. If ticks were missed, one remains: it is due now, or dropped if
-    /// the action is `busy`. The period is counted from now on.
+    /// Called after the machine was paused. If ticks were missed, one remains: it is due now, or after the delay, or
+    /// dropped if the action is `busy`. The period is counted from now on.
     pub fn after_standstill(&mut self, now: Instant, busy: bool) {
         if self.next < now {
-            self.next = if busy { now + self.period } else { now };
+            let first = now + self.delay;
+            self.next = if busy { first + self.period } else { first };
         }
     }
 }
@@ -184,7 +203,7 @@ impl Jitter {
     }
 }
 
-crate::keyed!(Cadence { period, next });
+crate::keyed!(Cadence { period, next, delay });
 
 /// Left out: how many failures there were in a row, except whether there were any.
 impl Keyed for Backoff {
@@ -250,6 +269,19 @@ mod tests {
         cadence.after_standstill(at(9_000), true);
         assert!(!cadence.take(at(9_099)));
         assert!(cadence.take(at(9_100)));
+    }
+
+    #[test]
+    fn delayed_ticks_keep_their_delay_after_a_pause() {
+        let mut cadence = Cadence::new(at(0), ms(100)).delayed(ms(30));
+        assert!(!cadence.take(at(129)));
+        assert!(cadence.take(at(130)));
+        assert_eq!(cadence.next(), at(230));
+        cadence.after_standstill(at(5_000), false);
+        assert_eq!(cadence.next(), at(5_030));
+        assert!(cadence.take(at(5_030)));
+        cadence.after_standstill(at(9_000), true);
+        assert_eq!(cadence.next(), at(9_130));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
 use crate::notice::{Notice, Server};
 use crate::plan::{Backend, Filter, Plan, Sensor, Service, Template, Trigger};
+use crate::spread::Place;
 use crate::status::{LONGEST_REPORT, ReloadStatus};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
@@ -138,10 +139,13 @@ impl Shim {
     pub(super) fn open_services(&mut self, now: Instant) {
         let open = self.units.services().map(|unit| &unit.service);
         let mut open: BTreeSet<&Service> = open.collect();
-        let missing = self.plan.services.iter().filter(|service| open.insert(service));
-        for service in missing.cloned().collect::<Vec<_>>() {
+        let places = Place::all(self.plan.services.iter().map(|service| service.poll));
+        let placed = self.plan.services.iter().zip(places);
+        let missing = placed.filter(|(service, _)| open.insert(service));
+        let missing = missing.map(|(service, place)| (service.clone(), place));
+        for (service, place) in missing.collect::<Vec<_>>() {
             let (id, jitter) = (UnitId::Service(self.next_serial()), self.jitter.split());
-            let unit = ServiceUnit::new(now, id, &service, self.desired(), jitter);
+            let unit = ServiceUnit::new(now, id, &service, place, self.desired(), jitter);
             self.units.insert(id, AnyUnit::Service(unit));
         }
     }

@@ -17,6 +17,7 @@ use crate::notice::{Named, Notice};
 use crate::plan::{Host, REQUEST_LIMIT, Service};
 use crate::process::Ending;
 use crate::registration::{DesiredState, Operation, Reply};
+use crate::spread::Place;
 use crate::status::{CheckStatus, JobStatus, Run, ServiceStatus};
 use crate::time::{Duration, Instant, Jitter, earliest};
 use alloc::string::{String, ToString};
@@ -60,11 +61,19 @@ struct Shown {
 }
 
 impl ServiceUnit {
-    pub fn new(now: Instant, id: UnitId, service: &Service, desired: DesiredState, jitter: Jitter) -> Self {
+    pub fn new(
+        now: Instant,
+        id: UnitId,
+        service: &Service,
+        place: Place,
+        desired: DesiredState,
+        jitter: Jitter,
+    ) -> Self {
         let (name, paused) = (&service.registration.name, desired == DesiredState::Absent);
-        let own = Checks::new(now, service.poll, &service.checks);
+        let own = Checks::new(now, service.poll, &service.checks).map(|own| own.at(place));
         let heartbeat = Heartbeat::new(now, service.poll, service.heartbeats_per_inspection, desired)
-            .with(now, service.thresholds);
+            .with(now, service.thresholds)
+            .at(place);
         let reactions = HealthReactions::new(now, id, name, &service.actions, paused, jitter);
         Self {
             service: service.clone(),

@@ -9,6 +9,7 @@ mod health;
 mod holders;
 mod probes;
 mod requests;
+mod spread;
 mod state_key;
 mod telemetry;
 mod templates;
@@ -712,6 +713,7 @@ fn a_frozen_catalogue_delays_the_stop_by_two_seconds_with_any_number_of_services
     let services = (0..50).map(|n| service(&format!("app{n}"))).collect();
     let mut fixture = Fixture::running(Plan { services, ..bare() });
     fixture.after(10_000);
+    (0..6).for_each(|_| drop(fixture.after(40)));
     for n in 0..25 {
         fixture.exits(&format!("app{n}.health"), 0);
     }
