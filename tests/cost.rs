@@ -1,0 +1,210 @@
+//! How many instructions the program executes for what it does again and again: a health check, a heartbeat, a reload.
+//! They are counted by valgrind's callgrind, in the program itself with all its threads, without the kernel and without
+//! children. So the figures do not depend on how fast or how busy the machine is, and a bound can be close to them:
+//! each is about a tenth above the figure of the day it was set (docs/cost.md).
+//!
+//! The program runs twice, and does something more often the second time; the difference counts. `HOSTILE_BINARY` names the
+//! program, as for the hostile tests: scripts/test names the release build. The debug build has bounds of its own.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests start programs, print what they found and may fail by panicking"
+)]
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The time limit of each step: valgrind runs a program some fifty times slower.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Instructions for one of what is counted, at most.
+struct Bound {
+    release: u64,
+    debug: u64,
+}
+
+/// A check by a command that prints nothing: the start of the process, its end, and what is decided by it.
+const CHECK: Bound = Bound { release: 1, debug: 1 };
+/// A heartbeat to a folder, with the file that is written.
+const HEARTBEAT: Bound = Bound { release: 1, debug: 1 };
+/// Reading a configuration of one service again that has not changed, requested through the control socket.
+const RELOAD: Bound = Bound { release: 1, debug: 1 };
+
+impl Bound {
+    /// Fails if `more` runs of something that were `done` took more than this.
+    fn hold(&self, what: &str, instructions: u64, done: u64) {
+        let bound = match std::env::var_os("HOSTILE_BINARY") {
+            Some(_) => self.release,
+            None => self.debug,
+        };
+        assert!(done > 0, "no {what} more was done");
+        let each = instructions / done;
+        println!("{what}: {each} instructions each, of {done}; the bound is {bound}");
+        assert!(
+            each <= bound,
+            "a {what} takes {each} instructions, and {bound} are the bound"
+        );
+    }
+}
+
+fn binary() -> OsString {
+    std::env::var_os("HOSTILE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_containerpilot").into())
+}
+
+/// The program below valgrind.
+struct Counted {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Counted {
+    /// Starts the program; `rest` is what its configuration has besides a folder as the catalogue.
+    fn start(rest: impl FnOnce(&Path) -> String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = folder.path().join("catalogue");
+        let rest = rest(folder.path());
+        let configuration = format!(r#"{{"directory": "{}", {rest}}}"#, catalogue.display());
+        let child = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(format!("--log-file={}", folder.path().join("valgrind").display()))
+            .arg(binary())
+            .args(["-config", &configuration, "sleep", "1000"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("this test needs valgrind: {error}"));
+        Self { child, folder }
+    }
+
+    /// Waits until something holds.
+    fn until(&self, what: &str, holds: impl Fn(&Path) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !holds(self.folder.path()) {
+            assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it, and returns how many instructions it has executed.
+    fn stop(mut self) -> u64 {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap();
+        let report = fs::read_to_string(self.folder.path().join("valgrind")).unwrap();
+        let collected = report.lines().find_map(|line| line.split_once("Collected : "));
+        let (_, number) = collected.unwrap_or_else(|| panic!("callgrind counted: {report}"));
+        number.trim().parse().unwrap()
+    }
+}
+
+/// The difference of two runs: instructions, and what was done.
+fn difference(run: impl Fn(u64) -> (u64, u64), few: u64, many: u64) -> (u64, u64) {
+    let ((before, first), (after, second)) = (run(few), run(many));
+    (after.saturating_sub(before), second.saturating_sub(first))
+}
+
+fn lines(path: &Path) -> u64 {
+    let text = fs::read(path).unwrap_or_default();
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+#[test]
+fn a_health_check() {
+    // Often, but not so often that a busy machine does not end a check in time.
+    const SERVICES: u64 = 40;
+    let run = |checks| {
+        let program = Counted::start(|folder| {
+            let service = |number| {
+                format!(
+                    r#"{{"name": "app{number}", "port": 80, "interfaces": "static:192.0.2.7", "poll": 3600, "ttl": 7200,
+                         "health": {{"command": ["sh", "-c", "echo >>{}"], "interval": "500ms"}}}}"#,
+                    folder.join("checks").display()
+                )
+            };
+            services(service, SERVICES)
+        });
+        program.until("the checks run", |folder| lines(&folder.join("checks")) >= checks);
+        let done = lines(&program.folder.path().join("checks"));
+        (program.stop(), done)
+    };
+    let (instructions, done) = difference(run, 3 * SERVICES, 10 * SERVICES);
+    CHECK.hold("health check", instructions, done);
+}
+
+/// The key `services`.
+fn services(service: impl Fn(u64) -> String, number: u64) -> String {
+    let services: Vec<String> = (0..number).map(service).collect();
+    format!(r#""services": [{}]"#, services.join(","))
+}
+
+#[test]
+fn a_heartbeat() {
+    const SERVICES: u64 = 40;
+    let run = |times| {
+        let program = Counted::start(|_| {
+            let service = |number| {
+                format!(
+                    r#"{{"name": "app{number}", "port": 80, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 3600}}"#
+                )
+            };
+            services(service, SERVICES)
+        });
+        let last = format!("catalogue/app{}", SERVICES - 1);
+        let entries = RefCell::new(BTreeSet::new());
+        program.until("the heartbeats are written", |folder| {
+            entries.borrow_mut().extend(entry_in(&folder.join(&last)));
+            entries.borrow().len() as u64 >= times
+        });
+        (program.stop(), SERVICES * times)
+    };
+    let (instructions, done) = difference(run, 2, 7);
+    HEARTBEAT.hold("heartbeat", instructions, done);
+}
+
+/// The content of the only file in a folder, if it is there.
+fn entry_in(folder: &Path) -> Option<String> {
+    let files = fs::read_dir(folder).ok()?;
+    let mut names = files.flatten().map(|file| file.path());
+    let entry = names.find(|path| path.extension().is_some_and(|end| end == "json"))?;
+    fs::read_to_string(entry).ok()
+}
+
+#[test]
+fn a_reload() {
+    let run = |reloads| {
+        let program = Counted::start(|folder| {
+            format!(
+                r#""control": {{"socket": "{}"}}, "services": [{{"name": "app", "port": 80,
+                     "interfaces": "static:192.0.2.7", "poll": 3600, "ttl": 7200, "health": "true"}}]"#,
+                folder.join("socket").display()
+            )
+        });
+        program.until("it listens", |folder| {
+            UnixStream::connect(folder.join("socket")).is_ok()
+        });
+        for _ in 0..reloads {
+            let mut stream = UnixStream::connect(program.folder.path().join("socket")).unwrap();
+            stream
+                .write_all(b"POST /v3/reload HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.contains(" 200 "), "{answer}");
+        }
+        (program.stop(), reloads)
+    };
+    let (instructions, done) = difference(run, 5, 105);
+    RELOAD.hold("reload", instructions, done);
+}
