@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench cost -- PROGRAM FILE [NAME...]` measures a built program and appends each figure of each run to a
 //! file, as `NAME<tab>FIGURE<tab>UNIT<tab>VALUE`. The names choose what is measured; without one, all of it. Nothing else
-//! should run meanwhile. Fails only if the program does not do what is measured.
+//! should run meanwhile. Fails only if the program does not do what is measured. With `--table FILE` instead it prints the
+//! medians of such a file, and draws docs/cost.svg.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -35,6 +36,7 @@ mod punctual;
 mod report;
 mod shim;
 mod start;
+mod table;
 
 use report::Report;
 use std::path::PathBuf;
@@ -58,8 +60,11 @@ const MEASUREMENTS: &[Measurement] = &[
 fn main() {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     let (Some(program), Some(file)) = (words.next(), words.next()) else {
-        panic!("usage: cargo bench --bench cost -- PROGRAM FILE [NAME...]");
+        panic!("usage: cargo bench --bench cost -- PROGRAM FILE [NAME...], or --table FILE");
     };
+    if program == "--table" {
+        return table::print(&file);
+    }
     let chosen: Vec<String> = words.collect();
     for word in &chosen {
         assert!(
