@@ -2,6 +2,7 @@
 
 use crate::ports::Interfaces;
 use domain::address::InterfaceAddress;
+use std::cell::OnceCell;
 use std::io;
 
 /// The interfaces of this machine.
@@ -18,20 +19,24 @@ impl Interfaces for MachineInterfaces {
     }
 }
 
-/// The addresses at one point in time; reading them again does not query the kernel.
-#[derive(Clone, Debug)]
-pub struct Listed(Result<Vec<InterfaceAddress>, String>);
+/// The addresses when they were first asked for: the kernel is queried once, or not at all if no address is needed.
+pub struct ListedOnce<'a> {
+    interfaces: &'a dyn Interfaces,
+    listed: OnceCell<Result<Vec<InterfaceAddress>, String>>,
+}
 
-impl Listed {
-    /// The addresses that `interfaces` lists now.
-    pub fn now(interfaces: &dyn Interfaces) -> Self {
-        Self(interfaces.addresses().map_err(|error| error.to_string()))
+impl<'a> ListedOnce<'a> {
+    /// Nothing is listed yet.
+    pub fn new(interfaces: &'a dyn Interfaces) -> Self {
+        let listed = OnceCell::new();
+        Self { interfaces, listed }
     }
 }
 
-impl Interfaces for Listed {
+impl Interfaces for ListedOnce<'_> {
     fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
-        self.0.clone().map_err(io::Error::other)
+        let list = || self.interfaces.addresses().map_err(|error| error.to_string());
+        self.listed.get_or_init(list).clone().map_err(io::Error::other)
     }
 }
 
@@ -43,6 +48,8 @@ fn without_alias(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::MockInterfaces;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn the_loopback_interface_is_listed() {
@@ -52,6 +59,22 @@ mod tests {
             .find(|entry| entry.interface == "lo")
             .expect("every host has lo");
         assert!(loopback.address.is_loopback());
+    }
+
+    #[test]
+    fn the_kernel_is_queried_once_and_only_for_an_address() {
+        let mut interfaces = MockInterfaces::new();
+        let entry = InterfaceAddress {
+            interface: "lo".into(),
+            address: Ipv4Addr::LOCALHOST.into(),
+        };
+        let answer = vec![entry];
+        let expected = answer.clone();
+        drop(ListedOnce::new(&interfaces));
+        interfaces.expect_addresses().times(1).return_once(|| Ok(answer));
+        let listed = ListedOnce::new(&interfaces);
+        assert_eq!(listed.addresses().unwrap(), expected);
+        assert_eq!(listed.addresses().unwrap(), expected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::adapters::discovery;
 use crate::adapters::environment::Environment;
 use crate::adapters::http::Listeners;
 use crate::adapters::inbox::InboxSender;
-use crate::adapters::interfaces::{Listed, MachineInterfaces};
+use crate::adapters::interfaces::{ListedOnce, MachineInterfaces};
 use crate::adapters::probes;
 use crate::adapters::programs::MachinePrograms;
 use crate::adapters::users::MachineUsers;
@@ -264,8 +264,8 @@ impl<I: Interfaces + Send + 'static> Loader<I> {
 
     fn check(self, examination: Option<Examination<'_>>) -> Result<Checked, Vec<Report>> {
         let hostname = nix::unistd::gethostname().ok();
-        // The addresses are listed once for all services.
-        let interfaces = Listed::now(&self.interfaces);
+        // The addresses are listed once for all services, and only if one needs them.
+        let interfaces = ListedOnce::new(&self.interfaces);
         let target = Target {
             variables: self.variables,
             hostname: hostname.and_then(|name| name.into_string().ok()),
@@ -313,7 +313,10 @@ mod tests {
     impl Interfaces for BlockingInterfaces {
         fn addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
             self.0.wait();
-            Ok(vec![])
+            Ok(vec![InterfaceAddress {
+                interface: "lo".into(),
+                address: std::net::Ipv4Addr::LOCALHOST.into(),
+            }])
         }
     }
 
@@ -352,7 +355,9 @@ mod tests {
         }
     }
 
-    const GOOD: &str = r#"{"directory": "/run/containerpilot"}"#;
+    /// The address of its service is that of an interface.
+    const GOOD: &str = r#"{"directory": "/run/containerpilot",
+        "services": [{"name": "app", "port": 80, "poll": 1, "ttl": 3, "interfaces": "lo"}]}"#;
 
     #[test]
     fn the_result_of_a_reload_is_posted_under_its_ticket() {
