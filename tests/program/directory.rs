@@ -83,32 +83,65 @@ fn a_folder_that_turns_read_only_is_reported_and_used_again_when_it_is_writable(
 }
 
 #[test]
-fn without_inotify_changes_are_noticed_by_reading_the_folder() {
-    let mut program = Program::new();
-    program.configure(
-        r#"{"directory": "@/catalogue",
-            "services": [{"name": "app", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 30}],
-            "backends": [{"name": "app", "poll": 1, "onChange": ["sh", "-c", "echo changed >> @/changes"]}]}"#,
+fn without_inotify_or_beyond_its_limit_changes_are_noticed_by_reading_the_folder() {
+    for (limit, instances) in [("max_inotify_instances", 0), ("max_inotify_watches", 1)] {
+        let mut program = Program::new();
+        program.configure(
+            r#"{"directory": "@/catalogue",
+                "services": [{"name": "app", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 30}],
+                "backends": [{"name": "app", "poll": 1, "onChange": ["sh", "-c", "echo changed >> @/changes"]}]}"#,
+        );
+        let none_left = format!("echo 0 > /proc/sys/user/{limit} && exec \"$@\"");
+        let words = ["sh", "-c", &none_left, "sh"];
+        let mut command = in_namespaces(
+            &["--user", "--map-root-user"],
+            &words,
+            &program.command(&UNTIL_TERM),
+        );
+        program.spawn(&mut command);
+        program.until_lines("changes", 1);
+        program.until("a watch was tried", |program| {
+            inotify_instances(program) == instances
+        });
+        fs::remove_dir_all(program.path("catalogue")).unwrap();
+        program.until_lines("changes", 2);
+        assert_eq!(inotify_instances(&program), instances, "{limit}");
+        assert_eq!(program.stop(), 0);
+    }
+}
+
+/// A user may have 128 instances.
+#[test]
+fn any_number_of_backends_have_one_inotify_instance() {
+    let backend = |number| {
+        format!(
+            r#"{{"name": "db{number}", "poll": 1, "onChange": ["sh", "-c", "echo {number} >> @/changes"]}}"#
+        )
+    };
+    let backends: Vec<String> = (0..150).map(backend).collect();
+    let config = format!(
+        r#"{{"directory": "@/catalogue", "backends": [{}]}}"#,
+        backends.join(",")
     );
-    let none_left = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
-    let words = ["sh", "-c", none_left, "sh"];
-    let mut command = in_namespaces(
-        &["--user", "--map-root-user"],
-        &words,
-        &program.command(&UNTIL_TERM),
+    let mut program = Program::start(&config, &UNTIL_TERM);
+    program.until("the folder is watched", |program| inotify_instances(program) == 1);
+    let config = format!(
+        r#"{{"directory": "{}",
+            "services": [{{"name": "db149", "port": 80, "interfaces": "lo", "poll": 1, "ttl": 30}}]}}"#,
+        program.path("catalogue").display()
     );
-    program.spawn(&mut command);
+    let mut other = Program::start(&config, &UNTIL_TERM);
     program.until_lines("changes", 1);
+    assert_eq!(program.read("changes"), "149\n");
+    assert_eq!(inotify_instances(&program), 1);
+    assert_eq!((other.stop(), program.stop()), (0, 0));
+}
+
+fn inotify_instances(program: &Program) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap();
-    let targets = descriptors
-        .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok());
-    assert!(
-        !targets
-            .into_iter()
-            .any(|target| target.to_string_lossy().contains("inotify"))
-    );
-    assert_eq!(program.stop(), 0);
+    let targets = descriptors.flatten().map(|entry| fs::read_link(entry.path()));
+    let is_instance = |target: &std::path::PathBuf| target.to_string_lossy().contains("inotify");
+    targets.flatten().filter(is_instance).count()
 }
 
 /// The time since boot differs in a time namespace; entries in the folder have the same meaning in each of

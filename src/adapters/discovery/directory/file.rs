@@ -173,10 +173,18 @@ pub(super) fn write(folder: &Path, entry: &DirectoryEntry, now: &BootTime<'_>) -
     if text.len() > LONGEST {
         return Err(io::Error::new(ErrorKind::InvalidInput, "too long for an entry"));
     }
-    fs::create_dir_all(folder)?;
-    replace(folder, &entry.file_name(), now, |draft| {
-        io::Write::write_all(draft, &text)
-    })
+    let replaced = || {
+        replace(folder, &entry.file_name(), now, |draft| {
+            io::Write::write_all(draft, &text)
+        })
+    };
+    match replaced() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            replaced()
+        }
+        done => done,
+    }
 }
 
 /// Replaces a file by what `fill` writes. If that fails, the file stays as it is.

@@ -18,6 +18,7 @@ mod folders;
 #[cfg(test)]
 mod model;
 mod name;
+mod readers;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -31,14 +32,15 @@ use domain::catalogue::{Cursor, Dependency, Endpoint, Found, Instance, Listing, 
 use domain::plan::Registration;
 use domain::time::Duration;
 use folders::{Folders, failed};
+use readers::FolderEvent;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 use view::View;
-use watcher::{FolderEvent, FolderEvents, FolderWatch};
-use worker::{IsAbandoned, Worker};
+use watcher::{FolderWatch, Watches};
+use worker::{IsAbandoned, Urgency, Worker};
 
 /// The time between two reads of a folder by a waiting reader. Changes in that time are read together.
 const GATHER: Duration = Duration::from_millis(20);
@@ -52,10 +54,10 @@ const MOST_WATCHES: usize = 1000;
 const NO_KEYS: &str = "keys need Consul or etcd, and the catalogue is a folder";
 
 /// The `directory` catalogue.
-#[derive(Debug)]
 pub struct Directory {
     folders: Arc<Folders>,
     worker: Worker,
+    watches: Watches,
 }
 
 /// What a reader has read of a folder at one time.
@@ -76,21 +78,27 @@ impl Directory {
         Self {
             folders: Arc::new(folders),
             worker: Worker::default(),
+            watches: Watches::default(),
         }
     }
 
     /// Waits until the result of the query differs from the state at the cursor. A renewal makes it read one
-    /// file and continue to wait.
-    async fn differing(&self, query: &Query, cursor: Cursor) -> Result<Listing, CatalogueError> {
+    /// file and continue to wait. `latest` is the result that does not differ.
+    async fn differing(
+        &self,
+        query: &Query,
+        cursor: Cursor,
+        latest: &mut Option<Listing>,
+    ) -> Result<Listing, CatalogueError> {
         loop {
             let (watch, mut snapshot) = self.watch_and_read(query).await?;
-            let watch = watch.attach();
             loop {
                 if snapshot.listing.cursor != Some(cursor) {
                     return Ok(snapshot.listing);
                 }
+                *latest = Some(snapshot.listing);
                 sleep(GATHER).await;
-                snapshot = match event_or_expiry(&watch, snapshot.expiry).await {
+                snapshot = match self.event_or_expiry(&watch, snapshot.expiry).await {
                     None => self.read_again(snapshot.view, BTreeSet::new(), query).await?,
                     Some(FolderEvent::Files(files)) => self.read_again(snapshot.view, files, query).await?,
                     Some(FolderEvent::Everything) => break,
@@ -99,15 +107,23 @@ impl Directory {
         }
     }
 
+    /// Waits for an event of the folder, at most until the next entry expires.
+    async fn event_or_expiry(&self, watch: &FolderWatch, expiry: Option<Duration>) -> Option<FolderEvent> {
+        match expiry {
+            Some(expiry) => timeout(expiry, self.watches.next(watch)).await.ok(),
+            None => Some(self.watches.next(watch).await),
+        }
+    }
+
     /// Starts the watch before it reads the folder, so that every change after the read is reported.
     async fn watch_and_read(&self, query: &Query) -> Result<(FolderWatch, Snapshot), CatalogueError> {
-        let (folders, query) = (Arc::clone(&self.folders), query.clone());
+        let (folders, watcher, query) = (Arc::clone(&self.folders), self.watches.watcher(), query.clone());
         let read = move |is_abandoned: IsAbandoned<'_>| {
-            let watch = FolderWatch::start(&folders.folder(&query.service));
+            let watch = watcher.start(&folders.folder(&query.service));
             let view = folders.read(&query.service, is_abandoned)?;
             Ok((watch, Snapshot::of(view, &query, &folders)?))
         };
-        self.worker.run(read).await
+        self.run(Urgency::Read, read).await
     }
 
     async fn read_again(
@@ -122,7 +138,7 @@ impl Directory {
             again.map_err(|error| failed("read", &folders.folder(&query.service), &error))?;
             Snapshot::of(view, &query, &folders)
         };
-        self.worker.run(read).await
+        self.run(Urgency::Read, read).await
     }
 
     async fn list(&self, query: &Query) -> Result<Listing, CatalogueError> {
@@ -131,43 +147,54 @@ impl Directory {
             let view = folders.read(&query.service, is_abandoned)?;
             Snapshot::of(view, &query, &folders)
         };
-        Ok(self.worker.run(read).await?.listing)
+        Ok(self.run(Urgency::Read, read).await?.listing)
     }
 
     /// All services that have a valid entry, as soon as they differ from those at the cursor.
     async fn services(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
+        let mut latest = None;
         if let Some(cursor) = look_up.after
-            && let Ok(answer) = timeout(look_up.wait, self.other_services(cursor)).await
+            && let Ok(answer) = timeout(look_up.wait, self.other_services(cursor, &mut latest)).await
         {
             return answer;
         }
-        Ok(self.read_services().await?.1.found)
+        if let Some(found) = latest {
+            return Ok(found);
+        }
+        let folders = Arc::clone(&self.folders);
+        let read = move |is_abandoned: IsAbandoned<'_>| AllServices::read(&folders, is_abandoned);
+        Ok(self.run(Urgency::Read, read).await?.found)
     }
 
-    async fn other_services(&self, cursor: Cursor) -> Result<Found, CatalogueError> {
+    /// Waits until the services differ from those at the cursor. `latest` are those that do not differ. Each watch
+    /// is kept until the next one has been started, so that folders stay watched in the kernel.
+    async fn other_services(
+        &self,
+        cursor: Cursor,
+        latest: &mut Option<Found>,
+    ) -> Result<Found, CatalogueError> {
+        let mut former = None;
         loop {
-            let (watch, services) = self.read_services().await?;
+            let (watch, services) = self.watch_and_read_services().await?;
+            drop(former);
             if services.found.cursor != Some(cursor) {
                 return Ok(services.found);
             }
-            let watch = watch.attach();
-            let changed = async { while watch.next().await == FolderEvent::Files(BTreeSet::new()) {} };
-            match services.expiry {
-                Some(expiry) => timeout(expiry, changed).await.unwrap_or_default(),
-                None => changed.await,
-            }
+            *latest = Some(services.found);
+            self.event_or_expiry(&watch, services.expiry).await;
             sleep(GATHER_ALL).await;
+            former = Some(watch);
         }
     }
 
     /// Starts the watches before it reads the folders, so that every change after the read is reported.
-    async fn read_services(&self) -> Result<(FolderWatch, AllServices), CatalogueError> {
-        let folders = Arc::clone(&self.folders);
+    async fn watch_and_read_services(&self) -> Result<(FolderWatch, AllServices), CatalogueError> {
+        let (folders, watcher) = (Arc::clone(&self.folders), self.watches.watcher());
         let read = move |is_abandoned: IsAbandoned<'_>| {
-            let watch = FolderWatch::start_all(&folders.path, MOST_WATCHES);
+            let watch = watcher.start_all(&folders.path, MOST_WATCHES);
             Ok((watch, AllServices::read(&folders, is_abandoned)?))
         };
-        self.worker.run(read).await
+        self.run(Urgency::Read, read).await
     }
 
     /// Runs one operation on the files of one instance on the folder's thread.
@@ -177,7 +204,22 @@ impl Directory {
         change: fn(&Folders, &Registration) -> Result<T, CatalogueError>,
     ) -> Result<T, CatalogueError> {
         let (folders, registration) = (Arc::clone(&self.folders), registration.clone());
-        self.worker.run(move |_| change(&folders, &registration)).await
+        let change = move |_: IsAbandoned<'_>| change(&folders, &registration);
+        self.run(Urgency::Change, change).await
+    }
+
+    /// Runs a request on the folder's thread.
+    async fn run<T: Send + 'static>(
+        &self,
+        urgency: Urgency,
+        work: impl FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
+    ) -> Result<T, CatalogueError> {
+        let watcher = self.watches.watcher();
+        let job = move |is_abandoned: IsAbandoned<'_>| {
+            watcher.remove_unused();
+            work(is_abandoned)
+        };
+        self.worker.run(urgency, job).await
     }
 }
 
@@ -202,14 +244,6 @@ pub fn entry_in(text: &[u8], service: &str, id: &str) -> Result<(Instance, Vec<u
     let entry = file::parse(text, name::of_entry(id).as_ref(), service)?;
     let again = serde_json::to_vec(&entry).map_err(|error| error.to_string())?;
     Ok((entry.instance(false), again))
-}
-
-/// Waits for an event of the folder, at most until the next entry expires.
-async fn event_or_expiry(watch: &FolderEvents, expiry: Option<Duration>) -> Option<FolderEvent> {
-    match expiry {
-        Some(expiry) => timeout(expiry, watch.next()).await.ok(),
-        None => Some(watch.next().await),
-    }
 }
 
 #[async_trait(?Send)]
@@ -247,9 +281,13 @@ impl Catalogue for Directory {
         let Some(cursor) = query.after else {
             return self.list(query).await;
         };
-        match timeout(query.wait, self.differing(query, cursor)).await {
-            Ok(answer) => answer,
-            Err(_nothing_happened) => self.list(query).await,
+        let mut latest = None;
+        if let Ok(answer) = timeout(query.wait, self.differing(query, cursor, &mut latest)).await {
+            return answer;
+        }
+        match latest {
+            Some(listing) => Ok(listing),
+            None => self.list(query).await,
         }
     }
 }

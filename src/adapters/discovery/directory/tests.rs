@@ -2,6 +2,7 @@
 
 use super::entry::{BootTime, DirectoryEntry};
 use super::*;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -11,6 +12,7 @@ use tempfile::{TempDir, tempdir};
 use tokio::task::{LocalSet, spawn_local};
 
 const LONG: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_millis(500);
 const PROMPTLY: Duration = Duration::from_secs(10);
 const NO_PORTS: [u16; 0] = [];
 
@@ -531,16 +533,17 @@ fn a_reader_is_woken_when_the_folder_is_moved_away() {
 
 #[test]
 fn a_relative_path_is_watched_too() {
-    run(async {
-        let watch = FolderWatch::start(Path::new("a-folder-that-is-not-there/app")).attach();
-        assert!(matches!(watch, FolderEvents::Inotify(_)));
-    });
+    let watches = Watches::default();
+    let watch = watches
+        .watcher()
+        .start(Path::new("a-folder-that-is-not-there/app"));
+    assert!(watch.is_reported());
 }
 
 #[test]
 fn without_inotify_the_folder_is_polled() {
     run(async {
-        let ring = timeout(PROMPTLY, FolderEvents::Polling.next()).await;
+        let ring = timeout(PROMPTLY, Watches::default().next(&FolderWatch::POLLED)).await;
         assert_eq!(ring, Ok(FolderEvent::Everything));
     });
 }
@@ -550,12 +553,286 @@ fn changes_after_the_start_of_a_watch_are_reported_to_a_later_wait() {
     run(async {
         let (_home, directory) = home();
         directory.write_now(&instance(1)).unwrap();
-        let watch = FolderWatch::start(&directory.folder("app")).attach();
+        let watch = watched(&directory, "app");
         directory.write_now(&instance(2)).unwrap();
         file::remove(&directory.folder("app").join("app-1.json")).unwrap();
-        let ring = timeout(PROMPTLY, watch.next()).await.unwrap();
-        let both = ["app-1.json".into(), "app-2.json".into()];
-        assert_eq!(ring, FolderEvent::Files(both.into()));
+        assert_eq!(
+            event(&directory, &watch).await,
+            files_event(["app-1.json", "app-2.json"])
+        );
+    });
+}
+
+/// Starts a watch of a service as the folder's thread does.
+fn watched(directory: &Directory, service: &str) -> FolderWatch {
+    directory.watches.watcher().remove_unused();
+    let watch = directory.watches.watcher().start(&directory.folder(service));
+    assert!(watch.is_reported());
+    watch
+}
+
+async fn event(directory: &Directory, watch: &FolderWatch) -> FolderEvent {
+    timeout(PROMPTLY, directory.watches.next(watch))
+        .await
+        .expect("in time")
+}
+
+fn files_event<const N: usize>(names: [&str; N]) -> FolderEvent {
+    FolderEvent::Files(names.map(OsString::from).into())
+}
+
+/// What the kernel lists of this process's inotify instance that watches this folder: a line for each watch.
+fn instance_that_watches(folder: &Path) -> Vec<String> {
+    let watch = format!("ino:{:x} ", fs::metadata(folder).unwrap().ino());
+    let descriptors = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts = descriptors.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let instances = texts.map(|text| {
+        let watches = text.lines().filter(|line| line.starts_with("inotify "));
+        watches.map(str::to_owned).collect::<Vec<_>>()
+    });
+    let mut those = instances.filter(|watches| watches.iter().any(|line| line.contains(&watch)));
+    let one = those.next().unwrap_or_default();
+    assert_eq!(those.next(), None, "one instance watches the folder");
+    one
+}
+
+#[test]
+fn all_readers_share_one_instance_in_which_each_folder_is_watched_once() {
+    run(async {
+        let (_home, directory) = home();
+        let directory = Rc::new(directory);
+        for service in ["app", "other"] {
+            directory.write_now(&of_service(service)).unwrap();
+        }
+        let one = waiting(&directory).await;
+        let two = waiting(&directory).await;
+        let all = {
+            let before = directory.look_up(&services(None, Duration::ZERO)).await.unwrap();
+            let reader = Rc::clone(&directory);
+            let look_up = services(before.cursor, LONG);
+            spawn_local(async move { reader.look_up(&look_up).await.unwrap() })
+        };
+        let other = watched(&directory, "other");
+        until_watched(&directory.folders.path).await;
+        let (root, app, other_place) = (
+            instance_that_watches(&directory.folders.path),
+            instance_that_watches(&directory.folder("app")),
+            instance_that_watches(&directory.folder("other")),
+        );
+        assert_eq!(root, app);
+        assert_eq!(root, other_place);
+        assert_eq!(root.len(), 3, "each folder once: {root:?}");
+        directory.write_now(&instance(2)).unwrap();
+        assert_eq!(ports_when_answered(one).await, [1, 2]);
+        assert_eq!(ports_when_answered(two).await, [1, 2]);
+        assert!(!all.is_finished(), "an instance of the same service is no change");
+        directory.write_now(&of_service("third")).unwrap();
+        timeout(PROMPTLY, all).await.expect("in time").unwrap();
+        let idle = timeout(Duration::from_millis(100), directory.watches.next(&other)).await;
+        assert!(idle.is_err(), "nothing has happened in its folder: {idle:?}");
+    });
+}
+
+#[test]
+fn a_reader_that_goes_leaves_the_watch_of_the_same_folder_to_the_others() {
+    run(async {
+        let (_home, directory) = home();
+        directory.write_now(&instance(1)).unwrap();
+        let (first, second) = (watched(&directory, "app"), watched(&directory, "app"));
+        drop(first);
+        directory.watches.watcher().remove_unused();
+        directory.write_now(&instance(1)).unwrap();
+        assert_eq!(event(&directory, &second).await, files_event(["app-1.json"]));
+        // The last one goes while the thread starts the watch of the next one: tests of `readers` try every order.
+        let third = watched(&directory, "app");
+        drop(second);
+        directory.watches.watcher().remove_unused();
+        directory.write_now(&instance(1)).unwrap();
+        assert_eq!(event(&directory, &third).await, files_event(["app-1.json"]));
+        let elsewhere = directory.watches.watcher().start(&directory.folder("elsewhere"));
+        drop(third);
+        directory.renew(&instance(1)).await.unwrap();
+        let left = instance_that_watches(&directory.folders.path);
+        assert_eq!(
+            left.len(),
+            1,
+            "the next request removes the unused watch: {left:?}"
+        );
+        drop(elsewhere);
+    });
+}
+
+#[test]
+fn two_readers_of_one_folder_may_wait_for_different_things() {
+    run(async {
+        let (_home, directory) = home();
+        directory.write_now(&instance(1)).unwrap();
+        let files = directory.watches.watcher().start(&directory.folders.path);
+        let missing = watched(&directory, "missing");
+        fs::remove_dir_all(directory.folder("app")).unwrap();
+        assert_eq!(event(&directory, &files).await, files_event(["app"]));
+        fs::create_dir(directory.folder("missing")).unwrap();
+        assert_eq!(event(&directory, &missing).await, FolderEvent::Everything);
+        let idle = timeout(Duration::from_millis(100), directory.watches.next(&files)).await;
+        assert!(idle.is_err(), "a new folder is no complete file: {idle:?}");
+    });
+}
+
+/// The kernel keeps a limited number of events.
+#[test]
+fn when_the_kernel_loses_events_everything_may_have_changed() {
+    run(async {
+        let (_home, directory) = home();
+        for service in ["app", "other"] {
+            directory.write_now(&of_service(service)).unwrap();
+        }
+        let (busy, quiet) = (watched(&directory, "app"), watched(&directory, "other"));
+        let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let (one, two) = (
+            directory.folder("app").join("one"),
+            directory.folder("app").join("two"),
+        );
+        fs::write(&one, "").unwrap();
+        for _ in 0..=kept.trim().parse::<usize>().unwrap() / 4 {
+            fs::rename(&one, &two).unwrap();
+            fs::rename(&two, &one).unwrap();
+        }
+        for watch in [&busy, &quiet] {
+            while event(&directory, watch).await != FolderEvent::Everything {}
+        }
+    });
+}
+
+/// The reader that reads the events for all is one of those that wait. When it is cancelled, another one does.
+#[test]
+fn when_the_reader_that_reads_the_events_is_cancelled_another_one_reads_them() {
+    run(async {
+        let (_home, directory) = home();
+        let directory = Rc::new(directory);
+        directory.write_now(&instance(1)).unwrap();
+        let mut readers = Vec::new();
+        for _ in 0..3 {
+            let (directory, watch) = (Rc::clone(&directory), watched(&directory, "app"));
+            readers.push(spawn_local(async move { directory.watches.next(&watch).await }));
+            tokio::task::yield_now().await;
+        }
+        let last = readers.pop().unwrap();
+        for reader in readers {
+            reader.abort();
+            tokio::task::yield_now().await;
+        }
+        directory.write_now(&instance(2)).unwrap();
+        let event = timeout(PROMPTLY, last).await.expect("in time").unwrap();
+        assert_eq!(event, files_event(["app-2.json"]));
+    });
+}
+
+#[test]
+fn the_watch_of_a_folder_that_is_removed_or_moved_reports_everything() {
+    run(async {
+        let (home, directory) = home();
+        directory.write_now(&instance(1)).unwrap();
+        directory.write_now(&of_service("other")).unwrap();
+        let (removed, moved) = (watched(&directory, "app"), watched(&directory, "other"));
+        fs::remove_dir_all(directory.folder("app")).unwrap();
+        // The first event is that of the file in it, or of both.
+        while event(&directory, &removed).await != FolderEvent::Everything {}
+        fs::rename(directory.folder("other"), home.path().join("elsewhere")).unwrap();
+        assert_eq!(event(&directory, &moved).await, FolderEvent::Everything);
+        drop((removed, moved));
+        let again = watched(&directory, "app");
+        directory.write_now(&instance(1)).unwrap();
+        assert_eq!(
+            event(&directory, &again).await,
+            FolderEvent::Everything,
+            "it is there"
+        );
+        drop(again);
+        let again = watched(&directory, "app");
+        directory.write_now(&instance(2)).unwrap();
+        assert_eq!(event(&directory, &again).await, files_event(["app-2.json"]));
+    });
+}
+
+/// The folder is removed and created again all the time while watches are started. Each of them reports the last change,
+/// whichever part of the start it fell into.
+#[test]
+fn a_watch_that_starts_while_the_folder_is_replaced_loses_nothing() {
+    run(async {
+        let (_home, directory) = home();
+        for round in 0..100 {
+            let writer = Directory::new(&directory.folders.path);
+            let busy = tokio::task::spawn_blocking(move || {
+                for _ in 0..5 {
+                    writer.write_now(&instance(1)).unwrap();
+                    fs::remove_dir_all(writer.folder("app")).unwrap();
+                }
+                writer.write_now(&instance(1000 + round)).unwrap();
+            });
+            let reading = async {
+                let mut after = None;
+                loop {
+                    let listing = directory.instances(&query(after, LONG)).await.unwrap();
+                    if ports_of(&listing) == [1000 + round] {
+                        return;
+                    }
+                    after = listing.cursor;
+                }
+            };
+            timeout(PROMPTLY, reading)
+                .await
+                .expect("the last change is reported");
+            busy.await.unwrap();
+        }
+    });
+}
+
+/// Events that were read in a runtime that has ended may be lost.
+#[test]
+fn a_catalogue_can_be_used_in_one_runtime_after_another() {
+    let (_home, directory) = home();
+    directory.write_now(&instance(1)).unwrap();
+    let watch = watched(&directory, "app");
+    for runtime in 0..3 {
+        run(async {
+            directory.write_now(&instance(1)).unwrap();
+            let first = event(&directory, &watch).await;
+            let expected = [FolderEvent::Everything, files_event(["app-1.json"])];
+            assert!(first == expected[usize::from(runtime == 0)], "{first:?}");
+            directory.write_now(&instance(2)).unwrap();
+            let is_reported = |event| match event {
+                FolderEvent::Files(files) => files.contains(OsStr::new("app-2.json")),
+                FolderEvent::Everything => false,
+            };
+            while !is_reported(event(&directory, &watch).await) {}
+        });
+    }
+}
+
+/// The folder is read once in each `poll`: an answer without a change is what was read last. So a change that the kernel
+/// does not report, as that of a file in its place, is seen by the next query.
+#[test]
+fn a_wait_without_a_change_ends_with_the_list_that_was_read() {
+    run(async {
+        let (_home, directory) = home();
+        let directory = Rc::new(directory);
+        directory.write_now(&instance(1)).unwrap();
+        let before = directory.instances(&at_once()).await.unwrap();
+        let all = directory.look_up(&services(None, Duration::ZERO)).await.unwrap();
+        let (query, look_up) = (query(before.cursor, SOON), services(all.cursor, SOON));
+        let (one, two) = (Rc::clone(&directory), Rc::clone(&directory));
+        let asked = spawn_local(async move { one.instances(&query).await.unwrap() });
+        let asked_all = spawn_local(async move { two.look_up(&look_up).await.unwrap() });
+        until_watched(&directory.folder("app")).await;
+        until_watched(&directory.folders.path).await;
+        // The reads, which have begun, are before this on the thread.
+        directory.holder(&instance(1)).await.unwrap();
+        let file = directory.folder("app").join("app-1.json");
+        fs::write(file, "{").unwrap();
+        assert_eq!(asked.await.unwrap(), before);
+        assert_eq!(asked_all.await.unwrap(), all);
+        let after = directory.instances(&at_once()).await.unwrap();
+        assert_eq!(ports_of(&after), NO_PORTS);
     });
 }
 
@@ -727,12 +1004,10 @@ fn more_folders_than_are_watched_are_read_at_intervals() {
         for number in 0..=MOST_WATCHES {
             fs::create_dir_all(directory.folders.path.join(number.to_string())).unwrap();
         }
-        let watch = |most| FolderWatch::start_all(&directory.folders.path, most).attach();
-        assert!(matches!(watch(MOST_WATCHES), watcher::FolderEvents::Polling));
-        assert!(matches!(
-            watch(MOST_WATCHES + 1),
-            watcher::FolderEvents::Inotify(_)
-        ));
+        let watcher = directory.watches.watcher();
+        let watch = |most| watcher.start_all(&directory.folders.path, most);
+        assert!(!watch(MOST_WATCHES).is_reported());
+        assert!(watch(MOST_WATCHES + 1).is_reported());
         let before = directory.look_up(&services(None, Duration::ZERO)).await.unwrap();
         directory.write_now(&of_service("5")).unwrap();
         let after = timeout(PROMPTLY, directory.look_up(&services(before.cursor, LONG))).await;

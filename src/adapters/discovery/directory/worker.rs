@@ -1,21 +1,24 @@
 //! The thread that accesses the folder. A file system may hang (frozen, or on a server that is unreachable);
 //! then only this thread hangs.
 //!
-//! The first request starts the thread. Requests wait for each other, up to a limit. A request that was
-//! cancelled is not started, or stops at the next file. When the catalogue is dropped, the thread ends; if it
-//! hangs, nothing waits for it. Two requests never run at the same time.
+//! The first request starts the thread. Requests wait for each other; those that change an entry go before those that
+//! read, so that a heartbeat waits for one read at most. A request that was cancelled gives up its place, or stops at the
+//! next file: so no more requests wait than the configuration has services and backends, each until its time limit, and
+//! a file system that hangs does not make them pile up. When the catalogue is dropped, the thread ends; if it hangs,
+//! nothing waits for it. Two requests never run at the same time.
 
 use crate::adapters::descriptors::while_opening;
 use crate::cause;
+use crate::panics::caught_in;
 use crate::ports::CatalogueError;
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// The limit on requests that wait for the folder (docs/bounds.md)
-const MOST_WAITING: usize = 1000;
+/// The limit on requests that wait for the folder: a configuration of 4 MiB, in which a backend takes 37 bytes at least,
+/// has fewer services and backends. (docs/bounds.md)
+const MOST_WAITING: usize = 120_000;
 /// The limit on threads: the one in use, and those that hang in folders of earlier configurations
 /// (docs/bounds.md)
 const MOST_THREADS: usize = 64;
@@ -31,12 +34,44 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Returns whether the request was cancelled.
 pub(super) type IsAbandoned<'a> = &'a dyn Fn() -> bool;
 
-/// The thread that accesses the folder, and the channel to it.
-#[derive(Debug)]
+/// Which requests go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Those that write or remove an entry, or inspect it for that.
+    Change,
+    /// Those that list entries.
+    Read,
+}
+
+/// The thread that accesses the folder, and the requests that wait for it.
 pub(super) struct Worker {
-    jobs: RefCell<Option<mpsc::Sender<Job>>>,
-    waiting: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
     threads: &'static AtomicUsize,
+}
+
+/// The requests that wait, as the loop and the thread share them. Locked only for an instant.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order in which they are begun.
+    waiting: BTreeMap<Place, Job>,
+    next: u64,
+    has_thread: bool,
+    is_closed: bool,
+}
+
+/// A place in the order of requests.
+type Place = (Urgency, u64);
+
+/// A request that waits or is running. Dropping this gives up its place.
+struct Waiting {
+    queue: Arc<Queue>,
+    place: Place,
 }
 
 impl Default for Worker {
@@ -49,8 +84,7 @@ impl Worker {
     /// A worker whose thread counts towards this counter.
     fn counted(threads: &'static AtomicUsize) -> Self {
         Self {
-            jobs: RefCell::default(),
-            waiting: Arc::default(),
+            queue: Arc::default(),
             threads,
         }
     }
@@ -58,53 +92,80 @@ impl Worker {
     /// Runs `work` on the thread. Dropping the future cancels the request.
     ///
     /// # Errors
-    /// The errors of `work`; the thread cannot be started or panicked, or too many requests wait for it.
+    /// The errors of `work`; the thread cannot be started, the work panicked, or too many requests wait for it.
     pub async fn run<T: Send + 'static>(
         &self,
+        urgency: Urgency,
         work: impl FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
     ) -> Result<T, CatalogueError> {
         let (sender, answer) = oneshot::channel();
-        let waiting = Arc::clone(&self.waiting);
         let job = move || {
-            waiting.fetch_sub(1, Ordering::Relaxed);
             if !sender.is_closed() {
                 let done = work(&|| sender.is_closed());
                 sender.send(done).ok();
             }
         };
-        self.hand_in(Box::new(job))?;
+        let _waiting = self.hand_in(urgency, Box::new(job))?;
         let broken = |_| CatalogueError::Failed("the thread that works in the folder broke off".into());
         answer.await.map_err(broken)?
     }
 
-    fn hand_in(&self, job: Job) -> Result<(), CatalogueError> {
-        if self.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+    fn hand_in(&self, urgency: Urgency, job: Job) -> Result<Waiting, CatalogueError> {
+        let mut state = self.queue.lock();
+        if state.waiting.len() >= MOST_WAITING {
             let sentence =
                 format!("the file system of the folder hangs: {MOST_WAITING} requests wait for it");
             return Err(CatalogueError::Failed(sentence));
         }
-        let mut jobs = self.jobs.borrow_mut();
-        let sender = match jobs.take() {
-            Some(sender) => sender,
-            None => start(self.threads)?,
-        };
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let Err(mpsc::SendError(job)) = sender.send(job) else {
-            *jobs = Some(sender);
-            return Ok(());
-        };
-        // Requests that waited for a thread that panicked are lost with it.
-        self.waiting.store(0, Ordering::Relaxed);
-        let sender = start(self.threads)?;
-        self.waiting.store(1, Ordering::Relaxed);
-        sender.send(job).ok();
-        *jobs = Some(sender);
-        Ok(())
+        if !state.has_thread {
+            start(Arc::clone(&self.queue), self.threads)?;
+            state.has_thread = true;
+        }
+        state.next += 1;
+        let place = (urgency, state.next);
+        state.waiting.insert(place, job);
+        drop(state);
+        self.queue.changed.notify_one();
+        Ok(Waiting {
+            queue: Arc::clone(&self.queue),
+            place,
+        })
     }
 }
 
-/// Starts a thread that runs jobs until all senders are dropped.
-fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueError> {
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.queue.lock().is_closed = true;
+        self.queue.changed.notify_one();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let cancelled = self.queue.lock().waiting.remove(&self.place);
+        drop(cancelled);
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next request; `None` if the catalogue was dropped.
+    fn next(&self) -> Option<Job> {
+        let is_idle = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
+        let waited = self.changed.wait_while(self.lock(), is_idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.is_closed {
+            return None;
+        }
+        state.waiting.pop_first().map(|(_, job)| job)
+    }
+}
+
+/// Starts a thread that runs requests until the catalogue is dropped.
+fn start(queue: Arc<Queue>, threads: &'static AtomicUsize) -> Result<(), CatalogueError> {
     let refused = |cause: &str| {
         CatalogueError::Failed(format!(
             "the thread that works in the folder cannot be started: {cause}"
@@ -112,12 +173,14 @@ fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueEr
     };
     let running =
         Running::new(threads).ok_or_else(|| refused("others hang in folders of former configurations"))?;
-    let (sender, jobs) = mpsc::channel::<Job>();
     let work = move || {
         let _running = running;
         // This thread blocks all signals, so that the kernel delivers them to the thread that handles them.
         nix::sys::signal::SigSet::all().thread_block().ok();
-        jobs.into_iter().for_each(while_opening);
+        while let Some(job) = queue.next() {
+            // A request that panics has no answer, and the next one runs.
+            caught_in(|| while_opening(job)).ok();
+        }
     };
     let thread = std::thread::Builder::new()
         .name("folder".into())
@@ -125,7 +188,7 @@ fn start(threads: &'static AtomicUsize) -> Result<mpsc::Sender<Job>, CatalogueEr
     thread
         .spawn(work)
         .map_err(|error| refused(&cause::in_kernel_words(&error)))?;
-    Ok(sender)
+    Ok(())
 }
 
 /// A thread that is counted.
@@ -152,7 +215,7 @@ impl Drop for Running {
 mod tests {
     use super::*;
     use domain::time::Duration;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{self, channel};
     use tokio::time::timeout;
 
     fn run<T>(test: impl Future<Output = T>) -> T {
@@ -165,7 +228,7 @@ mod tests {
     /// Starts a request that hangs until the sender is dropped, and cancels it once it has begun.
     async fn hang(worker: &Worker) -> mpsc::Sender<()> {
         let ((release, hang), (begin, begun)) = (channel::<()>(), channel());
-        let mut hanging = std::pin::pin!(worker.run(move |_| {
+        let mut hanging = std::pin::pin!(worker.run(Urgency::Read, move |_| {
             begin.send(()).ok();
             Ok(hang.recv().ok())
         }));
@@ -182,10 +245,10 @@ mod tests {
             let worker = Worker::default();
             let release = hang(&worker).await;
             let (begin, begun) = channel::<()>();
-            let behind = worker.run(move |_| Ok(begin.send(()).ok()));
+            let behind = worker.run(Urgency::Read, move |_| Ok(begin.send(()).ok()));
             assert!(timeout(SHORT, behind).await.is_err());
             release.send(()).unwrap();
-            let next = timeout(LONG, worker.run(|_| Ok(2))).await;
+            let next = timeout(LONG, worker.run(Urgency::Read, |_| Ok(2))).await;
             assert_eq!(next.expect("in time"), Ok(2));
             assert!(begun.try_recv().is_err(), "it was cancelled");
         });
@@ -196,7 +259,7 @@ mod tests {
         run(async {
             let worker = Worker::default();
             let ((sender, receiver), (begin, begun)) = (channel::<()>(), channel());
-            let working = worker.run(move |is_abandoned| {
+            let working = worker.run(Urgency::Read, move |is_abandoned| {
                 begin.send(()).ok();
                 while !is_abandoned() {
                     std::thread::yield_now();
@@ -214,19 +277,61 @@ mod tests {
     }
 
     #[test]
-    fn more_requests_than_may_wait_are_refused_at_once() {
+    fn more_requests_than_may_wait_are_refused_at_once_and_cancelled_ones_do_not_count() {
         run(async {
             let worker = Worker::default();
             let _release = hang(&worker).await;
-            for _ in 0..MOST_WAITING {
-                assert!(timeout(Duration::ZERO, worker.run(|_| Ok(()))).await.is_err());
+            for _ in 0..=MOST_WAITING {
+                let cancelled = &mut Box::pin(worker.run(Urgency::Read, |_| Ok(())));
+                assert!(is_pending(cancelled));
             }
-            let refused = timeout(LONG, worker.run(|_| Ok(()))).await.expect("at once");
+            let mut waiting = Vec::new();
+            for _ in 0..MOST_WAITING {
+                let mut request = Box::pin(worker.run(Urgency::Read, |_| Ok(())));
+                assert!(is_pending(&mut request));
+                waiting.push(request);
+            }
+            let refused = timeout(LONG, worker.run(Urgency::Read, |_| Ok(())))
+                .await
+                .expect("at once");
             let message = refused.unwrap_err().to_string();
             assert_eq!(
                 message,
-                "the file system of the folder hangs: 1000 requests wait for it"
+                "the file system of the folder hangs: 120000 requests wait for it"
             );
+            waiting.pop();
+            assert!(is_pending(&mut Box::pin(worker.run(Urgency::Read, |_| Ok(())))));
+        });
+    }
+
+    /// Begins a request. Whether it waits.
+    fn is_pending<T>(request: &mut std::pin::Pin<Box<impl Future<Output = T>>>) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        request.as_mut().poll(&mut context).is_pending()
+    }
+
+    #[test]
+    fn requests_that_change_an_entry_go_before_those_that_read_each_in_their_order() {
+        run(async {
+            let worker = Worker::default();
+            let release = hang(&worker).await;
+            let (sender, order) = channel();
+            let request = |urgency, number| {
+                let sender = sender.clone();
+                worker.run(urgency, move |_| Ok(sender.send(number).ok()))
+            };
+            let mut waiting = [
+                Box::pin(request(Urgency::Read, 3)),
+                Box::pin(request(Urgency::Change, 1)),
+                Box::pin(request(Urgency::Read, 4)),
+                Box::pin(request(Urgency::Change, 2)),
+            ];
+            assert!(waiting.iter_mut().all(is_pending));
+            release.send(()).unwrap();
+            for request in waiting {
+                timeout(LONG, request).await.expect("in time").unwrap();
+            }
+            assert_eq!(order.try_iter().collect::<Vec<_>>(), [1, 2, 3, 4]);
         });
     }
 
@@ -240,27 +345,27 @@ mod tests {
                 hanging.push(hang(&worker).await);
             }
             let refused = Worker::counted(&HERE)
-                .run(|_| Ok(()))
+                .run(Urgency::Read, |_| Ok(()))
                 .await
                 .unwrap_err()
                 .to_string();
             assert!(refused.contains("others hang in folders of former"), "{refused}");
             drop(hanging);
             let worker = Worker::counted(&HERE);
-            let again = async { while worker.run(|_| Ok(())).await.is_err() {} };
+            let again = async { while worker.run(Urgency::Read, |_| Ok(())).await.is_err() {} };
             assert!(timeout(LONG, again).await.is_ok(), "they ended");
         });
     }
 
     #[test]
-    fn a_panic_of_the_thread_fails_one_request_and_the_next_one_gets_a_new_thread() {
+    fn a_panic_fails_one_request_and_the_next_one_runs() {
         run(async {
             let worker = Worker::default();
-            let broken = worker.run::<()>(|_| panic!("as it is to")).await.unwrap_err();
-            assert!(broken.to_string().contains("broke off"), "{broken}");
-            while let Err(error) = worker.run(|_| Ok(())).await {
-                assert!(error.to_string().contains("broke off"), "{error}");
-            }
+            let broken = worker.run::<()>(Urgency::Read, |_| panic!("as it is to")).await;
+            let broken = broken.unwrap_err().to_string();
+            assert!(broken.contains("broke off"), "{broken}");
+            let next = timeout(LONG, worker.run(Urgency::Read, |_| Ok(1))).await;
+            assert_eq!(next.expect("in time"), Ok(1));
         });
     }
 }
