@@ -6,7 +6,7 @@
 //! A tree that is to be killed gets SIGSTOP first, so that it starts no more processes, and the processes are read again
 //! until no new member is found.
 
-use super::snapshot::{Process, Snapshot};
+use super::snapshot::{Process, Scope, Snapshot};
 use super::{Table, wait};
 use crate::adapters::turns::Turns;
 use crate::panics;
@@ -112,9 +112,14 @@ async fn find(requests: &mut [Request], table: &RefCell<Table>, turns: &Turns) -
         request.stop_leader(&table.borrow());
     }
     let mut snapshot = Snapshot::default();
+    let of_namespace = |request: &Request| request.receiver == Receiver::All && own_pid().0 == 1;
+    let scope = match requests.iter().any(of_namespace) {
+        true => Scope::Namespace,
+        false => Scope::Descendants,
+    };
     let reads = if requests.is_empty() { 0 } else { READS };
     for _ in 0..reads {
-        snapshot = Snapshot::take(turns).await;
+        snapshot = Snapshot::take(scope, turns).await;
         let mut again = false;
         for request in &mut *requests {
             again |= request.find(&snapshot, &table.borrow());

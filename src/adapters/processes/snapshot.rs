@@ -1,12 +1,14 @@
 //! The processes of the PID namespace as `/proc` lists them, which are descendants of which, and signals to processes
 //! that are not children of the shim.
 //!
-//! The kernel has no call that signals all descendants of a process, and not every kernel lists the children of a
-//! process. So all processes are read, [`READ_AT_ONCE`] at a time, with other work in between. A process is identified
-//! by its ID and the time of its start. It is signalled through a pidfd after both were compared again, so that an ID
+//! The kernel has no call that signals all descendants of a process. Most kernels list the children of a process, so the
+//! descendants of the shim can be found without reading what else runs on the machine; on others, and for all processes of
+//! the namespace, all of `/proc` is read. Processes are read [`READ_AT_ONCE`] at a time, with other work in between. A
+//! process is identified by its ID and the time of its start. It is signalled through a pidfd after both were compared again, so that an ID
 //! that the kernel has given to another process meanwhile is not signalled.
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
+use super::signaller::own_pid;
 use super::wait;
 use crate::adapters::turns::Turns;
 use domain::process::Pid;
@@ -58,7 +60,16 @@ struct Entry {
     started: u64,
 }
 
-/// The processes of the PID namespace at about one time, without zombies.
+/// Which processes a snapshot needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The shim and its descendants.
+    Descendants,
+    /// All of the PID namespace.
+    Namespace,
+}
+
+/// Processes of the PID namespace at about one time, without zombies.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     entries: BTreeMap<i32, Entry>,
@@ -66,9 +77,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads all processes, in turns. Empty if no other process is left, and where `/proc` is missing, or belongs to another PID namespace, in which the
-    /// IDs are those of other processes.
-    pub async fn take(turns: &Turns) -> Self {
+    /// Reads at least the processes of the scope, in turns. Empty if no other process is left, and where `/proc` is missing
+    /// or belongs to another PID namespace, in which the IDs are those of other processes.
+    pub async fn take(scope: Scope, turns: &Turns) -> Self {
         let mut snapshot = Self::default();
         if wait::none_is_left() {
             return snapshot;
@@ -77,8 +88,43 @@ impl Snapshot {
         if own.is_ok_and(|own| own.to_str() != Some(&std::process::id().to_string())) {
             return snapshot;
         }
-        let Ok(folder) = fs::read_dir("/proc") else {
+        if scope == Scope::Descendants && snapshot.descend(own_pid(), turns).await {
             return snapshot;
+        }
+        snapshot.read_all(turns).await;
+        snapshot
+    }
+
+    /// Reads a process and its descendants. Returns whether the kernel lists the children of processes.
+    ///
+    /// While they are read, an orphan gets another parent, and the kernel leaves out a child if the one before it ends. So
+    /// all are read twice.
+    async fn descend(&mut self, root: Pid, turns: &Turns) -> bool {
+        let mut number = 0;
+        for _ in 0..2 {
+            let (mut open, mut seen) = (vec![root.0], BTreeSet::from([root.0]));
+            while let Some(pid) = open.pop() {
+                self.add(pid);
+                match children(pid) {
+                    Some(children) => open.extend(children.into_iter().filter(|child| seen.insert(*child))),
+                    None if pid == root.0 => return false,
+                    None => {}
+                }
+                number += 1;
+                if number % READ_AT_ONCE == 0 {
+                    turns.next().await;
+                }
+                if seen.len() > READ {
+                    break;
+                }
+            }
+        }
+        true
+    }
+
+    async fn read_all(&mut self, turns: &Turns) {
+        let Ok(folder) = fs::read_dir("/proc") else {
+            return;
         };
         let names = folder.flatten().map(|entry| entry.file_name());
         let pids = names.filter_map(|name| name.to_str()?.parse::<i32>().ok());
@@ -86,12 +132,19 @@ impl Snapshot {
             if number % READ_AT_ONCE == READ_AT_ONCE - 1 {
                 turns.next().await;
             }
-            if let Some(entry) = read(pid) {
-                snapshot.entries.insert(pid, entry);
-                snapshot.children.entry(entry.parent).or_default().push(pid);
-            }
+            self.add(pid);
         }
-        snapshot
+    }
+
+    /// Reads a process, if it has not ended.
+    fn add(&mut self, pid: i32) {
+        let Some(entry) = read(pid) else {
+            return;
+        };
+        let before = self.entries.insert(pid, entry);
+        if before.is_none_or(|before| before.parent != entry.parent) {
+            self.children.entry(entry.parent).or_default().push(pid);
+        }
     }
 
     /// The tree of the process `root` without `root` itself, which may have ended: its descendants, those of `known` that
@@ -140,6 +193,25 @@ impl Snapshot {
         let entry = self.entries.get(&process.pid);
         entry.is_some_and(|entry| entry.started == process.started && entry.group == leader.0)
     }
+}
+
+/// The children of all threads of a process; `None` if it has ended, or the kernel does not list them.
+fn children(pid: i32) -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let listed = match fs::read_to_string(thread.path().join("children")) {
+            Ok(listed) => listed,
+            // A thread that has ended has no children.
+            Err(_) if !thread.path().exists() => continue,
+            Err(_) => return None,
+        };
+        children.extend(
+            listed
+                .split_ascii_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
+    }
+    Some(children)
 }
 
 /// The parent of a process that has not ended.
@@ -202,6 +274,10 @@ fn send_through(pidfd: &OwnedFd, signal: Signal) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_name_may_look_like_fields() {
@@ -239,6 +315,48 @@ mod tests {
 
     fn pids(processes: &BTreeSet<Process>) -> Vec<i32> {
         processes.iter().map(|process| process.pid).collect()
+    }
+
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the processes are not those of the shim, and the test has a deadline"
+    )]
+    fn the_descendants_are_those_of_a_list_of_all_processes() {
+        let script = "(sleep 100 & setsid sleep 100 & wait) & sleep 100 & wait";
+        let mut shell = Command::new("setsid")
+            .args(["sh", "-c", script])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let root = Pid(i32::try_from(shell.id()).unwrap());
+        let (mut descended, mut all) = (Snapshot::default(), Snapshot::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        tokio::task::LocalSet::new().block_on(&runtime.unwrap(), async {
+            let turns = Turns::new(Queue::new(MachineClock::start()).sender());
+            let deadline = Instant::now() + Duration::from_secs(20);
+            // The shell, a subshell and three that sleep, whatever they are called yet.
+            while all.below(root, &[], own_pid()).len() < 4 {
+                assert!(Instant::now() < deadline, "the processes start");
+                all = Snapshot::default();
+                all.read_all(&turns).await;
+            }
+            assert!(
+                descended.descend(own_pid(), &turns).await,
+                "this kernel lists children"
+            );
+        });
+        let expected = all.below(root, &[], own_pid());
+        assert_eq!(descended.below(root, &[], own_pid()), expected);
+        assert!(
+            descended.entries.len() < all.entries.len(),
+            "others were not read"
+        );
+        for process in expected {
+            process.send(Signal::KILL);
+        }
+        shell.kill().unwrap();
+        shell.wait().unwrap();
     }
 
     #[test]
