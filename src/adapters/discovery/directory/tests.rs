@@ -804,7 +804,8 @@ fn a_catalogue_can_be_used_in_one_runtime_after_another() {
                 FolderEvent::Files(files) => files.contains(OsStr::new("app-2.json")),
                 FolderEvent::Everything => false,
             };
-            while !is_reported(event(&directory, &watch).await) {}
+            let reported = async { while !is_reported(event(&directory, &watch).await) {} };
+            timeout(PROMPTLY, reported).await.expect("it is reported");
         });
     }
 }
