@@ -67,7 +67,7 @@ pub(super) struct Readers<W> {
 struct Entry<W> {
     follows: BTreeSet<(W, Interest)>,
     pending: FolderEvent,
-    bell: Arc<Notify>,
+    reported: Arc<Notify>,
 }
 
 impl<W: Copy + Ord> Readers<W> {
@@ -82,14 +82,14 @@ impl<W: Copy + Ord> Readers<W> {
         }
     }
 
-    /// Adds a reader that follows nothing yet. Its bell rings when there is an event for it.
-    pub fn add(&mut self, bell: Arc<Notify>) -> Reader {
+    /// Adds a reader that follows nothing yet. `reported` is notified when there is an event for it.
+    pub fn add(&mut self, reported: Arc<Notify>) -> Reader {
         self.ended.clear();
         self.next += 1;
         let entry = Entry {
             follows: BTreeSet::new(),
             pending: FolderEvent::Files(BTreeSet::new()),
-            bell,
+            reported,
         };
         self.readers.insert(self.next, entry);
         self.next
@@ -201,7 +201,7 @@ impl<W: Copy + Ord> Readers<W> {
 impl<W> Entry<W> {
     fn upset(&mut self) {
         self.pending = FolderEvent::Everything;
-        self.bell.notify_one();
+        self.reported.notify_one();
     }
 
     fn add(&mut self, name: &OsString) {
@@ -210,7 +210,7 @@ impl<W> Entry<W> {
             if names.len() > MOST_NAMES {
                 self.pending = FolderEvent::Everything;
             }
-            self.bell.notify_one();
+            self.reported.notify_one();
         }
     }
 }

@@ -543,8 +543,8 @@ fn a_relative_path_is_watched_too() {
 #[test]
 fn without_inotify_the_folder_is_polled() {
     run(async {
-        let ring = timeout(PROMPTLY, Watches::default().next(&FolderWatch::POLLED)).await;
-        assert_eq!(ring, Ok(FolderEvent::Everything));
+        let event = timeout(PROMPTLY, Watches::default().next(&FolderWatch::POLLED)).await;
+        assert_eq!(event, Ok(FolderEvent::Everything));
     });
 }
 

@@ -59,7 +59,7 @@ pub(super) struct FolderWatch(Option<Subscription>);
 struct Subscription {
     watcher: Arc<Watcher>,
     reader: Reader,
-    bell: Arc<Notify>,
+    reported: Arc<Notify>,
 }
 
 impl Watches {
@@ -78,7 +78,7 @@ impl Watches {
             if let Some(event) = subscription.take() {
                 return event;
             }
-            either(subscription.bell.notified(), self.pass_on()).await;
+            either(subscription.reported.notified(), self.pass_on()).await;
         }
     }
 
@@ -163,11 +163,11 @@ impl Watcher {
     }
 
     fn subscribe(self: &Arc<Self>) -> Subscription {
-        let bell = Arc::<Notify>::default();
+        let reported = Arc::<Notify>::default();
         Subscription {
-            reader: self.readers().add(Arc::clone(&bell)),
+            reader: self.readers().add(Arc::clone(&reported)),
             watcher: Arc::clone(self),
-            bell,
+            reported,
         }
     }
 
