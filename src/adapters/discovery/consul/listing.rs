@@ -144,17 +144,31 @@ impl List {
 }
 
 /// How many bytes one list contributes to [`AT_ONCE`].
-#[derive(Debug, Default)]
-pub(super) struct MemoryShare(usize);
+#[derive(Debug)]
+pub(super) struct MemoryShare {
+    bytes: usize,
+    at_once: &'static AtomicUsize,
+}
+
+impl Default for MemoryShare {
+    fn default() -> Self {
+        Self::of(&AT_ONCE)
+    }
+}
 
 impl MemoryShare {
+    /// Nothing yet; what is added counts in this number.
+    fn of(at_once: &'static AtomicUsize) -> Self {
+        Self { bytes: 0, at_once }
+    }
+
     /// So many bytes more.
     ///
     /// # Errors
     /// All lists together exceed their limit.
     pub(super) fn add(&mut self, bytes: usize) -> Result<(), Broken> {
-        self.0 += bytes;
-        if AT_ONCE.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_AT_ONCE {
+        self.bytes += bytes;
+        if self.at_once.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_AT_ONCE {
             let limit = MOST_AT_ONCE / 1024 / 1024;
             let sentence = format!("all lists that are being read are longer than {limit} MiB together");
             return Err(Broken(sentence));
@@ -165,7 +179,7 @@ impl MemoryShare {
 
 impl Drop for MemoryShare {
     fn drop(&mut self) {
-        AT_ONCE.fetch_sub(self.0, Ordering::Relaxed);
+        self.at_once.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -468,14 +482,16 @@ mod tests {
 
     #[test]
     fn the_lists_being_read_are_limited_together() {
-        let mut share = MemoryShare::default();
+        // Lists of other tests count in another number.
+        static HERE: AtomicUsize = AtomicUsize::new(0);
+        let mut share = MemoryShare::of(&HERE);
         assert!(share.add(MOST_AT_ONCE / 4).is_ok());
-        let mut other = MemoryShare::default();
+        let mut other = MemoryShare::of(&HERE);
         let error = other.add(MOST_AT_ONCE).unwrap_err().to_string();
         assert!(error.ends_with("32 MiB together"), "{error}");
         drop(other);
         assert!(
-            MemoryShare::default().add(MOST_AT_ONCE / 4).is_ok(),
+            MemoryShare::of(&HERE).add(MOST_AT_ONCE / 4).is_ok(),
             "what was given up counts no more"
         );
     }
