@@ -4,8 +4,8 @@
 //! The kernel has no call that signals all descendants of a process. Most kernels list the children of a process, so the
 //! descendants of the shim can be found without reading what else runs on the machine; on others, and for all processes of
 //! the namespace, all of `/proc` is read. Processes are read [`READ_AT_ONCE`] at a time, with other work in between. A
-//! process is identified by its ID and the time of its start. It is signalled through a pidfd after both were compared again, so that an ID
-//! that the kernel has given to another process meanwhile is not signalled.
+//! process is identified by its ID and the time of its start. It is signalled through a pidfd after both were compared
+//! again, so that an ID that the kernel has given to another process meanwhile is not signalled.
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
 use super::signaller::own_pid;
@@ -15,6 +15,7 @@ use domain::process::Pid;
 use domain::signal::Signal;
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::prctl;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -81,14 +82,15 @@ impl Snapshot {
     /// or belongs to another PID namespace, in which the IDs are those of other processes.
     pub async fn take(scope: Scope, turns: &Turns) -> Self {
         let mut snapshot = Self::default();
-        if wait::none_is_left() {
+        let adopts = adopts_orphans();
+        if adopts && wait::none_is_left() {
             return snapshot;
         }
         let own = fs::read_link("/proc/self");
         if own.is_ok_and(|own| own.to_str() != Some(&std::process::id().to_string())) {
             return snapshot;
         }
-        if scope == Scope::Descendants && snapshot.descend(own_pid(), turns).await {
+        if adopts && scope == Scope::Descendants && snapshot.descend(own_pid(), turns).await {
             return snapshot;
         }
         snapshot.read_all(turns).await;
@@ -193,6 +195,11 @@ impl Snapshot {
         let entry = self.entries.get(&process.pid);
         entry.is_some_and(|entry| entry.started == process.started && entry.group == leader.0)
     }
+}
+
+/// Whether orphans below the shim become its children. Otherwise a process of a tree may be below another process.
+fn adopts_orphans() -> bool {
+    own_pid().0 == 1 || prctl::get_child_subreaper().unwrap_or_default()
 }
 
 /// The children of all threads of a process; `None` if it has ended, or the kernel does not list them.
