@@ -28,19 +28,21 @@ mod http;
 mod loopback;
 #[path = "../tests/program/sending.rs"]
 mod sending;
+#[allow(dead_code, reason = "the other benchmark needs more")]
+#[path = "common/shim.rs"]
+mod shim;
 #[path = "../tests/program/waiting.rs"]
 mod waiting;
 
 use agent::Agent;
+use shim::Shim;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 use waiting::until;
 
 /// The time between two checks of a service and two queries of a backend, in seconds.
@@ -98,7 +100,7 @@ fn run(name: &str, scenario: Scenario) {
         agent.register(&format!("db{number}"), &format!("db{number}-first"), 1000);
     }
     let shims: Vec<Shim> = (0..scenario.shims)
-        .map(|number| Shim::start(number, scenario, &agent))
+        .map(|number| start(number, scenario, &agent))
         .collect();
     let registered = scenario.shims * scenario.services;
     until(
@@ -106,14 +108,16 @@ fn run(name: &str, scenario: Scenario) {
         || format!("{registered} services are passing, not {}", passing(&agent)),
         || passing(&agent) == registered,
     );
-    until_handled(&shims, |_| 1);
-    let before = shims.iter().map(Shim::cpu).sum::<f64>();
+    until_handled(&shims, scenario.backends, |_| 1);
+    let before = shims.iter().map(|shim| shim.used().cpu).sum::<f64>();
     let watched = watch(&agent, &shims, scenario, registered);
-    until_handled(&shims, |backend| 1 + usize::from(backend < CHANGES));
-    let cpu = shims.iter().map(Shim::cpu).sum::<f64>() - before;
-    let errors: usize = shims.iter().map(Shim::errors).sum();
-    let memory = shims.iter().map(Shim::peak_memory).max().unwrap_or_default();
-    let descriptors = shims.iter().map(Shim::descriptors).max().unwrap_or_default();
+    until_handled(&shims, scenario.backends, |backend| {
+        1 + usize::from(backend < CHANGES)
+    });
+    let cpu = shims.iter().map(|shim| shim.used().cpu).sum::<f64>() - before;
+    let errors: usize = shims.iter().map(errors).sum();
+    let memory = shims.iter().map(peak_memory).fold(0.0, f64::max);
+    let descriptors = shims.iter().map(Shim::descriptors).fold(0.0, f64::max);
     println!(
         "{name}: fewest passing {} of {registered}, most connections {}, refused to others {}, error lines {errors}, \
          peak memory {memory} kB, descriptors {descriptors}, CPU in {STEADY:?} {cpu:.2} s",
@@ -154,7 +158,7 @@ fn watch(agent: &Agent, shims: &[Shim], scenario: Scenario, registered: usize) -
         }
         watched.refused += usize::from(http::get(&agent.address(), "/v1/status/leader").is_none());
         watched.fewest_passing = watched.fewest_passing.min(passing(agent));
-        let connections = shims.iter().map(|shim| shim.connections(&agent.address())).sum();
+        let connections = shims.iter().map(|shim| connections(shim, &agent.address())).sum();
         watched.most_connections = watched.most_connections.max(connections);
         sleep(Duration::from_millis(200));
     }
@@ -169,11 +173,11 @@ fn passing(agent: &Agent) -> usize {
 }
 
 /// Waits until each handler of each shim has run so many times, and fails if one runs more often.
-fn until_handled(shims: &[Shim], expected: impl Fn(usize) -> usize) {
+fn until_handled(shims: &[Shim], backends: usize, expected: impl Fn(usize) -> usize) {
     let wrong = || {
         let of_shim = |shim: &Shim| {
-            let runs = shim.handler_runs();
-            (0..shim.backends)
+            let runs = handler_runs(shim);
+            (0..backends)
                 .filter_map(|number| {
                     let runs = runs.get(&number).copied().unwrap_or_default();
                     (runs != expected(number)).then_some((number, runs))
@@ -196,130 +200,61 @@ fn binary() -> OsString {
     std::env::var_os("HOSTILE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_containerpilot").into())
 }
 
-/// A running shim.
-struct Shim {
-    folder: TempDir,
-    child: Child,
-    backends: usize,
-}
-
-impl Shim {
-    fn start(number: usize, scenario: Scenario, agent: &Agent) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let runs = folder.path().join("runs");
-        let config = folder.path().join("cp.json");
-        fs::write(&config, configuration(number, scenario, agent, &runs)).expect("a file");
+/// Starts a shim whose handlers note their runs in a file.
+fn start(number: usize, scenario: Scenario, agent: &Agent) -> Shim {
+    Shim::start(Path::new(&binary()), |folder| {
+        let runs = folder.join("runs");
         fs::write(&runs, "").expect("a file");
-        let log = File::create(folder.path().join("log")).expect("a file");
-        let child = Command::new(binary())
-            .args(["-config", &format!("file://{}", config.display())])
-            .args(["sleep", "infinity"])
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().expect("a descriptor"))
-            .stdout(log)
-            .spawn()
-            .expect("the program can be started");
-        Self {
-            folder,
-            child,
-            backends: scenario.backends,
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    /// How many warnings and errors it has logged.
-    fn errors(&self) -> usize {
-        let log = self.log();
-        let wrong = |line: &&str| {
-            ["level=error", "level=warning"]
-                .iter()
-                .any(|level| line.contains(level))
-        };
-        let wrong: Vec<&str> = log.lines().filter(wrong).collect();
-        for line in wrong.iter().take(5) {
-            println!("  logged: {line}");
-        }
-        wrong.len()
-    }
-
-    /// How often the handler of each backend has run.
-    fn handler_runs(&self) -> BTreeMap<usize, usize> {
-        let mut runs = BTreeMap::new();
-        for line in fs::read_to_string(self.folder.path().join("runs"))
-            .unwrap_or_default()
-            .lines()
-        {
-            *runs.entry(line.parse().expect("a number")).or_default() += 1;
-        }
-        runs
-    }
-
-    fn file(&self, name: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("the shim runs")
-    }
-
-    /// In kB.
-    fn peak_memory(&self) -> u64 {
-        let status = self.file("status");
-        let line = status.lines().find(|line| line.starts_with("VmHWM"));
-        let words = line.and_then(|line| line.split_whitespace().nth(1));
-        words
-            .and_then(|kilobytes| kilobytes.parse().ok())
-            .expect("a peak")
-    }
-
-    /// The time of the processor in seconds that its own process has used.
-    fn cpu(&self) -> f64 {
-        let schedstat = self.file("schedstat");
-        let nanoseconds = schedstat
-            .split(' ')
-            .next()
-            .and_then(|word| word.parse::<f64>().ok());
-        nanoseconds.expect("a time") / 1e9
-    }
-
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
-            .expect("the shim runs")
-            .count()
-    }
-
-    /// How many of its sockets are connected to the agent.
-    fn connections(&self, agent: &str) -> usize {
-        let agent: std::net::SocketAddrV4 = agent.parse().expect("an address");
-        let mut address = String::new();
-        for octet in agent.ip().octets().iter().rev() {
-            write!(address, "{octet:02X}").expect("a string takes all");
-        }
-        write!(address, ":{:04X}", agent.port()).expect("a string takes all");
-        let own: Vec<String> = fs::read_dir(format!("/proc/{}/fd", self.child.id()))
-            .expect("the shim runs")
-            .flatten()
-            .filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
-            .collect();
-        let of_socket = |line: &str| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            fields.get(2) == Some(&address.as_str())
-                && fields
-                    .get(9)
-                    .is_some_and(|inode| own.iter().any(|link| *link == format!("socket:[{inode}]")))
-        };
-        self.file("net/tcp")
-            .lines()
-            .filter(|line| of_socket(line))
-            .count()
-    }
+        configuration(number, scenario, agent, &runs)
+    })
 }
 
-impl Drop for Shim {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).expect("a process ID");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).ok();
-        self.child.wait().ok();
+/// How many warnings and errors a shim has logged; some are printed.
+fn errors(shim: &Shim) -> usize {
+    let wrong = shim.warnings();
+    for line in wrong.iter().take(5) {
+        println!("  logged: {line}");
     }
+    wrong.len()
+}
+
+/// How often the handler of each backend has run.
+fn handler_runs(shim: &Shim) -> BTreeMap<usize, usize> {
+    let mut runs = BTreeMap::new();
+    for line in shim.read("runs").lines() {
+        *runs.entry(line.parse().expect("a number")).or_default() += 1;
+    }
+    runs
+}
+
+/// In kB.
+fn peak_memory(shim: &Shim) -> f64 {
+    let status = fs::read_to_string(shim.proc("status")).expect("the shim runs");
+    shim::field(&status, "VmHWM:")
+}
+
+/// How many sockets of a shim are connected to the agent.
+fn connections(shim: &Shim, agent: &str) -> usize {
+    let agent: std::net::SocketAddrV4 = agent.parse().expect("an address");
+    let mut address = String::new();
+    for octet in agent.ip().octets().iter().rev() {
+        write!(address, "{octet:02X}").expect("a string takes all");
+    }
+    write!(address, ":{:04X}", agent.port()).expect("a string takes all");
+    let own: Vec<String> = fs::read_dir(shim.proc("fd"))
+        .expect("the shim runs")
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
+        .collect();
+    let of_socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(2) == Some(&address.as_str())
+            && fields
+                .get(9)
+                .is_some_and(|inode| own.iter().any(|link| *link == format!("socket:[{inode}]")))
+    };
+    let sockets = fs::read_to_string(shim.proc("net/tcp")).expect("the shim runs");
+    sockets.lines().filter(|line| of_socket(line)).count()
 }
 
 fn configuration(number: usize, scenario: Scenario, agent: &Agent, runs: &Path) -> String {

@@ -2,7 +2,8 @@
 
 use crate::agent::Agent;
 use crate::report::Report;
-use crate::shim::{Catalogue, Scenario, Shim, passes};
+use crate::scenario::{Catalogue, Scenario, passes};
+use crate::shim::Shim;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ fn idle(report: &mut Report, units: usize, poll: u32) {
     let before = shim.used();
     sleep(STEADY);
     let after = shim.used();
-    shim.assert_quiet();
+    assert_eq!(shim.warnings(), [""; 0]);
     report.figure("resident memory", "MB", shim.memory("Rss:"));
     report.figure("private dirty memory", "MB", shim.memory("Private_Dirty:"));
     report.figure("processor time in 60 s", "s", after.cpu - before.cpu);

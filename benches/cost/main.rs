@@ -27,6 +27,8 @@ mod http;
 mod loopback;
 #[path = "../../tests/program/sending.rs"]
 mod sending;
+#[path = "../common/shim.rs"]
+mod shim;
 #[path = "../../tests/program/waiting.rs"]
 mod waiting;
 
@@ -34,7 +36,7 @@ mod idle;
 mod moments;
 mod punctual;
 mod report;
-mod shim;
+mod scenario;
 mod start;
 mod table;
 

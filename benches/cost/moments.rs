@@ -2,7 +2,8 @@
 
 use crate::agent::{Agent, hostname};
 use crate::report::{Report, quantile};
-use crate::shim::{Catalogue, Scenario, Shim, passes};
+use crate::scenario::{Catalogue, Scenario, passes};
+use crate::shim::Shim;
 use crate::waiting::until;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;

@@ -2,7 +2,8 @@
 
 use crate::agent::Agent;
 use crate::report::{Report, quantile};
-use crate::shim::{Catalogue, Scenario, Shim};
+use crate::scenario::{Catalogue, Scenario};
+use crate::shim::Shim;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,7 +58,7 @@ fn run(report: &mut Report, name: &str, catalogue: Catalogue<'_>, units: usize) 
     let before = shim.used();
     sleep(STEADY);
     let after = shim.used();
-    shim.assert_quiet();
+    assert_eq!(shim.warnings(), [""; 0]);
     let mut figure = |what: &str, unit, value| report.figure(&format!("{name}: {what}"), unit, value);
     figure("processor time in 60 s", "s", after.cpu - before.cpu);
     figure("resident memory", "MB", shim.memory("Rss:"));
