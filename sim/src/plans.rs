@@ -304,8 +304,8 @@ fn set_actions(options: &Options, plan: &mut Plan) {
             .any(|thresholds| thresholds.start_period > Duration::ZERO);
         let exit_after = [0, 3, 0, 1, 0, 5][drawn / 10 % 6];
         service.actions = HealthActions {
-            on_unhealthy: (drawn / 60 % 4 != 3).then(|| job(on_unhealthy)),
-            on_healthy: (drawn / 60 % 4 != 2).then(|| job(on_healthy)),
+            on_unhealthy: (drawn / 60 % 4 != 3).then(|| Box::new(job(on_unhealthy))),
+            on_healthy: (drawn / 60 % 4 != 2).then(|| Box::new(job(on_healthy))),
             // Where a start takes time, the trace does not show whether a failure is in the start period.
             exit_after: NonZeroU32::new(exit_after).filter(|_| !starts_slowly),
         };

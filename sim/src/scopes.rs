@@ -258,8 +258,8 @@ pub fn reactions() -> Scope {
                     start_period: seconds(15),
                 }),
                 actions: HealthActions {
-                    on_unhealthy: Some(job(on_unhealthy, Trigger::OnDemand, "run")),
-                    on_healthy: Some(job(on_healthy, Trigger::OnDemand, "run")),
+                    on_unhealthy: Some(Box::new(job(on_unhealthy, Trigger::OnDemand, "run"))),
+                    on_healthy: Some(Box::new(job(on_healthy, Trigger::OnDemand, "run"))),
                     exit_after: NonZeroU32::new(2),
                 },
                 ..service

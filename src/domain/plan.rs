@@ -422,11 +422,19 @@ impl Check {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HealthActions {
     /// Run when the service becomes unhealthy.
-    pub on_unhealthy: Option<Job>,
+    pub on_unhealthy: Option<Box<Job>>,
     /// Run when it becomes healthy after that.
-    pub on_healthy: Option<Job>,
+    pub on_healthy: Option<Box<Job>>,
     /// So many failures of a check in a row stop the shim; those that do not count for its thresholds do not count.
     pub exit_after: Option<NonZeroU32>,
+}
+
+impl HealthActions {
+    /// Its commands.
+    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+        let jobs = self.on_unhealthy.iter().chain(&self.on_healthy);
+        jobs.map(Box::as_ref)
+    }
 }
 
 /// How many results of a health check in a row change the health of its service.

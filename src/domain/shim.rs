@@ -43,6 +43,7 @@ use crate::signal::Signal;
 use crate::standstill::Standstill;
 use crate::status::{ReloadStatus, Status};
 use crate::time::{Duration, Instant, Jitter, earliest};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use id::{Hook, Serial, UnitId};
@@ -498,7 +499,7 @@ impl Shim {
     fn start_job(&mut self, now: Instant, id: UnitId, job: &Job) {
         let mut unit = JobUnit::new(now, id, job, self.jitter.split());
         unit.start(now, &mut self.out);
-        self.units.insert(id, AnyUnit::Job(unit));
+        self.units.insert(id, AnyUnit::Job(Box::new(unit)));
     }
 
     /// Only preStart ever gets a stop signal.

@@ -51,21 +51,24 @@ fn is_planned(plan: &Plan, started: &Job) -> bool {
         text: None,
         ..started.clone()
     };
-    let one = |planned: &Option<Job>| planned.as_ref() == Some(job);
+    let one = |planned: Option<&Job>| planned == Some(job);
     match &job.role {
-        Role::Application => one(&plan.application),
-        Role::PreStart => one(&plan.pre_start),
-        Role::PreStop => one(&plan.pre_stop),
-        Role::PostStop => one(&plan.post_stop),
+        Role::Application => one(plan.application.as_ref()),
+        Role::PreStart => one(plan.pre_start.as_ref()),
+        Role::PreStop => one(plan.pre_stop.as_ref()),
+        Role::PostStop => one(plan.post_stop.as_ref()),
         Role::Health { .. } => plan.services.iter().any(|service| {
             let mut checks = service.all_checks();
             checks.any(|check| check.job() == Some(job))
         }),
-        Role::OnUnhealthy { .. } => actions(plan).any(|actions| one(&actions.on_unhealthy)),
-        Role::OnHealthy { .. } => actions(plan).any(|actions| one(&actions.on_healthy)),
+        Role::OnUnhealthy { .. } => actions(plan).any(|actions| one(actions.on_unhealthy.as_deref())),
+        Role::OnHealthy { .. } => actions(plan).any(|actions| one(actions.on_healthy.as_deref())),
         Role::OnChange { .. } => plan.backends.iter().any(|backend| backend.on_change == *job),
         Role::Task { .. } | Role::Coprocess { .. } => plan.jobs.contains(job),
-        Role::Template { .. } => plan.templates.iter().any(|template| one(&template.command)),
+        Role::Template { .. } => plan
+            .templates
+            .iter()
+            .any(|template| one(template.command.as_ref())),
         Role::Sensor { .. } => sensor_jobs(plan).any(|other| other == job),
     }
 }
@@ -180,7 +183,7 @@ pub(super) fn the_units_are_those_of_the_plan(observer: &Observer, entry: &Trace
     let mut jobs: Vec<_> = application
         .chain(&plan.jobs)
         .chain(sensor_jobs(plan))
-        .chain(actions(plan).flat_map(|actions| actions.on_unhealthy.iter().chain(&actions.on_healthy)))
+        .chain(actions(plan).flat_map(HealthActions::jobs))
         .map(|job| &job.role)
         .collect();
     let mut listed: Vec<_> = status.jobs.iter().map(|job| &job.role).collect();

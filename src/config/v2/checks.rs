@@ -348,8 +348,12 @@ impl Actions {
         };
         let on_healthy = Role::OnHealthy { service, id };
         HealthActions {
-            on_unhealthy: self.on_unhealthy.map(|run| jobs::on_demand(on_unhealthy, run)),
-            on_healthy: self.on_healthy.map(|run| jobs::on_demand(on_healthy, run)),
+            on_unhealthy: self
+                .on_unhealthy
+                .map(|run| Box::new(jobs::on_demand(on_unhealthy, run))),
+            on_healthy: self
+                .on_healthy
+                .map(|run| Box::new(jobs::on_demand(on_healthy, run))),
             exit_after: self.exit_after,
         }
     }

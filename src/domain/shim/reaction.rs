@@ -13,6 +13,7 @@ use crate::process::Ending;
 use crate::reaction::{Reactions, Side};
 use crate::status::JobStatus;
 use crate::time::{Instant, Jitter, earliest};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -20,8 +21,8 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct HealthReactions {
     service: String,
-    on_unhealthy: Option<JobRunner>,
-    on_healthy: Option<JobRunner>,
+    on_unhealthy: Option<Box<JobRunner>>,
+    on_healthy: Option<Box<JobRunner>>,
     reactions: Reactions,
     /// The result of the check by which the health changed last.
     reason: String,
@@ -36,9 +37,10 @@ impl HealthReactions {
         paused: bool,
         mut jitter: Jitter,
     ) -> Self {
-        let mut runner = |job: &Option<_>| {
+        let mut runner = |job: &Option<Box<_>>| {
             let jitter = jitter.split();
-            job.as_ref().map(|job| JobRunner::new(now, id, job, jitter))
+            job.as_ref()
+                .map(|job| Box::new(JobRunner::new(now, id, job, jitter)))
         };
         let (on_unhealthy, on_healthy) = (runner(&actions.on_unhealthy), runner(&actions.on_healthy));
         let reactions = Reactions::new(on_unhealthy.is_some(), on_healthy.is_some(), paused, jitter);
@@ -52,13 +54,17 @@ impl HealthReactions {
     }
 
     fn runners(&self) -> impl Iterator<Item = &JobRunner> {
-        [&self.on_unhealthy, &self.on_healthy].into_iter().flatten()
+        [&self.on_unhealthy, &self.on_healthy]
+            .into_iter()
+            .flatten()
+            .map(Box::as_ref)
     }
 
     fn runners_mut(&mut self) -> impl Iterator<Item = &mut JobRunner> {
         [&mut self.on_unhealthy, &mut self.on_healthy]
             .into_iter()
             .flatten()
+            .map(Box::as_mut)
     }
 
     fn runner_of(&mut self, ticket: Ticket) -> Option<&mut JobRunner> {

@@ -146,7 +146,7 @@ impl Shim {
         for (service, place) in missing.collect::<Vec<_>>() {
             let (id, jitter) = (UnitId::Service(self.next_serial()), self.jitter.split());
             let unit = ServiceUnit::new(now, id, &service, place, self.desired(), jitter);
-            self.units.insert(id, AnyUnit::Service(unit));
+            self.units.insert(id, AnyUnit::Service(Box::new(unit)));
         }
     }
 
@@ -166,7 +166,7 @@ impl Shim {
         for backend in missing {
             let (id, jitter) = (UnitId::Backend(self.next_serial()), self.jitter.split());
             let unit = BackendUnit::new(now, id, &backend, self.maintenance, jitter, &mut self.out);
-            self.units.insert(id, AnyUnit::Backend(unit));
+            self.units.insert(id, AnyUnit::Backend(Box::new(unit)));
         }
     }
 
@@ -178,7 +178,7 @@ impl Shim {
         for sensor in missing.cloned().collect::<Vec<_>>() {
             let (id, jitter) = (UnitId::Sensor(self.next_serial()), self.jitter.split());
             let unit = SensorUnit::new(now, id, &sensor, self.maintenance, jitter);
-            self.units.insert(id, AnyUnit::Sensor(unit));
+            self.units.insert(id, AnyUnit::Sensor(Box::new(unit)));
         }
     }
 
@@ -217,7 +217,7 @@ impl Shim {
             if job.trigger == Trigger::Lifecycle {
                 unit.start(now, &mut self.out);
             }
-            self.units.insert(id, AnyUnit::Job(unit));
+            self.units.insert(id, AnyUnit::Job(Box::new(unit)));
         }
     }
 

@@ -37,7 +37,7 @@ impl Shim {
         for template in missing.cloned().collect::<Vec<_>>() {
             let (id, jitter) = (UnitId::Template(self.next_serial()), self.jitter.split());
             let unit = TemplateUnit::new(now, id, &template, self.maintenance, jitter);
-            self.units.insert(id, AnyUnit::Template(unit));
+            self.units.insert(id, AnyUnit::Template(Box::new(unit)));
         }
     }
 
@@ -199,7 +199,7 @@ impl Shim {
         for dependency in used {
             let (id, jitter) = (UnitId::Dependency(self.next_serial()), self.jitter.split());
             let unit = DependencyUnit::new(now, id, &dependency, self.maintenance, jitter, &mut self.out);
-            self.units.insert(id, AnyUnit::Dependency(unit));
+            self.units.insert(id, AnyUnit::Dependency(Box::new(unit)));
         }
     }
 

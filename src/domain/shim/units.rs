@@ -16,6 +16,7 @@ use crate::event::Ticket;
 use crate::process::Ending;
 use crate::state_key::{Keyed, StateKey, write_variant};
 use crate::time::Instant;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,20 +24,16 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-/// A unit of any kind.
+/// A unit of any kind. Each takes as much memory as its kind needs, and nothing where the map has room for more units.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "services and backends, of which there may be thousands, are the largest"
-)]
 pub(super) enum AnyUnit {
-    Service(ServiceUnit),
-    Backend(BackendUnit),
+    Service(Box<ServiceUnit>),
+    Backend(Box<BackendUnit>),
     /// The application, a hook, a task or a coprocess.
-    Job(JobUnit),
-    Sensor(SensorUnit),
-    Dependency(DependencyUnit),
-    Template(TemplateUnit),
+    Job(Box<JobUnit>),
+    Sensor(Box<SensorUnit>),
+    Dependency(Box<DependencyUnit>),
+    Template(Box<TemplateUnit>),
 }
 
 /// Does the same with a unit of any kind.
@@ -248,28 +245,28 @@ impl Units {
 
     pub fn services(&self) -> impl Iterator<Item = &ServiceUnit> {
         self.iter().filter_map(|(_, unit)| match unit {
-            AnyUnit::Service(unit) => Some(unit),
+            AnyUnit::Service(unit) => Some(&**unit),
             _ => None,
         })
     }
 
     pub fn backends(&self) -> impl Iterator<Item = (UnitId, &BackendUnit)> {
         self.iter().filter_map(|(id, unit)| match unit {
-            AnyUnit::Backend(unit) => Some((id, unit)),
+            AnyUnit::Backend(unit) => Some((id, &**unit)),
             _ => None,
         })
     }
 
     pub fn jobs(&self) -> impl Iterator<Item = &JobUnit> {
         self.iter().filter_map(|(_, unit)| match unit {
-            AnyUnit::Job(unit) => Some(unit),
+            AnyUnit::Job(unit) => Some(&**unit),
             _ => None,
         })
     }
 
     pub fn sensors(&self) -> impl Iterator<Item = &SensorUnit> {
         self.iter().filter_map(|(_, unit)| match unit {
-            AnyUnit::Sensor(unit) => Some(unit),
+            AnyUnit::Sensor(unit) => Some(&**unit),
             _ => None,
         })
     }
@@ -291,14 +288,14 @@ impl Units {
 
     pub fn templates(&self) -> impl Iterator<Item = (UnitId, &TemplateUnit)> {
         self.iter().filter_map(|(id, unit)| match unit {
-            AnyUnit::Template(unit) => Some((id, unit)),
+            AnyUnit::Template(unit) => Some((id, &**unit)),
             _ => None,
         })
     }
 
     pub fn dependencies(&self) -> impl Iterator<Item = (UnitId, &DependencyUnit)> {
         self.iter().filter_map(|(id, unit)| match unit {
-            AnyUnit::Dependency(unit) => Some((id, unit)),
+            AnyUnit::Dependency(unit) => Some((id, &**unit)),
             _ => None,
         })
     }
@@ -414,7 +411,7 @@ mod tests {
         let role = Role::Task { name: "t".into() };
         let trigger = Trigger::Every(Duration::from_secs(period));
         let job = Job::new(role, Command::new("true", []), trigger, Output::Log);
-        AnyUnit::Job(JobUnit::new(at(0), id, &job, Jitter::new(1)))
+        AnyUnit::Job(Box::new(JobUnit::new(at(0), id, &job, Jitter::new(1))))
     }
 
     fn hash(units: &Units) -> u64 {

@@ -92,7 +92,7 @@ fn on_unhealthy(service: &str) -> Role {
 fn plan(sensors: Vec<Sensor>) -> Plan {
     let mut plan = Plan::new(Catalogue::Directory { path: "/c".into() });
     plan.services = vec![service("app", true), service("admin", false)];
-    plan.services[0].actions.on_unhealthy = Some(job(on_unhealthy("app")));
+    plan.services[0].actions.on_unhealthy = Some(Box::new(job(on_unhealthy("app"))));
     plan.templates = vec![template("/etc/a")];
     plan.backends = vec![backend("db", Some("primary")), backend("db", None)];
     plan.jobs = vec![

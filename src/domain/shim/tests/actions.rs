@@ -14,8 +14,8 @@ fn with(exit_after: u32, thresholds: Option<Thresholds>) -> Plan {
     };
     let on_healthy = Role::OnHealthy { service: name, id };
     let actions = HealthActions {
-        on_unhealthy: Some(job(on_unhealthy, Trigger::OnDemand)),
-        on_healthy: Some(job(on_healthy, Trigger::OnDemand)),
+        on_unhealthy: Some(Box::new(job(on_unhealthy, Trigger::OnDemand))),
+        on_healthy: Some(Box::new(job(on_healthy, Trigger::OnDemand))),
         exit_after: NonZeroU32::new(exit_after),
     };
     Plan {

@@ -277,7 +277,10 @@ fn with_a_budget_a_heartbeat_that_waits_is_taken_back_when_a_check_fails() {
 fn the_commands_for_changes_of_health_get_the_name_of_the_check() {
     let (service, id) = (String::from("app"), String::from("app-host"));
     let mut plan = two();
-    plan.services[0].actions.on_unhealthy = Some(job(Role::OnUnhealthy { service, id }, Trigger::OnDemand));
+    plan.services[0].actions.on_unhealthy = Some(Box::new(job(
+        Role::OnUnhealthy { service, id },
+        Trigger::OnDemand,
+    )));
     plan.services[0].checks[0].thresholds.failures = None;
     let mut fixture = Fixture::running(plan);
     pass(&mut fixture, 14);
