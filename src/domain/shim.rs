@@ -57,6 +57,7 @@ use units::{AnyUnit, Units};
 /// The state of the whole core.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shim {
+    /// Its services, backends and jobs are in their units once these are open.
     plan: Plan,
     lifecycle: Lifecycle,
     maintenance: bool,

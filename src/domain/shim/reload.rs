@@ -28,6 +28,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::mem;
 use core::net::SocketAddr;
 
 /// How long a new plan waits for the processes of the old units. (docs/bounds.md)
@@ -182,9 +183,19 @@ impl Shim {
         }
     }
 
-    /// Telemetry serves the plan in force from now on. `before` is the address where it was served until now.
+    /// Telemetry serves the plan in force from now on. `before` is the address where it was served until now. All units are
+    /// open, and what they run is theirs: the plan does not keep it a second time.
     pub(super) fn expose(&mut self, before: Option<SocketAddr>) {
-        self.out.push(Effect::Expose(Box::new(self.plan.clone())));
+        let services = mem::take(&mut self.plan.services);
+        let backends = mem::take(&mut self.plan.backends);
+        let jobs = mem::take(&mut self.plan.jobs);
+        let exposed = Plan {
+            services,
+            backends,
+            jobs,
+            ..self.plan.clone()
+        };
+        self.out.push(Effect::Expose(Box::new(exposed)));
         if let Some(address) = self.listening().filter(|address| Some(*address) != before) {
             self.out.log(Notice::Listening(Server::Telemetry(address)));
         }
