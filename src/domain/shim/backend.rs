@@ -163,6 +163,14 @@ impl BackendUnit {
         out.request(now, self.id, request, limit, REQUEST_LIMIT);
     }
 
+    /// Measures again what it has seen: telemetry may be new.
+    pub fn announce(&self, out: &mut Outbox) {
+        let (backend, instances) = (self.watched(), self.watch.seen().len());
+        if instances > 0 {
+            out.measure(Measurement::Seen { backend, instances });
+        }
+    }
+
     fn on_instances(&mut self, now: Instant, mut listing: Listing, out: &mut Outbox) {
         let instances = listing.instances.len();
         let blocked = self.watch.is_blocking();

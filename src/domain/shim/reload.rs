@@ -200,10 +200,10 @@ impl Shim {
             self.out.log(Notice::Listening(Server::Telemetry(address)));
         }
         let out = &mut self.out;
-        self.units.change_all(|unit| {
-            if let AnyUnit::Service(unit) = unit {
-                unit.announce(out);
-            }
+        self.units.change_all(|unit| match unit {
+            AnyUnit::Service(unit) => unit.announce(out),
+            AnyUnit::Backend(unit) => unit.announce(out),
+            _ => {}
         });
     }
 

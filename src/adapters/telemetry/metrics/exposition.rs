@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn infinities_are_changed_in_values_and_nowhere_else() {
         let mut family = Family::labelled(SensorKind::Gauge, "inf", &["a"], "Neither inf\r\nnor -inf");
-        family.name_series([vec!["x inf\n".into()], vec![" -inf".into()]]);
+        family.name_series([["x inf\n".into()].into(), [" -inf".into()].into()]);
         family.take(Instant::START, &["x inf\n"], f64::INFINITY);
         family.take(Instant::START, &[" -inf"], f64::NEG_INFINITY);
         let expected = "# HELP inf Neither inf\r\\nnor -inf\n# TYPE inf gauge\n\

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub const USUAL: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The values of the labels of one series.
-pub type Labels = Vec<String>;
+pub type Labels = Box<[Box<str>]>;
 
 /// A metric and its series.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Family {
     /// A metric without labels. Its only series begins at zero.
     pub fn plain(kind: SensorKind, name: &str, help: &str) -> Self {
         let mut family = Self::labelled(kind, name, &[], help);
-        family.name_series([Labels::new()]);
+        family.name_series([Labels::default()]);
         family
     }
 
@@ -98,7 +98,10 @@ impl Family {
 
     /// Records a value in the series with these labels, if it was named.
     pub fn take(&mut self, now: Instant, labels: &[&str], value: f64) {
-        let labels: Labels = labels.iter().map(ToString::to_string).collect();
+        if self.series.is_empty() {
+            return;
+        }
+        let labels: Labels = labels.iter().copied().map(Box::from).collect();
         if let Some(series) = self.series.get_mut(&labels) {
             series.take(now, value);
         }
@@ -106,7 +109,7 @@ impl Family {
 
     /// Sets a gauge to one until an instant, from which on it is zero.
     pub fn hold_until(&mut self, end: Instant, labels: &[&str]) {
-        let labels: Labels = labels.iter().map(ToString::to_string).collect();
+        let labels: Labels = labels.iter().copied().map(Box::from).collect();
         if let Some(Series::Gauge { last, until }) = self.series.get_mut(&labels) {
             (*last, *until) = (1.0, Some(end));
         }
@@ -133,12 +136,13 @@ impl Family {
     }
 
     fn pairs(&self, values: &Labels) -> Vec<LabelPair> {
-        let pair = |(name, value): (&&str, &String)| {
+        let pair = |(name, value): (&&str, &str)| {
             let mut pair = LabelPair::default();
             pair.set_name((*name).into());
-            pair.set_value(value.clone());
+            pair.set_value(value.into());
             pair
         };
+        let values = values.iter().map(Box::as_ref);
         self.labels.iter().zip(values).map(pair).collect()
     }
 }
@@ -223,7 +227,7 @@ mod tests {
     const NOW: Instant = Instant::START;
 
     fn labels(values: &[&str]) -> Labels {
-        values.iter().map(ToString::to_string).collect()
+        values.iter().copied().map(Box::from).collect()
     }
 
     fn text(family: &Family) -> String {

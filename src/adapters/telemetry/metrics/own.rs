@@ -7,7 +7,7 @@ use domain::Instant;
 use domain::measurement::{
     CatalogueOperation, Measurement, Outcome, RenderResult, RunResult, WatchedBackend, WriteResult,
 };
-use domain::plan::{Plan, Role, SensorKind};
+use domain::plan::{Backend, Job, Plan, Role, SensorKind, Service};
 use domain::time::Duration;
 use std::collections::BTreeMap;
 
@@ -238,11 +238,11 @@ impl OwnMetrics {
             &CATALOGUE_REQUESTS,
             OPERATIONS.map(|operation| labels(&[operation])),
         );
-        own.name_series(&CATALOGUE_UP, [Labels::new()]);
-        own.name_series(&LAST_RELOAD, [Labels::new()]);
+        own.name_series(&CATALOGUE_UP, [Labels::default()]);
+        own.name_series(&LAST_RELOAD, [Labels::default()]);
         own.take(&LAST_RELOAD, &[], 1.0);
-        own.name_series(&MAINTENANCE, [Labels::new()]);
-        own.name_series(&ORPHANS_REAPED, [Labels::new()]);
+        own.name_series(&MAINTENANCE, [Labels::default()]);
+        own.name_series(&ORPHANS_REAPED, [Labels::default()]);
         own.name_series(&RELOADS, RELOAD_RESULTS.map(|result| labels(&[result])));
         own
     }
@@ -252,10 +252,37 @@ impl OwnMetrics {
         self.0.values()
     }
 
-    /// From now on there is a series for each thing that this plan names, and none for others.
+    /// From now on there is a series for each thing that this plan names, and none for others. Without telemetry there is
+    /// none either, except of templates: the first ones are rendered before telemetry is served.
     pub fn expose(&mut self, plan: &Plan) {
-        let services = plan
-            .services
+        let is_served = plan.telemetry.is_some();
+        self.expose_services(if is_served { &plan.services } else { &[] });
+        self.expose_backends(if is_served { &plan.backends } else { &[] });
+        self.expose_jobs(if is_served { &plan.jobs } else { &[] });
+
+        let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
+        let sensors = sensors.map(|sensor| [sensor.name.as_str()]);
+        self.name_series(&SENSOR_RUNS, product(sensors, RUN_RESULTS));
+
+        let templates = plan.templates.iter();
+        let commands = templates.clone().filter(|template| template.command.is_some());
+        let commands = commands.map(|template| [template.destination.as_str()]);
+        let templates = templates.map(|template| [template.destination.as_str()]);
+        self.name_series(&TEMPLATE_COMMAND_RUNS, product(commands, RUN_RESULTS));
+        self.name_series(&TEMPLATE_RENDERS, product(templates.clone(), RENDER_RESULTS));
+        self.name_series(&TEMPLATE_WRITES, product(templates, WRITE_RESULTS));
+    }
+
+    fn expose_services(&mut self, services: &[Service]) {
+        self.name_series(&REACTION_RUNS, product(reactions(services), RUN_RESULTS));
+        let checked = services
+            .iter()
+            .filter(|service| service.all_checks().next().is_some());
+        let checked = checked.map(|service| [service.registration.name.as_str()]);
+        self.name_series(&CHECK_DURATIONS, checked.clone().map(|service| labels(&service)));
+        self.name_series(&CHECKS, product(checked, RUN_RESULTS));
+
+        let services = services
             .iter()
             .map(|service| [service.registration.name.as_str()]);
         self.name_series(&HEARTBEATS, product(services.clone(), HEARTBEAT_OUTCOMES));
@@ -263,27 +290,21 @@ impl OwnMetrics {
         self.name_series(&DEREGISTRATIONS, product(services.clone(), OUTCOMES));
         self.name_series(&SERVICE_HEALTHY, services.clone().map(|service| labels(&service)));
         self.name_series(&SERVICE_REGISTERED, services.map(|service| labels(&service)));
-        self.name_series(&REACTION_RUNS, product(reactions(plan), RUN_RESULTS));
+    }
 
-        let checked = plan
-            .services
-            .iter()
-            .filter(|service| service.all_checks().next().is_some());
-        let checked = checked.map(|service| [service.registration.name.as_str()]);
-        self.name_series(&CHECK_DURATIONS, checked.clone().map(|service| labels(&service)));
-        self.name_series(&CHECKS, product(checked, RUN_RESULTS));
-
-        let tagged = plan
-            .backends
+    fn expose_backends(&mut self, backends: &[Backend]) {
+        let tagged = backends
             .iter()
             .map(|backend| [backend.name.as_str(), tag(backend.tag.as_ref())]);
         self.name_series(&BACKEND_INSTANCES, tagged.clone().map(|backend| labels(&backend)));
         self.name_series(&BACKEND_QUERIES, product(tagged, OUTCOMES));
-        let backends = plan.backends.iter().map(|backend| [backend.name.as_str()]);
+        let backends = backends.iter().map(|backend| [backend.name.as_str()]);
         self.name_series(&HANDLER_RUNS, product(backends, RUN_RESULTS));
+    }
 
+    fn expose_jobs(&mut self, jobs: &[Job]) {
         let (mut tasks, mut coprocesses) = (Vec::new(), Vec::new());
-        for job in &plan.jobs {
+        for job in jobs {
             match &job.role {
                 Role::Task { name } => tasks.push([name.as_str()]),
                 Role::Coprocess { name } => coprocesses.push(labels(&[name])),
@@ -301,18 +322,6 @@ impl OwnMetrics {
         }
         self.name_series(&TASK_RUNS, product(tasks.into_iter(), RUN_RESULTS));
         self.name_series(&COPROCESS_RESTARTS, coprocesses);
-
-        let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
-        let sensors = sensors.map(|sensor| [sensor.name.as_str()]);
-        self.name_series(&SENSOR_RUNS, product(sensors, RUN_RESULTS));
-
-        let templates = plan.templates.iter();
-        let commands = templates.clone().filter(|template| template.command.is_some());
-        let commands = commands.map(|template| [template.destination.as_str()]);
-        let templates = templates.map(|template| [template.destination.as_str()]);
-        self.name_series(&TEMPLATE_COMMAND_RUNS, product(commands, RUN_RESULTS));
-        self.name_series(&TEMPLATE_RENDERS, product(templates.clone(), RENDER_RESULTS));
-        self.name_series(&TEMPLATE_WRITES, product(templates, WRITE_RESULTS));
     }
 
     /// Records a measurement. Values of sensors are not among these metrics.
@@ -459,8 +468,8 @@ impl OwnMetrics {
 }
 
 /// The services that have commands for changes of their health, with the key of each command.
-fn reactions(plan: &Plan) -> impl Iterator<Item = [&str; 2]> {
-    plan.services.iter().flat_map(|service| {
+fn reactions(services: &[Service]) -> impl Iterator<Item = [&str; 2]> {
+    services.iter().flat_map(|service| {
         let commands = [
             (&service.actions.on_unhealthy, ON_UNHEALTHY),
             (&service.actions.on_healthy, ON_HEALTHY),
@@ -476,7 +485,7 @@ fn tag(tag: Option<&String>) -> &str {
 }
 
 fn labels(values: &[&str]) -> Labels {
-    values.iter().map(ToString::to_string).collect()
+    values.iter().copied().map(Box::from).collect()
 }
 
 /// All combinations of these things with these results.
@@ -486,9 +495,8 @@ fn product<'a, const N: usize>(
 ) -> impl Iterator<Item = Labels> {
     things.flat_map(move |thing| {
         results.iter().map(move |result| {
-            let mut labels = labels(&thing);
-            labels.push((*result).into());
-            labels
+            let values = thing.iter().chain([result]);
+            values.copied().map(Box::from).collect()
         })
     })
 }

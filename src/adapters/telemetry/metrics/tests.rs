@@ -520,6 +520,27 @@ fn after_a_reload_series_that_are_still_named_keep_their_values_and_others_are_r
 }
 
 #[test]
+fn without_telemetry_only_templates_have_series() {
+    let served = plan(Vec::new());
+    let without = Plan {
+        telemetry: None,
+        ..served.clone()
+    };
+    let mut metrics = metrics(&without);
+    ran(&mut metrics, health("app"), RunResult::Passed);
+    let destination = "/etc/a".into();
+    let result = RenderResult::Complete;
+    metrics.record(&Measurement::Rendered { destination, result });
+    let text = metrics.text().unwrap();
+    assert!(!text.contains("containerpilot_checks_total") && !text.contains("db") && !text.contains("tidy"));
+    metrics.expose(&served);
+    let text = metrics.text().unwrap();
+    assert!(text.contains("containerpilot_checks_total{service=\"app\",result=\"passed\"} 0\n"));
+    let rendered = "containerpilot_template_renders_total{template=\"/etc/a\",result=\"complete\"} 1\n";
+    assert!(text.contains(rendered), "{text}");
+}
+
+#[test]
 fn a_sensor_is_exposed_from_the_start_with_its_help() {
     let metrics = metrics(&plan(vec![sensor(SensorKind::Counter, "jobs", "Jobs done.")]));
     let text = metrics.text().unwrap();

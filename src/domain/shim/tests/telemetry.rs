@@ -414,6 +414,23 @@ fn every_run_and_every_answer_is_measured_with_its_time() {
 }
 
 #[test]
+fn telemetry_that_a_reload_adds_gets_the_instances_that_were_seen() {
+    let mut fixture = registered();
+    fixture.after(10_000);
+    fixture.answers("db?", instances(&[1, 2]));
+    let seen = |fixture: &Fixture| {
+        let seen = |measured: &&Measurement| matches!(measured, Measurement::Seen { instances: 2, .. });
+        fixture.measured.iter().filter(seen).count()
+    };
+    assert_eq!(seen(&fixture), 1);
+    fixture.reload(full());
+    for killed in ["coprocess[side]", "task[clean]"] {
+        fixture.dies(killed, Signal::KILL);
+    }
+    assert_eq!(seen(&fixture), 2);
+}
+
+#[test]
 fn failures_unknown_entries_and_deregistrations_are_measured_separately() {
     let mut fixture = registered();
     fixture.after(10_000);
