@@ -282,6 +282,7 @@ fn load(source: &str, variables: &BTreeMap<String, String>) -> Result<(), String
         users: &MachineUsers::default(),
         application: &[],
         // What a check looks at besides may add warnings and no errors.
+        has_etcd: true,
         examination: Some(Examination {
             programs: &MachinePrograms,
             has_other_interfaces: false,

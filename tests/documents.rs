@@ -57,6 +57,7 @@ fn report(text: &str) -> Option<String> {
         interfaces: &Machine,
         users: &Machine,
         application: &[],
+        has_etcd: true,
         examination: None,
     };
     match config::load(&Source::new(text), Readable::Files, &target) {

@@ -146,6 +146,7 @@ fn load(source: &Source) -> String {
         interfaces: &Machine,
         users: &Machine,
         application: &[],
+        has_etcd: true,
         examination: None,
     };
     match config::load(source, Readable::Files, &target) {

@@ -8,6 +8,7 @@
 )]
 
 use containerpilot::command_line::usage;
+use containerpilot::version::VERSION;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,10 +116,7 @@ fn the_package_can_be_installed_and_removed() {
     let for_maintainers = installed.iter().find(|file| file.contains("docs/development"));
     assert_eq!(for_maintainers, None);
     let version = output(Command::new(machine.path().join("usr/bin/containerpilot")).arg("-version"));
-    assert!(
-        version.starts_with(concat!("Version: ", env!("CARGO_PKG_VERSION"), "\n")),
-        "{version}"
-    );
+    assert!(version.starts_with(&format!("Version: {VERSION}\n")), "{version}");
     output(dpkg(machine.path()).args(["--purge", "containerpilot"]));
     let left = files(machine.path());
     let left: Vec<&String> = left

@@ -42,6 +42,7 @@ fn errors(configuration: &Value) -> Vec<Report> {
         interfaces: &Machine,
         users: &Machine,
         application: &[],
+        has_etcd: true,
         examination: Some(Examination {
             programs: &EveryProgram,
             has_other_interfaces: true,

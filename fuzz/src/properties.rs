@@ -62,6 +62,7 @@ fn load(text: &str) -> Result<Compiled, String> {
         interfaces: &Machine,
         users: &Machine,
         application: &["app".into(), "{{ .NAME }}".into(), Word(vec![0xff])],
+        has_etcd: true,
         examination: None,
     };
     config::load(&Source::Inline(text.to_owned()), Readable::Files, &target)

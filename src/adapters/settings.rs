@@ -272,6 +272,7 @@ impl<I: Interfaces + Send + 'static> Loader<I> {
             interfaces: &interfaces,
             users: &MachineUsers::default(),
             application: &self.application,
+            has_etcd: discovery::HAS_ETCD,
             examination,
         };
         let mut checked = config::check(&self.source, self.readable, &target)?;

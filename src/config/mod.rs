@@ -28,7 +28,7 @@ use problem::Problems;
 use std::collections::BTreeMap;
 use tree::Document;
 
-/// The machine and the command line that a configuration is compiled for.
+/// The machine, the program and the command line that a configuration is compiled for.
 pub struct Target<'a> {
     /// The environment that templates see.
     pub variables: BTreeMap<String, String>,
@@ -40,6 +40,8 @@ pub struct Target<'a> {
     pub users: &'a dyn Users,
     /// The application and its arguments as given on the command line; may be empty.
     pub application: &'a [Word],
+    /// Whether the program can use etcd; it can be built without.
+    pub has_etcd: bool,
     /// What is looked at besides, if the configuration is only checked.
     pub examination: Option<Examination<'a>>,
 }

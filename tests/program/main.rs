@@ -39,6 +39,7 @@ mod directory;
 mod drain;
 mod early;
 mod entered;
+#[cfg(feature = "etcd")]
 mod etcd;
 mod exit_codes;
 mod handlers;

@@ -1,6 +1,7 @@
 //! Templates with each catalogue: files that follow the instances of a service, commands, the start that waits, `-render`.
 
 use crate::agent::{Agent, hostname};
+#[cfg(feature = "etcd")]
 use crate::etcd_server::Server;
 use crate::program::{Program, UNTIL_TERM};
 use nix::sys::signal::Signal;
@@ -57,6 +58,7 @@ fn a_file_follows_the_instances_in_consul() {
 }
 
 #[test]
+#[cfg(feature = "etcd")]
 fn a_file_follows_the_instances_in_etcd() {
     let server = Server::start("3.5");
     a_file_follows_the_instances(&format!(r#""etcd": {{"endpoints": "{}"}}"#, server.url()));
@@ -133,6 +135,7 @@ fn a_file_follows_keys_and_services_in_consul() {
 }
 
 #[test]
+#[cfg(feature = "etcd")]
 fn a_file_follows_keys_and_services_in_etcd() {
     let server = Server::start("3.5");
     let catalogue = format!(r#""etcd": {{"endpoints": "{}"}}"#, server.url());

@@ -63,14 +63,6 @@ pub fn without_user(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// A URL without user name and password, for logs.
-pub fn shown(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => format!("{scheme}://{}", without_user(rest).1),
-        None => without_user(url).1.into(),
-    }
-}
-
 /// The header that carries `user:password`, each with `%` escapes.
 ///
 /// # Errors
@@ -116,7 +108,5 @@ mod tests {
         );
         assert_eq!(without_user("consul:8500"), (None, "consul:8500"));
         assert_eq!(basic("me").unwrap(), "Basic bWU6");
-        assert_eq!(shown("http://me:secret@etcd:2379/x"), "http://etcd:2379/x");
-        assert_eq!(shown("me:secret@etcd"), "etcd");
     }
 }

@@ -6,6 +6,10 @@
 pub(super) mod address;
 pub mod consul;
 pub mod directory;
+#[cfg(feature = "etcd")]
+pub mod etcd;
+#[cfg(not(feature = "etcd"))]
+#[path = "without_etcd.rs"]
 pub mod etcd;
 mod metered;
 pub mod names;
@@ -25,12 +29,14 @@ use domain::catalogue::{Answer, Endpoint, Found, Listing, LookUp, Query, Request
 use domain::plan::{self, Registration};
 use domain::time::Duration;
 use domain::{Event, Ticket};
-use etcd::Etcd;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
+
+/// Whether this program was built with etcd.
+pub const HAS_ETCD: bool = etcd::IS_BUILT_IN;
 
 /// Opens the catalogue that a plan names.
 ///
@@ -39,7 +45,7 @@ use tokio::time::timeout;
 pub fn open(catalogue: &plan::Catalogue) -> Result<Rc<dyn Catalogue>, CatalogueError> {
     Ok(match catalogue {
         plan::Catalogue::Consul(consul) => Rc::new(Consul::new(consul)?),
-        plan::Catalogue::Etcd(etcd) => Rc::new(Etcd::new(etcd)?),
+        plan::Catalogue::Etcd(etcd) => etcd::open(etcd)?,
         plan::Catalogue::Directory { path } => Rc::new(Directory::new(path)),
     })
 }

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// How many unexpected bytes are read in a second on a connection (docs/bounds.md)
-const UNEXPECTED: usize = 256 * 1024;
+pub const UNEXPECTED: usize = 256 * 1024;
 /// How many unexpected bytes are read at once on a connection that was quiet for a while (docs/bounds.md)
 const BURST: usize = 256 * 1024;
 /// The same two limits for a connection of a health check, of which there may be many (docs/bounds.md)
@@ -153,7 +153,7 @@ impl Pacing {
         let since = *self.flooded.get_or_insert_with(Instant::now);
         self.expected.totals().flooded = true;
         if since.elapsed() >= FLOOD {
-            return Poll::Ready(Err(io::Error::other(sentence_about(self.limits.0))));
+            return Poll::Ready(Err(io::Error::other(sentence(self.limits.0))));
         }
         let mut pause = Box::pin(sleep(PACE));
         // The timer was created just now, so it is pending, and the task is woken when it ends.
@@ -194,12 +194,8 @@ impl ReadRule for Pacing {
     }
 }
 
-/// The message that is logged if a server sends too fast.
-pub fn sentence() -> String {
-    sentence_about(UNEXPECTED)
-}
-
-fn sentence_about(rate: usize) -> String {
+/// The message that is logged if a server sends faster than this rate.
+pub fn sentence(rate: usize) -> String {
     format!("it sends more than {} KiB/s that nobody asked for", rate / 1024)
 }
 
@@ -276,7 +272,7 @@ mod tests {
                     Err(error) => break error,
                 }
             };
-            assert_eq!(error.to_string(), sentence());
+            assert_eq!(error.to_string(), sentence(UNEXPECTED));
             assert!(expected.is_flooded());
             let seconds = begin.elapsed().as_secs_f64();
             assert!(seconds < 2.0 * FLOOD.as_secs_f64(), "{seconds}");

@@ -34,7 +34,7 @@ pub fn read(
     match given {
         _ if second.is_some() => None,
         [Some(value), _, _] => consul(value, target, problems),
-        [_, Some(value), _] => etcd(value, problems).map(|etcd| (Catalogue::Etcd(etcd), None)),
+        [_, Some(value), _] => etcd(value, target, problems).map(|etcd| (Catalogue::Etcd(etcd), None)),
         [_, _, value] => directory(value?, problems).map(|directory| (directory, None)),
     }
 }
@@ -236,7 +236,10 @@ fn with_scheme(address: &str, otherwise: Scheme) -> (String, Scheme) {
 }
 
 /// `endpoints` and `prefix` as in the original, and a login and TLS, which the original lacks.
-fn etcd(value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Etcd> {
+fn etcd(value: &Value<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Etcd> {
+    if !target.has_etcd {
+        problems.error(value, CatalogueSectionError::BuiltWithoutEtcd);
+    }
     let mut section = Section::open(value, "an object with `endpoints`", problems)?;
     let endpoints = section.take("endpoints").map(|value| endpoints(value, problems));
     let prefix = text(&mut section, "prefix", problems);

@@ -159,6 +159,8 @@ pub enum CatalogueSectionError {
     NeededTogether(&'static str, &'static str),
     /// Two keys of which only one may be given.
     OnlyOne(&'static str, &'static str),
+    /// `etcd`, and the program was built without it.
+    BuiltWithoutEtcd,
     /// `etcd` without endpoints.
     NoEndpoints,
     /// An endpoint of etcd without `http://` or `https://`.
@@ -183,6 +185,9 @@ impl Display for CatalogueSectionError {
             Self::OutOfRange => f.write_str("out of range"),
             Self::NeededTogether(one, other) => write!(f, "`{one}` and `{other}` are needed together"),
             Self::OnlyOne(one, other) => write!(f, "only one of `{one}` and `{other}` may be given"),
+            Self::BuiltWithoutEtcd => f.write_str(
+                "this containerpilot was built without etcd; use one that was built with it, or `consul` or `directory`",
+            ),
             Self::NoEndpoints => {
                 f.write_str("Must provide etcd endpoints, allowed is a string or an array of URLs")
             }

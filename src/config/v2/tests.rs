@@ -57,6 +57,7 @@ fn compiled_with(text: &str, variables: &[(&str, &str)], application: &[&str]) -
         interfaces: &interfaces(),
         users: &users(),
         application: &application,
+        has_etcd: true,
         examination: None,
     };
     load(&Source::Inline(text.into()), Readable::Files, &target)
@@ -947,6 +948,30 @@ fn etcd_has_endpoints_as_a_string_or_an_array_and_a_prefix() {
 }
 
 #[test]
+fn etcd_is_an_error_of_a_program_that_was_built_without_it() {
+    let target = Target {
+        variables: BTreeMap::new(),
+        hostname: None,
+        interfaces: &interfaces(),
+        users: &users(),
+        application: &[],
+        has_etcd: false,
+        examination: None,
+    };
+    let loaded = |text: &str| load(&Source::Inline(text.into()), Readable::Files, &target).map(drop);
+    assert_eq!(loaded(r#"{"consul": "c:1"}"#), Ok(()));
+    let report = loaded("{\n \"etcd\": {\"endpoints\": \"http://a:1\"}}").unwrap_err();
+    let sentence = "configuration:2:10: etcd: this containerpilot was built without etcd; use one that was built with it, or \
+                    `consul` or `directory`\n";
+    assert!(report.starts_with(sentence), "{report}");
+    let both = loaded(r#"{"etcd": {"endpoints": "a:1"}}"#).unwrap_err();
+    assert!(
+        both.contains("built without etcd") && both.contains("without a scheme"),
+        "{both}"
+    );
+}
+
+#[test]
 fn the_debug_form_of_a_configuration_shows_no_secret() {
     let text = r#"{"etcd": {"endpoints": "http://a:1", "username": "u", "password": "hidden"}}"#;
     assert!(!format!("{:?}", compiled(text)).contains("hidden"));
@@ -1027,6 +1052,7 @@ fn a_host_without_a_name_cannot_have_services() {
         interfaces: &interfaces(),
         users: &users(),
         application: &[],
+        has_etcd: true,
         examination: None,
     };
     let report = load(&Source::Inline(text), Readable::Files, &target)
@@ -1229,6 +1255,7 @@ fn a_host_name_that_is_empty_or_has_line_ends_is_refused_in_an_id() {
             interfaces: &interfaces(),
             users: &users(),
             application: &[],
+            has_etcd: true,
             examination: None,
         };
         let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
@@ -1247,6 +1274,7 @@ fn with_own_id(id: &str, hostname: Option<&str>, more: &str) -> Result<Plan, Str
         interfaces: &interfaces(),
         users: &users(),
         application: &[],
+        has_etcd: true,
         examination: None,
     };
     let service = service_with(&format!("\"id\": {id}"));

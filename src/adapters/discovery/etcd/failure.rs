@@ -3,7 +3,7 @@
 //! An answer of the cluster is final. Another member is tried only after silence, or after a failure that is
 //! independent of the request.
 
-use crate::adapters::discovery::pacing;
+use crate::adapters::discovery::pacing::{self, UNEXPECTED};
 use crate::cause;
 use etcd_client::Error as EtcdError;
 use std::error::Error;
@@ -51,7 +51,7 @@ pub fn is_missing(error: &EtcdError) -> bool {
 /// If a new connection breaks with an HTTP/2 protocol error, the server does not speak HTTP/2. In the last
 /// round of attempts every connection is new.
 fn of_connection(cause: String) -> String {
-    let flood = pacing::sentence();
+    let flood = pacing::sentence(UNEXPECTED);
     if cause.contains(&flood) {
         return flood;
     }

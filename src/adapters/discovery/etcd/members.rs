@@ -11,8 +11,8 @@
 
 use super::connection::{Connection, Target};
 use super::failure::Failure;
-use crate::adapters::discovery::address::{self, HostPort};
-use crate::adapters::discovery::pacing;
+use crate::adapters::discovery::address::{HostPort, without_user};
+use crate::adapters::discovery::pacing::{self, UNEXPECTED};
 use crate::adapters::discovery::tls::Secured;
 use crate::cause;
 use crate::ports::CatalogueError;
@@ -132,7 +132,7 @@ struct Member {
 
 impl Member {
     fn new(url: &str, settings: &plan::Etcd) -> Result<Self, CatalogueError> {
-        let shown = address::shown(url);
+        let shown = shown(url);
         let refused =
             |error: &str| CatalogueError::Failed(format!("'{shown}' is not an address of etcd: {error}"));
         let (is_secure, place) = endpoint(url).map_err(|error| refused(&error))?;
@@ -178,7 +178,10 @@ struct Trial<'m> {
 impl Trial<'_> {
     fn silence(&self, longest_wait: Duration) -> Failure {
         let cause = if self.connection.expected.is_flooded() {
-            format!("no answer within {longest_wait:?}, but {}", pacing::sentence())
+            format!(
+                "no answer within {longest_wait:?}, but {}",
+                pacing::sentence(UNEXPECTED)
+            )
         } else {
             format!("no answer within {longest_wait:?}")
         };
@@ -215,6 +218,14 @@ fn endpoint(text: &str) -> Result<(bool, HostPort), String> {
     Ok((is_secure, HostPort::parse(authority, port)?))
 }
 
+/// A URL without user name and password, for logs.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", without_user(rest).1),
+        None => without_user(url).1.into(),
+    }
+}
+
 fn options(settings: &plan::Etcd) -> ConnectOptions {
     let options = ConnectOptions::new()
         .with_require_leader(true)
@@ -222,5 +233,16 @@ fn options(settings: &plan::Etcd) -> ConnectOptions {
     match &settings.login {
         Some((user, password)) => options.with_user(user, &password.0),
         None => options,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_user_information() {
+        assert_eq!(shown("http://me:secret@etcd:2379/x"), "http://etcd:2379/x");
+        assert_eq!(shown("me:secret@etcd"), "etcd");
     }
 }

@@ -32,8 +32,20 @@ use etcd_client::{DeleteOptions, Error, PutOptions};
 use leases::Leases;
 use members::Members;
 use pages::{Collector, Page, PageRequest, RangeReader};
+use std::rc::Rc;
 use tokio::sync::Semaphore;
 use watch::Watched;
+
+/// Whether this program was built with etcd: the module beside this one, `without_etcd`, replaces it otherwise.
+pub const IS_BUILT_IN: bool = true;
+
+/// Opens the cluster that a plan names.
+///
+/// # Errors
+/// As those of [`Etcd::new`].
+pub fn open(settings: &plan::Etcd) -> Result<Rc<dyn Catalogue>, CatalogueError> {
+    Ok(Rc::new(Etcd::new(settings)?))
+}
 
 /// The expected size of an answer about one key or lease, in bytes.
 const SHORT: usize = 16 * 1024;

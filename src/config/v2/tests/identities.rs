@@ -236,6 +236,7 @@ fn users_that_cannot_be_read_are_reported_and_only_if_they_are_needed() {
             interfaces: &interfaces(),
             users: &users,
             application: &[],
+            has_etcd: true,
             examination: None,
         };
         load(&Source::Inline(text.into()), Readable::Files, &target).map(drop)
