@@ -219,7 +219,8 @@ fn open_console(source: &Source, plan: &Plan, notices: &[Notice]) -> Result<Cons
 async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -> Result<u8, String> {
     let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let clock = MachineClock::start();
-    let mut inbox = Queue::new(clock);
+    let inbox = Queue::with_kernel_timer(clock);
+    let mut inbox = inbox.map_err(refused("deadlines cannot be waited for"))?;
     // Pending signals are taken from here on.
     let died = Signals::install()
         .map_err(refused("signals cannot be taken"))?

@@ -4,19 +4,22 @@
 //! until its deadline.
 
 use crate::adapters::clock::MachineClock;
+use crate::adapters::timers::Timers;
 use crate::panics;
 use crate::ports::Inbox;
 use async_trait::async_trait;
 use domain::signal::Signal;
 use domain::{Event, Instant};
 use std::future::{pending, poll_fn};
+use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::sleep_until;
 
 /// The queue of events.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct Queue {
     clock: MachineClock,
     events: mpsc::UnboundedReceiver<Event>,
     inbox_sender: InboxSender,
+    /// None in tests of adapters.
+    timers: Option<Rc<Timers>>,
 }
 
 /// A sender of events to the queue.
@@ -48,7 +53,20 @@ impl Queue {
             clock,
             events,
             inbox_sender,
+            timers: None,
         }
+    }
+
+    /// As [`Self::new`], with a timer of the kernel for all deadlines of this thread ([`Timers::install`]).
+    ///
+    /// # Errors
+    /// The kernel has no timer or no descriptor for it.
+    pub fn with_kernel_timer(clock: MachineClock) -> io::Result<Self> {
+        let timers = Some(Timers::install(clock)?);
+        Ok(Self {
+            timers,
+            ..Self::new(clock)
+        })
     }
 
     /// Another sender to this queue.
@@ -121,19 +139,21 @@ impl InboxSender {
 #[async_trait(?Send)]
 impl Inbox for Queue {
     async fn next(&mut self, deadline: Option<Instant>) -> Event {
-        let Some(deadline) = deadline else {
-            return self.event().await;
-        };
-        let deadline = self.clock.as_std(deadline).into();
-        match timeout_at(deadline, self.event()).await {
-            Ok(event) => event,
-            Err(_) => {
-                // Timers are accurate to the millisecond only, so the time is compared before the core gets
-                // it.
-                sleep_until(deadline).await;
-                Event::Woken
+        let timers = self.timers.clone();
+        let clock = self.clock;
+        let mut end = pin!(async {
+            match (timers, deadline) {
+                (Some(timers), _) => timers.wait_until(deadline).await,
+                (None, Some(deadline)) => sleep_until(clock.as_std(deadline).into()).await,
+                (None, None) => pending().await,
             }
-        }
+        });
+        let mut event = pin!(self.event());
+        poll_fn(|context| match event.as_mut().poll(context) {
+            Poll::Ready(event) => Poll::Ready(event),
+            Poll::Pending => end.as_mut().poll(context).map(|()| Event::Woken),
+        })
+        .await
     }
 }
 

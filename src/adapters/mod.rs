@@ -1,5 +1,5 @@
 //! The implementations of the ports for a real machine. Adapters use the ports and the domain. Several also
-//! use the adapters that are shared: the inbox, the clock, the environment, the console, the requests of clients, the HTTP
+//! use the adapters that are shared: the inbox, the clock, the timers, the environment, the console, the requests of clients, the HTTP
 //! server and the turns of the loop.
 
 pub mod clients;
@@ -19,5 +19,6 @@ pub mod settings;
 pub mod signals;
 pub mod telemetry;
 pub mod templates;
+pub mod timers;
 pub mod turns;
 pub mod users;

@@ -17,8 +17,8 @@ mod pacing;
 pub(super) mod tls;
 mod values;
 
-use crate::adapters::clock;
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::timers::timeout;
 use crate::cause::without_user_information;
 use crate::panics;
 use crate::ports::{Catalogue, CatalogueError, Discovery, Renewal};
@@ -33,7 +33,6 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::timeout;
 
 /// Whether this program was built with etcd.
 pub const HAS_ETCD: bool = etcd::IS_BUILT_IN;
@@ -95,9 +94,9 @@ impl Discovery for Dispatcher {
         let inbox_sender = self.inbox_sender.clone();
         let task = spawn_local(async move {
             let answered = panics::caught(perform(&*catalogue, request));
-            let answer = match timeout(clock::limit(limit), answered).await {
-                Ok(answer) => answer.unwrap_or_else(|panicked| Answer::Failed(panicked.to_string())),
-                Err(_) => Answer::Failed(format!("no answer within {limit:?}")),
+            let answer = match timeout(limit, answered).await {
+                Some(answer) => answer.unwrap_or_else(|panicked| Answer::Failed(panicked.to_string())),
+                None => Answer::Failed(format!("no answer within {limit:?}")),
             };
             inbox_sender.post(Event::Answered(ticket, answer));
         });

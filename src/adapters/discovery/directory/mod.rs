@@ -25,6 +25,7 @@ mod view;
 mod watcher;
 mod worker;
 
+use crate::adapters::timers::{sleep, timeout};
 use crate::ports::{Catalogue, CatalogueError, Renewal};
 use all_services::AllServices;
 use async_trait::async_trait;
@@ -37,7 +38,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::time::{sleep, timeout};
 use view::View;
 use watcher::{FolderWatch, Watches};
 use worker::{IsAbandoned, Urgency, Worker};
@@ -110,7 +110,7 @@ impl Directory {
     /// Waits for an event of the folder, at most until the next entry expires.
     async fn event_or_expiry(&self, watch: &FolderWatch, expiry: Option<Duration>) -> Option<FolderEvent> {
         match expiry {
-            Some(expiry) => timeout(expiry, self.watches.next(watch)).await.ok(),
+            Some(expiry) => timeout(expiry, self.watches.next(watch)).await,
             None => Some(self.watches.next(watch).await),
         }
     }
@@ -154,7 +154,7 @@ impl Directory {
     async fn services(&self, look_up: &LookUp) -> Result<Found, CatalogueError> {
         let mut latest = None;
         if let Some(cursor) = look_up.after
-            && let Ok(answer) = timeout(look_up.wait, self.other_services(cursor, &mut latest)).await
+            && let Some(answer) = timeout(look_up.wait, self.other_services(cursor, &mut latest)).await
         {
             return answer;
         }
@@ -282,7 +282,7 @@ impl Catalogue for Directory {
             return self.list(query).await;
         };
         let mut latest = None;
-        if let Ok(answer) = timeout(query.wait, self.differing(query, cursor, &mut latest)).await {
+        if let Some(answer) = timeout(query.wait, self.differing(query, cursor, &mut latest)).await {
             return answer;
         }
         match latest {

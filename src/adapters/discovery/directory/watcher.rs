@@ -12,6 +12,7 @@
 
 use super::file;
 use super::readers::{FolderEvent, Happened, Interest, Reader, Readers};
+use crate::adapters::timers::sleep;
 use domain::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
@@ -25,7 +26,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{self, Notify};
-use tokio::time::sleep;
 
 /// The time between two reads of the folder where inotify is not available.
 const POLL: Duration = Duration::from_millis(250);

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use crate::adapters::discovery::address::{HostPort, without_user};
 use crate::adapters::discovery::pacing::{self, UNEXPECTED};
 use crate::adapters::discovery::tls::Secured;
+use crate::adapters::timers::timeout;
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::plan;
@@ -22,7 +23,6 @@ use etcd_client::{Client, ConnectOptions, Error};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use tokio::time::timeout;
 
 /// In the first round, how long one of several members may take before the next one is tried.
 /// (docs/bounds.md)
@@ -112,8 +112,8 @@ impl Members {
         };
         let expected = trial.connection.expected.add(size);
         let answer = match timeout(longest_wait, answered).await {
-            Ok(answer) => answer.map_err(Failure::from),
-            Err(_) => Err(trial.silence(longest_wait)),
+            Some(answer) => answer.map_err(Failure::from),
+            None => Err(trial.silence(longest_wait)),
         };
         drop(expected);
         let answered = !matches!(answer, Err(Failure::Unreachable(_)));

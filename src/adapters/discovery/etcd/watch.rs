@@ -7,12 +7,11 @@
 
 use super::failure::Ended;
 use super::{Etcd, SHORT, collectors, key, value};
-use crate::adapters::clock;
+use crate::adapters::timers::timeout;
 use crate::ports::CatalogueError;
 use domain::catalogue::{Cursor, Query};
 use domain::time::Duration;
 use etcd_client::{Client, Error, Event, EventType, KeyValue, WatchOptions, WatchStream};
-use tokio::time::timeout;
 
 /// The largest message of a watch, in bytes; a larger one ends the wait, so that the list is read again
 /// (docs/bounds.md).
@@ -43,7 +42,7 @@ impl Etcd {
         let Some(cursor) = after else {
             return Ok(());
         };
-        let differing = timeout(clock::limit(wait), self.differing(watched, cursor));
+        let differing = timeout(wait, self.differing(watched, cursor));
         differing.await.unwrap_or(Ok(()))
     }
 
