@@ -16,6 +16,7 @@ use domain::time::Duration;
 use nix::libc;
 use nix::sys::signal::{self, SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use tokio::io::Interest;
@@ -114,53 +115,76 @@ impl Signals {
         let child_died = Rc::clone(&self.child_died);
         inbox_sender.clone().rely_on(async move {
             loop {
-                self.any().await;
-                let mut rounds = 0;
-                while self.take_some(&inbox_sender) {
-                    rounds += 1;
-                    match rounds < ROUNDS {
-                        true => yield_now().await,
-                        false => sleep(PAUSE).await,
-                    }
+                self.take_until_too_many(&inbox_sender).await;
+                while self.take_some(&inbox_sender) != Taken::Nothing {
+                    sleep(PAUSE).await;
                 }
             }
         });
         child_died
     }
 
-    /// Waits until a signal is pending. The descriptor is watched only here, so that not each of many signals
-    /// wakes the runtime.
-    async fn any(&self) {
-        match watched(Rc::clone(&self.waiting)) {
-            Ok(waiting) => drop(waiting.readable().await),
-            // The descriptor cannot be watched.
-            Err(_) => sleep(PAUSE).await,
+    /// Takes signals when any are pending, until there were [`ROUNDS`] without a pause. Then the descriptor is no longer
+    /// watched, so that not each of many signals wakes the runtime.
+    async fn take_until_too_many(&self, inbox_sender: &InboxSender) {
+        let Ok(waiting) = watched(Rc::clone(&self.waiting)) else {
+            return sleep(PAUSE).await;
+        };
+        let (mut rounds, mut taken) = (0, Taken::All);
+        while rounds < ROUNDS {
+            if taken != Taken::Some {
+                let readable = poll_fn(|context| {
+                    let readable = waiting.poll_read_ready(context);
+                    if readable.is_pending() {
+                        rounds = 0;
+                    }
+                    readable
+                });
+                // A signal that comes after this is noticed the next time.
+                match readable.await {
+                    Ok(mut readable) => readable.clear_ready(),
+                    Err(_) => return sleep(PAUSE).await,
+                }
+            }
+            taken = self.take_some(inbox_sender);
+            rounds += 1;
+            yield_now().await;
         }
     }
 
-    /// Takes pending signals, a few of each number. Returns whether there was any.
-    fn take_some(&self, inbox_sender: &InboxSender) -> bool {
+    /// Takes pending signals, a few of each number.
+    fn take_some(&self, inbox_sender: &InboxSender) -> Taken {
         let pending = Pending::now();
         let take = |number: i32| pending.has(number) && pending::take(number);
-        let died = take(libc::SIGCHLD);
-        if died {
+        let mut taken = Taken::Nothing;
+        if take(libc::SIGCHLD) {
             self.child_died.notify_one();
+            taken = Taken::All;
         }
         for limit in LIMITS {
             take(limit);
         }
-        let mut posted = false;
         for signal in &self.signals {
-            for _ in 0..TAKEN {
+            for count in 1..=TAKEN {
                 let Some(event) = pending.has(signal.number()).then(|| next(*signal)).flatten() else {
                     break;
                 };
                 inbox_sender.post(event);
-                posted = true;
+                taken = taken.max(if count == TAKEN { Taken::Some } else { Taken::All });
             }
         }
-        died || posted
+        taken
     }
+}
+
+/// Which of the pending signals were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Taken {
+    /// There were none.
+    Nothing,
+    All,
+    /// There may be more of one number.
+    Some,
 }
 
 /// Takes a signal, if it is pending. The kernel sends SIGHUP when the terminal is gone, to the leader of the session; from

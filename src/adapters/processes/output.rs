@@ -13,7 +13,7 @@ use crate::adapters::turns::Turns;
 use crate::panics;
 use domain::plan::{Job, Output};
 use domain::time::Duration;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 use std::cell::{Cell, RefCell};
@@ -75,7 +75,9 @@ impl Capture {
             return Ok(None);
         }
         let (reader, writer) = io::pipe()?;
-        let receiver = Receiver::from_owned_fd(OwnedFd::from(reader))?;
+        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // It is the reading end of a pipe that does not block, so this need not be checked.
+        let receiver = Receiver::from_owned_fd_unchecked(OwnedFd::from(reader))?;
         let_others_open(&writer);
         Ok(Some(Self { receiver, writer }))
     }
@@ -228,16 +230,13 @@ impl Pipe {
             return;
         };
         let mut chunk = [0; CHUNK];
-        let mut left = capacity(&receiver).min(PIPE);
-        let mut dropped = 0;
-        while left > 0 {
-            let size = left.min(CHUNK);
-            match nix::unistd::read(&receiver, &mut chunk[..size]) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => {
-                    left -= count;
-                    dropped += self.written.borrow_mut().keep(&chunk[..count], &self.readers);
-                }
+        let (mut taken, mut dropped) = (0, 0);
+        while let Ok(count) = nix::unistd::read(&receiver, &mut chunk) {
+            dropped += self.written.borrow_mut().keep(&chunk[..count], &self.readers);
+            taken += count;
+            // Less than was asked for is all that was there.
+            if count < CHUNK || taken >= capacity(&receiver).min(PIPE) {
+                break;
             }
         }
         if dropped > 0 {
