@@ -48,6 +48,8 @@ pub struct Readers {
     turns: Turns,
     /// How many bytes wait to be logged, all together.
     unread: Rc<Cell<usize>>,
+    /// What was read last. One buffer for all of them does not have to be zeroed for each.
+    chunk: Rc<RefCell<Vec<u8>>>,
 }
 
 impl Readers {
@@ -57,6 +59,7 @@ impl Readers {
             console,
             turns,
             unread: Rc::default(),
+            chunk: Rc::new(RefCell::new(vec![0; CHUNK])),
         }
     }
 }
@@ -211,7 +214,7 @@ impl Pipe {
             written.log_unread(&self.readers);
             return Continue(());
         }
-        let mut chunk = [0; CHUNK];
+        let mut chunk = self.readers.chunk.borrow_mut();
         match receiver.try_read(&mut chunk) {
             Ok(0) => Break(()),
             Ok(count) => {
@@ -229,7 +232,7 @@ impl Pipe {
         let Some(receiver) = self.receiver.upgrade() else {
             return;
         };
-        let mut chunk = [0; CHUNK];
+        let mut chunk = self.readers.chunk.borrow_mut();
         let (mut taken, mut dropped) = (0, 0);
         while let Ok(count) = nix::unistd::read(&receiver, &mut chunk) {
             dropped += self.written.borrow_mut().keep(&chunk[..count], &self.readers);

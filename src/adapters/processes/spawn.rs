@@ -288,7 +288,9 @@ fn replaced<'a>(entries: &'a [CString], by: &'a [CString]) -> Vec<&'a CStr> {
     let kept = entries
         .iter()
         .filter(|entry| names.is_empty() || !names.contains(name(entry)));
-    kept.chain(by).map(CString::as_c_str).collect()
+    let mut replaced = Vec::with_capacity(entries.len() + by.len());
+    replaced.extend(kept.chain(by).map(CString::as_c_str));
+    replaced
 }
 
 /// The name in an entry: the part before `=`; the whole entry if it has none.
