@@ -92,8 +92,10 @@ impl Discovery for Dispatcher {
         let catalogue = Rc::clone(&self.catalogue);
         catalogue.allow(connections);
         let inbox_sender = self.inbox_sender.clone();
+        // A future has room for each value at every place that it passes through, and thousands may wait.
+        let request = Box::new(request);
         let task = spawn_local(async move {
-            let answered = panics::caught(perform(&*catalogue, request));
+            let answered = panics::caught(perform(&*catalogue, &request));
             let answer = match timeout(limit, answered).await {
                 Some(answer) => answer.unwrap_or_else(|panicked| Answer::Failed(panicked.to_string())),
                 None => Answer::Failed(format!("no answer within {limit:?}")),
@@ -111,15 +113,15 @@ impl Discovery for Dispatcher {
     }
 }
 
-async fn perform(catalogue: &dyn Catalogue, request: Request) -> Answer {
+async fn perform(catalogue: &dyn Catalogue, request: &Request) -> Answer {
     let answer = match request {
-        Request::Register(registration) => catalogue.register(&registration).await.map(|()| Answer::Done),
-        Request::Renew(registration) => catalogue.renew(&registration).await.map(Answer::from),
-        Request::Report(report) => catalogue.report(&report).await.map(Answer::from),
-        Request::Inspect(registration) => catalogue.holder(&registration).await.map(Answer::Holder),
-        Request::Deregister(registration) => catalogue.deregister(&registration).await.map(|()| Answer::Done),
-        Request::Instances(query) => catalogue.instances(&query).await.map(Answer::Instances),
-        Request::LookUp(look_up) => catalogue.look_up(&look_up).await.map(Answer::Found),
+        Request::Register(registration) => catalogue.register(registration).await.map(|()| Answer::Done),
+        Request::Renew(registration) => catalogue.renew(registration).await.map(Answer::from),
+        Request::Report(report) => catalogue.report(report).await.map(Answer::from),
+        Request::Inspect(registration) => catalogue.holder(registration).await.map(Answer::Holder),
+        Request::Deregister(registration) => catalogue.deregister(registration).await.map(|()| Answer::Done),
+        Request::Instances(query) => catalogue.instances(query).await.map(Answer::Instances),
+        Request::LookUp(look_up) => catalogue.look_up(look_up).await.map(Answer::Found),
     };
     answer.unwrap_or_else(Answer::from)
 }

@@ -209,17 +209,21 @@ impl Directory {
     }
 
     /// Runs a request on the folder's thread.
-    async fn run<T: Send + 'static>(
+    fn run<T, W>(
         &self,
         urgency: Urgency,
-        work: impl FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
-    ) -> Result<T, CatalogueError> {
+        work: W,
+    ) -> impl Future<Output = Result<T, CatalogueError>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
+    {
         let watcher = self.watches.watcher();
         let job = move |is_abandoned: IsAbandoned<'_>| {
             watcher.remove_unused();
             work(is_abandoned)
         };
-        self.worker.run(urgency, job).await
+        self.worker.run(urgency, job)
     }
 }
 

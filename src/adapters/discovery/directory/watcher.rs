@@ -22,7 +22,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{self, Notify};
@@ -78,7 +78,8 @@ impl Watches {
             if let Some(event) = subscription.take() {
                 return event;
             }
-            either(subscription.reported.notified(), self.pass_on()).await;
+            let (reported, read) = (pin!(subscription.reported.notified()), pin!(self.pass_on()));
+            either(reported, read).await;
         }
     }
 
@@ -239,8 +240,7 @@ impl FolderWatch {
 }
 
 /// Waits until one of two futures has ended.
-async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
-    let (mut one, mut other) = (pin!(one), pin!(other));
+async fn either(mut one: Pin<&mut impl Future<Output = ()>>, mut other: Pin<&mut impl Future<Output = ()>>) {
     poll_fn(|context| match one.as_mut().poll(context) {
         std::task::Poll::Ready(()) => std::task::Poll::Ready(()),
         std::task::Poll::Pending => other.as_mut().poll(context),

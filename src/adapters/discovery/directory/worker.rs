@@ -89,15 +89,20 @@ impl Worker {
         }
     }
 
-    /// Runs `work` on the thread. Dropping the future cancels the request.
+    /// Runs `work` on the thread. Dropping the future cancels the request. The future has no room for `work`, and so is
+    /// small.
     ///
     /// # Errors
     /// The errors of `work`; the thread cannot be started, the work panicked, or too many requests wait for it.
-    pub async fn run<T: Send + 'static>(
+    pub fn run<T, W>(
         &self,
         urgency: Urgency,
-        work: impl FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
-    ) -> Result<T, CatalogueError> {
+        work: W,
+    ) -> impl Future<Output = Result<T, CatalogueError>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(IsAbandoned<'_>) -> Result<T, CatalogueError> + Send + 'static,
+    {
         let (sender, answer) = oneshot::channel();
         let job = move || {
             if !sender.is_closed() {
@@ -105,9 +110,12 @@ impl Worker {
                 sender.send(done).ok();
             }
         };
-        let _waiting = self.hand_in(urgency, Box::new(job))?;
-        let broken = |_| CatalogueError::Failed("the thread that works in the folder broke off".into());
-        answer.await.map_err(broken)?
+        let waiting = self.hand_in(urgency, Box::new(job));
+        async move {
+            let _waiting = waiting?;
+            let broken = |_| CatalogueError::Failed("the thread that works in the folder broke off".into());
+            answer.await.map_err(broken)?
+        }
     }
 
     fn hand_in(&self, urgency: Urgency, job: Job) -> Result<Waiting, CatalogueError> {
@@ -361,7 +369,9 @@ mod tests {
     fn a_panic_fails_one_request_and_the_next_one_runs() {
         run(async {
             let worker = Worker::default();
-            let broken = worker.run::<()>(Urgency::Read, |_| panic!("as it is to")).await;
+            let broken = worker
+                .run(Urgency::Read, |_| -> Result<(), _> { panic!("as it is to") })
+                .await;
             let broken = broken.unwrap_err().to_string();
             assert!(broken.contains("broke off"), "{broken}");
             let next = timeout(LONG, worker.run(Urgency::Read, |_| Ok(1))).await;
