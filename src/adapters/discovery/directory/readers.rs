@@ -56,8 +56,8 @@ pub(super) enum Happened {
 pub(super) struct Readers<W> {
     next: Reader,
     readers: BTreeMap<Reader, Entry<W>>,
-    /// The readers of each watch, by their interest.
-    watches: BTreeMap<W, BTreeMap<Interest, BTreeSet<Reader>>>,
+    /// The readers of each watch, by their interest. One map of all takes less memory than one for each watch.
+    followers: BTreeSet<(W, Interest, Reader)>,
     unused: BTreeSet<W>,
     /// The watches that ended or moved after the newest reader was added. It may be about to follow one of them.
     ended: BTreeSet<W>,
@@ -65,7 +65,7 @@ pub(super) struct Readers<W> {
 
 #[derive(Debug)]
 struct Entry<W> {
-    follows: BTreeSet<(W, Interest)>,
+    follows: Vec<(W, Interest)>,
     pending: FolderEvent,
     reported: Arc<Notify>,
 }
@@ -76,7 +76,7 @@ impl<W: Copy + Ord> Readers<W> {
         Self {
             next: 0,
             readers: BTreeMap::new(),
-            watches: BTreeMap::new(),
+            followers: BTreeSet::new(),
             unused: BTreeSet::new(),
             ended: BTreeSet::new(),
         }
@@ -87,7 +87,7 @@ impl<W: Copy + Ord> Readers<W> {
         self.ended.clear();
         self.next += 1;
         let entry = Entry {
-            follows: BTreeSet::new(),
+            follows: Vec::with_capacity(1),
             pending: FolderEvent::Files(BTreeSet::new()),
             reported,
         };
@@ -101,9 +101,8 @@ impl<W: Copy + Ord> Readers<W> {
         let Some(entry) = self.readers.get_mut(&reader) else {
             return;
         };
-        entry.follows.insert((watch, interest.clone()));
-        let followers = self.watches.entry(watch).or_default();
-        followers.entry(interest).or_default().insert(reader);
+        entry.follows.push((watch, interest.clone()));
+        self.followers.insert((watch, interest, reader));
         self.unused.remove(&watch);
         if self.ended.contains(&watch) {
             entry.upset();
@@ -116,17 +115,9 @@ impl<W: Copy + Ord> Readers<W> {
             return;
         };
         for (watch, interest) in entry.follows {
-            let Some(followers) = self.watches.get_mut(&watch) else {
-                continue;
-            };
-            if let Some(readers) = followers.get_mut(&interest) {
-                readers.remove(&reader);
-                if readers.is_empty() {
-                    followers.remove(&interest);
-                }
-            }
-            if followers.is_empty() {
-                self.watches.remove(&watch);
+            // It is not there any more if the watch has ended.
+            let followed = self.followers.remove(&(watch, interest, reader));
+            if followed && followers(&self.followers, watch).next().is_none() {
                 self.unused.insert(watch);
             }
         }
@@ -158,7 +149,7 @@ impl<W: Copy + Ord> Readers<W> {
             }
             Happened::Ended => {
                 self.upset(watch);
-                self.watches.remove(&watch);
+                self.followers.retain(|(followed, ..)| *followed != watch);
                 self.unused.remove(&watch);
             }
         }
@@ -178,17 +169,16 @@ impl<W: Copy + Ord> Readers<W> {
 
     fn upset(&mut self, watch: W) {
         self.ended.insert(watch);
-        let followers = self.watches.get(&watch).into_iter().flat_map(BTreeMap::values);
-        for reader in followers.flatten() {
-            if let Some(entry) = self.readers.get_mut(reader) {
+        for reader in followers(&self.followers, watch) {
+            if let Some(entry) = self.readers.get_mut(&reader) {
                 entry.upset();
             }
         }
     }
 
     fn inform(&mut self, watch: W, interest: &Interest, name: &OsString) {
-        let followers = self.watches.get(&watch).and_then(|all| all.get(interest));
-        for reader in followers.into_iter().flatten() {
+        let [first, last] = [Reader::MIN, Reader::MAX].map(|reader| (watch, interest.clone(), reader));
+        for (_, _, reader) in self.followers.range(first..=last) {
             match (self.readers.get_mut(reader), interest) {
                 (Some(entry), Interest::Step(_)) => entry.upset(),
                 (Some(entry), _) if !is_hidden(name) => entry.add(name),
@@ -196,6 +186,15 @@ impl<W: Copy + Ord> Readers<W> {
             }
         }
     }
+}
+
+/// The readers of a watch.
+fn followers<W: Copy + Ord>(all: &BTreeSet<(W, Interest, Reader)>, watch: W) -> impl Iterator<Item = Reader> {
+    let first = (watch, Interest::Files, Reader::MIN);
+    let of_watch = all
+        .range(first..)
+        .take_while(move |(followed, ..)| *followed == watch);
+    of_watch.map(|(_, _, reader)| *reader)
 }
 
 impl<W> Entry<W> {
