@@ -36,18 +36,18 @@ struct Bound {
 
 /// A check by a command that prints nothing: the start of the process, its end, and what is decided by it.
 const CHECK: Bound = Bound {
-    release: 93_000,
-    debug: 395_000,
+    release: 80_000,
+    debug: 318_000,
 };
 /// A heartbeat to a folder, with the file that is written.
 const HEARTBEAT: Bound = Bound {
     release: 76_000,
-    debug: 324_000,
+    debug: 282_000,
 };
 /// Reading a configuration of one service again that has not changed, requested through the control socket.
 const RELOAD: Bound = Bound {
     release: 835_000,
-    debug: 2_460_000,
+    debug: 2_400_000,
 };
 
 impl Bound {

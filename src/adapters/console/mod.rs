@@ -114,8 +114,12 @@ impl fmt::Debug for Console {
 }
 
 impl ports::Console for Console {
+    /// What is below the level is not even written out: two of three notices are details of a run.
     fn log(&mut self, notice: &Notice) {
-        events::emit(notice.level(), notice.to_string().as_bytes(), &notice.fields());
+        let level = notice.level();
+        if self.lock().enabled(level) {
+            events::emit(level, notice.to_string().as_bytes(), &notice.fields());
+        }
     }
 
     fn configure(&mut self, logging: Logging) {

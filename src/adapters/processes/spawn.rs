@@ -284,10 +284,11 @@ fn login_variables(login: &Login) -> io::Result<Vec<CString>> {
 
 /// The entries except those with a name that is also in `by`, followed by those of `by`.
 fn replaced<'a>(entries: &'a [CString], by: &'a [CString]) -> Vec<&'a CStr> {
+    if by.is_empty() {
+        return entries.iter().map(CString::as_c_str).collect();
+    }
     let names: BTreeSet<&[u8]> = by.iter().map(|entry| name(entry)).collect();
-    let kept = entries
-        .iter()
-        .filter(|entry| names.is_empty() || !names.contains(name(entry)));
+    let kept = entries.iter().filter(|entry| !names.contains(name(entry)));
     let mut replaced = Vec::with_capacity(entries.len() + by.len());
     replaced.extend(kept.chain(by).map(CString::as_c_str));
     replaced

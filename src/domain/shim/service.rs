@@ -56,8 +56,8 @@ struct Shown {
     health: Option<(Health, Instant)>,
     /// Whether the catalogue was asked to register the service, so that its entry may be one of this run.
     asked: bool,
-    /// What was measured last.
-    measured: Option<Measurement>,
+    /// What was measured last: whether it is healthy, and when its entry expires.
+    measured: Option<(bool, Option<Instant>)>,
 }
 
 impl ServiceUnit {
@@ -144,14 +144,16 @@ impl ServiceUnit {
 
     /// Measures its state if that has changed.
     fn measure(&mut self, out: &mut Outbox) {
-        let state = Measurement::ServiceState {
-            service: self.service.registration.name.clone(),
-            healthy: self.health() == Health::Healthy,
-            registered_until: self.registered_until(),
-        };
-        if self.shown.measured.as_ref() != Some(&state) {
-            self.shown.measured = Some(state.clone());
-            out.measure(state);
+        let healthy = self.health() == Health::Healthy;
+        let registered_until = self.registered_until();
+        let measured = Some((healthy, registered_until));
+        if self.shown.measured != measured {
+            self.shown.measured = measured;
+            out.measure(Measurement::ServiceState {
+                service: self.service.registration.name.clone(),
+                healthy,
+                registered_until,
+            });
         }
     }
 
@@ -431,10 +433,15 @@ impl ServiceUnit {
         if shown != Some(service_health) {
             self.shown.health = Some((service_health, now));
         }
-        let (named, health) = (self.named_with(number), self.health_of(number));
-        let counted = self.counted(number);
+        let (health, counted) = (self.health_of(number), self.counted(number));
+        let registration = &self.service.registration;
         let Some(check) = self.checks.get_mut(number) else {
             return;
+        };
+        let named = || Named {
+            service: registration.name.clone(),
+            id: registration.id.clone(),
+            check: check.name.clone(),
         };
         let notice = match failed {
             None => check.log.on_passed(now, named, health == Health::Healthy),
@@ -444,7 +451,7 @@ impl ServiceUnit {
                 let is_unhealthy = health == Health::Unhealthy;
                 check
                     .log
-                    .on_failed(now, named, ending, reason, counted, is_unhealthy)
+                    .on_failed(now, named(), ending, reason, counted, is_unhealthy)
             }
         };
         if let Some(notice) = notice {

@@ -42,7 +42,12 @@ pub(super) struct ResultLog {
 
 impl ResultLog {
     /// The check passed. Whether the service is healthy by it is another matter: there may be more successes needed.
-    pub fn on_passed(&mut self, now: Instant, named: Named, is_healthy: bool) -> Option<Notice> {
+    pub fn on_passed(
+        &mut self,
+        now: Instant,
+        named: impl FnOnce() -> Named,
+        is_healthy: bool,
+    ) -> Option<Notice> {
         self.has_passed = true;
         if !is_healthy {
             return None;
@@ -50,8 +55,8 @@ impl ResultLog {
         self.reasons.clear();
         let (since, failures) = self.failing.take().unwrap_or((now, 0));
         let after = now.since(since);
-        mem::take(&mut self.unhealthy).then_some(Notice::Healthy {
-            named,
+        mem::take(&mut self.unhealthy).then(|| Notice::Healthy {
+            named: named(),
             after,
             failures,
         })
