@@ -3,13 +3,16 @@
 use crate::agent::{Agent, hostname};
 use crate::report::{Report, quantile};
 use crate::scenario::{Catalogue, Scenario, passes};
+use crate::sending::send;
 use crate::shim::Shim;
 use crate::waiting::until;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use std::fs::File;
+use nix::unistd::Pid;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -17,9 +20,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How many stops and how many changes are measured.
 const STOPS: usize = 40;
 const CHANGES: usize = 200;
-/// How many reloads there are, and after how many the memory is compared.
+/// How many reloads there are, and after how many the memory is read each time.
 const RELOADS: usize = 12_000;
-const WARM: usize = 2_000;
+const STEP: usize = 2_000;
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
@@ -34,10 +37,10 @@ fn scenario(agent: &Agent, backends: usize) -> Scenario<'_> {
     }
 }
 
-/// SIGTERM to exit with one service on Consul, less the median of a deregistration alone.
+/// SIGTERM to exit with one service on Consul, less the medians of a deregistration and of the application's end alone.
 pub fn stop(report: &mut Report) {
     let agent = Agent::start();
-    let (mut stops, mut requests) = (Vec::new(), Vec::new());
+    let (mut stops, mut requests, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     let id = format!("app0-{}", hostname());
     for _ in 0..STOPS {
         let mut shim = Shim::start(report.program(), |folder| {
@@ -53,11 +56,33 @@ pub fn stop(report: &mut Report) {
         let began = Instant::now();
         agent.deregister(&id);
         requests.push(milliseconds(began));
+        ends.push(application_alone());
     }
-    let (stop, request) = (quantile(&stops, 0.5), quantile(&requests, 0.5));
+    let [stop, request, end] = [&stops, &requests, &ends].map(|times| quantile(times, 0.5));
     report.figure("SIGTERM to exit, median", "ms", stop);
     report.figure("a deregistration alone, median", "ms", request);
+    report.figure("the end of the application alone, median", "ms", end);
     report.figure("beyond one deregistration", "ms", stop - request);
+    report.figure("beyond both", "ms", stop - request - end);
+}
+
+/// SIGTERM to exit of the application that the shim starts, in milliseconds.
+fn application_alone() -> f64 {
+    let mut child = Command::new("sleep")
+        .arg("infinity")
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("sleep is there");
+    let pid = i32::try_from(child.id()).expect("a process ID");
+    let waits = || {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        state.contains("(sleep) S")
+    };
+    until(LIMIT, || "sleep waits".into(), waits);
+    let began = Instant::now();
+    send(Pid::from_raw(pid), Signal::SIGTERM);
+    child.wait().expect("it is a child");
+    milliseconds(began)
 }
 
 /// A new instance in Consul until the handler has run, at a poll interval of ten seconds.
@@ -116,14 +141,13 @@ pub fn reload(report: &mut Report) {
         }
     };
     until(LIMIT, || "the socket is there".into(), || socket.exists());
-    reloaded(WARM);
-    let (memory, descriptors) = (shim.memory("Rss:"), shim.descriptors());
     let before = shim.used();
-    reloaded(RELOADS - WARM);
-    report.figure("memory after 2,000 reloads", "MB", memory);
-    report.figure("memory after 12,000 reloads", "MB", shim.memory("Rss:"));
-    report.figure("descriptors after 2,000 reloads", "", descriptors);
-    report.figure("descriptors after 12,000 reloads", "", shim.descriptors());
+    for done in (STEP..=RELOADS).step_by(STEP) {
+        reloaded(STEP);
+        let after = |what: &str| format!("{what} after {done} reloads");
+        report.figure(&after("memory"), "MB", shim.memory("Rss:"));
+        report.figure(&after("descriptors"), "", shim.descriptors());
+    }
     let cpu = shim.used().cpu - before.cpu;
-    report.figure("processor time of 10,000 reloads", "s", cpu);
+    report.figure("processor time of 12000 reloads", "s", cpu);
 }
