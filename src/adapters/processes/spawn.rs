@@ -109,11 +109,22 @@ impl Spawner {
             Place::Session => session(),
             _ => PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
         };
-        let pid = posix_spawn(&words, &environment, &streams, group)?;
-        if let (Some(limit), None) = (self.open_files, lowered) {
-            // The child may run already, but only since a few microseconds.
-            inherited::limit_open_files(pid, limit);
-        }
+        let pid = match posix_spawn(&words, &environment, &streams, group) {
+            // The C library of a release makes a pipe in this call, which the lowered limit may not permit.
+            Err(error) if lowered.is_some() && error.raw_os_error() == Some(libc::EMFILE) => {
+                drop(lowered);
+                let open_files = self.open_files;
+                self.fork(&words, &environment, &streams, Steps { open_files, ..steps })?
+            }
+            spawned => {
+                let pid = spawned?;
+                if let (Some(limit), None) = (self.open_files, lowered) {
+                    // The child may run already, but only since a few microseconds.
+                    inherited::limit_open_files(pid, limit);
+                }
+                pid
+            }
+        };
         Ok(Spawned { pid, uses_terminal })
     }
 
