@@ -7,7 +7,6 @@ use domain::process::Pid;
 use nix::libc;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
-use std::os::unix::net::UnixStream;
 
 /// How many descriptors must be free at the start: enough for the runtime, the log, one child with a pipe and
 /// one request to a catalogue (docs/bounds.md).
@@ -50,19 +49,19 @@ pub fn keep_descriptors_from_children() {
     }
 }
 
-/// Checks that the machine has the resources for a start, before the runtime allocates them.
+/// Checks that there are enough free descriptors for a start, before anything uses them.
 ///
 /// # Errors
-/// A sentence that names the missing resource.
+/// A sentence that says how many are needed.
 pub fn check_reserve() -> Result<(), String> {
-    let pipes: io::Result<Vec<_>> = (0..RESERVE / 2).map(|_| io::pipe()).collect();
-    pipes.map_err(|error| {
+    let reserve = || {
+        let (first, _second) = io::pipe()?;
+        let others = (2..RESERVE).map(|_| first.try_clone());
+        others.collect::<io::Result<Vec<_>>>().map(drop)
+    };
+    reserve().map_err(|error: io::Error| {
         let cause = crate::cause::in_kernel_words(&error);
         format!("{RESERVE} free file descriptors are needed at the start (ulimit -n): {cause}")
-    })?;
-    UnixStream::pair().map(drop).map_err(|error| {
-        let cause = crate::cause::in_kernel_words(&error);
-        format!("a pair of sockets, which is needed to take signals, cannot be made: {cause}")
     })
 }
 
