@@ -160,6 +160,7 @@ impl Inbox for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::timers;
     use crate::ports::Clock;
     use domain::signal::Signal;
     use domain::time::Duration;
@@ -209,6 +210,22 @@ mod tests {
             queue.sender().post(Event::Signal(Signal::USR1));
             let deadline = clock.now() + Duration::from_secs(3600);
             assert_eq!(queue.next(Some(deadline)).await, Event::Signal(Signal::USR1));
+        });
+    }
+
+    #[test]
+    fn a_time_limit_ends_while_events_come_without_pause() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        tokio::task::LocalSet::new().block_on(&runtime.unwrap(), async {
+            let clock = MachineClock::start();
+            let mut queue = Queue::with_kernel_timer(clock).unwrap();
+            let limited = spawn_local(timers::timeout(Duration::from_millis(20), pending::<()>()));
+            let late = clock.now() + Duration::from_secs(20);
+            while !limited.is_finished() {
+                queue.sender().post(Event::Woken);
+                queue.next(None).await;
+                assert!(clock.now() < late);
+            }
         });
     }
 

@@ -229,8 +229,12 @@ mod tests {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let timers = Timers::install(MachineClock::start()).unwrap();
-            let test = tokio::time::timeout(Duration::from_secs(20), test(timers));
-            test.await.expect("it wakes in time")
+            let clock = timers.clock;
+            let limit = tokio::time::timeout(Duration::from_secs(20), test(timers));
+            let done = limit.await.expect("it ends in time");
+            // The end of the limit wakes everything, too.
+            assert!(clock.now() < Instant::START + Duration::from_secs(20));
+            done
         })
     }
 
