@@ -83,9 +83,8 @@ fn a_silent_name_server_delays_nothing_and_is_queried_again() {
         let address: SocketAddr = agent.address().parse().unwrap();
         let consul = format!("consul.test:{}", address.port());
         let (patient, stopped) = (observed(&consul), observed(&consul));
-        patient
-            .program
-            .until_logged("no answer of the system's resolver within 1.5s");
+        // Which limit ends first depends on how often the C library asks the name server.
+        patient.program.until_logged("no answer");
         let threads = patient.threads();
         patient.until_starts(8);
         let late = patient.lateness(7);
