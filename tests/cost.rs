@@ -1,4 +1,6 @@
-//! How many instructions the program executes for what it does again and again: a health check, a heartbeat, a reload.
+//! How many instructions the program executes for what it does again and again: a health check, a heartbeat, a reload;
+//! and how much memory a service and a backend take.
+//!
 //! They are counted by valgrind's callgrind, in the program itself with all its threads, without the kernel and without
 //! children. So the figures do not depend on how fast or how busy the machine is, and a bound can be close to them:
 //! each is about a tenth above the figure of the day it was set (docs/cost.md).
@@ -28,7 +30,7 @@ use tempfile::TempDir;
 /// The time limit of each step: valgrind runs a program some fifty times slower.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Instructions for one of what is counted, at most.
+/// Instructions, or bytes of memory, for one of what is counted, at most.
 struct Bound {
     release: u64,
     debug: u64,
@@ -50,13 +52,23 @@ const RELOAD: Bound = Bound {
     debug: 2_400_000,
 };
 
+/// Bytes of resident memory for one service with a check and one backend with a handler, on a folder.
+const PAIR: Bound = Bound {
+    release: 15_500,
+    debug: 16_800,
+};
+
 impl Bound {
-    /// Fails if `more` runs of something that were `done` took more than this.
-    fn hold(&self, what: &str, instructions: u64, done: u64) {
-        let bound = match std::env::var_os("HOSTILE_BINARY") {
+    fn of_this_build(&self) -> u64 {
+        match std::env::var_os("HOSTILE_BINARY") {
             Some(_) => self.release,
             None => self.debug,
-        };
+        }
+    }
+
+    /// Fails if `more` runs of something that were `done` took more than this.
+    fn hold(&self, what: &str, instructions: u64, done: u64) {
+        let bound = self.of_this_build();
         assert!(done > 0, "no {what} more was done");
         let each = instructions / done;
         println!("{what}: {each} instructions each, of {done}; the bound is {bound}");
@@ -216,4 +228,74 @@ fn a_reload() {
     };
     let (instructions, done) = difference(run, 5, 105);
     RELOAD.hold("reload", instructions, done);
+}
+
+#[test]
+fn the_memory_of_a_service_and_a_backend() {
+    const PAIRS: u64 = 500;
+    let pairs = |number| {
+        let service = |number| {
+            format!(
+                r#"{{"name": "app{number}", "port": 80, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 3600,
+                     "health": "true"}}"#
+            )
+        };
+        let backend = |number| format!(r#"{{"name": "db{number}", "poll": 1, "onChange": "true"}}"#);
+        let backends: Vec<String> = (0..number).map(backend).collect();
+        format!(
+            "{}, \"backends\": [{}]",
+            services(service, number),
+            backends.join(",")
+        )
+    };
+    let (few, many) = (
+        resident_memory(1, &pairs(1)),
+        resident_memory(PAIRS, &pairs(PAIRS)),
+    );
+    let each = many.saturating_sub(few) / (PAIRS - 1);
+    println!("a service and a backend: {each} bytes of resident memory");
+    let bound = PAIR.of_this_build();
+    assert!(
+        each <= bound,
+        "a service and a backend take {each} bytes, and {bound} are the bound"
+    );
+}
+
+/// The resident memory in bytes of the program with this configuration once so many services have an entry.
+fn resident_memory(services: u64, rest: &str) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = folder.path().join("catalogue");
+    let configuration = folder.path().join("configuration");
+    fs::write(
+        &configuration,
+        format!(r#"{{"directory": "{}", {rest}}}"#, catalogue.display()),
+    )
+    .unwrap();
+    let mut child = Command::new(binary())
+        .arg("-config")
+        .arg(format!("file://{}", configuration.display()))
+        .args(["sleep", "1000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while !(0..services).all(|number| entry_in(&catalogue.join(format!("app{number}"))).is_some()) {
+        assert!(
+            Instant::now() < deadline,
+            "not all services are there within {LIMIT:?}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    child.wait().unwrap();
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    let kilobytes: u64 = kilobytes.trim().trim_end_matches(" kB").parse().unwrap();
+    kilobytes * 1024
 }
