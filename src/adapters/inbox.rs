@@ -4,6 +4,7 @@
 //! until its deadline.
 
 use crate::adapters::clock::MachineClock;
+use crate::adapters::tasks::spawn_local;
 use crate::adapters::timers::Timers;
 use crate::panics;
 use crate::ports::Inbox;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_local;
 use tokio::time::sleep_until;
 
 /// The queue of events.

@@ -1,6 +1,6 @@
 //! The implementations of the ports for a real machine. Adapters use the ports and the domain. Several also
 //! use the adapters that are shared: the inbox, the clock, the timers, the environment, the console, the requests of clients, the HTTP
-//! server and the turns of the loop.
+//! server, tasks and the turns of the loop.
 
 pub mod clients;
 pub mod clock;
@@ -17,6 +17,7 @@ pub mod processes;
 pub mod programs;
 pub mod settings;
 pub mod signals;
+pub mod tasks;
 pub mod telemetry;
 pub mod templates;
 pub mod timers;

@@ -12,6 +12,7 @@ use crate::adapters::inbox::InboxSender;
 use crate::adapters::interfaces::{ListedOnce, MachineInterfaces};
 use crate::adapters::probes;
 use crate::adapters::programs::MachinePrograms;
+use crate::adapters::tasks::spawn_local;
 use crate::adapters::users::MachineUsers;
 use crate::cause;
 use crate::config::{self, Checked, Compiled, Examination, Readable, Report, Source, Target};
@@ -26,7 +27,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 /// The time limit for reading and compiling at a reload (docs/bounds.md).

@@ -18,6 +18,7 @@ pub(super) mod tls;
 mod values;
 
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::tasks::spawn_local;
 use crate::adapters::timers::timeout;
 use crate::cause::without_user_information;
 use crate::panics;
@@ -32,7 +33,7 @@ use domain::{Event, Ticket};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 
 /// Whether this program was built with etcd.
 pub const HAS_ETCD: bool = etcd::IS_BUILT_IN;

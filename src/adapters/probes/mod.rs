@@ -17,6 +17,7 @@ use crate::adapters::discovery::consul::wire::{Route, Target};
 use crate::adapters::discovery::names::Purpose;
 use crate::adapters::discovery::tls::{self, Secured};
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::tasks::spawn_local;
 use crate::cause;
 use crate::panics;
 use crate::ports::Probes;
@@ -28,7 +29,7 @@ use http::Http;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// How much of an answer's body is read (docs/bounds.md)

@@ -29,6 +29,7 @@ use crate::adapters::console::Console;
 use crate::adapters::descriptors::OpenFiles;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::tasks::spawn_local;
 use crate::adapters::turns::Turns;
 use crate::cause;
 use crate::ports::Processes;
@@ -47,7 +48,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use table::Table;
 use tokio::sync::Notify;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 /// How many ended children and orphans are reaped in one round of the loop. (docs/bounds.md)

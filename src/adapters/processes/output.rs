@@ -9,6 +9,7 @@
 //! until it is closed, for a limited number of finished children.
 
 use crate::adapters::console::{Console, Lines, Origin};
+use crate::adapters::tasks::spawn_local;
 use crate::adapters::turns::Turns;
 use crate::panics;
 use domain::plan::{Job, Output};
@@ -22,7 +23,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use tokio::net::unix::pipe::Receiver;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long the end of the program waits for pipes that other processes hold open. (docs/bounds.md)

@@ -12,6 +12,7 @@ use crate::adapters::clock;
 use crate::adapters::descriptors::while_opening;
 use crate::adapters::environment::Environment;
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::tasks::spawn_local;
 use crate::cause;
 use crate::panics;
 use crate::ports::Templates;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 /// The time limit on a rendering or a writing, together with the wait for others before it (docs/bounds.md).

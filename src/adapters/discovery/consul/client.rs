@@ -11,6 +11,7 @@ use super::multiplexed::{Multiplexed, Place, Pool};
 use super::open::{Closing, LONGEST_HEAD, Open};
 use super::wire::{self, Allowance, Connected, Route, Target};
 use crate::adapters::discovery::names;
+use crate::adapters::tasks::spawn_local;
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::time::Duration;
@@ -25,7 +26,7 @@ use std::error::Error as _;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use tokio::sync::Mutex;
-use tokio::task::{AbortHandle, spawn_local, yield_now};
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::Instant;
 
 /// The longest body of an answer (docs/bounds.md)

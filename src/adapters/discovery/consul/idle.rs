@@ -1,10 +1,10 @@
 //! The idle connections of a pool: they are closed after a while, also if no request comes.
 
+use crate::adapters::tasks::spawn_local;
 use crate::adapters::timers::sleep;
 use domain::time::Duration;
 use std::cell::Cell;
 use std::rc::Rc;
-use tokio::task::spawn_local;
 
 /// How long a connection without requests is kept (docs/bounds.md)
 pub(super) const IDLE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@
 //! own, because a file system may hang; there is one such thread at a time.
 
 use crate::adapters::descriptors::while_opening;
+use crate::adapters::tasks::spawn_local;
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::plan;
@@ -18,7 +19,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::oneshot::{self, Receiver};
-use tokio::task::spawn_local;
 
 /// The longest file with a token, in bytes (docs/bounds.md)
 const LONGEST_FILE: u64 = 4 * 1024;
