@@ -4,10 +4,12 @@
 
 mod table;
 
+use crate::adapters::http::Stream;
+use crate::adapters::tasks::spawn_local;
 use crate::cause;
 use crate::command_line::{ControlCommand, Format};
 use domain::time::Duration;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
@@ -16,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use std::io;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 /// How long a command waits for an answer that the shim gives at once (docs/bounds.md).
@@ -79,15 +81,16 @@ async fn ask(command: ControlCommand, socket: &str) -> Result<Reply, String> {
         let cause = cause::in_full(error);
         format!("the answer of the shim at {socket} cannot be read: {cause}")
     };
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let handshake = http1::handshake(TokioIo::new(Box::new(stream) as Box<dyn Stream>)).await;
     let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
-    spawn_local(connection);
+    // A connection that breaks is the failure of its request.
+    spawn_local(async move { connection.await.ok() });
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(HOST, "control");
     let request = request
-        .body(Empty::<Bytes>::new())
+        .body(Full::<Bytes>::default())
         .map_err(|error| broken(&error))?;
     let response = sender
         .send_request(request)

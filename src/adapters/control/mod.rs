@@ -11,6 +11,7 @@ use crate::adapters::clients::Clients;
 use crate::adapters::clock::calendar;
 use crate::adapters::http::{Connections, Listeners, Step, serve_until_dropped};
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::tasks::spawn_local;
 use crate::ports::Control;
 use domain::control::{ControlAnswer, RequestNumber};
 use domain::plan::ControlSocket;
@@ -18,7 +19,7 @@ use paths::Paths;
 use socket::{BoundSocket, SocketFile};
 use std::rc::Rc;
 use tokio::net::UnixListener;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 
 /// The server at the control socket. Runs on a tokio `LocalSet`. The file of the socket is removed when it is dropped.
 pub struct ControlServer {
@@ -53,7 +54,7 @@ impl ControlServer {
         let serving = spawn_local(async move {
             // The socket was bound with these settings on trial.
             if let Ok(listener) = UnixListener::from_std(listener) {
-                serve_until_dropped(listener, paths, connections).await;
+                serve_until_dropped(Box::new(listener), paths, connections).await;
             }
         });
         self.serving = Some((serving.abort_handle(), file));

@@ -55,7 +55,9 @@ impl Paths {
 #[async_trait(?Send)]
 impl Answers for Paths {
     /// As in ContainerPilot 3.
-    const KEEPS_CONNECTIONS: bool = false;
+    fn keeps_connections(&self) -> bool {
+        false
+    }
 
     /// In each round of the loop one request is answered, however many clients there are. The body of a request is
     /// not read. HEAD is handled as GET; the server omits the body.

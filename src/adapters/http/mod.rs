@@ -9,4 +9,4 @@ mod server;
 
 pub use answers::{JSON, answer_with, health, text, with};
 pub use listeners::{Address, Listeners, Step};
-pub use server::{Answer, Answers, Connections, serve_until_dropped};
+pub use server::{Answer, Answers, Connections, Stream, serve_until_dropped};

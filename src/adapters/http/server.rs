@@ -5,6 +5,7 @@
 //! while is closed, whatever its state. So memory, descriptors and time are bounded, and a client with a
 //! short request is served even beside many slow ones.
 
+use crate::adapters::tasks::spawn_local;
 use crate::panics;
 use async_trait::async_trait;
 use domain::time::Duration;
@@ -23,8 +24,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 /// The limit on connections of a server at a time. (docs/bounds.md)
@@ -45,40 +46,38 @@ pub type Answer = Response<Full<Bytes>>;
 #[async_trait(?Send)]
 pub trait Answers: 'static {
     /// Whether a connection may carry further requests after the first one.
-    const KEEPS_CONNECTIONS: bool;
+    fn keeps_connections(&self) -> bool;
 
     /// The answer to a request. The body of the request is read only if the answer needs it.
     async fn answer(&self, request: Request<Incoming>) -> Answer;
 }
 
+/// A stream to another program. The code of HTTP exists once for each type of stream, so it is used with this one only.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
 /// A listening socket.
 #[async_trait(?Send)]
 pub trait Accept {
-    /// The stream of a client.
-    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
-
     /// Waits for the next client.
     ///
     /// # Errors
     /// No descriptor is available, or the client is gone already.
-    async fn accept(&self) -> io::Result<Self::Stream>;
+    async fn accept(&self) -> io::Result<Box<dyn Stream>>;
 }
 
 #[async_trait(?Send)]
 impl Accept for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Self::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(Self::accept(self).await?.0))
     }
 }
 
 #[async_trait(?Send)]
 impl Accept for UnixListener {
-    type Stream = UnixStream;
-
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Self::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(Self::accept(self).await?.0))
     }
 }
 
@@ -108,13 +107,13 @@ impl Connections {
 }
 
 /// Serves clients until the future is dropped. The connections stay open then.
-pub async fn serve_until_dropped<A: Answers>(
-    listener: impl Accept,
-    answers: Rc<A>,
+pub async fn serve_until_dropped(
+    listener: Box<dyn Accept>,
+    answers: Rc<dyn Answers>,
     connections: Connections,
 ) {
     // A request that makes the server panic affects only its own connection.
-    while panics::caught(serve(&listener, &answers, &connections))
+    while panics::caught(serve(&*listener, &answers, &connections))
         .await
         .is_err()
     {
@@ -122,7 +121,7 @@ pub async fn serve_until_dropped<A: Answers>(
     }
 }
 
-async fn serve<A: Answers>(listener: &impl Accept, answers: &Rc<A>, connections: &Connections) {
+async fn serve(listener: &dyn Accept, answers: &Rc<dyn Answers>, connections: &Connections) {
     loop {
         match listener.accept().await {
             Ok(stream) => {
@@ -134,7 +133,7 @@ async fn serve<A: Answers>(listener: &impl Accept, answers: &Rc<A>, connections:
     }
 }
 
-async fn serve_connection<A: Answers>(stream: impl AsyncRead + AsyncWrite + Unpin, answers: Rc<A>) {
+async fn serve_connection(stream: Box<dyn Stream>, answers: Rc<dyn Answers>) {
     let requests = Cell::new(0_u64);
     let answer = service_fn(|request| {
         requests.set(requests.get() + 1);
@@ -142,7 +141,7 @@ async fn serve_connection<A: Answers>(stream: impl AsyncRead + AsyncWrite + Unpi
         async move { Ok::<_, Infallible>(answers.answer(request).await) }
     });
     let mut http = http1::Builder::new();
-    http.max_buf_size(REQUEST).keep_alive(A::KEEPS_CONNECTIONS);
+    http.max_buf_size(REQUEST).keep_alive(answers.keeps_connections());
     let mut talk = pin!(http.serve_connection(TokioIo::new(stream), answer));
     loop {
         let begun = requests.get();
@@ -161,6 +160,7 @@ async fn serve_connection<A: Answers>(stream: impl AsyncRead + AsyncWrite + Unpi
 mod tests {
     use super::*;
     use std::net::SocketAddr;
+    use tokio::net::TcpStream;
     use tokio::time::Instant;
 
     const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -170,7 +170,9 @@ mod tests {
 
     #[async_trait(?Send)]
     impl Answers for Empty {
-        const KEEPS_CONNECTIONS: bool = true;
+        fn keeps_connections(&self) -> bool {
+            true
+        }
 
         async fn answer(&self, _request: Request<Incoming>) -> Answer {
             Answer::default()
@@ -188,7 +190,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             spawn_local(serve_until_dropped(
-                listener,
+                Box::new(listener),
                 Rc::new(Empty),
                 Connections::default(),
             ));

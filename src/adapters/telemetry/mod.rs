@@ -14,6 +14,7 @@ use crate::adapters::clients::Clients;
 use crate::adapters::clock::MachineClock;
 use crate::adapters::http::{Connections, Listeners, Step, serve_until_dropped};
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::tasks::spawn_local;
 use crate::ports::Telemetry;
 use domain::Plan;
 use domain::measurement::Measurement;
@@ -22,7 +23,7 @@ use pages::Pages;
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 
 /// The telemetry server. Runs on a tokio `LocalSet`.
 pub struct TelemetryServer {
@@ -64,7 +65,7 @@ impl TelemetryServer {
         let serving = spawn_local(async move {
             // The socket was bound with these settings on trial.
             if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                serve_until_dropped(listener, pages, connections).await;
+                serve_until_dropped(Box::new(listener), pages, connections).await;
             }
         });
         self.serving = Some(serving.abort_handle());

@@ -75,7 +75,9 @@ impl Pages {
 
 #[async_trait(?Send)]
 impl Answers for Pages {
-    const KEEPS_CONNECTIONS: bool = true;
+    fn keeps_connections(&self) -> bool {
+        true
+    }
 
     /// In each round of the loop one request is answered, however many clients there are.
     /// HEAD is handled as GET; the server omits the body.

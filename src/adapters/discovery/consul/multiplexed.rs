@@ -10,9 +10,11 @@
 
 use super::idle::{self, IDLE, Idle};
 use super::open::{Closing, LONGEST_HEAD, Open};
-use super::wire::{Connected, Stream};
+use super::wire::Connected;
 use crate::adapters::discovery::names;
 use crate::adapters::discovery::pacing::{Expectation, ExpectedBytes};
+use crate::adapters::http::Stream;
+use crate::adapters::tasks::spawn_local;
 use domain::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -27,7 +29,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// How many bytes of one answer a server may send before they are read (docs/bounds.md)

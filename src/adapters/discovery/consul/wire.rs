@@ -10,6 +10,7 @@ use crate::adapters::discovery::metered::{Metered, ReadRule};
 use crate::adapters::discovery::names::Purpose;
 use crate::adapters::discovery::pacing::{ExpectedBytes, Pacing};
 use crate::adapters::discovery::tls::{self, Secured};
+use crate::adapters::http::Stream;
 use crate::cause;
 use crate::ports::CatalogueError;
 use domain::time::Duration;
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -55,11 +56,6 @@ pub enum Target {
     /// At a host.
     Host(HostPort),
 }
-
-/// A stream to a server.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// A stream that is ready to be used.
 pub struct Connected {
