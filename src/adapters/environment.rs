@@ -2,6 +2,7 @@
 //!
 //! Children and templates get both. The environment of the process itself is never changed.
 
+use domain::filled;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -42,7 +43,7 @@ impl Environment {
     pub fn variables(&self) -> BTreeMap<String, String> {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         let own = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        own.chain(self.exports()).collect()
+        filled::map(own.chain(self.exports()))
     }
 }
 

@@ -34,6 +34,7 @@ pub mod effect;
 pub mod emergency;
 pub mod event;
 pub mod failures;
+pub mod filled;
 pub mod health_service;
 pub mod heartbeat;
 pub mod identity;

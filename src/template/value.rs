@@ -104,7 +104,12 @@ impl Value {
 
     /// A map from keys to entries of one type.
     pub fn keyed_map(key: Type, element: Type, entries: impl IntoIterator<Item = (Key, Value)>) -> Self {
-        let entries = Arc::new(entries.into_iter().collect());
+        // One after the other: `collect` would sort them, with code for each type of iterator.
+        let mut map = BTreeMap::new();
+        for (key, value) in entries {
+            map.insert(key, value);
+        }
+        let entries = Arc::new(map);
         Self::Map(Map {
             key,
             element,

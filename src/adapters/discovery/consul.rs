@@ -28,6 +28,7 @@ use crate::ports::{Catalogue, CatalogueError, Renewal};
 use async_trait::async_trait;
 use client::{Answer, Client, Refusal};
 use domain::catalogue::{Cursor, Dependency, Endpoint, Found, Instance, Listing, LookUp, Query, Report};
+use domain::filled;
 use domain::plan::{self, Registration, Scheme};
 use domain::time::Duration;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
@@ -488,7 +489,7 @@ impl<'a> From<&'a Registration> for Service<'a> {
                 passing: weights.passing,
                 warning: weights.warning,
             }),
-            tagged_addresses: tagged.collect(),
+            tagged_addresses: filled::map(tagged),
             check,
         }
     }

@@ -11,6 +11,7 @@
 use super::signaller::own_pid;
 use super::wait;
 use crate::adapters::turns::Turns;
+use domain::filled;
 use domain::process::Pid;
 use domain::signal::Signal;
 use nix::errno::Errno;
@@ -177,7 +178,7 @@ impl Snapshot {
     /// All processes except this one.
     pub fn all_but(&self, pid: i32) -> BTreeSet<Process> {
         let others = self.entries.keys().filter(|other| **other != pid);
-        others.filter_map(|pid| self.process(*pid)).collect()
+        filled::set(others.filter_map(|pid| self.process(*pid)))
     }
 
     fn process(&self, pid: i32) -> Option<Process> {

@@ -12,6 +12,7 @@ use super::output::Capture;
 use super::terminal::{Place, Terminal};
 use crate::adapters::descriptors::OpenFiles;
 use crate::adapters::environment::Environment;
+use domain::filled;
 use domain::plan::{Input, Job, Login, Output, Word};
 use domain::process::Pid;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
@@ -21,7 +22,6 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, fstat, makedev};
 use nix::unistd;
-use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -298,7 +298,7 @@ fn replaced<'a>(entries: &'a [CString], by: &'a [CString]) -> Vec<&'a CStr> {
     if by.is_empty() {
         return entries.iter().map(CString::as_c_str).collect();
     }
-    let names: BTreeSet<&[u8]> = by.iter().map(|entry| name(entry)).collect();
+    let names = filled::set(by.iter().map(|entry| name(entry)));
     let kept = entries.iter().filter(|entry| !names.contains(name(entry)));
     let mut replaced = Vec::with_capacity(entries.len() + by.len());
     replaced.extend(kept.chain(by).map(CString::as_c_str));

@@ -12,6 +12,7 @@ mod summary;
 
 use crate::adapters::clock::MachineClock;
 use crate::ports::Clock as _;
+use domain::filled;
 use domain::measurement::Measurement;
 use domain::plan::{Plan, Sensor};
 use family::Family;
@@ -48,7 +49,7 @@ impl Metrics {
             (sensor.name.clone(), family)
         };
         let sensors = plan.telemetry.iter().flat_map(|telemetry| &telemetry.sensors);
-        self.sensors = sensors.map(family).collect();
+        self.sensors = filled::map(sensors.map(family));
     }
 
     /// Records a measurement. One about a thing that the plan does not name is dropped.

@@ -5,7 +5,7 @@ use crate::config::Target;
 use crate::config::problem::Problems;
 use crate::config::tree::Value;
 use domain::address::{self, Specification};
-use std::collections::BTreeSet;
+use domain::filled;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The allowed forms of a specification, for messages.
@@ -38,7 +38,7 @@ pub fn interfaces(
     let found = target.interfaces.addresses().map_err(Error::NoInterfaces);
     let selected = found.and_then(|found| {
         address::select(&parsed, &found).map_err(|error| {
-            let names: BTreeSet<String> = found.into_iter().map(|found| found.interface).collect();
+            let names = filled::set(found.into_iter().map(|found| found.interface));
             Error::NoAddress(error, names)
         })
     });

@@ -17,15 +17,16 @@ use super::unit::Unit;
 use super::units::{AnyUnit, Units};
 use crate::causes::beginning;
 use crate::effect::Effect;
+use crate::filled;
 use crate::lifecycle::Phase;
 use crate::measurement::Measurement;
 use crate::notice::{Notice, Server};
-use crate::plan::{Backend, Filter, Plan, Sensor, Service, Template, Trigger};
+use crate::plan::{Backend, Filter, Plan, Sensor, Service, Trigger};
 use crate::spread::Place;
 use crate::status::{LONGEST_REPORT, ReloadStatus};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::mem;
@@ -138,8 +139,7 @@ impl Shim {
 
     /// Opens a unit for every service that has none.
     pub(super) fn open_services(&mut self, now: Instant) {
-        let open = self.units.services().map(|unit| &unit.service);
-        let mut open: BTreeSet<&Service> = open.collect();
+        let mut open = filled::set(self.units.services().map(|unit| &unit.service));
         let places = Place::all(self.plan.services.iter().map(|service| service.poll));
         let placed = self.plan.services.iter().zip(places);
         let missing = placed.filter(|(service, _)| open.insert(service));
@@ -173,8 +173,7 @@ impl Shim {
 
     /// Opens a unit for every sensor that has none.
     pub(super) fn open_sensors(&mut self, now: Instant) {
-        let open = self.units.sensors().map(|unit| &unit.sensor);
-        let mut open: BTreeSet<&Sensor> = open.collect();
+        let mut open = filled::set(self.units.sensors().map(|unit| &unit.sensor));
         let missing = sensors(&self.plan).iter().filter(|sensor| open.insert(sensor));
         for sensor in missing.cloned().collect::<Vec<_>>() {
             let (id, jitter) = (UnitId::Sensor(self.next_serial()), self.jitter.split());
@@ -262,15 +261,15 @@ impl Shim {
     /// Closes every unit that the new plan lacks or changes.
     fn close_replaced(&mut self, now: Instant, plan: &Plan) {
         let other_catalogue = !plan.catalogue.is_same(&self.plan.catalogue);
-        let wanted: BTreeSet<&Service> = plan.services.iter().collect();
+        let wanted = filled::set(&plan.services);
         let stays = |service: &Service| !other_catalogue && wanted.contains(service);
         let handled = plan
             .backends
             .iter()
             .map(|backend| (watched(backend), &backend.on_change));
-        let handled: BTreeSet<_> = handled.collect();
-        let rendered: BTreeSet<&Template> = plan.templates.iter().collect();
-        let measured: BTreeSet<&Sensor> = sensors(plan).iter().collect();
+        let handled = filled::set(handled);
+        let rendered = filled::set(&plan.templates);
+        let measured = filled::set(sensors(plan));
         let out = &mut self.out;
         self.units.retain(|id, unit| {
             match (id, unit) {

@@ -13,10 +13,10 @@ use super::units::AnyUnit;
 use crate::catalogue::{Data, Dependency};
 use crate::effect::{Effect, Rendering, Writing};
 use crate::event::{Rendered, Ticket};
+use crate::filled;
 use crate::lifecycle::{Input, Phase};
 use crate::notice::Notice;
 use crate::notice::templates::TemplateNotice;
-use crate::plan::Template;
 use crate::status::TemplateStatus;
 use crate::template::Written;
 use crate::time::Instant;
@@ -27,8 +27,7 @@ use alloc::vec::Vec;
 impl Shim {
     /// Opens a unit for every template that has none, before anything else is opened.
     pub(super) fn open_templates(&mut self, now: Instant) {
-        let open = self.units.templates().map(|(_, unit)| &unit.template);
-        let mut open: BTreeSet<&Template> = open.collect();
+        let mut open = filled::set(self.units.templates().map(|(_, unit)| &unit.template));
         let missing = self
             .plan
             .templates
@@ -91,10 +90,10 @@ impl Shim {
     fn known(&self) -> BTreeMap<&Dependency, &Data> {
         let known = |unit: &'_ DependencyUnit| unit.data().is_some();
         let units = self.units.dependencies().map(|(_, unit)| unit);
-        units
+        let known = units
             .filter(|unit| known(unit))
-            .filter_map(|unit| Some((&unit.dependency, unit.data()?)))
-            .collect()
+            .filter_map(|unit| Some((&unit.dependency, unit.data()?)));
+        filled::map(known)
     }
 
     /// Renders a template if that is due.
@@ -109,12 +108,11 @@ impl Shim {
         let known = self.known();
         let known = names
             .iter()
-            .filter_map(|name| Some((name.clone(), (*known.get(name)?).clone())))
-            .collect();
+            .filter_map(|name| Some((name.clone(), (*known.get(name)?).clone())));
         let rendering = Rendering {
             destination: template.destination,
             source: template.source,
-            known,
+            known: filled::map(known),
             has_keys: self.plan.catalogue.has_keys(),
         };
         self.out.render(id, rendering);
@@ -125,7 +123,7 @@ impl Shim {
         let Some(id) = self.out.worked(ticket) else {
             return;
         };
-        let known_before = self.known().into_keys().cloned().collect::<BTreeSet<_>>();
+        let known_before = filled::set(self.known().into_keys().cloned());
         let out = &mut self.out;
         let contents = self.units.change_template(id, |unit| {
             let new = rendered.names.difference(&unit.names);

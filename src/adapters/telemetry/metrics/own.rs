@@ -4,6 +4,7 @@
 use super::family::{Family, Labels};
 use crate::version::{COMMIT, VERSION};
 use domain::Instant;
+use domain::filled;
 use domain::measurement::{
     CatalogueOperation, Measurement, Outcome, RenderResult, RunResult, WatchedBackend, WriteResult,
 };
@@ -231,7 +232,7 @@ impl OwnMetrics {
             let family = Family::labelled(metric.kind, metric.name, metric.labels, metric.help);
             (metric.name, family.with_bounds(DURATIONS))
         };
-        let mut own = Self(ALL.into_iter().map(family).collect());
+        let mut own = Self(filled::map(ALL.map(family)));
         own.name_series(&BUILD, [labels(&[VERSION, COMMIT])]);
         own.take(&BUILD, &[VERSION, COMMIT], 1.0);
         own.name_series(
