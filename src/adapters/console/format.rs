@@ -4,7 +4,7 @@
 //! where its releases differ, `text` escapes (LG-2). Messages are bytes, because children print any bytes.
 //! This module reads no clock, writes to no stream, and drops no byte that a format can represent.
 
-use chrono::{DateTime, FixedOffset, SecondsFormat};
+use chrono::{DateTime, Datelike as _, FixedOffset, SecondsFormat, Timelike as _};
 use domain::plan::{Level, LogFormat};
 use std::io::Write as _;
 
@@ -41,7 +41,7 @@ impl Stamp {
         Self {
             second: time.timestamp(),
             offset: *time.offset(),
-            plain: time.format("%Y/%m/%d %H:%M:%S ").to_string(),
+            plain: date_and_time(time),
             rfc3339: time.to_rfc3339_opts(SecondsFormat::Secs, true),
         }
     }
@@ -52,6 +52,13 @@ impl Stamp {
             *self = Self::new(time);
         }
     }
+}
+
+/// Written out, because the interpreter of time formats would be in the program for this one only.
+fn date_and_time(time: DateTime<FixedOffset>) -> String {
+    let (year, month, day) = (time.year(), time.month(), time.day());
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+    format!("{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02} ")
 }
 
 /// Appends the entry in the given form, its newline included.
