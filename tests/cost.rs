@@ -39,17 +39,17 @@ struct Bound {
 /// A check by a command that prints nothing: the start of the process, its end, and what is decided by it.
 const CHECK: Bound = Bound {
     release: 80_000,
-    debug: 318_000,
+    debug: 345_000,
 };
 /// A heartbeat to a folder, with the file that is written.
 const HEARTBEAT: Bound = Bound {
-    release: 76_000,
-    debug: 282_000,
+    release: 85_000,
+    debug: 288_000,
 };
 /// Reading a configuration of one service again that has not changed, requested through the control socket.
 const RELOAD: Bound = Bound {
-    release: 835_000,
-    debug: 2_400_000,
+    release: 1_000_000,
+    debug: 2_730_000,
 };
 
 /// Bytes of resident memory for one service with a check and one backend with a handler, on a folder.
