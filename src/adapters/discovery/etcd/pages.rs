@@ -16,7 +16,7 @@ use tonic::Code;
 /// The limit on a list: the bytes of keys and values together (docs/bounds.md).
 const LARGEST_LIST: usize = 16 * 1024 * 1024;
 /// The size limit on the first page of a list, as a message, in bytes (docs/bounds.md).
-const FIRST_PAGE: usize = 64 * 1024;
+const FIRST_PAGE: usize = 32 * 1024;
 /// The size limit on a further page of a list, as a message, in bytes (docs/bounds.md).
 const LARGEST_PAGE: usize = 512 * 1024;
 /// How many keys the first page may have.
