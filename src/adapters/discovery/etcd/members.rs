@@ -17,7 +17,6 @@ use crate::adapters::discovery::tls::Secured;
 use crate::adapters::timers::timeout;
 use crate::cause;
 use crate::ports::CatalogueError;
-use async_trait::async_trait;
 use domain::plan;
 use domain::time::Duration;
 use etcd_client::{Client, ConnectOptions, Error};
@@ -61,17 +60,6 @@ impl Members {
         size: usize,
         question: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, CatalogueError> {
-        let answer = Cell::new(None);
-        let asking = Asking {
-            question,
-            answer: &answer,
-        };
-        self.until_answered(size, &asking).await?;
-        let silent = || CatalogueError::Failed("there is no answer".into());
-        answer.take().ok_or_else(silent)
-    }
-
-    async fn until_answered(&self, size: usize, question: &dyn Question) -> Result<(), CatalogueError> {
         let count = self.members.len();
         let mut failures = vec![String::new(); count];
         let first = self.first.get();
@@ -83,8 +71,8 @@ impl Members {
             } else {
                 LIMIT
             };
-            match self.trial(index, size, question, longest_wait).await {
-                Ok(()) => return Ok(()),
+            match self.trial(index, size, &question, longest_wait).await {
+                Ok(answer) => return Ok(answer),
                 Err(Failure::Refused(refusal)) => return Err(CatalogueError::Failed(refusal)),
                 Err(Failure::Unreachable(cause)) => failures[index] = cause,
             }
@@ -104,13 +92,13 @@ impl Members {
         }
     }
 
-    async fn trial(
+    async fn trial<T>(
         &self,
         index: usize,
         size: usize,
-        question: &dyn Question,
+        question: impl AsyncFn(&Client) -> Result<T, Error>,
         longest_wait: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<T, Failure> {
         let member = &self.members[index];
         let trial = Trial {
             members: self,
@@ -120,7 +108,7 @@ impl Members {
         };
         let answered = async {
             let client = trial.connection.client(&member.target).await?;
-            question.ask(client).await
+            question(client).await
         };
         let expected = trial.connection.expected.add(size);
         let answer = match timeout(longest_wait, answered).await {
@@ -131,28 +119,6 @@ impl Members {
         let answered = !matches!(answer, Err(Failure::Unreachable(_)));
         trial.answered.set(answered);
         answer
-    }
-}
-
-/// What is asked of a member. The code that tries the members is in the program once, whatever they are asked.
-#[async_trait(?Send)]
-trait Question {
-    /// Asks it, and keeps the answer.
-    async fn ask(&self, client: &Client) -> Result<(), Error>;
-}
-
-/// A question, and the place for its answer.
-struct Asking<'a, T, Q> {
-    question: Q,
-    answer: &'a Cell<Option<T>>,
-}
-
-#[async_trait(?Send)]
-impl<T, Q: AsyncFn(&Client) -> Result<T, Error>> Question for Asking<'_, T, Q> {
-    async fn ask(&self, client: &Client) -> Result<(), Error> {
-        let answer = (self.question)(client).await?;
-        self.answer.set(Some(answer));
-        Ok(())
     }
 }
 
