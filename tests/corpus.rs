@@ -281,8 +281,8 @@ fn load(source: &str, variables: &BTreeMap<String, String>) -> Result<(), String
         interfaces: &OriginalsMachine,
         users: &MachineUsers::default(),
         application: &[],
-        // What a check looks at besides may add warnings and no errors.
         has_etcd: true,
+        // What a check looks at besides may add warnings and no errors.
         examination: Some(Examination {
             programs: &MachinePrograms,
             has_other_interfaces: false,

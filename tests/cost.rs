@@ -1,7 +1,7 @@
 //! How many instructions the program executes for what it does again and again: a health check, a heartbeat, a reload;
 //! and how much memory a service and a backend take.
 //!
-//! They are counted by valgrind's callgrind, in the program itself with all its threads, without the kernel and without
+//! Instructions are counted by valgrind's callgrind, in the program itself with all its threads, without the kernel and without
 //! children. So the figures do not depend on how fast or how busy the machine is, and a bound can be close to them:
 //! each is about a tenth above the figure of the day it was set (docs/cost.md).
 //!
@@ -83,29 +83,45 @@ fn binary() -> OsString {
     std::env::var_os("HOSTILE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_containerpilot").into())
 }
 
-/// The program below valgrind.
-struct Counted {
+/// The running program, alone or below valgrind.
+struct Running {
     child: Child,
     folder: TempDir,
 }
 
-impl Counted {
-    /// Starts the program; `rest` is what its configuration has besides a folder as the catalogue.
-    fn start(rest: impl FnOnce(&Path) -> String) -> Self {
+impl Running {
+    /// Starts it below valgrind; `rest` is what its configuration has besides a folder as the catalogue.
+    fn counted(rest: impl FnOnce(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let catalogue = folder.path().join("catalogue");
-        let rest = rest(folder.path());
-        let configuration = format!(r#"{{"directory": "{}", {rest}}}"#, catalogue.display());
-        let child = Command::new("valgrind")
+        let configuration = configuration(folder.path(), &rest(folder.path()));
+        let mut command = Command::new("valgrind");
+        command
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(format!("--log-file={}", folder.path().join("valgrind").display()))
-            .arg(binary())
-            .args(["-config", &configuration, "sleep", "1000"])
+            .arg(binary());
+        Self::start(command, folder, &configuration)
+    }
+
+    /// Starts it alone, with a configuration that may be too long for an argument.
+    fn alone(rest: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("configuration");
+        fs::write(&file, configuration(folder.path(), rest)).unwrap();
+        Self::start(
+            Command::new(binary()),
+            folder,
+            &format!("file://{}", file.display()),
+        )
+    }
+
+    fn start(mut command: Command, folder: TempDir, configuration: &str) -> Self {
+        let child = command
+            .args(["-config", configuration, "sleep", "1000"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("this test needs valgrind: {error}"));
+            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", command.get_program().display()));
         Self { child, folder }
     }
 
@@ -118,16 +134,44 @@ impl Counted {
         }
     }
 
+    /// Its resident memory in bytes.
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: u64 = kilobytes.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes * 1024
+    }
+
     /// Ends it, and returns how many instructions it has executed.
     fn stop(mut self) -> u64 {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
-        self.child.wait().unwrap();
+        self.end();
         let report = fs::read_to_string(self.folder.path().join("valgrind")).unwrap();
         let collected = report.lines().find_map(|line| line.split_once("Collected : "));
         let (_, number) = collected.unwrap_or_else(|| panic!("callgrind counted: {report}"));
         number.trim().parse().unwrap()
     }
+
+    fn end(&mut self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    /// Ends it also when a test fails.
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.end();
+        }
+    }
+}
+
+fn configuration(folder: &Path, rest: &str) -> String {
+    format!(
+        r#"{{"directory": "{}", {rest}}}"#,
+        folder.join("catalogue").display()
+    )
 }
 
 /// The difference of two runs: instructions, and what was done.
@@ -146,7 +190,7 @@ fn a_health_check() {
     // Often, but not so often that a busy machine does not end a check in time.
     const SERVICES: u64 = 40;
     let run = |checks| {
-        let program = Counted::start(|folder| {
+        let program = Running::counted(|folder| {
             let service = |number| {
                 format!(
                     r#"{{"name": "app{number}", "port": 80, "interfaces": "static:192.0.2.7", "poll": 3600, "ttl": 7200,
@@ -174,7 +218,7 @@ fn services(service: impl Fn(u64) -> String, number: u64) -> String {
 fn a_heartbeat() {
     const SERVICES: u64 = 40;
     let run = |times| {
-        let program = Counted::start(|_| {
+        let program = Running::counted(|_| {
             let service = |number| {
                 format!(
                     r#"{{"name": "app{number}", "port": 80, "interfaces": "static:192.0.2.7", "poll": 1, "ttl": 3600}}"#
@@ -205,7 +249,7 @@ fn entry_in(folder: &Path) -> Option<String> {
 #[test]
 fn a_reload() {
     let run = |reloads| {
-        let program = Counted::start(|folder| {
+        let program = Running::counted(|folder| {
             format!(
                 r#""control": {{"socket": "{}"}}, "services": [{{"name": "app", "port": 80,
                      "interfaces": "static:192.0.2.7", "poll": 3600, "ttl": 7200, "health": "true"}}]"#,
@@ -263,39 +307,9 @@ fn the_memory_of_a_service_and_a_backend() {
 
 /// The resident memory in bytes of the program with this configuration once so many services have an entry.
 fn resident_memory(services: u64, rest: &str) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    let catalogue = folder.path().join("catalogue");
-    let configuration = folder.path().join("configuration");
-    fs::write(
-        &configuration,
-        format!(r#"{{"directory": "{}", {rest}}}"#, catalogue.display()),
-    )
-    .unwrap();
-    let mut child = Command::new(binary())
-        .arg("-config")
-        .arg(format!("file://{}", configuration.display()))
-        .args(["sleep", "1000"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while !(0..services).all(|number| entry_in(&catalogue.join(format!("app{number}"))).is_some()) {
-        assert!(
-            Instant::now() < deadline,
-            "not all services are there within {LIMIT:?}"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    child.wait().unwrap();
-    let kilobytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    let kilobytes: u64 = kilobytes.trim().trim_end_matches(" kB").parse().unwrap();
-    kilobytes * 1024
+    let program = Running::alone(rest);
+    program.until("all services are there", |folder| {
+        (0..services).all(|number| entry_in(&folder.join(format!("catalogue/app{number}"))).is_some())
+    });
+    program.memory()
 }

@@ -93,7 +93,8 @@ impl Discovery for Dispatcher {
         let catalogue = Rc::clone(&self.catalogue);
         catalogue.allow(connections);
         let inbox_sender = self.inbox_sender.clone();
-        // A future has room for each value at every place that it passes through, and thousands may wait.
+        // A future contains a value once for each function that the value is passed to, and thousands of futures may wait; a
+        // pointer is small.
         let request = Box::new(request);
         let task = spawn_local(async move {
             let answered = panics::caught(perform(&*catalogue, &request));

@@ -63,6 +63,20 @@ fn compiled_with(text: &str, variables: &[(&str, &str)], application: &[&str]) -
     load(&Source::Inline(text.into()), Readable::Files, &target)
 }
 
+/// The result on a machine with this host name, of a program with or without etcd.
+fn compiled_on(hostname: Option<&str>, has_etcd: bool, text: &str) -> Result<Compiled, String> {
+    let target = Target {
+        variables: BTreeMap::new(),
+        hostname: hostname.map(Into::into),
+        interfaces: &interfaces(),
+        users: &users(),
+        application: &[],
+        has_etcd,
+        examination: None,
+    };
+    load(&Source::Inline(text.into()), Readable::Files, &target)
+}
+
 fn compiled(text: &str) -> Compiled {
     compiled_with(text, &[], &[]).unwrap_or_else(|report| panic!("{report}"))
 }
@@ -949,16 +963,7 @@ fn etcd_has_endpoints_as_a_string_or_an_array_and_a_prefix() {
 
 #[test]
 fn etcd_is_an_error_of_a_program_that_was_built_without_it() {
-    let target = Target {
-        variables: BTreeMap::new(),
-        hostname: None,
-        interfaces: &interfaces(),
-        users: &users(),
-        application: &[],
-        has_etcd: false,
-        examination: None,
-    };
-    let loaded = |text: &str| load(&Source::Inline(text.into()), Readable::Files, &target).map(drop);
+    let loaded = |text: &str| compiled_on(None, false, text).map(drop);
     assert_eq!(loaded(r#"{"consul": "c:1"}"#), Ok(()));
     let report = loaded("{\n \"etcd\": {\"endpoints\": \"http://a:1\"}}").unwrap_err();
     let sentence = "configuration:2:10: etcd: this containerpilot was built without etcd; use one that was built with it, or \
@@ -1046,18 +1051,7 @@ fn a_bare_path_is_json_with_a_hint() {
 #[test]
 fn a_host_without_a_name_cannot_have_services() {
     let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
-    let target = Target {
-        variables: BTreeMap::new(),
-        hostname: None,
-        interfaces: &interfaces(),
-        users: &users(),
-        application: &[],
-        has_etcd: true,
-        examination: None,
-    };
-    let report = load(&Source::Inline(text), Readable::Files, &target)
-        .map(|compiled| compiled.plan)
-        .unwrap_err();
+    let report = compiled_on(None, true, &text).map(drop).unwrap_err();
     assert!(
         report.contains("services[0]: the host's name, which is part of the service's ID, cannot be read"),
         "{report}"
@@ -1249,37 +1243,17 @@ fn an_address_of_consul_without_a_port_is_warned_of() {
 #[test]
 fn a_host_name_that_is_empty_or_has_line_ends_is_refused_in_an_id() {
     for hostname in ["", "a\nb"] {
-        let target = Target {
-            variables: BTreeMap::new(),
-            hostname: Some(hostname.into()),
-            interfaces: &interfaces(),
-            users: &users(),
-            application: &[],
-            has_etcd: true,
-            examination: None,
-        };
         let text = format!("{{\"consul\": \"c:1\", {}}}", service_with("\"tags\": []"));
-        let report = load(&Source::Inline(text), Readable::Files, &target)
-            .map(drop)
-            .unwrap_err();
+        let report = compiled_on(Some(hostname), true, &text).map(drop).unwrap_err();
         assert!(report.contains("cannot be part of the service's ID"), "{report}");
     }
 }
 
 /// The result for a service with a configured ID on a host of this name, with `more` members in the document.
 fn with_own_id(id: &str, hostname: Option<&str>, more: &str) -> Result<Plan, String> {
-    let target = Target {
-        variables: BTreeMap::new(),
-        hostname: hostname.map(Into::into),
-        interfaces: &interfaces(),
-        users: &users(),
-        application: &[],
-        has_etcd: true,
-        examination: None,
-    };
     let service = service_with(&format!("\"id\": {id}"));
     let text = format!("{{\"consul\": \"c:1\", {service}{more}}}");
-    load(&Source::Inline(text), Readable::Files, &target).map(|compiled| compiled.plan)
+    compiled_on(hostname, true, &text).map(|compiled| compiled.plan)
 }
 
 #[test]

@@ -24,7 +24,7 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-/// A unit of any kind. Each takes as much memory as its kind needs, and nothing where the map has room for more units.
+/// A unit of any kind. Only a pointer to it is in the map, so that a small unit does not take the memory of the largest kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum AnyUnit {
     Service(Box<ServiceUnit>),

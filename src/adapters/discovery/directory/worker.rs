@@ -89,8 +89,8 @@ impl Worker {
         }
     }
 
-    /// Runs `work` on the thread. Dropping the future cancels the request. The future has no room for `work`, and so is
-    /// small.
+    /// Runs `work` on the thread. Dropping the future cancels the request. `work` is handed
+    /// to the thread at once and is no part of the future, of which there may be thousands.
     ///
     /// # Errors
     /// The errors of `work`; the thread cannot be started, the work panicked, or too many requests wait for it.
