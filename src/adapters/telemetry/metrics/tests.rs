@@ -515,7 +515,7 @@ fn after_a_reload_series_that_are_still_named_keep_their_values_and_others_are_r
     }
     metrics.expose(&Plan::new(Catalogue::Directory { path: "/c".into() }));
     let text = metrics.text().unwrap();
-    assert!(!text.contains("app") && !text.contains("containerpilot_checks_total"));
+    assert!(!text.contains("\"app\"") && !text.contains("containerpilot_checks_total"));
     assert!(text.contains("containerpilot_reloads_total{result=\"success\"} 0\n"));
 }
 
@@ -532,7 +532,9 @@ fn without_telemetry_only_templates_have_series() {
     let result = RenderResult::Complete;
     metrics.record(&Measurement::Rendered { destination, result });
     let text = metrics.text().unwrap();
-    assert!(!text.contains("containerpilot_checks_total") && !text.contains("db") && !text.contains("tidy"));
+    for absent in ["containerpilot_checks_total", "\"db\"", "\"tidy\""] {
+        assert!(!text.contains(absent), "{absent}: {text}");
+    }
     metrics.expose(&served);
     let text = metrics.text().unwrap();
     assert!(text.contains("containerpilot_checks_total{service=\"app\",result=\"passed\"} 0\n"));
