@@ -62,6 +62,15 @@ struct Entry {
     started: u64,
 }
 
+/// Whether a list of descendants may lack some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Descent {
+    /// It has all that there were at some moment.
+    Whole,
+    /// A process ended meanwhile, or has several threads, which pass children on to one another.
+    Uncertain,
+}
+
 /// Which processes a snapshot needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -101,30 +110,42 @@ impl Snapshot {
     /// Reads a process and its descendants. Returns whether the kernel lists the children of processes.
     ///
     /// While they are read, an orphan gets another parent, and the kernel leaves out a child if the one before it ends. So
-    /// all are read twice.
+    /// all are read a second time if one may have been missed.
     async fn descend(&mut self, root: Pid, turns: &Turns) -> bool {
-        let mut number = 0;
-        for _ in 0..2 {
-            let (mut open, mut seen) = (vec![root.0], BTreeSet::from([root.0]));
-            while let Some(pid) = open.pop() {
-                self.add(pid);
-                match children(pid) {
-                    Some(children) => open.extend(children.into_iter().filter(|child| seen.insert(*child))),
-                    None if pid == root.0 => return false,
-                    None => {}
-                }
-                number += 1;
-                if number % READ_AT_ONCE == 0 {
-                    turns.next().await;
-                }
-                if seen.len() > READ {
-                    break;
-                }
-            }
+        match self.descend_once(root, turns).await {
+            Some(Descent::Whole) => true,
+            Some(Descent::Uncertain) => self.descend_once(root, turns).await.is_some(),
+            None => false,
         }
-        true
     }
 
+    /// As [`Self::descend`], once; `None` if the kernel does not list the children of processes.
+    async fn descend_once(&mut self, root: Pid, turns: &Turns) -> Option<Descent> {
+        let (mut open, mut seen) = (vec![root.0], BTreeSet::from([root.0]));
+        let (mut descent, mut number) = (Descent::Whole, 0);
+        while let Some(pid) = open.pop() {
+            let listed = children(pid);
+            if listed.is_none() && pid == root.0 {
+                return None;
+            }
+            let Children { pids, threads } = listed.unwrap_or_default();
+            // A process that is read after its children, and has not ended, was the parent of all of them.
+            if !self.add(pid) || threads != 1 {
+                descent = Descent::Uncertain;
+            }
+            open.extend(pids.into_iter().filter(|child| seen.insert(*child)));
+            number += 1;
+            if number % READ_AT_ONCE == 0 {
+                turns.next().await;
+            }
+            if seen.len() > READ {
+                break;
+            }
+        }
+        Some(descent)
+    }
+
+    /// Reads all processes of the namespace.
     async fn read_all(&mut self, turns: &Turns) {
         let Ok(folder) = fs::read_dir("/proc") else {
             return;
@@ -139,15 +160,16 @@ impl Snapshot {
         }
     }
 
-    /// Reads a process, if it has not ended.
-    fn add(&mut self, pid: i32) {
+    /// Reads a process. Returns whether it has not ended.
+    fn add(&mut self, pid: i32) -> bool {
         let Some(entry) = read(pid) else {
-            return;
+            return false;
         };
         let before = self.entries.insert(pid, entry);
         if before.is_none_or(|before| before.parent != entry.parent) {
             self.children.entry(entry.parent).or_default().push(pid);
         }
+        true
     }
 
     /// The tree of the process `root` without `root` itself, which may have ended: its descendants, those of `known` that
@@ -203,17 +225,26 @@ fn adopts_orphans() -> bool {
     own_pid().0 == 1 || prctl::get_child_subreaper().unwrap_or_default()
 }
 
-/// The children of all threads of a process; `None` if it has ended, or the kernel does not list them.
-fn children(pid: i32) -> Option<Vec<i32>> {
-    let mut children = Vec::new();
+/// What the kernel lists for one process.
+#[derive(Debug, Default)]
+struct Children {
+    /// The children of all of its threads.
+    pids: Vec<i32>,
+    threads: usize,
+}
+
+/// The children of a process; `None` if it has ended, or the kernel does not list them.
+fn children(pid: i32) -> Option<Children> {
+    let mut children = Children::default();
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        children.threads += 1;
         let listed = match fs::read_to_string(thread.path().join("children")) {
             Ok(listed) => listed,
             // A thread that has ended has no children.
             Err(_) if !thread.path().exists() => continue,
             Err(_) => return None,
         };
-        children.extend(
+        children.pids.extend(
             listed
                 .split_ascii_whitespace()
                 .filter_map(|pid| pid.parse::<i32>().ok()),
@@ -365,6 +396,40 @@ mod tests {
         }
         shell.kill().unwrap();
         shell.wait().unwrap();
+    }
+
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the processes are not those of the shim, and the test has a deadline"
+    )]
+    fn a_list_is_whole_unless_a_process_has_ended_or_has_several_threads() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let (runtime, turns) = (
+            runtime.unwrap(),
+            Turns::new(Queue::new(MachineClock::start()).sender()),
+        );
+        let descent = async |root| Snapshot::default().descend_once(root, &turns).await;
+        // This program, with a thread that waits for the end of the test.
+        let (_ends, waits) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || waits.recv().ok());
+        let of_this_program = runtime.block_on(descent(own_pid()));
+        assert_eq!(of_this_program, Some(Descent::Uncertain));
+        // The second shell becomes a program that does not wait for its child, which stays a zombie.
+        let scripts = ["exec sleep 100", "true & exec sleep 100"];
+        let shells = scripts.map(|script| Command::new("sh").args(["-c", script]).spawn().unwrap());
+        let [whole, with_zombie] = [&shells[0], &shells[1]].map(|shell| Pid(shell.id().cast_signed()));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ended = |pid: &i32| read(*pid).is_none();
+        while !children(with_zombie.0).is_some_and(|children| children.pids.iter().any(ended)) {
+            assert!(Instant::now() < deadline, "the child ends");
+        }
+        assert_eq!(runtime.block_on(descent(whole)), Some(Descent::Whole));
+        assert_eq!(runtime.block_on(descent(with_zombie)), Some(Descent::Uncertain));
+        for mut shell in shells {
+            shell.kill().unwrap();
+            shell.wait().unwrap();
+        }
     }
 
     #[test]
