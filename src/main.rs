@@ -53,17 +53,21 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// handle their events. (docs/bounds.md)
 const TASKS_BETWEEN_LOOKS: u32 = 1;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only main ends the program; threads that wait for nothing hold no exit"
-)]
 fn main() {
     panics::install(console::fault);
     let code = panics::caught_in(|| match CommandLine::parse(env::args_os().skip(1)) {
         Ok(line) => execute(line),
         Err(refusal) => refuse(&refusal),
     });
-    process::exit(code.unwrap_or(FAULT).into());
+    end(code.unwrap_or(FAULT))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only main ends the program; threads that wait for nothing hold no exit"
+)]
+fn end(code: u8) -> ! {
+    process::exit(code.into())
 }
 
 /// Executes the command line and returns the exit code.
@@ -275,5 +279,7 @@ async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -
     // The result is complete: a panic now only loses the rest of the log.
     panics::caught(children.finish()).await.ok();
     panics::caught_in(|| console.flush(FLUSH_LIMIT)).ok();
-    Ok(code)
+    // These remove the files of control sockets. All else the kernel frees faster than destructors do.
+    panics::caught_in(|| drop((control, settings))).ok();
+    end(code)
 }
