@@ -3,7 +3,7 @@
 //! `cargo bench --bench cost -- PROGRAM FILE [NAME...]` measures a built program and appends each figure of each run to a
 //! file, as `NAME<tab>FIGURE<tab>UNIT<tab>VALUE`. The names choose what is measured; without one, all of it. Nothing else
 //! should run meanwhile. Fails only if the program does not do what is measured. With `--table FILE` instead it prints the
-//! medians of such a file, and draws docs/cost.svg.
+//! medians of such a file, and draws a picture of them beside it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,

@@ -43,7 +43,7 @@ impl Figures {
     }
 }
 
-/// Prints the table, and draws the picture.
+/// Prints the table, and draws the picture beside the file.
 pub fn print(file: &str) {
     let figures = Figures::read(file);
     println!("| measurement | figure | median | lowest | highest |\n| --- | --- | --- | --- | --- |");
@@ -52,8 +52,7 @@ pub fn print(file: &str) {
         let [low, median, high] = [0.0, 0.5, 1.0].map(|part| shown(quantile(values, part)));
         println!("| {measurement} | {figure} | {median} {unit} | {low} | {high} |");
     }
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cost.svg");
-    fs::write(picture, drawn(&figures)).expect("the picture can be written");
+    fs::write(Path::new(file).with_extension("svg"), drawn(&figures)).expect("the picture can be written");
 }
 
 /// With three significant digits.
