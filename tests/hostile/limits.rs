@@ -59,11 +59,25 @@ fn with_few_descriptors_it_refuses_to_start_in_one_sentence_or_it_works() {
 
 #[test]
 fn hundreds_of_services_need_no_more_than_the_hard_limit_and_children_have_the_soft_one() {
+    with_hundreds_of_services(|command| format!(r#""poll": 1, "timeout": "60s", "health": {command}"#));
+}
+
+/// Their checks are forked and not started by the C library.
+#[test]
+fn hundreds_of_services_whose_checks_have_a_user_need_no_more_either() {
+    assert!(geteuid().is_root(), "this test needs root");
+    with_hundreds_of_services(|command| {
+        format!(r#""poll": 2, "health": {{"command": {command}, "user": 0, "timeout": "2s"}}"#)
+    });
+}
+
+fn with_hundreds_of_services(check: impl Fn(&str) -> String) {
     let service = |number: u32| {
-        format!(
-            r#"{{"name": "s{number}", "port": 1, "interfaces": "static:127.0.0.1", "poll": 1, "ttl": 30, "timeout": "60s",
-                 "health": ["sh", "-c", "echo >> @/runs-{number}; while [ ! -e @/go ]; do sleep 1; done"]}}"#
-        )
+        let script = format!(
+            "ulimit -Sn > @/soft-check; echo >> @/runs-{number}; while [ ! -e @/go ]; do sleep 1; done"
+        );
+        let check = check(&format!(r#"["sh", "-c", "{script}"]"#));
+        format!(r#"{{"name": "s{number}", "port": 1, "interfaces": "static:127.0.0.1", "ttl": 30, {check}}}"#)
     };
     let services: Vec<String> = (0..100).map(service).collect();
     let config = format!(
@@ -84,6 +98,7 @@ fn hundreds_of_services_need_no_more_than_the_hard_limit_and_children_have_the_s
     let everywhere =
         |program: &Program, name: &str| (0..100).all(|number| program.has(&format!("{name}{number}")));
     program.until("all checks run at a time", |program| everywhere(program, "runs-"));
+    assert_eq!(program.read("soft-check"), "64\n");
     program.write("go", "");
     program.until("all services are registered", |program| {
         everywhere(program, "catalogue/s")

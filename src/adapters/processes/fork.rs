@@ -38,7 +38,7 @@ pub struct Steps<'a> {
     pub session: bool,
     /// Makes the child's process group the foreground of this terminal. A failure is ignored: the terminal may be gone.
     pub foreground: Option<BorrowedFd<'a>>,
-    /// The limit on open files, if it is not inherited.
+    /// The limit on open files, if it is not that of the shim.
     pub open_files: Option<OpenFiles>,
     /// The user and the groups.
     pub identity: Option<&'a Identity>,

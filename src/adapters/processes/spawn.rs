@@ -90,21 +90,22 @@ impl Spawner {
         let place = self.place(job.input);
         let text = job.text.as_deref().map(in_memory).transpose()?;
         let streams = self.streams(job, text.as_ref(), capture.map(Capture::writer));
-        let lowered = self.open_files.and_then(OpenFiles::lower);
         let steps = Steps {
             session: matches!(place, Place::Session),
             foreground: match place {
                 Place::Foreground(terminal) => Some(terminal),
                 Place::None | Place::Job | Place::Session => None,
             },
-            open_files: self.open_files.filter(|_| lowered.is_none()),
+            open_files: self.open_files,
             identity: job.identity.as_ref(),
         };
         let uses_terminal = matches!(place, Place::Foreground(_) | Place::Job);
+        // The limit is not lowered for a fork: it makes a pipe, and the child sets its limit itself.
         if steps.foreground.is_some() || steps.identity.is_some() {
             let pid = self.fork(&words, &environment, &streams, steps)?;
             return Ok(Spawned { pid, uses_terminal });
         }
+        let lowered = self.open_files.and_then(OpenFiles::lower);
         let group = match place {
             Place::Session => session(),
             _ => PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
@@ -113,8 +114,7 @@ impl Spawner {
             // The C library of a release makes a pipe in this call, which the lowered limit may not permit.
             Err(error) if lowered.is_some() && error.raw_os_error() == Some(libc::EMFILE) => {
                 drop(lowered);
-                let open_files = self.open_files;
-                self.fork(&words, &environment, &streams, Steps { open_files, ..steps })?
+                self.fork(&words, &environment, &streams, steps)?
             }
             spawned => {
                 let pid = spawned?;
