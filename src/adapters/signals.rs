@@ -227,6 +227,84 @@ fn passed_on() -> impl Iterator<Item = i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::clock::MachineClock;
+    use crate::adapters::inbox::Queue;
+    use crate::ports::Inbox;
+    use tokio::time::advance;
+
+    /// How many turns the runtime gets for what must not happen, or must: a signal needs three.
+    const TURNS: usize = 100;
+
+    /// What a thread takes of the signals that are sent to it, while the time of the runtime stands still.
+    struct Taker {
+        queue: Queue,
+        taken: usize,
+    }
+
+    impl Taker {
+        /// Runs a test with it on a thread of its own.
+        fn run(test: impl AsyncFnOnce(Self) + Send) {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.event_interval(1).enable_all().start_paused(true);
+            let on_thread = move || {
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime.build().unwrap(), async {
+                    let queue = Queue::new(MachineClock::start());
+                    Signals::install().unwrap().post_to(queue.sender());
+                    test(Self { queue, taken: 0 }).await;
+                });
+            };
+            std::thread::scope(|scope| scope.spawn(on_thread).join().unwrap());
+        }
+
+        /// How many signals were taken, after some turns without a pause of the runtime.
+        async fn taken(&mut self) -> usize {
+            for _ in 0..TURNS {
+                yield_now().await;
+                while self.queue.sender().has_events() {
+                    assert_eq!(self.queue.next(None).await, Event::Signal(Signal::new(NUMBER)));
+                    self.taken += 1;
+                }
+            }
+            self.taken
+        }
+    }
+
+    const NUMBER: i32 = 64;
+
+    fn raise(count: usize) {
+        (0..count).for_each(|_| pending::raise(NUMBER));
+    }
+
+    #[test]
+    fn many_signals_are_taken_in_rounds_and_then_with_pauses_until_there_are_none() {
+        Taker::run(async |mut taker| {
+            let (before, pauses) = (ROUNDS * TAKEN, 5);
+            raise(before + pauses * TAKEN);
+            for pause in 1..=pauses {
+                assert_eq!(taker.taken().await, before + pause * TAKEN);
+                raise(1);
+                advance(PAUSE).await;
+            }
+            // Those that came meanwhile.
+            assert_eq!(taker.taken().await, before + pauses * (TAKEN + 1));
+            advance(PAUSE).await;
+            let all = taker.taken().await;
+            // They are watched again.
+            raise(1);
+            assert_eq!(taker.taken().await, all + 1);
+        });
+    }
+
+    #[test]
+    fn signals_that_come_with_pauses_are_each_taken_at_once() {
+        Taker::run(async |mut taker| {
+            for count in 1..=2 * ROUNDS {
+                raise(1);
+                assert_eq!(taker.taken().await, count);
+            }
+        });
+    }
 
     #[test]
     fn quit_winch_and_real_time_signals_are_passed_on_and_signals_of_faults_are_not() {

@@ -113,16 +113,17 @@ fn set_of(number: i32) -> Option<libc::sigset_t> {
     (unsafe { libc::sigaddset(&raw mut set, number) } == 0).then_some(set)
 }
 
+/// Sends a signal to the calling thread only.
+#[cfg(test)]
+pub fn raise(number: i32) {
+    // SAFETY: the call takes no pointers.
+    assert_eq!(unsafe { libc::raise(number) }, 0, "{number} can be sent");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-
-    /// Sends a signal to the calling thread only.
-    fn raise(number: i32) {
-        // SAFETY: the call takes no pointers.
-        unsafe { libc::raise(number) };
-    }
 
     /// Each of several signals that were sent to a thread that blocks them remains pending.
     #[test]
