@@ -26,10 +26,10 @@ pub fn read(
     let mut there = given.iter().flatten();
     let (first, second) = (there.next(), there.next());
     if let Some(second) = second {
-        problems.error(*second, CatalogueSectionError::Several);
+        problems.error(*second, CatalogueSectionError::Several(target.has_etcd));
     }
     if first.is_none() {
-        problems.error(root, CatalogueSectionError::None);
+        problems.error(root, CatalogueSectionError::None(target.has_etcd));
     }
     match given {
         _ if second.is_some() => None,

@@ -140,13 +140,16 @@ impl Display for ControlError {
 
 impl Message for ControlError {}
 
+/// Whether the program was built with etcd.
+type HasEtcd = bool;
+
 /// Errors of the section of the catalogue.
 #[derive(Clone, Copy)]
 pub enum CatalogueSectionError {
     /// Neither `consul` nor `etcd` nor `directory`.
-    None,
+    None(HasEtcd),
     /// More than one of them.
-    Several,
+    Several(HasEtcd),
     /// An empty address of Consul.
     EmptyAddress,
     /// `consul` is neither a string nor an object.
@@ -169,16 +172,25 @@ pub enum CatalogueSectionError {
     NotAFolder,
 }
 
-const CATALOGUES: &str = "one of consul, etcd, directory";
+/// The catalogues of a program with or without etcd.
+const fn catalogues(has_etcd: bool) -> &'static str {
+    match has_etcd {
+        true => "one of consul, etcd, directory",
+        false => "one of consul, directory",
+    }
+}
 
 impl Display for CatalogueSectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => write!(f, "No discovery backend defined, needed is {CATALOGUES}"),
-            Self::Several => write!(
-                f,
-                "More than one discovery backend defined, allowed is {CATALOGUES}"
-            ),
+            Self::None(has_etcd) => {
+                let needed = catalogues(*has_etcd);
+                write!(f, "No discovery backend defined, needed is {needed}")
+            }
+            Self::Several(has_etcd) => {
+                let allowed = catalogues(*has_etcd);
+                write!(f, "More than one discovery backend defined, allowed is {allowed}")
+            }
             Self::EmptyAddress => f.write_str("No discovery backend defined"),
             Self::ConsulStructure => f.write_str("Unexpected Consul config structure"),
             Self::UnknownScheme => f.write_str("Unknown scheme"),

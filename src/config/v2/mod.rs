@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Plan> {
     let root = &document.root;
     if root.is_null() {
-        problems.error(root, CatalogueSectionError::None);
+        problems.error(root, CatalogueSectionError::None(target.has_etcd));
         return None;
     }
     let mut section = Section::open(root, "an object", problems)?;

@@ -974,6 +974,15 @@ fn etcd_is_an_error_of_a_program_that_was_built_without_it() {
         both.contains("built without etcd") && both.contains("without a scheme"),
         "{both}"
     );
+    // It names no catalogue that it does not have.
+    for wrong in [
+        "null",
+        "{}",
+        r#"{"etcd": {"endpoints": "http://a:1"}, "consul": "c:1"}"#,
+    ] {
+        let report = loaded(wrong).unwrap_err();
+        assert!(report.contains(" is one of consul, directory\n"), "{report}");
+    }
 }
 
 #[test]
