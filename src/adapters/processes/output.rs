@@ -35,6 +35,9 @@ const LINES: usize = 512;
 /// How many bytes are read from a pipe when its child is reaped: the largest capacity that any process can
 /// give a pipe. (docs/bounds.md)
 const PIPE: usize = 1024 * 1024;
+/// How often a pipe is read then: it has no more packets, each of which takes a page of it, and a child can write packets
+/// instead of a stream (`O_DIRECT`). (docs/bounds.md)
+const READS: usize = 256;
 /// How many bytes of finished children may wait to be logged, all together. (docs/bounds.md)
 const UNREAD: usize = 16 * 1024 * 1024;
 /// How often reading starts again after a panic. (docs/bounds.md)
@@ -235,11 +238,12 @@ impl Pipe {
         };
         let mut chunk = self.readers.chunk.borrow_mut();
         let (mut taken, mut dropped) = (0, 0);
-        while let Ok(count) = nix::unistd::read(&receiver, &mut chunk) {
+        // Less than was asked for may be one packet of several.
+        for _ in 0..READS {
+            let count = nix::unistd::read(&receiver, &mut chunk).unwrap_or(0);
             dropped += self.written.borrow_mut().keep(&chunk[..count], &self.readers);
             taken += count;
-            // Less than was asked for is all that was there.
-            if count < CHUNK || taken >= capacity(&receiver).min(PIPE) {
+            if count == 0 || (taken >= CHUNK && taken >= capacity(&receiver).min(PIPE)) {
                 break;
             }
         }
@@ -426,9 +430,9 @@ mod tests {
         }
     }
 
-    /// A child that is reaped before the runtime has noticed its output loses no output.
-    #[test]
-    fn a_pipe_is_emptied_when_its_child_is_reaped() {
+    /// What is known of the output of a child that is reaped before the runtime has noticed that it wrote these pieces, with
+    /// these flags of its pipe.
+    fn on_reaped(flags: OFlag, pieces: &[&[u8]]) -> Option<String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -439,11 +443,26 @@ mod tests {
         let reading = async {
             let capture = Capture::of(&job).unwrap().unwrap();
             let mut child = capture.writer.try_clone().unwrap();
+            fcntl(&child, FcntlArg::F_SETFL(flags)).unwrap();
             let reader = capture.read(&job, &readers());
-            child.write_all(b"42\n").unwrap();
+            pieces.iter().for_each(|piece| child.write_all(piece).unwrap());
             reader.on_reaped()
         };
-        let printed = tokio::task::LocalSet::new().block_on(&runtime, reading);
+        tokio::task::LocalSet::new().block_on(&runtime, reading)
+    }
+
+    #[test]
+    fn a_pipe_is_emptied_when_its_child_is_reaped() {
+        assert_eq!(on_reaped(OFlag::empty(), &[b"42\n"]).as_deref(), Some("42\n"));
+        // The pipe is full.
+        let full = on_reaped(OFlag::empty(), &[&[b'x'; 64 * 1024 - 1], b"y"]).unwrap();
+        assert!(full.ends_with("xxy"), "{full}");
+    }
+
+    /// Each of them is read alone.
+    #[test]
+    fn a_pipe_with_packets_is_emptied_when_its_child_is_reaped() {
+        let printed = on_reaped(OFlag::O_DIRECT, &[b"4", b"2", b"\n"]);
         assert_eq!(printed.as_deref(), Some("42\n"));
     }
 
