@@ -9,9 +9,10 @@
 //! are not blocked.
 
 use crate::adapters::inbox::InboxSender;
+use crate::adapters::processes::mask;
 use crate::adapters::processes::pending::{self, Pending, Sender};
 use domain::Event;
-use domain::signal::Signal;
+use domain::signal::{FIRST_REAL_TIME, Signal};
 use domain::time::Duration;
 use nix::libc;
 use nix::sys::signal::{self, SigSet, SigmaskHow, sigprocmask};
@@ -92,6 +93,7 @@ impl Signals {
     /// # Errors
     /// The kernel refuses a call.
     pub fn install() -> io::Result<Self> {
+        mask::let_stay();
         let taken = taken();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), None)?;
         let ours = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1];
@@ -101,6 +103,7 @@ impl Signals {
         for signal in signals.iter().filter(|signal| **signal != Signal::HUP) {
             pending::reset(signal.number())?;
         }
+        mask::ignore_while_unblocked()?;
         let waiting = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self {
             waiting: Rc::new(waiting),
@@ -201,7 +204,7 @@ fn next(signal: Signal) -> Option<Event> {
 
 /// The signals that wait until they are taken: all but those of a fault of ours and those that are nothing.
 pub fn taken() -> SigSet {
-    let mut taken = SigSet::all();
+    let mut taken = mask::all();
     let left_alone = FAULTS.iter().chain(&NOTHING);
     left_alone.for_each(|number| taken.remove(*number));
     taken
@@ -218,7 +221,7 @@ fn watched(signals: Rc<SignalFd>) -> io::Result<AsyncFd<Rc<SignalFd>>> {
 /// All other signals that can be caught. 32 and 33 belong to the C library.
 fn passed_on() -> impl Iterator<Item = i32> {
     let ordinary = 1..=31;
-    let realtime = libc::SIGRTMIN()..=libc::SIGRTMAX();
+    let realtime = FIRST_REAL_TIME..=libc::SIGRTMAX();
     ordinary
         .chain(realtime)
         .filter(|number| !NOT_PASSED_ON.contains(number))

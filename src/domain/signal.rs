@@ -4,8 +4,9 @@
 
 use core::fmt;
 
-/// The first real-time signal that programs use, and the last one, as the C library counts them.
-const FIRST_REAL_TIME: i32 = 34;
+/// The first real-time signal that programs use.
+pub const FIRST_REAL_TIME: i32 = 34;
+/// The last one.
 const LAST_REAL_TIME: i32 = 64;
 
 /// A signal. The real-time signals have numbers from 32 on and no names.

@@ -2,12 +2,13 @@
 //! time.
 
 use crate::observed::{Hostile, Observed};
+use crate::processes::field;
 use crate::program::Program;
 use crate::slowness;
 use crate::waiting::{SOON, until};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{mkfifo, read};
+use nix::unistd::{Pid, mkfifo, read};
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -43,11 +44,11 @@ const OTHERS: &str = r#",
         {"name": "f", "frequency": "1s", "timeout": "1m",
          "command": ["sh", "-c", "touch @/flood8; exec cat /dev/urandom"]}]"#;
 
-/// Ignores the signal that is sent without pause.
+/// Ignores the signals that are sent without pause.
 const UNTIL_TERM_WHATEVER_COMES: [&str; 3] = [
     "sh",
     "-c",
-    "trap '' 35; trap 'touch @/stopped; exit 0' TERM; touch @/up; while :; do sleep 0.05; done",
+    "trap '' 34 35; trap 'touch @/stopped; exit 0' TERM; touch @/up; while :; do sleep 0.05; done",
 ];
 
 /// Eight children that print as fast as they can.
@@ -165,8 +166,8 @@ fn an_unread_log_does_not_slow_children() {
 struct Storm(Child);
 
 impl Storm {
-    fn of(number: i32, observed: &Observed) -> Self {
-        let script = format!("while kill -{number} {}; do :; done", observed.pid());
+    fn of(number: i32, shim: Pid) -> Self {
+        let script = format!("while kill -{number} {shim}; do :; done");
         let mut command = Command::new("sh");
         command.args(["-c", &script]).stderr(Stdio::null());
         Self(command.spawn().unwrap())
@@ -192,10 +193,63 @@ fn signals_without_pause_delay_nothing() {
             },
         );
         observed.program.until_file("up");
-        let storms = [35, 35, 17].map(|number| Storm::of(number, &observed));
+        let storms = [34, 35, 17, 1].map(|number| Storm::of(number, observed.pid()));
         everything_is_prompt(&observed);
         drop(storms);
     }
+}
+
+/// Whether a process that wrote its status into this file ignores or blocks 34.
+fn has_inherited_first_real_time(program: &Program, file: &str) -> bool {
+    let status = program.read(file);
+    let has = |name| u64::from_str_radix(field(&status, name), 16).unwrap() & 1 << 33 != 0;
+    has("SigIgn") || has("SigBlk")
+}
+
+/// The C library of a release takes the first one for itself.
+#[test]
+fn each_real_time_signal_reaches_the_application() {
+    let numbers: Vec<String> = (34..=64).map(|number| number.to_string()).collect();
+    let script = format!(
+        "while read -r line; do echo \"$line\"; done < /proc/$$/status > @/spawned; for n in {}; do trap \"echo $n >> @/got\" $n; done; trap 'exit 0' TERM; \
+         touch @/up; while :; do sleep 0.05; done",
+        numbers.join(" ")
+    );
+    // A command with a user is forked.
+    let config = r#"{"directory": "@/catalogue",
+        "preStart": {"command": ["sh", "-c", "exec cat /proc/self/status > @/forked"], "user": 0}}"#;
+    let application = ["sh", "-c", &script];
+    for as_pid_1 in [false, true] {
+        let mut program = match as_pid_1 {
+            false => Program::start(config, &application),
+            true => Program::start_as_pid_1(config, &application),
+        };
+        program.until_file("up");
+        for (index, number) in numbers.iter().enumerate() {
+            let kill = format!("kill -{number} {}", program.pid());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+            program.until_lines("got", index + 1);
+        }
+        assert_eq!(program.stop(), 0);
+        let got = program.read("got");
+        assert_eq!(got.lines().collect::<Vec<_>>(), numbers);
+        for file in ["spawned", "forked"] {
+            assert!(!has_inherited_first_real_time(&program, file), "{file}");
+        }
+    }
+}
+
+/// A start of a child is the only time at which a release does not wait for 34.
+#[test]
+fn the_first_real_time_signal_never_ends_the_shim() {
+    let config = r#"{"directory": "@/catalogue",
+        "tasks": [{"name": "t", "command": ["sh", "-c", "echo >> @/runs"], "frequency": "5ms"}]}"#;
+    let mut program = Program::start(config, &UNTIL_TERM_WHATEVER_COMES);
+    program.until_file("up");
+    let storm = Storm::of(34, program.pid());
+    program.until_lines("runs", 100);
+    drop(storm);
+    assert_eq!(program.stop(), 0);
 }
 
 /// In a release build, 1 GB may take 3 s. The test uses a tenth of it, and permits three times as much

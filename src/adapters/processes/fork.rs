@@ -5,11 +5,12 @@
 //! before the fork; the child makes only system calls, because another thread may have held a lock at that time.
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
-use super::{identity, inherited, wait};
+use super::{identity, inherited, mask, wait};
 use crate::adapters::descriptors::OpenFiles;
 use crate::cause;
 use domain::plan::Identity;
 use domain::process::Pid;
+use domain::signal::FIRST_REAL_TIME;
 use nix::errno::Errno;
 use nix::libc::{self, c_char, c_int};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -99,8 +100,7 @@ impl<'a> Prepared<'a> {
     /// descriptors.
     pub fn start(&self, steps: Steps<'_>) -> io::Result<Pid> {
         let (mut failure, report) = io::pipe()?;
-        let mut mask = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut mask))?;
+        let blocked = mask::replace(&mask::all())?;
         // SAFETY: the child calls only `become_program`, which allocates nothing, takes no lock and does not return.
         let forked = unsafe { libc::fork() };
         if forked == 0 {
@@ -112,7 +112,7 @@ impl<'a> Prepared<'a> {
             }
         }
         let forked = Errno::result(forked);
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None).ok();
+        mask::replace(&blocked).ok();
         let pid = Pid(forked?);
         drop(report);
         let mut errno = [0; size_of::<c_int>()];
@@ -145,6 +145,7 @@ impl<'a> Prepared<'a> {
             Errno::result(led).map_err(report)?;
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         }
+        mask::set_action(FIRST_REAL_TIME, libc::SIG_DFL).ok();
         steps.take()?;
         for (from, to) in self.streams {
             // SAFETY: the call takes no pointers; the child has no other use of the descriptor that is replaced.

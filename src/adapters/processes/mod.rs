@@ -12,6 +12,7 @@
 mod fork;
 mod identity;
 mod inherited;
+pub mod mask;
 mod output;
 pub mod pending;
 mod signaller;

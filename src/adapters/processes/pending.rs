@@ -4,6 +4,7 @@
 //! only.
 #![allow(unsafe_code, reason = "see above; each block has the reason why it is sound")]
 
+use super::mask;
 use nix::errno::Errno;
 use nix::libc;
 use std::io;
@@ -26,7 +27,7 @@ pub enum Sender {
 
 /// Takes one pending signal of this number. Returns who sent it, if there was one.
 pub fn take_with_sender(number: i32) -> Option<Sender> {
-    let only = set_of(number)?;
+    let only = mask::only(number)?;
     let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
     let now = libc::timespec {
         tv_sec: 0,
@@ -57,7 +58,7 @@ pub struct Pending(libc::sigset_t);
 impl Pending {
     /// The signals that are pending now.
     pub fn now() -> Self {
-        let mut waiting = empty();
+        let mut waiting = mask::empty();
         // SAFETY: the pointer is to a valid set for the duration of the call, which cannot fail for a valid
         // pointer.
         unsafe { libc::sigpending(&raw mut waiting) };
@@ -81,11 +82,7 @@ pub fn reset(number: i32) -> io::Result<()> {
         // Setting it again would drop a pending signal that is ignored by default.
         return Ok(());
     }
-    // SAFETY: no handler is installed, so none is called; the caller has blocked the signal.
-    match unsafe { libc::signal(number, libc::SIG_DFL) } {
-        libc::SIG_ERR => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    mask::set_action(number, libc::SIG_DFL)
 }
 
 fn is_default(number: i32) -> bool {
@@ -96,21 +93,6 @@ fn is_default(number: i32) -> bool {
         libc::sigaction(number, ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_DFL
     }
-}
-
-fn empty() -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: the call makes the set valid and cannot fail.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        set.assume_init()
-    }
-}
-
-fn set_of(number: i32) -> Option<libc::sigset_t> {
-    let mut set = empty();
-    // SAFETY: the pointer is to a valid set for the duration of the call; a wrong number is an error.
-    (unsafe { libc::sigaddset(&raw mut set, number) } == 0).then_some(set)
 }
 
 /// Sends a signal to the calling thread only.

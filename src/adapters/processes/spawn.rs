@@ -1,5 +1,6 @@
 //! Starts children with `posix_spawn`, whose cost does not depend on the memory of the shim; only a child that gets the
-//! foreground of the terminal, or another user, is forked ([`super::fork`]).
+//! foreground of the terminal, or another user, is forked ([`super::fork`]), and one for which `posix_spawn` fails or would lose
+//! signals because of the C library of a release.
 //!
 //! A child gets its own process group, no blocked signals, the disposition of SIGPIPE from before the Rust
 //! runtime ignored it, the inherited environment byte for byte with the exported variables, and the limit on open files
@@ -7,9 +8,9 @@
 //! the core, or that of the shim ([`Input`]). If the shim has a terminal, children that cannot use it have a session of their own.
 
 use super::fork::{Prepared, Steps};
-use super::inherited;
 use super::output::Capture;
 use super::terminal::{Place, Terminal};
+use super::{inherited, mask};
 use crate::adapters::descriptors::OpenFiles;
 use crate::adapters::environment::Environment;
 use domain::filled;
@@ -101,7 +102,7 @@ impl Spawner {
         };
         let uses_terminal = matches!(place, Place::Foreground(_) | Place::Job);
         // The limit is not lowered for a fork: it makes a pipe, and the child sets its limit itself.
-        if steps.foreground.is_some() || steps.identity.is_some() {
+        if steps.foreground.is_some() || steps.identity.is_some() || mask::spawning_loses_signals() {
             let pid = self.fork(&words, &environment, &streams, steps)?;
             return Ok(Spawned { pid, uses_terminal });
         }
@@ -182,8 +183,9 @@ fn posix_spawn(
     for (from, to) in streams {
         actions.add_dup2(from.as_raw_fd(), *to)?;
     }
-    let started = posix_spawnp(&words[0], &actions, &attributes(group)?, words, environment)?;
-    Ok(Pid(started.as_raw()))
+    let started = posix_spawnp(&words[0], &actions, &attributes(group)?, words, environment);
+    mask::block_again();
+    Ok(Pid(started?.as_raw()))
 }
 
 /// The flag for a session, and so a process group, of its own.
@@ -198,7 +200,7 @@ fn attributes(group: PosixSpawnFlags) -> nix::Result<PosixSpawnAttr> {
     )?;
     attributes.set_pgroup(unistd::Pid::from_raw(0))?;
     attributes.set_sigmask(&SigSet::empty())?;
-    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+    attributes.set_sigdefault(&mask::with_first_real_time(&SigSet::from(Signal::SIGPIPE)))?;
     Ok(attributes)
 }
 
