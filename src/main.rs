@@ -219,7 +219,7 @@ fn open_console(source: &Source, plan: &Plan, notices: &[Notice]) -> Result<Cons
     Ok(console)
 }
 
-/// Creates the machine's adapters and runs the shim to its end.
+/// Creates the machine's adapters, runs the shim to its end, and ends the program. Returns only if the shim was not started.
 async fn run(source: Source, line: CommandLine, open_files: Option<OpenFiles>) -> Result<u8, String> {
     let refused = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let clock = MachineClock::start();

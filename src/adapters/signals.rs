@@ -93,7 +93,7 @@ impl Signals {
     /// # Errors
     /// The kernel refuses a call.
     pub fn install() -> io::Result<Self> {
-        mask::let_stay();
+        mask::start_first_thread();
         let taken = taken();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), None)?;
         let ours = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1];

@@ -8,7 +8,7 @@ use crate::slowness;
 use crate::waiting::{SOON, until};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo, read};
+use nix::unistd::{Pid, geteuid, mkfifo, read};
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -209,6 +209,7 @@ fn has_inherited_first_real_time(program: &Program, file: &str) -> bool {
 /// The C library of a release takes the first one for itself.
 #[test]
 fn each_real_time_signal_reaches_the_application() {
+    assert!(geteuid().is_root(), "this test needs root");
     let numbers: Vec<String> = (34..=64).map(|number| number.to_string()).collect();
     let script = format!(
         "while read -r line; do echo \"$line\"; done < /proc/$$/status > @/spawned; for n in {}; do trap \"echo $n >> @/got\" $n; done; trap 'exit 0' TERM; \

@@ -3,7 +3,7 @@
 //! The C library of a release (musl) takes 34 as a signal of its own, which is `SIGRTMIN` of all other programs: it adds it to
 //! no set, leaves it out of the masks that it returns and restores, and refuses to change its action. It sends it only when one
 //! of several threads changes its user, which never happens here. So 34 is put into sets by its bit, masks are replaced by the
-//! kernel's call, and where the library has unblocked it, it is blocked again ([`let_stay`], [`block_again`]). What comes in
+//! kernel's call, and where the library has unblocked it, it is blocked again ([`start_first_thread`], [`block_again`]). What comes in
 //! between, while a child is started, is dropped instead of ending the shim ([`ignore_while_unblocked`]).
 #![allow(unsafe_code, reason = "see above; each block has the reason why it is sound")]
 
@@ -35,8 +35,9 @@ pub fn with_first_real_time(set: &SigSet) -> SigSet {
     unsafe { SigSet::from_sigset_t_unchecked(set) }
 }
 
-/// The C library of a release unblocks 34 when the first thread is started, and never again for that reason.
-pub fn let_stay() {
+/// Starts a thread and waits for its end. The C library of a release unblocks 34 when the first thread is started; later
+/// threads leave it as it is.
+pub fn start_first_thread() {
     if IS_TAKEN {
         let first = thread::Builder::new().spawn(|| ());
         first.ok().and_then(|first| first.join().ok());

@@ -35,8 +35,8 @@ const LINES: usize = 512;
 /// How many bytes are read from a pipe when its child is reaped: the largest capacity that any process can
 /// give a pipe. (docs/bounds.md)
 const PIPE: usize = 1024 * 1024;
-/// How often a pipe is read then: it has no more packets, each of which takes a page of it, and a child can write packets
-/// instead of a stream (`O_DIRECT`). (docs/bounds.md)
+/// How often a pipe is read then. A child can write packets instead of a stream (`O_DIRECT`); a reading returns one of them,
+/// and each takes a page of the pipe, so it holds no more than this. (docs/bounds.md)
 const READS: usize = 256;
 /// How many bytes of finished children may wait to be logged, all together. (docs/bounds.md)
 const UNREAD: usize = 16 * 1024 * 1024;
@@ -238,7 +238,8 @@ impl Pipe {
         };
         let mut chunk = self.readers.chunk.borrow_mut();
         let (mut taken, mut dropped) = (0, 0);
-        // Less than was asked for may be one packet of several.
+        // A short reading may be one packet of several, so only an empty pipe ends it, or as many bytes as the pipe holds:
+        // another process may go on writing. How much it holds is not asked for little output.
         for _ in 0..READS {
             let count = nix::unistd::read(&receiver, &mut chunk).unwrap_or(0);
             dropped += self.written.borrow_mut().keep(&chunk[..count], &self.readers);
