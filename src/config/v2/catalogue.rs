@@ -23,13 +23,14 @@ pub fn read(
     problems: &mut Problems<'_>,
 ) -> Option<(Catalogue, Option<u32>)> {
     let given = ["consul", "etcd", "directory"].map(|key| section.take(key));
+    let has_etcd = target.has_etcd;
     let mut there = given.iter().flatten();
     let (first, second) = (there.next(), there.next());
     if let Some(second) = second {
-        problems.error(*second, CatalogueSectionError::Several(target.has_etcd));
+        problems.error(*second, CatalogueSectionError::Several { has_etcd });
     }
     if first.is_none() {
-        problems.error(root, CatalogueSectionError::None(target.has_etcd));
+        problems.error(root, CatalogueSectionError::None { has_etcd });
     }
     match given {
         _ if second.is_some() => None,

@@ -140,16 +140,13 @@ impl Display for ControlError {
 
 impl Message for ControlError {}
 
-/// Whether the program was built with etcd.
-type HasEtcd = bool;
-
 /// Errors of the section of the catalogue.
 #[derive(Clone, Copy)]
 pub enum CatalogueSectionError {
-    /// Neither `consul` nor `etcd` nor `directory`.
-    None(HasEtcd),
+    /// Neither `consul` nor `etcd` nor `directory`. What may be there depends on whether the program was built with etcd.
+    None { has_etcd: bool },
     /// More than one of them.
-    Several(HasEtcd),
+    Several { has_etcd: bool },
     /// An empty address of Consul.
     EmptyAddress,
     /// `consul` is neither a string nor an object.
@@ -183,11 +180,11 @@ const fn catalogues(has_etcd: bool) -> &'static str {
 impl Display for CatalogueSectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None(has_etcd) => {
+            Self::None { has_etcd } => {
                 let needed = catalogues(*has_etcd);
                 write!(f, "No discovery backend defined, needed is {needed}")
             }
-            Self::Several(has_etcd) => {
+            Self::Several { has_etcd } => {
                 let allowed = catalogues(*has_etcd);
                 write!(f, "More than one discovery backend defined, allowed is {allowed}")
             }

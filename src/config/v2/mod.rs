@@ -31,9 +31,9 @@ use std::collections::BTreeMap;
 
 /// Compiles a document. Returns a plan if there are no errors; errors and warnings are added to `problems`.
 pub fn compile(document: &Document<'_>, target: &Target<'_>, problems: &mut Problems<'_>) -> Option<Plan> {
-    let root = &document.root;
+    let (root, has_etcd) = (&document.root, target.has_etcd);
     if root.is_null() {
-        problems.error(root, CatalogueSectionError::None(target.has_etcd));
+        problems.error(root, CatalogueSectionError::None { has_etcd });
         return None;
     }
     let mut section = Section::open(root, "an object", problems)?;
